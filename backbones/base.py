@@ -1,0 +1,107 @@
+"""The encoder protocol: embed once, then one layer at a time.
+
+A backbone wraps a stock transformers encoder and calls that model's own sub-modules in that
+model's own order, so stepping through it gives the stock hidden states bit for bit. Nothing here
+knows about exits.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+
+class BackboneError(ValueError):
+    """A backbone that cannot be had as asked; the message is one line for the user."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Token ids of B samples padded to T tokens.
+
+    ``input_ids`` int64 [B, T]; ``token_type_ids`` int64 [B, T] or None for models that have none;
+    ``attention_mask`` int64 [B, T] with 1 for real tokens, or None when nothing is padded (a None
+    mask lets attention take its fastest kernel).
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor | None = None
+    token_type_ids: Tensor | None = None
+
+    def __len__(self) -> int:
+        return int(self.input_ids.shape[0])
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on ``device``."""
+        move = [None if t is None else t.to(device) for t in (self.attention_mask, self.token_type_ids)]
+        return Batch(self.input_ids.to(device), move[0], move[1])
+
+
+class LayeredEncoder(nn.Module, ABC):
+    """A transformer encoder taken apart: :meth:`embed`, then :meth:`layer` for 1..``num_layers``.
+
+    ``model`` is the stock transformers encoder (no task head). Sub-classes say how to embed, how to
+    apply one layer and what these cost; they own no weights of their own.
+    """
+
+    model_type: ClassVar[str]
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.model = model
+
+    @property
+    def num_layers(self) -> int:
+        """Number of encoder layers L, hence of exits."""
+        return int(self.model.config.num_hidden_layers)
+
+    @property
+    def hidden_size(self) -> int:
+        """Width H of the hidden states."""
+        return int(self.model.config.hidden_size)
+
+    @property
+    def head_dropout(self) -> float:
+        """Dropout that the stock classifier of this model type applies before its last linear layer."""
+        config = self.model.config
+        value = getattr(config, "classifier_dropout_prob", None)
+        if value is None:
+            value = getattr(config, "classifier_dropout", None)
+        return float(config.hidden_dropout_prob if value is None else value)
+
+    @abstractmethod
+    def embed(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """Embed tokens: hidden states [B, T, H] before layer 1 and the mask that the layers take."""
+
+    @abstractmethod
+    def layer(self, index: int, hidden: Tensor, mask: Tensor | None) -> Tensor:
+        """Apply encoder layer ``index`` (1-based): [B, T, H] -> [B, T, H]. ``mask`` is what embed gave."""
+
+    @abstractmethod
+    def pretrained_pooler(self) -> nn.Linear | None:
+        """The stock pooler's Linear(H, H), or None where the model type or checkpoint has none.
+
+        Heads copy its weights; the backbone itself never applies it.
+        """
+
+    @abstractmethod
+    def embed_macs(self, tokens: int) -> int:
+        """Multiply-accumulates of :meth:`embed` for one sample of ``tokens`` tokens (matmuls only)."""
+
+    @abstractmethod
+    def layer_macs(self, tokens: int) -> int:
+        """Multiply-accumulates of one layer for one sample of ``tokens`` tokens (matmuls only)."""
+
+    def forward(self, batch: Batch) -> list[Tensor]:
+        """Hidden states after every layer, [B, T, H] each, in order of layers 1..L."""
+        hidden, mask = self.embed(batch)
+        states = []
+        for index in range(1, self.num_layers + 1):
+            hidden = self.layer(index, hidden, mask)
+            states.append(hidden)
+        return states

@@ -1,0 +1,44 @@
+"""What can go wrong, and the exit code that says so.
+
+Every error a user can cause is raised as a :class:`BenchError` (or as the
+``ValueError`` family of :mod:`backbones` and :mod:`strategies`, which know nothing of this package) and
+is shown as one line without a traceback. Anything else is an internal error.
+"""
+
+from __future__ import annotations
+
+OK = 0
+INTERNAL = 1
+USAGE = 2
+REGRESSION = 3
+NOTHING_COMPARABLE = 4
+CELLS_FAILED = 5
+INTERRUPTED = 130
+
+
+class BenchError(Exception):
+    """An error with a one-line message for the user and a process exit code."""
+
+    exit_code: int = INTERNAL
+
+
+class UsageError(BenchError):
+    """Bad input: an unknown name, a malformed file, a combination that makes no sense."""
+
+    exit_code = USAGE
+
+
+class DataError(UsageError):
+    """A data set that cannot be used as it is; the message names file, row and remedy."""
+
+
+class NothingComparable(BenchError):
+    """A comparison in which nothing could be paired or measured."""
+
+    exit_code = NOTHING_COMPARABLE
+
+
+class CellsFailed(BenchError):
+    """Some cells of a run or sweep failed; the others were recorded."""
+
+    exit_code = CELLS_FAILED
