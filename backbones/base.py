@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 
 class BackboneError(ValueError):
@@ -42,6 +42,16 @@ class Batch:
         return Batch(self.input_ids.to(device), move[0], move[1])
 
 
+def transformer_layer_macs(config: PreTrainedConfig, tokens: int) -> int:
+    """Multiply-accumulates of one post-norm transformer layer for one sample of T tokens.
+
+    T·(4H² + 2HF) for the projections and the feed-forward, 2T²H for queries on keys and weights on
+    values. Matmuls only: biases, soft-max, layer norms and activations are left out.
+    """
+    hidden, inner = int(config.hidden_size), int(config.intermediate_size)
+    return tokens * (4 * hidden * hidden + 2 * hidden * inner) + 2 * tokens * tokens * hidden
+
+
 class LayeredEncoder(nn.Module, ABC):
     """A transformer encoder taken apart: :meth:`embed`, then :meth:`layer` for 1..``num_layers``.
 
@@ -50,6 +60,9 @@ class LayeredEncoder(nn.Module, ABC):
     """
 
     model_type: ClassVar[str]
+    model_class: ClassVar[type[PreTrainedModel]]
+    # a PreTrainedModel; Any, because torch types every sub-module of one as Tensor | Module
+    model: Any
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()

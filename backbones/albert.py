@@ -1,0 +1,54 @@
+"""ALBERT: one layer's weights applied L times (Lan et al., 2020)."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+from transformers import AlbertModel, PreTrainedModel
+from transformers.masking_utils import create_bidirectional_mask
+
+from backbones.base import Batch, LayeredEncoder, transformer_layer_macs
+
+
+class AlbertEncoder(LayeredEncoder):
+    """ALBERT, stepped: factorised embeddings projected to H, then the shared layer group, L times."""
+
+    model_type: ClassVar[str] = "albert"
+    model_class: ClassVar[type[PreTrainedModel]] = AlbertModel
+
+    def __init__(self, model: AlbertModel) -> None:
+        super().__init__(model)
+        config, groups = model.config, model.encoder.albert_layer_groups
+        # which group serves layer i is the stock model's own arithmetic, done once here
+        layers_per_group = config.num_hidden_layers / config.num_hidden_groups
+        self._layers: tuple[Any, ...] = tuple(
+            groups[int(i / layers_per_group)] for i in range(config.num_hidden_layers)
+        )
+
+    def embed(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """Word, position and segment embeddings [B, T, E], projected to [B, T, H]; and the layers' mask."""
+        model = self.model
+        embedded = model.embeddings(batch.input_ids, batch.token_type_ids)
+        mask: Any = batch.attention_mask
+        if mask is not None:
+            mask = create_bidirectional_mask(model.config, embedded, mask)
+        return model.encoder.embedding_hidden_mapping_in(embedded), mask
+
+    def layer(self, index: int, hidden: Tensor, mask: Tensor | None) -> Tensor:
+        """Apply layer ``index`` (1-based), with all its inner layers: [B, T, H] -> [B, T, H]."""
+        return self._layers[index - 1](hidden, mask)
+
+    def pretrained_pooler(self) -> nn.Linear | None:
+        """The stock pooler's Linear(H, H), or None where the checkpoint had none."""
+        return self.model.pooler
+
+    def embed_macs(self, tokens: int) -> int:
+        """T·E·H: the projection of the factorised embeddings; the look-ups multiply nothing."""
+        config = self.model.config
+        return int(tokens * config.embedding_size * config.hidden_size)
+
+    def layer_macs(self, tokens: int) -> int:
+        """Multiply-accumulates of one layer with its inner layers, for one sample of ``tokens`` tokens."""
+        config = self.model.config
+        return int(config.inner_group_num) * transformer_layer_macs(config, tokens)
