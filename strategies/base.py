@@ -1,0 +1,309 @@
+"""Strategy = Head + Recipe + Criterion.
+
+The head turns the hidden states at an exit into logits, the recipe trains backbone and heads, the
+criterion decides when a sample leaves. The three know nothing of each other, so that any criterion
+can be put on any checkpoint: the only fair comparison of criteria.
+
+Layers and exits are counted from 1; an encoder with L layers has exits 1..L, and exit L is the
+model's own classifier.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from backbones.base import Batch, LayeredEncoder
+
+State = dict[str, Tensor]
+"""A criterion's memory: tensors whose first dimension is the sample."""
+
+Pooling = Literal["cls", "mean"]
+
+
+class StrategyError(ValueError):
+    """A strategy that cannot do what is asked; the message is one line for the user."""
+
+
+# --------------------------------------------------------------------------- head
+
+
+def pool(hidden: Tensor, mask: Tensor | None, pooling: Pooling) -> Tensor:
+    """One vector per sample from [B, T, H]: the first token's, or the mean over real tokens -> [B, H].
+
+    ``mask`` is the attention mask [B, T] (1 = real token) or None when nothing is padded.
+    """
+    if pooling == "cls":
+        return hidden[:, 0]
+    if mask is None:
+        return hidden.mean(dim=1)
+    weight = mask.to(hidden.dtype).unsqueeze(-1)
+    return (hidden * weight).sum(dim=1) / weight.sum(dim=1)
+
+
+def new_linear(inputs: int, outputs: int, std: float = 0.02) -> nn.Linear:
+    """A Linear with weights N(0, std) and zero bias, as all the published heads initialise theirs."""
+    linear = nn.Linear(inputs, outputs)
+    nn.init.normal_(linear.weight, std=std)
+    nn.init.zeros_(linear.bias)
+    return linear
+
+
+def new_pooler(encoder: LayeredEncoder) -> nn.Linear:
+    """A pooler Linear(H, H) that starts from the pretrained one where the checkpoint has it."""
+    linear = new_linear(encoder.hidden_size, encoder.hidden_size)
+    pretrained = encoder.pretrained_pooler()
+    if pretrained is not None:
+        linear.load_state_dict(pretrained.state_dict())
+    return linear
+
+
+class Head(nn.Module, ABC):
+    """Logits at every exit from the hidden states there."""
+
+    shares_parameters: ClassVar[bool] = False
+    """Whether exits share parameters, so that the last cannot be trained apart from the others."""
+
+    def __init__(self, encoder: LayeredEncoder, num_outputs: int, *, pooling: Pooling = "cls") -> None:
+        super().__init__()
+        if pooling not in ("cls", "mean"):
+            raise StrategyError(f"pooling must be 'cls' or 'mean', not '{pooling}'.")
+        self.num_layers = encoder.num_layers
+        self.hidden_size = encoder.hidden_size
+        self.num_outputs = num_outputs
+        self.pooling = pooling
+
+    @abstractmethod
+    def forward(self, hidden: Tensor, mask: Tensor | None, layer: int) -> Tensor:
+        """Logits [B, C] of exit ``layer`` (1-based) from hidden states [B, T, H] and attention mask [B, T]."""
+
+    @abstractmethod
+    def exit_parameters(self, layer: int) -> Iterable[nn.Parameter]:
+        """The parameters that exit ``layer`` uses."""
+
+    @abstractmethod
+    def macs(self, tokens: int, layer: int) -> int:
+        """Multiply-accumulates of exit ``layer`` for one sample of ``tokens`` tokens (matmuls only)."""
+
+
+class ExitModel(nn.Module):
+    """A backbone with a head at each of its layers."""
+
+    def __init__(self, encoder: LayeredEncoder, head: Head) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = head
+
+    @property
+    def num_layers(self) -> int:
+        """Number of exits L."""
+        return self.encoder.num_layers
+
+    def forward(self, batch: Batch) -> list[Tensor]:
+        """Logits [B, C] of every exit, in order of exits 1..L."""
+        states = self.encoder(batch)
+        return [self.head(h, batch.attention_mask, layer) for layer, h in enumerate(states, start=1)]
+
+    def plain(self, batch: Batch) -> Tensor:
+        """Logits [B, C] of the model without early exits: all layers, then the last exit's head only."""
+        hidden, mask = self.encoder.embed(batch)
+        for layer in range(1, self.num_layers + 1):
+            hidden = self.encoder.layer(layer, hidden, mask)
+        return cast(Tensor, self.head(hidden, batch.attention_mask, self.num_layers))
+
+
+# --------------------------------------------------------------------------- recipe
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One phase of training: what is fitted, and how it departs from the run's own settings.
+
+    Everything not named is frozen: it runs without gradient and in evaluation mode, and is
+    bit-identical afterwards.
+    """
+
+    name: str
+    backbone: bool = True
+    exits: Literal["all", "last", "early"] = "all"
+    lr_scale: float = 1.0
+    epochs: int | None = None
+
+
+def task_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of logits [B, C] and class indices [B]; mean squared error where C = 1."""
+    if logits.shape[-1] == 1:
+        return F.mse_loss(logits.squeeze(-1).float(), labels.float())
+    return F.cross_entropy(logits.float(), labels)
+
+
+class Recipe(nn.Module, ABC):
+    """How a model with exits is fitted: one or more stages, each with a loss over all exits' logits."""
+
+    stages: ClassVar[tuple[Stage, ...]] = (Stage("train"),)
+    own_lr: ClassVar[float] = 1e-2
+    """Learning rate of the recipe's own parameters, where it has any."""
+
+    def __init__(self, num_layers: int) -> None:
+        super().__init__()
+        self.num_layers = num_layers
+
+    def refuse(self, head: Head) -> str | None:
+        """Why this recipe makes no sense with ``head``, or None."""
+        if head.shares_parameters and any(stage.exits == "early" for stage in self.stages):
+            return "it trains the early exits with the last one frozen, and this head shares parameters between exits"
+        return None
+
+    def trains_early_exits(self, head: Head) -> bool:
+        """Whether exits before the last are trained at all: an untrained head never answers."""
+        return head.shares_parameters or any(stage.exits != "last" for stage in self.stages)
+
+    @abstractmethod
+    def losses(self, stage: Stage, logits: Sequence[Tensor], labels: Tensor, step: int) -> tuple[Tensor, ...]:
+        """The terms of the loss, scalars, whose sum is minimised.
+
+        ``logits`` holds [B, C] for each exit 1..L (only exit L's where ``stage.exits`` is "last").
+        ``step`` counts optimiser steps within the stage from 0.
+        """
+
+    def backward(self, losses: tuple[Tensor, ...], encoder: LayeredEncoder) -> None:
+        """Accumulate the gradients of the losses."""
+        cast(Tensor, sum(losses)).backward()
+
+    def report(self) -> dict[str, list[float]]:
+        """Numbers worth keeping in the record, such as learned weights."""
+        return {}
+
+
+# --------------------------------------------------------------------------- criterion
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a criterion may know before the first exit.
+
+    ``keys`` [N] int64 are stable per-sample numbers (for controls that draw at random without
+    depending on the batch); ``labels`` [N] are given to oracles only.
+    """
+
+    samples: int
+    num_layers: int
+    num_outputs: int
+    dtype: torch.dtype = torch.float32
+    device: torch.device | str = "cpu"
+    keys: Tensor | None = None
+    labels: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a criterion sees at one exit: its number (1-based), the logits [n, C], the pooled features [n, H]."""
+
+    layer: int
+    logits: Tensor
+    features: Tensor | None = None
+
+
+class Criterion(ABC):
+    """When does a sample leave? A small causal step function, vectorised over samples.
+
+    :meth:`step` returns a score for each sample, lower meaning readier; the sample leaves when its
+    score is below the cut (strictly, unless ``strict`` is False). A score of -inf leaves at every
+    cut but -inf, which means "never". The same step serves replay (all samples at once) and live
+    inference (the samples still inside).
+    """
+
+    threshold_name: ClassVar[str] = "threshold"
+    """The field's own name for the threshold ("patience", "speed"); accepted as an alias."""
+    default_threshold: ClassVar[float] = 0.1
+    integer: ClassVar[bool] = False
+    strict: bool = True
+    regression: ClassVar[bool] = False
+    """Whether it applies to tasks with one continuous output."""
+    classification: ClassVar[bool] = True
+    needs_labels: ClassVar[bool] = False
+    uses_early_exits: ClassVar[bool] = True
+    """False for a criterion that never leaves before the last exit."""
+
+    def refuse(self, num_outputs: int) -> str | None:
+        """Why this criterion cannot serve a task with ``num_outputs`` logits, or None."""
+        if num_outputs == 1 and not self.regression:
+            return "it needs class probabilities, and a regression task has none"
+        if num_outputs > 1 and not self.classification:
+            return "it is for regression tasks"
+        return None
+
+    def warnings(self, num_layers: int) -> list[str]:
+        """What a user should know about these arguments on a backbone of ``num_layers``."""
+        return []
+
+    def cut(self, threshold: float) -> float:
+        """The cut on the score that a user's threshold means."""
+        return threshold
+
+    def threshold(self, cut: float) -> float:
+        """The user's threshold that a cut means: the inverse of :meth:`cut`."""
+        return cut
+
+    def start(self, start: Start) -> State:
+        """The state before the first exit, for ``start.samples`` samples."""
+        return {}
+
+    @abstractmethod
+    def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
+        """The state after this exit and the score [n] at it, from what was seen up to here."""
+
+    def leaves(self, score: Tensor, cut: float) -> Tensor:
+        """Which samples leave, bool [n]."""
+        return score < cut if self.strict else score <= cut
+
+    def macs(self, num_outputs: int, layer: int) -> int:
+        """Multiply-accumulates of the criterion's own head at exit ``layer``, for one sample."""
+        return 0
+
+
+def select(state: State, rows: Tensor) -> State:
+    """The state of some samples: ``rows`` is a bool mask or int64 indices over the first dimension."""
+    return {name: value[rows] for name, value in state.items()}
+
+
+def predict(logits: Tensor) -> Tensor:
+    """Class index [n] from logits [n, C] (the first maximum), or the value itself where C = 1."""
+    return logits.squeeze(-1) if logits.shape[-1] == 1 else logits.argmax(dim=-1)
+
+
+def check_finite(logits: Tensor, layer: int, names: Sequence[object] | None = None) -> None:
+    """Raise :class:`StrategyError` naming sample and exit where logits [n, C] are NaN or infinite."""
+    bad = ~torch.isfinite(logits).all(dim=-1)
+    if bool(bad.any()):
+        row = int(bad.nonzero()[0, 0])
+        name = row if names is None else names[row]
+        raise StrategyError(f"Logits of sample {name} at exit {layer} are not finite: {logits[row].tolist()}.")
+
+
+# --------------------------------------------------------------------------- strategy
+
+
+class Strategy:
+    """A published system: its head, recipe and criterion, and what a reader must know about it."""
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    """Raised when the strategy's results change; a part of every result's identity."""
+    head: ClassVar[type[Head]]
+    recipe: ClassVar[type[Recipe]]
+    criterion: ClassVar[type[Criterion]]
+    citation: ClassVar[str] = ""
+    equations: ClassVar[tuple[str, ...]] = ()
+    sources: ClassVar[Mapping[str, str]] = {}
+    """Where each default comes from."""
+    differences: ClassVar[tuple[str, ...]] = ()
+    """What differs from the paper and from the released code, and why."""
+    upper_bound: ClassVar[bool] = False
+    """True for oracles, which know the label."""

@@ -1,0 +1,282 @@
+"""ELBERT: fast ALBERT with confidence-window based early exit (Xie et al., ICASSP 2021, arXiv 2107.00175).
+
+One classifier shared by all layers, exits trained together with learned weights, and a two-stage
+decision: leave when the prediction is not puzzling (normalised entropy below the threshold), or when the
+last N exits agree in one of three ways: the confidence never drops, it stays within a range, or the
+label stays the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from backbones.base import LayeredEncoder
+from strategies.base import (
+    Criterion,
+    Head,
+    Pooling,
+    Recipe,
+    Seen,
+    Stage,
+    Start,
+    State,
+    Strategy,
+    StrategyError,
+    new_linear,
+    new_pooler,
+    pool,
+    task_loss,
+)
+from strategies.entropy import entropy
+
+
+class SharedHead(Head):
+    """ELBERT's head: one pooler and one classifier, shared by all exits (paper sec. 2.1)."""
+
+    shares_parameters = True
+
+    def __init__(self, encoder: LayeredEncoder, num_outputs: int, *, pooling: Pooling = "cls") -> None:
+        super().__init__(encoder, num_outputs, pooling=pooling)
+        self.pooler = new_pooler(encoder)
+        self.dropout = nn.Dropout(encoder.head_dropout)
+        self.classifier = new_linear(self.hidden_size, num_outputs)
+
+    def forward(self, hidden: Tensor, mask: Tensor | None, layer: int) -> Tensor:
+        pooled = torch.tanh(self.pooler(pool(hidden, mask, self.pooling)))
+        logits: Tensor = self.classifier(self.dropout(pooled))
+        return logits
+
+    def exit_parameters(self, layer: int) -> Iterable[nn.Parameter]:
+        return [*self.pooler.parameters(), *self.classifier.parameters()]
+
+    def macs(self, tokens: int, layer: int) -> int:
+        return self.hidden_size * (self.hidden_size + self.num_outputs)
+
+
+class ElbertRecipe(Recipe):
+    """Weighted sum of the exits' losses with learned weights (paper eq. 1-3).
+
+    w_i = sigmoid(t_i) for i < L and w_L = L - sum of the others, so the weights sum to L. ``weights="equal"`` sets
+    them all to 1: the learned ones tend to collapse onto the last exit on long runs.
+    """
+
+    def __init__(self, num_layers: int, *, weights: str = "learned", initial: float = 4.0, lr: float = 1e-2) -> None:
+        super().__init__(num_layers)
+        if weights not in ("learned", "equal"):
+            raise StrategyError(f"weights must be 'learned' or 'equal', not '{weights}'.")
+        self.own_lr = lr  # type: ignore[misc]
+        self.t = nn.Parameter(torch.full((num_layers - 1,), initial)) if weights == "learned" else None
+
+    def weights(self) -> Tensor:
+        """The exits' weights [L], which sum to L."""
+        if self.t is None:
+            return torch.ones(self.num_layers)
+        early = torch.sigmoid(self.t)
+        return torch.cat([early, (self.num_layers - early.sum()).reshape(1)])
+
+    def losses(self, stage: Stage, logits: Sequence[Tensor], labels: Tensor, step: int) -> tuple[Tensor, ...]:
+        weights = self.weights().to(logits[-1].device)
+        return tuple(w * task_loss(z, labels) for w, z in zip(weights, logits, strict=True))
+
+    def report(self) -> dict[str, list[float]]:
+        return {"exit_weights": [round(float(w), 4) for w in self.weights().detach()]}
+
+
+def tracked(logits: Tensor) -> Tensor:
+    """What the windows follow, per class: [n, C] -> [n, C], larger meaning more confident.
+
+    The class probabilities; for two classes the one number p(class 0), negated for class 1, so that a
+    change of p(class 1) near 1, too small for its own floating-point format, is seen as the released
+    code sees it.
+    """
+    p = torch.softmax(logits, dim=-1)
+    return torch.stack([p[:, 0], -p[:, 0]], dim=-1) if p.shape[-1] == 2 else p
+
+
+def clear_label(logits: Tensor, margin: float) -> Tensor:
+    """The predicted class [n], or -1 where no class stands out by the margin.
+
+    Two classes: p > 0.5 + margin, as released. More: the best leads the second by more than 2 * margin,
+    which is the same thing for two. Exact ties have no label.
+    """
+    p = torch.softmax(logits, dim=-1)
+    if p.shape[-1] == 2:  # on p(class 0) alone: p(class 1) rounds differently
+        first = p[:, 0]
+        return torch.where(first > 0.5 + margin, 0, torch.where(first < 0.5 - margin, 1, -1))
+    best, label = p.topk(2, dim=-1)
+    return torch.where(best[:, 0] - best[:, 1] > 2 * margin, label[:, 0], -1)
+
+
+def extend(window: Tensor, value: Tensor) -> Tensor:
+    """Slide a window [n, N] by one: drop the oldest entry, append ``value`` [n]."""
+    return torch.cat([window[:, 1:], value.unsqueeze(1).to(window.dtype)], dim=1)
+
+
+class Window(Criterion):
+    """ELBERT's two stages: a test on this exit alone, else a test on the last ``window`` exits (paper sec. 2.3).
+
+    The first stage is normalised entropy < threshold (``first="entropy"``), the released code's undocumented
+    ``logits`` (``first="least"``: the smallest class probability < threshold), or nothing (``first="none"``).
+    The score is the first stage's, and -inf where the window test holds: a window fires at every threshold.
+    ``window=0`` switches the second stage off.
+    """
+
+    def __init__(self, *, window: int = 8, margin: float = 0.0, first: str = "entropy") -> None:
+        if window < 0:
+            raise StrategyError(f"window must not be negative, not {window}.")
+        if not 0 <= margin < 0.5:
+            raise StrategyError(f"margin must be in [0, 0.5), not {margin}.")
+        if first not in ("entropy", "least", "none"):
+            raise StrategyError(f"first must be 'entropy', 'least' or 'none', not '{first}'.")
+        self.window, self.margin, self.first = window, margin, first
+
+    def warnings(self, num_layers: int) -> list[str]:
+        if self.window > num_layers:
+            return [f"window {self.window} is longer than the backbone's {num_layers} layers and can never fire"]
+        if self.window == num_layers:
+            return [f"window {self.window} can fire at the last of the backbone's layers only, where it saves nothing"]
+        return []
+
+    def window_fires(self, state: State, seen: Seen) -> tuple[State, Tensor]:
+        """The state after this exit and whether the window test holds, bool [n]."""
+        raise NotImplementedError
+
+    def first_stage(self, logits: Tensor) -> Tensor:
+        """The score [n] of this exit alone."""
+        if self.first == "entropy":
+            return entropy(logits) / math.log(logits.shape[-1])
+        if self.first == "least":
+            return torch.softmax(logits, dim=-1).amin(dim=-1)
+        return torch.full_like(logits[:, 0], math.inf)
+
+    def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
+        score = self.first_stage(seen.logits)
+        if self.window == 0:
+            return state, score
+        state, fires = self.window_fires(state, seen)
+        return state, torch.where(fires, -math.inf, score)
+
+
+class MonotoneWindow(Window):
+    """Criterion 1: over the window, the confidence in the class predicted at its start never drops, and
+    that class is still the prediction (released as ``bias_2``)."""
+
+    def start(self, start: Start) -> State:
+        n, device = start.samples, start.device
+        return {
+            "labels": torch.full((n, self.window), -1, dtype=torch.long, device=device),
+            "last": torch.full((n, start.num_outputs), math.inf, dtype=start.dtype, device=device),
+            "rising": torch.zeros((n, start.num_outputs), dtype=torch.long, device=device),
+        }
+
+    def window_fires(self, state: State, seen: Seen) -> tuple[State, Tensor]:
+        confidence = tracked(seen.logits)
+        labels = extend(state["labels"], clear_label(seen.logits, self.margin))
+        # rising[c]: over how many exits up to this one has the confidence in c not dropped?
+        rising = torch.where(confidence >= state["last"], state["rising"] + 1, 1)
+        first = labels[:, 0]
+        held = rising.gather(1, first.clamp(min=0).unsqueeze(1)).squeeze(1) >= self.window
+        fires = (first >= 0) & held & (seen.logits.argmax(dim=-1) == first)
+        return {"labels": labels, "last": confidence, "rising": rising}, fires
+
+
+class RangeWindow(Window):
+    """Criterion 2: over the window the label is constant and its confidence varies by at most ``range``
+    (released as ``bias_3``)."""
+
+    def __init__(self, *, window: int = 8, range: float = 0.1, margin: float = 0.0, entropy_first: bool = True) -> None:
+        super().__init__(window=window, margin=margin, first=first)
+        if range < 0:
+            raise StrategyError(f"range must not be negative, not {range}.")
+        self.range = range
+
+    def start(self, start: Start) -> State:
+        shape = (start.samples, self.window)
+        return {
+            "labels": torch.full(shape, -1, dtype=torch.long, device=start.device),
+            "confidence": torch.zeros(shape, dtype=start.dtype, device=start.device),
+        }
+
+    def window_fires(self, state: State, seen: Seen) -> tuple[State, Tensor]:
+        confidence = tracked(seen.logits)
+        best = confidence[:, 0] if confidence.shape[-1] == 2 else confidence.amax(dim=-1)
+        labels = extend(state["labels"], clear_label(seen.logits, self.margin))
+        window = extend(state["confidence"], best)
+        constant = (labels[:, 0] >= 0) & (labels == labels[:, :1]).all(dim=1)
+        fires = constant & (window.amax(dim=1) - window.amin(dim=1) <= self.range)
+        return {"labels": labels, "confidence": window}, fires
+
+
+class LabelWindow(Window):
+    """Criterion 3: over the window the predicted label is the same (released as ``bias_1``, the shipped setting)."""
+
+    def start(self, start: Start) -> State:
+        shape = (start.samples, self.window)
+        return {"labels": torch.full(shape, -1, dtype=torch.long, device=start.device)}
+
+    def window_fires(self, state: State, seen: Seen) -> tuple[State, Tensor]:
+        labels = extend(state["labels"], clear_label(seen.logits, self.margin))
+        return {"labels": labels}, (labels[:, 0] >= 0) & (labels == labels[:, :1]).all(dim=1)
+
+
+class _Elbert(Strategy):
+    head = SharedHead
+    recipe = ElbertRecipe
+    citation = (
+        "Keli Xie, Siyuan Lu, Meiqi Wang, Zhongfeng Wang: ELBERT: Fast ALBERT with Confidence-Window Based "
+        "Early Exit. ICASSP 2021, arXiv 2107.00175."
+    )
+    sources = {
+        "window": "8, paper sec. 3 and the released script",
+        "threshold": "0.1, the released configuration; the paper sweeps 0.1..1.0",
+        "margin": "0, the released configuration",
+        "recipe.initial": "4.0, the released configuration: every weight starts at sigmoid(4) = 0.982",
+        "recipe.lr": "0.01, the released training script",
+    }
+    differences = (
+        "The released windows read p(class 0) of the batch's first sample; here every sample has its own window over "
+        "the class predicted at the window's first exit, which is the same for two classes and batch 1.",
+        "The released layer weights are never zeroed between steps, so their gradient accumulates over the run; here they "
+        "are a parameter like any other, with the released learning rate.",
+        "Saturated logits give entropy 0 and leave; the released formula gives NaN, which never leaves.",
+        "The released configuration ships criterion 3 under the name bias_1; the paper's default is criterion 1.",
+    )
+
+
+class ElbertMono(_Elbert):
+    """ELBERT with the paper's default window: confidence that never drops (Xie et al., ICASSP 2021)."""
+
+    name = "elbert-mono"
+    criterion = MonotoneWindow
+    equations = (
+        "L = sum_i w_i CE(z_i, y), w_i = sigmoid(t_i), w_L = L - sum_{i<L} w_i (eq. 1-3)",
+        "leave at the first i with H(p_i) / ln C < threshold",
+        "or p_j(c) <= p_{j+1}(c) for all j in i-N+1..i-1, c the class predicted at i-N+1 and still at i (criterion 1)",
+    )
+
+
+class ElbertRange(_Elbert):
+    """ELBERT with the range window: constant label, confidence within a range (Xie et al., ICASSP 2021)."""
+
+    name = "elbert-range"
+    criterion = RangeWindow
+    equations = (
+        *ElbertMono.equations[:2],
+        "or constant label and max p - min p <= range over exits i-N+1..i (criterion 2)",
+    )
+    sources = {
+        **_Elbert.sources,
+        "range": "0.1, our choice: the paper says 'a set value' and the released code has none",
+    }
+
+
+class ElbertLabel(_Elbert):
+    """ELBERT with the label window: the same label N times in a row (Xie et al., ICASSP 2021)."""
+
+    name = "elbert-label"
+    criterion = LabelWindow
+    equations = (*ElbertMono.equations[:2], "or constant label over exits i-N+1..i (criterion 3)")
