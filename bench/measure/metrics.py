@@ -1,0 +1,183 @@
+"""The published metrics, and what to sum over samples so that a whole curve of them is exact.
+
+Every metric is higher-is-better. Degenerate input has a defined value, because NaN cannot be stored and an
+early exit of a small model does predict a single class: F1 without true or predicted positives is 0, Matthews,
+Pearson and Spearman of anything constant are 0, and so are correlations with non-finite predictions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.errors import UsageError
+from bench.registry import unknown
+
+Values = NDArray[Any]
+Sums = NDArray[np.float64]
+
+# A variance below this share of the mean square is rounding, not spread.
+CONSTANT = 1e-13
+
+
+def accuracy(predictions: Values, labels: Values) -> float:
+    """Share of samples whose predicted class is the label's; both int [N]."""
+    from sklearn.metrics import accuracy_score
+
+    return float(accuracy_score(labels, predictions))
+
+
+def f1(predictions: Values, labels: Values) -> float:
+    """F1 of class 1 against all others; both int [N]."""
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(labels == 1, predictions == 1, zero_division=0.0))
+
+
+def matthews(predictions: Values, labels: Values) -> float:
+    """Matthews correlation, multi-class as R_K of Gorodkin (2004); both int [N]."""
+    from sklearn.metrics import matthews_corrcoef
+
+    return float(matthews_corrcoef(labels, predictions))
+
+
+def pearson(predictions: Values, labels: Values) -> float:
+    """Pearson correlation of float [N] with float [N]."""
+    from scipy.stats import pearsonr
+
+    x, y = np.asarray(predictions, np.float64), np.asarray(labels, np.float64)
+    return 0.0 if _flat(x, y) else float(pearsonr(x, y).statistic)
+
+
+def spearman(predictions: Values, labels: Values) -> float:
+    """Spearman rank correlation (ties get mean ranks) of float [N] with float [N]."""
+    from scipy.stats import spearmanr
+
+    x, y = np.asarray(predictions, np.float64), np.asarray(labels, np.float64)
+    return 0.0 if _flat(x, y) else float(spearmanr(x, y).statistic)
+
+
+def _flat(x: Sums, y: Sums) -> bool:
+    return bool(not np.isfinite(x).all() or np.ptp(x) == 0 or np.ptp(y) == 0)
+
+
+METRICS: dict[str, Callable[[Values, Values], float]] = {
+    "accuracy": accuracy,
+    "f1": f1,
+    "matthews": matthews,
+    "pearson": pearson,
+    "spearman": spearman,
+}
+
+
+def compute(metrics: Sequence[str], predictions: Values, labels: Values) -> dict[str, float]:
+    """The named metrics of predictions [N] against labels [N]; raises UsageError for an unknown name or no samples."""
+    if len(labels) == 0 or len(predictions) != len(labels):
+        raise UsageError(f"Metrics need as many predictions as labels: {len(predictions)} and {len(labels)}.")
+    return {name: _metric(name)(np.asarray(predictions), np.asarray(labels)) for name in metrics}
+
+
+def _metric(name: str) -> Callable[[Values, Values], float]:
+    if name not in METRICS:
+        raise unknown("metric", name, METRICS)
+    return METRICS[name]
+
+
+# --- sums over samples -----------------------------------------------------------------------------
+
+
+def is_additive(metric: str) -> bool:
+    """Whether :func:`statistics` exists: the metric is a function of sums over samples (ranks are not)."""
+    _metric(metric)
+    return metric in _STATISTICS
+
+
+def statistics(metric: str, predictions: Values, labels: Values) -> Sums:
+    """What each sample adds at each exit: float64 [N, L, S] for predictions [N, L] and labels [N].
+
+    Sum over samples the row of each sample's exit and give the sums to :func:`from_statistics`.
+    S and its meaning are the metric's own. Raises UsageError for a metric that is not additive.
+    """
+    if not is_additive(metric):
+        raise UsageError(f"Metric '{metric}' is not a function of sums over samples; compute it point by point.")
+    predictions, labels = np.asarray(predictions), np.asarray(labels)
+    columns = _STATISTICS[metric](predictions, np.broadcast_to(labels[:, None], predictions.shape))
+    return np.stack(columns, axis=-1).astype(np.float64)
+
+
+def from_statistics(metric: str, sums: Sums) -> Sums:
+    """The metric [K] of K sums [K, S] of :func:`statistics` rows."""
+    if not is_additive(metric):
+        raise UsageError(f"Metric '{metric}' is not a function of sums over samples; compute it point by point.")
+    return _FROM[metric](np.asarray(sums, np.float64))
+
+
+def _ratio(numerator: Sums, denominator: Sums) -> Sums:
+    """numerator / denominator, 0 where the denominator is not positive."""
+    positive = denominator > 0
+    result: Sums = np.where(positive, numerator / np.where(positive, denominator, 1.0), 0.0)
+    return result
+
+
+def _accuracy_statistics(p: Values, y: Values) -> list[Values]:
+    return [p == y, np.ones_like(p)]
+
+
+def _f1_statistics(p: Values, y: Values) -> list[Values]:
+    """True positives, false positives, false negatives of class 1."""
+    return [(p == 1) & (y == 1), (p == 1) & (y != 1), (p != 1) & (y == 1)]
+
+
+def _matthews_statistics(p: Values, y: Values) -> list[Values]:
+    """Hits, then how often each class was predicted, then how often it was true."""
+    classes = range(int(max(p.max(initial=0), y.max(initial=0))) + 1)
+    return [p == y, *(p == c for c in classes), *(y == c for c in classes)]
+
+
+def _pearson_statistics(p: Values, y: Values) -> list[Values]:
+    """1, x, y, x², y², xy about the labels' mean, which changes no correlation and spares digits."""
+    y = y.astype(np.float64)
+    centre = y.mean() if y.size else 0.0
+    x, y = p.astype(np.float64) - centre, y - centre
+    return [np.ones_like(x), x, y, x * x, y * y, x * y]
+
+
+def _from_f1(sums: Sums) -> Sums:
+    hits, false_positive, false_negative = sums.T
+    return _ratio(2 * hits, 2 * hits + false_positive + false_negative)
+
+
+def _from_matthews(sums: Sums) -> Sums:
+    classes = (sums.shape[1] - 1) // 2
+    hits, predicted, true = sums[:, 0], sums[:, 1 : 1 + classes], sums[:, 1 + classes :]
+    n = true.sum(axis=1)
+    covariance = hits * n - (predicted * true).sum(axis=1)
+    spread = (n * n - (predicted**2).sum(axis=1)) * (n * n - (true**2).sum(axis=1))
+    return _ratio(covariance, np.sqrt(spread))
+
+
+def _from_pearson(sums: Sums) -> Sums:
+    n, x, y, xx, yy, xy = sums.T
+    x_spread, y_spread = n * xx - x * x, n * yy - y * y
+    x_spread = np.where(x_spread > CONSTANT * n * xx, x_spread, 0.0)
+    y_spread = np.where(y_spread > CONSTANT * n * yy, y_spread, 0.0)
+    # sqrt of each factor: their product would overflow before the quotient does
+    return np.clip(_ratio(n * xy - x * y, np.sqrt(x_spread) * np.sqrt(y_spread)), -1.0, 1.0)
+
+
+_STATISTICS: dict[str, Callable[[Values, Values], list[Values]]] = {
+    "accuracy": _accuracy_statistics,
+    "f1": _f1_statistics,
+    "matthews": _matthews_statistics,
+    "pearson": _pearson_statistics,
+}
+
+_FROM: dict[str, Callable[[Sums], Sums]] = {
+    "accuracy": lambda sums: _ratio(sums[:, 0], sums[:, 1]),
+    "f1": _from_f1,
+    "matthews": _from_matthews,
+    "pearson": _from_pearson,
+}

@@ -1,0 +1,55 @@
+"""What is asked: the table of tasks and the way from a name on the command line to a task.
+
+Listing names imports nothing but the standard library; a task's module is imported when it is loaded.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.errors import UsageError
+from bench.registry import Registry
+
+if TYPE_CHECKING:
+    from bench.tasks.base import Task
+
+TASKS: dict[str, str] = {
+    "demo": "bench.tasks.demo:Demo",
+    "cola": "bench.tasks.glue:CoLA",
+    "sst2": "bench.tasks.glue:SST2",
+    "mrpc": "bench.tasks.glue:MRPC",
+    "qqp": "bench.tasks.glue:QQP",
+    "stsb": "bench.tasks.glue:STSB",
+    "mnli": "bench.tasks.glue:MNLI",
+    "qnli": "bench.tasks.glue:QNLI",
+    "rte": "bench.tasks.glue:RTE",
+    "wnli": "bench.tasks.glue:WNLI",
+    "ag_news": "bench.tasks.text:AGNews",
+    "imdb": "bench.tasks.text:IMDB",
+}
+
+ENTRY_POINTS = "exitbench.tasks"
+
+
+def registry() -> Registry[type[Task]]:
+    """Task classes by name: the table above plus entry points of installed packages."""
+    return Registry("task", TASKS, ENTRY_POINTS)
+
+
+def get_task(name: str) -> Task:
+    """The task that ``name`` stands for: a listed name, ``package.module:Class``, or a folder of data files.
+
+    A listed name wins over a folder of the same name; write ``./name`` for the folder.
+    Raises :class:`bench.errors.UsageError` for a name that is none of these.
+    """
+    tasks = registry()
+    if name not in tasks:
+        folder = Path(name).expanduser()
+        if folder.is_dir():
+            from bench.tasks.folder import FolderTask
+
+            return FolderTask(folder)
+        if "/" in name or "\\" in name:
+            raise UsageError(f"Task folder '{name}' does not exist. Give a folder with train.* and validation.* files.")
+    return tasks.load(name)()

@@ -1,0 +1,186 @@
+"""Tasks whose data live on the Hugging Face hub, or in a local mirror of it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+from bench.errors import BenchError, DataError
+from bench.tasks.base import Kind, LoadOptions, Split, Task, TaskData
+from bench.tasks.checks import Table, class_indices, digest, make_split, targets
+from bench.tasks.sampling import hold_out, limited
+
+
+class HubTask(Task):
+    """A hub data set: sub-classes say where it is, which columns it has and how it is scored.
+
+    ``revision`` pins the hub commit. ``published_rows`` are the split sizes that published numbers
+    refer to; other sizes give a warning that is stored with the result. ``label_range`` bounds
+    regression targets.
+    """
+
+    dataset: ClassVar[str]
+    config: ClassVar[str | None] = None
+    revision: ClassVar[str]
+    kind: ClassVar[Kind] = "classification"
+    columns: ClassVar[tuple[str, ...]]
+    label_names: ClassVar[tuple[str, ...]] = ()
+    label_range: ClassVar[tuple[float, float]] = (float("-inf"), float("inf"))
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
+    evaluation: ClassVar[tuple[str, ...]] = ("validation",)
+    published_rows: ClassVar[dict[str, int]]
+
+    def load(self, options: LoadOptions) -> TaskData:
+        """From ``hub_root/datasets/<id>`` where that folder exists, else from the hub at the pinned revision."""
+        mirror = None if options.hub_root is None else options.hub_root / "datasets" / self.dataset
+        if mirror is not None and mirror.is_dir():
+            tables, revision = self._read_mirror(mirror)
+            source = f"mirror of {self.dataset}"
+        else:
+            tables, revision = self._read_hub(options), self.revision
+            source = f"hub {self.dataset}"
+        splits = {table.split: self._split(table) for table in tables}
+        train, select = hold_out(limited(splits["train"], options.limit), options)
+        return TaskData(
+            name=self.name,
+            kind=self.kind,
+            label_names=self.label_names,
+            metrics=self.metrics,
+            train=train,
+            select=select,
+            evaluation={name: limited(splits[name], options.limit) for name in self.evaluation},
+            revision=revision,
+            source=source,
+            warnings=tuple(self._warnings(splits)),
+        )
+
+    @property
+    def _label(self) -> str:
+        return self.dataset if self.config is None else f"{self.dataset} {self.config}"
+
+    @property
+    def _wanted(self) -> tuple[str, ...]:
+        return ("train", *self.evaluation)
+
+    def _split(self, table: Table) -> Split:
+        if self.kind == "regression":
+            return make_split(table, *self._pair, targets(table, *self.label_range), blank_allowed=True)
+        return make_split(table, *self._pair, class_indices(table, self.label_names), blank_allowed=True)
+
+    @property
+    def _pair(self) -> tuple[str, str | None]:
+        return self.columns[0], self.columns[1] if len(self.columns) > 1 else None
+
+    def _warnings(self, splits: dict[str, Split]) -> Iterator[str]:
+        for name, rows in self.published_rows.items():
+            found = splits[name].available
+            if found != rows:
+                yield f"{name} has {found} of the published {rows} rows: not comparable with published numbers"
+        for split in splits.values():
+            blank = sum(not text.strip() for text in split.first + (split.second or ()))
+            if blank:
+                yield f"{split.name} has {blank} blank texts"
+
+    def _read_mirror(self, folder: Path) -> tuple[list[Table], str]:
+        """Tables and content digest of a local copy in the hub's layout; nothing is written beside it."""
+        import datasets
+
+        # The Arrow copy that `datasets` makes goes to a folder that is gone afterwards: the mirror may be
+        # read-only, and a cache keyed by path would outlive a changed file.
+        with tempfile.TemporaryDirectory(prefix="exitbench-") as cache, _quiet():
+            try:
+                builder = datasets.load_dataset_builder(str(folder), self.config, cache_dir=cache)
+                files = {str(k): v for k, v in (builder.config.data_files or {}).items()}
+                self._require(files, f"the mirror of {self.dataset}")
+                builder.download_and_prepare()
+                tables = [self._table(builder.as_dataset(split=name), name) for name in self._wanted]
+            except BenchError:
+                raise
+            except Exception as error:
+                raise DataError(
+                    f"Cannot read '{self._label}' from the mirror: {one_line(error)}. "
+                    f"Copy the hub's files to datasets/{self.dataset} under the hub root, or drop --hub-root."
+                ) from error
+        used = [(f"{name}/{Path(f).name}", Path(f)) for name in self._wanted for f in files[name]]
+        return tables, digest(used)
+
+    def _read_hub(self, options: LoadOptions) -> list[Table]:
+        import datasets
+
+        with _offline(options.offline):
+            try:
+                found = datasets.load_dataset(self.dataset, self.config, revision=self.revision)
+            except Exception as error:
+                if isinstance(error, ConnectionError | OSError):
+                    why = "offline was asked for" if options.offline else "no network"
+                    raise DataError(
+                        f"Data set '{self._label}' is not at hand ({why}). Connect once to cache it, or give "
+                        f"--hub-root DIR with the data set at DIR/datasets/{self.dataset}."
+                    ) from error
+                raise DataError(
+                    f"Cannot load '{self._label}' from the hub at revision {self.revision[:12]}: {one_line(error)}. "
+                    "Check the installed version of the datasets package, or use a local mirror (--hub-root)."
+                ) from error
+        self._require(found, f"hub data set {self.dataset}")
+        return [self._table(found[name], name) for name in self._wanted]
+
+    def _require(self, splits: Any, where: str) -> None:
+        for name in self._wanted:
+            if name not in splits:
+                there = ", ".join(sorted(map(str, splits))) or "none"
+                raise DataError(
+                    f"Split '{name}' of '{self._label}' is missing from {where} (there: {there}). Add its file there."
+                )
+
+    def _table(self, rows: Any, split: str) -> Table:
+        where = f"{self._label} {split}"
+        names = getattr(rows.features.get("label"), "names", None)
+        if names is not None and tuple(names) != self.label_names:
+            raise DataError(
+                f"{where}: classes are {', '.join(names)}, expected {', '.join(self.label_names)}. "
+                "Use the hub's own files."
+            )
+        wanted = [name for name in (*self.columns, "label") if name in rows.column_names]
+        return Table(split, where, {name: list(rows[name]) for name in wanted or rows.column_names})
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of an error's message, or its type's name where there is none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars of `datasets` for work that takes a second."""
+    from datasets.utils.logging import disable_progress_bar, enable_progress_bar, is_progress_bar_enabled
+
+    shown = is_progress_bar_enabled()
+    disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            enable_progress_bar()
+
+
+@contextmanager
+def _offline(asked: bool) -> Iterator[None]:
+    """Let only cached hub files be used while ``asked`` holds.
+
+    The two libraries read HF_HUB_OFFLINE when they are imported, which may be long past.
+    """
+    import datasets
+    import huggingface_hub.constants
+
+    switches: Sequence[Any] = (datasets.config, huggingface_hub.constants)
+    before = [module.HF_HUB_OFFLINE for module in switches]
+    for module, was in zip(switches, before, strict=True):
+        module.HF_HUB_OFFLINE = asked or was
+    try:
+        yield
+    finally:
+        for module, was in zip(switches, before, strict=True):
+            module.HF_HUB_OFFLINE = was
