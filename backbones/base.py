@@ -95,6 +95,13 @@ class LayeredEncoder(nn.Module, ABC):
     def layer(self, index: int, hidden: Tensor, mask: Tensor | None) -> Tensor:
         """Apply encoder layer ``index`` (1-based): [B, T, H] -> [B, T, H]. ``mask`` is what embed gave."""
 
+    def shrink(self, mask: Tensor | None, rows: Tensor, tokens: int) -> Tensor | None:
+        """The mask that :meth:`embed` gave, [B, 1, T or 1, T], for some samples and the first ``tokens`` tokens.
+
+        ``rows`` is int64 [n] on the mask's device.
+        """
+        return None if mask is None else mask[rows][..., :tokens, :tokens]
+
     @abstractmethod
     def pretrained_pooler(self) -> nn.Linear | None:
         """The stock pooler's Linear(H, H), or None where the model type or checkpoint has none.

@@ -1,0 +1,142 @@
+"""Early exit for real: what is not needed is not computed.
+
+Each sample runs layer by layer until its criterion lets it go. The criterion is the one that replay
+uses, stepped on the samples still inside, so that live and replayed decisions are the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from backbones.base import Batch
+from strategies.base import Criterion, ExitModel, Seen, Start, StrategyError, check_finite, select
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where B samples left and with what answer.
+
+    ``layer`` int64 [B], 1-based, on the host; ``logits`` [B, C] of the exit taken, on the model's device.
+    """
+
+    layer: Tensor
+    logits: Tensor
+
+
+def run_live(
+    model: ExitModel, criterion: Criterion, cut: float, batch: Batch, *, keys: Tensor | None = None
+) -> Outcome:
+    """Run ``batch`` and stop computing each sample as soon as ``criterion`` lets it leave at ``cut``.
+
+    ``cut`` is on the criterion's score (``criterion.cut(threshold)``); ``keys`` int64 [B] are the samples' stable
+    numbers. Finished samples leave, the rest is compacted and its padding trimmed, so that a batch costs what its
+    remaining samples cost. The last exit always answers and is not checked. Half-precision logits are widened to
+    float32 before they are judged, as replay does.
+
+    Raises StrategyError for oracles, and where the logits of an answer are not finite (naming sample and exit).
+    """
+    if criterion.needs_labels:
+        raise StrategyError("This criterion knows the labels: it can be replayed, but it cannot run live.")
+    with torch.inference_mode():
+        if len(batch) == 1:
+            return _run_one(model, criterion, cut, batch, keys)
+        return _run_many(model, criterion, cut, batch, keys)
+
+
+def judged(logits: Tensor) -> Tensor:
+    """Logits as criteria and answers see them: float32 where the model computes in half precision."""
+    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+
+
+def start_of(model: ExitModel, hidden: Tensor, keys: Tensor | None) -> Start:
+    """What the criterion may know before exit 1 of the samples in ``hidden`` [B, T, H]."""
+    dtype = torch.float32 if hidden.dtype in (torch.float16, torch.bfloat16) else hidden.dtype
+    return Start(hidden.shape[0], model.num_layers, model.head.num_outputs, dtype, hidden.device, keys)
+
+
+def _run_one(model: ExitModel, criterion: Criterion, cut: float, batch: Batch, keys: Tensor | None) -> Outcome:
+    """One sample: nothing to compact, one flag read per exit."""
+    encoder, head, last = model.encoder, model.head, model.num_layers
+    attention = batch.attention_mask
+    hidden, mask = encoder.embed(batch)
+    if criterion.uses_early_exits:
+        state = criterion.start(start_of(model, hidden, keys))
+        for layer in range(1, last):
+            hidden = encoder.layer(layer, hidden, mask)
+            logits = judged(head(hidden, attention, layer))
+            state, score = criterion.step(state, Seen(layer, logits))
+            if criterion.leaves(score, cut).item():
+                return _answer(logits, layer, keys)
+        hidden = encoder.layer(last, hidden, mask)
+    else:
+        for layer in range(1, last + 1):
+            hidden = encoder.layer(layer, hidden, mask)
+    return _answer(judged(head(hidden, attention, last)), last, keys)
+
+
+def _answer(logits: Tensor, layer: int, keys: Tensor | None) -> Outcome:
+    """The outcome of one sample. Its few logits are checked on the host: cheaper than four small kernels."""
+    if not all(map(math.isfinite, logits[0].tolist())):
+        check_finite(logits, layer, _names(keys))
+    return Outcome(torch.tensor([layer]), logits)
+
+
+def _run_many(model: ExitModel, criterion: Criterion, cut: float, batch: Batch, keys: Tensor | None) -> Outcome:
+    """Any number of samples, of which the finished leave the batch."""
+    encoder, head, last = model.encoder, model.head, model.num_layers
+    device, size = batch.input_ids.device, len(batch)
+    exits = torch.empty(size, dtype=torch.long)
+    if size == 0:
+        return Outcome(exits, torch.empty(0, head.num_outputs, device=device))
+    names = _names(keys)
+    attention = batch.attention_mask
+    hidden, mask = encoder.embed(batch)
+    start = start_of(model, hidden, keys)
+    state = criterion.start(start)
+    answers = torch.empty(size, head.num_outputs, dtype=start.dtype, device=device)
+    inside = torch.arange(size)  # which samples of the batch the rows of `hidden` are; on the host
+    for layer in range(1, last + 1):
+        hidden = encoder.layer(layer, hidden, mask)
+        if layer < last and not criterion.uses_early_exits:
+            continue
+        logits = judged(head(hidden, attention, layer))
+        if layer < last:
+            state, score = criterion.step(state, Seen(layer, logits))
+            leaving = criterion.leaves(score, cut).cpu()  # the one wait for the device at this exit
+            if not leaving.any():
+                continue
+        else:
+            leaving = torch.ones(len(inside), dtype=torch.bool)
+        out = leaving.nonzero().squeeze(1)
+        gone, answered = inside[out], logits[out.to(device)]
+        check_finite(answered, layer, [names[i] if names else i for i in gone.tolist()])
+        exits[gone] = layer
+        answers[gone.to(device)] = answered
+        if len(out) == len(inside):
+            break
+        stay = (~leaving).nonzero().squeeze(1)
+        inside, rows = inside[stay], stay.to(device)
+        state = select(state, rows)
+        hidden = hidden[rows]
+        if attention is not None:
+            attention = attention[rows]
+            tokens = _width(attention)
+            hidden, attention = hidden[:, :tokens], attention[:, :tokens]
+            mask = encoder.shrink(mask, rows, tokens)
+            if bool(attention.all()):
+                attention = mask = None  # nothing padded any more: attention may take its fastest kernel
+    return Outcome(exits, answers)
+
+
+def _width(attention: Tensor) -> int:
+    """Columns of the attention mask [B, T] up to the last that any sample uses."""
+    return int(attention.any(dim=0).nonzero()[-1]) + 1
+
+
+def _names(keys: Tensor | None) -> Sequence[int] | None:
+    return None if keys is None else keys.tolist()

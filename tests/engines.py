@@ -1,0 +1,78 @@
+"""Small exit models, batches and the brute-force replay, for the tests of the engines."""
+
+from __future__ import annotations
+
+import importlib
+
+import torch
+from torch import Tensor
+from transformers import AutoConfig
+
+from backbones import ENCODERS
+from backbones.base import Batch
+from bench.inference.live import Outcome
+from strategies.base import Criterion, ExitModel, Head, Seen, Start
+from strategies.entropy import LinearHead
+
+PAD = 1
+SIZES = {
+    "vocab_size": 50,
+    "hidden_size": 32,
+    "num_hidden_layers": 5,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "max_position_embeddings": 40,
+    "pad_token_id": PAD,
+    "initializer_range": 0.4,
+}
+
+
+def make_model(
+    model_type: str, head: type[Head] = LinearHead, outputs: int = 3, attention: str = "sdpa", **overrides: object
+) -> ExitModel:
+    """An exit model with random weights large enough that its exits differ."""
+    module, _, name = ENCODERS[model_type].partition(":")
+    cls = getattr(importlib.import_module(module), name)
+    extra = {"embedding_size": 16} if model_type == "albert" else {}
+    config = AutoConfig.for_model(model_type, **{**SIZES, **extra, **overrides})
+    config._attn_implementation = attention
+    torch.manual_seed(7)
+    encoder = cls(cls.model_class(config))
+    made = head(encoder, outputs)
+    for parameter in made.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    return ExitModel(encoder, made).eval()
+
+
+def make_batch(lengths: list[int], seed: int = 3) -> Batch:
+    """Random samples of the given lengths, padded on the right; no mask where nothing is padded."""
+    longest = max(lengths)
+    ids = torch.randint(5, 50, (len(lengths), longest), generator=torch.Generator().manual_seed(seed))
+    if all(length == longest for length in lengths):
+        return Batch(ids)
+    mask = (torch.arange(longest) < torch.tensor(lengths)[:, None]).long()
+    return Batch(torch.where(mask.bool(), ids, PAD), mask)
+
+
+def single(batch: Batch, row: int) -> Batch:
+    """One sample of a batch, without its padding."""
+    if batch.attention_mask is None:
+        return Batch(batch.input_ids[row : row + 1])
+    return Batch(batch.input_ids[row : row + 1, : int(batch.attention_mask[row].sum())])
+
+
+def replay(model: ExitModel, criterion: Criterion, cut: float, batch: Batch, keys: Tensor | None) -> Outcome:
+    """All exits computed, then the criterion stepped over them: what live must equal."""
+    with torch.inference_mode():
+        logits = [z.float() if z.dtype == torch.bfloat16 else z for z in model(batch)]
+        size, outputs = logits[0].shape
+        state = criterion.start(Start(size, model.num_layers, outputs, logits[0].dtype, keys=keys))
+        layer = torch.full((size,), model.num_layers)
+        answer = logits[-1].clone()
+        inside = torch.ones(size, dtype=torch.bool)
+        for index, z in enumerate(logits[:-1], start=1):
+            state, score = criterion.step(state, Seen(index, z))
+            leaves = criterion.leaves(score, cut) & inside
+            layer[leaves], answer[leaves] = index, z[leaves]
+            inside &= ~leaves
+    return Outcome(layer, answer)
