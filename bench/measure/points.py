@@ -1,0 +1,142 @@
+"""Operating points: the one cut of a curve that a rule asks for, chosen on data that is not reported.
+
+Qualities are fractions in [0, 1], or any metric where higher is better; a point is 0.01 of it.
+Speed-ups are FLOPs of the plain model over FLOPs with early exits.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bench.errors import UsageError
+from bench.measure.curve import Curve
+
+Kind = Literal["max_loss", "speedup", "budget"]
+
+SLACK = 1e-9  # relative and absolute: 301/600 - 0.005 must not miss 298/600 for its last bit
+
+STANDARD = ("no-loss", "-0.5", "-1", "2x", "3x", "4x")
+"""The operating points that every report shows."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Which operating point is wanted.
+
+    ``max_loss``: the cheapest cut whose quality is at most ``value`` (0.01 = one point) below the full model's.
+    ``speedup``: the best quality among cuts at least ``value`` times cheaper than the plain model.
+    ``budget``: the best quality among cuts that cost at most the fraction ``value`` of it.
+    """
+
+    kind: Kind
+    value: float
+
+    def __post_init__(self) -> None:
+        allowed = self.value >= 0 if self.kind == "max_loss" else self.value > 0
+        if self.kind not in ("max_loss", "speedup", "budget") or not allowed or not math.isfinite(self.value):
+            raise UsageError(f"No operating point '{self.kind}={self.value:g}': the value must be positive.")
+
+    @classmethod
+    def parse(cls, text: str) -> Rule:
+        """From ``no-loss``, ``-0.5`` (points), ``2x``, or ``max_loss=0.005``, ``speedup=2``, ``budget=0.5``.
+
+        Raises :class:`bench.errors.UsageError` for anything else.
+        """
+        text = text.strip()
+        if text == "no-loss":
+            return cls("max_loss", 0.0)
+        name, equals, number = text.partition("=")
+        try:
+            if equals and name in ("max_loss", "speedup", "budget"):
+                return cls(name, float(number))  # type: ignore[arg-type]
+            if text.endswith("x"):
+                return cls("speedup", float(text[:-1]))
+            if text.startswith("-"):  # through Decimal, so that text and number are exact inverses
+                return cls("max_loss", float(Decimal(text[1:]) / 100))
+        except (ValueError, InvalidOperation):
+            pass
+        known = "no-loss, -0.5 (points), 2x, max_loss=0.005, speedup=2, budget=0.5"
+        raise UsageError(f"Unknown operating point '{text}'. Known: {known}.")
+
+    def format(self) -> str:
+        """The short form; :meth:`parse` gives the same rule back."""
+        if self.kind == "max_loss":
+            return f"-{_short(Decimal(repr(self.value)) * 100)}" if self.value else "no-loss"
+        number = _short(Decimal(repr(self.value)))
+        return f"{number}x" if self.kind == "speedup" else f"budget={number}"
+
+
+@dataclass(frozen=True)
+class Point:
+    """The row of the curve and the cut to store (a midpoint); both None where unreachable, with the reason."""
+
+    index: int | None
+    cut: float | None
+    reason: str = ""
+
+
+def choose(curve: Curve, quality: ArrayLike, speedup: ArrayLike, full_quality: float, rule: Rule) -> Point:
+    """The operating point for ``rule`` on a curve of data set aside for choosing.
+
+    ``quality`` and ``speedup`` float [K], one per row of the curve; ``full_quality`` is the full
+    model's on the same data. Rows with undefined quality (NaN) are never chosen. Ties go to the
+    cheapest row, then to the loosest cut. An exact curve is jagged and the best of many rows is
+    optimistic on this data, which is why the point is reported on other data.
+    """
+    q, s = np.asarray(quality, dtype=np.float64), np.asarray(speedup, dtype=np.float64)
+    if q.shape != (len(curve),) or s.shape != (len(curve),):
+        raise ValueError(
+            f"One quality and one speed-up per row needed: {len(curve)}, {list(q.shape)}, {list(s.shape)}."
+        )
+    loosest: NDArray[Any] = np.arange(len(curve))
+    if rule.kind == "max_loss":
+        wanted = full_quality - rule.value
+        allowed = q >= wanted - SLACK * max(1.0, abs(wanted))
+        preference = [loosest, s]
+        best = f"the best quality is {_most(q):.4f}, {wanted:.4f} is wanted"
+    else:
+        wanted = rule.value if rule.kind == "speedup" else 1 / rule.value
+        allowed = (s >= wanted * (1 - SLACK)) & ~np.isnan(q)
+        preference = [loosest, s, q]
+        best = f"the largest FLOPs speed-up is {_most(s):.2f}x, {wanted:.2f}x is wanted"
+    rows = np.flatnonzero(allowed)
+    if not len(rows):
+        return Point(None, None, f"{rule.format()} cannot be reached: {best}.")
+    index = int(rows[np.lexsort([key[rows] for key in preference])[-1]])
+    return Point(index, float(curve.midpoints[index]))
+
+
+def pareto(quality: ArrayLike, cost: ArrayLike) -> NDArray[np.bool_]:
+    """Which points no other dominates: bool [K] from quality (higher better) and cost (lower better).
+
+    A point is dominated by one that is at least as good and as cheap, and better in one of them;
+    equal points stand or fall together. Points with NaN are never on the front.
+    """
+    q, c = np.asarray(quality, dtype=np.float64), np.asarray(cost, dtype=np.float64)
+    defined = ~(np.isnan(q) | np.isnan(c))
+    front = np.zeros(q.shape, dtype=bool)
+    if not defined.any():
+        return front
+    q, (costs, group) = q[defined], np.unique(c[defined], return_inverse=True)
+    best = np.full(len(costs), -np.inf)
+    np.maximum.at(best, group, q)
+    cheaper = np.append(-np.inf, np.maximum.accumulate(best)[:-1])
+    first = group == 0  # nothing is cheaper, so even a quality of -inf is undominated
+    front[defined] = (q == best[group]) & ((q > cheaper[group]) | first)
+    return front
+
+
+def _most(values: NDArray[Any]) -> float:
+    return float(np.nanmax(values)) if not np.isnan(values).all() else math.nan
+
+
+def _short(number: Decimal) -> str:
+    """Without trailing zeros or exponent where it is short: 2, 0.5, 1e-20."""
+    text = format(number.normalize(), "f")
+    return text if len(text) < 12 else str(number.normalize())

@@ -1,0 +1,234 @@
+"""Error bars and tests: seeded, vectorised, paired wherever the same samples or rounds were measured.
+
+The bootstrap works on *additive* per-sample statistics [N, S] (correct or not, cells of the confusion
+matrix, FLOPs): a resample is a vector of draw counts w [N], and its statistics are w @ statistics, so
+B replicates are one matrix product [B, N] @ [N, S].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from bench.measure.curve import Curve
+
+Array = NDArray[Any]
+Float = NDArray[np.float64]
+FromStatistics = Callable[[Float], Float]
+"""Summed statistics [..., S] -> metric [...]: the same function for the data and for every replicate."""
+
+CHUNK = 64  # replicates at a time: 64 × 10,000 draw counts are 5 MB, and a whole curve's sums stay below 100 MB
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with the interval that covers the true value with probability ``level``."""
+
+    estimate: float
+    low: float
+    high: float
+    level: float = 0.95
+
+
+# --------------------------------------------------------------------------- closed forms
+
+
+def wilson(successes: int, total: int, level: float = 0.95) -> Interval:
+    """Wilson's score interval of a proportion such as accuracy; sound at 0 and 1 and for small N.
+
+    Wilson (1927), JASA 22; recommended over the normal interval by Brown, Cai & DasGupta (2001).
+    Raises ValueError where ``total`` is not positive or ``successes`` is outside 0..total.
+    """
+    if total < 1 or not 0 <= successes <= total:
+        raise ValueError(f"No proportion: {successes} of {total}.")
+    z = NormalDist().inv_cdf(0.5 + level / 2)
+    p, shrink = successes / total, 1 + z * z / total
+    centre = (p + z * z / (2 * total)) / shrink
+    half = z / shrink * np.sqrt(p * (1 - p) / total + z * z / (4 * total * total))
+    low = 0.0 if successes == 0 else float(centre - half)
+    return Interval(p, low, 1.0 if successes == total else float(centre + half), level)
+
+
+def paired_ratio(baseline: ArrayLike, candidate: ArrayLike, level: float = 0.95) -> Interval:
+    """How many times faster: geometric mean of baseline / candidate over rounds, with its t-interval.
+
+    Both [R] positive times, round r of both measured back to back, so that drift of the machine
+    cancels. Student's interval of the mean log-ratio, exponentiated. Raises ValueError for fewer
+    than two rounds, unequal numbers of rounds or times that are not positive.
+    """
+    before, after = np.asarray(baseline, dtype=np.float64), np.asarray(candidate, dtype=np.float64)
+    if before.shape != after.shape or before.ndim != 1 or len(before) < 2:
+        raise ValueError(f"Paired rounds needed, at least two: got {list(before.shape)} and {list(after.shape)}.")
+    if not ((before > 0) & (after > 0)).all():
+        raise ValueError("Times must be positive.")
+    logs = np.log(before) - np.log(after)
+    mean = logs.mean()
+    half = stats.t.ppf(0.5 + level / 2, len(logs) - 1) * logs.std(ddof=1) / np.sqrt(len(logs))
+    return Interval(float(np.exp(mean)), float(np.exp(mean - half)), float(np.exp(mean + half)), level)
+
+
+def mcnemar(a_correct: ArrayLike, b_correct: ArrayLike) -> float:
+    """Exact two-sided McNemar p-value that two classifiers are equally accurate on the same samples.
+
+    Only the samples that exactly one of them gets right matter; under the null either is equally
+    likely to: a binomial test. McNemar (1947), Psychometrika 12. Both bool [N]. 1.0 where they never differ.
+    """
+    a, b = np.asarray(a_correct, dtype=bool), np.asarray(b_correct, dtype=bool)
+    if a.shape != b.shape:
+        raise ValueError(f"McNemar's test needs the same samples: got {list(a.shape)} and {list(b.shape)}.")
+    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
+    return float(stats.binomtest(only_a, only_a + only_b, 0.5).pvalue) if only_a + only_b else 1.0
+
+
+def holm(p_values: ArrayLike) -> Float:
+    """Holm's step-down adjustment [M] -> [M]: reject where the adjusted p is below alpha, for any dependence.
+
+    Holm (1979), Scandinavian Journal of Statistics 6: the i-th smallest (from 0) times M - i, made monotone.
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
+    return adjusted
+
+
+# --------------------------------------------------------------------------- bootstrap
+
+
+def draw_counts(samples: int, replicates: int, seed: int) -> Iterator[Float]:
+    """How often each sample is drawn in each resample of N with replacement: chunks float64 [<=CHUNK, N]."""
+    rng = np.random.default_rng(seed)
+    for start in range(0, replicates, CHUNK):
+        size = min(CHUNK, replicates - start)
+        drawn = rng.integers(samples, size=(size, samples))
+        drawn += np.arange(size)[:, None] * samples
+        yield np.bincount(drawn.ravel(), minlength=size * samples).reshape(size, samples).astype(np.float64)
+
+
+def bootstrap(
+    statistics: Array, metric: FromStatistics, replicates: int = 1000, seed: int = 0, level: float = 0.95
+) -> Interval:
+    """Percentile bootstrap interval of a metric of summed per-sample statistics [N, S].
+
+    Efron (1979), Annals of Statistics 7. Replicates in which the metric is undefined (NaN, such as F1 without
+    a positive) are left out; ValueError where none is defined, or there are no samples.
+    """
+    columns = _columns(statistics)
+    values = [metric(w @ columns) for w in draw_counts(len(columns), replicates, seed)]
+    return _percentile(float(metric(columns.sum(axis=0))), np.concatenate(values), level)
+
+
+def paired_bootstrap(
+    a: Array, b: Array, metric: FromStatistics, replicates: int = 1000, seed: int = 0, level: float = 0.95
+) -> Interval:
+    """Percentile interval of metric(a) - metric(b), statistics [N, S] each, of the same samples in the same order.
+
+    Both are resampled with the same draws, so that what they share cancels. Errors as :func:`bootstrap`.
+    """
+    first, second = _columns(a), _columns(b)
+    if len(first) != len(second):
+        raise ValueError(f"A paired bootstrap needs the same samples: {len(first)} and {len(second)}.")
+    values = [metric(w @ first) - metric(w @ second) for w in draw_counts(len(first), replicates, seed)]
+    estimate = float(metric(first.sum(axis=0)) - metric(second.sum(axis=0)))
+    return _percentile(estimate, np.concatenate(values), level)
+
+
+def bootstrap_mean(values: Array, replicates: int = 1000, seed: int = 0, level: float = 0.95) -> Interval:
+    """Percentile interval of the mean of values [N], such as the mean exit layer."""
+    count = len(_columns(values))
+    return bootstrap(values, lambda sums: np.asarray(sums[..., 0] / count), replicates, seed, level)
+
+
+def bootstrap_ratio(
+    numerator: Array, denominator: Array, replicates: int = 1000, seed: int = 0, level: float = 0.95
+) -> Interval:
+    """Percentile interval of mean(numerator) / mean(denominator), both [N]: the FLOPs speed-up, plain / early.
+
+    A ratio of means, not a mean of ratios: what a whole workload gains. Resampled pairwise.
+    """
+    pairs = np.column_stack([numerator, denominator])
+    return bootstrap(pairs, lambda sums: np.asarray(sums[..., 0] / sums[..., 1]), replicates, seed, level)
+
+
+@dataclass(frozen=True)
+class Band:
+    """A metric along a grid of speed-ups with a pointwise interval; all float64 [G].
+
+    NaN where the curve, or all of its replicates, do not reach the speed-up.
+    """
+
+    speedups: Float
+    estimate: Float
+    low: Float
+    high: Float
+    level: float = 0.95
+
+
+def curve_band(
+    curve: Curve,
+    plain: Array,
+    speedups: ArrayLike,
+    metric: FromStatistics,
+    *,
+    quality: int = 0,
+    cost: int = 1,
+    replicates: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Band:
+    """Whole-curve bootstrap: the metric at given speed-ups, quality *and* cost resampled together.
+
+    ``quality`` and ``cost`` number the curve's statistics; ``plain`` [N] is each sample's cost without
+    early exits. Each replicate re-weights the sorted events (no second sort), which gives its whole
+    curve, read off at the speed-ups by linear interpolation between neighbouring cuts.
+    """
+    grid, base = np.asarray(speedups, dtype=np.float64), np.asarray(plain, dtype=np.float64)
+
+    def read_off(sums: Float, costs: Float, full: float) -> Float:
+        return np.interp(grid, full / costs[:, 0], metric(sums), left=np.nan, right=np.nan)
+
+    # At any one speed-up only two rows matter, so thin long curves to about what a plot can show.
+    rows = _rows_across(curve.sums[cost][:, 0], grid, base.sum())
+    estimate = read_off(curve.sums[quality].astype(float), curve.sums[cost].astype(float), float(base.sum()))
+    found = []
+    for weights in draw_counts(curve.samples, replicates, seed):
+        sums, costs = (curve.reweighted(weights, s, rows) for s in (quality, cost))
+        found += [read_off(sums[b], costs[b], float(weights[b] @ base)) for b in range(len(weights))]
+    low, high = _quantiles(np.stack(found), level)
+    return Band(grid, estimate, low, high, level)
+
+
+def _rows_across(costs: Array, grid: Float, base: float, most: int = 4096) -> NDArray[np.int64]:
+    """At most about ``most`` rows, evenly spread and with every row beside a grid point."""
+    spread = np.unique(np.linspace(0, len(costs) - 1, min(most, len(costs))).astype(np.int64))
+    at = np.searchsorted(base / costs, grid)
+    beside = np.clip(np.concatenate([at - 1, at]), 0, len(costs) - 1)
+    return np.unique(np.concatenate([spread, beside]))
+
+
+def _columns(statistics: Array) -> Float:
+    columns = np.asarray(statistics, dtype=np.float64)
+    if not columns.size:
+        raise ValueError("No samples: a bootstrap needs at least one.")
+    return columns.reshape(len(columns), -1)
+
+
+def _percentile(estimate: float, replicates: Float, level: float) -> Interval:
+    if np.isnan(replicates).all():
+        raise ValueError("The metric is undefined in every bootstrap replicate.")
+    low, high = _quantiles(replicates, level)
+    return Interval(estimate, float(low), float(high), level)
+
+
+def _quantiles(replicates: Float, level: float) -> tuple[Float, Float]:
+    """Lower and upper percentile over the first axis, of what is defined; NaN where nothing is."""
+    defined = ~np.isnan(replicates).all(axis=0)
+    tails = [0.5 - level / 2, 0.5 + level / 2]
+    low, high = np.nanquantile(np.where(defined, replicates, 0.0), tails, axis=0)
+    return np.where(defined, low, np.nan), np.where(defined, high, np.nan)
