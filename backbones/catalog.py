@@ -1,0 +1,113 @@
+"""The backbones with names of their own, as data. Imports neither torch nor transformers.
+
+A pinned revision is the commit of the hub repository whose files the name stands for, so that a name
+means the same weights next year. Names whose commit could not be checked say "main": the commit found
+at download time is what a result records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Named:
+    """A backbone by name: where its files are, or for the demo ones the whole configuration.
+
+    ``layers`` is L, ``hidden`` is H. ``hub_id`` is None for a demo backbone, which is always
+    initialised from scratch with ``config``.
+    """
+
+    name: str
+    model_type: str
+    hub_id: str | None
+    revision: str
+    summary: str
+    layers: int
+    hidden: int
+    config: Mapping[str, object] = field(default_factory=dict)
+
+
+def _demo(model_type: str, **extra: object) -> Named:
+    # Small enough to fine-tune in seconds on two CPU cores, deep enough for exits to differ. No hidden dropout:
+    # at this width it costs more steps than it saves over-fitting.
+    config = {
+        "vocab_size": 2000,
+        "hidden_size": 64,
+        "num_hidden_layers": 6,
+        "num_attention_heads": 2,
+        "intermediate_size": 128,
+        "hidden_act": "gelu",
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+        "max_position_embeddings": 128,
+        "type_vocab_size": 2,
+        "pad_token_id": 0,
+        # 0.02 suits widths near 768; at 64 it leaves the residual branches, and the early exits, nearly silent
+        "initializer_range": 0.08,
+        **extra,
+    }
+    summary = "tiny, from scratch, vocabulary from the training texts: for the demo task and tests"
+    return Named(f"{model_type}-demo", model_type, None, "", summary, 6, 64, config)
+
+
+_ALL = (
+    Named(
+        "albert-base",
+        "albert",
+        "albert/albert-base-v2",
+        "8e2f239c5f8a2c0f253781ca60135db913e5c80c",
+        "ALBERT base v2, 12 M parameters",
+        12,
+        768,
+    ),
+    Named("albert-large", "albert", "albert/albert-large-v2", "main", "ALBERT large v2, 18 M parameters", 24, 1024),
+    Named("albert-xlarge", "albert", "albert/albert-xlarge-v2", "main", "ALBERT xlarge v2, 60 M parameters", 24, 2048),
+    Named(
+        "albert-xxlarge", "albert", "albert/albert-xxlarge-v2", "main", "ALBERT xxlarge v2, 235 M parameters", 12, 4096
+    ),
+    Named(
+        "bert-base",
+        "bert",
+        "google-bert/bert-base-uncased",
+        "86b5e0934494bd15c9632b12f734a8a67f723594",
+        "BERT base uncased, 110 M parameters",
+        12,
+        768,
+    ),
+    Named(
+        "bert-large",
+        "bert",
+        "google-bert/bert-large-uncased",
+        "6da4b6a26a1877e173fca3225479512db81a5e5b",
+        "BERT large uncased, 335 M parameters",
+        24,
+        1024,
+    ),
+    Named(
+        "roberta-base",
+        "roberta",
+        "FacebookAI/roberta-base",
+        "e2da8e2f811d1448a5b465c236feacd80ffbac7b",
+        "RoBERTa base, 125 M parameters",
+        12,
+        768,
+    ),
+    Named(
+        "roberta-large",
+        "roberta",
+        "FacebookAI/roberta-large",
+        "722cf37b1afa9454edce342e7895e588b6ff1d59",
+        "RoBERTa large, 355 M parameters",
+        24,
+        1024,
+    ),
+    _demo("albert", embedding_size=32, num_hidden_groups=1, inner_group_num=1, classifier_dropout_prob=0.1),
+    _demo("bert", classifier_dropout=0.1),
+    # RoBERTa counts positions from pad_token_id + 1, so 128 tokens take 130 positions
+    _demo("roberta", classifier_dropout=0.1, type_vocab_size=1, pad_token_id=1, max_position_embeddings=130),
+)
+
+BACKBONES: dict[str, Named] = {named.name: named for named in _ALL}
+"""Every named backbone by name, full-size ones first."""

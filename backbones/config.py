@@ -1,0 +1,142 @@
+"""Configurations: what may be overridden, what a usable one looks like."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+
+from transformers.activations import ACT2FN
+
+from backbones import ENCODERS
+from backbones.base import BackboneError
+
+# Fields that shape an encoder. Special token ids are not among them: they belong to the tokenizer.
+_SHAPE = (
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "hidden_act",
+    "max_position_embeddings",
+    "type_vocab_size",
+    "initializer_range",
+    "layer_norm_eps",
+)
+_DROPOUT = ("hidden_dropout_prob", "attention_probs_dropout_prob")
+_OWN_SHAPE = {"albert": ("embedding_size", "num_hidden_groups", "inner_group_num")}
+_OWN_DROPOUT = {"albert": ("classifier_dropout_prob",)}
+_POSITIVE = (
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "max_position_embeddings",
+    "type_vocab_size",
+    "embedding_size",
+    "num_hidden_groups",
+    "inner_group_num",
+)
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> BackboneError:
+    """The error for a name that is not there, with the closest known one as a suggestion."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"Did you mean '{close[0]}'?" if close else f"Known: {', '.join(names)}."
+    return BackboneError(f"Unknown {kind} '{name}'. {hint}")
+
+
+def overridable(model_type: str) -> tuple[str, ...]:
+    """The configuration fields of ``model_type`` that a request may set."""
+    return (*_SHAPE, *_OWN_SHAPE.get(model_type, ()), *_dropouts(model_type))
+
+
+def _dropouts(model_type: str) -> tuple[str, ...]:
+    return (*_DROPOUT, *_OWN_DROPOUT.get(model_type, ("classifier_dropout",)))
+
+
+def model_type_of(raw: Mapping[str, object], label: str) -> str:
+    """The model type that a config.json names, if there is an encoder for it.
+
+    Raises :class:`BackboneError` for other types and for variants that the stock modules would run wrongly.
+    """
+    model_type = raw.get("model_type")
+    if model_type not in ENCODERS:
+        raise BackboneError(f"Unknown model type '{model_type}' in {label}: known are {', '.join(sorted(ENCODERS))}.")
+    if raw.get("is_decoder"):
+        raise BackboneError(f"{label} is a decoder (is_decoder); early exit is measured on encoders.")
+    positions = raw.get("position_embedding_type", "absolute")
+    if positions not in (None, "absolute"):
+        raise BackboneError(f"{label} has {positions} position embeddings; transformers 5 knows absolute ones only.")
+    return str(model_type)
+
+
+def apply_overrides(
+    raw: Mapping[str, object], overrides: Mapping[str, object], model_type: str, pretrained: bool
+) -> dict[str, object]:
+    """``raw`` with ``overrides``, checked.
+
+    Pretrained weights fit one shape, so only dropout and a smaller ``num_hidden_layers`` (the first
+    k layers are kept: the plain compression that early exit has to beat) may be overridden.
+
+    Raises :class:`BackboneError`, one line, for an unknown field, one that the weights do not allow, or a
+    value that makes no model.
+    """
+    for key in overrides:
+        if key not in overridable(model_type):
+            raise unknown(f"{model_type} configuration field", key, overridable(model_type))
+        if pretrained and key != "num_hidden_layers" and key not in _dropouts(model_type):
+            raise BackboneError(
+                f"'{key}' cannot be overridden: the pretrained weights fix it "
+                "(only dropout and a smaller num_hidden_layers can be; or use --init scratch)."
+            )
+    merged = {**raw, **overrides}
+    check(merged, model_type)
+    if pretrained and "num_hidden_layers" in overrides:
+        _check_truncation(raw, int(str(merged["num_hidden_layers"])))
+    return merged
+
+
+def _check_truncation(raw: Mapping[str, object], kept: int) -> None:
+    there = int(str(raw.get("num_hidden_layers", kept)))
+    if kept > there:
+        raise BackboneError(f"num_hidden_layers {kept} is more than the {there} layers of the pretrained weights.")
+    if kept < there and raw.get("num_hidden_groups", 1) != 1:
+        raise BackboneError("num_hidden_layers cannot be cut: layers take turns in more than one num_hidden_groups.")
+
+
+def check(config: Mapping[str, object], model_type: str) -> None:
+    """Raise :class:`BackboneError`, one line, where ``config`` cannot make a working encoder."""
+    for key in _POSITIVE:
+        value = config.get(key, 1)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise BackboneError(f"{key} must be a whole number of at least 1, not {value!r}.")
+    for key in _dropouts(model_type):
+        value = config.get(key)
+        if value is not None and not (isinstance(value, int | float) and 0 <= value < 1):
+            raise BackboneError(f"{key} must be at least 0 and below 1, not {value!r}.")
+    for key in ("initializer_range", "layer_norm_eps"):
+        value = config.get(key, 1.0)
+        if not (isinstance(value, int | float) and 0 < value <= 1):
+            raise BackboneError(f"{key} must be above 0 and at most 1, not {value!r}.")
+    act = config.get("hidden_act", "gelu")
+    if act not in ACT2FN:
+        raise unknown("hidden_act", str(act), ACT2FN)
+    hidden, heads = config.get("hidden_size"), config.get("num_attention_heads")
+    if isinstance(hidden, int) and isinstance(heads, int) and hidden % heads:
+        raise BackboneError(f"hidden_size {hidden} is not a multiple of num_attention_heads {heads}.")
+    layers, groups = config.get("num_hidden_layers"), config.get("num_hidden_groups", 1)
+    if isinstance(layers, int) and isinstance(groups, int) and groups > layers:
+        raise BackboneError(f"num_hidden_groups {groups} is more than num_hidden_layers {layers}.")
+    if max_tokens(config, model_type) < 2:
+        raise BackboneError(f"max_position_embeddings {config['max_position_embeddings']} leaves no room for tokens.")
+
+
+def max_tokens(config: Mapping[str, object], model_type: str) -> int:
+    """Tokens that fit the position table; RoBERTa's first pad_token_id + 1 rows are not positions."""
+    rows = int(str(config.get("max_position_embeddings", 512)))
+    if model_type != "roberta":
+        return rows
+    return rows - int(str(config.get("pad_token_id", 1))) - 1

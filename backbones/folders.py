@@ -1,0 +1,156 @@
+"""Model folders in the hub's layout: fetching them, what must be in them, and what identifies it.
+
+Weights are read from safetensors alone; pickled weights and code that comes with a model are never
+loaded. transformers gives an empty tokenizer for a folder without vocabulary, so that is checked here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
+
+from backbones.base import BackboneError
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
+_WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
+_PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+# any one of these makes a tokenizer
+_VOCABULARIES = (("tokenizer.json",), ("vocab.txt",), ("spiece.model",), ("vocab.json", "merges.txt"))
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "spiece.model",
+)
+
+
+def snapshot(hub_id: str, revision: str, *, offline: bool, weights: bool) -> Path:
+    """The local folder of ``hub_id`` at ``revision``, downloaded where it has to be.
+
+    Configuration and tokenizer only, unless ``weights``. A pinned commit that is complete in the cache is
+    used without asking the hub. Raises :class:`BackboneError`, one line, for whatever keeps it from being had.
+    """
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    patterns = ["config.json", *_TOKENIZER_FILES, *(("model*.safetensors", _INDEX) if weights else ())]
+
+    def fetch(local: bool) -> Path:
+        found = huggingface_hub.snapshot_download(
+            hub_id, revision=revision, allow_patterns=patterns, local_files_only=local
+        )
+        return Path(found)
+
+    if offline or COMMIT.fullmatch(revision):
+        try:
+            folder = fetch(local=True)
+            if (folder / "config.json").is_file() and not (weights and not _has_weights(folder)):
+                return folder
+        except (OSError, ValueError):
+            pass  # not in the cache, or not all of it
+        if offline:
+            raise BackboneError(
+                f"{hub_id}@{revision} is not completely in the local cache and offline mode forbids a download: "
+                "fetch it once online, or put it into a mirror (--hub-root)."
+            )
+    try:
+        return fetch(local=False)
+    except errors.GatedRepoError as error:
+        raise BackboneError(f"{hub_id} is gated on the hub: accept its terms there and log in.") from error
+    except errors.RepositoryNotFoundError as error:
+        raise BackboneError(f"There is no model '{hub_id}' on the hub, or it is private.") from error
+    except errors.RevisionNotFoundError as error:
+        raise BackboneError(f"{hub_id} has no revision '{revision}' on the hub.") from error
+    except Exception as error:  # network libraries raise many unrelated types; all mean the same to the user
+        raise BackboneError(
+            f"Cannot reach the hub for {hub_id} ({type(error).__name__}): "
+            "check the network, or use a mirror (--hub-root)."
+        ) from error
+
+
+def _has_weights(folder: Path) -> bool:
+    return (folder / _WEIGHTS).is_file() or (folder / _INDEX).is_file()
+
+
+def read_config(folder: Path) -> dict[str, object]:
+    """The content of config.json. Raises :class:`BackboneError` where there is none or it is no JSON object."""
+    return _read_json(folder, "config.json")
+
+
+def _read_json(folder: Path, name: str) -> dict[str, object]:
+    try:
+        content = json.loads((folder / name).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BackboneError(f"{folder} has no {name}: it is not a model folder.") from error
+    except (OSError, ValueError) as error:
+        raise BackboneError(f"{folder / name} cannot be read: {first_line(error)}") from error
+    if not isinstance(content, dict):
+        raise BackboneError(f"{folder / name} does not hold a JSON object.")
+    return content
+
+
+def weight_files(folder: Path) -> tuple[Path, ...]:
+    """The safetensors files of a model folder, one or several shards.
+
+    Raises :class:`BackboneError` for a folder without weights, with pickled ones only, or with missing shards.
+    """
+    if (folder / _WEIGHTS).is_file():
+        return (folder / _WEIGHTS,)
+    if (folder / _INDEX).is_file():
+        shards = _read_json(folder, _INDEX).get("weight_map")
+        names = sorted({str(name) for name in shards.values()}) if isinstance(shards, dict) else []
+        absent = [name for name in names if Path(name).name != name or not (folder / name).is_file()]
+        if absent or not names:
+            raise BackboneError(f"{folder / _INDEX} names shards that are not there: {', '.join(absent) or 'none'}.")
+        return tuple(folder / name for name in names)
+    if any((folder / name).is_file() for name in _PICKLED):
+        raise BackboneError(
+            f"{folder} has pickled weights only ({_PICKLED[0]}), which are never loaded: convert them to {_WEIGHTS}."
+        )
+    raise BackboneError(
+        f"{folder} has no weights: put {_WEIGHTS} there, or train from random weights with --init scratch."
+    )
+
+
+def tokenizer_files(folder: Path) -> tuple[Path, ...]:
+    """The tokenizer's files of a model folder. Raises :class:`BackboneError` where no vocabulary is among them."""
+    if not any(all((folder / name).is_file() for name in names) for names in _VOCABULARIES):
+        known = ", ".join(" + ".join(names) for names in _VOCABULARIES)
+        raise BackboneError(f"{folder} has no tokenizer: one of {known} is needed.")
+    return tuple(folder / name for name in _TOKENIZER_FILES if (folder / name).is_file())
+
+
+def content_digest(files: Iterable[Path]) -> dict[str, str]:
+    """SHA-256 of each file's content by file name."""
+    digests = {}
+    for path in files:
+        stat = path.stat()
+        digests[path.name] = _file_digest(path, stat.st_size, stat.st_mtime_ns)
+    return digests
+
+
+@lru_cache(maxsize=256)
+def _file_digest(path: Path, size: int, modified: int) -> str:
+    # size and time are there for the cache: a file that was replaced is read again
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def json_digest(content: Mapping[str, object]) -> str:
+    """SHA-256 of a JSON value, independent of the order of its keys."""
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def first_line(error: BaseException) -> str:
+    """An exception's message cut to its first line, for messages that must be one."""
+    lines = str(error).strip().splitlines()
+    return lines[0].strip() if lines else type(error).__name__

@@ -1,0 +1,156 @@
+"""Load a backbone: :func:`describe` says what it would be, :func:`load_backbone` gets it.
+
+Only safetensors are read, no code that comes with a model is run, and neither the global random state nor
+transformers' settings are changed by loading.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoTokenizer, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from backbones import ENCODERS
+from backbones.base import BackboneError, LayeredEncoder
+from backbones.config import max_tokens
+from backbones.demo_tokenizer import word_tokenizer
+from backbones.folders import first_line, weight_files
+from backbones.resolve import BackboneRequest, Resolved, resolve
+
+__all__ = ["BackboneRequest", "Loaded", "describe", "encoder_class", "load_backbone"]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A backbone ready for use: float32, on the CPU, in evaluation mode.
+
+    ``tokenizer`` is a transformers tokenizer whose ``model_max_length`` is at most what the position table holds.
+    The other fields are :class:`backbones.resolve.Resolved`'s; ``warnings`` belong into the result.
+    """
+
+    encoder: LayeredEncoder
+    tokenizer: Any
+    digest: str
+    revision: str
+    source: str
+    warnings: tuple[str, ...] = ()
+
+
+def describe(request: BackboneRequest) -> Mapping[str, object]:
+    """What :func:`load_backbone` would load: name, init, model_type, config, revision, digest, source, warnings.
+
+    Loads no weights; a hub model's configuration is fetched if it is not in the cache. ``digest`` is the one that
+    :class:`Loaded` will have. Raises :class:`BackboneError`.
+    """
+    found = resolve(request)
+    fields = ("name", "init", "model_type", "config", "revision", "digest", "source", "warnings")
+    return {key: getattr(found, key) for key in fields}
+
+
+def load_backbone(request: BackboneRequest, corpus: Sequence[str] = (), seed: int = 0) -> Loaded:
+    """Load what ``request`` names.
+
+    ``corpus`` are the training texts, from which a demo backbone's vocabulary is made; others ignore it. ``seed``
+    fixes a scratch initialisation: the same seed gives the same weights, whatever was drawn before.
+
+    Raises :class:`BackboneError`, one line, for anything that keeps the backbone from being had.
+    """
+    found = resolve(request, weights=True)
+    config = _config(found, request.attention)
+    if found.folder is None:
+        longest = max_tokens(found.config, found.model_type)
+        tokenizer: Any = word_tokenizer(corpus, found.model_type, config.vocab_size, longest)
+    else:
+        tokenizer = _tokenizer(found, found.folder)
+    if len(tokenizer) > config.vocab_size:
+        raise BackboneError(f"vocab_size {config.vocab_size} is less than the tokenizer's {len(tokenizer)} entries.")
+    with torch.random.fork_rng(devices=[]), _quiet_transformers():
+        torch.default_generator.manual_seed(seed)
+        if found.init == "scratch":
+            # without the stock pooler: its random weights would be no better than a head's own
+            model = encoder_class(found.model_type).model_class(config, add_pooling_layer=False)
+            warnings: tuple[str, ...] = ()
+        else:
+            model, warnings = _pretrained(found, cast(Path, found.folder), config, request.attention)
+    encoder = encoder_class(found.model_type)(model).eval()
+    return Loaded(encoder, tokenizer, found.digest, found.revision, found.source, (*found.warnings, *warnings))
+
+
+def encoder_class(model_type: str) -> type[LayeredEncoder]:
+    """The encoder class that :data:`backbones.ENCODERS` lists for ``model_type``."""
+    module, _, name = ENCODERS[model_type].partition(":")
+    return cast(type[LayeredEncoder], getattr(importlib.import_module(module), name))
+
+
+def _config(found: Resolved, attention: str) -> Any:
+    config_class: Any = encoder_class(found.model_type).model_class.config_class
+    try:
+        config = config_class.from_dict(dict(found.config))
+    except Exception as error:  # the class checks types in its own way, which differs between versions
+        raise BackboneError(f"The configuration of {found.source} is not valid: {first_line(error)}") from error
+    config._attn_implementation = attention
+    return config
+
+
+def _tokenizer(found: Resolved, folder: Path) -> Any:
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # parsers of four vocabulary formats, each with errors of its own
+        raise BackboneError(f"The tokenizer in {folder} cannot be read: {first_line(error)}") from error
+    if tokenizer.pad_token_id is None:
+        raise BackboneError(f"The tokenizer in {folder} has no padding token, so its texts make no batches.")
+    if int(str(found.config.get("type_vocab_size", 2))) > 1 and "token_type_ids" not in tokenizer.model_input_names:
+        # transformers 5 leaves ALBERT's segments out by default, though it was pretrained with them
+        tokenizer.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
+    tokenizer.model_max_length = min(tokenizer.model_max_length, max_tokens(found.config, found.model_type))
+    return tokenizer
+
+
+def _pretrained(found: Resolved, folder: Path, config: Any, attention: str) -> tuple[PreTrainedModel, tuple[str, ...]]:
+    weight_files(folder)
+    model_class: Any = encoder_class(found.model_type).model_class
+    try:
+        model, info = model_class.from_pretrained(
+            folder,
+            config=config,
+            attn_implementation=attention,
+            dtype=torch.float32,  # the default is the checkpoint's own, which may be half precision
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except SafetensorError as error:
+        raise BackboneError(f"The weights in {folder} are corrupt: {first_line(error)}") from error
+    except (OSError, RuntimeError, ValueError) as error:
+        raise BackboneError(f"The weights in {folder} cannot be loaded: {first_line(error)}") from error
+    missing = sorted(info["missing_keys"])
+    lacking = [key for key in missing if not key.startswith("pooler.")]
+    if lacking:
+        raise BackboneError(f"The weights in {folder} lack {len(lacking)} of the encoder's, such as {lacking[0]}.")
+    if missing:
+        model.pooler = None
+        return model, (f"{found.source} has no pooler weights: heads start their poolers from random ones.",)
+    return model, ()
+
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """No load report and no progress bar: unused weights (a pretraining head, cut layers) are expected here."""
+    level, bar = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bar:
+            transformers_logging.enable_progress_bar()

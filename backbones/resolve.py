@@ -1,0 +1,156 @@
+"""From the name of a backbone to its files, configuration and identity, without loading a weight."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from backbones.base import BackboneError
+from backbones.catalog import BACKBONES, Named
+from backbones.config import apply_overrides, model_type_of, unknown
+from backbones.folders import (
+    COMMIT,
+    content_digest,
+    json_digest,
+    read_config,
+    snapshot,
+    tokenizer_files,
+    weight_files,
+)
+
+Init = Literal["pretrained", "scratch"]
+ATTENTION = ("sdpa", "eager")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+# written by whatever saved the config, without bearing on the model
+_VOLATILE = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version", "use_cache")
+
+
+@dataclass(frozen=True)
+class BackboneRequest:
+    """What backbone is asked for.
+
+    ``name`` is a catalog name, a hub id ("org/name") or a folder. ``init`` "scratch" takes configuration and
+    tokenizer only; demo backbones are always from scratch. ``overrides`` are configuration fields (see
+    :func:`backbones.config.apply_overrides`). ``hub_root`` is a local mirror, ``<hub_root>/models/<hub id>``, that is
+    looked at first. ``revision`` replaces the catalog's pin. ``attention`` is "sdpa" or "eager".
+    """
+
+    name: str
+    init: Init = "pretrained"
+    overrides: Mapping[str, object] = field(default_factory=dict)
+    hub_root: Path | None = None
+    offline: bool = False
+    revision: str | None = None
+    attention: str = "sdpa"
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A request whose files are found.
+
+    ``folder`` is None for a demo backbone. ``revision`` is the hub commit, or the start of the content's digest.
+    ``digest`` (SHA-256, hex) identifies everything about the backbone that can change a prediction, apart from the
+    seed of a scratch initialisation and the attention kernel. ``source`` says where from, without paths.
+    """
+
+    name: str
+    init: Init
+    model_type: str
+    config: Mapping[str, object]
+    folder: Path | None
+    revision: str
+    digest: str
+    source: str
+    warnings: tuple[str, ...] = ()
+
+
+def resolve(request: BackboneRequest, *, weights: bool = False) -> Resolved:
+    """Find what ``request`` names; from the hub only configuration and tokenizer, unless ``weights``.
+
+    Raises :class:`BackboneError`, one line, for anything that keeps the backbone from being had.
+    """
+    if request.init not in ("pretrained", "scratch"):
+        raise BackboneError(f"init must be 'pretrained' or 'scratch', not '{request.init}'.")
+    if request.attention not in ATTENTION:
+        raise unknown("attention", request.attention, ATTENTION)
+    named = BACKBONES.get(request.name)
+    if named is not None and named.hub_id is None:
+        return _demo(request, named)
+    hub_id = _hub_id(request.name, named)
+    folder = _local_folder(request, hub_id)
+    if folder is not None:
+        return _from_folder(request, folder, hub_id)
+    if hub_id is None:
+        raise _not_found(request.name)
+    return _from_hub(request, hub_id, request.revision or (named.revision if named else "main"), weights)
+
+
+def _demo(request: BackboneRequest, named: Named) -> Resolved:
+    config = apply_overrides(named.config, request.overrides, named.model_type, pretrained=False)
+    digest = json_digest({"init": "scratch", "model_type": named.model_type, "config": config, "tokenizer": "words"})
+    source = f"catalog:{named.name}"
+    return Resolved(named.name, "scratch", named.model_type, config, None, digest[:16], digest, source)
+
+
+def _hub_id(name: str, named: Named | None) -> str | None:
+    if named is not None:
+        return named.hub_id
+    return name if _HUB_ID.fullmatch(name) else None
+
+
+def _local_folder(request: BackboneRequest, hub_id: str | None) -> Path | None:
+    if hub_id is not None and request.hub_root is not None:
+        mirrored = request.hub_root / "models" / hub_id
+        if mirrored.is_dir():
+            return mirrored
+    path = Path(request.name).expanduser()
+    return path if request.name not in BACKBONES and path.is_dir() else None
+
+
+def _not_found(name: str) -> BackboneError:
+    separators = {os.sep, os.altsep or os.sep, "/"}
+    if name.startswith(("~", ".")) or any(mark in name for mark in separators):
+        path = Path(name).expanduser()
+        return BackboneError(f"{name} is not a folder." if path.exists() else f"There is no folder {name}.")
+    return unknown("backbone", name, BACKBONES)
+
+
+def _from_folder(request: BackboneRequest, folder: Path, hub_id: str | None) -> Resolved:
+    raw = read_config(folder)
+    model_type = model_type_of(raw, str(folder))
+    config = apply_overrides(raw, request.overrides, model_type, request.init == "pretrained")
+    vocabulary = content_digest(tokenizer_files(folder))
+    content = content_digest(weight_files(folder)) if request.init == "pretrained" else {}
+    digest = _digest(request, model_type, config, {"tokenizer": vocabulary, "weights": content})
+    mirrored = hub_id is not None and request.hub_root is not None and folder == request.hub_root / "models" / hub_id
+    source = f"mirror:{hub_id}" if mirrored else f"folder:{folder.resolve().name}"
+    warnings: tuple[str, ...] = ()
+    if request.revision is not None:
+        warnings = (f"Revision '{request.revision}' was not checked: {source} is a folder, which has no revisions.",)
+    named_by_content = json_digest({"tokenizer": vocabulary, "weights": content})[:16]
+    return Resolved(request.name, request.init, model_type, config, folder, named_by_content, digest, source, warnings)
+
+
+def _from_hub(request: BackboneRequest, hub_id: str, revision: str, weights: bool) -> Resolved:
+    pretrained = request.init == "pretrained"
+    folder = snapshot(hub_id, revision, offline=request.offline, weights=weights and pretrained)
+    raw = read_config(folder)
+    model_type = model_type_of(raw, hub_id)
+    config = apply_overrides(raw, request.overrides, model_type, pretrained)
+    tokenizer_files(folder)
+    # a branch name moves; the cache files a snapshot under the commit it was
+    commit = folder.name if COMMIT.fullmatch(folder.name) else revision
+    # the commit fixes the content, so nothing has to be downloaded to know the identity
+    digest = _digest(request, model_type, config, {"hub": hub_id, "commit": commit})
+    return Resolved(request.name, request.init, model_type, config, folder, commit, digest, f"hub:{hub_id}")
+
+
+def _digest(
+    request: BackboneRequest, model_type: str, config: Mapping[str, object], content: Mapping[str, object]
+) -> str:
+    shape = {key: value for key, value in config.items() if key not in _VOLATILE}
+    return json_digest({"init": request.init, "model_type": model_type, "config": shape, **content})
