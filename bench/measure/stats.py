@@ -21,7 +21,7 @@ from bench.measure.curve import Curve
 Array = NDArray[Any]
 Float = NDArray[np.float64]
 FromStatistics = Callable[[Float], Float]
-"""Summed statistics [..., S] -> metric [...]: the same function for the data and for every replicate."""
+"""Summed statistics [K, S] -> metric [K]: the same function for the data and for all replicates at once."""
 
 CHUNK = 64  # replicates at a time: 64 × 10,000 draw counts are 5 MB, and a whole curve's sums stay below 100 MB
 
@@ -121,7 +121,8 @@ def bootstrap(
     """
     columns = _columns(statistics)
     values = [metric(w @ columns) for w in draw_counts(len(columns), replicates, seed)]
-    return _percentile(float(metric(columns.sum(axis=0))), np.concatenate(values), level)
+    estimate = metric(columns.sum(axis=0, keepdims=True))
+    return _percentile(float(estimate[0]), np.concatenate(values), level)
 
 
 def paired_bootstrap(
@@ -135,8 +136,8 @@ def paired_bootstrap(
     if len(first) != len(second):
         raise ValueError(f"A paired bootstrap needs the same samples: {len(first)} and {len(second)}.")
     values = [metric(w @ first) - metric(w @ second) for w in draw_counts(len(first), replicates, seed)]
-    estimate = float(metric(first.sum(axis=0)) - metric(second.sum(axis=0)))
-    return _percentile(estimate, np.concatenate(values), level)
+    estimate = metric(first.sum(axis=0, keepdims=True)) - metric(second.sum(axis=0, keepdims=True))
+    return _percentile(float(estimate[0]), np.concatenate(values), level)
 
 
 def bootstrap_mean(values: Array, replicates: int = 1000, seed: int = 0, level: float = 0.95) -> Interval:
