@@ -1,20 +1,37 @@
 """The table of contents: name -> "module:Name", and nothing else."""
 
 STRATEGIES = {
+    "deebert": "strategies.deebert:DeeBert",
     "elbert-label": "strategies.elbert:ElbertLabel",
     "elbert-mono": "strategies.elbert:ElbertMono",
     "elbert-range": "strategies.elbert:ElbertRange",
     "entropy": "strategies.entropy:Entropy",
+    "fastbert": "strategies.fastbert:FastBert",
+    "fixed-exit": "strategies.controls:FixedExit",
     "full": "strategies.controls:Full",
+    "oracle-consistent": "strategies.controls:OracleConsistent",
+    "oracle-correct": "strategies.controls:OracleCorrect",
+    "patience": "strategies.patience:Pabee",
+    "random": "strategies.controls:Random",
+    "romebert": "strategies.romebert:RomeBert",
+    "truncated": "strategies.controls:Truncated",
 }
 
 HEADS = {
+    "highway": "strategies.deebert:HighwayHead",
     "linear": "strategies.entropy:LinearHead",
     "shared": "strategies.elbert:SharedHead",
+    "shared-pooler": "strategies.patience:SharedPoolerHead",
+    "student": "strategies.fastbert:StudentHead",
 }
 
 RECIPES = {
+    "berxit": "strategies.berxit:BerxitRecipe",
+    "deebert": "strategies.deebert:DeeBertRecipe",
     "elbert": "strategies.elbert:ElbertRecipe",
+    "fastbert": "strategies.fastbert:FastBertRecipe",
     "finetune": "strategies.controls:FinetuneRecipe",
     "joint": "strategies.entropy:JointRecipe",
+    "patience": "strategies.patience:PatienceRecipe",
+    "romebert": "strategies.romebert:RomeBertRecipe",
 }

@@ -10,6 +10,7 @@ model's own classifier.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -146,7 +147,7 @@ def task_loss(logits: Tensor, labels: Tensor) -> Tensor:
 class Recipe(nn.Module, ABC):
     """How a model with exits is fitted: one or more stages, each with a loss over all exits' logits."""
 
-    stages: ClassVar[tuple[Stage, ...]] = (Stage("train"),)
+    stages: tuple[Stage, ...] = (Stage("train"),)
     own_lr: ClassVar[float] = 1e-2
     """Learning rate of the recipe's own parameters, where it has any."""
 
@@ -230,6 +231,8 @@ class Criterion(ABC):
     needs_labels: ClassVar[bool] = False
     uses_early_exits: ClassVar[bool] = True
     """False for a criterion that never leaves before the last exit."""
+    causal: ClassVar[bool] = True
+    """False for an upper bound that looks at later exits: :meth:`acausal_scores` replays it, and it cannot run live."""
 
     def refuse(self, num_outputs: int) -> str | None:
         """Why this criterion cannot serve a task with ``num_outputs`` logits, or None."""
@@ -260,8 +263,17 @@ class Criterion(ABC):
         """The state after this exit and the score [n] at it, from what was seen up to here."""
 
     def leaves(self, score: Tensor, cut: float) -> Tensor:
-        """Which samples leave, bool [n]."""
-        return score < cut if self.strict else score <= cut
+        """Which samples leave, bool [n]. A score of +inf never does, and at the cut -inf nobody does."""
+        if self.strict:
+            return score < cut
+        return (score <= cut) & (score < math.inf) & (cut > -math.inf)
+
+    def acausal_scores(self, logits: Tensor, labels: Tensor | None) -> Tensor:
+        """Scores [N, L] from the logits [N, L, C] of all exits at once, for a criterion that is not causal.
+
+        ``labels`` int64 [N] where :attr:`needs_labels`. Raises StrategyError for a causal criterion.
+        """
+        raise StrategyError("This criterion is causal: step through it, exit by exit.")
 
     def macs(self, num_outputs: int, layer: int) -> int:
         """Multiply-accumulates of the criterion's own head at exit ``layer``, for one sample."""
@@ -306,4 +318,11 @@ class Strategy:
     differences: ClassVar[tuple[str, ...]] = ()
     """What differs from the paper and from the released code, and why."""
     upper_bound: ClassVar[bool] = False
-    """True for oracles, which know the label."""
+    """True for oracles, which know the label or the later exits."""
+    presets: ClassVar[Mapping[str, Mapping[str, object]]] = {}
+    """Published settings by task, "*" for all (a task's own win): keys as the command line's ``--set`` takes them."""
+
+    @classmethod
+    def backbone_overrides(cls, arguments: Mapping[str, object]) -> dict[str, object]:
+        """Changes to the backbone's configuration that the criterion's ``arguments`` ask for."""
+        return {}

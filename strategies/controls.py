@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from strategies.base import Criterion, Recipe, Seen, Stage, State, Strategy, task_loss
+from strategies.base import Criterion, Recipe, Seen, Stage, Start, State, Strategy, StrategyError, task_loss
 from strategies.elbert import SharedHead
+from strategies.entropy import JointRecipe, LinearHead
 
 
 class FinetuneRecipe(Recipe):
@@ -21,6 +22,11 @@ class FinetuneRecipe(Recipe):
         return (task_loss(logits[-1], labels),)
 
 
+def constant(seen: Seen, value: float) -> Tensor:
+    """The same score [n] for every sample."""
+    return torch.full_like(seen.logits[:, 0], value)
+
+
 class NeverLeave(Criterion):
     """No early exit: every sample passes all layers."""
 
@@ -29,7 +35,7 @@ class NeverLeave(Criterion):
     default_threshold = 0.0
 
     def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
-        return state, torch.full_like(seen.logits[:, 0], math.inf)
+        return state, constant(seen, math.inf)
 
 
 class Full(Strategy):
@@ -40,3 +46,183 @@ class Full(Strategy):
     recipe = FinetuneRecipe
     criterion = NeverLeave
     equations = ("L = CE(z_L, y)", "leave at exit L")
+
+
+class NeverLeaveShort(NeverLeave):
+    """No early exit, on a backbone of its first ``layers`` layers only."""
+
+    def __init__(self, *, layers: int = 3) -> None:
+        if layers < 1:
+            raise StrategyError(f"layers must be at least 1, not {layers}.")
+        self.layers = layers
+
+
+class Truncated(Strategy):
+    """Plain compression: the first ``layers`` layers alone, fine-tuned like any model."""
+
+    name = "truncated"
+    head = SharedHead
+    recipe = FinetuneRecipe
+    criterion = NeverLeaveShort
+    equations = ("L = CE(z_k, y) on a backbone of k layers", "leave at exit k")
+    sources = {"layers": "3, our choice: half of a 6-layer model, a quarter of a 12-layer one"}
+    differences = (
+        "ELBERT's plain compression is a shallower ALBERT-large; here the named backbone loses its upper layers before "
+        "training. Costs are to be compared with the whole backbone's.",
+    )
+
+    @classmethod
+    def backbone_overrides(cls, arguments: Mapping[str, object]) -> dict[str, object]:
+        return {"num_hidden_layers": arguments["layers"]}
+
+
+class AtLayer(Criterion):
+    """Every sample leaves at exit ``layer``, whatever the threshold (but at -inf, which means never)."""
+
+    regression = True
+    default_threshold = 0.0
+
+    def __init__(self, *, layer: int = 3) -> None:
+        if layer < 1:
+            raise StrategyError(f"layer must be at least 1, not {layer}.")
+        self.layer = layer
+
+    def warnings(self, num_layers: int) -> list[str]:
+        if self.layer >= num_layers:
+            return [f"exit {self.layer} is not before the last of the backbone's {num_layers} layers: nothing is saved"]
+        return []
+
+    def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
+        return state, constant(seen, -math.inf if seen.layer == self.layer else math.inf)
+
+
+class FixedExit(Strategy):
+    """Always exit k of a model whose exits are trained jointly."""
+
+    name = "fixed-exit"
+    head = LinearHead
+    recipe = JointRecipe
+    criterion = AtLayer
+    equations = ("L = sum_i CE(z_i, y)", "leave at exit k")
+    sources = {"layer": "3, our choice: half of a 6-layer model, a quarter of a 12-layer one"}
+
+
+def _signed(value: int) -> int:
+    """A 64-bit pattern as the signed number that int64 tensors take."""
+    return value - (1 << 64) if value >= 1 << 63 else value
+
+
+# SplitMix64 (Steele et al., OOPSLA 2014): increment, shifts and multipliers
+GAMMA = _signed(0x9E3779B97F4A7C15)
+MIX = ((30, _signed(0xBF58476D1CE4E5B9)), (27, _signed(0x94D049BB133111EB)))
+
+
+def scramble(x: Tensor) -> Tensor:
+    """A well mixed int64 [n] from int64 [n]: SplitMix64 in wrapping arithmetic, the same on every device."""
+    x = x + GAMMA
+    for shift, factor in MIX:
+        x = (x ^ _shifted(x, shift)) * factor
+    return x ^ _shifted(x, 31)
+
+
+def _shifted(x: Tensor, bits: int) -> Tensor:
+    """Logical right shift: int64's own one copies the sign."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+
+class Chance(Criterion):
+    """Leave at each exit with probability ``threshold``.
+
+    The draw is a function of (sample, exit, ``seed``) alone: the same alone, in any batch, live and in replay.
+    """
+
+    regression = True
+    default_threshold = 0.2
+
+    def __init__(self, *, seed: int = 0) -> None:
+        self.seed = seed
+
+    def start(self, start: Start) -> State:
+        if start.keys is None:
+            raise StrategyError("Random exits are drawn from the samples' stable numbers, and none were given.")
+        return {"keys": start.keys.to(start.device)}
+
+    def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
+        place = scramble(torch.full_like(state["keys"], seen.layer + (self.seed << 16)))
+        bits = _shifted(scramble(state["keys"] ^ place), 40)  # 24 bits: exact in float32, and never 1
+        return state, bits.to(torch.float32) / (1 << 24)
+
+
+class Random(Strategy):
+    """Leave at random: what a criterion must beat at the same cost."""
+
+    name = "random"
+    head = LinearHead
+    recipe = JointRecipe
+    criterion = Chance
+    equations = ("L = sum_i CE(z_i, y)", "leave at exit i with probability = threshold, independently of all else")
+    sources = {"threshold": "0.2, our choice; every threshold, hence every budget, is on the exact curve"}
+
+
+class Oracle(Criterion):
+    """An upper bound: it picks each sample's exit with all exits before its eyes, and cannot run live."""
+
+    causal = False
+    default_threshold = 0.0
+
+    def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
+        raise StrategyError("This criterion looks at later exits: it can be replayed, but it cannot run live.")
+
+    def wanted(self, answers: Tensor, labels: Tensor | None) -> Tensor:
+        """Which exits would do, bool [N, L], from the answers int64 [N, L] of all of them."""
+        raise NotImplementedError
+
+    def acausal_scores(self, logits: Tensor, labels: Tensor | None) -> Tensor:
+        if self.needs_labels and labels is None:
+            raise StrategyError("This criterion knows the labels, and none were given.")
+        good = self.wanted(logits.argmax(dim=-1), labels)
+        return torch.where(good, -math.inf, math.inf).to(logits.dtype)
+
+
+class EarliestCorrect(Oracle):
+    """The earliest exit that is right; exit 1 where none is, since no other exit is better and none is cheaper."""
+
+    needs_labels = True
+
+    def wanted(self, answers: Tensor, labels: Tensor | None) -> Tensor:
+        assert labels is not None
+        right = answers == labels[:, None]
+        return right | ~right.any(dim=1, keepdim=True)
+
+
+class EarliestConsistent(Oracle):
+    """The earliest exit that says what the last one says: the full model's answers at the least cost."""
+
+    def wanted(self, answers: Tensor, labels: Tensor | None) -> Tensor:
+        return answers == answers[:, -1:]
+
+
+class OracleCorrect(Strategy):
+    """Upper bound: the earliest exit that is right, exit 1 where none is."""
+
+    name = "oracle-correct"
+    head = LinearHead
+    recipe = JointRecipe
+    criterion = EarliestCorrect
+    upper_bound = True
+    equations = ("L = sum_i CE(z_i, y)", "leave at the first i with argmax z_i = y, at 1 where there is none")
+    differences = (
+        "Oracles in the literature run the samples that no exit gets right to the last exit; here they leave at exit "
+        "1, without which the bound on cost would not be one.",
+    )
+
+
+class OracleConsistent(Strategy):
+    """Upper bound: the earliest exit that agrees with the last."""
+
+    name = "oracle-consistent"
+    head = LinearHead
+    recipe = JointRecipe
+    criterion = EarliestConsistent
+    upper_bound = True
+    equations = ("L = sum_i CE(z_i, y)", "leave at the first i with argmax z_i = argmax z_L")

@@ -1,0 +1,114 @@
+"""DeeBERT: dynamic early exiting for accelerating BERT inference (Xin et al., ACL 2020, arXiv 2004.12993).
+
+Every exit has a pooler and classifier of its own. The model is fine-tuned first as if it had no exits; then the
+early exits are fitted with everything else frozen. A sample leaves when its entropy, in nats, is below the threshold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from backbones.base import LayeredEncoder
+from strategies.base import (
+    Criterion,
+    Head,
+    Pooling,
+    Recipe,
+    Seen,
+    Stage,
+    State,
+    Strategy,
+    new_linear,
+    new_pooler,
+    pool,
+    task_loss,
+)
+from strategies.entropy import entropy
+
+
+class HighwayHead(Head):
+    """DeeBERT's "highway" at every exit: pooler, tanh, dropout, classifier (paper sec. 3.1).
+
+    All poolers start from the pretrained one, as released. Exit L is the model's own pooler and classifier.
+    """
+
+    def __init__(self, encoder: LayeredEncoder, num_outputs: int, *, pooling: Pooling = "cls") -> None:
+        super().__init__(encoder, num_outputs, pooling=pooling)
+        self.poolers = nn.ModuleList(new_pooler(encoder) for _ in range(self.num_layers))
+        self.dropout = nn.Dropout(encoder.head_dropout)
+        self.classifiers = nn.ModuleList(new_linear(self.hidden_size, num_outputs) for _ in range(self.num_layers))
+
+    def forward(self, hidden: Tensor, mask: Tensor | None, layer: int) -> Tensor:
+        pooled = torch.tanh(self.poolers[layer - 1](pool(hidden, mask, self.pooling)))
+        logits: Tensor = self.classifiers[layer - 1](self.dropout(pooled))
+        return logits
+
+    def exit_parameters(self, layer: int) -> Iterable[nn.Parameter]:
+        return [*self.poolers[layer - 1].parameters(), *self.classifiers[layer - 1].parameters()]
+
+    def macs(self, tokens: int, layer: int) -> int:
+        return self.hidden_size * (self.hidden_size + self.num_outputs)
+
+
+class DeeBertRecipe(Recipe):
+    """Two stages: ordinary fine-tuning, then the plain sum of the early exits' losses (paper eq. 1-2)."""
+
+    stages = (Stage("fine-tune", exits="last"), Stage("exits", backbone=False, exits="early"))
+
+    def losses(self, stage: Stage, logits: Sequence[Tensor], labels: Tensor, step: int) -> tuple[Tensor, ...]:
+        if stage.exits == "last":
+            return (task_loss(logits[-1], labels),)
+        return tuple(task_loss(z, labels) for z in logits[:-1])
+
+
+class NatsEntropy(Criterion):
+    """H(p) < threshold in nats, not normalised: at most ln C, so 0.693 for two classes and 1.099 for three."""
+
+    def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
+        return state, entropy(seen.logits)
+
+
+class DeeBert(Strategy):
+    """DeeBERT: a pooler and classifier per exit, fitted on a frozen fine-tuned model (Xin et al., ACL 2020)."""
+
+    name = "deebert"
+    head = HighwayHead
+    recipe = DeeBertRecipe
+    criterion = NatsEntropy
+    citation = (
+        "Ji Xin, Raphael Tang, Jaejun Lee, Yaoliang Yu, Jimmy Lin: DeeBERT: Dynamic Early Exiting for Accelerating "
+        "BERT Inference. ACL 2020, arXiv 2004.12993."
+    )
+    equations = (
+        "stage 1: L = CE(z_L, y), backbone and exit L",
+        "stage 2: L = sum_{i<L} CE(z_i, y), exits 1..L-1 only, all else frozen",
+        "leave at the first i < L with H(p_i) < threshold, H in nats (strict)",
+    )
+    sources = {
+        "threshold": "0.1, from the released sweep 0..0.7; the released default -1 switches early exit off",
+        "head": "poolers start from the pretrained pooler, classifiers from N(0, 0.02), as released",
+        "train.lr": "2e-5 in both stages, the released scripts",
+        "train.batch_size": "8, the released scripts",
+        "train.epochs": "3 a stage for BERT (10 for RoBERTa), the released scripts",
+    }
+    differences = (
+        "The released last highway is never trained but may answer; here exit L is the model's own classifier and the "
+        "only one that answers there (the authors' own correction in BERxiT).",
+        "The released second stage keeps the backbone's dropout on, back-propagates through it and counts its unused "
+        "gradients in the clipping norm; here the frozen part runs in evaluation mode and without gradient.",
+        "Entropy is computed through log-softmax: saturated logits give exactly 0 and leave at any positive threshold; "
+        "the released formulas give NaN, which never leaves, or -inf, which leaves even with early exit switched off.",
+    )
+    presets = {
+        "*": {
+            "train.lr": 2e-5,
+            "train.batch_size": 8,
+            "train.epochs": 3,
+            "train.warmup": 0.0,
+            "train.weight_decay": 0.0,
+            "max_length": 128,
+        },
+    }
