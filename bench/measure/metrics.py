@@ -41,7 +41,8 @@ def matthews(predictions: Values, labels: Values) -> float:
     """Matthews correlation, multi-class as R_K of Gorodkin (2004); both int [N]."""
     from sklearn.metrics import matthews_corrcoef
 
-    return float(matthews_corrcoef(labels, predictions))
+    constant = bool(np.ptp(predictions) == 0 or np.ptp(labels) == 0)
+    return 0.0 if constant else float(matthews_corrcoef(labels, predictions))
 
 
 def pearson(predictions: Values, labels: Values) -> float:
