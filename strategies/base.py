@@ -264,9 +264,9 @@ class Criterion(ABC):
 
     def leaves(self, score: Tensor, cut: float) -> Tensor:
         """Which samples leave, bool [n]. A score of +inf never does, and at the cut -inf nobody does."""
-        if self.strict:
+        if self.strict or cut == -math.inf:
             return score < cut
-        return (score <= cut) & (score < math.inf) & (cut > -math.inf)
+        return score <= min(cut, torch.finfo(score.dtype).max)
 
     def acausal_scores(self, logits: Tensor, labels: Tensor | None) -> Tensor:
         """Scores [N, L] from the logits [N, L, C] of all exits at once, for a criterion that is not causal.
