@@ -1,0 +1,156 @@
+"""The rules of the latency protocols, apart from any clock: order, warm-up, stopping, drift, percentile floors.
+
+Everything here is a pure function of numbers, so that the rules are tested exactly.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from bench.measure.stats import paired_ratio
+
+PERCENTILE_FLOORS = {50: 64, 95: 130, 99: 662}
+"""How many samples a percentile needs before it is reported.
+
+64 samples bound the median's 95 % interval to about the central quarter of the sample; 130 and 662 are the numbers
+of queries at which 95 % / 99 % percentiles have at least a handful (6) of samples beyond them.
+"""
+
+DRIFT_LIMIT = 0.05
+"""The plain model's mean may move by 5 % between the halves of a run; more, if it is significant, is drift."""
+
+OTHERS_LIMIT = 0.10
+"""Other processes may use this part of the machine's cores during a round; more disturbs what is measured."""
+
+PRECISION = 0.01
+"""The 95 % interval of the paired speed-up that ends a run: ± 1 %."""
+
+AGREEMENT = 0.05
+"""Two warm-up blocks agree when no configuration's mean differs by more."""
+
+NOISE_FLOOR_ROUNDS = 12
+"""From here on it is asked whether more rounds still help."""
+
+
+def abba(labels: Sequence[str], turn: int) -> list[str]:
+    """The order of the configurations in block ``turn`` (from 0): forwards, backwards, forwards, ...
+
+    Over each pair of blocks every configuration has the same mean position, so a linear drift of the machine
+    cancels from all ratios.
+    """
+    return list(labels) if turn % 2 == 0 else list(reversed(labels))
+
+
+def blocks(samples: Sequence[int], size: int) -> list[list[int]]:
+    """A round's samples in streaks: each configuration runs one streak, then the next configuration does."""
+    return [list(samples[i : i + size]) for i in range(0, len(samples), size)]
+
+
+@dataclass
+class Coverage:
+    """What the warm-up must have visited: every exit depth and every length bucket."""
+
+    depths: set[int]
+    buckets: set[int]
+    seen_depths: set[int] = field(default_factory=set)
+    seen_buckets: set[int] = field(default_factory=set)
+
+    def visit(self, depth: int, bucket: int) -> None:
+        """Record one forward pass."""
+        self.seen_depths.add(depth)
+        self.seen_buckets.add(bucket)
+
+    @property
+    def missing(self) -> tuple[list[int], list[int]]:
+        """Depths and buckets that nothing has visited yet."""
+        return sorted(self.depths - self.seen_depths), sorted(self.buckets - self.seen_buckets)
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is missing."""
+        return not any(self.missing)
+
+
+def bucket_of(tokens: int, width: int) -> int:
+    """The length bucket of a sample: its tokens rounded up to a multiple of ``width``."""
+    return -(-tokens // width) * width
+
+
+def agree(first: Mapping[str, float], second: Mapping[str, float], tolerance: float = AGREEMENT) -> bool:
+    """Whether two warm-up blocks took the same time: no configuration's mean moved by more than ``tolerance``."""
+    return all(abs(math.log(second[label] / first[label])) <= math.log1p(tolerance) + 1e-12 for label in first)
+
+
+def half_width(plain: ArrayLike, candidate: ArrayLike) -> float:
+    """Relative half-width of the 95 % interval of the paired speed-up over rounds; infinite before two rounds."""
+    if len(np.asarray(plain)) < 2:
+        return math.inf
+    found = paired_ratio(plain, candidate)
+    return math.log(found.high / found.low) / 2
+
+
+def stop_reason(
+    rounds: Mapping[str, Sequence[float]],
+    baseline: str,
+    elapsed: float,
+    *,
+    seconds: float,
+    min_rounds: int,
+    max_rounds: int,
+    precision: float = PRECISION,
+) -> str | None:
+    """Why to stop after these rounds, or None to go on.
+
+    ``rounds`` maps each configuration to its time in each round; ``elapsed`` and ``seconds`` are in seconds.
+    Precision is reached when every configuration's speed-up against ``baseline`` is known to ± ``precision``; the noise
+    floor, when doubling the rounds has not brought the widest interval near the 1/√2 that independent noise would.
+    """
+    plain = rounds[baseline]
+    count = len(plain)
+    others = [times for label, times in rounds.items() if label != baseline]
+    if count >= min_rounds:
+        widest = max((half_width(plain, times) for times in others), default=0.0)
+        if widest <= precision:
+            return f"interval within {precision:.0%}"
+        if count >= NOISE_FLOOR_ROUNDS:
+            half = count // 2
+            before = max(half_width(plain[:half], times[:half]) for times in others)
+            if widest >= 0.9 * before:
+                return "noise floor"
+        if elapsed >= seconds:
+            return "time limit"
+        if count >= max_rounds:
+            return "round limit"
+    elif elapsed >= seconds and count >= 2:
+        return "time limit"
+    return None
+
+
+def drift(plain: Sequence[float], limit: float = DRIFT_LIMIT) -> str | None:
+    """Whether the plain model's time per round moved between the halves of a run; the reason, or None.
+
+    Both large (> ``limit``) and significant (Welch's t at 1 %): noise alone is not drift.
+    """
+    logs = np.log(np.asarray(plain, dtype=np.float64))
+    half = len(logs) // 2
+    if half < 2:
+        return None
+    first, second = logs[:half], logs[-half:]
+    moved = float(second.mean() - first.mean())
+    if abs(moved) <= math.log1p(limit):
+        return None
+    if first.std() + second.std() > 0 and stats.ttest_ind(first, second, equal_var=False).pvalue > 0.01:
+        return None
+    return f"drift: the plain model's time moved by {math.expm1(moved):+.1%} during the run"
+
+
+def percentiles(times: ArrayLike, floors: Mapping[int, int] = PERCENTILE_FLOORS) -> dict[str, float]:
+    """The percentiles of N samples' times that N suffices for, as ``{"p50": ...}``, in the unit of ``times``."""
+    values = np.asarray(times, dtype=np.float64)
+    return {f"p{q}": float(np.percentile(values, q)) for q, floor in floors.items() if len(values) >= floor}

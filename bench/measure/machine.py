@@ -1,0 +1,186 @@
+"""The state of the machine around a measurement: load, other processes, clocks, throttling.
+
+Only read, never set. What a machine does not tell is None, not zero.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PROC_STAT = Path("/proc/stat")
+CPUS = Path("/sys/devices/system/cpu")
+
+
+@dataclass(frozen=True)
+class GpuState:
+    """One NVIDIA GPU as NVML tells it: clocks in MHz, temperature in °C, energy in mJ since the driver was loaded.
+
+    ``throttled`` names the reasons for which the clocks are held down, beyond idling and limits a user asked for.
+    """
+
+    name: str
+    sm_mhz: int
+    memory_mhz: int
+    temperature: int
+    throttled: tuple[str, ...]
+    other_processes: int
+    energy_mj: int | None
+
+
+@dataclass(frozen=True)
+class MachineState:
+    """One moment of the machine.
+
+    ``busy`` and ``total`` are CPU seconds of all cores since boot, ``own`` this process's; ``mhz`` the cores' mean
+    clock; ``throttle_count`` the cores' thermal throttling events since boot; ``time`` monotonic seconds.
+    """
+
+    time: float
+    cores: int
+    load: float | None
+    busy: float | None
+    total: float | None
+    own: float
+    mhz: float | None
+    throttle_count: int | None
+    gpu: GpuState | None = None
+
+
+def read_machine(gpu: int | None = None) -> MachineState:
+    """The machine now; ``gpu`` is the index of the NVIDIA GPU to ask as well."""
+    busy, total = _cpu_seconds()
+    own = os.times()
+    return MachineState(
+        time=time.monotonic(),
+        cores=os.cpu_count() or 1,
+        load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        busy=busy,
+        total=total,
+        own=own.user + own.system,
+        mhz=_mean([_number(p) for p in CPUS.glob("cpu[0-9]*/cpufreq/scaling_cur_freq")], 1e-3),
+        throttle_count=_sum([_number(p) for p in CPUS.glob("cpu[0-9]*/thermal_throttle/core_throttle_count")]),
+        gpu=None if gpu is None else read_gpu(gpu),
+    )
+
+
+def others(before: MachineState, after: MachineState) -> float | None:
+    """The part of all cores' time that other processes used between two states, in [0, 1]; None if unknown."""
+    if before.busy is None or after.busy is None or before.total is None or after.total is None:
+        return None
+    total = after.total - before.total
+    if total <= 0:
+        return None
+    return min(1.0, max(0.0, (after.busy - before.busy) - (after.own - before.own)) / total)
+
+
+def disturbances(states: Sequence[tuple[MachineState, MachineState]], limit: float) -> list[str]:
+    """What disturbed the rounds, given the states before and after each: one reason per kind, empty if nothing did.
+
+    Other processes count when they used more than ``limit`` of the machine over all rounds together.
+    """
+    reasons = []
+    shares = [
+        (share, after.time - before.time) for before, after in states if (share := others(before, after)) is not None
+    ]
+    seconds = sum(length for _, length in shares)
+    if seconds > 0:
+        mean = sum(share * length for share, length in shares) / seconds
+        if mean > limit:
+            cores = states[0][0].cores
+            reasons.append(f"load: other processes used {mean * cores:.1f} of {cores} cores")
+    first, last = states[0][0], states[-1][1]
+    if (
+        first.throttle_count is not None
+        and last.throttle_count is not None
+        and last.throttle_count > first.throttle_count
+    ):
+        reasons.append(f"throttle: {last.throttle_count - first.throttle_count} thermal throttling events of the CPU")
+    gpus = [state.gpu for pair in states for state in pair if state.gpu is not None]
+    why = sorted({reason for gpu in gpus for reason in gpu.throttled})
+    if why:
+        reasons.append(f"throttle: the GPU's clocks were held down ({', '.join(why)})")
+    if any(gpu.other_processes for gpu in gpus):
+        reasons.append("load: other processes used the GPU")
+    return reasons
+
+
+# --------------------------------------------------------------------------- NVIDIA
+
+
+def nvml() -> Any | None:
+    """The initialised pynvml module, or None where there is no NVIDIA driver or the package is not installed."""
+    try:
+        library = importlib.import_module("pynvml")
+        library.nvmlInit()
+    except Exception:  # the package raises its own error types, and one for every way a driver can be missing
+        return None
+    return library
+
+
+def read_gpu(index: int) -> GpuState | None:
+    """What NVML says of GPU ``index``; None without NVML."""
+    library = nvml()
+    if library is None:
+        return None
+    handle = library.nvmlDeviceGetHandleByIndex(index)
+    reasons = library.nvmlDeviceGetCurrentClocksThrottleReasons(handle)
+    held = {
+        "power cap": library.nvmlClocksThrottleReasonSwPowerCap,
+        "hardware slowdown": library.nvmlClocksThrottleReasonHwSlowdown,
+        "thermal": library.nvmlClocksThrottleReasonSwThermalSlowdown
+        | library.nvmlClocksThrottleReasonHwThermalSlowdown,
+        "power brake": library.nvmlClocksThrottleReasonHwPowerBrakeSlowdown,
+    }
+    running = library.nvmlDeviceGetComputeRunningProcesses(handle)
+    try:
+        energy: int | None = int(library.nvmlDeviceGetTotalEnergyConsumption(handle))
+    except library.NVMLError:  # before the Volta generation there is no counter
+        energy = None
+    return GpuState(
+        name=str(library.nvmlDeviceGetName(handle)),
+        sm_mhz=int(library.nvmlDeviceGetClockInfo(handle, library.NVML_CLOCK_SM)),
+        memory_mhz=int(library.nvmlDeviceGetClockInfo(handle, library.NVML_CLOCK_MEM)),
+        temperature=int(library.nvmlDeviceGetTemperature(handle, library.NVML_TEMPERATURE_GPU)),
+        throttled=tuple(name for name, bits in held.items() if reasons & bits),
+        other_processes=sum(process.pid != os.getpid() for process in running),
+        energy_mj=energy,
+    )
+
+
+# --------------------------------------------------------------------------- Linux's files
+
+
+def _cpu_seconds() -> tuple[float | None, float | None]:
+    """Busy and total CPU seconds of all cores since boot, from the first line of /proc/stat."""
+    try:
+        line = PROC_STAT.read_text().split("\n", 1)[0].split()
+    except OSError:
+        return None, None
+    # user nice system idle iowait irq softirq steal; guest time is within user already
+    ticks = [int(value) for value in line[1:9]]
+    per_second = os.sysconf("SC_CLK_TCK")
+    total = sum(ticks)
+    return (total - ticks[3] - ticks[4]) / per_second, total / per_second
+
+
+def _number(path: Path) -> float | None:
+    try:
+        return float(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _mean(values: Sequence[float | None], scale: float) -> float | None:
+    known = [value for value in values if value is not None]
+    return scale * sum(known) / len(known) if known else None
+
+
+def _sum(values: Sequence[float | None]) -> int | None:
+    known = [value for value in values if value is not None]
+    return int(sum(known)) if known else None
