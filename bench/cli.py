@@ -1,0 +1,142 @@
+"""The command line: one short function per verb. Imports neither torch nor transformers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from bench.errors import OK, USAGE
+
+app = typer.Typer(
+    name="bench",
+    help="Early exit in encoder transformers, measured side by side: accuracy, FLOPs and honest latency.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of tables.")]
+ResultsDir = Annotated[Path, typer.Option(help="Where results are kept.")]
+HubRoot = Annotated[Path | None, typer.Option(help="Local mirror with datasets/ and models/ (or EXITBENCH_HUB).")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="key=value: the criterion's arguments, or backbone., head., recipe., train., latency. ones."
+    ),
+]
+
+
+@app.command()
+def run(
+    strategy: Annotated[str, typer.Option(help="Strategies, separated by commas.")],
+    task: Annotated[str, typer.Option(help="Tasks, separated by commas: names, or a folder with your own files.")],
+    backbone: Annotated[str | None, typer.Option(help="A name, a hub id or a local folder.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Train with another recipe than the strategy's own.")] = None,
+    head: Annotated[str | None, typer.Option(help="Use another head than the strategy's own.")] = None,
+    init: Annotated[Literal["pretrained", "scratch"] | None, typer.Option(help="Weights of the backbone.")] = None,
+    seed: Annotated[str, typer.Option(help="Seeds, separated by commas.")] = "0",
+    settings: Settings = None,
+    preset: Annotated[str | None, typer.Option(help="'paper': the published hyper-parameters.")] = None,
+    thresholds: Annotated[str, typer.Option(help="auto, or thresholds separated by commas.")] = "auto",
+    limit: Annotated[int | None, typer.Option(help="Use at most this many samples of each split.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    dtype: Annotated[Literal["fp32", "bf16", "fp16", "fp64"], typer.Option(help="Precision of inference.")] = "fp32",
+    latency: Annotated[bool, typer.Option(help="Measure wall-clock time.")] = True,
+    results_dir: ResultsDir = Path("results"),
+    hub_root: HubRoot = None,
+    offline: Annotated[bool, typer.Option(help="Never use the network.")] = False,
+    overwrite: Annotated[
+        Literal["missing", "always", "never"], typer.Option(help="When a result is already there.")
+    ] = "missing",
+    json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
+) -> int:
+    """Train (or reuse), measure and record strategies on tasks; ends with the table of operating points."""
+    from bench.commands.run import run_cells
+
+    return run_cells(
+        strategies=strategy, tasks=task, seeds=seed, settings=settings or [], thresholds=thresholds, backbone=backbone,
+        recipe=recipe, head=head, init=init, preset=preset, limit=limit, device=device, dtype=dtype, latency=latency,
+        results_dir=results_dir, hub_root=hub_root, offline=offline, overwrite=overwrite, json=json, quiet=quiet,
+    )  # fmt: skip
+
+
+@app.command()
+def replay(
+    logits: Annotated[
+        Path, typer.Argument(help=".npz with logits (samples, exits, classes), labels, ids; or .parquet.")
+    ],
+    strategy: Annotated[str, typer.Option(help="The strategy whose criterion decides.")],
+    threshold: Annotated[float | None, typer.Option(help="Show this threshold's decisions too.")] = None,
+    settings: Settings = None,
+    metric: Annotated[
+        str | None, typer.Option(help="Metrics, separated by commas; default accuracy or pearson.")
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Decisions and trade-off curve of a criterion on anybody's recorded logits."""
+    from bench.commands.replay import replay_file
+
+    return replay_file(logits, strategy, threshold, settings or [], metric, json)
+
+
+@app.command()
+def show(
+    what: Annotated[list[str], typer.Argument(help="RUN (folder, name, key or 'last'), or 'strategy NAME'.")],
+    results_dir: ResultsDir = Path("results"),
+    json: Json = False,
+) -> int:
+    """One recorded run, or everything about a strategy."""
+    from bench.commands.show import show_run, show_strategy
+
+    if what[0] == "strategy" and len(what) == 2:
+        return show_strategy(what[1], json)
+    if len(what) == 1:
+        return show_run(what[0], results_dir, json)
+    typer.echo("Error: bench show takes a run, or 'strategy NAME'.", err=True)
+    return USAGE
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[str, typer.Argument(help="strategies, heads, recipes, backbones, tasks or runs.")],
+    results_dir: ResultsDir = Path("results"),
+    json: Json = False,
+) -> int:
+    """What there is, a line each."""
+    from bench.commands.listing import list_kind
+
+    list_kind(kind, results_dir, json)
+    return OK
+
+
+@app.command()
+def doctor(hub_root: HubRoot = None, results_dir: ResultsDir = Path("results"), json: Json = False) -> int:
+    """What this machine has, which packages and hub access, and what would go wrong."""
+    from bench.commands.doctor import diagnose
+
+    return diagnose(hub_root, results_dir, json)
+
+
+@app.command("bench-engine")
+def bench_engine(
+    json: Json = False,
+    only: Annotated[str | None, typer.Option(help="curve: the exact curve; engine: early exit against plain.")] = None,
+) -> int:
+    """The harness's own speed as ratios taken in one run."""
+    from bench.commands.engine import run_benchmarks
+
+    return run_benchmarks(only, json)
+
+
+@app.callback(invoke_without_command=True)
+def main(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
+    """Early exit in encoder transformers, measured side by side."""
+    if version:
+        from bench import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit(OK)

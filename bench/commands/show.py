@@ -1,0 +1,63 @@
+"""`bench show`: one recorded run, or all that is known of a strategy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.text import Text
+
+from bench.arguments import accepted
+from bench.catalog import STRATEGIES
+from bench.display import console, print_json, print_record
+from bench.errors import OK, UsageError
+from bench.store import Store
+
+
+def show_run(run: str, results_dir: Path, json: bool) -> int:
+    """Print a recorded run with the table it ended with."""
+    cell = Store(results_dir).find(run)
+    record = cell.read()
+    if record is None:
+        raise UsageError(f"{cell.folder} has no record.")
+    if json:
+        print_json({"folder": str(cell.folder), "record": record})
+    else:
+        print_record(record, str(cell.folder))
+    return OK
+
+
+def show_strategy(name: str, json: bool) -> int:
+    """Print a strategy's paper, equations, arguments with their sources, and what differs from the paper."""
+    strategy = STRATEGIES.load(name)
+    arguments = {p.name: p.default for p in accepted(strategy.criterion).values()}
+    recipe = {f"recipe.{p.name}": p.default for p in accepted(strategy.recipe).values()}
+    head = {f"head.{p.name}": p.default for p in accepted(strategy.head).values()}
+    threshold = {strategy.criterion.threshold_name: strategy.criterion.default_threshold}
+    facts: dict[str, object] = {
+        "name": strategy.name,
+        "summary": (strategy.__doc__ or "").partition("\n")[0],
+        "citation": strategy.citation,
+        "head": strategy.head.__name__,
+        "recipe": strategy.recipe.__name__,
+        "criterion": strategy.criterion.__name__,
+        "version": strategy.version,
+        "upper_bound": strategy.upper_bound,
+        "equations": list(strategy.equations),
+        "arguments": {**threshold, **arguments, **recipe, **head},
+        "sources": dict(strategy.sources),
+        "differences": list(strategy.differences),
+        "presets": {task: dict(settings) for task, settings in strategy.presets.items()},
+    }
+    if json:
+        print_json(facts)
+        return OK
+    out = console()
+    for key, value in facts.items():
+        if not value:
+            continue
+        if isinstance(value, dict):
+            lines = [f"{k} = {v}" if key != "sources" else f"{k}: {v}" for k, v in value.items()]
+        else:
+            lines = [str(v) for v in value] if isinstance(value, list) else [str(value)]
+        out.print(Text(f"{key}: {lines[0]}" if len(lines) == 1 else "\n  ".join([f"{key}:", *lines])))
+    return OK

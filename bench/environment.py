@@ -1,0 +1,98 @@
+"""What a result was made with: versions, commit, machine. Says nothing about who or where."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGES = ("exitbench", "torch", "transformers", "tokenizers", "datasets", "numpy", "scikit-learn", "safetensors")
+
+
+def versions() -> dict[str, str | None]:
+    """Versions of Python and of the packages that results depend on; None where one is not installed."""
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+@cache
+def cpu_name() -> str:
+    """The processor's name as the system gives it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+def memory_gib() -> float | None:
+    """Main memory in GiB, None where the system does not say."""
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (ValueError, OSError, AttributeError):
+        return None
+
+
+def machine() -> dict[str, object]:
+    """The machine as far as it can change a timing: processor, cores, memory, threads, GPU."""
+    import torch
+
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu": cpu_name(),
+        "cores": cores(),
+        "memory_gib": memory_gib(),
+        "threads": torch.get_num_threads(),
+        "gpus": gpus,
+    }
+
+
+def machine_id() -> str:
+    """12 hex digits for :func:`machine`: two results with the same one may be compared in time."""
+    text = repr(sorted(machine().items()))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def source_commit() -> dict[str, object] | None:
+    """Commit of the ExitBench checkout that runs and whether it has uncommitted changes; None for a wheel."""
+    folder = Path(__file__).resolve().parent.parent
+    if not (folder / ".git").exists():
+        return None
+    commit = _git(folder, "rev-parse", "HEAD")
+    if not commit:
+        return None
+    # results are written by runs themselves, so they say nothing about the code
+    changed = _git(folder, "status", "--porcelain", "--", ".", ":!results", ":!reports")
+    return {"commit": commit, "dirty": bool(changed)}
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def environment() -> dict[str, object]:
+    """All of it, for a record."""
+    return {"versions": versions(), "machine": machine(), "machine_id": machine_id(), "source": source_commit()}

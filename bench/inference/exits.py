@@ -1,0 +1,92 @@
+"""One pass that records every exit: the logits that every criterion is replayed from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+
+from bench.files import replace_file
+from bench.progress import Progress
+from bench.tasks.base import Split
+from bench.tasks.encode import EncodedSplit, collate, length_batches
+from strategies.base import ExitModel, check_finite
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp64": torch.float64}
+
+
+@dataclass(frozen=True)
+class AllExits:
+    """Every exit's logits over a split, in the split's order.
+
+    ``logits`` float32 [N, L, C]; ``labels`` int64 or float32 [N]; ``ids`` N stable sample ids; ``lengths`` int64 [N]
+    tokens with special ones.
+    """
+
+    ids: tuple[str, ...]
+    labels: NDArray[np.int64] | NDArray[np.float32]
+    logits: NDArray[np.float32]
+    lengths: NDArray[np.int64]
+
+    @property
+    def predictions(self) -> NDArray[np.int64] | NDArray[np.float32]:
+        """What each exit answers, [N, L]: the class of the largest logit (first maximum), or the value."""
+        return self.logits[:, :, 0] if self.logits.shape[2] == 1 else self.logits.argmax(axis=2)
+
+    def save(self, path: Path) -> None:
+        """Write as Parquet, one row a sample, atomically."""
+        _, exits, outputs = self.logits.shape
+        flat = pa.array(self.logits.reshape(-1), pa.float32())
+        table = pa.table(
+            {
+                "id": pa.array(self.ids, pa.string()),
+                "label": pa.array(self.labels),
+                "tokens": pa.array(self.lengths),
+                "logits": pa.FixedSizeListArray.from_arrays(flat, exits * outputs),
+            }
+        ).replace_schema_metadata({"exits": str(exits), "outputs": str(outputs)})
+        with replace_file(path) as temporary:
+            pq.write_table(table, temporary, compression="zstd")
+
+    @classmethod
+    def load(cls, path: Path) -> AllExits:
+        """What :meth:`save` wrote."""
+        table = pq.read_table(path)
+        exits, outputs = (int(table.schema.metadata[name]) for name in (b"exits", b"outputs"))
+        logits = table["logits"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        return cls(
+            tuple(table["id"].to_pylist()),
+            table["label"].to_numpy(),
+            logits.reshape(len(table), exits, outputs).astype(np.float32)  # a copy: Arrow's memory is read-only,
+            table["tokens"].to_numpy(),
+        )
+
+
+@torch.inference_mode()
+def collect(
+    model: ExitModel,
+    split: Split,
+    encoded: EncodedSplit,
+    pad_id: int,
+    *,
+    device: torch.device,
+    dtype: str,
+    progress: Progress,
+    batch_size: int = 64,
+) -> AllExits:
+    """Run ``model`` once over ``split`` with every exit on. Raises StrategyError on logits that are not finite."""
+    model = model.to(device=device, dtype=DTYPES[dtype]).eval()
+    logits = np.empty((len(split), model.num_layers, model.head.num_outputs), dtype=np.float32)
+    with progress.work(f"All exits of {split.name}", len(split)) as work:
+        for rows in length_batches(encoded.lengths, batch_size):
+            found = model(collate(encoded, rows, pad_id).to(device))
+            for layer, z in enumerate(found, start=1):
+                check_finite(z, layer, [split.ids[i] for i in rows])
+                logits[rows, layer - 1] = z.float().cpu().numpy()
+            work.advance(len(rows))
+    return AllExits(split.ids, split.labels, logits, encoded.lengths)

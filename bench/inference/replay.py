@@ -1,0 +1,103 @@
+"""Replay a criterion over recorded logits: the same step function as live, layer after layer, all samples at once."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from bench.arguments import bind
+from bench.catalog import STRATEGIES
+from bench.errors import UsageError
+from bench.measure.curve import exit_layers
+from strategies.base import Criterion, Seen, Start, Strategy, check_finite, predict
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """Where each sample leaves (``layer`` int64 [N], 1-based), what it is told, and the scores [N, L] that decided."""
+
+    layer: NDArray[np.int64]
+    prediction: NDArray[np.int64] | NDArray[np.float32]
+    scores: NDArray[np.float32] | NDArray[np.float64]
+
+
+def replay(
+    strategy: str | type[Strategy],
+    logits: ArrayLike | Tensor,
+    threshold: float | None = None,
+    *,
+    labels: ArrayLike | None = None,
+    ids: NDArray[np.str_] | None = None,
+    **arguments: object,
+) -> Decisions:
+    """Decide for recorded logits [samples, exits, classes] with a strategy's criterion.
+
+    ``threshold`` defaults to the criterion's own; ``arguments`` are the criterion's (``window=8``). The field's own
+    name of the threshold serves too (``patience=3``). ``labels`` are for oracles. Logits keep their dtype, float32 or
+    float64.
+    Raises UsageError for unknown names and shapes, StrategyError for logits that are not finite.
+    """
+    criterion, named = make_criterion(strategy, arguments)
+    if named is not None and threshold is not None:
+        raise UsageError(f"Give the threshold once: as threshold or as {criterion.threshold_name}.")
+    chosen = threshold if threshold is not None else named if named is not None else criterion.default_threshold
+    z = as_logits(logits)
+    found = scores(criterion, z, keys=None if ids is None else sample_keys(ids), labels=labels)
+    layer = exit_layers(found, criterion.cut(chosen), strict=criterion.strict)
+    left = z[torch.arange(len(z)), torch.from_numpy(layer) - 1]
+    return Decisions(layer, predict(left).numpy(), found)
+
+
+def make_criterion(strategy: str | type[Strategy], arguments: Mapping[str, object]) -> tuple[Criterion, float | None]:
+    """The strategy's criterion with ``arguments``, and the threshold if it is among them by its own name."""
+    kind = STRATEGIES.load(strategy) if isinstance(strategy, str) else strategy
+    given = dict(arguments)
+    threshold = given.pop(kind.criterion.threshold_name, None)
+    criterion = kind.criterion(**bind(kind.criterion, given, f"strategy '{kind.name}'"))
+    if threshold is not None and not isinstance(threshold, int | float):
+        raise UsageError(f"{criterion.threshold_name} must be a number, not '{threshold}'.")
+    return criterion, threshold
+
+
+def as_logits(logits: ArrayLike | Tensor) -> Tensor:
+    """Logits as a float tensor [N, L, C] on the host; float16 and bfloat16 are widened to float32."""
+    z = logits.detach().cpu() if isinstance(logits, Tensor) else torch.from_numpy(np.array(logits))
+    if z.ndim != 3 or 0 in z.shape:
+        raise UsageError(f"logits must be samples x exits x classes with none of them 0, not {tuple(z.shape)}.")
+    if z.dtype not in (torch.float32, torch.float64):
+        z = z.to(torch.float32)
+    return z
+
+
+@torch.inference_mode()
+def scores(
+    criterion: Criterion, logits: Tensor, *, keys: Tensor | None = None, labels: ArrayLike | None = None
+) -> NDArray[np.float32] | NDArray[np.float64]:
+    """The criterion's score of every sample at every exit, [N, L], from logits [N, L, C]."""
+    samples, exits, outputs = logits.shape
+    refused = criterion.refuse(outputs)
+    if refused:
+        raise UsageError(f"The criterion cannot be used here: {refused}.")
+    if criterion.needs_labels and labels is None:
+        raise UsageError("This strategy is an oracle and needs the labels.")
+    for layer in range(1, exits + 1):
+        check_finite(logits[:, layer - 1], layer)
+    given = None if labels is None or not criterion.needs_labels else torch.as_tensor(np.array(labels))
+    state = criterion.start(
+        Start(samples, exits, outputs, logits.dtype, keys=torch.arange(samples) if keys is None else keys, labels=given)
+    )
+    found = torch.empty((samples, exits), dtype=logits.dtype)
+    for layer in range(1, exits + 1):
+        state, found[:, layer - 1] = criterion.step(state, Seen(layer, logits[:, layer - 1]))
+    return found.numpy()
+
+
+def sample_keys(ids: NDArray[np.str_] | tuple[str, ...]) -> Tensor:
+    """A stable number for each sample id, int64 [N]: independent of the order and of the rest of the data."""
+    return torch.tensor([zlib.crc32(str(i).encode()) for i in ids], dtype=torch.int64)

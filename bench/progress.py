@@ -1,0 +1,72 @@
+"""What long work says while it runs: a live bar on a terminal, plain lines elsewhere, always on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+LINE_EVERY = 10.0  # seconds between plain lines
+
+
+class Work:
+    """One piece of work with a known number of steps."""
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        """Say that ``steps`` more are done."""
+
+
+class Progress:
+    """Prints messages and opens :class:`Work`. ``quiet`` shows nothing."""
+
+    def __init__(self, stream: TextIO | None = None, quiet: bool = False) -> None:
+        self.stream = stream or sys.stderr
+        self.quiet = quiet
+        self.console = Console(file=self.stream, highlight=False, markup=False)
+
+    def say(self, message: str) -> None:
+        """One line, now."""
+        if not self.quiet:
+            print(message, file=self.stream, flush=True)
+
+    @contextmanager
+    def work(self, title: str, total: int) -> Iterator[Work]:
+        """A bar (or lines) for ``total`` steps of ``title``."""
+        if self.quiet:
+            yield Work()
+        elif self.console.is_terminal:
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+            notes = (TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+            with RichProgress(*columns, *notes, console=self.console, transient=True) as bar:
+                yield _Bar(bar, title, total)
+        else:
+            yield _Lines(self, title, total)
+
+
+class _Bar(Work):
+    def __init__(self, bar: RichProgress, title: str, total: int) -> None:
+        self.bar, self.task = bar, bar.add_task(title, total=total, note="")
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        self.bar.update(self.task, advance=steps, note=note)
+
+
+class _Lines(Work):
+    def __init__(self, progress: Progress, title: str, total: int) -> None:
+        self.progress, self.title, self.total, self.done = progress, title, total, 0
+        self.begun = self.last = time.monotonic()
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        self.done += steps
+        now = time.monotonic()
+        if now - self.last < LINE_EVERY:
+            return
+        self.last = now
+        left = (now - self.begun) * (self.total - self.done) / max(self.done, 1)
+        self.progress.say(f"{self.title}: {self.done}/{self.total}, about {left:.0f} s left. {note}".rstrip())

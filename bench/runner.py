@@ -1,0 +1,343 @@
+"""One cell, from question to record. Reads top to bottom like the method section of a paper.
+
+Every stage is kept under the identity of what makes it, so that a run that was killed goes on where it stopped and
+runs that share a stage share its work.
+"""
+
+from __future__ import annotations
+
+import datetime
+import sys
+import traceback
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+
+from backbones.load import BackboneRequest, Loaded, describe, load_backbone
+from bench.environment import environment, machine_id
+from bench.errors import BenchError
+from bench.inference.exits import DTYPES, AllExits, collect
+from bench.livecheck import live_check
+from bench.measure.cost import CostModel
+from bench.measure.evaluate import Costs, TradeOff, given_points, operating_points
+from bench.measure.points import STANDARD, Rule
+from bench.progress import Progress
+from bench.resolve import Parts, Request, refuse_nonsense, resolve
+from bench.spec import (
+    Facts,
+    RunSpec,
+    exits_identity,
+    key,
+    quality_identity,
+    resolved_precision,
+    speed_identity,
+    training_identity,
+)
+from bench.store import Cell, Record, Store
+from bench.tasks.base import LoadOptions, Split, TaskData
+from bench.tasks.encode import EncodedSplit, encode
+from bench.timing import measure_latency
+from bench.training.checkpoint import load_tensors, save_tensors
+from bench.training.trainer import SAVE_EVERY, Fit, train
+from strategies.base import Criterion, ExitModel, Recipe
+
+Overwrite = Literal["missing", "always", "never"]
+
+
+@dataclass(frozen=True)
+class Context:
+    """Everything about a run that cannot change its result."""
+
+    store: Store
+    progress: Progress
+    hub_root: Path | None = None
+    offline: bool = False
+    overwrite: Overwrite = "missing"
+    command: str = ""
+    save_every: float = SAVE_EVERY
+
+
+@dataclass
+class Work:
+    """What the stages of one cell hand to each other."""
+
+    spec: RunSpec
+    parts: Parts
+    facts: Facts
+    data: TaskData
+    backbone: Mapping[str, object]
+    cell: Cell
+    context: Context
+    warnings: list[str] = field(default_factory=list)
+
+
+def run(request: Request, context: Context) -> tuple[Cell, Record]:
+    """Measure one cell, or return its record if it is there already. Raises BenchError for what cannot be run."""
+    spec, parts = resolve(request)
+    options = LoadOptions(spec.seed, spec.limit, context.hub_root, context.offline)
+    data = parts.task.load(options)
+    backbone = describe(backbone_request(spec, context))
+    facts = Facts(cast(str, backbone["digest"]), data.revision, parts.versions)
+    quality = key(quality_identity(spec, facts))
+    cell = context.store.cell(spec.task, spec.backbone, spec.strategy, spec.seed, quality)
+    work = Work(spec, parts, facts, data, backbone, cell, context)
+    finished = finished_record(work)
+    if finished is not None:
+        return cell, finished
+    with context.store.lock(quality, context.progress):
+        finished = finished_record(work)  # another process may have been at it while this one waited
+        if finished is not None:
+            return cell, finished
+        return cell, measured(work, quality)
+
+
+def finished_record(work: Work) -> Record | None:
+    """The record on disk if it already answers what is asked."""
+    if work.context.overwrite == "always":
+        return None
+    record = work.cell.read()
+    if record is None:
+        return None
+    if work.context.overwrite == "never":
+        return record
+    same = record["status"] == "success" and record.get("thresholds") == _json_thresholds(work.spec)
+    return record if same and (work.spec.latency is None or record.get("speed_key") == speed_key(work)) else None
+
+
+def measured(work: Work, quality: str) -> Record:
+    """Do the work of a cell; whatever happens, the record says so."""
+    head: Record = {
+        "quality_key": quality,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": work.context.command,
+        "spec": asdict(work.spec),
+        "identity": quality_identity(work.spec, work.facts),
+        "environment": environment(),
+    }
+    previous = work.cell.read()
+    if previous is None or previous["status"] != "success":  # a finished record stays until a better one replaces it
+        work.cell.write("started", head)
+    try:
+        record = {**head, **measure_cell(work)}
+    except KeyboardInterrupt:
+        if previous is None or previous["status"] != "success":
+            work.cell.write("cancelled", head)
+        raise
+    except Exception as error:
+        kind = "user" if isinstance(error, BenchError | ValueError) else "internal"
+        detail = {"kind": kind, "message": str(error), "traceback": traceback.format_exc(limit=-8)}
+        if previous is None or previous["status"] != "success":
+            work.cell.write("error", {**head, "error": detail if kind == "internal" else {**detail, "traceback": ""}})
+        raise
+    work.cell.write("success", record)
+    return {"schema_version": 1, "status": "success", **record}
+
+
+def measure_cell(work: Work) -> Record:
+    """Fit, run once over the data with every exit on, replay, check live, time."""
+    spec, data = work.spec, work.data
+    texts = [*data.train.first, *(data.train.second or ())]
+    loaded = load_backbone(backbone_request(spec, work.context), texts, seed=spec.seed)
+    work.warnings += [*data.warnings, *loaded.warnings]
+    model, recipe, criterion = build(work, loaded)
+    training = fitted(work, model, recipe, loaded)
+
+    encoded = {s.name: encode(s, loaded.tokenizer, spec.max_length) for s in (data.select, *data.evaluation.values())}
+    exits = {s.name: recorded(work, model, loaded, s, encoded) for s in (data.select, *data.evaluation.values())}
+
+    cost = CostModel(model.encoder, model.head, criterion)
+    curves = {
+        name: TradeOff(criterion, e, Costs(cost.flops_table(e.lengths), cost.plain(e.lengths)), data.metrics)
+        for name, e in exits.items()
+    }
+    rules = [Rule.parse(text) for text in STANDARD] if criterion.uses_early_exits else []
+    select = curves[data.select.name]
+    evaluation: dict[str, object] = {}
+    for name in data.evaluation:
+        points = operating_points(select, curves[name], rules) + given_points(curves[name], spec.thresholds or ())
+        evaluation[name] = summary(curves[name], points)
+        exits[name].save(work.cell.exits_file(name))
+    exits[data.select.name].save(work.cell.exits_file(data.select.name))
+
+    primary = next(iter(data.evaluation))
+    points = cast(list[dict[str, object]], cast(dict[str, object], evaluation[primary])["points"])
+    pad = int(loaded.tokenizer.pad_token_id)
+    live = (
+        live_check(model, criterion, curves[primary], points, encoded[primary], pad, spec) if criterion.causal else None
+    )
+    latency = None
+    if spec.latency is not None and criterion.causal:
+        latency = measure_latency(
+            model,
+            criterion,
+            points,
+            encoded[primary],
+            pad,
+            spec.latency,
+            work.cell,
+            speed_key(work),
+            spec,
+            work.context.progress,
+        )
+    return {
+        "speed_key": speed_key(work) if latency is not None else None,
+        "task": task_facts(data, encoded),
+        "backbone": backbone_facts(work, loaded, model),
+        "training": training,
+        "thresholds": _json_thresholds(spec),
+        "upper_bound": work.parts.strategy.upper_bound,
+        "select": {"split": data.select.name, "full": select.at(-float("inf"))["metrics"]},
+        "evaluation": evaluation,
+        "live_check": live,
+        "latency": latency,
+        "warnings": work.warnings + criterion.warnings(model.num_layers),
+    }
+
+
+# --------------------------------------------------------------------------- stages
+
+
+def build(work: Work, loaded: Loaded) -> tuple[ExitModel, Recipe, Criterion]:
+    """The model with its heads, the recipe and the criterion; new weights are drawn from the seed."""
+    spec, parts = work.spec, work.parts
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(spec.seed)
+        head = parts.head(loaded.encoder, work.data.num_outputs, **cast(Any, spec.head_args))
+        recipe = parts.recipe(loaded.encoder.num_layers, **cast(Any, spec.recipe_args))
+    criterion = parts.criterion(spec)
+    refuse_nonsense(spec, parts, criterion, recipe, head)
+    return ExitModel(loaded.encoder, head), recipe, criterion
+
+
+def fitted(work: Work, model: ExitModel, recipe: Recipe, loaded: Loaded) -> Record:
+    """Train ``model``, or load the checkpoint that an earlier run with the same training identity left."""
+    spec, context = work.spec, work.context
+    identity = training_identity(spec, work.facts)
+    name = key(identity)
+    folder = context.store.cache("checkpoints", name)
+    weights = folder / "model.safetensors"
+    device = torch.device(spec.device)
+    with context.store.lock(f"train-{name}", context.progress):
+        reused = weights.exists()
+        if not reused:
+            encoded = encode(work.data.train, loaded.tokenizer, spec.max_length)
+            context.progress.say(
+                f"Training {spec.recipe} on {spec.backbone} for {spec.task}: {len(encoded)} samples, seed {spec.seed}."
+            )
+            fit = Fit(
+                encoded,
+                work.data.train.labels,
+                int(loaded.tokenizer.pad_token_id),
+                spec.train,
+                resolved_precision(spec),
+                spec.seed,
+                device,
+                folder / "progress.safetensors",
+                context.save_every,
+            )
+            log = train(model, recipe, fit, context.progress)
+            facts = {"identity": identity, "log": asdict(log), "truncated": encoded.truncated}
+            save_tensors(weights, model.state_dict(), facts)
+            (folder / "progress.safetensors").unlink(missing_ok=True)
+    tensors, saved = load_tensors(weights)
+    model.load_state_dict(tensors)
+    stored = cast(dict[str, object], saved)
+    return {"key": name, "reused": reused, "truncated": stored["truncated"], **cast(dict[str, object], stored["log"])}
+
+
+def recorded(
+    work: Work, model: ExitModel, loaded: Loaded, split: Split, encoded: Mapping[str, EncodedSplit]
+) -> AllExits:
+    """Every exit's logits over ``split``, computed once for all criteria."""
+    spec, context = work.spec, work.context
+    name = key(exits_identity(spec, work.facts))
+    path = context.store.cache("exits", name) / f"{split.name}.parquet"
+    with context.store.lock(f"exits-{name}", context.progress):
+        if not path.exists():
+            pad = int(loaded.tokenizer.pad_token_id)
+            device = torch.device(spec.device)
+            collect(
+                model, split, encoded[split.name], pad, device=device, dtype=spec.dtype, progress=context.progress
+            ).save(path)
+    model.to(device=spec.device, dtype=DTYPES[spec.dtype]).eval()
+    return AllExits.load(path)
+
+
+# --------------------------------------------------------------------------- what the record keeps
+
+
+def summary(curve: TradeOff, points: list[dict[str, object]]) -> Record:
+    """One evaluation split: the full model, every exit by itself, the curve, the operating points."""
+    return {
+        "samples": len(curve.exits.ids),
+        "full": curve.at(-float("inf")),
+        "per_exit": curve.per_exit(),
+        "points": points,
+        "curve_rows": len(curve.curve),
+        "curve": curve.curve_rows(),
+    }
+
+
+def task_facts(data: TaskData, encoded: Mapping[str, EncodedSplit]) -> Record:
+    """Where the data came from and how much of it was used."""
+    splits = (data.train, data.select, *data.evaluation.values())
+    rows = {
+        s.name: {
+            "used": len(s),
+            "available": s.available,
+            **({"truncated": encoded[s.name].truncated} if s.name in encoded else {}),
+        }
+        for s in splits
+    }
+    return {
+        "name": data.name,
+        "kind": data.kind,
+        "labels": list(data.label_names),
+        "metrics": list(data.metrics),
+        "revision": data.revision,
+        "source": data.source,
+        "select": data.select.name,
+        "evaluation": list(data.evaluation),
+        "rows": rows,
+    }
+
+
+def backbone_facts(work: Work, loaded: Loaded, model: ExitModel) -> Record:
+    """Which weights, how many, and how its states are pooled."""
+    return {
+        "name": work.spec.backbone,
+        "model_type": work.backbone["model_type"],
+        "source": loaded.source,
+        "revision": loaded.revision,
+        "digest": loaded.digest,
+        "init": work.spec.init,
+        "layers": model.num_layers,
+        "hidden": model.encoder.hidden_size,
+        "parameters": sum(p.numel() for p in model.encoder.parameters()),
+        "head_parameters": sum(p.numel() for p in model.head.parameters()),
+        "pooling": model.head.pooling,
+    }
+
+
+def backbone_request(spec: RunSpec, context: Context) -> BackboneRequest:
+    """What :mod:`backbones` is asked for."""
+    return BackboneRequest(spec.backbone, spec.init, spec.backbone_args, context.hub_root, context.offline)
+
+
+def speed_key(work: Work) -> str:
+    """The identity that a latency is filed under."""
+    return key(speed_identity(work.spec, work.facts, machine_id()))
+
+
+def _json_thresholds(spec: RunSpec) -> list[float] | None:
+    return None if spec.thresholds is None else list(spec.thresholds)
+
+
+def command_line(arguments: list[str] | None = None) -> str:
+    """The command as typed, for the record; paths below the home folder lose it."""
+    words = ["bench", *(sys.argv[1:] if arguments is None else arguments)]
+    home = str(Path.home())
+    return " ".join(f'"{w}"' if " " in w else w for w in (w.replace(home, "~") for w in words))

@@ -1,0 +1,168 @@
+"""What is asked, frozen and validated, and the identities that results are filed under.
+
+Two identities (:func:`quality_identity`, :func:`speed_identity`), plus the part that makes a checkpoint
+(:func:`training_identity`) and the part that makes its logits (:func:`exits_identity`). They hash everything that can
+change the thing they name and nothing else: no paths, no verbosity, no worker counts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Literal
+
+from bench.errors import UsageError
+
+IDENTITY_VERSION = 1
+
+Init = Literal["pretrained", "scratch"]
+Dtype = Literal["fp32", "bf16", "fp16", "fp64"]
+
+
+@dataclass(frozen=True)
+class TrainArgs:
+    """How a checkpoint is fitted. AdamW, linear warm-up and decay to zero, gradient clipping.
+
+    ``warmup`` is a fraction of the steps, or with ``warmup_steps`` a number of them; ``steps`` replaces ``epochs``
+    where a paper states steps. ``precision`` bf16 means autocast; auto is bf16 on CUDA and fp32 on CPU.
+    """
+
+    epochs: float = 3.0
+    steps: int | None = None
+    lr: float = 2e-5
+    batch_size: int = 32
+    accumulate: int = 1
+    warmup: float = 0.1
+    warmup_steps: int | None = None
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("lr", "clip"):
+            if not getattr(self, name) > 0:
+                raise UsageError(f"train.{name} must be positive, not {getattr(self, name)}.")
+        for name in ("batch_size", "accumulate"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"train.{name} must be at least 1, not {getattr(self, name)}.")
+        if not (self.epochs > 0 and (self.steps is None or self.steps > 0)):
+            raise UsageError("train.epochs and train.steps must be positive.")
+        if not (0 <= self.warmup < 1 and self.weight_decay >= 0):
+            raise UsageError("train.warmup must be in [0, 1) and train.weight_decay not negative.")
+
+
+@dataclass(frozen=True)
+class LatencyArgs:
+    """How latency is measured: the protocol's name, how many samples, for how long at most."""
+
+    protocol: str = "single-stream-v1"
+    samples: int = 64
+    seconds: float = 30.0
+
+    def __post_init__(self) -> None:
+        if self.samples < 1 or self.seconds <= 0:
+            raise UsageError("latency.samples and latency.seconds must be positive.")
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One cell: a strategy on a backbone for a task with a seed."""
+
+    strategy: str
+    task: str
+    backbone: str
+    head: str
+    recipe: str
+    init: Init = "pretrained"
+    criterion_args: Mapping[str, object] = field(default_factory=dict)
+    head_args: Mapping[str, object] = field(default_factory=dict)
+    recipe_args: Mapping[str, object] = field(default_factory=dict)
+    backbone_args: Mapping[str, object] = field(default_factory=dict)
+    train: TrainArgs = TrainArgs()
+    max_length: int = 128
+    limit: int | None = None
+    seed: int = 0
+    dtype: Dtype = "fp32"
+    device: str = "cpu"
+    thresholds: tuple[float, ...] | None = None
+    latency: LatencyArgs | None = LatencyArgs()
+
+    def __post_init__(self) -> None:
+        if self.max_length < 4:
+            raise UsageError(f"max_length must be at least 4, not {self.max_length}.")
+        if self.limit is not None and self.limit < 8:
+            raise UsageError(f"--limit must be at least 8, not {self.limit}: part of it is held out.")
+        if not 0 <= self.seed < 2**32:
+            raise UsageError(f"--seed must be in 0..4294967295, not {self.seed}.")
+        if self.dtype == "fp16" and self.device == "cpu":
+            raise UsageError("--dtype fp16 needs a GPU; on a CPU take fp32 or bf16.")
+
+    def with_seed(self, seed: int) -> RunSpec:
+        """The same cell with another seed."""
+        return replace(self, seed=seed)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What resolving a spec found out, as far as it can change a result.
+
+    ``backbone`` is the digest of the weights (or of the configuration, from scratch); ``task`` the data's
+    revision; ``versions`` those of strategy, head and recipe.
+    """
+
+    backbone: str
+    task: str
+    versions: Mapping[str, int]
+
+
+def training_identity(spec: RunSpec, facts: Facts) -> dict[str, object]:
+    """Everything that makes the checkpoint. The criterion is not in it: all criteria share it."""
+    return {
+        "identity_version": IDENTITY_VERSION,
+        "backbone": {"name": spec.backbone, "init": spec.init, "args": spec.backbone_args, "digest": facts.backbone},
+        "task": {"name": spec.task, "revision": facts.task, "limit": spec.limit, "max_length": spec.max_length},
+        "head": {"name": spec.head, "args": spec.head_args, "version": facts.versions["head"]},
+        "recipe": {"name": spec.recipe, "args": spec.recipe_args, "version": facts.versions["recipe"]},
+        "train": {**asdict(spec.train), "precision": resolved_precision(spec)},
+        "seed": spec.seed,
+    }
+
+
+def exits_identity(spec: RunSpec, facts: Facts) -> dict[str, object]:
+    """Everything that makes the logits of all exits."""
+    # autocast kernels differ between device kinds, so logits are not shared across them
+    return {**training_identity(spec, facts), "dtype": spec.dtype, "device": device_kind(spec), "padding": "dynamic-1"}
+
+
+def quality_identity(spec: RunSpec, facts: Facts) -> dict[str, object]:
+    """Everything that can change a prediction."""
+    return {
+        **exits_identity(spec, facts),
+        "strategy": {"name": spec.strategy, "version": facts.versions["strategy"], "args": spec.criterion_args},
+    }
+
+
+def speed_identity(spec: RunSpec, facts: Facts, machine: str) -> dict[str, object]:
+    """Everything that can change a latency: the quality identity, the protocol, the machine."""
+    latency = None if spec.latency is None else asdict(spec.latency)
+    return {**quality_identity(spec, facts), "latency": latency, "machine": machine}
+
+
+def resolved_precision(spec: RunSpec) -> str:
+    """What "auto" precision means on the spec's device."""
+    if spec.train.precision != "auto":
+        return spec.train.precision
+    return "bf16" if device_kind(spec) == "cuda" else "fp32"
+
+
+def device_kind(spec: RunSpec) -> str:
+    """``cuda`` of ``cuda:1``."""
+    return spec.device.partition(":")[0]
+
+
+def key(identity: Mapping[str, object]) -> str:
+    """16 hex digits for an identity: SHA-256 of its canonical JSON."""
+    text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

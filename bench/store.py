@@ -1,0 +1,133 @@
+"""Results on disk: one directory a cell, every file whole or absent.
+
+    RESULTS/<task>/<backbone>/<strategy>-s<seed>-<key>/record.json            what was asked, measured, and with what
+                                                      /exits-<split>.parquet  every sample at every exit
+                                                      /latency.json           raw times
+    RESULTS/.cache/checkpoints, exits, locks                                  what later runs reuse; safe to delete
+
+The key is the first 8 digits of the cell's quality identity, so what differs in any setting never shares a cell.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+from filelock import FileLock, Timeout
+
+from bench.errors import UsageError
+from bench.files import write_json
+from bench.progress import Progress
+
+SCHEMA_VERSION = 1
+Status = Literal["started", "success", "error", "cancelled"]
+Record = dict[str, object]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One result's directory."""
+
+    folder: Path
+
+    @property
+    def record_file(self) -> Path:
+        """The record; its ``status`` says whether the cell is finished."""
+        return self.folder / "record.json"
+
+    @property
+    def latency_file(self) -> Path:
+        """Raw times and their summary."""
+        return self.folder / "latency.json"
+
+    def exits_file(self, split: str) -> Path:
+        """Every sample of ``split`` at every exit."""
+        return self.folder / f"exits-{slug(split)}.parquet"
+
+    def read(self) -> Record | None:
+        """The record, or None before the first is written. Raises UsageError for a damaged or newer one."""
+        if not self.record_file.exists():
+            return None
+        return read_record(self.record_file)
+
+    def write(self, status: Status, record: Mapping[str, object]) -> None:
+        """Replace the record."""
+        write_json(self.record_file, {"schema_version": SCHEMA_VERSION, "status": status, **record})
+
+
+@dataclass(frozen=True)
+class Store:
+    """A results folder."""
+
+    root: Path
+
+    def cell(self, task: str, backbone: str, strategy: str, seed: int, key: str) -> Cell:
+        """The directory of one cell."""
+        name = f"{slug(strategy)}-s{seed}-{key[:8]}"
+        return Cell(self.root / slug(task) / slug(backbone) / name)
+
+    def cache(self, kind: str, key: str) -> Path:
+        """Where what ``key`` identifies is kept for reuse."""
+        return self.root / ".cache" / kind / key
+
+    def cells(self) -> list[Cell]:
+        """Every cell with a record, in order of path."""
+        found = self.root.glob("*/*/*/record.json")
+        return [Cell(path.parent) for path in sorted(found) if ".cache" not in path.parts]
+
+    def find(self, run: str) -> Cell:
+        """A cell by its folder, its name, the start of its key, or ``last`` (the newest).
+
+        Raises UsageError where none or several match.
+        """
+        if (Path(run) / "record.json").exists():
+            return Cell(Path(run))
+        cells = self.cells()
+        if run == "last" and cells:
+            return max(cells, key=lambda cell: cell.record_file.stat().st_mtime_ns)
+        matches = [c for c in cells if c.folder.name == run or c.folder.name.rpartition("-")[2].startswith(run)]
+        if len(matches) == 1:
+            return matches[0]
+        if not matches:
+            raise UsageError(f"No run '{run}' in {self.root} ({len(cells)} runs there). `bench list runs` shows them.")
+        names = ", ".join(c.folder.name for c in matches[:4])
+        raise UsageError(f"'{run}' matches {len(matches)} runs ({names}...): give more of the name.")
+
+    @contextmanager
+    def lock(self, key: str, progress: Progress) -> Iterator[None]:
+        """Only one process at a time works on ``key``; the system frees the lock of one that was killed."""
+        path = self.root / ".cache" / "locks" / f"{key}.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=0.2)
+        except Timeout:
+            progress.say("Another run is working on the same cell; waiting for it.")
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def read_record(path: Path) -> Record:
+    """A record from disk. Raises UsageError for one that is damaged or written by a newer version."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is damaged ({error}). Delete its folder and run the cell again.") from error
+    if not isinstance(record, dict) or not isinstance(record.get("schema_version"), int):
+        raise UsageError(f"{path} is not a result of ExitBench.")
+    if cast(int, record["schema_version"]) > SCHEMA_VERSION:
+        raise UsageError(f"{path} was written by a newer ExitBench (schema {record['schema_version']}).")
+    return record
+
+
+def slug(name: str) -> str:
+    """A name as a safe folder name: letters, digits, dot, dash and underscore."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "unnamed"

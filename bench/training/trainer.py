@@ -1,0 +1,277 @@
+"""One trainer for every recipe: stages of AdamW with warm-up, clipping, accumulation, and resume.
+
+A run that was killed goes on from its last checkpoint and ends with the same weights as one that was not:
+the order of samples depends on (seed, epoch) alone, and the checkpoint holds the random state.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from backbones.base import Batch
+from bench.progress import Progress
+from bench.spec import TrainArgs
+from bench.tasks.encode import EncodedSplit, collate, training_batches
+from bench.training.checkpoint import load_tensors, optimizer_tensors, restore_optimizer, save_tensors
+from strategies.base import ExitModel, Recipe, Stage
+
+SAVE_EVERY = 60.0  # seconds between progress checkpoints
+
+
+@dataclass
+class TrainLog:
+    """What training leaves for the record: per stage the mean loss of each tenth of the run."""
+
+    stages: dict[str, list[float]] = field(default_factory=dict)
+    steps: dict[str, int] = field(default_factory=dict)
+    recipe: dict[str, list[float]] = field(default_factory=dict)
+    seconds: float = 0.0
+    resumed: int = 0
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a model is fitted on and how. ``precision`` is fp32 or bf16 (autocast)."""
+
+    data: EncodedSplit
+    labels: NDArray[np.int64] | NDArray[np.float32]
+    pad_id: int
+    args: TrainArgs
+    precision: str
+    seed: int
+    device: torch.device
+    progress_file: Path
+    save_every: float = SAVE_EVERY
+
+
+def train(model: ExitModel, recipe: Recipe, fit: Fit, progress: Progress) -> TrainLog:
+    """Fit ``model`` in place, stage by stage, resuming from ``fit.progress_file`` if it is there."""
+    model.to(fit.device)
+    recipe.to(fit.device)
+    begun = time.monotonic()
+    log = TrainLog()
+    saved = _Saved.read(fit.progress_file)
+    for number, stage in enumerate(recipe.stages):
+        if saved is not None and number < saved.stage:
+            continue
+        _Stage(model, recipe, stage, number, fit, log).run(saved, progress)
+        saved = None
+    log.recipe = recipe.report()
+    log.seconds = round(time.monotonic() - begun, 2)
+    model.requires_grad_(True).eval()
+    return log
+
+
+@dataclass
+class _Saved:
+    """A progress checkpoint: where it stood, and every tensor needed to go on."""
+
+    stage: int
+    step: int
+    log: dict[str, object]
+    tensors: dict[str, Tensor]
+
+    @classmethod
+    def read(cls, path: Path) -> _Saved | None:
+        if not path.exists():
+            return None
+        tensors, facts = load_tensors(path)
+        where = cast(dict[str, object], facts)
+        return cls(cast(int, where["stage"]), cast(int, where["step"]), cast(dict[str, object], where["log"]), tensors)
+
+
+class _Stage:
+    """One stage: its trainable parameters, its optimiser, its loop."""
+
+    def __init__(self, model: ExitModel, recipe: Recipe, stage: Stage, number: int, fit: Fit, log: TrainLog) -> None:
+        self.model, self.recipe, self.stage, self.number, self.fit, self.log = model, recipe, stage, number, fit, log
+        self.trained = freeze(model, stage)
+        args = fit.args
+        self.batches_per_epoch = math.ceil(len(fit.data) / args.batch_size)
+        per_epoch = math.ceil(self.batches_per_epoch / args.accumulate)
+        epochs = args.epochs if stage.epochs is None else stage.epochs
+        self.steps = args.steps if args.steps is not None else max(1, math.ceil(epochs * per_epoch))
+        self.per_epoch = per_epoch
+        warmup = args.warmup_steps if args.warmup_steps is not None else round(args.warmup * self.steps)
+        self.optimizer = self._optimizer(args.lr * stage.lr_scale)
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer,
+            [linear_schedule(warmup, self.steps) if g["scheduled"] else _constant for g in self.optimizer.param_groups],
+        )
+        self.losses: list[float] = []
+
+    def _optimizer(self, lr: float) -> torch.optim.Optimizer:
+        """AdamW; no decay for biases and normalisation; the recipe's own parameters at their own constant rate."""
+        decay = [p for p in self.trained if p.ndim > 1]
+        plain = [p for p in self.trained if p.ndim <= 1]
+        groups: list[dict[str, object]] = [
+            {"params": decay, "weight_decay": self.fit.args.weight_decay, "lr": lr, "scheduled": True},
+            {"params": plain, "weight_decay": 0.0, "lr": lr, "scheduled": True},
+        ]
+        own = list(self.recipe.parameters())
+        if own:
+            groups.append({"params": own, "weight_decay": 0.0, "lr": self.recipe.own_lr, "scheduled": False})
+        return torch.optim.AdamW([g for g in groups if g["params"]], lr=lr)
+
+    def run(self, saved: _Saved | None, progress: Progress) -> None:
+        with seeded(self.fit.seed + self.number, self.fit.device):
+            done = 0 if saved is None else self._restore(saved)
+            last_save = time.monotonic()
+            title = f"Training, stage {self.number + 1}/{len(self.recipe.stages)} ({self.stage.name})"
+            with progress.work(title, self.steps) as work:
+                work.advance(done)
+                for step, rows in self._steps(done):
+                    self.losses.append(self._update(step, rows))
+                    work.advance(1, f"loss {np.mean(self.losses[-50:]):.3f}")
+                    if time.monotonic() - last_save >= self.fit.save_every and step + 1 < self.steps:
+                        self._save(step + 1)
+                        last_save = time.monotonic()
+        tenths = np.array_split(np.array(self.losses), min(10, len(self.losses)))
+        self.log.stages[self.stage.name] = [round(float(t.mean()), 5) for t in tenths]
+        self.log.steps[self.stage.name] = self.steps
+        if self.number + 1 < len(self.recipe.stages):
+            self._save_boundary()
+
+    def _steps(self, done: int) -> Iterator[tuple[int, list[NDArray[np.int64]]]]:
+        """Optimiser steps from ``done`` on, each with its micro-batches of row numbers."""
+        args, step = self.fit.args, done
+        while step < self.steps:
+            epoch, first = divmod(step, self.per_epoch)
+            batches = training_batches(self.fit.data.lengths, args.batch_size, self.fit.seed, epoch)
+            for i in range(first, self.per_epoch):
+                if step >= self.steps:
+                    return
+                yield step, batches[i * args.accumulate : (i + 1) * args.accumulate]
+                step += 1
+
+    def _update(self, step: int, micro_batches: list[NDArray[np.int64]]) -> float:
+        """One optimiser step over its micro-batches; the mean loss."""
+        total = 0.0
+        for rows in micro_batches:
+            batch = collate(self.fit.data, rows, self.fit.pad_id).to(self.fit.device)
+            labels = torch.from_numpy(self.fit.labels[rows]).to(self.fit.device)
+            with self._autocast():
+                logits = stage_logits(self.model, self.stage, batch)
+            losses = self.recipe.losses(self.stage, logits, labels, step)
+            losses = tuple(loss / len(micro_batches) for loss in losses)
+            self.recipe.backward(losses, self.model.encoder)
+            total += float(sum(loss.detach() for loss in losses))
+        if not math.isfinite(total):
+            raise FloatingPointError(f"training loss is {total} at step {step}: try a smaller train.lr")
+        torch.nn.utils.clip_grad_norm_(self.trained, self.fit.args.clip)
+        self.optimizer.step()
+        self.scheduler.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return total
+
+    def _autocast(self) -> torch.autocast | nullcontext[None]:
+        if self.fit.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.fit.device.type, dtype=torch.bfloat16)
+
+    # ---- progress on disk
+
+    def _tensors(self) -> dict[str, Tensor]:
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        tensors |= {f"recipe.{name}": value for name, value in self.recipe.state_dict().items()}
+        tensors["random.cpu"] = torch.get_rng_state()
+        if self.fit.device.type == "cuda":
+            tensors["random.cuda"] = torch.cuda.get_rng_state(self.fit.device)
+        return tensors
+
+    def _save(self, step: int) -> None:
+        tensors = self._tensors() | optimizer_tensors(self.optimizer)
+        log = {"stages": self.log.stages, "steps": self.log.steps, "losses": self.losses, "resumed": self.log.resumed}
+        save_tensors(self.fit.progress_file, tensors, {"stage": self.number, "step": step, "log": log})
+
+    def _save_boundary(self) -> None:
+        """The end of a stage is the beginning of the next: no optimiser to go on with."""
+        log = {"stages": self.log.stages, "steps": self.log.steps, "losses": [], "resumed": self.log.resumed}
+        save_tensors(self.fit.progress_file, self._tensors(), {"stage": self.number + 1, "step": 0, "log": log})
+
+    def _restore(self, saved: _Saved) -> int:
+        """Put everything back; the number of steps of this stage already done."""
+        part = {
+            kind: {name.partition(".")[2]: t for name, t in saved.tensors.items() if name.startswith(kind + ".")}
+            for kind in ("model", "recipe")
+        }
+        self.model.load_state_dict(part["model"])
+        self.recipe.load_state_dict(part["recipe"])
+        self.log.stages = cast(dict[str, list[float]], saved.log["stages"])
+        self.log.steps = cast(dict[str, int], saved.log["steps"])
+        self.log.resumed = cast(int, saved.log["resumed"]) + 1
+        if saved.step > 0:  # within a stage: go on exactly; at its beginning a fresh seed is right
+            self.losses = cast(list[float], saved.log["losses"])
+            restore_optimizer(self.optimizer, saved.tensors)
+            for _ in range(saved.step):
+                self.scheduler.step()
+            torch.set_rng_state(saved.tensors["random.cpu"])
+            if self.fit.device.type == "cuda":
+                torch.cuda.set_rng_state(saved.tensors["random.cuda"], self.fit.device)
+        return saved.step
+
+
+def freeze(model: ExitModel, stage: Stage) -> list[torch.nn.Parameter]:
+    """Switch gradients on for what ``stage`` trains and off for the rest; the trained parameters, once each."""
+    layers = {"all": range(1, model.num_layers + 1), "last": [model.num_layers], "early": range(1, model.num_layers)}
+    chosen = [p for layer in layers[stage.exits] for p in model.head.exit_parameters(layer)]
+    chosen += list(model.encoder.parameters()) if stage.backbone else []
+    trained = list({id(p): p for p in chosen}.values())
+    model.requires_grad_(False)
+    for parameter in trained:
+        parameter.requires_grad_(True)
+    model.train()
+    model.encoder.train(stage.backbone)  # frozen layers without dropout: the features are the model's own
+    return trained
+
+
+def stage_logits(model: ExitModel, stage: Stage, batch: Batch) -> list[Tensor]:
+    """Logits of the exits that ``stage`` looks at; frozen parts run without gradient and without dropout."""
+    last = model.num_layers
+    with torch.set_grad_enabled(stage.backbone):
+        states = model.encoder(batch)
+    if stage.exits == "last":
+        return [model.head(states[-1], batch.attention_mask, last)]
+    if stage.exits == "all":
+        return [model.head(h, batch.attention_mask, layer) for layer, h in enumerate(states, start=1)]
+    early = [model.head(h, batch.attention_mask, layer) for layer, h in enumerate(states[:-1], start=1)]
+    model.head.eval()
+    with torch.no_grad():
+        teacher = model.head(states[-1], batch.attention_mask, last)
+    model.head.train()
+    return [*early, teacher]
+
+
+def linear_schedule(warmup: int, steps: int) -> Callable[[int], float]:
+    """Factor on the learning rate: 0 to 1 over ``warmup`` steps, then linearly to 0 at ``steps``."""
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        return max(0.0, (steps - step) / max(1, steps - warmup))
+
+    return factor
+
+
+def _constant(step: int) -> float:
+    return 1.0
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Random numbers from ``seed`` inside, the caller's state untouched."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
