@@ -158,6 +158,7 @@ class RomeBert(Strategy):
         "threshold": "0.15, the released test scripts",
         "recipe.gamma": "0.9, the released scripts",
         "recipe.temperature": "3, the released scripts",
+        "recipe.kind": "raw, the released scripts; the other kinds are in the released code only",
         "recipe.projection": "paper: the last exit's gradient is projected, as in the paper",
         "recipe.beta": "0.5, our choice: used by kind=group only, which no released script uses",
         "recipe.span": "2, our choice: used by kind=group only, which no released script uses",
