@@ -84,7 +84,9 @@ def class_names(table: Table, values: Sequence[str], names: Sequence[str]) -> ND
     for row, value in enumerate(values):
         if value not in index:
             known = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
-            raise table.error(row, f"unknown label '{value}' (classes: {known})", "Correct it or add it to train.")
+            raise table.error(
+                row, f"unknown label '{value}' (classes: {known})", "Correct it or add the class to train."
+            )
     return np.array([index[value] for value in values], dtype=np.int64)
 
 

@@ -194,6 +194,8 @@ def _by_column(path: Path, rows: Iterator[list[str]]) -> dict[str, list[object]]
             if not header:
                 header = [name.strip() for name in fields]
                 columns = [[] for _ in header]
+                if len(set(header)) < len(header):
+                    raise DataError(f"{path}: two columns have the same name. Rename one of them.")
                 continue
             row += 1
             if len(fields) != len(header):

@@ -114,7 +114,7 @@ class HubTask(Task):
             try:
                 found = datasets.load_dataset(self.dataset, self.config, revision=self.revision)
             except Exception as error:
-                if isinstance(error, ConnectionError | OSError):
+                if options.offline or isinstance(error, ConnectionError):
                     why = "offline was asked for" if options.offline else "no network"
                     raise DataError(
                         f"Data set '{self._label}' is not at hand ({why}). Connect once to cache it, or give "
