@@ -62,7 +62,7 @@ class AllExits:
         return cls(
             tuple(table["id"].to_pylist()),
             table["label"].to_numpy(),
-            logits.reshape(len(table), exits, outputs).astype(np.float32)  # a copy: Arrow's memory is read-only,
+            logits.reshape(len(table), exits, outputs).astype(np.float32),  # a copy: Arrow's memory is read-only
             table["tokens"].to_numpy(),
         )
 

@@ -122,7 +122,7 @@ class _Stage:
         own = list(self.recipe.parameters())
         if own:
             groups.append({"params": own, "weight_decay": 0.0, "lr": self.recipe.own_lr, "scheduled": False})
-        return torch.optim.AdamW([g for g in groups if g["params"]], lr=lr)
+        return torch.optim.AdamW([g for g in groups if g["params"]], lr=lr, fused=True)
 
     def run(self, saved: _Saved | None, progress: Progress) -> None:
         with seeded(self.fit.seed + self.number, self.fit.device):
