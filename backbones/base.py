@@ -7,7 +7,9 @@ knows about exits.
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -63,6 +65,8 @@ class LayeredEncoder(nn.Module, ABC):
     model_class: ClassVar[type[PreTrainedModel]]
     # a PreTrainedModel; Any, because torch types every sub-module of one as Tensor | Module
     model: Any
+    _layers: tuple[Any, ...]
+    """The stock module that serves each layer; called as ``module(hidden, mask)``."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
@@ -101,6 +105,27 @@ class LayeredEncoder(nn.Module, ABC):
         ``rows`` is int64 [n] on the mask's device.
         """
         return None if mask is None else mask[rows][..., :tokens, :tokens]
+
+    def layer_mask(self, attention: Tensor, dtype: torch.dtype) -> Tensor:
+        """The mask that the layers take, [B, 1, 1, T], from an attention mask [B, T], always and without waiting.
+
+        :meth:`embed` looks at the mask's values, for which the host must wait for the device; this does not, so
+        that it can be recorded in a CUDA graph. ``dtype`` is the hidden states'.
+        """
+        keep = attention[:, None, None, :] != 0
+        if self.model.config._attn_implementation == "sdpa":
+            return keep
+        return torch.zeros_like(keep, dtype=dtype).masked_fill(~keep, torch.finfo(dtype).min)
+
+    def with_layers(self, change: Callable[[nn.Module], Any]) -> LayeredEncoder:
+        """The same encoder, weights shared, with every layer's module replaced by ``change(module)``: to compile them.
+
+        A module that serves several layers is changed once.
+        """
+        changed = {id(layer): change(layer) for layer in dict.fromkeys(self._layers)}
+        other = copy.copy(self)
+        other._layers = tuple(changed[id(layer)] for layer in self._layers)
+        return other
 
     @abstractmethod
     def pretrained_pooler(self) -> nn.Linear | None:
