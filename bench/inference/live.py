@@ -40,7 +40,7 @@ def run_live(
 
     Raises StrategyError for oracles, and where the logits of an answer are not finite (naming sample and exit).
     """
-    if criterion.needs_labels:
+    if not criterion.causal or criterion.needs_labels:
         raise StrategyError("This criterion knows the labels: it can be replayed, but it cannot run live.")
     with torch.inference_mode():
         if len(batch) == 1:

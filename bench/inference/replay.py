@@ -89,6 +89,8 @@ def scores(
     for layer in range(1, exits + 1):
         check_finite(logits[:, layer - 1], layer)
     given = None if labels is None or not criterion.needs_labels else torch.as_tensor(np.array(labels))
+    if not criterion.causal:
+        return criterion.acausal_scores(logits, given).numpy()
     state = criterion.start(
         Start(samples, exits, outputs, logits.dtype, keys=torch.arange(samples) if keys is None else keys, labels=given)
     )
