@@ -69,7 +69,12 @@ def simulate(
     queries = {label: clock.query(label, cost) for label, cost in costs.items()}
     forced = clock.query("forced", lambda now: MS)
     configurations = Configurations(
-        queries, ["plain"], tokens or [16] * 24, range(1, 13), lambda i, depth: forced(i) and depth
+        queries,
+        ["plain"],
+        tokens or [16] * 24,
+        [1] * len(tokens or [16] * 24),
+        range(1, 13),
+        lambda i, depth: forced(i),
     )
     result = run_protocol(
         configurations, options, device="cpu", dtype="float32", threads=1, clock=clock, probe=probe or clock.probe

@@ -21,7 +21,7 @@ class LatencyOptions:
     ``samples`` is the most samples of the data set to use, drawn once with ``seed`` for all configurations;
     ``seconds`` the time limit of the measured rounds (the warm-up has as much again at most); ``streak`` how many
     samples a configuration runs in a row before the next one does; ``bucket`` the width of a length bucket in tokens;
-    ``threads`` torch's, None for what torch chose.
+    ``threads`` torch's, None for what torch chose; ``executor`` one of bench.inference.engine.
     """
 
     protocol: str = "single-stream-v1"
@@ -35,7 +35,6 @@ class LatencyOptions:
     threads: int | None = None
     precision: float = 0.01
     executor: str = "eager"
-    batch_size: int = 1
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class Round:
 
 @dataclass(frozen=True)
 class Summary:
-    """One configuration, in seconds per query; speed-ups against the baseline.
+    """One configuration, in seconds per query (a sample, or a batch of them); speed-ups against the baseline.
 
     ``timer`` is the paired speed-up with its t-interval over rounds: how well the clock knows it on these samples.
     ``sampling`` is the same ratio with its bootstrap interval over samples: how well these samples stand for the
@@ -73,8 +72,9 @@ class Summary:
     """
 
     mean: float
+    samples_per_second: float
     percentiles: dict[str, float]
-    mean_layer: float | None
+    mean_layer: float
     timer: Interval | None
     sampling: Interval | None
 
@@ -83,8 +83,9 @@ class Summary:
 class LatencyResult:
     """All that one run of a latency protocol measured.
 
-    ``samples`` are positions in the given data in the fixed order of measurement; ``layers`` the exit of each of
-    them per configuration; ``reasons`` why the run is INVALID, empty if it is valid.
+    ``samples`` are positions of the queries in the given data, in the fixed order of measurement; ``tokens`` their
+    (padded) lengths and ``sizes`` their numbers of samples; ``layers`` the mean exit layer of each of them per
+    configuration; ``reasons`` why the run is INVALID, empty if it is valid.
     """
 
     protocol: str
@@ -94,10 +95,11 @@ class LatencyResult:
     threads: int
     samples: list[int]
     tokens: list[int]
+    sizes: list[int]
     order: list[str]
     baseline: str
     rounds: list[Round]
-    layers: dict[str, list[int]]
+    layers: dict[str, list[float]]
     warmup: WarmUp
     stop: str
     reasons: list[str] = field(default_factory=list)
@@ -119,8 +121,9 @@ class LatencyResult:
         compared = label != self.baseline
         return Summary(
             mean=float(times.mean()) / 1e9,
+            samples_per_second=len(times) * sum(self.sizes) / float(times.sum()) * 1e9,
             percentiles=percentiles(per_sample / 1e9),
-            mean_layer=float(np.mean(self.layers[label])) if label in self.layers else None,
+            mean_layer=float(np.average(self.layers[label], weights=self.sizes)),
             timer=paired_ratio(base.sum(axis=1), times.sum(axis=1)) if compared and len(times) > 1 else None,
             sampling=bootstrap_ratio(base.mean(axis=0), per_sample) if compared else None,
         )

@@ -25,8 +25,8 @@ from bench.measure.latency.protocol import (
 from bench.measure.latency.result import LatencyOptions, LatencyResult, Round, WarmUp, fastest
 from bench.measure.machine import MachineState, disturbances, read_machine
 
-Query = Callable[[int], int]
-"""Answer query i to the end, decision on the host; returns the deepest exit layer (1-based) that it needed."""
+Query = Callable[[int], float]
+"""Answer query i to the end, decision on the host; returns the mean exit layer (1-based) of its samples."""
 
 Clock = Callable[[], int]
 """Nanoseconds, monotonic."""
@@ -49,15 +49,16 @@ class Configurations:
     """What is measured against what.
 
     ``queries`` by label; ``plain`` the labels without early exit, of which the fastest is the baseline; ``tokens``
-    the length of each query; ``depths`` the exits the warm-up must visit and ``force(i, depth)`` query i leaving at
-    a given one.
+    and ``sizes`` the length and the number of samples of each query; ``depths`` the exits the warm-up must visit and
+    ``force(i, depth)`` query i leaving at a given one.
     """
 
     queries: Mapping[str, Query]
     plain: Sequence[str]
     tokens: Sequence[int]
+    sizes: Sequence[int]
     depths: Sequence[int]
-    force: Callable[[int, int], int]
+    force: Callable[[int, int], float]
 
 
 def run_protocol(
@@ -85,7 +86,7 @@ def run_protocol(
     say("warming up")
     warmup = warm_up(configurations, samples, options, clock)
     rounds: list[Round] = []
-    layers: dict[str, list[int]] = {}
+    layers: dict[str, list[float]] = {}
     stop, begun, turn = None, clock(), 0
     while stop is None:
         before = probe()
@@ -118,6 +119,7 @@ def run_protocol(
         threads=threads,
         samples=samples,
         tokens=[configurations.tokens[i] for i in samples],
+        sizes=[configurations.sizes[i] for i in samples],
         order=order,
         baseline=baseline,
         rounds=rounds,
@@ -181,11 +183,11 @@ def _one_round(
     clock: Clock,
     timer: DeviceTimer | None,
     turn: int,
-) -> tuple[dict[str, list[int]], dict[str, list[int]], dict[str, list[int]] | None]:
+) -> tuple[dict[str, list[int]], dict[str, list[float]], dict[str, list[int]] | None]:
     """All samples through all configurations, streak by streak in ABBA order."""
     labels = list(configurations.queries)
     times: dict[str, list[int]] = {label: [] for label in labels}
-    layers: dict[str, list[int]] = {label: [] for label in labels}
+    layers: dict[str, list[float]] = {label: [] for label in labels}
     device: dict[str, list[int]] | None = None if timer is None else {label: [] for label in labels}
     for offset, streak in enumerate(blocks(samples, options.streak)):
         for label in abba(labels, turn + offset):
