@@ -174,12 +174,13 @@ def measure_cell(work: Work) -> Record:
             model,
             criterion,
             points,
+            curves[primary],
             encoded[primary],
             pad,
+            spec,
             spec.latency,
             work.cell,
             speed_key(work),
-            spec,
             work.context.progress,
         )
     return {

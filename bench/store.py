@@ -2,7 +2,7 @@
 
     RESULTS/<task>/<backbone>/<strategy>-s<seed>-<key>/record.json            what was asked, measured, and with what
                                                       /exits-<split>.parquet  every sample at every exit
-                                                      /latency.json           raw times
+                                                      /latency-<key>.json     raw times
     RESULTS/.cache/checkpoints, exits, locks                                  what later runs reuse; safe to delete
 
 The key is the first 8 digits of the cell's quality identity, so what differs in any setting never shares a cell.
@@ -40,10 +40,9 @@ class Cell:
         """The record; its ``status`` says whether the cell is finished."""
         return self.folder / "record.json"
 
-    @property
-    def latency_file(self) -> Path:
-        """Raw times and their summary."""
-        return self.folder / "latency.json"
+    def latency_file(self, speed_key: str) -> Path:
+        """Raw times of one machine and protocol, and their summary."""
+        return self.folder / f"latency-{speed_key[:8]}.json"
 
     def exits_file(self, split: str) -> Path:
         """Every sample of ``split`` at every exit."""

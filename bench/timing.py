@@ -1,9 +1,131 @@
-"""Latency of a cell: which points are timed, and the lines that say how."""
+"""Latency of a cell: which operating points are timed, and what the record says about it.
+
+The measuring itself is :mod:`bench.measure.latency`; raw times stay beside the record in a file of their own, so that a
+run that was killed after timing does not time again.
+"""
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 
-def measure_latency(*_: Any) -> None:
-    return None
+from bench.files import write_json
+from bench.inference.replay import sample_keys
+from bench.measure.evaluate import TradeOff
+from bench.measure.latency import LatencyOptions, measure
+from bench.progress import Progress
+from bench.spec import LatencyArgs, RunSpec
+from bench.store import Cell
+from bench.tasks.encode import EncodedSplit, collate
+from strategies.base import Criterion, ExitModel
+
+TIMED = ("no-loss", "2x", "-1", "3x", "4x", "-0.5")
+"""Operating points in the order in which they are timed; the first three with different cuts are."""
+
+
+def timed_points(points: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Rule and cut of at most three operating points with different cuts; all layers where there is none."""
+    by_rule = {p["rule"]: p["cut"] for p in points if p.get("cut") is not None and p["chosen_on"] == "select"}
+    chosen: dict[str, float] = {}
+    for rule in TIMED:
+        if rule in by_rule and by_rule[rule] not in chosen.values() and len(chosen) < 3:
+            chosen[rule] = by_rule[rule]
+    return chosen or {"all layers": -math.inf}
+
+
+def measure_latency(
+    model: ExitModel,
+    criterion: Criterion,
+    points: list[dict[str, Any]],
+    replayed: TradeOff,
+    encoded: EncodedSplit,
+    pad_id: int,
+    spec: RunSpec,
+    args: LatencyArgs,
+    cell: Cell,
+    key: str,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Time the plain model and up to three points; adds ``latency`` to those points and returns the summary."""
+    path = cell.latency_file(key)
+    if path.exists():
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    else:
+        chosen = timed_points(points)
+        progress.say(f"Timing plain and {', '.join(chosen)} ({args.protocol}, {args.seconds:.0f} s of rounds at most).")
+        batches = [collate(encoded, [row], pad_id) for row in range(len(encoded))]
+        found = measure(
+            model,
+            {rule: (criterion, cut) for rule, cut in chosen.items()},
+            batches,
+            LatencyOptions(protocol=args.protocol, samples=args.samples, seconds=args.seconds),
+            keys=list(sample_keys(replayed.exits.ids).split(1)),
+            progress=None if progress.quiet else lambda message: progress.say(f"Timing: {message}."),
+        )
+        raw = {"speed_key": key, **found.to_json()}
+        write_json(path, raw)
+    return summary(raw, points, replayed, path)
+
+
+def summary(raw: Mapping[str, Any], points: list[dict[str, Any]], replayed: TradeOff, path: Path) -> dict[str, Any]:
+    """What the record keeps of the raw times; the points that were timed get their speed-up."""
+    rows = np.array(raw["samples"])
+    plain = float(replayed.costs.plain[rows].sum())
+    configurations = {}
+    for label, figures in raw["summary"].items():
+        kept = {"mean_ms": round(figures["mean"] * 1e3, 4), "percentiles": figures["percentiles"]}
+        if figures["timer"] is not None:
+            layers = np.array(raw["layers"][label], dtype=np.int64)
+            flops = plain / float(replayed.costs.early[rows, layers - 1].sum())
+            kept |= {
+                "speedup": _interval(figures["timer"]),
+                "sampling": _interval(figures["sampling"]),
+                "mean_layer": figures["mean_layer"],
+                "cost_speedup": flops,
+                "realisation": figures["timer"]["estimate"] / flops,
+            }
+        configurations[label] = kept
+    for point in points:
+        timed = configurations.get(point["rule"])
+        if timed is not None and "realisation" in timed and "metrics" in point:
+            point["latency"] = timed
+    baseline = raw["baseline"]
+    return {
+        "protocol": raw["protocol"],
+        "valid": raw["validity"] == "VALID",
+        "reasons": raw["reasons"],
+        "stop": raw["stop"],
+        "rounds": len(raw["rounds"]),
+        "samples": len(rows),
+        "device": raw["device"],
+        "dtype": raw["dtype"],
+        "threads": raw["threads"],
+        "executor": raw["options"]["executor"],
+        "baseline": baseline,
+        "file": path.name,
+        "configurations": configurations,
+        "notes": notes(raw, configurations),
+    }
+
+
+def notes(raw: Mapping[str, Any], configurations: Mapping[str, Any]) -> list[str]:
+    """The lines a reader needs to judge the figures."""
+    baseline = raw["baseline"]
+    per_core = f"{raw['threads']} thread{'s' if raw['threads'] != 1 else ''}"
+    lines = [
+        f"Latency ({raw['protocol']}, {raw['device']}, {per_core}, {raw['dtype']}): plain model "
+        f"{configurations[baseline]['mean_ms']:.2f} ms a sample ({baseline}), {len(raw['samples'])} samples, "
+        f"{len(raw['rounds'])} interleaved rounds, stopped by {raw['stop']}. Intervals: 95 %, over rounds."
+    ]
+    if raw["reasons"]:
+        lines.append("Latency is INVALID: " + "; ".join(raw["reasons"]) + ".")
+    return lines + [f"Latency: {note}." for note in raw["notes"]]
+
+
+def _interval(found: Mapping[str, float]) -> dict[str, float]:
+    return {"value": found["estimate"], "low": found["low"], "high": found["high"]}
