@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from bench.files import write_json
 from bench.inference.replay import sample_keys
 from bench.measure.evaluate import TradeOff
 from bench.measure.latency import LatencyOptions, measure
-from bench.progress import Progress
+from bench.progress import LINE_EVERY, Progress
 from bench.spec import LatencyArgs, RunSpec
 from bench.store import Cell
 from bench.tasks.encode import EncodedSplit, collate
@@ -65,11 +66,24 @@ def measure_latency(
             batches,
             LatencyOptions(protocol=args.protocol, samples=args.samples, seconds=args.seconds),
             keys=list(sample_keys(replayed.exits.ids).split(1)),
-            progress=None if progress.quiet else lambda message: progress.say(f"Timing: {message}."),
+            progress=None if progress.quiet else sparingly(progress),
         )
         raw = {"speed_key": key, **found.to_json()}
         write_json(path, raw)
     return summary(raw, points, replayed, path)
+
+
+def sparingly(progress: Progress) -> Callable[[str], None]:
+    """Pass a message on at most every ten seconds."""
+    last = time.monotonic()
+
+    def say(message: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= LINE_EVERY:
+            last = time.monotonic()
+            progress.say(f"Timing: {message}.")
+
+    return say
 
 
 def summary(raw: Mapping[str, Any], points: list[dict[str, Any]], replayed: TradeOff, path: Path) -> dict[str, Any]:
