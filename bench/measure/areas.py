@@ -1,0 +1,122 @@
+"""One number for a whole trade-off curve; each is defined where it is shown.
+
+A curve is given as speed-ups [K] (cost of the plain model over cost with early exits) and qualities [K] (higher is
+better). Cost is 1 / speed-up, a fraction of the plain model's. ``best(c)`` is the best quality at a cost of at most
+c: thresholds are picked on the very data that the curve shows, so these numbers compare curves and promise nothing
+for new data. What a user gets is in the operating points, whose thresholds are chosen elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Float = NDArray[np.float64]
+SLACK = 1e-9  # relative: a cost of exactly one half must count as 2x for its last bit
+
+DEFINITIONS: Mapping[str, str] = {
+    "area": "mean over costs c, uniform from 1/L to 1 of the plain model's, of the best quality at a cost of at most c "
+    "(chance level where nothing is that cheap)",
+    "hypervolume": "area of (cost, quality) that the curve dominates, seen from cost 1 and chance level",
+    "speedup_no_loss": "largest speed-up whose quality is not below the full model's",
+    "speedup_minus_1": "largest speed-up whose quality is at most 0.01 below the full model's",
+    "quality_2x": "best quality at a speed-up of at least 2",
+    "quality_3x": "best quality at a speed-up of at least 3",
+    "elue": "mean quality difference to a reference curve at equal cost, over the costs that both cover: the ELUE score "
+    "(Liu et al., NAACL 2022), computed offline against our own reference",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Envelope:
+    """The best of a curve: ``costs`` ascending [P] with ``qualities`` strictly ascending [P]."""
+
+    costs: Float
+    qualities: Float
+
+    def best(self, cost: ArrayLike) -> Float:
+        """Best quality at a cost of at most ``cost``; -inf where nothing is that cheap."""
+        at = np.searchsorted(self.costs, np.asarray(cost, dtype=np.float64) * (1 + SLACK), side="right")
+        return np.append(-np.inf, self.qualities)[at]
+
+
+def envelope(speedup: ArrayLike, quality: ArrayLike) -> Envelope:
+    """The Pareto front of a curve. Raises ValueError for no points, unequal lengths or costs that are not positive."""
+    s, q = np.asarray(speedup, dtype=np.float64), np.asarray(quality, dtype=np.float64)
+    if s.shape != q.shape or s.ndim != 1 or not len(s) or not (np.isfinite(s) & (s > 0)).all():
+        raise ValueError(f"A curve needs as many positive speed-ups as qualities, and some: {s.shape}, {q.shape}.")
+    defined = ~np.isnan(q)
+    costs, q = 1 / s[defined], q[defined]
+    order = np.lexsort([-q, costs])
+    costs, q = costs[order], q[order]
+    better = q > np.append(-np.inf, np.maximum.accumulate(q)[:-1])[: len(q)]
+    return Envelope(costs[better], q[better])
+
+
+def hypervolume(front: Envelope, chance: float, low: float = 0.0, high: float = 1.0) -> float:
+    """Integral of max(best(c) - chance, 0) over costs c in [low, high]; exact, the front is a step function."""
+    inside = (front.costs > low) & (front.costs < high)
+    edges = np.concatenate([[low], front.costs[inside], [high]])
+    heights = np.maximum(front.best(edges[:-1]) - chance, 0.0)
+    return float((heights * np.diff(edges)).sum())
+
+
+def area_under(front: Envelope, chance: float, low: float, high: float = 1.0) -> float:
+    """Mean over costs c in [low, high] of the best quality at cost c, at least ``chance``. ValueError if low >= high."""
+    if not 0 <= low < high:
+        raise ValueError(f"Costs from {low} to {high} are no range.")
+    return chance + hypervolume(front, chance, low, high) / (high - low)
+
+
+def speedup_at(front: Envelope, wanted: float) -> float | None:
+    """The largest speed-up with a quality of at least ``wanted``; None where none reaches it."""
+    rows = np.flatnonzero(front.qualities >= wanted - SLACK * max(1.0, abs(wanted)))
+    return float(1 / front.costs[rows[0]]) if len(rows) else None
+
+
+def quality_at(front: Envelope, speedup: float) -> float | None:
+    """The best quality at a speed-up of at least ``speedup``; None where the curve is never that fast."""
+    found = float(front.best(1 / speedup))
+    return found if np.isfinite(found) else None
+
+
+def elue_score(front: Envelope, reference_cost: ArrayLike, reference_quality: ArrayLike, grid: int = 200) -> float | None:
+    """Mean over equal costs of quality minus the reference's (linear between its points); None without overlap.
+
+    After ELUE's score (Liu et al., NAACL 2022, "Towards Efficient NLP: A Standard Evaluation and A Strong Baseline"),
+    which takes the submitted points; here the whole curve counts, on ``grid`` evenly spaced costs.
+    """
+    costs, qualities = np.asarray(reference_cost, dtype=np.float64), np.asarray(reference_quality, dtype=np.float64)
+    order = np.argsort(costs, kind="stable")
+    costs, qualities = costs[order], qualities[order]
+    if not len(costs) or not len(front.costs):
+        return None
+    low, high = max(front.costs[0], costs[0]), min(1.0, costs[-1])
+    if low > high:
+        return None
+    at = np.linspace(low, high, grid)
+    return float((front.best(at) - np.interp(at, costs, qualities)).mean())
+
+
+def summary(
+    speedup: ArrayLike, quality: ArrayLike, full: float, exits: int, chance: float, per_exit: ArrayLike
+) -> dict[str, Any]:
+    """All of :data:`DEFINITIONS` for one curve; a value is None where it cannot be had.
+
+    ``full`` is the full model's quality; ``per_exit`` [L] the quality of every exit alone, the reference of the ELUE
+    score at costs k / L.
+    """
+    front, alone = envelope(speedup, quality), np.asarray(per_exit, dtype=np.float64)
+    return {
+        "area": area_under(front, chance, 1 / exits) if exits > 1 else None,
+        "hypervolume": hypervolume(front, chance),
+        "speedup_no_loss": speedup_at(front, full),
+        "speedup_minus_1": speedup_at(front, full - 0.01),
+        "quality_2x": quality_at(front, 2.0),
+        "quality_3x": quality_at(front, 3.0),
+        "elue": elue_score(front, np.arange(1, len(alone) + 1) / max(1, len(alone)), alone),
+    }
