@@ -67,14 +67,9 @@ def simulate(
 ) -> tuple[LatencyResult, FakeClock]:
     clock = FakeClock()
     queries = {label: clock.query(label, cost) for label, cost in costs.items()}
-    forced = clock.query("forced", lambda now: MS)
+    forced, lengths = clock.query("forced", lambda now: MS), tokens or [16] * 24
     configurations = Configurations(
-        queries,
-        ["plain"],
-        tokens or [16] * 24,
-        [1] * len(tokens or [16] * 24),
-        range(1, 13),
-        lambda i, depth: forced(i),
+        queries, ["plain"], lengths, [1] * len(lengths), range(1, 13), lambda i, depth: forced(i)
     )
     result = run_protocol(
         configurations, options, device="cpu", dtype="float32", threads=1, clock=clock, probe=probe or clock.probe

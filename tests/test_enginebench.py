@@ -1,0 +1,66 @@
+"""The engine's benchmark: exits are the prescribed ones, and every ratio is there with its spread."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bench.inference.engine import EXECUTORS, make_engine
+from bench.inference.graphs import EagerSegment
+from bench.inference.live import run_live
+from bench.measure.enginebench import CHECKS, Scripted, describe, offline, single_stream
+from bench.measure.latency import LatencyOptions
+from strategies.base import ExitModel
+from strategies.elbert import SharedHead
+from tests.engines import make_batch, make_model
+
+QUICK = LatencyOptions(samples=3, seconds=0.1, min_rounds=2, max_rounds=2, threads=1)
+
+
+def model() -> ExitModel:
+    return make_model("bert", SharedHead, outputs=2, vocab_size=30_000, max_position_embeddings=64)
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_a_script_is_followed_by_every_executor(executor: str, check: str) -> None:
+    made = make_engine(model(), executor, record=EagerSegment, backend="eager")
+    batch, exits = make_batch([4, 9, 7, 7]), [2, 5, 1, 9]
+    keys = make_batch([1]).input_ids.new_tensor([3, 0, 1, 2])
+    found = made(Scripted(CHECKS[check], exits), 0.5, batch, keys)
+    assert found.layer.tolist() == [5, 2, 5, 1]
+
+
+def test_a_script_needs_keys() -> None:
+    with pytest.raises(ValueError, match="needs the samples' keys"):
+        run_live(model(), Scripted(CHECKS["entropy"], [1]), 0.5, make_batch([4]))
+
+
+def test_the_ratios_are_complete_and_printable() -> None:
+    ratios = [*single_stream("tiny", model(), 12, QUICK, 0), *offline("tiny", model(), QUICK, 0)]
+    assert [(r.batch, r.what.split(",")[0]) for r in ratios] == [
+        *[(1, "exit L/2")] * 2,
+        *[(1, "never")] * 2,
+        *[(32, "mixed")] * 2,
+        *[(32, "never")] * 2,
+    ]
+    by_what = {(r.batch, r.what): r for r in ratios}
+    assert by_what[1, "exit L/2, entropy"].flops == pytest.approx(5 / 2, rel=0.3)
+    assert by_what[1, "never, entropy"].flops < 1  # the heads on the way are counted
+    assert by_what[32, "mixed, elbert-mono"].flops > 1
+    for ratio in ratios:
+        assert ratio.realisation.low <= ratio.realisation.estimate <= ratio.realisation.high
+        assert ratio.realisation.estimate == pytest.approx(ratio.latency.estimate / ratio.flops)
+    whole = {
+        "executor": "eager",
+        "device": "cpu",
+        "dtype": "float32",
+        "threads": 1,
+        "tokens": 12,
+        "machine": "2 cores",
+        "ratios": [r.__dict__ | {k: r.__dict__[k].__dict__ for k in ("latency", "realisation")} for r in ratios],
+        "predictions": {},
+    }
+    json.dumps(whole, allow_nan=False)
+    assert len(describe(whole).splitlines()) == 2 + len(ratios)
