@@ -36,11 +36,13 @@ def speedup(value: Mapping[str, float]) -> str:
     return f"{value['value']:.2f}x [{value['low']:.2f}, {value['high']:.2f}]"
 
 
-def points_table(title: str, summary: Mapping[str, Any], metrics: Sequence[str]) -> Table:
+def points_table(
+    title: str, summary: Mapping[str, Any], metrics: Sequence[str], latency_of_all: Mapping[str, Any] | None = None
+) -> Table:
     """Operating points of one evaluation split: the table that `bench run`, `show` and `replay` end with."""
     full = summary["full"]
     unit = {"flops": "FLOPs", "layers": "layers"}[full["cost_unit"]]
-    timed = "latency" in full or any("latency" in p for p in summary["points"])
+    timed = latency_of_all is not None or any("latency" in p for p in summary["points"])
     table = Table(title=Text(title), title_justify="left")
     table.add_column("point")
     table.add_column("threshold", justify="right")
@@ -51,9 +53,10 @@ def points_table(title: str, summary: Mapping[str, Any], metrics: Sequence[str])
     if timed:
         table.add_column("latency speed-up", justify="right")
         table.add_column("realisation", justify="right")
-    for point in [{"rule": "all layers", "threshold": None, **full}, *summary["points"]]:
+    whole = {"rule": "all layers", "threshold": None, "latency": latency_of_all, **full}
+    for point in [whole, *summary["points"]]:
         if "reason" in point:
-            table.add_row(point["rule"], "", Text(f"not reached: {point['reason']}", overflow="fold"))
+            table.add_row(point["rule"], "", *["not reached"] * len(metrics))
             continue
         threshold = "-" if point.get("threshold") is None else f"{point['threshold']:.4g}"
         row = [point["rule"], threshold]
@@ -83,7 +86,8 @@ def print_record(record: Mapping[str, Any], where: str) -> None:
         name = f"{spec['strategy']}{bound}"
         model = f"{backbone['name']} ({backbone['layers']} layers)"
         title = f"{name} | {model} | {task['name']} {split}, {used}, seed {spec['seed']}"
-        out.print(points_table(title, summary, task["metrics"]))
+        latency = (record["latency"] or {}).get("configurations", {}).get("all layers")
+        out.print(points_table(title, summary, task["metrics"], latency))
     out.print(Text("\n".join(notes(record))))
     out.print(Text(f"Record: {where}"))
 
@@ -108,6 +112,8 @@ def notes(record: Mapping[str, Any]) -> list[str]:
         + (", ".join(f"{v} of {k}" for k, v in cut.items()) or "none")
         + "."
     )
+    reasons = [p["reason"] for s in record["evaluation"].values() for p in s["points"] if "reason" in p]
+    lines += [f"Not reached: {reason}" for reason in dict.fromkeys(reasons)]
     live = record["live_check"]
     if live is not None:
         lines.append(

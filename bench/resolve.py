@@ -94,7 +94,7 @@ def resolve(request: Request) -> tuple[RunSpec, Parts]:
         criterion_args=criterion_args,
         head_args=bind(head, {**pooled, **groups["head"]}, f"head '{head_name}'"),
         recipe_args=bind(recipe, groups["recipe"], f"recipe '{recipe_name}'"),
-        backbone_args={**groups["backbone"], **strategy.backbone_overrides(criterion_args)},
+        backbone_args=groups["backbone"],
         train=train_args(init, task, groups["train"]),
         max_length=max_length,
         limit=request.limit,

@@ -22,7 +22,7 @@ from bench.errors import BenchError
 from bench.inference.exits import DTYPES, AllExits, collect
 from bench.livecheck import live_check
 from bench.measure.cost import CostModel
-from bench.measure.evaluate import Costs, TradeOff, given_points, operating_points
+from bench.measure.evaluate import Costs, TradeOff, default_point, given_points, operating_points
 from bench.measure.points import STANDARD, Rule
 from bench.progress import Progress
 from bench.resolve import Parts, Request, refuse_nonsense, resolve
@@ -79,7 +79,7 @@ def run(request: Request, context: Context) -> tuple[Cell, Record]:
     spec, parts = resolve(request)
     options = LoadOptions(spec.seed, spec.limit, context.hub_root, context.offline)
     data = parts.task.load(options)
-    backbone = describe(backbone_request(spec, context))
+    backbone = describe(backbone_request(spec, parts, context))
     facts = Facts(cast(str, backbone["digest"]), data.revision, parts.versions)
     quality = key(quality_identity(spec, facts))
     cell = context.store.cell(spec.task, spec.backbone, spec.strategy, spec.seed, quality)
@@ -101,7 +101,7 @@ def finished_record(work: Work) -> Record | None:
     record = work.cell.read()
     if record is None:
         return None
-    if work.context.overwrite == "never":
+    if work.context.overwrite == "never" and record["status"] == "success":
         return record
     same = record["status"] == "success" and record.get("thresholds") == _json_thresholds(work.spec)
     return record if same and (work.spec.latency is None or record.get("speed_key") == speed_key(work)) else None
@@ -138,9 +138,9 @@ def measured(work: Work, quality: str) -> Record:
 
 def measure_cell(work: Work) -> Record:
     """Fit, run once over the data with every exit on, replay, check live, time."""
-    spec, data = work.spec, work.data
+    spec, parts, data = work.spec, work.parts, work.data
     texts = [*data.train.first, *(data.train.second or ())]
-    loaded = load_backbone(backbone_request(spec, work.context), texts, seed=spec.seed)
+    loaded = load_backbone(backbone_request(spec, parts, work.context), texts, seed=spec.seed)
     work.warnings += [*data.warnings, *loaded.warnings]
     model, recipe, criterion = build(work, loaded)
     training = fitted(work, model, recipe, loaded)
@@ -148,16 +148,20 @@ def measure_cell(work: Work) -> Record:
     encoded = {s.name: encode(s, loaded.tokenizer, spec.max_length) for s in (data.select, *data.evaluation.values())}
     exits = {s.name: recorded(work, model, loaded, s, encoded) for s in (data.select, *data.evaluation.values())}
 
-    cost = CostModel(model.encoder, model.head, criterion)
+    cost, whole = CostModel(model.encoder, model.head, criterion), whole_model(work, model, texts)
+    plain = CostModel(whole.encoder, whole.head).plain
     curves = {
-        name: TradeOff(criterion, e, Costs(cost.flops_table(e.lengths), cost.plain(e.lengths)), data.metrics)
+        name: TradeOff(criterion, e, Costs(cost.flops_table(e.lengths), plain(e.lengths)), data.metrics)
         for name, e in exits.items()
     }
-    rules = [Rule.parse(text) for text in STANDARD] if criterion.uses_early_exits else []
     select = curves[data.select.name]
+    has_threshold = len(select.curve) > 2  # else it has one way to leave early, and there is nothing to choose
+    rules = [Rule.parse(text) for text in STANDARD] if has_threshold else []
     evaluation: dict[str, object] = {}
     for name in data.evaluation:
-        points = operating_points(select, curves[name], rules) + given_points(curves[name], spec.thresholds or ())
+        report = curves[name]
+        points = default_point(report) + operating_points(select, report, rules)
+        points += given_points(report, spec.thresholds or ())
         evaluation[name] = summary(curves[name], points)
         exits[name].save(work.cell.exits_file(name))
     exits[data.select.name].save(work.cell.exits_file(data.select.name))
@@ -172,6 +176,7 @@ def measure_cell(work: Work) -> Record:
     if spec.latency is not None and criterion.causal:
         latency = measure_latency(
             model,
+            whole,
             criterion,
             points,
             curves[primary],
@@ -323,9 +328,24 @@ def backbone_facts(work: Work, loaded: Loaded, model: ExitModel) -> Record:
     }
 
 
-def backbone_request(spec: RunSpec, context: Context) -> BackboneRequest:
-    """What :mod:`backbones` is asked for."""
-    return BackboneRequest(spec.backbone, spec.init, spec.backbone_args, context.hub_root, context.offline)
+def backbone_request(spec: RunSpec, parts: Parts, context: Context, *, whole: bool = False) -> BackboneRequest:
+    """What :mod:`backbones` is asked for; ``whole`` leaves out what the strategy takes away from it."""
+    own = {} if whole else parts.strategy.backbone_overrides(spec.criterion_args)
+    return BackboneRequest(spec.backbone, spec.init, {**spec.backbone_args, **own}, context.hub_root, context.offline)
+
+
+def whole_model(work: Work, model: ExitModel, texts: list[str]) -> ExitModel:
+    """The model that costs are compared with: ``model`` itself, or one of the backbone's full depth if that was cut.
+
+    Only its shape matters, for counting and for timing, so its head is new.
+    """
+    request = backbone_request(work.spec, work.parts, work.context, whole=True)
+    if describe(request)["digest"] == work.backbone["digest"]:
+        return model
+    loaded = load_backbone(request, texts, seed=work.spec.seed)
+    head = work.parts.head(loaded.encoder, work.data.num_outputs, **cast(Any, work.spec.head_args))
+    whole = ExitModel(loaded.encoder, head)
+    return whole.to(device=work.spec.device, dtype=DTYPES[work.spec.dtype]).eval()
 
 
 def speed_key(work: Work) -> str:

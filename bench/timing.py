@@ -19,19 +19,20 @@ from bench.files import write_json
 from bench.inference.replay import sample_keys
 from bench.measure.evaluate import TradeOff
 from bench.measure.latency import LatencyOptions, measure
+from bench.measure.latency.queries import model_plain, stock_plain
 from bench.progress import LINE_EVERY, Progress
 from bench.spec import LatencyArgs, RunSpec
 from bench.store import Cell
 from bench.tasks.encode import EncodedSplit, collate
 from strategies.base import Criterion, ExitModel
 
-TIMED = ("no-loss", "2x", "-1", "3x", "4x", "-0.5")
+TIMED = ("no-loss", "2x", "-1", "3x", "4x", "-0.5", "default")
 """Operating points in the order in which they are timed; the first three with different cuts are."""
 
 
 def timed_points(points: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Rule and cut of at most three operating points with different cuts; all layers where there is none."""
-    by_rule = {p["rule"]: p["cut"] for p in points if p.get("cut") is not None and p["chosen_on"] == "select"}
+    by_rule = {p["rule"]: p["cut"] for p in points if p.get("cut") is not None and p["chosen_on"] != "given"}
     chosen: dict[str, float] = {}
     for rule in TIMED:
         if rule in by_rule and by_rule[rule] not in chosen.values() and len(chosen) < 3:
@@ -41,6 +42,7 @@ def timed_points(points: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 def measure_latency(
     model: ExitModel,
+    whole: ExitModel,
     criterion: Criterion,
     points: list[dict[str, Any]],
     replayed: TradeOff,
@@ -52,7 +54,10 @@ def measure_latency(
     key: str,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Time the plain model and up to three points; adds ``latency`` to those points and returns the summary."""
+    """Time the plain model and up to three points; adds ``latency`` to those points and returns the summary.
+
+    ``whole`` is the model without early exit that speed-ups are against.
+    """
     path = cell.latency_file(key)
     if path.exists():
         raw = json.loads(path.read_text(encoding="utf-8"))
@@ -65,6 +70,7 @@ def measure_latency(
             {rule: (criterion, cut) for rule, cut in chosen.items()},
             batches,
             LatencyOptions(protocol=args.protocol, samples=args.samples, seconds=args.seconds),
+            baselines={"plain": model_plain(whole), "stock": stock_plain(whole)},
             keys=list(sample_keys(replayed.exits.ids).split(1)),
             progress=None if progress.quiet else sparingly(progress),
         )

@@ -228,6 +228,8 @@ class Criterion(ABC):
     regression: ClassVar[bool] = False
     """Whether it applies to tasks with one continuous output."""
     classification: ClassVar[bool] = True
+    loosest: ClassVar[float] = math.inf
+    """The largest cut that is a setting of the method; looser ones exist on the scale but are never chosen."""
     needs_labels: ClassVar[bool] = False
     uses_early_exits: ClassVar[bool] = True
     """False for a criterion that never leaves before the last exit."""

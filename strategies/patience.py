@@ -76,6 +76,7 @@ class Patience(Criterion):
     integer = True
     strict = False
     regression = True
+    loosest = -0.5  # patience 1; beyond it lies only "always exit 1"
 
     def __init__(self, *, tolerance: float = 0.1) -> None:
         if not tolerance >= 0:

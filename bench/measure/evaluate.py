@@ -51,10 +51,12 @@ class TradeOff:
 
     @property
     def quality(self) -> NDArray[np.float64]:
-        """The primary metric at every row of the curve, [K]."""
+        """The primary metric at every row of the curve, [K]; NaN where the cut is no setting of the method."""
         if self._additive:
-            return m.from_statistics(self._additive, self.curve.sums[0])
-        return np.array([self.metric_at(cut) for cut in self.curve.cuts])
+            found = m.from_statistics(self._additive, self.curve.sums[0])
+        else:
+            found = np.array([self.metric_at(cut) for cut in self.curve.cuts])
+        return np.where(self.curve.midpoints <= self.criterion.loosest, found, np.nan)
 
     @property
     def speedup(self) -> NDArray[np.float64]:
@@ -121,7 +123,8 @@ class TradeOff:
     def curve_rows(self) -> list[dict[str, float | None]]:
         """At most 200 rows of the curve, evenly spread over its cost, the ends and the Pareto front's among them."""
         quality, speedup = self.quality, self.speedup
-        chosen = _spread(1 / speedup, CURVE_ROWS)
+        settings = np.flatnonzero(~np.isnan(quality))
+        chosen = settings[_spread(1 / speedup[settings], CURVE_ROWS)]
         front = pareto(quality, 1 / speedup)
         return [
             {
@@ -149,6 +152,14 @@ def operating_points(select: TradeOff, report: TradeOff, rules: Sequence[Rule]) 
         point |= {"cut": _finite(found.cut), "threshold": _finite(select.criterion.threshold(found.cut))}
         points.append({**point, "select": chosen, **report.at(found.cut)})
     return points
+
+
+def default_point(report: TradeOff) -> list[dict[str, object]]:
+    """The criterion's default threshold on the reported split; nothing for one that never leaves early."""
+    if not report.criterion.uses_early_exits:
+        return []
+    [point] = given_points(report, [report.criterion.default_threshold])
+    return [{**point, "rule": "default", "chosen_on": "default"}]
 
 
 def given_points(report: TradeOff, thresholds: Sequence[float]) -> list[dict[str, object]]:

@@ -107,7 +107,7 @@ def choose(curve: Curve, quality: ArrayLike, speedup: ArrayLike, full_quality: f
         best = f"the largest FLOPs speed-up is {_most(s):.2f}x, {wanted:.2f}x is wanted"
     rows = np.flatnonzero(allowed)
     if not len(rows):
-        return Point(None, None, f"{rule.format()} cannot be reached: {best}.")
+        return Point(None, None, f"{rule.format()}: {best}.")
     index = int(rows[np.lexsort([key[rows] for key in preference])[-1]])
     return Point(index, float(curve.midpoints[index]))
 
