@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from backbones.base import Batch
-from bench.inference.live import Outcome, judged, run_live, start_of
-from strategies.base import Criterion, ExitModel, Seen, State, StrategyError, check_finite
+from bench.inference.live import Outcome, judged, refuse_oracles, run_live, start_of
+from strategies.base import Criterion, ExitModel, Seen, State, check_finite
 
 Work = Callable[[], tuple[Tensor, ...]]
 """A piece of the forward pass that reads static tensors and returns what it makes."""
@@ -236,8 +236,7 @@ class SegmentEngine:
         size = len(batch)
         if size == 0:
             return run_live(self.model, criterion, cut, batch, keys=keys)
-        if criterion.needs_labels:
-            raise StrategyError("This criterion knows the labels: it can be replayed, but it cannot run live.")
+        refuse_oracles(criterion)
         chain = self.chain(criterion, size, int(batch.input_ids.shape[1]))
         chain.load(batch, keys)
         last = self.model.num_layers

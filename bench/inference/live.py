@@ -40,12 +40,19 @@ def run_live(
 
     Raises StrategyError for oracles, and where the logits of an answer are not finite (naming sample and exit).
     """
-    if not criterion.causal or criterion.needs_labels:
-        raise StrategyError("This criterion knows the labels: it can be replayed, but it cannot run live.")
+    refuse_oracles(criterion)
     with torch.inference_mode():
         if len(batch) == 1:
             return _run_one(model, criterion, cut, batch, keys)
         return _run_many(model, criterion, cut, batch, keys)
+
+
+def refuse_oracles(criterion: Criterion) -> None:
+    """Raise StrategyError for a criterion that looks at labels or at later exits."""
+    if not criterion.causal or criterion.needs_labels:
+        raise StrategyError(
+            "This criterion looks ahead or knows the labels: it can be replayed, but it cannot run live."
+        )
 
 
 def judged(logits: Tensor) -> Tensor:
