@@ -132,6 +132,38 @@ def bench_engine(
     return run_benchmarks(only, json)
 
 
+@app.command()
+def compare(
+    base: Annotated[str, typer.Argument(help="Results folder, run's folder, or git revision (REV:results).")],
+    candidate: Annotated[str, typer.Argument(help="The same for what is judged.")],
+    fail_on: Annotated[
+        str, typer.Option(help="Verdicts for exit code 3: worse,inconclusive,not-comparable; or none.")
+    ] = "worse",
+    across: Annotated[str, typer.Option(help="Settings that may differ, such as dtype,seed,train.")] = "",
+    margin: Annotated[float, typer.Option(help="Quality differences up to so many points are no regression.")] = 0.5,
+    cost_margin: Annotated[float, typer.Option(help="The same for FLOPs at operating points, in percent.")] = 1.0,
+    latency_factor: Annotated[float, typer.Option(help="The same for latency, in percent.")] = 5.0,
+    markdown: Annotated[Path | None, typer.Option(help="Append a Markdown report, as for a job summary.")] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML.")] = None,
+    tracker: Annotated[
+        Path | None, typer.Option(help="Write the candidate's quality and speed-ups as customBiggerIsBetter JSON.")
+    ] = None,
+    tracker_costs: Annotated[
+        Path | None, typer.Option(help="Write its FLOPs and latency as customSmallerIsBetter JSON.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Show what is the same too.")] = False,
+    json: Json = False,
+) -> int:
+    """What got better, worse or stayed the same; exit code 3 for a regression, 4 where nothing compares."""
+    from bench.commands.compare import compare_results
+
+    return compare_results(
+        base, candidate, fail_on=fail_on, across=across, margin=margin, cost_margin=cost_margin,
+        latency_factor=latency_factor, markdown=markdown, junit=junit, tracker=tracker, tracker_costs=tracker_costs,
+        everything=everything, json=json,
+    )  # fmt: skip
+
+
 @app.callback(invoke_without_command=True)
 def main(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
     """Early exit in encoder transformers, measured side by side."""
