@@ -12,7 +12,7 @@ from torch import Tensor
 from backbones import ENCODERS
 from backbones.base import Batch
 from bench.errors import UsageError
-from bench.inference.engine import EXECUTORS, Engine, NoExit, make_engine, plain_call
+from bench.inference.engine import EXECUTORS, Changes, Engine, NoExit, changes, in_dtype, make_engine, plain_call
 from bench.inference.graphs import EagerSegment, SegmentEngine
 from bench.inference.live import run_live
 from strategies.base import Criterion, ExitModel, StrategyError
@@ -165,3 +165,26 @@ def test_unknown_and_impossible_executors() -> None:
         make_engine(model, "grahp")
     with pytest.raises(UsageError, match="needs an NVIDIA GPU, and the model is on 'cpu'"):
         make_engine(model, "graph")
+
+
+def test_what_a_floating_point_format_changes_is_counted() -> None:
+    model = make_model("bert", SharedHead)
+    reference = make_engine(model)
+    batches = [make_batch([7, 12, 3, 9], seed=seed) for seed in range(6)]
+    criterion = NormalisedEntropy()
+    assert changes(reference, make_engine(in_dtype(model, torch.float64)), criterion, 0.5, batches) == Changes(24, 0, 0)
+    coarse = changes(reference, make_engine(in_dtype(model, torch.bfloat16)), criterion, 0.5, batches)
+    assert coarse.samples == 24
+    assert coarse.exits < 12
+    assert next(model.parameters()).dtype == torch.float32  # the reference itself is untouched
+
+
+def test_changed_predictions_are_counted() -> None:
+    model, batches = make_model("bert", SharedHead), [make_batch([7, 12, 3, 9])]
+    other = in_dtype(model, torch.float32)
+    with torch.no_grad():
+        assert isinstance(other.head, SharedHead)
+        other.head.classifier.bias.copy_(torch.tensor([50.0, 0.0, 0.0]))
+    first = plain_call(make_engine(model))(batches[0]).argmax(dim=-1)
+    found = changes(make_engine(model), make_engine(other), NoExit(), 0.0, batches)
+    assert found == Changes(4, int((first != 0).sum()), 0)

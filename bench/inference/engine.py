@@ -6,7 +6,9 @@ ahead; ``compile`` is eager control flow around layers compiled by torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -16,7 +18,7 @@ from backbones.base import Batch
 from bench.errors import UsageError
 from bench.inference.graphs import CudaGraphSegment, Segment, SegmentEngine, Work
 from bench.inference.live import Outcome, run_live
-from strategies.base import Criterion, ExitModel, Seen, State
+from strategies.base import Criterion, ExitModel, Seen, State, predict
 
 EXECUTORS = ("eager", "graph", "compile")
 
@@ -87,3 +89,32 @@ def plain_call(engine: Engine) -> Callable[[Batch], Tensor]:
     """The plain model under an executor: a batch to the last exit's logits [B, C]."""
     never = NoExit()
     return lambda batch: engine(never, 0.0, batch).logits
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Of how many samples the prediction, and the exit, differ between two engines."""
+
+    samples: int
+    predictions: int
+    exits: int
+
+
+def in_dtype(model: ExitModel, dtype: torch.dtype) -> ExitModel:
+    """A copy of the model in another floating-point format."""
+    return copy.deepcopy(model).to(dtype)
+
+
+def changes(reference: Engine, other: Engine, criterion: Criterion, cut: float, batches: Iterable[Batch]) -> Changes:
+    """Run both engines at one operating point and count where they differ: what bf16, fp16 or a compiler changes.
+
+    Batches must be on the engines' device. Values of regression tasks count as different unless they are equal.
+    """
+    samples = predictions = exits = 0
+    for batch in batches:
+        keys = torch.arange(samples, samples + len(batch), device=batch.input_ids.device)
+        first, second = reference(criterion, cut, batch, keys), other(criterion, cut, batch, keys)
+        samples += len(batch)
+        predictions += int((predict(first.logits).cpu() != predict(second.logits).cpu()).sum())
+        exits += int((first.layer != second.layer).sum())
+    return Changes(samples, predictions, exits)
