@@ -7,6 +7,7 @@ that their cost is real. Weights are random: how long a matrix product takes doe
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -20,10 +21,12 @@ from transformers import AlbertConfig, AlbertModel, BertConfig, BertModel
 from backbones.albert import AlbertEncoder
 from backbones.base import Batch, LayeredEncoder
 from backbones.bert import BertEncoder
+from bench.inference.engine import make_engine
 from bench.measure.cost import CostModel
 from bench.measure.latency.depth import depth_table
-from bench.measure.latency.queries import measure
+from bench.measure.latency.queries import count_through, exit_query, measure
 from bench.measure.latency.result import LatencyOptions, LatencyResult
+from bench.measure.latency.run import Clock, Query
 from bench.measure.machine import MachineState, read_machine
 from bench.measure.stats import Interval, paired_ratio
 from strategies.base import Criterion, ExitModel, Seen, Start, State
@@ -31,8 +34,13 @@ from strategies.elbert import LabelWindow, MonotoneWindow, SharedHead
 from strategies.entropy import LinearHead, NormalisedEntropy
 
 CLASSES = 2
-CHECKS: Mapping[str, Criterion] = {"elbert-mono": MonotoneWindow(window=8), "entropy": NormalisedEntropy()}
-"""The criteria whose cost is paid: the costliest and the cheapest of the common ones, on ELBERT's head."""
+HeadType = type[SharedHead] | type[LinearHead]
+
+CHECKS: Mapping[str, tuple[Criterion, HeadType]] = {
+    "elbert-mono": (MonotoneWindow(window=8), SharedHead),
+    "entropy": (NormalisedEntropy(), LinearHead),
+}
+"""The criteria and heads whose cost is paid: the costliest and the cheapest of the common ones."""
 
 
 class Scripted(Criterion):
@@ -113,11 +121,13 @@ def engine_benchmark(
     dtype: torch.dtype = torch.float32,
     executor: str = "eager",
     seed: int = 0,
+    clock: Clock = time.perf_counter_ns,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Realisation at batch 1 (``sizes``) and batch 32 (``batch_sizes``), and prediction against measurement.
 
     ``samples`` are the queries at batch 1, of ``tokens`` tokens; ``seconds`` the time limit of each of the runs.
+    On a machine that others use, ``clock=time.thread_time_ns`` with one thread counts this thread's own CPU time.
     Returns plain data: ``ratios`` (see :class:`Ratio`), ``predictions``, ``machine``; :func:`describe` prints it.
     """
     say = progress or (lambda message: None)
@@ -127,10 +137,10 @@ def engine_benchmark(
     for name in sizes:
         say(f"{name}, batch 1")
         model = _model(name, device, dtype)
-        ratios += single_stream(name, model, tokens, options, seed)
+        ratios += single_stream(name, model, tokens, options, seed, clock)
     for name in batch_sizes:
         say(f"{name}, batch 32")
-        ratios += offline(name, _model(name, device, dtype), options, seed)
+        ratios += offline(name, _model(name, device, dtype), options, seed, clock)
     tested: dict[str, Any] = {}
     if predictions:
         say("prediction against measurement")
@@ -139,6 +149,7 @@ def engine_benchmark(
         "device": device,
         "dtype": str(dtype).removeprefix("torch."),
         "executor": executor,
+        "clock": getattr(clock, "__name__", "simulated"),
         "threads": threads or torch.get_num_threads(),
         "tokens": tokens,
         "ratios": [asdict(ratio) for ratio in ratios],
@@ -147,29 +158,33 @@ def engine_benchmark(
     }
 
 
-def single_stream(size: str, model: ExitModel, tokens: int, options: LatencyOptions, seed: int) -> list[Ratio]:
+def single_stream(
+    size: str, model: ExitModel, tokens: int, options: LatencyOptions, seed: int, clock: Clock = time.perf_counter_ns
+) -> list[Ratio]:
     """Batch 1: exits spread around L/2, and a sample that looks at every exit and never leaves."""
     last, count = model.num_layers, options.samples
     spread = [max(1, last // 2 + step) for step in (-2, 2, -1, 1, 0, 0)]
     exits = {"exit L/2": [spread[i % len(spread)] for i in range(count)], "never": [last + 1] * count}
     batches = [_batch([tokens], seed + i) for i in range(count)]
-    return _ratios(size, model, exits, batches, options)
+    return _ratios(size, model, exits, batches, options, clock)
 
 
-def offline(size: str, model: ExitModel, options: LatencyOptions, seed: int) -> list[Ratio]:
+def offline(
+    size: str, model: ExitModel, options: LatencyOptions, seed: int, clock: Clock = time.perf_counter_ns
+) -> list[Ratio]:
     """Batch 32: lengths from 8 to 64 tokens and exits from 1 to L drawn at random, and a batch that never leaves."""
     random, last = np.random.default_rng(seed), model.num_layers
     lengths = random.integers(8, 65, size=32).tolist()
     exits = {"mixed": random.integers(1, last + 1, size=32).tolist(), "never": [last + 1] * 32}
     chosen = replace(options, protocol="offline-batch-v1", samples=1)
-    return _ratios(size, model, exits, [_batch(lengths, seed)], chosen)
+    return _ratios(size, model, exits, [_batch(lengths, seed)], chosen, clock)
 
 
 def predicted(size: str, device: str, dtype: torch.dtype, options: LatencyOptions, seed: int) -> dict[str, Any]:
     """Three strategies, each at a threshold at which samples leave at different depths."""
     random = np.random.default_rng(seed)
     batches = [_batch([int(n)], seed + i) for i, n in enumerate(random.integers(8, 65, size=max(8, options.samples)))]
-    criteria: dict[str, tuple[Criterion, type[SharedHead] | type[LinearHead]]] = {
+    criteria: dict[str, tuple[Criterion, HeadType]] = {
         "entropy": (NormalisedEntropy(), LinearHead),
         "elbert-mono": (MonotoneWindow(window=3), SharedHead),
         "elbert-label": (LabelWindow(window=4), SharedHead),
@@ -191,7 +206,8 @@ def predicted(size: str, device: str, dtype: torch.dtype, options: LatencyOption
 def describe(result: Mapping[str, Any]) -> str:
     """The benchmark as lines for people."""
     lines = [
-        f"executor {result['executor']}, {result['device']}, {result['dtype']}, {result['threads']} threads, "
+        f"executor {result['executor']}, clock {result['clock']}, {result['device']}, {result['dtype']}, "
+        f"{result['threads']} threads, "
         f"{result['tokens']} tokens; {result['machine']}",
         f"{'size':<12}{'batch':>6}  {'what':<21}{'latency':>8}{'FLOPs':>8}  {'realisation (95 %)':<24}"
         f"{'vs stock':>9}{'ms':>9}  stop",
@@ -217,9 +233,7 @@ def describe(result: Mapping[str, Any]) -> str:
 # --------------------------------------------------------------------------- parts
 
 
-def _model(
-    size: str, device: str, dtype: torch.dtype, head: type[SharedHead] | type[LinearHead] = SharedHead
-) -> ExitModel:
+def _model(size: str, device: str, dtype: torch.dtype, head: HeadType = SharedHead) -> ExitModel:
     torch.manual_seed(0)
     encoder = SIZES[size]()
     return ExitModel(encoder, head(encoder, CLASSES)).to(device=device, dtype=dtype).eval()
@@ -245,22 +259,29 @@ def _lengths(batches: Sequence[Batch]) -> NDArray[np.int64]:
 
 
 def _ratios(
-    size: str, model: ExitModel, exits: Mapping[str, list[int]], batches: Sequence[Batch], options: LatencyOptions
+    size: str,
+    model: ExitModel,
+    exits: Mapping[str, list[int]],
+    batches: Sequence[Batch],
+    options: LatencyOptions,
+    clock: Clock,
 ) -> list[Ratio]:
-    points: dict[str, tuple[Criterion, float]] = {
-        f"{what}, {check}": (Scripted(criterion, script), 0.5)
-        for what, script in exits.items()
-        for check, criterion in CHECKS.items()
-    }
-    result = measure(model, points, batches, options)
-    cost, lengths = CostModel(model.encoder, model.head), _lengths(batches)
-    table, plain = cost.flops_table(lengths), cost.plain(lengths)
-    made = []
-    for what, script in exits.items():
-        layers = np.minimum(script, model.num_layers)
-        flops = float(plain.sum() / table[np.arange(len(layers)), layers - 1].sum())
-        made += [_ratio(size, len(batches[0]), f"{what}, {check}", result, flops) for check in CHECKS]
-    return made
+    """Every script with every check, interleaved with the plain models in one run."""
+    parameter, lengths, keys = next(model.parameters()), _lengths(batches), count_through(batches)
+    queries: dict[str, Query] = {}
+    flops: dict[str, float] = {}
+    for check, (criterion, head) in CHECKS.items():
+        checked = ExitModel(model.encoder, head(model.encoder, CLASSES)).to(parameter.device, parameter.dtype).eval()
+        engine, cost = make_engine(checked, options.executor), CostModel(model.encoder, checked.head, criterion)
+        table, plain = cost.flops_table(lengths), cost.plain(lengths)
+        for what, script in exits.items():
+            layers = np.minimum(script, model.num_layers)
+            flops[f"{what}, {check}"] = float(plain.sum() / table[np.arange(len(layers)), layers - 1].sum())
+            queries[f"{what}, {check}"] = exit_query(
+                engine, Scripted(criterion, script), 0.5, batches, keys, parameter.device
+            )
+    result = measure(model, {}, batches, options, extra=queries, clock=clock)
+    return [_ratio(size, len(batches[0]), what, result, flops[what]) for what in queries]
 
 
 def _ratio(size: str, batch: int, what: str, result: LatencyResult, flops: float) -> Ratio:
