@@ -114,6 +114,22 @@ def list_(
 
 
 @app.command()
+def report(
+    results_dir: ResultsDir = Path("results"),
+    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("reports"),
+    formats: Annotated[
+        str, typer.Option("--format", help="html, md, latex, csv, figures; separated by commas.")
+    ] = "html,md,latex,csv,figures",
+    json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
+) -> int:
+    """The recorded results as one HTML page, tables and figures; reads the store only."""
+    from bench.commands.report import report_results
+
+    return report_results(results_dir, out, formats, json, quiet)
+
+
+@app.command()
 def doctor(hub_root: HubRoot = None, results_dir: ResultsDir = Path("results"), json: Json = False) -> int:
     """What this machine has, which packages and hub access, and what would go wrong."""
     from bench.commands.doctor import diagnose
@@ -162,6 +178,18 @@ def compare(
         latency_factor=latency_factor, markdown=markdown, junit=junit, tracker=tracker, tracker_costs=tracker_costs,
         everything=everything, json=json,
     )  # fmt: skip
+
+
+@app.command()
+def simulate(
+    scale: Annotated[float, typer.Option(help="Multiplies the numbers of experiments; 1 takes a minute or two.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Seed of all experiments.")] = 0,
+    json: Json = False,
+) -> int:
+    """Do intervals cover, tests not cry wolf, certified thresholds keep their risk? Worlds with a known truth."""
+    from bench.commands.simulate import print_simulation
+
+    return print_simulation(scale, seed, json)
 
 
 @app.callback(invoke_without_command=True)

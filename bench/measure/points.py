@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from bench.errors import UsageError
 from bench.measure.curve import Curve
 
-Kind = Literal["max_loss", "speedup", "budget"]
+Kind = Literal["max_loss", "speedup", "budget", "risk", "gap"]
 
 SLACK = 1e-9  # relative and absolute: 301/600 - 0.005 must not miss 298/600 for its last bit
 
@@ -32,19 +32,35 @@ class Rule:
     ``max_loss``: the cheapest cut whose quality is at most ``value`` (0.01 = one point) below the full model's.
     ``speedup``: the best quality among cuts at least ``value`` times cheaper than the plain model.
     ``budget``: the best quality among cuts that cost at most the fraction ``value`` of it.
+    ``risk`` and ``gap``: the loosest cut that is certified to change at most the fraction ``value`` of answers, or to
+    cost at most so much accuracy; with probability ``confidence``, or without one in expectation
+    (:mod:`bench.measure.risk`).
     """
 
     kind: Kind
     value: float
+    confidence: float | None = None
 
     def __post_init__(self) -> None:
         allowed = self.value >= 0 if self.kind == "max_loss" else self.value > 0
-        if self.kind not in ("max_loss", "speedup", "budget") or not allowed or not math.isfinite(self.value):
+        if self.kind not in get_args(Kind) or not allowed or not math.isfinite(self.value):
             raise UsageError(f"No operating point '{self.kind}={self.value:g}': the value must be positive.")
+        if self.certified and self.value >= 1:
+            raise UsageError(f"No operating point '{self.kind}={self.value:g}': the level must be below 1.")
+        if self.confidence is not None and not (self.certified and 0 < self.confidence < 1):
+            raise UsageError(
+                f"No operating point '{self.format()}': a confidence between 0 and 1 goes with risk or gap."
+            )
+
+    @property
+    def certified(self) -> bool:
+        """Whether the point comes with a guarantee and is chosen by :func:`bench.measure.risk.risk_controlled`."""
+        return self.kind in ("risk", "gap")
 
     @classmethod
     def parse(cls, text: str) -> Rule:
-        """From ``no-loss``, ``-0.5`` (points), ``2x``, or ``max_loss=0.005``, ``speedup=2``, ``budget=0.5``.
+        """From ``no-loss``, ``-0.5`` (points), ``2x``, or ``max_loss=0.005``, ``speedup=2``, ``budget=0.5``,
+        ``risk=0.02@0.95``, ``gap=0.01@0.95``, ``risk=0.02``.
 
         Raises :class:`bench.errors.UsageError` for anything else.
         """
@@ -55,13 +71,16 @@ class Rule:
         try:
             if equals and name in ("max_loss", "speedup", "budget"):
                 return cls(name, float(number))  # type: ignore[arg-type]
+            if equals and name in ("risk", "gap"):
+                level, at, confidence = number.partition("@")
+                return cls(name, float(level), float(confidence) if at else None)  # type: ignore[arg-type]
             if text.endswith("x"):
                 return cls("speedup", float(text[:-1]))
             if text.startswith("-"):  # through Decimal, so that text and number are exact inverses
                 return cls("max_loss", float(Decimal(text[1:]) / 100))
         except (ValueError, InvalidOperation):
             pass
-        known = "no-loss, -0.5 (points), 2x, max_loss=0.005, speedup=2, budget=0.5"
+        known = "no-loss, -0.5 (points), 2x, max_loss=0.005, speedup=2, budget=0.5, risk=0.02@0.95, gap=0.01@0.95"
         raise UsageError(f"Unknown operating point '{text}'. Known: {known}.")
 
     def format(self) -> str:
@@ -69,6 +88,8 @@ class Rule:
         if self.kind == "max_loss":
             return f"-{_short(Decimal(repr(self.value)) * 100)}" if self.value else "no-loss"
         number = _short(Decimal(repr(self.value)))
+        if self.certified:
+            return f"{self.kind}={number}" + ("" if self.confidence is None else f"@{self.confidence!r}")
         return f"{number}x" if self.kind == "speedup" else f"budget={number}"
 
 
@@ -89,6 +110,8 @@ def choose(curve: Curve, quality: ArrayLike, speedup: ArrayLike, full_quality: f
     cheapest row, then to the loosest cut. An exact curve is jagged and the best of many rows is
     optimistic on this data, which is why the point is reported on other data.
     """
+    if rule.certified:
+        raise ValueError(f"{rule.format()} is chosen by bench.measure.risk, which needs every sample's answers.")
     q, s = np.asarray(quality, dtype=np.float64), np.asarray(speedup, dtype=np.float64)
     if q.shape != (len(curve),) or s.shape != (len(curve),):
         raise ValueError(
