@@ -1,0 +1,157 @@
+"""The page: what the template shows, as plain lists and texts, and the template's environment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from bench.measure.areas import DEFINITIONS
+from bench.measure.points import STANDARD
+from bench.report import charts, content, numbers
+from bench.report.charts import Chart
+from bench.report.content import Diagnosis, metric_name
+from bench.report.data import StoreData
+from bench.report.provenance import Mark, machine_of, machines, provenance_key
+from bench.report.series import Panel, Series, notes_of
+from bench.report.style import COLOURS
+from bench.report.svg import swatch
+from bench.report.tables import AREA_NAMES, Table, mark_of
+
+DEFAULT_RULE = "no-loss"
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A panel with everything drawn in it."""
+
+    panel: Panel
+    charts: Sequence[Chart]
+    diagnoses: Sequence[Diagnosis]
+    depth: str
+    warnings: Sequence[str]
+
+
+def environment() -> Environment:
+    """Templates with autoescape on and no silent holes."""
+    made = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made.filters |= {"num": numbers.number, "percent": numbers.percent, "rule": numbers.rule}
+    return made
+
+
+def template(name: str) -> str:
+    """A file of the templates folder."""
+    return (files("bench.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+def render(
+    data: StoreData,
+    panels: Sequence[Panel],
+    marks: Mapping[str, Mark],
+    tables: Mapping[str, Table],
+    points: Sequence[Table],
+    diagnosed: Mapping[int, Sequence[Diagnosis]],
+    tell: Callable[[str], None] = lambda _: None,
+) -> str:
+    """The whole page as one text. The same input gives the same bytes."""
+    rules, drawn = _rules(panels), []
+    for panel in panels:
+        tell(f"Drawing {panel.title}")
+        drawn.append(draw(panel, diagnosed[panel.number]))
+    anchors = {view.name: f"cell-{i}" for i, view in enumerate(data.cells, start=1)}
+    return (
+        environment()
+        .from_string(template("page.html.j2"))
+        .render(
+            css=Markup(template("style.css")),
+            js=Markup(template("page.js")),
+            colours=COLOURS,
+            data=data,
+            done=data.of_status("success"),
+            failed=data.of_status("error"),
+            unfinished=data.of_status("started", "cancelled"),
+            invalid=[v for v in data.of_status("success") if v.latency_problem],
+            machines=machines(data.cells),
+            marks=list(marks.values()),
+            letters={v.name: marks[provenance_key(v)].letter for v in data.cells},
+            machine_of=machine_of,
+            anchors=anchors,
+            rules=rules,
+            default_rule=DEFAULT_RULE if DEFAULT_RULE in rules else next(iter(rules), "full"),
+            matrix=matrix(panels, marks, anchors),
+            panels=panels,
+            drawn=drawn,
+            realisation=charts.realisation(panels),
+            curves=tables["curves"],
+            curve_columns=[(name, DEFINITIONS[key]) for key, name in AREA_NAMES.items()],
+            points=points,
+            metric_name=metric_name,
+        )
+        + "\n"
+    )
+
+
+def draw(panel: Panel, diagnosed: Sequence[Diagnosis]) -> Drawn:
+    """Every chart of one panel."""
+    made = [charts.trade_off(panel), *charts.exit_histograms(panel), charts.per_exit(panel)]
+    made += charts.calibration(panel, diagnosed)
+    over = charts.overthinking(panel, diagnosed)
+    made += [over] if over else []
+    depths = [c for s in content.drawn(panel) if (c := charts.depth(panel, s))]
+    warnings = [f"{s.label}: {w}" for s in panel.series for w in notes_of(s)]
+    said = "" if depths else "Depth table (what leaving at each exit costs, layers and checks apart): not measured."
+    return Drawn(panel, [*made, *depths], diagnosed, said, list(dict.fromkeys(warnings)))
+
+
+def _rules(panels: Sequence[Panel]) -> list[str]:
+    """Every operating point of any series: the standard ones first, in their own order."""
+    found = list(dict.fromkeys(r for p in panels for s in p.series for r in s.rules))
+    return [r for r in STANDARD if r in found] + sorted(r for r in found if r not in STANDARD)
+
+
+def matrix(panels: Sequence[Panel], marks: Mapping[str, Mark], anchors: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The main table: a row for every strategy with its settings, a cell for every panel, each with all its points."""
+    rows: dict[str, dict[str, Any]] = {}
+    for panel in panels:
+        speedups = {id(star.series): star.speedup for star in content.stars(panel)}
+        for series in panel.series:
+            row = rows.setdefault(
+                series.label,
+                {"label": series.label, "bound": series.upper_bound, "swatch": swatch(series.look), "cells": {}},
+            )
+            row["cells"][panel.number] = _cell(panel, series, speedups.get(id(series)), marks, anchors)
+    return [rows[label] for label in sorted(rows)]
+
+
+def _cell(
+    panel: Panel, series: Series, alone: float | None, marks: Mapping[str, Mark], anchors: Mapping[str, str]
+) -> dict[str, Any]:
+    points = {}
+    for rule in series.rules:
+        point = series.point(rule, panel.metric)
+        if point is None:
+            points[rule] = {"quality": "not reached", "more": "", "value": "", "title": series.reason(rule)}
+            continue
+        more = f"{numbers.times(point['speedup'])} FLOPs"
+        if point["latency"]:
+            more += f", {point['latency']['value']:.2f}× measured" + ("" if point["valid"] else " (INVALID)")
+        if point["reached"] < point["seeds"]:
+            more += f", {point['reached']} of {point['seeds']} seeds"
+        value = f"{point['quality']['value']:.6f}"
+        points[rule] = {"quality": numbers.quality(point["quality"]), "more": more, "value": value, "title": ""}
+    full = series.full(panel.metric)
+    return {
+        "early": series.early,
+        "full": numbers.quality(full),
+        "full_value": f"{full['value']:.6f}",
+        "alone": "" if alone is None else f"{alone:.2f}× FLOPs, no early exit",
+        "points": points,
+        "seeds": content.seeds(series),
+        "many": len(series.results) > 1,
+        "mark": mark_of(series, marks),
+        "links": [(anchors[r.view.name], r.view.seed) for r in series.results],
+    }

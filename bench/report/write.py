@@ -1,0 +1,124 @@
+"""`bench report`, top to bottom: read the store, compute once, write every format."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.errors import UsageError
+from bench.files import replace_file
+from bench.progress import Progress
+from bench.report import content, tables
+from bench.report.data import StoreData, load_store
+from bench.report.figures import Figure, panel_figures, realisation_figure, save
+from bench.report.page import render
+from bench.report.paper_figures import paper_figures
+from bench.report.provenance import Mark, machines, provenance
+from bench.report.series import panels
+from bench.report.tables import Table, md, tex, to_csv, to_latex, to_markdown
+
+FORMATS = ("html", "md", "latex", "csv", "figures")
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written and from how much."""
+
+    files: tuple[Path, ...]
+    cells: int
+    failed: int
+    damaged: int
+    panels: int
+
+
+def write_report(results: Path, out: Path, formats: Collection[str], progress: Progress) -> Written:
+    """Write the report on ``results`` under ``out``. Raises UsageError for unknown formats or no results folder."""
+    unknown = [f for f in formats if f not in FORMATS]
+    if unknown or not formats:
+        raise UsageError(f"Unknown format '{unknown[0] if unknown else ''}'. Known: {', '.join(FORMATS)}.")
+    data = load_store(results)
+    progress.say(f"Read {len(data.cells)} cells of {results}.")
+    found, marks = panels(data), provenance(data.cells)
+    wanted_figures = "figures" in formats
+    with progress.work("Analysing stored exits", max(1, len(found))) as work:
+        diagnosed = {}
+        for panel in found:
+            diagnosed[panel.number] = content.diagnoses(panel)
+            work.advance(note=panel.title)
+    points = tables.points_tables(found, marks)
+    single = {"curves": tables.curves_table(found), "cells": tables.cells_table(data, marks)}
+    drawn: list[Figure] = []
+    if wanted_figures:
+        for panel in found:
+            drawn += panel_figures(panel, diagnosed[panel.number])
+        drawn += [*realisation_figure(found), *paper_figures(found)]
+
+    files: list[Path] = []
+    if "html" in formats:
+        page = render(data, found, marks, single, points, diagnosed)
+        files.append(_write(out / "report.html", page))
+    if "md" in formats:
+        files.append(_write(out / "report.md", markdown(data, marks, points, single, drawn)))
+    if "latex" in formats:
+        files.append(_write(out / "tables.tex", latex(points, single)))
+    if "csv" in formats:
+        files.append(_write(out / "points.csv", to_csv([v for t in points for v in t.values])))
+        files += [_write(out / f"{t.name}.csv", to_csv(t.values)) for t in single.values()]
+    with progress.work("Drawing figures", max(1, len(drawn))) as work:
+        for figure in drawn:
+            files += save(figure, out / "figures")
+            work.advance(note=figure.name)
+    if drawn:
+        files.append(_write(out / "figures" / "captions.md", captions(drawn)))
+    failed = len(data.of_status("error"))
+    return Written(tuple(files), len(data.cells), failed, len(data.damaged), len(found))
+
+
+def markdown(
+    data: StoreData, marks: dict[str, Mark], points: list[Table], single: dict[str, Table], drawn: list[Figure]
+) -> str:
+    """Everything in one Markdown file."""
+    lines = ["# ExitBench report", ""]
+    lines += [f"- machine {id_}: {md(text)}" for id_, text in machines(data.cells).items()]
+    lines += [f"- code {m.letter}: {md(m.text)} ({len(m.cells)} cells)" for m in marks.values()]
+    lines += [f"- failed: {md(v.name)}: {md(v.error)}" for v in data.of_status("error")]
+    lines += [f"- not finished: {md(v.name)} ({v.status})" for v in data.of_status("started", "cancelled")]
+    invalid = [v for v in data.of_status("success") if v.latency_problem]
+    lines += [f"- latency INVALID: {md(v.name)}: {md(v.latency_problem)}" for v in invalid]
+    lines += [f"- damaged: {md(name)}: {md(why)}" for name, why in data.damaged]
+    if not points:
+        lines += ["", "There are no finished results here yet."]
+    parts = [to_markdown(t) for t in points]
+    if single["curves"].rows:
+        parts.append(to_markdown(single["curves"]))
+    if drawn:
+        parts.append("### Figures\n")
+        parts += [f"![{md(f.name)}](figures/{f.name}.png)\n\n{md(f.caption)}\n" for f in drawn]
+    if data.cells or data.damaged:
+        parts.append(to_markdown(single["cells"]))
+    return "\n".join([*lines, "", *parts])
+
+
+def latex(points: list[Table], single: dict[str, Table]) -> str:
+    """All tables, to be \\input; says what it needs."""
+    head = "% Tables of an ExitBench report. Needs \\usepackage{booktabs,textcomp} and T1 fonts.\n"
+    shown = [*points, *([single["curves"]] if single["curves"].rows else [])]
+    return head + "\n".join(to_latex(t) for t in shown)
+
+
+def captions(drawn: list[Figure]) -> str:
+    """Every figure's caption, for Markdown and as LaTeX."""
+    parts = ["# Captions\n"]
+    for figure in drawn:
+        parts.append(
+            f"## {md(figure.name)}\n\n{md(figure.caption)}\n\n```latex\n\\caption{{{tex(figure.caption)}}}\n```\n"
+        )
+    return "\n".join(parts)
+
+
+def _write(path: Path, text: str) -> Path:
+    with replace_file(path) as temporary:
+        temporary.write_bytes(re.sub("[\ud800-\udfff]", "\ufffd", text).encode("utf-8"))
+    return path
