@@ -130,6 +130,21 @@ def report(
 
 
 @app.command()
+def table(
+    task: Annotated[str | None, typer.Option(help="Only these tasks, separated by commas.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Only these backbones, separated by commas.")] = None,
+    at: Annotated[str, typer.Option(help="Operating points to show, separated by commas.")] = "no-loss,1.5x,2x,3x",
+    results_dir: ResultsDir = Path("results"),
+    markdown: Annotated[Path | None, typer.Option(help="Write the table to this file too.")] = None,
+    json: Json = False,
+) -> int:
+    """Recorded runs side by side at matched cost."""
+    from bench.commands.table import compare_cells
+
+    return compare_cells(results_dir, task, backbone, at, markdown, json)
+
+
+@app.command()
 def doctor(hub_root: HubRoot = None, results_dir: ResultsDir = Path("results"), json: Json = False) -> int:
     """What this machine has, which packages and hub access, and what would go wrong."""
     from bench.commands.doctor import diagnose
@@ -190,6 +205,44 @@ def simulate(
     from bench.commands.simulate import print_simulation
 
     return print_simulation(scale, seed, json)
+
+
+@app.command()
+def gate(
+    accept: Annotated[bool, typer.Option("--accept", help="Rewrite the baseline and say what moved.")] = False,
+    baseline: Annotated[Path, typer.Option(help="Where the baseline is.")] = Path("results/baseline"),
+    rules_only: Annotated[
+        bool, typer.Option("--rules-only", help="Rules and FLOPs on stored logits only: seconds, no training.")
+    ] = False,
+    work_dir: Annotated[Path | None, typer.Option(help="Keep the runs here, to go on after an interruption.")] = None,
+    fail_on: Annotated[str, typer.Option(help="Verdicts for exit code 3.")] = "worse,not-comparable",
+    markdown: Annotated[Path | None, typer.Option(help="Append a Markdown report.")] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Show what is the same too.")] = False,
+    json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
+) -> int:
+    """Small seeded runs of every strategy against the committed baseline; exit code 3 where something moved."""
+    from bench.commands.gate import run_gate
+
+    return run_gate(
+        baseline_dir=baseline, accept=accept, rules_only=rules_only, work_dir=work_dir, fail_on=fail_on,
+        markdown=markdown, junit=junit, everything=everything, json=json, quiet=quiet,
+    )  # fmt: skip
+
+
+@app.command()
+def history(
+    results_dir: ResultsDir = Path("results"),
+    record: Annotated[bool, typer.Option("--record", help="First add the results that are there.")] = False,
+    revisions: Annotated[int, typer.Option(help="First add the results of so many past commits.")] = 0,
+    svg: Annotated[Path | None, typer.Option(help="Draw it as SVG.")] = None,
+    json: Json = False,
+) -> int:
+    """Results over commits, with the steps they took; kept in history.jsonl, which only grows."""
+    from bench.commands.history import show_history
+
+    return show_history(results_dir, record=record, revisions=revisions, svg=svg, json=json)
 
 
 @app.callback(invoke_without_command=True)

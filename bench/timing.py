@@ -26,7 +26,7 @@ from bench.store import Cell
 from bench.tasks.encode import EncodedSplit, collate
 from strategies.base import Criterion, ExitModel
 
-TIMED = ("no-loss", "2x", "-1", "3x", "4x", "-0.5", "default")
+TIMED = ("no-loss", "2x", "3x", "1.5x", "-1", "4x", "-0.5", "default")
 """Operating points in the order in which they are timed; the first three with different cuts are."""
 
 

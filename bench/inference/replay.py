@@ -49,7 +49,8 @@ def replay(
     chosen = threshold if threshold is not None else named if named is not None else criterion.default_threshold
     z = as_logits(logits)
     found = scores(criterion, z, keys=None if ids is None else sample_keys(ids), labels=labels)
-    layer = exit_layers(found, criterion.cut(chosen), strict=criterion.strict)
+    cut = float(found.dtype.type(criterion.cut(chosen)))  # as a live comparison rounds it
+    layer = exit_layers(found, cut, strict=criterion.strict)
     left = z[torch.arange(len(z)), torch.from_numpy(layer) - 1]
     return Decisions(layer, predict(left).numpy(), found)
 

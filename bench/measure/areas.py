@@ -26,8 +26,8 @@ DEFINITIONS: Mapping[str, str] = {
     "speedup_minus_1": "largest speed-up whose quality is at most 0.01 below the full model's",
     "quality_2x": "best quality at a speed-up of at least 2",
     "quality_3x": "best quality at a speed-up of at least 3",
-    "elue": "mean quality difference to a reference curve at equal cost, over the costs that both cover: the ELUE score "
-    "(Liu et al., NAACL 2022), computed offline against our own reference",
+    "elue": "mean quality difference to a reference curve at equal cost, over the costs that both cover: the ELUE "
+    "score (Liu et al., NAACL 2022), computed offline against our own reference",
 }
 
 
@@ -66,7 +66,7 @@ def hypervolume(front: Envelope, chance: float, low: float = 0.0, high: float = 
 
 
 def area_under(front: Envelope, chance: float, low: float, high: float = 1.0) -> float:
-    """Mean over costs c in [low, high] of the best quality at cost c, at least ``chance``. ValueError if low >= high."""
+    """Mean over costs c in [low, high] of the best quality at cost c, at least ``chance``; ValueError if low >= high."""
     if not 0 <= low < high:
         raise ValueError(f"Costs from {low} to {high} are no range.")
     return chance + hypervolume(front, chance, low, high) / (high - low)
@@ -84,7 +84,9 @@ def quality_at(front: Envelope, speedup: float) -> float | None:
     return found if np.isfinite(found) else None
 
 
-def elue_score(front: Envelope, reference_cost: ArrayLike, reference_quality: ArrayLike, grid: int = 200) -> float | None:
+def elue_score(
+    front: Envelope, reference_cost: ArrayLike, reference_quality: ArrayLike, grid: int = 200
+) -> float | None:
     """Mean over equal costs of quality minus the reference's (linear between its points); None without overlap.
 
     After ELUE's score (Liu et al., NAACL 2022, "Towards Efficient NLP: A Standard Evaluation and A Strong Baseline"),

@@ -66,8 +66,8 @@ class TradeOff:
         return ratio
 
     def layers_at(self, cut: float) -> NDArray[np.int64]:
-        """Exit layers, 1-based [N]."""
-        return exit_layers(self.scores, cut, strict=self.criterion.strict)
+        """Exit layers, 1-based [N]; the cut is rounded to the scores' precision, as a live comparison rounds it."""
+        return exit_layers(self.scores, float(self.scores.dtype.type(cut)), strict=self.criterion.strict)
 
     def metric_at(self, cut: float) -> float:
         """The primary metric at ``cut``."""

@@ -21,7 +21,7 @@ Kind = Literal["max_loss", "speedup", "budget", "risk", "gap"]
 
 SLACK = 1e-9  # relative and absolute: 301/600 - 0.005 must not miss 298/600 for its last bit
 
-STANDARD = ("no-loss", "-0.5", "-1", "2x", "3x", "4x")
+STANDARD = ("no-loss", "-0.5", "-1", "1.5x", "2x", "3x", "4x")
 """The operating points that every report shows."""
 
 

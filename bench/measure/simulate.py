@@ -259,7 +259,7 @@ def risk_findings(
     """
     found = []
     for kind in ("risk", "gap"):
-        losses = loss_table(kind, truth.answers, truth.labels)  # type: ignore[arg-type]
+        losses = loss_table(kind, truth.answers, truth.labels)
         chosen: dict[str, list[float]] = {"ltt": [], "crc": []}
         for random in _randoms(seed, times, 9):
             rows = random.integers(0, len(losses), samples)
