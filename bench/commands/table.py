@@ -1,0 +1,153 @@
+"""`bench table`: recorded runs side by side at matched cost, read from the store alone."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from bench.display import NAMES, console, print_json
+from bench.errors import OK, NothingComparable
+from bench.files import replace_file
+from bench.store import Store
+
+Row = dict[str, Any]
+
+
+def compare_cells(
+    results_dir: Path, tasks: str | None, backbones: str | None, at: str, markdown: Path | None, json: bool
+) -> int:
+    """Print strategies × operating points for every task and backbone. Raises NothingComparable without runs."""
+    rules = [rule.strip() for rule in at.split(",")]
+    rows = matched(Store(results_dir), _names(tasks), _names(backbones), rules)
+    if not rows:
+        raise NothingComparable(f"No finished runs in {results_dir} for these tasks and backbones.")
+    if markdown is not None:
+        with replace_file(markdown) as temporary:
+            temporary.write_text("\n".join(_markdown(rows, rules)) + "\n", encoding="utf-8")
+    if json:
+        print_json(rows)
+        return OK
+    out = console()
+    for group, members in _groups(rows).items():
+        out.print(_table(group, members, rules))
+    out.print(Text(FOOT))
+    return OK
+
+
+FOOT = (
+    "Thresholds are chosen on samples held out of train and reported on the evaluation split; the realised FLOPs "
+    "speed-up stands in parentheses. One seed: 95 % interval over samples. Several: mean over seeds, smallest and largest."
+)
+
+
+def matched(store: Store, tasks: set[str], backbones: set[str], rules: Sequence[str]) -> list[Row]:
+    """One row for each strategy, recipe, head and arguments on a task and backbone; seeds are averaged."""
+    cells: dict[tuple[str, ...], list[Mapping[str, Any]]] = defaultdict(list)
+    for cell in store.cells():
+        record: Any = cell.read()
+        spec = record["spec"]
+        wanted = (not tasks or spec["task"] in tasks) and (not backbones or spec["backbone"] in backbones)
+        if record["status"] != "success" or not wanted:
+            continue
+        model = f"{spec['backbone']}, {record['backbone']['init']}"
+        arguments = ", ".join(f"{k}={v}" for k, v in spec["criterion_args"].items())
+        cells[(spec["task"], model, spec["strategy"], spec["recipe"], spec["head"], arguments)].append(record)
+    return [_row(identity, records, rules) for identity, records in sorted(cells.items())]
+
+
+def _row(identity: tuple[str, ...], records: Sequence[Mapping[str, Any]], rules: Sequence[str]) -> Row:
+    task, model, strategy, recipe, head, arguments = identity
+    split = records[0]["task"]["evaluation"][0]
+    metric = records[0]["task"]["metrics"][0]
+    summaries = [record["evaluation"][split] for record in records]
+    row: Row = {
+        "task": task,
+        "model": model,
+        "strategy": strategy,
+        "recipe": recipe,
+        "head": head,
+        "arguments": arguments,
+        "metric": metric,
+        "samples": summaries[0]["samples"],
+        "seeds": sorted(record["spec"]["seed"] for record in records),
+        "upper_bound": records[0]["upper_bound"],
+        "layers": records[0]["backbone"]["layers"],
+        "all layers": _figure([summary["full"] for summary in summaries], metric),
+    }
+    for rule in rules:
+        found = [[p for p in s["points"] if p["rule"] == rule and "metrics" in p] for s in summaries]
+        reached = [points[0] for points in found if points]
+        row[rule] = _figure(reached, metric) if len(reached) == len(summaries) else None
+    return row
+
+
+def _figure(points: Sequence[Mapping[str, Any]], metric: str) -> dict[str, float]:
+    """Quality and cost over the seeds' points: mean, smallest and largest; one seed keeps its interval over samples."""
+    values = [p["metrics"][metric]["value"] for p in points]
+    low, high = min(values), max(values)
+    if len(points) == 1:
+        low, high = points[0]["metrics"][metric]["low"], points[0]["metrics"][metric]["high"]
+    costs = [p["cost_speedup"]["value"] for p in points]
+    return {
+        "value": sum(values) / len(values),
+        "low": low,
+        "high": high,
+        "cost_speedup": sum(costs) / len(costs),
+    }
+
+
+def _groups(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    groups: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        name = NAMES.get(row["metric"], row["metric"])
+        groups[f"{row['task']} | {row['model']} | {name}, n = {row['samples']}"].append(row)
+    return groups
+
+
+def _cells(row: Row, rules: Sequence[str]) -> list[str]:
+    name = row["strategy"] + (" (upper bound)" if row["upper_bound"] else "")
+    seeds = len(row["seeds"])
+    figures = [_text(row[column]) for column in ("all layers", *rules)]
+    return [name, f"{row['recipe']} / {row['head']}", row["arguments"], str(seeds), *figures]
+
+
+def _text(figure: Mapping[str, float] | None) -> str:
+    if figure is None:
+        return "-"
+    return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}] ({figure['cost_speedup']:.2f}x)"
+
+
+def _columns(rules: Sequence[str]) -> list[str]:
+    return ["strategy", "recipe / head", "arguments", "seeds", "all layers", *rules]
+
+
+def _table(group: str, rows: Sequence[Row], rules: Sequence[str]) -> Table:
+    table = Table(title=Text(group), title_justify="left")
+    for column in _columns(rules):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*[Text(cell) for cell in _cells(row, rules)])
+    return table
+
+
+def _markdown(rows: Sequence[Row], rules: Sequence[str]) -> list[str]:
+    lines: list[str] = []
+    for group, members in _groups(rows).items():
+        lines += [f"### {_escaped(group)}", "", "| " + " | ".join(_columns(rules)) + " |"]
+        lines.append("|" + " --- |" * len(_columns(rules)))
+        lines += ["| " + " | ".join(_escaped(cell) for cell in _cells(row, rules)) + " |" for row in members]
+        lines.append("")
+    return [*lines, FOOT]
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;")
+
+
+def _names(text: str | None) -> set[str]:
+    return {name.strip() for name in text.split(",")} if text else set()
