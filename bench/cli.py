@@ -133,7 +133,7 @@ def report(
 def table(
     task: Annotated[str | None, typer.Option(help="Only these tasks, separated by commas.")] = None,
     backbone: Annotated[str | None, typer.Option(help="Only these backbones, separated by commas.")] = None,
-    at: Annotated[str, typer.Option(help="Operating points to show, separated by commas.")] = "no-loss,1.5x,2x,3x",
+    at: Annotated[str, typer.Option(help="Operating points to show, separated by commas.")] = "default,no-loss,1.5x,2x,3x",
     results_dir: ResultsDir = Path("results"),
     markdown: Annotated[Path | None, typer.Option(help="Write the table to this file too.")] = None,
     json: Json = False,

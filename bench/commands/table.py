@@ -13,6 +13,7 @@ from rich.text import Text
 from bench.display import NAMES, console, print_json
 from bench.errors import OK, NothingComparable
 from bench.files import replace_file
+from bench.spec import key
 from bench.store import Store
 
 Row = dict[str, Any]
@@ -41,7 +42,8 @@ def compare_cells(
 
 FOOT = (
     "Thresholds are chosen on samples held out of train and reported on the evaluation split; the realised FLOPs "
-    "speed-up stands in parentheses. One seed: 95 % interval over samples. Several: mean over seeds, smallest and largest."
+    "speed-up stands in parentheses. One seed: 95 % interval over samples. Several: mean over seeds, smallest and "
+    "largest. Default: the criterion's own default setting."
 )
 
 
@@ -56,12 +58,13 @@ def matched(store: Store, tasks: set[str], backbones: set[str], rules: Sequence[
             continue
         model = f"{spec['backbone']}, {record['backbone']['init']}"
         arguments = ", ".join(f"{k}={v}" for k, v in spec["criterion_args"].items())
-        cells[(spec["task"], model, spec["strategy"], spec["recipe"], spec["head"], arguments)].append(record)
+        training = key({**record["identity"], "seed": None})
+        cells[(spec["task"], model, spec["strategy"], spec["recipe"], spec["head"], arguments, training)].append(record)
     return [_row(identity, records, rules) for identity, records in sorted(cells.items())]
 
 
 def _row(identity: tuple[str, ...], records: Sequence[Mapping[str, Any]], rules: Sequence[str]) -> Row:
-    task, model, strategy, recipe, head, arguments = identity
+    task, model, strategy, recipe, head, arguments, _ = identity
     split = records[0]["task"]["evaluation"][0]
     metric = records[0]["task"]["metrics"][0]
     summaries = [record["evaluation"][split] for record in records]
