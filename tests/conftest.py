@@ -1,8 +1,10 @@
-"""The folder of data that lives beside the checkout, and what happens to its tests when it is not there."""
+"""What tests may need and not find: the data beside the checkout, a browser; their tests are deselected, visibly."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -39,28 +41,40 @@ def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return repository / "snapshots" / COMMIT
 
 
-def _note() -> str:
-    if SHARED.is_dir():
-        return "shared data: found, tests marked 'shared' run"
-    return "shared data: NOT FOUND, tests marked 'shared' are deselected (set EXITBENCH_SHARED to its folder)"
+BROWSER = shutil.which("chromium") and shutil.which("chromedriver") and importlib.util.find_spec("selenium")
+
+# marker -> whether its tests can run here, and what to say
+MARKED = {
+    "shared": (SHARED.is_dir(), "shared data", "set EXITBENCH_SHARED to its folder"),
+    "browser": (bool(BROWSER), "chromium, chromedriver and selenium", "install them"),
+}
 
 
-def pytest_report_header() -> str:
-    """Say at the top of a run whether the tests marked ``shared`` take part."""
-    return _note()
+def _notes() -> list[str]:
+    return [
+        f"{what}: found, tests marked '{marker}' run"
+        if there
+        else f"{what}: NOT FOUND, tests marked '{marker}' are deselected ({remedy})"
+        for marker, (there, what, remedy) in MARKED.items()
+    ]
+
+
+def pytest_report_header() -> list[str]:
+    """Say at the top of a run which marked tests take part."""
+    return _notes()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say it at the end where it matters: quiet runs print no header."""
-    if not SHARED.is_dir():
-        terminalreporter.write_line(_note())
+    for note in _notes():
+        if "NOT FOUND" in note:
+            terminalreporter.write_line(note)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect, visibly, what needs the shared folder on machines that have none."""
-    if SHARED.is_dir():
-        return
-    absent = [item for item in items if item.get_closest_marker("shared")]
+    """Deselect, visibly, what needs something that this machine does not have."""
+    lacking = [marker for marker, (there, *_) in MARKED.items() if not there]
+    absent = [item for item in items if any(item.get_closest_marker(marker) for marker in lacking)]
     if absent:
         config.hook.pytest_deselected(items=absent)
-        items[:] = [item for item in items if not item.get_closest_marker("shared")]
+        items[:] = [item for item in items if item not in absent]

@@ -68,6 +68,7 @@ def trade_off(panel: Panel) -> Chart:
     )
     keys = [Key(_bound(s), swatch(s.look)) for s in shown]
     keys += [Key(s.series.label, swatch(s.series.look, "*")) for s in starred]
+    words = words[:1].upper() + words[1:]
     return Chart("Trade-off", words, plot.render(words), keys)
 
 
@@ -174,6 +175,7 @@ def per_exit(panel: Panel) -> Chart:
             plot.mark(row["exit"], row["quality"], series.look, series.label, tip, size=3.2)
     words = f"{metric} when every sample leaves at the same exit (criteria that share a checkpoint are drawn once). "
     words += content.caption(panel, shown)
+    words = words[:1].upper() + words[1:]
     return Chart("Every exit alone", words, plot.render(words), _keys(shown))
 
 

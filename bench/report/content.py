@@ -106,7 +106,7 @@ def diagnoses(panel: Panel, tell: Callable[[str], None] = lambda _: None) -> lis
 def _diagnosis(panel: Panel, sharing: Sequence[Series], tell: Callable[[str], None]) -> Diagnosis:
     first = sharing[0]
     others = len({s.label for s in sharing}) - 1
-    label = first.label + (f" and {numbers.plural(others, 'criterion' if others == 1 else 'more')}" if others else "")
+    label = first.label + (f" and {others} more" if others else "")
     result = first.first
     if result.view.record["task"].get("kind") == "regression":
         return Diagnosis(label, first, None, None, "not defined for regression")

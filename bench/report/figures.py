@@ -108,7 +108,7 @@ def cut(name: str) -> str:
 
 def style_of(series: Series) -> dict[str, Any]:
     """Colour, dashes and marker of a series for matplotlib."""
-    found = look(series.strategy)
+    found = series.look
     dashes = tuple(float(v) for v in found.dash.split())
     return {"color": found.hex, "linestyle": (0, dashes) if dashes else "-"}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 from bench.measure.stats import wilson
 from bench.report.data import Array, Record, Result, StoreData, canonical
 from bench.report.provenance import machine_of
-from bench.report.style import Look, look
+from bench.report.style import DASHES, Look, look
 
 PARTS = (
     ("criterion_args", ""),
@@ -48,6 +48,8 @@ class Series:
 
     label: str
     results: tuple[Result, ...]
+    variant: int = 0
+    """Which of the strategy's settings in its panel, from 0: they share colour and marker and differ in dashes."""
 
     @property
     def first(self) -> Result:
@@ -62,7 +64,8 @@ class Series:
     @property
     def look(self) -> Look:
         """Colour, marker and dashes."""
-        return look(self.strategy)
+        found = look(self.strategy)
+        return replace(found, dash=DASHES[(DASHES.index(found.dash) + self.variant) % len(DASHES)])
 
     @property
     def seeds(self) -> list[int]:
@@ -256,12 +259,12 @@ def _series(results: Sequence[Result]) -> list[Series]:
     for strategy, groups in sorted(by_strategy.items()):
         settings = {key: _series_settings(found[0]) for key, found in groups.items()}
         labels = {key: _label(strategy, settings[key], list(settings.values())) for key in groups}
-        for key in sorted(groups, key=lambda k: (_natural(labels[k]), k)):
+        for variant, key in enumerate(sorted(groups, key=lambda k: (_natural(labels[k]), k))):
             found = sorted(groups[key], key=lambda r: (r.view.seed, r.view.name))
             label = labels[key]
             if list(labels.values()).count(label) > 1:
                 label += f" #{str(found[0].view.record.get('quality_key', ''))[:6] or found[0].view.name}"
-            made.append(Series(label, tuple(found)))
+            made.append(Series(label, tuple(found), variant))
     return made
 
 

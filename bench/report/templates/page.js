@@ -66,7 +66,11 @@
     svg.addEventListener("focusout", hide);
   });
   document.addEventListener("keydown", function (event) { if (event.key === "Escape") { hide(); } });
-  document.addEventListener("scroll", hide, { passive: true });
+  ["wheel", "touchmove"].forEach(function (name) { document.addEventListener(name, hide, { passive: true }); });
+  document.addEventListener("scroll", function () { // focusing a marker may scroll it into view: the tip follows
+    var mark = document.activeElement;
+    if (mark && mark.dataset && mark.dataset.tip && !tip.hidden) { var box = mark.getBoundingClientRect(); show(mark.dataset.tip, box.right, box.bottom); }
+  }, { passive: true });
 
   // ---- legends switch series on and off
   all(".legend button").forEach(function (button) {
