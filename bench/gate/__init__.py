@@ -1,0 +1,18 @@
+"""The regression gate of this repository: small seeded runs against a baseline that is committed with the code.
+
+What a machine can decide exactly is separated from what float noise blurs:
+
+- *rules*: the criterion of every strategy is replayed on stored logits (of the baseline's trained models, and of a
+  made-up probe with three shapes) at *golden cuts*, which lie midway between two neighbouring scores with as wide a
+  gap as can be had. Float noise is orders of magnitude narrower, so exits must be equal, sample by sample, on any
+  machine.
+  Whether the comparison is < or <= shows at no such cut; a cut equal to today's own score shows it.
+- *FLOPs*: the present cost model on stored lengths and stored exits: integers, equal on any machine.
+- *samples*: ids, labels and token counts: equal on any machine.
+- *training*: models are trained anew, a few steps each, and their logits compared with the stored ones. Within
+  TOLERANCE they are the same model: another processor or thread count moves them by less. Beyond it, with the
+  baseline's own versions and processor, something changed what is trained: worse. Beyond it elsewhere, nobody can tell
+  code from platform by the logits: that row is inconclusive, and the paired tests of quality decide.
+
+`bench gate` runs this; `bench gate --accept` rewrites the baseline and prints what moved.
+"""

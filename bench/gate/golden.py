@@ -1,0 +1,161 @@
+"""Golden cuts, the probe, and what a criterion decides at them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bench.inference.exits import AllExits
+from bench.inference.replay import sample_keys, scores
+from bench.measure.curve import Curve, Scores, exact_curve, exit_layers
+from strategies.base import Criterion
+
+Int = NDArray[np.int64]
+
+DEPTHS = (0.2, 0.4, 0.6, 0.8)
+"""Golden cuts are looked for near these shares of the way from nobody leaving early to everybody at once."""
+NEAR = 0.1  # how far from such a share, as a share, a wide gap may be
+NARROWEST = 1e-4  # a gap must be this wide, relative to the score: a thousand times float32's rounding
+
+
+@dataclass(frozen=True)
+class Golden:
+    """One golden cut: the cut, the gap around it, and the exit of every sample, as a digit (1-based) each."""
+
+    cut: float
+    gap: float
+    layers: str
+
+    @property
+    def exits(self) -> Int:
+        """Exit layers int64 [N]."""
+        return np.frombuffer(self.layers.encode(), dtype=np.uint8).astype(np.int64) - ord("0")
+
+
+def write_layers(layers: Int) -> str:
+    """Exit layers below 10 as a string of digits."""
+    if layers.max() > 9:
+        raise ValueError("The gate's models have at most 9 exits.")
+    return "".join(str(layer) for layer in layers.tolist())
+
+
+def criterion_scores(criterion: Criterion, exits: AllExits) -> Scores:
+    """Scores [N, L] of a criterion on recorded logits."""
+    return scores(criterion, torch.from_numpy(exits.logits), keys=sample_keys(exits.ids), labels=exits.labels)
+
+
+def golden_cuts(found: Scores, strict: bool) -> list[Golden]:
+    """At most five cuts in the middle of wide gaps, the loosest of all among them; none for who never leaves early."""
+    curve = exact_curve(found, [], strict=strict)
+    if len(curve) == 1:
+        return []
+    gaps = _gaps(curve)
+    reach = (curve.mean_layer[0] - curve.mean_layer) / (curve.mean_layer[0] - curve.mean_layer[-1])
+    rows = {len(curve) - 1}
+    for depth in DEPTHS:
+        near = np.flatnonzero((np.abs(reach - depth) <= NEAR) & (gaps >= NARROWEST))
+        if len(near):
+            rows.add(int(near[np.argmax(gaps[near])]))
+    made = []
+    for row in sorted(rows):
+        cut = float(curve.midpoints[row])
+        made.append(Golden(cut, float(min(gaps[row], 1e9)), write_layers(exit_layers(found, cut, strict=strict))))
+    return made
+
+
+def _gaps(curve: Curve) -> NDArray[np.float64]:
+    """Relative width of the gap in which each row's midpoint lies, [K]; 0 for "nobody leaves"."""
+    values = curve._values.astype(np.float64)
+    above = np.append(values[1:], np.inf)
+    with np.errstate(invalid="ignore"):
+        width = np.where(np.isfinite(values), above - values, np.inf)
+        width = width / np.maximum(1e-6, np.abs(np.where(np.isfinite(above), above, 1.0)))
+    return np.append(0.0, width)
+
+
+def at_the_tie(criterion: Criterion, found: Scores) -> bool | None:
+    """Whether a sample whose score equals the cut leaves, by the rule that replays; None where no finite score is.
+
+    The cut is one of today's own scores, so that it is met exactly whatever the machine rounds. Raises ValueError where
+    the live rule disagrees.
+    """
+    early = found[:, :-1]
+    before = np.minimum.accumulate(np.pad(early, ((0, 0), (1, 0)), constant_values=np.inf), axis=1)[:, :-1]
+    records = np.argwhere(np.isfinite(early) & (early < before))  # below all the sample's earlier scores
+    if not len(records):
+        return None
+    row, exit_ = (int(i) for i in records[0])
+    value = found[row, exit_]
+    leaves = int(exit_layers(found[row : row + 1], float(value), strict=criterion.strict)[0]) == exit_ + 1
+    if bool(criterion.leaves(torch.from_numpy(found[row, exit_ : exit_ + 1]), float(value))[0]) != leaves:
+        raise ValueError("live and replayed exits differ where a score equals the cut")
+    return leaves
+
+
+# --------------------------------------------------------------------------- the probe
+
+SHAPES: dict[str, int] = {"two classes": 2, "three classes": 3, "regression": 1}
+PROBE_SAMPLES, PROBE_EXITS = 64, 8
+
+
+def probe(outputs: int) -> AllExits:
+    """Made-up logits [64, 8, outputs] that wander with depth: labels flip, confidence rises and falls.
+
+    Drawn with ``Random.random``, whose sequence Python guarantees, and rounded to 1/1024: the same on every machine.
+    """
+    draw = random.Random(20_210_701 + outputs).random
+    logits = np.empty((PROBE_SAMPLES, PROBE_EXITS, outputs), dtype=np.float32)
+    for sample in range(PROBE_SAMPLES):
+        state, drift = [4 * draw() - 2 for _ in range(outputs)], [1.2 * draw() - 0.6 for _ in range(outputs)]
+        for layer in range(PROBE_EXITS):
+            state = [z + d + 1.6 * draw() - 0.8 for z, d in zip(state, drift, strict=True)]
+            logits[sample, layer] = [round(z * 1024) / 1024 for z in state]
+    if outputs == 1:
+        labels: NDArray[Any] = logits[:, -1, 0] + np.float32(0.25)
+    else:
+        labels = logits[:, PROBE_EXITS - 2].argmax(axis=1).astype(np.int64)
+    ids = tuple(f"probe-{outputs}-{i:02d}" for i in range(PROBE_SAMPLES))
+    return AllExits(ids, labels, logits, np.full(PROBE_SAMPLES, 16, dtype=np.int64))
+
+
+def decided(criterion: Criterion, exits: AllExits) -> dict[str, Any]:
+    """What the baseline keeps of a criterion on recorded logits: its golden cuts, and what happens at a tie."""
+    found = criterion_scores(criterion, exits)
+    return {
+        "tie": at_the_tie(criterion, found),
+        "cuts": [asdict(g) for g in golden_cuts(found, criterion.strict)],
+    }
+
+
+def redecide(criterion: Criterion, exits: AllExits, stored: dict[str, Any]) -> list[str]:
+    """How the present criterion departs from what :func:`decided` kept; empty where it does not."""
+    found = criterion_scores(criterion, exits)
+    problems = []
+    for golden in (Golden(**cut) for cut in stored["cuts"]):
+        now = exit_layers(found, golden.cut, strict=criterion.strict)
+        problem = moved(exits.ids, golden.exits, now)
+        if problem:
+            problems.append(f"at cut {golden.cut:.6g} {problem}")
+    try:
+        tie = at_the_tie(criterion, found)
+    except ValueError as error:
+        return [*problems, str(error)]
+    if tie != stored["tie"]:
+        said = {True: "leaves", False: "stays", None: "does not occur"}
+        problems.append(f"a sample whose score equals the cut {said[stored['tie']]} in the baseline, now {said[tie]}")
+    return problems
+
+
+def moved(ids: Sequence[str], before: Int, after: Int) -> str:
+    """``12 of 160 samples leave elsewhere, first x: exit 2 -> 3``, or nothing."""
+    differ = np.flatnonzero(before != after)
+    if not len(differ):
+        return ""
+    i = int(differ[0])
+    return f"{len(differ)} of {len(before)} samples leave elsewhere, first {ids[i]}: exit {before[i]} -> {after[i]}"
