@@ -71,7 +71,10 @@ def resolve(request: Request) -> tuple[RunSpec, Parts]:
     """The spec for ``request`` with every default written out. Raises UsageError for what makes no sense."""
     strategy = STRATEGIES.load(request.strategy)
     task = get_task(request.task)
-    settings = {**preset_settings(strategy, request.preset, task.name), **request.settings}
+    published = preset_settings(strategy, request.preset, task.name)
+    # a paper's settings of its recipe and head say nothing about another's
+    replaced = ("recipe.",) * (request.recipe is not None) + ("head.",) * (request.head is not None)
+    settings = {k: v for k, v in published.items() if not k.startswith(replaced)} | dict(request.settings)
     groups = split_settings(settings, PREFIXES)
     head_name, head = _part(HEADS, request.head, strategy, "head")
     recipe_name, recipe = _part(RECIPES, request.recipe, strategy, "recipe")

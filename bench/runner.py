@@ -19,6 +19,7 @@ import torch
 from backbones.load import BackboneRequest, Loaded, describe, load_backbone
 from bench.environment import environment, machine_id
 from bench.errors import BenchError
+from bench.files import remove_leftovers
 from bench.inference.exits import DTYPES, AllExits, collect
 from bench.livecheck import live_check
 from bench.measure.cost import CostModel
@@ -104,7 +105,8 @@ def finished_record(work: Work) -> Record | None:
     if work.context.overwrite == "never" and record["status"] == "success":
         return record
     same = record["status"] == "success" and record.get("thresholds") == _json_thresholds(work.spec)
-    return record if same and (work.spec.latency is None or record.get("speed_key") == speed_key(work)) else None
+    timed = record.get("speed_key") == speed_key(work) if wants_latency(work) else True
+    return record if same and timed else None
 
 
 def measured(work: Work, quality: str) -> Record:
@@ -117,6 +119,7 @@ def measured(work: Work, quality: str) -> Record:
         "identity": quality_identity(work.spec, work.facts),
         "environment": environment(),
     }
+    remove_leftovers(work.cell.folder)
     previous = work.cell.read()
     if previous is None or previous["status"] != "success":  # a finished record stays until a better one replaces it
         work.cell.write("started", head)
@@ -145,7 +148,9 @@ def measure_cell(work: Work) -> Record:
     model, recipe, criterion = build(work, loaded)
     training = fitted(work, model, recipe, loaded)
 
-    encoded = {s.name: encode(s, loaded.tokenizer, spec.max_length) for s in (data.select, *data.evaluation.values())}
+    encoded = {
+        s.name: encode(s, loaded.tokenizer, length(work, loaded)) for s in (data.select, *data.evaluation.values())
+    }
     exits = {s.name: recorded(work, model, loaded, s, encoded) for s in (data.select, *data.evaluation.values())}
 
     cost, whole = CostModel(model.encoder, model.head, criterion), whole_model(work, model, texts)
@@ -173,7 +178,7 @@ def measure_cell(work: Work) -> Record:
         live_check(model, criterion, curves[primary], points, encoded[primary], pad, spec) if criterion.causal else None
     )
     latency = None
-    if spec.latency is not None and criterion.causal:
+    if spec.latency is not None and wants_latency(work):
         latency = measure_latency(
             model,
             whole,
@@ -227,9 +232,10 @@ def fitted(work: Work, model: ExitModel, recipe: Recipe, loaded: Loaded) -> Reco
     weights = folder / "model.safetensors"
     device = torch.device(spec.device)
     with context.store.lock(f"train-{name}", context.progress):
+        remove_leftovers(folder)
         reused = weights.exists()
         if not reused:
-            encoded = encode(work.data.train, loaded.tokenizer, spec.max_length)
+            encoded = encode(work.data.train, loaded.tokenizer, length(work, loaded))
             context.progress.say(
                 f"Training {spec.recipe} on {spec.backbone} for {spec.task}: {len(encoded)} samples, seed {spec.seed}."
             )
@@ -247,11 +253,20 @@ def fitted(work: Work, model: ExitModel, recipe: Recipe, loaded: Loaded) -> Reco
             log = train(model, recipe, fit, context.progress)
             facts = {"identity": identity, "log": asdict(log), "truncated": encoded.truncated}
             save_tensors(weights, model.state_dict(), facts)
-            (folder / "progress.safetensors").unlink(missing_ok=True)
+        (folder / "progress.safetensors").unlink(missing_ok=True)  # also one that a kill left beside the weights
     tensors, saved = load_tensors(weights)
     model.load_state_dict(tensors)
     stored = cast(dict[str, object], saved)
     return {"key": name, "reused": reused, "truncated": stored["truncated"], **cast(dict[str, object], stored["log"])}
+
+
+def length(work: Work, loaded: Loaded) -> int:
+    """The longest input in tokens: what is asked, or what the backbone has positions for."""
+    most = int(loaded.tokenizer.model_max_length)
+    if work.spec.max_length > most:
+        warning = f"max_length {work.spec.max_length} is more than the backbone's {most} positions, which is used"
+        work.warnings += [warning] if warning not in work.warnings else []
+    return min(work.spec.max_length, most)
 
 
 def recorded(
@@ -262,6 +277,7 @@ def recorded(
     name = key(exits_identity(spec, work.facts))
     path = context.store.cache("exits", name) / f"{split.name}.parquet"
     with context.store.lock(f"exits-{name}", context.progress):
+        remove_leftovers(path.parent)
         if not path.exists():
             pad = int(loaded.tokenizer.pad_token_id)
             device = torch.device(spec.device)
@@ -346,6 +362,11 @@ def whole_model(work: Work, model: ExitModel, texts: list[str]) -> ExitModel:
     head = work.parts.head(loaded.encoder, work.data.num_outputs, **cast(Any, work.spec.head_args))
     whole = ExitModel(loaded.encoder, head)
     return whole.to(device=work.spec.device, dtype=DTYPES[work.spec.dtype]).eval()
+
+
+def wants_latency(work: Work) -> bool:
+    """Whether time is asked for and can be measured: an oracle cannot run live."""
+    return work.spec.latency is not None and work.parts.strategy.criterion.causal
 
 
 def speed_key(work: Work) -> str:
