@@ -26,6 +26,7 @@ from bench.measure.cost import CostModel
 from bench.measure.evaluate import Costs, TradeOff, default_point, given_points, operating_points
 from bench.measure.points import STANDARD, Rule
 from bench.progress import Progress
+from bench.records import backbone_facts, summary, task_facts
 from bench.resolve import Parts, Request, refuse_nonsense, resolve
 from bench.spec import (
     Facts,
@@ -196,7 +197,7 @@ def measure_cell(work: Work) -> Record:
     return {
         "speed_key": speed_key(work) if latency is not None else None,
         "task": task_facts(data, encoded),
-        "backbone": backbone_facts(work, loaded, model),
+        "backbone": backbone_facts(spec, loaded, model),
         "training": training,
         "thresholds": _json_thresholds(spec),
         "upper_bound": work.parts.strategy.upper_bound,
@@ -286,62 +287,6 @@ def recorded(
             ).save(path)
     model.to(device=spec.device, dtype=DTYPES[spec.dtype]).eval()
     return AllExits.load(path)
-
-
-# --------------------------------------------------------------------------- what the record keeps
-
-
-def summary(curve: TradeOff, points: list[dict[str, object]]) -> Record:
-    """One evaluation split: the full model, every exit by itself, the curve, the operating points."""
-    return {
-        "samples": len(curve.exits.ids),
-        "full": curve.at(-float("inf")),
-        "per_exit": curve.per_exit(),
-        "points": points,
-        "curve_rows": len(curve.curve),
-        "curve": curve.curve_rows(),
-    }
-
-
-def task_facts(data: TaskData, encoded: Mapping[str, EncodedSplit]) -> Record:
-    """Where the data came from and how much of it was used."""
-    splits = (data.train, data.select, *data.evaluation.values())
-    rows = {
-        s.name: {
-            "used": len(s),
-            "available": s.available,
-            **({"truncated": encoded[s.name].truncated} if s.name in encoded else {}),
-        }
-        for s in splits
-    }
-    return {
-        "name": data.name,
-        "kind": data.kind,
-        "labels": list(data.label_names),
-        "metrics": list(data.metrics),
-        "revision": data.revision,
-        "source": data.source,
-        "select": data.select.name,
-        "evaluation": list(data.evaluation),
-        "rows": rows,
-    }
-
-
-def backbone_facts(work: Work, loaded: Loaded, model: ExitModel) -> Record:
-    """Which weights, how many, and how its states are pooled."""
-    return {
-        "name": work.spec.backbone,
-        "model_type": work.backbone["model_type"],
-        "source": loaded.source,
-        "revision": loaded.revision,
-        "digest": loaded.digest,
-        "init": work.spec.init,
-        "layers": model.num_layers,
-        "hidden": model.encoder.hidden_size,
-        "parameters": sum(p.numel() for p in model.encoder.parameters()),
-        "head_parameters": sum(p.numel() for p in model.head.parameters()),
-        "pooling": model.head.pooling,
-    }
 
 
 def backbone_request(spec: RunSpec, parts: Parts, context: Context, *, whole: bool = False) -> BackboneRequest:

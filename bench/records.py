@@ -1,0 +1,66 @@
+"""What a record keeps of a cell: results, where data and weights came from, how much of them was used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from backbones.load import Loaded
+from bench.measure.evaluate import TradeOff
+from bench.spec import RunSpec
+from bench.store import Record
+from bench.tasks.base import TaskData
+from bench.tasks.encode import EncodedSplit
+from strategies.base import ExitModel
+
+
+def summary(curve: TradeOff, points: list[dict[str, object]]) -> Record:
+    """One evaluation split: the full model, every exit by itself, the curve, the operating points."""
+    return {
+        "samples": len(curve.exits.ids),
+        "full": curve.at(-float("inf")),
+        "per_exit": curve.per_exit(),
+        "points": points,
+        "curve_rows": len(curve.curve),
+        "curve": curve.curve_rows(),
+    }
+
+
+def task_facts(data: TaskData, encoded: Mapping[str, EncodedSplit]) -> Record:
+    """Where the data came from and how much of it was used."""
+    splits = (data.train, data.select, *data.evaluation.values())
+    rows = {
+        s.name: {
+            "used": len(s),
+            "available": s.available,
+            **({"truncated": encoded[s.name].truncated} if s.name in encoded else {}),
+        }
+        for s in splits
+    }
+    return {
+        "name": data.name,
+        "kind": data.kind,
+        "labels": list(data.label_names),
+        "metrics": list(data.metrics),
+        "revision": data.revision,
+        "source": data.source,
+        "select": data.select.name,
+        "evaluation": list(data.evaluation),
+        "rows": rows,
+    }
+
+
+def backbone_facts(spec: RunSpec, loaded: Loaded, model: ExitModel) -> Record:
+    """Which weights, how many, and how its states are pooled."""
+    return {
+        "name": spec.backbone,
+        "model_type": model.encoder.model_type,
+        "source": loaded.source,
+        "revision": loaded.revision,
+        "digest": loaded.digest,
+        "init": spec.init,
+        "layers": model.num_layers,
+        "hidden": model.encoder.hidden_size,
+        "parameters": sum(p.numel() for p in model.encoder.parameters()),
+        "head_parameters": sum(p.numel() for p in model.head.parameters()),
+        "pooling": model.head.pooling,
+    }
