@@ -18,10 +18,11 @@ SHOWN_RULES = ("no-loss", "2x")  # exit histograms are drawn for these where the
 
 @dataclass(frozen=True)
 class Key:
-    """One entry of a legend: what it is called and what it looks like."""
+    """One entry of a legend: what it is called, what it looks like, and the series that it switches."""
 
     name: str
     swatch: Markup
+    series: str
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,8 @@ def trade_off(panel: Panel) -> Chart:
         + ("; stars: models without early exit, against the whole plain backbone" if starred else "")
         + f". {content.caption(panel)}{content.left_out(panel)}"
     )
-    keys = [Key(_bound(s), swatch(s.look)) for s in shown]
-    keys += [Key(s.series.label, swatch(s.series.look, "*")) for s in starred]
+    keys = [Key(_bound(s), swatch(s.look), s.label) for s in shown]
+    keys += [Key(s.series.label, swatch(s.series.look, "*"), s.series.label) for s in starred]
     words = words[:1].upper() + words[1:]
     return Chart("Trade-off", words, plot.render(words), keys)
 
@@ -147,7 +148,7 @@ def _exit_ticks(layers: int) -> list[float]:
 
 
 def _keys(series: object) -> list[Key]:
-    return [Key(_bound(s), swatch(s.look)) for s in series]  # type: ignore[attr-defined]
+    return [Key(_bound(s), swatch(s.look), s.label) for s in series]  # type: ignore[attr-defined]
 
 
 def per_exit(panel: Panel) -> Chart:
@@ -214,7 +215,9 @@ def calibration(panel: Panel, found: Sequence[Diagnosis]) -> list[Chart]:
             else "How well an exit's confidence ranks its right answers above its wrong ones: 0.5 is chance, 1 perfect."
         )
         words += f" n = {panel.samples}, lowest seed of each."
-        charts.append(Chart(title, words, plot.render(words), [Key(d.label, swatch(d.series.look)) for d in known]))
+        charts.append(
+            Chart(title, words, plot.render(words), [Key(d.label, swatch(d.series.look), d.label) for d in known])
+        )
     return charts
 
 
@@ -235,7 +238,9 @@ def overthinking(panel: Panel, found: Sequence[Diagnosis]) -> Chart | None:
     words = (
         f"Share of samples that an exit answers rightly and the last exit wrongly. n = {panel.samples}, lowest seed."
     )
-    return Chart("Overthinking", words, plot.render(words), [Key(d.label, swatch(d.series.look)) for d in known])
+    return Chart(
+        "Overthinking", words, plot.render(words), [Key(d.label, swatch(d.series.look), d.label) for d in known]
+    )
 
 
 def realisation(panels: Sequence[Panel]) -> Chart | None:
@@ -268,7 +273,7 @@ def realisation(panels: Sequence[Panel]) -> Chart | None:
         + ", ".join(sorted({r["machine"] for r in rows}))
         + "."
     )
-    return Chart("Promised and measured", words, plot.render(words), [Key(n, swatch(look(n))) for n in names])
+    return Chart("Promised and measured", words, plot.render(words), [Key(n, swatch(look(n)), n) for n in names])
 
 
 def depth(panel: Panel, series: Series) -> Chart | None:
@@ -289,5 +294,8 @@ def depth(panel: Panel, series: Series) -> Chart | None:
     words += f"({series.label}). " + content.caption(panel, [series])
     if not rows[0]["valid"]:
         words += " INVALID timing."
-    keys = [Key("layers", swatch(series.look)), Key("checks on the way", swatch(Look("orange", "s", "")))]
+    keys = [
+        Key("layers", swatch(series.look), "layers"),
+        Key("checks on the way", swatch(Look("orange", "s", "")), "checks"),
+    ]
     return Chart(f"Depth table, {series.label}", words, plot.render(words), keys)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.files import replace_file
-from bench.report import content, numbers
+from bench.report import content
 from bench.report.content import Diagnosis, Row, metric_name
 from bench.report.series import Panel, Series
 from bench.report.style import look
@@ -103,7 +103,9 @@ def save(figure: Figure, folder: Path) -> list[Path]:
 def cut(name: str) -> str:
     """A name that fits into a figure."""
     shown = "".join(c if c.isprintable() else "�" for c in name)
-    return shown if len(shown) <= LONGEST else shown[: LONGEST - 1] + "…"
+    if len(shown) <= LONGEST:
+        return shown
+    return shown[: LONGEST // 2 - 1] + "…" + shown[-LONGEST // 2 :]  # names often differ at their end
 
 
 def style_of(series: Series) -> dict[str, Any]:
@@ -258,17 +260,9 @@ def _realisation(fig: Any, rows: Sequence[Row]) -> None:
     top = max(max(r["flops_speedup"], r["high"]) for r in rows)
     low = min(min(r["flops_speedup"], r["low"]) for r in rows)
     ax.plot([low, top], [low, top], "--", color="#777777", linewidth=0.8)
-    ax.annotate("y = x", (top, top), xytext=(-4, -9), textcoords="offset points", ha="right", fontsize=6.5)
+    ax.annotate("y = x", (top, top), xytext=(-12, 2), textcoords="offset points", ha="right", fontsize=6.5)
     ax.set_xlabel("FLOPs speed-up")
     ax.set_ylabel("measured speed-up")
     ax.grid(True)
     handles, labels = ax.get_legend_handles_labels()
     fig.legend(handles, labels, loc="outside lower center", ncols=2)
-
-
-def caption_line(figure: Figure) -> str:
-    """A line for the list of figures."""
-    return f"{figure.name}: {figure.caption}"
-
-
-__all__ = ["COLUMN", "Figure", "caption_line", "draw_trade_off", "legend", "numbers", "panel_figures", "paper", "save"]

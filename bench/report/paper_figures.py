@@ -170,7 +170,7 @@ def _draw_lines(fig: Any, panel: Panel, labelled: Sequence[tuple[str, Series]], 
             from matplotlib import colormaps
 
             found = {"color": colormaps["cividis"](float(shade))}
-        dashes = tuple(float(v) for v in look(series.strategy).dash.split()) if by_strategy else ()
+        dashes = tuple(float(v) for v in series.look.dash.split()) if by_strategy else ()
         ax.plot(series.line.speedup, series.line.quality, label=cut(label), linestyle=(0, dashes) if dashes else "-",
                 **found)  # fmt: skip
     ax.set_xlabel("FLOPs speed-up over the plain model")

@@ -247,9 +247,10 @@ def tex(text: str) -> str:
 
 
 def to_latex(table: Table) -> str:
-    r"""A booktabs table of its own float; needs \usepackage{booktabs,textcomp}."""
+    r"""A booktabs table of its own float, no wider than the text; needs \usepackage{booktabs,graphicx,textcomp}."""
     columns = "l" * len(table.columns)
     lines = [r"\begin{table}", r"\centering\scriptsize\setlength{\tabcolsep}{3pt}"]
+    lines += [r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"]
     lines += [rf"\begin{{tabular}}{{@{{}}{columns}@{{}}}}", r"\toprule"]
     lines += [" & ".join(tex(c) for c in table.columns) + r" \\", r"\midrule"]
     for before, row in zip([None, *table.rows], table.rows, strict=False):
@@ -257,5 +258,5 @@ def to_latex(table: Table) -> str:
             lines.append(r"\addlinespace")
         shown = ["" if i == 0 and before is not None and before[0] == c else c for i, c in enumerate(row)]
         lines.append(" & ".join(tex(c) for c in shown) + r" \\")
-    lines += [r"\bottomrule", r"\end{tabular}", rf"\caption{{{tex(table.caption)}}}"]
+    lines += [r"\bottomrule", r"\end{tabular}}", rf"\caption{{{tex(table.caption)}}}"]
     return "\n".join([*lines, rf"\label{{tab:{table.name}}}", r"\end{table}", ""])

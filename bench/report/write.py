@@ -103,7 +103,7 @@ def markdown(
 
 def latex(points: list[Table], single: dict[str, Table]) -> str:
     """All tables, to be \\input; says what it needs."""
-    head = "% Tables of an ExitBench report. Needs \\usepackage{booktabs,textcomp} and T1 fonts.\n"
+    head = "% Tables of an ExitBench report. Needs \\usepackage{booktabs,graphicx,textcomp} and T1 fonts.\n"
     shown = [*points, *([single["curves"]] if single["curves"].rows else [])]
     return head + "\n".join(to_latex(t) for t in shown)
 
