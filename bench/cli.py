@@ -145,6 +145,31 @@ def table(
 
 
 @app.command()
+def explain(
+    run: Annotated[str, typer.Argument(help="RUN: folder, name, key or 'last'.")],
+    text: Annotated[str | None, typer.Option(help="Explain this text.")] = None,
+    second: Annotated[str | None, typer.Option(help="The second text, for tasks with two.")] = None,
+    sample: Annotated[str | None, typer.Option(help="Explain the sample with this id.")] = None,
+    cases: Annotated[bool, typer.Option("--cases", help="Find simple and overthinking samples.")] = False,
+    point: Annotated[str | None, typer.Option(help="Operating point, such as 2x; default no-loss.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Write a picture.")] = None,
+    results_dir: ResultsDir = Path("results"),
+    hub_root: HubRoot = None,
+    offline: Annotated[bool, typer.Option(help="Never use the network.")] = False,
+    json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
+) -> int:
+    """One input, exit by exit: probabilities, the criterion's state, attention; or a run's typical cases."""
+    from bench.commands.explain import explain_run
+
+    return explain_run(
+        run, text=text, second=second, sample=sample, cases=cases, point=point, html=html, png=png,
+        results_dir=results_dir, hub_root=hub_root, offline=offline, json=json, quiet=quiet,
+    )  # fmt: skip
+
+
+@app.command()
 def doctor(hub_root: HubRoot = None, results_dir: ResultsDir = Path("results"), json: Json = False) -> int:
     """What this machine has, which packages and hub access, and what would go wrong."""
     from bench.commands.doctor import diagnose

@@ -13,7 +13,6 @@ from bench.errors import DataError
 from bench.measure import areas
 from bench.measure.calibration import Calibration, Headroom, calibration, headroom
 from bench.measure.stats import wilson
-from bench.report import numbers
 from bench.report.data import Result
 from bench.report.provenance import machine_of
 from bench.report.series import Panel, Series
@@ -307,7 +306,9 @@ def origin(results: Sequence[Result]) -> str:
         said.append(f"Operating points: thresholds chosen on {count} samples held out of train.")
     if "given" in chosen:
         said.append("Thresholds named by their number were given by the user.")
-    other = sorted(chosen - {"select", "given"})
+    if "default" in chosen:
+        said.append("The point “default” has the criterion's own default threshold.")
+    other = sorted(chosen - {"select", "given", "default"})
     if other:
         said.append(f"Some thresholds were chosen on {', '.join(other)}, which may be optimistic.")
     return " ".join(said)

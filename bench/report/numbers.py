@@ -41,8 +41,3 @@ def threshold(value: float | None) -> str:
 def rule(name: str) -> str:
     """An operating point's name for readers."""
     return RULES.get(name, name.replace("x", "×") if name[:1].isdigit() else name)
-
-
-def plural(count: int, noun: str) -> str:
-    """``1 cell``, ``3 cells``."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

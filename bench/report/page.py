@@ -146,6 +146,7 @@ def _cell(
     full = series.full(panel.metric)
     return {
         "early": series.early,
+        "only": series.rules[0] if len(series.rules) == 1 else None,
         "full": numbers.quality(full),
         "full_value": f"{full['value']:.6f}",
         "alone": "" if alone is None else f"{alone:.2f}× FLOPs, no early exit",

@@ -83,7 +83,7 @@ def _points_table(panel: Panel, marks: Mapping[str, Mark]) -> Table:
 
 def _point_cells(point: Mapping[str, Any], rule: str) -> list[str]:
     reached = "" if point["reached"] == point["seeds"] else f" ({point['reached']} of {point['seeds']} seeds)"
-    given = "" if point["chosen_on"] in ("select", "given") else f" (on {point['chosen_on']})"
+    given = "" if point["chosen_on"] in ("select", "given", "default") else f" (on {point['chosen_on']})"
     thresholds = [numbers.threshold(t) for t in point["thresholds"]]
     measured = numbers.times(point["latency"]) + ("" if point.get("valid", True) else " INVALID")
     return [

@@ -1,0 +1,111 @@
+"""A recorded cell's model, rebuilt from its record and the checkpoint that the run left in the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from backbones.load import describe, load_backbone
+from bench import runner
+from bench.catalog import HEADS, RECIPES, STRATEGIES
+from bench.errors import UsageError
+from bench.progress import Progress
+from bench.resolve import Parts
+from bench.spec import Facts, RunSpec, TrainArgs, key, training_identity
+from bench.store import Cell, Record, Store
+from bench.tasks import get_task
+from bench.tasks.base import LoadOptions, TaskData
+from bench.training.checkpoint import load_tensors
+from strategies.base import Criterion, ExitModel
+
+
+@dataclass(frozen=True)
+class Reloaded:
+    """A cell that can answer again: float32, on the CPU, with eager attention, whose maps can be seen."""
+
+    spec: RunSpec
+    data: TaskData
+    model: ExitModel
+    criterion: Criterion
+    tokenizer: Any
+    max_length: int
+
+
+def spec_of(record: Record) -> RunSpec:
+    """The spec that a record keeps. Raises UsageError for one that this version cannot read."""
+    asked = dict(cast(Mapping[str, Any], record["spec"]))
+    known = {f.name for f in fields(RunSpec)}
+    train = dict(asked.pop("train", {}))
+    thresholds = asked.pop("thresholds", None)
+    try:
+        return RunSpec(
+            **{name: value for name, value in asked.items() if name in known and name != "latency"},
+            train=TrainArgs(**train),
+            thresholds=None if thresholds is None else tuple(thresholds),
+            latency=None,
+        )
+    except TypeError as error:
+        raise UsageError(
+            f"The record was written by another version and its settings cannot be read ({error})."
+        ) from error
+
+
+def parts_of(spec: RunSpec) -> Parts:
+    """The classes behind a spec's names; heads and recipes that are not listed are their strategy's own."""
+    strategy = STRATEGIES.load(spec.strategy)
+    head = HEADS.load(spec.head) if spec.head in HEADS else STRATEGIES.load(spec.head).head
+    recipe = RECIPES.load(spec.recipe) if spec.recipe in RECIPES else STRATEGIES.load(spec.recipe).recipe
+    return Parts(strategy, head, recipe, get_task(spec.task))
+
+
+def load_task(record: Record, hub_root: Path | None, offline: bool) -> TaskData:
+    """The data of a cell. Raises DataError where it cannot be had, UsageError where it is no longer the same."""
+    spec = spec_of(record)
+    data = get_task(spec.task).load(LoadOptions(spec.seed, spec.limit, hub_root, offline))
+    recorded = cast(Mapping[str, Any], record["task"])["revision"]
+    if data.revision != recorded:
+        raise UsageError(f"Task '{spec.task}' has other data now ({data.revision}) than the run had ({recorded}).")
+    return data
+
+
+def reload(
+    cell: Cell, record: Record, store: Store, progress: Progress, hub_root: Path | None = None, offline: bool = False
+) -> Reloaded:
+    """Rebuild the model of ``cell``.
+
+    Raises UsageError, in one line, for an unfinished cell, a checkpoint that is gone, and data or a backbone that are
+    no longer those of the run.
+    """
+    if record.get("status") != "success":
+        raise UsageError(f"{cell.folder.name} is not finished ({record.get('status')}): there is nothing to explain.")
+    spec = replace(spec_of(record), device="cpu", dtype="fp32")
+    name = str(cast(Mapping[str, Any], record["training"])["key"])
+    weights = store.cache("checkpoints", name) / "model.safetensors"
+    if not weights.exists():
+        raise UsageError(
+            f"The checkpoint of {cell.folder.name} is gone from {store.root / '.cache'}. "
+            f"Train it again with: {record.get('command')} --overwrite always"
+        )
+    parts, data = parts_of(spec), load_task(record, hub_root, offline)
+    context = runner.Context(store, progress, hub_root, offline)
+    request = runner.backbone_request(spec, parts, context)
+    backbone = describe(request)
+    facts = Facts(cast(str, backbone["digest"]), data.revision, parts.versions)
+    if key(training_identity(spec_of(record), facts)) != name:
+        raise UsageError(
+            f"{cell.folder.name} was made with another backbone, strategy version or data than are here now, "
+            "so its checkpoint would not fit. Run it again."
+        )
+    texts = [*data.train.first, *(data.train.second or ())]
+    loaded = load_backbone(replace(request, attention="eager"), texts, seed=spec.seed)
+    work = runner.Work(spec, parts, facts, data, backbone, cell, context)
+    model, _, criterion = runner.build(work, loaded)
+    tensors, _ = load_tensors(weights)
+    model.load_state_dict(tensors)
+    return Reloaded(
+        spec, data, model.to(torch.device("cpu")).eval(), criterion, loaded.tokenizer, runner.length(work, loaded)
+    )
