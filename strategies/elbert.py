@@ -87,33 +87,28 @@ class ElbertRecipe(Recipe):
 
 
 def tracked(logits: Tensor) -> Tensor:
-    """What the windows follow, per class: [n, C] -> [n, C], larger meaning more confident.
+    """What the windows follow, per class: [..., C] -> [..., C], larger meaning more confident.
 
     The class probabilities; for two classes the one number p(class 0), negated for class 1, so that a
     change of p(class 1) near 1, too small for its own floating-point format, is seen as the released
     code sees it.
     """
     p = torch.softmax(logits, dim=-1)
-    return torch.stack([p[:, 0], -p[:, 0]], dim=-1) if p.shape[-1] == 2 else p
+    return torch.stack([p[..., 0], -p[..., 0]], dim=-1) if p.shape[-1] == 2 else p
 
 
 def clear_label(logits: Tensor, margin: float) -> Tensor:
-    """The predicted class [n], or -1 where no class stands out by the margin.
+    """The predicted class [...] of logits [..., C], or -1 where no class stands out by the margin.
 
     Two classes: p > 0.5 + margin, as released. More: the best leads the second by more than 2 * margin,
     which is the same thing for two. Exact ties have no label.
     """
     p = torch.softmax(logits, dim=-1)
     if p.shape[-1] == 2:  # on p(class 0) alone: p(class 1) rounds differently
-        first = p[:, 0]
+        first = p[..., 0]
         return torch.where(first > 0.5 + margin, 0, torch.where(first < 0.5 - margin, 1, -1))
     best, label = p.topk(2, dim=-1)
-    return torch.where(best[:, 0] - best[:, 1] > 2 * margin, label[:, 0], -1)
-
-
-def extend(window: Tensor, value: Tensor) -> Tensor:
-    """Slide a window [n, N] by one: drop the oldest entry, append ``value`` [n]."""
-    return torch.cat([window[:, 1:], value.unsqueeze(1).to(window.dtype)], dim=1)
+    return torch.where(best[..., 0] - best[..., 1] > 2 * margin, label[..., 0], -1)
 
 
 class Window(Criterion):
@@ -141,8 +136,14 @@ class Window(Criterion):
             return [f"window {self.window} can fire at the last of the backbone's layers only, where it saves nothing"]
         return []
 
-    def window_fires(self, state: State, seen: Seen) -> tuple[State, Tensor]:
-        """The state after this exit and whether the window test holds, bool [n]."""
+    def start(self, start: Start) -> State:
+        if not 0 < self.window <= start.num_layers:
+            return {}
+        shape = (start.samples, self.window, start.num_outputs)
+        return {"history": torch.zeros(shape, dtype=start.dtype, device=start.device)}
+
+    def fires(self, window: Tensor) -> Tensor:
+        """Whether the test holds, bool [n], over the logits [n, N, C] of the last N exits."""
         raise NotImplementedError
 
     def first_stage(self, logits: Tensor) -> Tensor:
@@ -155,33 +156,23 @@ class Window(Criterion):
 
     def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
         score = self.first_stage(seen.logits)
-        if self.window == 0:
+        if not state:
             return state, score
-        state, fires = self.window_fires(state, seen)
-        return state, torch.where(fires, -math.inf, score)
+        window = torch.cat([state["history"][:, 1:], seen.logits.unsqueeze(1)], dim=1)
+        if seen.layer >= self.window:  # before that there are no N exits to look at
+            score = score.masked_fill(self.fires(window), -math.inf)
+        return {"history": window}, score
 
 
 class MonotoneWindow(Window):
     """Criterion 1: over the window, the confidence in the class predicted at its start never drops, and
     that class is still the prediction (released as ``bias_2``)."""
 
-    def start(self, start: Start) -> State:
-        n, device = start.samples, start.device
-        return {
-            "labels": torch.full((n, self.window), -1, dtype=torch.long, device=device),
-            "last": torch.full((n, start.num_outputs), math.inf, dtype=start.dtype, device=device),
-            "rising": torch.zeros((n, start.num_outputs), dtype=torch.long, device=device),
-        }
-
-    def window_fires(self, state: State, seen: Seen) -> tuple[State, Tensor]:
-        confidence = tracked(seen.logits)
-        labels = extend(state["labels"], clear_label(seen.logits, self.margin))
-        # rising[c]: over how many exits up to this one has the confidence in c not dropped?
-        rising = torch.where(confidence >= state["last"], state["rising"] + 1, 1)
-        first = labels[:, 0]
-        held = rising.gather(1, first.clamp(min=0).unsqueeze(1)).squeeze(1) >= self.window
-        fires = (first >= 0) & held & (seen.logits.argmax(dim=-1) == first)
-        return {"labels": labels, "last": confidence, "rising": rising}, fires
+    def fires(self, window: Tensor) -> Tensor:
+        confidence = tracked(window)
+        never_drops = (confidence[:, 1:] >= confidence[:, :-1]).all(dim=1)
+        label = window[:, -1].argmax(dim=-1)
+        return (clear_label(window[:, 0], self.margin) == label) & never_drops.gather(1, label[:, None])[:, 0]
 
 
 class RangeWindow(Window):
@@ -194,33 +185,23 @@ class RangeWindow(Window):
             raise StrategyError(f"range must not be negative, not {range}.")
         self.range = range
 
-    def start(self, start: Start) -> State:
-        shape = (start.samples, self.window)
-        return {
-            "labels": torch.full(shape, -1, dtype=torch.long, device=start.device),
-            "confidence": torch.zeros(shape, dtype=start.dtype, device=start.device),
-        }
-
-    def window_fires(self, state: State, seen: Seen) -> tuple[State, Tensor]:
-        confidence = tracked(seen.logits)
-        best = confidence[:, 0] if confidence.shape[-1] == 2 else confidence.amax(dim=-1)
-        labels = extend(state["labels"], clear_label(seen.logits, self.margin))
-        window = extend(state["confidence"], best)
-        constant = (labels[:, 0] >= 0) & (labels == labels[:, :1]).all(dim=1)
-        fires = constant & (window.amax(dim=1) - window.amin(dim=1) <= self.range)
-        return {"labels": labels, "confidence": window}, fires
+    def fires(self, window: Tensor) -> Tensor:
+        confidence = tracked(window)
+        best = confidence[..., 0] if confidence.shape[-1] == 2 else confidence.amax(dim=-1)
+        return same_label(window, self.margin) & (best.amax(dim=1) - best.amin(dim=1) <= self.range)
 
 
 class LabelWindow(Window):
     """Criterion 3: over the window the predicted label is the same (released as ``bias_1``, the shipped setting)."""
 
-    def start(self, start: Start) -> State:
-        shape = (start.samples, self.window)
-        return {"labels": torch.full(shape, -1, dtype=torch.long, device=start.device)}
+    def fires(self, window: Tensor) -> Tensor:
+        return same_label(window, self.margin)
 
-    def window_fires(self, state: State, seen: Seen) -> tuple[State, Tensor]:
-        labels = extend(state["labels"], clear_label(seen.logits, self.margin))
-        return {"labels": labels}, (labels[:, 0] >= 0) & (labels == labels[:, :1]).all(dim=1)
+
+def same_label(window: Tensor, margin: float) -> Tensor:
+    """Whether one class is clearly predicted throughout the window [n, N, C], bool [n]."""
+    labels = clear_label(window, margin)
+    return (labels[:, 0] >= 0) & (labels == labels[:, :1]).all(dim=1)
 
 
 def _albert(lr: float, batch: int, dropout: float, steps: int, warmup: int) -> dict[str, object]:

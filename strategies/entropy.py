@@ -34,7 +34,7 @@ def entropy(logits: Tensor) -> Tensor:
     Through log-softmax, so that saturated logits give exactly 0 instead of NaN.
     """
     log_p = torch.log_softmax(logits, dim=-1)
-    return -(log_p.exp() * log_p).sum(dim=-1)
+    return (log_p.exp() * log_p).sum(dim=-1).neg()
 
 
 class LinearHead(Head):
