@@ -23,21 +23,30 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         code = app(args=arguments, prog_name="bench", standalone_mode=False)
+        if code == errors.INTERRUPTED:  # some versions of typer turn Ctrl-C into this code, others let it through
+            return interrupted()
         return code if isinstance(code, int) else errors.OK
     except typer.Exit as done:
         return done.exit_code
     except (typer.Abort, KeyboardInterrupt):
-        print("Interrupted. What was measured is kept; run the same command to go on.", file=sys.stderr)
-        return errors.INTERRUPTED
+        return interrupted()
     except Exception as error:
         return report(error)
 
 
+def interrupted() -> int:
+    """Say how to go on."""
+    print("Interrupted. What was measured is kept; run the same command to go on.", file=sys.stderr)
+    return errors.INTERRUPTED
+
+
 def report(error: Exception) -> int:
     """Print ``error`` for the user and return its exit code; a traceback only for our own mistakes."""
-    show = getattr(error, "show", None)  # the command line's own errors; typer brings its own copy of click
-    if show is not None:
-        show()
+    explain = getattr(error, "format_message", None)  # the command line's own errors; typer has its own copy of click
+    if explain is not None:
+        where = getattr(getattr(error, "ctx", None), "command_path", "bench")
+        message = explain()
+        print(message if "\n" in message else f"Error: {message} See `{where} --help`.", file=sys.stderr)
         return errors.USAGE
     if isinstance(error, errors.BenchError):
         print(f"Error: {error}", file=sys.stderr)

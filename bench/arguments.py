@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import json
+import math
 from collections.abc import Iterable, Mapping
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -20,9 +21,12 @@ def parse_settings(settings: Iterable[str]) -> dict[str, object]:
         if not equals or not key:
             raise UsageError(f"--set takes key=value, not '{setting}'.")
         try:
-            parsed[key] = json.loads(text)
+            value = json.loads(text)
         except json.JSONDecodeError:
-            parsed[key] = text
+            value = text
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UsageError(f"--set {key} must be a finite number, not '{text}'.")
+        parsed[key] = value
     return parsed
 
 

@@ -28,6 +28,12 @@ def replace_file(path: Path) -> Iterator[Path]:
     _sync_folder(path.parent)
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes did not finish writing; only while nobody else can be writing there."""
+    for temporary in folder.glob(".*.tmp"):
+        temporary.unlink(missing_ok=True)
+
+
 def write_json(path: Path, value: object) -> None:
     """Write ``value`` as indented JSON, atomically. NaN and infinity are an error (ValueError)."""
     text = json.dumps(value, indent=1, sort_keys=False, allow_nan=False, ensure_ascii=False)

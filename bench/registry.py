@@ -65,7 +65,8 @@ class Registry(Generic[T]):
         try:
             module = importlib.import_module(module_name)
         except ModuleNotFoundError as error:
-            raise UsageError(f"Cannot import {self.kind} '{name}': {error}.") from error
+            hint = " Is its folder on PYTHONPATH?" if name not in self else ""
+            raise UsageError(f"Cannot import {self.kind} '{name}': {error}.{hint}") from error
         if not hasattr(module, attribute):
             raise unknown(f"{self.kind} in {module_name}", attribute, [n for n in vars(module) if n[0] != "_"])
         return cast(T, getattr(module, attribute))

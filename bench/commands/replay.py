@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ def replay_file(
     from bench.measure.evaluate import Costs, TradeOff, given_points, operating_points
     from bench.measure.points import STANDARD, Rule
 
+    if threshold is not None and not math.isfinite(threshold):
+        raise UsageError(f"--threshold must be a finite number, not {threshold}.")
     logits, labels, ids = read_logits(path)
     arguments = parse_settings(settings)
     criterion, named = make_criterion(strategy, arguments)

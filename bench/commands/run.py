@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
-from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ def run_cells(
     known_strategies(names)
 
     progress.say("Loading torch and transformers.")
-    from bench.resolve import Request
+    from bench.resolve import Request, resolve
     from bench.resolve import hub_root as find_hub
     from bench.runner import Context, command_line, run
     from bench.store import Store
@@ -49,29 +49,30 @@ def run_cells(
     context = Context(
         Store(results_dir), progress, find_hub(hub_root, os.environ), offline, overwrite, command_line(),
     )  # fmt: skip
+    requests = [
+        Request(strategy=strategy, task=task, seed=seed, settings=parsed, thresholds=given, **request)
+        for strategy, task, seed in cells
+    ]
+    for asked in requests:
+        resolve(asked)  # a mistake in the last cell is told before the first one runs
     shown, failed = [], []
-    for strategy, task, seed in cells:
-        asked = Request(strategy=strategy, task=task, seed=seed, settings=parsed, thresholds=given, **request)
+    for asked in requests:
         try:
             cell, record = run(asked, context)
         except Exception as error:
             if len(cells) == 1:
                 raise
-            failed.append(f"{strategy}, {task}, seed {seed}: {error}")
+            failed.append(f"{asked.strategy}, {asked.task}, seed {asked.seed}: {error}")
             print(f"Error in {failed[-1]}", file=sys.stderr)
             continue
         shown.append({"folder": str(cell.folder), "record": record})
         if not json:
             print_record(record, str(cell.folder))
     if json:
-        print_json([_whole(item) for item in shown])
+        print_json(shown)
     if failed:
         raise errors.CellsFailed(f"{len(failed)} of {len(cells)} cells failed: " + "; ".join(failed))
     return errors.OK
-
-
-def _whole(item: Mapping[str, object]) -> Mapping[str, object]:
-    return item
 
 
 def known_strategies(names: list[str]) -> None:
@@ -105,6 +106,9 @@ def parse_thresholds(text: str) -> tuple[float, ...] | None:
     if text == "auto":
         return None
     try:
-        return tuple(dict.fromkeys(float(part) for part in text.split(",")))
+        found = tuple(dict.fromkeys(float(part) for part in text.split(",")))
     except ValueError:
-        raise errors.UsageError(f"--thresholds takes auto or numbers separated by commas, not '{text}'.") from None
+        found = ()
+    if not found or not all(map(math.isfinite, found)):
+        raise errors.UsageError(f"--thresholds takes auto or finite numbers separated by commas, not '{text}'.")
+    return found

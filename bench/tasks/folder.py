@@ -117,8 +117,9 @@ def _split(table: Table, kind: Kind, classes: tuple[str, ...]) -> Split:
         values = [label_name(table, row, value) for row, value in enumerate(table.column("label"))]
         if set(values) == {"-1"} and "-1" not in classes:
             raise DataError(f"{table.where}: every label is -1, so it has no labels. Use a labelled split.")
-        numbered = set(values) <= {str(i) for i in range(len(classes))} and not set(values) <= set(classes)
-        labels = class_names(table, [classes[int(v)] for v in values] if numbered else values, classes)
+        numbers = {str(i): name for i, name in enumerate(classes)}
+        numbered = not set(values) & set(classes)  # then one that is out of range is the one to name
+        labels = class_names(table, [numbers.get(v, v) for v in values] if numbered else values, classes)
     return make_split(table, first, second, labels, blank_allowed=False)
 
 

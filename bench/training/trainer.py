@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from backbones.base import Batch
+from bench.errors import UsageError
 from bench.progress import Progress
 from bench.spec import TrainArgs
 from bench.tasks.encode import EncodedSplit, collate, training_batches
@@ -168,7 +169,7 @@ class _Stage:
             self.recipe.backward(losses, self.model.encoder)
             total += float(sum(loss.detach() for loss in losses))
         if not math.isfinite(total):
-            raise FloatingPointError(f"training loss is {total} at step {step}: try a smaller train.lr")
+            raise UsageError(f"The training loss is {total} at step {step}: take a smaller train.lr, or other weights.")
         torch.nn.utils.clip_grad_norm_(self.trained, self.fit.args.clip)
         self.optimizer.step()
         self.scheduler.step()
@@ -214,12 +215,19 @@ class _Stage:
         if saved.step > 0:  # within a stage: go on exactly; at its beginning a fresh seed is right
             self.losses = cast(list[float], saved.log["losses"])
             restore_optimizer(self.optimizer, saved.tensors)
-            for _ in range(saved.step):
-                self.scheduler.step()
+            self._set_rates(saved.step)
             torch.set_rng_state(saved.tensors["random.cpu"])
             if self.fit.device.type == "cuda":
                 torch.cuda.set_rng_state(saved.tensors["random.cuda"], self.fit.device)
         return saved.step
+
+
+    def _set_rates(self, step: int) -> None:
+        """Put the schedule where it stands before ``step``."""
+        self.scheduler.last_epoch = step
+        groups = zip(self.optimizer.param_groups, self.scheduler.base_lrs, self.scheduler.lr_lambdas, strict=True)
+        for group, base, factor in groups:
+            group["lr"] = base * factor(step)
 
 
 def freeze(model: ExitModel, stage: Stage) -> list[torch.nn.Parameter]:
