@@ -133,7 +133,9 @@ def report(
 def table(
     task: Annotated[str | None, typer.Option(help="Only these tasks, separated by commas.")] = None,
     backbone: Annotated[str | None, typer.Option(help="Only these backbones, separated by commas.")] = None,
-    at: Annotated[str, typer.Option(help="Operating points to show, separated by commas.")] = "default,no-loss,1.5x,2x,3x",
+    at: Annotated[
+        str, typer.Option(help="Operating points to show, separated by commas.")
+    ] = "default,no-loss,1.5x,2x,3x",
     results_dir: ResultsDir = Path("results"),
     markdown: Annotated[Path | None, typer.Option(help="Write the table to this file too.")] = None,
     json: Json = False,
@@ -180,12 +182,13 @@ def doctor(hub_root: HubRoot = None, results_dir: ResultsDir = Path("results"), 
 @app.command("bench-engine")
 def bench_engine(
     json: Json = False,
-    only: Annotated[str | None, typer.Option(help="curve: the exact curve; engine: early exit against plain.")] = None,
+    only: Annotated[str | None, typer.Option(help="One part: curve, sweep or engine.")] = None,
+    threads: Annotated[int | None, typer.Option(help="torch's threads; default what torch chooses.")] = None,
 ) -> int:
     """The harness's own speed as ratios taken in one run."""
     from bench.commands.engine import run_benchmarks
 
-    return run_benchmarks(only, json)
+    return run_benchmarks(only, json, threads)
 
 
 @app.command()

@@ -136,11 +136,11 @@ def engine_benchmark(
     ratios: list[Ratio] = []
     for name in sizes:
         say(f"{name}, batch 1")
-        model = _model(name, device, dtype)
+        model = build_model(name, device, dtype)
         ratios += single_stream(name, model, tokens, options, seed, clock)
     for name in batch_sizes:
         say(f"{name}, batch 32")
-        ratios += offline(name, _model(name, device, dtype), options, seed, clock)
+        ratios += offline(name, build_model(name, device, dtype), options, seed, clock)
     tested: dict[str, Any] = {}
     if predictions:
         say("prediction against measurement")
@@ -165,7 +165,7 @@ def single_stream(
     last, count = model.num_layers, options.samples
     spread = [max(1, last // 2 + step) for step in (-2, 2, -1, 1, 0, 0)]
     exits = {"exit L/2": [spread[i % len(spread)] for i in range(count)], "never": [last + 1] * count}
-    batches = [_batch([tokens], seed + i) for i in range(count)]
+    batches = [random_batch([tokens], seed + i) for i in range(count)]
     return _ratios(size, model, exits, batches, options, clock)
 
 
@@ -177,13 +177,15 @@ def offline(
     lengths = random.integers(8, 65, size=32).tolist()
     exits = {"mixed": random.integers(1, last + 1, size=32).tolist(), "never": [last + 1] * 32}
     chosen = replace(options, protocol="offline-batch-v1", samples=1)
-    return _ratios(size, model, exits, [_batch(lengths, seed)], chosen, clock)
+    return _ratios(size, model, exits, [random_batch(lengths, seed)], chosen, clock)
 
 
 def predicted(size: str, device: str, dtype: torch.dtype, options: LatencyOptions, seed: int) -> dict[str, Any]:
     """Three strategies, each at a threshold at which samples leave at different depths."""
     random = np.random.default_rng(seed)
-    batches = [_batch([int(n)], seed + i) for i, n in enumerate(random.integers(8, 65, size=max(8, options.samples)))]
+    batches = [
+        random_batch([int(n)], seed + i) for i, n in enumerate(random.integers(8, 65, size=max(8, options.samples)))
+    ]
     criteria: dict[str, tuple[Criterion, HeadType]] = {
         "entropy": (NormalisedEntropy(), LinearHead),
         "elbert-mono": (MonotoneWindow(window=3), SharedHead),
@@ -191,7 +193,7 @@ def predicted(size: str, device: str, dtype: torch.dtype, options: LatencyOption
     }
     found = {}
     for name, (criterion, head) in criteria.items():
-        model = _model(size, device, dtype, head)
+        model = build_model(size, device, dtype, head)
         cut = _median_score(model, criterion, batches)
         table = depth_table(model, criterion, {name: cut}, batches, replace(options, samples=len(batches)))
         found[name] = {
@@ -233,13 +235,17 @@ def describe(result: Mapping[str, Any]) -> str:
 # --------------------------------------------------------------------------- parts
 
 
-def _model(size: str, device: str, dtype: torch.dtype, head: HeadType = SharedHead) -> ExitModel:
+def build_model(
+    size: str, device: str = "cpu", dtype: torch.dtype = torch.float32, head: HeadType = SharedHead
+) -> ExitModel:
+    """A model of one of :data:`SIZES` with random weights, which time like trained ones."""
     torch.manual_seed(0)
     encoder = SIZES[size]()
     return ExitModel(encoder, head(encoder, CLASSES)).to(device=device, dtype=dtype).eval()
 
 
-def _batch(lengths: Sequence[int], seed: int) -> Batch:
+def random_batch(lengths: Sequence[int], seed: int) -> Batch:
+    """Random tokens of the given lengths."""
     longest = max(lengths)
     ids = torch.randint(5, 30_000, (len(lengths), longest), generator=torch.Generator().manual_seed(seed))
     types = torch.zeros_like(ids)
