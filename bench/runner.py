@@ -326,5 +326,6 @@ def _json_thresholds(spec: RunSpec) -> list[float] | None:
 def command_line(arguments: list[str] | None = None) -> str:
     """The command as typed, for the record; paths below the home folder lose it."""
     words = ["bench", *(sys.argv[1:] if arguments is None else arguments)]
+    words = [word for word in words if word not in ("--json", "--quiet")]  # they change nothing in the record
     home = str(Path.home())
     return " ".join(f'"{w}"' if " " in w else w for w in (w.replace(home, "~") for w in words))

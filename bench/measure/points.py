@@ -127,7 +127,7 @@ def choose(curve: Curve, quality: ArrayLike, speedup: ArrayLike, full_quality: f
         wanted = rule.value if rule.kind == "speedup" else 1 / rule.value
         allowed = (s >= wanted * (1 - SLACK)) & ~np.isnan(q)
         preference = [loosest, s, q]
-        best = f"the largest FLOPs speed-up is {_most(s):.2f}x, {wanted:.2f}x is wanted"
+        best = f"the largest FLOPs speed-up is {_most(s[~np.isnan(q)]):.2f}x, {wanted:.2f}x is wanted"
     rows = np.flatnonzero(allowed)
     if not len(rows):
         return Point(None, None, f"{rule.format()}: {best}.")
@@ -156,7 +156,7 @@ def pareto(quality: ArrayLike, cost: ArrayLike) -> NDArray[np.bool_]:
 
 
 def _most(values: NDArray[Any]) -> float:
-    return float(np.nanmax(values)) if not np.isnan(values).all() else math.nan
+    return float(np.nanmax(values)) if values.size and not np.isnan(values).all() else math.nan
 
 
 def _short(number: Decimal) -> str:
