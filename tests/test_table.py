@@ -1,0 +1,72 @@
+"""`bench table` on a small store."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bench.__main__ import main
+from bench.files import write_json
+
+
+def put(root: Path, strategy: str, seed: int, value: float, status: str = "success", **spec: object) -> None:
+    figure = {"value": value, "low": value - 0.02, "high": value + 0.02}
+    point = {"metrics": {"accuracy": figure}, "cost_speedup": {"value": 2.1, "low": 2.0, "high": 2.2}}
+    asked = {
+        "strategy": strategy,
+        "task": "demo",
+        "backbone": "albert-demo",
+        "recipe": "joint",
+        "head": "linear",
+        "criterion_args": {},
+        "seed": seed,
+        **spec,
+    }
+    record = {
+        "schema_version": 1,
+        "status": status,
+        "spec": asked,
+        "identity": {"seed": seed, "strategy": strategy, **spec},
+        "upper_bound": False,
+        "task": {"evaluation": ["evaluation"], "metrics": ["accuracy"]},
+        "backbone": {"init": "scratch", "layers": 6},
+        "evaluation": {
+            "evaluation": {
+                "samples": 100,
+                "full": point,
+                "points": [{"rule": "2x", **point}, {"rule": "3x", "reason": "3x: no."}],
+            }
+        },
+    }
+    write_json(root / "demo" / "albert-demo" / f"{strategy}-s{seed}-{len(str(spec))}" / "record.json", record)
+
+
+def test_seeds_are_averaged_and_settings_are_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    put(tmp_path, "entropy", 0, 0.80)
+    put(tmp_path, "entropy", 1, 0.90)
+    put(tmp_path, "entropy", 0, 0.50, limit=100)
+    put(tmp_path, "patience", 0, 0.70, status="error")
+    assert main(["table", "--results-dir", str(tmp_path), "--at", "2x,3x", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["strategy"] for row in rows] == ["entropy", "entropy"]
+    [averaged] = [row for row in rows if row["seeds"] == [0, 1]]
+    assert averaged["2x"] == {"value": pytest.approx(0.85), "low": 0.8, "high": 0.9, "cost_speedup": pytest.approx(2.1)}
+    [single] = [row for row in rows if row["seeds"] == [0]]
+    assert (single["2x"]["low"], single["3x"]) == (pytest.approx(0.48), None)
+
+
+def test_markdown_is_escaped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    put(tmp_path, "a|b<c", 0, 0.8)
+    file = tmp_path / "table.md"
+    assert main(["table", "--results-dir", str(tmp_path), "--markdown", str(file)]) == 0
+    capsys.readouterr()
+    text = file.read_text(encoding="utf-8")
+    assert "a\\|b&lt;c" in text
+    assert "0.800 [0.780, 0.820] (2.10x)" in text
+
+
+def test_nothing_to_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["table", "--results-dir", str(tmp_path), "--task", "mnli"]) == 4
+    assert "No finished runs" in capsys.readouterr().err
