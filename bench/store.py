@@ -77,7 +77,7 @@ class Store:
     def cells(self) -> list[Cell]:
         """Every cell with a record, in order of path."""
         found = self.root.glob("*/*/*/record.json")
-        return [Cell(path.parent) for path in sorted(found) if ".cache" not in path.parts]
+        return [Cell(path.parent) for path in sorted(found) if ".cache" not in path.relative_to(self.root).parts]
 
     def find(self, run: str) -> Cell:
         """A cell by its folder, its name, the start of its key, or ``last`` (the newest).

@@ -46,6 +46,7 @@ TESTED = {
     "rich": ("13.7", "15.0.0"),
     "filelock": ("3.16", "4.2.11"),
     "PyYAML": ("6", "6.0.3"),
+    "jinja2": ("3.1", "3.1.6"),
 }
 DISK_GIB = 2.0  # a BERT-base checkpoint with its progress file is 1.7 GiB
 MEMORY_GIB = 4.0

@@ -221,7 +221,6 @@ class _Stage:
                 torch.cuda.set_rng_state(saved.tensors["random.cuda"], self.fit.device)
         return saved.step
 
-
     def _set_rates(self, step: int) -> None:
         """Put the schedule where it stands before ``step``."""
         self.scheduler.last_epoch = step
