@@ -112,8 +112,8 @@ def _diagnosis(panel: Panel, sharing: Sequence[Series], tell: Callable[[str], No
     tell(f"Reading exits of {result.view.name}")
     try:
         exits = next((e for s in sharing for e in (s.first.view.exits(panel.split),) if e is not None), None)
-    except DataError as error:
-        return Diagnosis(label, first, None, None, str(error).rpartition("/")[2])
+    except DataError:
+        return Diagnosis(label, first, None, None, "the file of the exits' logits is damaged")
     if exits is None:
         return Diagnosis(label, first, None, None, "logits of the exits are not in the store")
     return Diagnosis(label, first, calibration(exits.logits, exits.labels), headroom(exits.logits, exits.labels))

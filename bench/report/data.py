@@ -60,7 +60,7 @@ class CellView:
     @property
     def spec(self) -> Record:
         """What was asked."""
-        return self.record["spec"]  # type: ignore[no-any-return]
+        return self.record["spec"]
 
     @property
     def strategy(self) -> str:
@@ -123,7 +123,7 @@ class Result:
     @property
     def summary(self) -> Record:
         """The record's part about this split."""
-        return self.view.record["evaluation"][self.split]  # type: ignore[no-any-return]
+        return self.view.record["evaluation"][self.split]
 
     @property
     def metrics(self) -> list[str]:
@@ -143,7 +143,7 @@ class Result:
     @property
     def full(self) -> Record:
         """All layers."""
-        return self.summary["full"]  # type: ignore[no-any-return]
+        return self.summary["full"]
 
     @property
     def chance(self) -> float:

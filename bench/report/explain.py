@@ -148,12 +148,12 @@ def explain(
     flow = rollout([m[0] for m in maps])
     mean = run.model.head.pooling == "mean"
     attention = flow.mean(dim=1) if mean else flow[:, 0]
-    split = split if split in record["evaluation"] else next(iter(record["evaluation"]))
-    name, threshold, cut = operating_point(record, split, point)
+    reported = split if split is not None and split in record["evaluation"] else str(next(iter(record["evaluation"])))
+    name, threshold, cut = operating_point(record, reported, point)
     names = [str(n) for n in run.data.label_names]
     steps = stepped(run.criterion, logits, cut, names, key)
     layer = next(s.layer for s in steps if s.leaves)
-    own = [_leaving(run.criterion, logits, run.spec.strategy, p, names, key) for p in _points(record, split)]
+    own = [_leaving(run.criterion, logits, run.spec.strategy, p, names, key) for p in _points(record, reported)]
     return Explanation(
         title=title or "Your text",
         tokens=tokens,

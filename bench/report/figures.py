@@ -21,7 +21,7 @@ from bench.report.style import look
 from bench.report.tables import to_csv
 
 COLUMN = 3.3  # inches: one column of the usual two-column conference style
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so it is the same everywhere
     "font.size": 7.5,
     "axes.labelsize": 8,

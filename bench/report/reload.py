@@ -16,7 +16,7 @@ from bench.errors import UsageError
 from bench.progress import Progress
 from bench.resolve import Parts
 from bench.spec import Facts, RunSpec, TrainArgs, key, training_identity
-from bench.store import Cell, Record, Store
+from bench.store import Cell, Store
 from bench.tasks import get_task
 from bench.tasks.base import LoadOptions, TaskData
 from bench.training.checkpoint import load_tensors
@@ -35,9 +35,9 @@ class Reloaded:
     max_length: int
 
 
-def spec_of(record: Record) -> RunSpec:
+def spec_of(record: Mapping[str, Any]) -> RunSpec:
     """The spec that a record keeps. Raises UsageError for one that this version cannot read."""
-    asked = dict(cast(Mapping[str, Any], record["spec"]))
+    asked = dict(record["spec"])
     known = {f.name for f in fields(RunSpec)}
     train = dict(asked.pop("train", {}))
     thresholds = asked.pop("thresholds", None)
@@ -62,18 +62,23 @@ def parts_of(spec: RunSpec) -> Parts:
     return Parts(strategy, head, recipe, get_task(spec.task))
 
 
-def load_task(record: Record, hub_root: Path | None, offline: bool) -> TaskData:
+def load_task(record: Mapping[str, Any], hub_root: Path | None, offline: bool) -> TaskData:
     """The data of a cell. Raises DataError where it cannot be had, UsageError where it is no longer the same."""
     spec = spec_of(record)
     data = get_task(spec.task).load(LoadOptions(spec.seed, spec.limit, hub_root, offline))
-    recorded = cast(Mapping[str, Any], record["task"])["revision"]
+    recorded = record["task"]["revision"]
     if data.revision != recorded:
         raise UsageError(f"Task '{spec.task}' has other data now ({data.revision}) than the run had ({recorded}).")
     return data
 
 
 def reload(
-    cell: Cell, record: Record, store: Store, progress: Progress, hub_root: Path | None = None, offline: bool = False
+    cell: Cell,
+    record: Mapping[str, Any],
+    store: Store,
+    progress: Progress,
+    hub_root: Path | None = None,
+    offline: bool = False,
 ) -> Reloaded:
     """Rebuild the model of ``cell``.
 
@@ -83,7 +88,7 @@ def reload(
     if record.get("status") != "success":
         raise UsageError(f"{cell.folder.name} is not finished ({record.get('status')}): there is nothing to explain.")
     spec = replace(spec_of(record), device="cpu", dtype="fp32")
-    name = str(cast(Mapping[str, Any], record["training"])["key"])
+    name = str(record["training"]["key"])
     weights = store.cache("checkpoints", name) / "model.safetensors"
     if not weights.exists():
         raise UsageError(
