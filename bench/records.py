@@ -49,8 +49,8 @@ def task_facts(data: TaskData, encoded: Mapping[str, EncodedSplit]) -> Record:
     }
 
 
-def backbone_facts(spec: RunSpec, loaded: Loaded, model: ExitModel) -> Record:
-    """Which weights, how many, and how its states are pooled."""
+def backbone_facts(spec: RunSpec, loaded: Loaded, model: ExitModel, depth: int) -> Record:
+    """Which weights, how many, and how its states are pooled; ``depth`` is the whole backbone's, if that was cut."""
     return {
         "name": spec.backbone,
         "model_type": model.encoder.model_type,
@@ -59,6 +59,7 @@ def backbone_facts(spec: RunSpec, loaded: Loaded, model: ExitModel) -> Record:
         "digest": loaded.digest,
         "init": spec.init,
         "layers": model.num_layers,
+        "depth": depth,
         "hidden": model.encoder.hidden_size,
         "parameters": sum(p.numel() for p in model.encoder.parameters()),
         "head_parameters": sum(p.numel() for p in model.head.parameters()),

@@ -197,7 +197,7 @@ def measure_cell(work: Work) -> Record:
     return {
         "speed_key": speed_key(work) if latency is not None else None,
         "task": task_facts(data, encoded),
-        "backbone": backbone_facts(spec, loaded, model),
+        "backbone": backbone_facts(spec, loaded, model, whole.num_layers),
         "training": training,
         "thresholds": _json_thresholds(spec),
         "upper_bound": work.parts.strategy.upper_bound,
