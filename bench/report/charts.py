@@ -164,16 +164,16 @@ def per_exit(panel: Panel) -> Chart:
     ]
     plot = Plot(f"{metric} of every exit alone, {panel.title}", "exit", metric, (0.7, panel.layers + 0.3),
                 padded(values), x_ticks=_exit_ticks(panel.layers), height=240)  # fmt: skip
-    for series in shown:
-        found = rows[series.label]
-        plot.line([r["exit"] for r in found], [r["quality"] for r in found], series.look, series.label)
+    for i, series in enumerate(shown):
+        found, aside = rows[series.label], 0.07 * (i - (len(shown) - 1) / 2)  # so that intervals do not hide another
+        plot.line([r["exit"] + aside for r in found], [r["quality"] for r in found], series.look, series.label)
         for row in found:
             if row["low"] is not None:
-                plot.whisker(row["exit"], row["low"], row["high"], series.look, series.label)
+                plot.whisker(row["exit"] + aside, row["low"], row["high"], series.look, series.label)
             tip = f"{series.label}\nexit {row['exit']} alone: {metric} {numbers.number(row['quality'])}"
             if row["low"] is not None:
                 tip += f" [{numbers.number(row['low'])}, {numbers.number(row['high'])}]"
-            plot.mark(row["exit"], row["quality"], series.look, series.label, tip, size=3.2)
+            plot.mark(row["exit"] + aside, row["quality"], series.look, series.label, tip, size=3.2)
     words = f"{metric} when every sample leaves at the same exit (criteria that share a checkpoint are drawn once). "
     words += content.caption(panel, shown)
     words = words[:1].upper() + words[1:]

@@ -291,9 +291,7 @@ def differing(settings: Record, others: Iterable[Record]) -> list[str]:
     for name in sorted({k for other in everyone for k in other} - {"identity"}):
         if len({canonical(other.get(name)) for other in everyone}) > 1:
             value = settings.get(name)
-            text = (
-                str(value) if isinstance(value, str | float | int) and not isinstance(value, bool) else canonical(value)
-            )
+            text = value if isinstance(value, str) else "none" if value is None else canonical(value)
             found.append(f"{name}={text if len(text) <= 24 else text[:23] + '…'}")
     return found
 
