@@ -21,6 +21,7 @@ def put(root: Path, strategy: str, seed: int, value: float, status: str = "succe
         "recipe": "joint",
         "head": "linear",
         "criterion_args": {},
+        "limit": None,
         "seed": seed,
         **spec,
     }

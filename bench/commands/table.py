@@ -56,7 +56,8 @@ def matched(store: Store, tasks: set[str], backbones: set[str], rules: Sequence[
         wanted = (not tasks or spec["task"] in tasks) and (not backbones or spec["backbone"] in backbones)
         if record["status"] != "success" or not wanted:
             continue
-        model = f"{spec['backbone']}, {record['backbone']['init']}, {record['backbone'].get('depth', record['backbone']['layers'])} layers"
+        backbone = record["backbone"]
+        model = f"{spec['backbone']}, {backbone['init']}, {backbone.get('depth', backbone['layers'])} layers"
         model += f", limit {spec['limit']}" if spec["limit"] else ""
         arguments = ", ".join(f"{k}={v}" for k, v in spec["criterion_args"].items())
         training = key({**record["identity"], "seed": None})
