@@ -79,8 +79,7 @@ def side(cell: Found, exits: AllExits, kept: AllExits, split: str) -> Side:
         now = np.bincount(whole.layers_at(cut_of(point)), minlength=layers + 1)[1:].tolist()
         if now != point["exit_counts"]:
             moved[rule] = f"recorded exits {point['exit_counts']}, the present rule gives {now}"
-    same = len(kept.ids) == samples
-    part = whole if same else TradeOff(criterion, kept, Costs.layers(len(kept.ids), layers), metrics)
+    part = whole if kept.ids == exits.ids else TradeOff(criterion, kept, Costs.layers(len(kept.ids), layers), metrics)
     return Side(part, points, moved)
 
 

@@ -27,7 +27,7 @@ BACKBONES = ("albert-demo", "bert-demo", "roberta-demo")
 LIMIT = 160
 TRAINING = {"train.steps": 25, "train.batch_size": 16, "train.lr": 2e-3}
 SMALL = {"window": 3}
-"""Arguments that the demo backbones' 6 layers are too few for: a window of 8 never fires there, and would hide changes."""
+"""Arguments that the demo backbones' 6 layers are too few for: a window of 8 never fires, which would hide changes."""
 
 
 @dataclass(frozen=True)

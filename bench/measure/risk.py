@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import bdtr
 
 from bench.measure.curve import Curve, Scores, exit_layers
 from bench.measure.points import Point, Rule
@@ -64,7 +64,7 @@ def fixed_cuts() -> tuple[float, ...]:
 
 def binomial_p(losses: Float, level: float) -> float:
     """P(at most so many losses | risk = level): exact for losses that are 0 or 1, [N]."""
-    return float(stats.binom.cdf(round(float(losses.sum())), len(losses), level))
+    return float(bdtr(round(float(losses.sum())), len(losses), level))
 
 
 def hoeffding_bentkus_p(mean: float, samples: int, level: float) -> float:
@@ -75,7 +75,7 @@ def hoeffding_bentkus_p(mean: float, samples: int, level: float) -> float:
     """
     a, b = min(mean, level), level
     divergence = (a * math.log(a / b) if a > 0 else 0.0) + (1 - a) * math.log((1 - a) / (1 - b)) if b < 1 else 0.0
-    bentkus = math.e * float(stats.binom.cdf(math.ceil(samples * mean - 1e-9), samples, level))
+    bentkus = math.e * float(bdtr(math.ceil(samples * mean - 1e-9), samples, level))
     return min(1.0, math.exp(-samples * divergence), bentkus)
 
 
@@ -111,17 +111,12 @@ def conformal(scores: Scores, losses: Float, level: float, strict: bool = True) 
 
 
 def _sequence(scores: Scores, strict: bool) -> Iterator[tuple[float, NDArray[np.int64]]]:
-    """Cuts from strictest to loosest with the exit layers [N] they give; equal neighbours are decided once."""
-    yield -math.inf, exit_layers(scores, -math.inf, strict)
-    early = np.unique(scores[:, :-1])
-    grid = np.array(fixed_cuts())
+    """Cuts from strictest to loosest with the exit layers [N] they give; of cuts with the same layers the loosest."""
+    early, grid = np.unique(scores[:, :-1]), np.array(fixed_cuts())
     passed = np.searchsorted(early, grid, side="left" if strict else "right")
-    layers = exit_layers(scores, -math.inf, strict)
-    last = 0
-    for cut, reached in zip(grid.tolist(), passed.tolist(), strict=True):
-        if reached != last:
-            layers, last = exit_layers(scores, cut, strict), reached
-        yield cut, layers
+    yield -math.inf, exit_layers(scores, -math.inf, strict)
+    for row in np.flatnonzero(np.append(passed[1:] != passed[:-1], True)):
+        yield float(grid[row]), exit_layers(scores, float(grid[row]), strict)
 
 
 def risk_controlled(curve: Curve, scores: Scores, answers: NDArray[Any], labels: NDArray[Any], rule: Rule) -> Point:

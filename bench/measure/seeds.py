@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 from bench.measure.stats import FromStatistics, Interval, draw_counts
 
@@ -48,9 +49,11 @@ def over_seeds(
 ) -> SeedSummary:
     """Summarise additive statistics [S, N, K] of S seeds on the same N samples.
 
-    Drawing S seeds with replacement shows only (S - 1) / S of their variance; each replicate's departure from the mean
-    over all seeds is therefore scaled by sqrt(S / (S - 1)) (Davison & Hinkley 1997, sec. 3.8). With fewer than five
-    seeds the interval over both is rough all the same. Raises ValueError for no samples or no seeds.
+    Drawing S seeds with replacement shows only (S - 1) / S of their variance, and their spread holds chance over
+    samples that the draw of samples shows already; the draws of seeds are scaled so that both are right. So few seeds
+    know their own spread badly: the percentiles are widened by Student's quantile over the normal one, with
+    Satterthwaite's degrees of freedom (Hesterberg 2015, "expanded percentiles"). Raises ValueError for no samples or
+    no seeds.
     """
     table = np.asarray(statistics, dtype=np.float64)
     if table.ndim != 3 or 0 in table.shape:
@@ -60,25 +63,42 @@ def over_seeds(
     seeds, samples, _ = table.shape
     values = metric(table.sum(axis=1))
     mean = float(values.mean())
-    chosen = np.random.default_rng([seed, 1])
-    over_samples, over_both = [], []
-    for weights in draw_counts(samples, replicates, seed):
-        by_seed = np.stack([metric(weights @ one) for one in table], axis=1)  # [B, S]
-        middle = by_seed.mean(axis=1)
-        over_samples.append(middle)
-        if seeds > 1:
-            drawn = chosen.integers(seeds, size=by_seed.shape)
-            apart = np.take_along_axis(by_seed, drawn, axis=1).mean(axis=1) - middle
-            over_both.append(middle + apart * (seeds / (seeds - 1)) ** 0.5)
+    drawn = [np.stack([metric(w @ one) for one in table], axis=1) for w in draw_counts(samples, replicates, seed)]
+    by_seed = np.concatenate(drawn)  # [B, S]: the samples drawn, the seeds as they are
+    both = _both(by_seed, values, np.random.default_rng([seed, 1]), level) if seeds > 1 else None
     return SeedSummary(
         values=tuple(float(v) for v in values),
         mean=mean,
         std=float(values.std(ddof=1)) if seeds > 1 else None,
         lowest=float(values.min()),
         highest=float(values.max()),
-        samples=_interval(mean, np.concatenate(over_samples), level),
-        both=_interval(mean, np.concatenate(over_both), level) if seeds > 1 else None,
+        samples=_interval(mean, by_seed.mean(axis=1), level),
+        both=None if both is None else _interval(mean, both, level),
     )
+
+
+def _both(by_seed: Float, values: Float, random: np.random.Generator, level: float) -> Float:
+    """Replicates [B] over seeds and samples, from replicates over samples [B, S] and the seeds' own values [S]."""
+    replicates, seeds = by_seed.shape
+    mean, middle = values.mean(), by_seed.mean(axis=1)
+    spread = float(values.var(ddof=1))
+    # what chance over samples adds to each seed by itself, after what it does to all of them alike
+    own = (by_seed - values) - (middle - mean)[:, None]
+    chance = float(own.var(axis=0).mean()) * seeds / (seeds - 1)
+    more = max(spread - chance, 0.0) / seeds
+    total = float(middle.var()) + more
+    apart = values[random.integers(seeds, size=(replicates, seeds))].mean(axis=1) - mean
+    scale = (more / (spread * (seeds - 1) / seeds**2)) ** 0.5 if spread > 0 else 0.0
+    return np.asarray(mean + widening(total, spread, seeds, level) * (middle - mean + scale * apart))
+
+
+def widening(total: float, spread: float, seeds: int, level: float = 0.95) -> float:
+    """Student's quantile over the normal one for a variance ``total`` of which ``spread / seeds`` rests on S seeds."""
+    if spread == 0:
+        return 1.0
+    freedom = max(total**2 / ((spread / seeds) ** 2 / (seeds - 1)), seeds - 1)
+    quantile = 0.5 + level / 2
+    return float(stats.t.ppf(quantile, freedom) / stats.norm.ppf(quantile))
 
 
 def _interval(estimate: float, replicates: Float, level: float) -> Interval:

@@ -1,0 +1,32 @@
+"""Old records stay readable: one small step from each schema version to the next.
+
+A step takes the record of version n and returns that of n + 1. It is written once, when a version is
+left behind, and never changed. tests/schemas holds a record of every version and what it must look like.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from bench.errors import UsageError
+from bench.store import SCHEMA_VERSION
+
+Step = Callable[[dict[str, Any]], dict[str, Any]]
+
+STEPS: Mapping[int, Step] = {}
+"""Version -> step to the next one. Version 1 is the first, so there is none yet."""
+
+
+def upgrade(record: Mapping[str, Any], steps: Mapping[int, Step] = STEPS, to: int = SCHEMA_VERSION) -> dict[str, Any]:
+    """The record in the form of version ``to``. Raises UsageError for one that is newer, or that no step leads from."""
+    made = dict(record)
+    version = int(made["schema_version"])
+    if version > to:
+        raise UsageError(f"A record of schema {version} was written by a newer ExitBench (this one knows {to}).")
+    while version < to:
+        if version not in steps:
+            raise UsageError(f"No way leads from a record of schema {version} to schema {version + 1}.")
+        made = {**steps[version](made), "schema_version": version + 1}
+        version += 1
+    return made
