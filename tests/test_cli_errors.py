@@ -222,6 +222,7 @@ BAD: dict[str, tuple[Arrange, str]] = {
 
 def error_of(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> str:
     """What is said of the first word on: the one line, without ``Error: ``."""
+    capsys.readouterr()  # transformers may have said that it saved a model for the test
     code = main(arguments)
     printed = capsys.readouterr()
     assert code == 2, printed.err
