@@ -193,6 +193,7 @@ def measure_cell(work: Work) -> Record:
             work.cell,
             speed_key(work),
             work.context.progress,
+            again=work.context.overwrite == "always",
         )
     return {
         "speed_key": speed_key(work) if latency is not None else None,

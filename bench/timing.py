@@ -53,13 +53,15 @@ def measure_latency(
     cell: Cell,
     key: str,
     progress: Progress,
+    *,
+    again: bool = False,
 ) -> dict[str, Any]:
     """Time the plain model and up to three points; adds ``latency`` to those points and returns the summary.
 
     ``whole`` is the model without early exit that speed-ups are against.
     """
     path = cell.latency_file(key)
-    if path.exists():
+    if path.exists() and not again:
         raw = json.loads(path.read_text(encoding="utf-8"))
     else:
         chosen = timed_points(points)

@@ -156,12 +156,12 @@ class Window(Criterion):
 
     def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
         score = self.first_stage(seen.logits)
-        if not state:
+        if "history" not in state:
             return state, score
         window = torch.cat([state["history"][:, 1:], seen.logits.unsqueeze(1)], dim=1)
         if seen.layer >= self.window:  # before that there are no N exits to look at
             score = score.masked_fill(self.fires(window), -math.inf)
-        return {"history": window}, score
+        return {**state, "history": window}, score
 
 
 class MonotoneWindow(Window):
