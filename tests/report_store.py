@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.measure.stats import wilson
-from bench.store import Store
+from bench.store import Cell, Store
 
 MACHINE = {"system": "Linux x86_64", "cpu": "Test CPU", "cores": 2, "memory_gib": 8.0, "threads": 1, "gpus": []}
 VERSIONS = {"python": "3.11.7", "exitbench": "0.1.0", "torch": "2.13.0", "transformers": "5.23.0", "numpy": "2.4.6"}
@@ -47,8 +47,12 @@ def make_cell(
     spec: Mapping[str, object] | None = None,
     command: str | None = None,
     machine: str = "0123456789ab",
+    place: str | None = None,
 ) -> Path:
-    """Write one cell and return its folder. ``latency`` is None, "valid" or "invalid"."""
+    """Write one cell and return its folder, which is ``place`` where that is given.
+
+    ``latency`` is None, "valid" or "invalid".
+    """
     asked: dict[str, Any] = {
         "strategy": strategy, "task": task, "backbone": backbone, "head": "shared", "recipe": "elbert",
         "init": "scratch", "criterion_args": dict(criterion or {}), "head_args": {}, "recipe_args": {},
@@ -59,7 +63,7 @@ def make_cell(
                 "strategy": {"name": strategy, "version": 1, "args": asked["criterion_args"]}}  # fmt: skip
     number = abs(hash_of([identity, asked]))
     key = f"{number:08x}" * 2
-    cell = Store(root).cell(task, backbone, strategy, seed, key)
+    cell = Cell(root / place) if place else Store(root).cell(task, backbone, strategy, seed, key)
     record: dict[str, Any] = {
         "quality_key": key,
         "created": "2026-01-02T03:04:05+00:00",

@@ -52,14 +52,10 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = tmp_path_factory.mktemp("hostile")
     for name, text in NAMES.items():
         for i, strategy in enumerate((text, "entropy")):
-            folder = make_cell(store, strategy, f"task {text}", f"backbone {text}", i, criterion={"w": text},
-                               labels=(text, "b"), ids=(text,), warnings=[text], command=f"bench run {text}",
-                               latency="invalid", error=text, samples=30)  # fmt: skip
-            target = store / f"t-{name}" / "b" / f"c{i}"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copytree(folder, target, dirs_exist_ok=True)
-            shutil.rmtree(folder)
-        make_cell(store, "deebert", name, status="error", error=text)
+            make_cell(store, strategy, f"task {text}", f"backbone {text}", i, criterion={"window": text},
+                      labels=(text, "b"), ids=(text,), warnings=[text], command=f"bench run {text}",
+                      latency="invalid", samples=30, place=f"t-{name}/b/c{i}")  # fmt: skip
+        make_cell(store, "deebert", text, status="error", error=text, place=f"t-{name}/b/failed")
     return store
 
 

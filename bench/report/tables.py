@@ -226,6 +226,7 @@ def md(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]()#+!|~$])", r"\\\1", safe)
 
 
+LONGEST = 60  # letters of a cell in print; the CSV has all of them
 LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
@@ -257,6 +258,6 @@ def to_latex(table: Table) -> str:
         if before is not None and before[0] != row[0]:
             lines.append(r"\addlinespace")
         shown = ["" if i == 0 and before is not None and before[0] == c else c for i, c in enumerate(row)]
-        lines.append(" & ".join(tex(c) for c in shown) + r" \\")
+        lines.append(" & ".join(tex(c if len(c) <= LONGEST else c[: LONGEST - 1] + "…") for c in shown) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}}", rf"\caption{{{tex(table.caption)}}}"]
     return "\n".join([*lines, rf"\label{{tab:{table.name}}}", r"\end{table}", ""])
