@@ -41,6 +41,10 @@ def run(
     settings: Settings = None,
     preset: Annotated[str | None, typer.Option(help="'paper': the published hyper-parameters.")] = None,
     thresholds: Annotated[str, typer.Option(help="auto, or thresholds separated by commas.")] = "auto",
+    select: Annotated[
+        list[str] | None,
+        typer.Option(help="One more point: max_loss=0.01, speedup=2, budget=0.5, risk=0.02@0.95, gap=0.01@0.95."),
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="Use at most this many samples of each split.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     dtype: Annotated[Literal["fp32", "bf16", "fp16", "fp64"], typer.Option(help="Precision of inference.")] = "fp32",
@@ -58,10 +62,28 @@ def run(
     from bench.commands.run import run_cells
 
     return run_cells(
-        strategies=strategy, tasks=task, seeds=seed, settings=settings or [], thresholds=thresholds, backbone=backbone,
-        recipe=recipe, head=head, init=init, preset=preset, limit=limit, device=device, dtype=dtype, latency=latency,
-        results_dir=results_dir, hub_root=hub_root, offline=offline, overwrite=overwrite, json=json, quiet=quiet,
-    )  # fmt: skip
+        strategies=strategy,
+        tasks=task,
+        seeds=seed,
+        settings=settings or [],
+        thresholds=thresholds,
+        select=tuple(select or ()),
+        backbone=backbone,
+        recipe=recipe,
+        head=head,
+        init=init,
+        preset=preset,
+        limit=limit,
+        device=device,
+        dtype=dtype,
+        latency=latency,
+        results_dir=results_dir,
+        hub_root=hub_root,
+        offline=offline,
+        overwrite=overwrite,
+        json=json,
+        quiet=quiet,
+    )
 
 
 @app.command()

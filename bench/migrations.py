@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bench.errors import UsageError
-from bench.store import SCHEMA_VERSION
+
+SCHEMA_VERSION = 1
 
 Step = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -23,10 +24,10 @@ def upgrade(record: Mapping[str, Any], steps: Mapping[int, Step] = STEPS, to: in
     made = dict(record)
     version = int(made["schema_version"])
     if version > to:
-        raise UsageError(f"A record of schema {version} was written by a newer ExitBench (this one knows {to}).")
+        raise UsageError(f"was written by a newer ExitBench (schema {version}; this one knows {to}).")
     while version < to:
         if version not in steps:
-            raise UsageError(f"No way leads from a record of schema {version} to schema {version + 1}.")
+            raise UsageError(f"is of schema {version}, from which no way leads to schema {version + 1}.")
         made = {**steps[version](made), "schema_version": version + 1}
         version += 1
     return made

@@ -11,6 +11,7 @@ from backbones.catalog import BACKBONES
 from bench.arguments import accepted, bind, split_settings
 from bench.catalog import HEADS, RECIPES, STRATEGIES
 from bench.errors import UsageError
+from bench.measure.points import Rule
 from bench.spec import Init, LatencyArgs, RunSpec, TrainArgs
 from bench.tasks import get_task
 
@@ -41,6 +42,7 @@ class Request:
     settings: Mapping[str, object] = field(default_factory=dict)
     preset: str | None = None
     thresholds: tuple[float, ...] | None = None
+    select: tuple[str, ...] = ()
     limit: int | None = None
     device: str = "auto"
     dtype: str = "fp32"
@@ -105,6 +107,7 @@ def resolve(request: Request) -> tuple[RunSpec, Parts]:
         dtype=cast(Any, request.dtype),
         device=pick_device(request.device),
         thresholds=request.thresholds,
+        select=tuple(Rule.parse(text).format() for text in request.select),
         latency=latency_args(groups["latency"]) if request.latency else None,
     )
     return spec, Parts(strategy, head, recipe, task)

@@ -105,7 +105,9 @@ def finished_record(work: Work) -> Record | None:
         return None
     if work.context.overwrite == "never" and record["status"] == "success":
         return record
-    same = record["status"] == "success" and record.get("thresholds") == _json_thresholds(work.spec)
+    wanted = (_json_thresholds(work.spec), list(work.spec.select))
+    asked = (record.get("thresholds"), record.get("selected", [])) == wanted
+    same = record["status"] == "success" and asked
     timed = record.get("speed_key") == speed_key(work) if wants_latency(work) else True
     return record if same and timed else None
 
@@ -162,7 +164,7 @@ def measure_cell(work: Work) -> Record:
     }
     select = curves[data.select.name]
     has_threshold = len(select.curve) > 2  # else it has one way to leave early, and there is nothing to choose
-    rules = [Rule.parse(text) for text in STANDARD] if has_threshold else []
+    rules = [Rule.parse(text) for text in dict.fromkeys((*STANDARD, *spec.select))] if has_threshold else []
     evaluation: dict[str, object] = {}
     for name in data.evaluation:
         report = curves[name]
@@ -201,6 +203,7 @@ def measure_cell(work: Work) -> Record:
         "backbone": backbone_facts(spec, loaded, model, whole.num_layers),
         "training": training,
         "thresholds": _json_thresholds(spec),
+        "selected": list(spec.select),
         "upper_bound": work.parts.strategy.upper_bound,
         "select": {"split": data.select.name, "full": select.at(-float("inf"))["metrics"]},
         "evaluation": evaluation,

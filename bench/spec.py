@@ -55,11 +55,16 @@ class TrainArgs:
 
 @dataclass(frozen=True)
 class LatencyArgs:
-    """How latency is measured: the protocol's name, how many samples, for how long at most."""
+    """How latency is measured: the protocol's name, how many samples, for how long at most.
+
+    ``depth`` adds the depth table: forced exits at every layer, with and without checks, and the self-test of its
+    prediction; it takes as long again.
+    """
 
     protocol: str = "single-stream-v1"
     samples: int = 64
     seconds: float = 30.0
+    depth: bool = False
 
     def __post_init__(self) -> None:
         if self.samples < 1 or self.seconds <= 0:
@@ -87,6 +92,7 @@ class RunSpec:
     dtype: Dtype = "fp32"
     device: str = "cpu"
     thresholds: tuple[float, ...] | None = None
+    select: tuple[str, ...] = ()
     latency: LatencyArgs | None = LatencyArgs()
 
     def __post_init__(self) -> None:

@@ -16,15 +16,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 from filelock import FileLock, Timeout
 
 from bench.errors import UsageError
 from bench.files import write_json
+from bench.migrations import SCHEMA_VERSION, upgrade
 from bench.progress import Progress
 
-SCHEMA_VERSION = 1
 Status = Literal["started", "success", "error", "cancelled"]
 Record = dict[str, object]
 
@@ -122,9 +122,10 @@ def read_record(path: Path) -> Record:
         raise UsageError(f"{path} is damaged ({error}). Delete its folder and run the cell again.") from error
     if not isinstance(record, dict) or not isinstance(record.get("schema_version"), int):
         raise UsageError(f"{path} is not a result of ExitBench.")
-    if cast(int, record["schema_version"]) > SCHEMA_VERSION:
-        raise UsageError(f"{path} was written by a newer ExitBench (schema {record['schema_version']}).")
-    return record
+    try:
+        return upgrade(record)
+    except UsageError as error:
+        raise UsageError(f"{path} {error}") from None
 
 
 def slug(name: str) -> str:

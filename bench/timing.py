@@ -19,6 +19,7 @@ from bench.files import write_json
 from bench.inference.replay import sample_keys
 from bench.measure.evaluate import TradeOff
 from bench.measure.latency import LatencyOptions, measure
+from bench.measure.latency.depth import depth_table
 from bench.measure.latency.queries import model_plain, stock_plain
 from bench.progress import LINE_EVERY, Progress
 from bench.spec import LatencyArgs, RunSpec
@@ -66,17 +67,21 @@ def measure_latency(
     else:
         chosen = timed_points(points)
         progress.say(f"Timing plain and {', '.join(chosen)} ({args.protocol}, {args.seconds:.0f} s of rounds at most).")
+        options = LatencyOptions(protocol=args.protocol, samples=args.samples, seconds=args.seconds)
         batches = [collate(encoded, [row], pad_id) for row in range(len(encoded))]
         found = measure(
             model,
             {rule: (criterion, cut) for rule, cut in chosen.items()},
             batches,
-            LatencyOptions(protocol=args.protocol, samples=args.samples, seconds=args.seconds),
+            options,
             baselines={"plain": model_plain(whole), "stock": stock_plain(whole)},
             keys=list(sample_keys(replayed.exits.ids).split(1)),
             progress=None if progress.quiet else sparingly(progress),
         )
         raw = {"speed_key": key, **found.to_json()}
+        if args.depth:
+            progress.say("Timing forced exits at every layer.")
+            raw["depth"] = depth_table(model, criterion, chosen, batches, options).to_json()
         write_json(path, raw)
     return summary(raw, points, replayed, path)
 
@@ -132,6 +137,7 @@ def summary(raw: Mapping[str, Any], points: list[dict[str, Any]], replayed: Trad
         "file": path.name,
         "configurations": configurations,
         "notes": notes(raw, configurations),
+        **({"depth": raw["depth"]} if "depth" in raw else {}),
     }
 
 
@@ -146,6 +152,12 @@ def notes(raw: Mapping[str, Any], configurations: Mapping[str, Any]) -> list[str
     ]
     if raw["reasons"]:
         lines.append("Latency is INVALID: " + "; ".join(raw["reasons"]) + ".")
+    for label, point in raw.get("depth", {}).get("points", {}).items():
+        ratio = point["ratio"]
+        lines.append(
+            f"Depth table's prediction of {label}: measured / predicted {ratio['estimate']:.3f} "
+            f"[{ratio['low']:.3f}, {ratio['high']:.3f}]."
+        )
     return lines + [f"Latency: {note}." for note in raw["notes"]]
 
 

@@ -215,7 +215,10 @@ BAD: dict[str, tuple[Arrange, str]] = {
     "no run": (words("show", "nothing"), r"No run 'nothing' in results \(0 runs there\)\. `bench list runs` shows"),
     "damaged record": (recorded("{"), r"record\.json is damaged \(.*\)\. Delete its folder and run the cell again\.$"),
     "not a record": (recorded("[1]"), r"record\.json is not a result of ExitBench\.$"),
-    "newer record": (recorded('{"schema_version": 99}'), r"was written by a newer ExitBench \(schema 99\)\.$"),
+    "newer record": (
+        recorded('{"schema_version": 99}'),
+        r"was written by a newer ExitBench \(schema 99; this one knows 1\)\.$",
+    ),
     "what to show": (words("show", "a", "b", "c"), r"bench show takes a run, or 'strategy NAME'\.$"),
 }
 

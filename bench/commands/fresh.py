@@ -46,6 +46,8 @@ def arguments(asked: Request, context: Context) -> list[str]:
         words += [option, str(value)] if value is not None else []
     for name, value in asked.settings.items():
         words += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
+    for rule in asked.select:
+        words += [f"--select={rule}"]
     if asked.thresholds is not None:
         words += [f"--thresholds={','.join(map(repr, asked.thresholds))}"]
     words += [] if asked.latency else ["--no-latency"]

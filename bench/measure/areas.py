@@ -66,7 +66,7 @@ def hypervolume(front: Envelope, chance: float, low: float = 0.0, high: float = 
 
 
 def area_under(front: Envelope, chance: float, low: float, high: float = 1.0) -> float:
-    """Mean over costs c in [low, high] of the best quality at cost c, at least ``chance``; ValueError if low >= high."""
+    """Mean over costs c in [low, high] of the best quality at c, at least ``chance``; ValueError if low >= high."""
     if not 0 <= low < high:
         raise ValueError(f"Costs from {low} to {high} are no range.")
     return chance + hypervolume(front, chance, low, high) / (high - low)
