@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -34,9 +35,10 @@ def remove_leftovers(folder: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def write_json(path: Path, value: object) -> None:
-    """Write ``value`` as indented JSON, atomically. NaN and infinity are an error (ValueError)."""
-    text = json.dumps(value, indent=1, sort_keys=False, allow_nan=False, ensure_ascii=False)
+def write_json(path: Path, value: object, *, compact: bool = False) -> None:
+    """Write ``value`` as JSON, indented unless ``compact``, atomically. NaN and infinity are an error (ValueError)."""
+    layout: dict[str, Any] = {"separators": (",", ":")} if compact else {"indent": 1}
+    text = json.dumps(value, sort_keys=False, allow_nan=False, ensure_ascii=False, **layout)
     with replace_file(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
 

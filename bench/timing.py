@@ -82,7 +82,7 @@ def measure_latency(
         if args.depth:
             progress.say("Timing forced exits at every layer.")
             raw["depth"] = depth_table(model, criterion, chosen, batches, options).to_json()
-        write_json(path, raw)
+        write_json(path, raw, compact=True)
     return summary(raw, points, replayed, path)
 
 
