@@ -82,6 +82,8 @@ def _bench(arguments: list[str], notes: str, moment: Moment | None, delay: float
     from bench import runner
     from bench.__main__ import main
 
+    # a test run in the background of a shell inherits an ignored Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     torch.set_num_threads(1)
     sys.stdout = open(f"{notes}.out", "w")  # noqa: SIM115 - until the process ends
     sys.stderr = open(f"{notes}.err", "w", buffering=1)  # noqa: SIM115

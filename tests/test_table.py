@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bench.__main__ import main
 from bench.files import write_json
+from bench.inference.exits import AllExits
 
 
 def put(root: Path, strategy: str, seed: int, value: float, status: str = "success", **spec: object) -> None:
@@ -56,6 +58,31 @@ def test_seeds_are_averaged_and_settings_are_not(tmp_path: Path, capsys: pytest.
     assert averaged["2x"] == {"value": pytest.approx(0.85), "low": 0.8, "high": 0.9, "cost_speedup": pytest.approx(2.1)}
     [single] = [row for row in rows if row["seeds"] == [0]]
     assert (single["2x"]["low"], single["3x"]) == (pytest.approx(0.48), None)
+
+
+def test_several_seeds_with_their_logits_show_spread_and_a_two_level_interval(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    right = {0: [1.0] * 90 + [-1.0] * 10, 1: [1.0] * 70 + [-1.0] * 30}
+    for seed, signs in right.items():
+        put(tmp_path, "entropy", seed, sum(s > 0 for s in signs) / 100)
+        [folder] = (tmp_path / "demo" / "albert-demo").glob(f"entropy-s{seed}-*")
+        record = json.loads((folder / "record.json").read_text())
+        record["evaluation"]["evaluation"]["points"][0]["cut"] = 0.5
+        write_json(folder / "record.json", record)
+        # exit 1 cannot tell, exit 2 is sure: everything leaves at the last
+        logits = np.stack([np.zeros((100, 2)), np.stack([np.zeros(100), 9 * np.array(signs)], axis=1)], axis=1)
+        ids = tuple(map(str, range(100)))
+        AllExits(ids, np.ones(100, dtype=np.int64), logits.astype(np.float32), np.full(100, 5)).save(
+            folder / "exits-evaluation.parquet"
+        )
+    assert main(["table", "--results-dir", str(tmp_path), "--at", "2x", "--json"]) == 0
+    [row] = json.loads(capsys.readouterr().out)
+    for column in ("all layers", "2x"):
+        assert row[column]["value"] == pytest.approx(0.8)
+        assert row[column]["std"] == pytest.approx(0.2 / 2**0.5)
+        assert row[column]["low"] < 0.65  # two seeds so far apart leave much open, far more than 100 samples do
+        assert row[column]["high"] > 0.95
 
 
 def test_markdown_is_escaped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

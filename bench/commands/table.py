@@ -14,7 +14,7 @@ from bench.display import NAMES, console, print_json
 from bench.errors import OK, NothingComparable
 from bench.files import replace_file
 from bench.spec import key
-from bench.store import Store
+from bench.store import Cell, Store
 
 Row = dict[str, Any]
 
@@ -42,14 +42,15 @@ def compare_cells(
 
 FOOT = (
     "Thresholds are chosen on samples held out of train and reported on the evaluation split; the realised FLOPs "
-    "speed-up stands in parentheses. One seed: 95 % interval over samples. Several: mean over seeds, smallest and "
-    "largest. Default: the criterion's own default setting."
+    "speed-up stands in parentheses. One seed: 95 % interval over samples. Several seeds: their mean, the standard "
+    "deviation between seeds after ±, and the 95 % interval over both seeds and samples (two-level bootstrap). "
+    "Default: the criterion's own default setting."
 )
 
 
 def matched(store: Store, tasks: set[str], backbones: set[str], rules: Sequence[str]) -> list[Row]:
     """One row for each strategy, recipe, head and arguments on a task and backbone; seeds are averaged."""
-    cells: dict[tuple[str, ...], list[Mapping[str, Any]]] = defaultdict(list)
+    cells: dict[tuple[str, ...], list[tuple[Cell, Mapping[str, Any]]]] = defaultdict(list)
     for cell in store.cells():
         record: Any = cell.read()
         spec = record["spec"]
@@ -61,11 +62,14 @@ def matched(store: Store, tasks: set[str], backbones: set[str], rules: Sequence[
         model += f", limit {spec['limit']}" if spec["limit"] else ""
         arguments = ", ".join(f"{k}={v}" for k, v in spec["criterion_args"].items())
         training = key({**record["identity"], "seed": None})
-        cells[(spec["task"], model, spec["strategy"], spec["recipe"], spec["head"], arguments, training)].append(record)
-    return [_row(identity, records, rules) for identity, records in sorted(cells.items())]
+        cells[(spec["task"], model, spec["strategy"], spec["recipe"], spec["head"], arguments, training)].append(
+            (cell, record)
+        )
+    return [_row(identity, found, rules) for identity, found in sorted(cells.items(), key=lambda item: item[0])]
 
 
-def _row(identity: tuple[str, ...], records: Sequence[Mapping[str, Any]], rules: Sequence[str]) -> Row:
+def _row(identity: tuple[str, ...], found: Sequence[tuple[Cell, Mapping[str, Any]]], rules: Sequence[str]) -> Row:
+    cells, records = [cell for cell, _ in found], [record for _, record in found]
     task, model, strategy, recipe, head, arguments, _ = identity
     split = records[0]["task"]["evaluation"][0]
     metric = records[0]["task"]["metrics"][0]
@@ -85,10 +89,26 @@ def _row(identity: tuple[str, ...], records: Sequence[Mapping[str, Any]], rules:
         "all layers": _figure([summary["full"] for summary in summaries], metric),
     }
     for rule in rules:
-        found = [[p for p in s["points"] if p["rule"] == rule and "metrics" in p] for s in summaries]
-        reached = [points[0] for points in found if points]
+        points = [[p for p in s["points"] if p["rule"] == rule and "metrics" in p] for s in summaries]
+        reached = [one[0] for one in points if one]
         row[rule] = _figure(reached, metric) if len(reached) == len(summaries) else None
+    if len(records) > 1:
+        for column in ("all layers", *rules):
+            if row[column] is not None:
+                row[column] |= _over_seeds(cells, records, split, metric, None if column == "all layers" else column)
     return row
+
+
+def _over_seeds(
+    cells: Sequence[Cell], records: Sequence[Mapping[str, Any]], split: str, metric: str, rule: str | None
+) -> dict[str, float]:
+    """Spread and two-level interval over several seeds; nothing where the stored logits do not allow it."""
+    from bench.measure.pooled import pooled  # only here: it needs torch
+
+    found = pooled(cells, records, split, metric, rule)
+    if found is None or found.std is None or found.both is None:
+        return {}
+    return {"std": found.std, "low": found.both.low, "high": found.both.high}
 
 
 def _figure(points: Sequence[Mapping[str, Any]], metric: str) -> dict[str, float]:
@@ -124,7 +144,8 @@ def _cells(row: Row, rules: Sequence[str]) -> list[str]:
 def _text(figure: Mapping[str, float] | None) -> str:
     if figure is None:
         return "-"
-    return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}] ({figure['cost_speedup']:.2f}x)"
+    spread = f" ±{figure['std']:.3f}" if "std" in figure else ""
+    return f"{figure['value']:.3f}{spread} [{figure['low']:.3f}, {figure['high']:.3f}] ({figure['cost_speedup']:.2f}x)"
 
 
 def _columns(rules: Sequence[str]) -> list[str]:
