@@ -206,11 +206,12 @@ def bench_engine(
     json: Json = False,
     only: Annotated[str | None, typer.Option(help="One part: curve, sweep or engine.")] = None,
     threads: Annotated[int | None, typer.Option(help="torch's threads; default what torch chooses.")] = None,
+    seconds: Annotated[float, typer.Option(help="Time limit of each of the engine's eight measurements.")] = 60.0,
 ) -> int:
     """The harness's own speed as ratios taken in one run."""
     from bench.commands.engine import run_benchmarks
 
-    return run_benchmarks(only, json, threads)
+    return run_benchmarks(only, json, threads, seconds)
 
 
 @app.command()

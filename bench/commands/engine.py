@@ -11,14 +11,14 @@ from bench.progress import Progress
 from bench.registry import unknown
 
 
-def run_benchmarks(only: str | None, json: bool, threads: int | None) -> int:
+def run_benchmarks(only: str | None, json: bool, threads: int | None, seconds: float) -> int:
     """Print the ratios of all parts, or of one. Raises UsageError for an unknown part."""
     known = ("curve", "engine", "sweep")
     if only is not None and only not in known:
         raise unknown("part", only, known)
     progress = Progress()
     found: dict[str, Mapping[str, Any]] = {}
-    for name, title, run, describe in _parts(threads):
+    for name, title, run, describe in _parts(threads, seconds):
         if only in (None, name):
             progress.say(f"{title} ...")
             found[name] = run()
@@ -29,7 +29,7 @@ def run_benchmarks(only: str | None, json: bool, threads: int | None) -> int:
     return OK
 
 
-def _parts(threads: int | None) -> list[tuple[str, str, Callable[[], Any], Callable[[Any], str]]]:
+def _parts(threads: int | None, seconds: float) -> list[tuple[str, str, Callable[[], Any], Callable[[Any], str]]]:
     from bench.measure import enginebench, selfbench, sweepbench
 
     return [
@@ -38,7 +38,7 @@ def _parts(threads: int | None) -> list[tuple[str, str, Callable[[], Any], Calla
         (
             "engine",
             "Early exit against the plain model",
-            lambda: enginebench.engine_benchmark(threads=threads),
+            lambda: enginebench.engine_benchmark(threads=threads, seconds=seconds),
             enginebench.describe,
         ),
     ]
