@@ -17,9 +17,9 @@ class BertEncoder(LayeredEncoder):
     model_type: ClassVar[str] = "bert"
     model_class: ClassVar[type[PreTrainedModel]] = BertModel
 
-    def __init__(self, model: BertModel) -> None:
+    def __init__(self, model: PreTrainedModel) -> None:
         super().__init__(model)
-        self._layers: tuple[Any, ...] = tuple(model.encoder.layer)
+        self._layers: tuple[Any, ...] = tuple(self.model.encoder.layer)
 
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """Word, position and segment embeddings [B, T, H] and the mask that the layers take."""

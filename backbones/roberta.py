@@ -2,50 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from torch import Tensor, nn
 from transformers import PreTrainedModel, RobertaModel
-from transformers.masking_utils import create_bidirectional_mask
 
-from backbones.base import Batch, LayeredEncoder, transformer_layer_macs
+from backbones.bert import BertEncoder
 
 
-class RobertaEncoder(LayeredEncoder):
-    """RoBERTa, stepped: embeddings, then layers 1..L, each with weights of its own."""
+class RobertaEncoder(BertEncoder):
+    """RoBERTa, stepped as BERT is: the two differ only within the stock embeddings.
+
+    Positions are counted there from the ids that are not padding, so they need no argument and do not depend on
+    how far a batch is padded.
+    """
 
     model_type: ClassVar[str] = "roberta"
     model_class: ClassVar[type[PreTrainedModel]] = RobertaModel
-
-    def __init__(self, model: RobertaModel) -> None:
-        super().__init__(model)
-        self._layers: tuple[Any, ...] = tuple(model.encoder.layer)
-
-    def embed(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """Word, position and segment embeddings [B, T, H] and the mask that the layers take.
-
-        Positions are counted by the stock embeddings from the ids that are not padding, so they need
-        no argument and do not depend on how far a batch is padded.
-        """
-        embedded = self.model.embeddings(batch.input_ids, batch.token_type_ids)
-        mask: Any = batch.attention_mask
-        if mask is not None:
-            mask = create_bidirectional_mask(self.model.config, embedded, mask)
-        return embedded, mask
-
-    def layer(self, index: int, hidden: Tensor, mask: Tensor | None) -> Tensor:
-        """Apply layer ``index`` (1-based): [B, T, H] -> [B, T, H]."""
-        return self._layers[index - 1](hidden, mask)
-
-    def pretrained_pooler(self) -> nn.Linear | None:
-        """The stock pooler's Linear(H, H), or None where the checkpoint had none."""
-        pooler = self.model.pooler
-        return None if pooler is None else pooler.dense
-
-    def embed_macs(self, tokens: int) -> int:
-        """Zero: embedding look-ups and sums multiply nothing."""
-        return 0
-
-    def layer_macs(self, tokens: int) -> int:
-        """Multiply-accumulates of one layer for one sample of ``tokens`` tokens."""
-        return transformer_layer_macs(self.model.config, tokens)

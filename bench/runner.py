@@ -25,6 +25,7 @@ from bench.livecheck import live_check
 from bench.measure.cost import CostModel
 from bench.measure.evaluate import Costs, TradeOff, default_point, given_points, operating_points
 from bench.measure.points import STANDARD, Rule
+from bench.migrations import SCHEMA_VERSION
 from bench.progress import Progress
 from bench.records import backbone_facts, summary, task_facts
 from bench.resolve import Parts, Request, refuse_nonsense, resolve
@@ -139,7 +140,7 @@ def measured(work: Work, quality: str) -> Record:
             work.cell.write("error", {**head, "error": detail if kind == "internal" else {**detail, "traceback": ""}})
         raise
     work.cell.write("success", record)
-    return {"schema_version": 1, "status": "success", **record}
+    return {"schema_version": SCHEMA_VERSION, "status": "success", **record}
 
 
 def measure_cell(work: Work) -> Record:

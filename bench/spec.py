@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from bench.errors import UsageError
@@ -104,10 +104,6 @@ class RunSpec:
             raise UsageError(f"--seed must be in 0..4294967295, not {self.seed}.")
         if self.dtype == "fp16" and self.device == "cpu":
             raise UsageError("--dtype fp16 needs a GPU; on a CPU take fp32 or bf16.")
-
-    def with_seed(self, seed: int) -> RunSpec:
-        """The same cell with another seed."""
-        return replace(self, seed=seed)
 
 
 @dataclass(frozen=True)

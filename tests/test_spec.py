@@ -206,7 +206,3 @@ def test_specs_that_make_no_sense(case: str) -> None:
 def test_settings_that_make_no_sense(kind: Callable[..., object], given: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         kind(**given)
-
-
-def test_with_seed_changes_the_seed_only() -> None:
-    assert SPEC.with_seed(3) == replace(SPEC, seed=3)
