@@ -204,11 +204,23 @@ class Start:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a criterion sees at one exit: its number (1-based), the logits [n, C], the pooled features [n, H]."""
+    """What a criterion sees at one exit: its number (1-based), the logits [n, C], what its probe read there [n, K]."""
 
     layer: int
     logits: Tensor
-    features: Tensor | None = None
+    observed: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a criterion may be fitted on: the held-out split with every exit recorded; nothing that is reported.
+
+    ``logits`` [N, L, C], ``labels`` int64 or float [N], ``observed`` [N, L, K] where the criterion has a probe.
+    """
+
+    logits: Tensor
+    labels: Tensor
+    observed: Tensor | None = None
 
 
 class Criterion(ABC):
@@ -233,6 +245,8 @@ class Criterion(ABC):
     needs_labels: ClassVar[bool] = False
     uses_early_exits: ClassVar[bool] = True
     """False for a criterion that never leaves before the last exit."""
+    fits: ClassVar[bool] = False
+    """Whether :meth:`fit` has something to learn before the first decision."""
     causal: ClassVar[bool] = True
     """False for an upper bound that looks at later exits: :meth:`acausal_scores` replays it, and it cannot run live."""
 
@@ -247,6 +261,13 @@ class Criterion(ABC):
     def warnings(self, num_layers: int) -> list[str]:
         """What a user should know about these arguments on a backbone of ``num_layers``."""
         return []
+
+    def fit(self, evidence: Evidence) -> dict[str, list[float]]:
+        """Learn the criterion's own few numbers (temperatures, per-exit cuts) from held-out samples.
+
+        Called once, before any replay or live decision, where :attr:`fits`; returns the numbers for the record.
+        """
+        return {}
 
     def cut(self, threshold: float) -> float:
         """The cut on the score that a user's threshold means."""
