@@ -80,13 +80,9 @@ class Work:
 def run(request: Request, context: Context) -> tuple[Cell, Record]:
     """Measure one cell, or return its record if it is there already. Raises BenchError for what cannot be run."""
     spec, parts = resolve(request)
-    options = LoadOptions(spec.seed, spec.limit, context.hub_root, context.offline)
-    data = parts.task.load(options)
-    backbone = describe(backbone_request(spec, parts, context))
-    facts = Facts(cast(str, backbone["digest"]), data.revision, parts.versions)
-    quality = key(quality_identity(spec, facts))
-    cell = context.store.cell(spec.task, spec.backbone, spec.strategy, spec.seed, quality)
-    work = Work(spec, parts, facts, data, backbone, cell, context)
+    data = parts.task.load(LoadOptions(spec.seed, spec.limit, context.hub_root, context.offline))
+    work = found_out(spec, parts, data, context)
+    cell, quality = work.cell, key(quality_identity(spec, work.facts))
     finished = finished_record(work)
     if finished is not None:
         return cell, finished
@@ -95,6 +91,15 @@ def run(request: Request, context: Context) -> tuple[Cell, Record]:
         if finished is not None:
             return cell, finished
         return cell, measured(work, quality)
+
+
+def found_out(spec: RunSpec, parts: Parts, data: TaskData, context: Context) -> Work:
+    """What is known of a cell before any of its work is done: its identity and its place. Loads no weights."""
+    backbone = describe(backbone_request(spec, parts, context))
+    facts = Facts(cast(str, backbone["digest"]), data.revision, parts.versions)
+    quality = key(quality_identity(spec, facts))
+    cell = context.store.cell(spec.task, spec.backbone, spec.strategy, spec.seed, quality)
+    return Work(spec, parts, facts, data, backbone, cell, context)
 
 
 def finished_record(work: Work) -> Record | None:
