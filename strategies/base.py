@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from backbones.base import Batch, LayeredEncoder
+from strategies.probe import Probe
 
 State = dict[str, Tensor]
 """A criterion's memory: tensors whose first dimension is the sample."""
@@ -79,6 +80,15 @@ class Head(nn.Module, ABC):
         self.hidden_size = encoder.hidden_size
         self.num_outputs = num_outputs
         self.pooling = pooling
+        self.dropout = nn.Dropout(encoder.head_dropout)
+
+    def dropped(self, features: Tensor) -> Tensor:
+        """``features`` after dropout while training; left alone else, without so much as a module call.
+
+        A check at batch 1 is some twenty small operations after a layer that has emptied the caches: every call saved
+        is time saved.
+        """
+        return self.dropout(features) if self.training else features
 
     @abstractmethod
     def forward(self, hidden: Tensor, mask: Tensor | None, layer: int) -> Tensor:
@@ -173,6 +183,14 @@ class Recipe(nn.Module, ABC):
         ``step`` counts optimiser steps within the stage from 0.
         """
 
+    def nodes(self, states: Sequence[Tensor]) -> Sequence[Tensor]:
+        """What the heads read in training, given the hidden states [B, T, H] of layers 1..L; the same numbers.
+
+        Where a recipe reshapes the gradient between exits and backbone: a hook on a state acts on all that flows back
+        into its layer, a hook on what is returned on the exit's part alone.
+        """
+        return states
+
     def backward(self, losses: tuple[Tensor, ...], encoder: LayeredEncoder) -> None:
         """Accumulate the gradients of the losses."""
         cast(Tensor, sum(losses)).backward()
@@ -247,6 +265,8 @@ class Criterion(ABC):
     """False for a criterion that never leaves before the last exit."""
     fits: ClassVar[bool] = False
     """Whether :meth:`fit` has something to learn before the first decision."""
+    probe: Probe | None = None
+    """What it reads besides the logits (set in ``__init__``); a wrapper takes over the probe of what it wraps."""
     causal: ClassVar[bool] = True
     """False for an upper bound that looks at later exits: :meth:`acausal_scores` replays it, and it cannot run live."""
 

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from backbones.base import Batch
-from bench.inference.live import Outcome, judged, refuse_oracles, run_live, start_of
+from bench.inference.live import Outcome, refuse_oracles, run_live, start_of
+from bench.inference.probing import judged, look, remember
 from strategies.base import Criterion, ExitModel, Seen, State, check_finite
 
 Work = Callable[[], tuple[Tensor, ...]]
@@ -73,7 +74,8 @@ class Chain:
     """All segments of a model for one criterion and one bucket: R rows of T tokens.
 
     Segment 0 embeds and starts the criterion; segment k >= 1 is layer k, head k and the criterion's step. The
-    outputs of segment k are hidden states [R, T, H], a packet [R, 1 + C] of score and logits, and the state.
+    outputs of segment k are hidden states [R, T, H], a packet [R, 1 + C] of score and logits, and the state: the
+    criterion's and, behind it, its probe's memory.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class Chain:
         self.attention[:, 0] = 1  # an empty row still attends to something: NaN must not even appear in unused rows
         self.keys = torch.zeros(rows, dtype=torch.long, device=device)
         self.names: list[str] = []
+        self.memory: list[str] = []
         with torch.inference_mode():
             if segments:
                 first = record(self._start)
@@ -117,25 +120,30 @@ class Chain:
     def _start(self) -> tuple[Tensor, ...]:
         hidden, _ = self.model.encoder.embed(Batch(self.ids, None, self.types))
         start = start_of(self.model, hidden, self.keys)
-        state = self.criterion.start(start)
-        self.names = list(state)
+        state, memory = self.criterion.start(start), remember(self.model, self.criterion.probe, start)
+        self.names, self.memory = list(state), list(memory)
         nothing = torch.zeros(self.rows, 1 + self.model.head.num_outputs, dtype=start.dtype, device=hidden.device)
-        return hidden, nothing, *state.values()
+        return hidden, nothing, *state.values(), *memory.values()
 
     def _work(self, layer: int) -> Work:
         before = self.segments[layer - 1]
-        names = self.names
+        names, probe = self.names, self.criterion.probe
+        own = 2 + len(names)
 
         def work() -> tuple[Tensor, ...]:
             hidden = self.model.encoder.layer(layer, before.outputs[0], self._mask(before.outputs[0]))
             logits = judged(self.model.head(hidden, self.attention, layer))
-            state: State = dict(zip(names, before.outputs[2:], strict=True))
+            state: State = dict(zip(names, before.outputs[2:own], strict=True))
+            memory: State = dict(zip(self.memory, before.outputs[own:], strict=True))
             if layer < self.model.num_layers:
-                state, score = self.criterion.step(state, Seen(layer, logits))
+                seen = Seen(layer, logits)
+                if probe is not None:
+                    memory, seen = look(self.model, probe, memory, hidden, self.attention, layer, logits)
+                state, score = self.criterion.step(state, seen)
             else:
                 score = torch.zeros_like(logits[:, 0])  # the last exit always answers
             packet = torch.cat([score.to(logits.dtype).unsqueeze(1), logits], dim=1)
-            return hidden, packet, *(state[name] for name in names)
+            return hidden, packet, *(state[name] for name in names), *(memory[name] for name in self.memory)
 
         return work
 

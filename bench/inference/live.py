@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from backbones.base import Batch
+from bench.inference.probing import judged, look, remember
 from strategies.base import Criterion, ExitModel, Seen, Start, StrategyError, check_finite, select
 
 
@@ -55,11 +56,6 @@ def refuse_oracles(criterion: Criterion) -> None:
         )
 
 
-def judged(logits: Tensor) -> Tensor:
-    """Logits as criteria and answers see them: float32 where the model computes in half precision."""
-    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
-
-
 def start_of(model: ExitModel, hidden: Tensor, keys: Tensor | None) -> Start:
     """What the criterion may know before exit 1 of the samples in ``hidden`` [B, T, H]."""
     dtype = torch.float32 if hidden.dtype in (torch.float16, torch.bfloat16) else hidden.dtype
@@ -72,11 +68,15 @@ def _run_one(model: ExitModel, criterion: Criterion, cut: float, batch: Batch, k
     attention = batch.attention_mask
     hidden, mask = encoder.embed(batch)
     if criterion.uses_early_exits:
-        state = criterion.start(start_of(model, hidden, keys))
+        start, probe = start_of(model, hidden, keys), criterion.probe
+        state, memory = criterion.start(start), remember(model, probe, start)
         for layer in range(1, last):
             hidden = encoder.layer(layer, hidden, mask)
             logits = judged(head(hidden, attention, layer))
-            state, score = criterion.step(state, Seen(layer, logits))
+            seen = Seen(layer, logits)
+            if probe is not None:
+                memory, seen = look(model, probe, memory, hidden, attention, layer, logits)
+            state, score = criterion.step(state, seen)
             if criterion.leaves(score, cut).item():
                 return _answer(logits, layer, keys)
         hidden = encoder.layer(last, hidden, mask)
@@ -104,7 +104,8 @@ def _run_many(model: ExitModel, criterion: Criterion, cut: float, batch: Batch, 
     attention = batch.attention_mask
     hidden, mask = encoder.embed(batch)
     start = start_of(model, hidden, keys)
-    state = criterion.start(start)
+    probe = criterion.probe
+    state, memory = criterion.start(start), remember(model, probe, start)
     answers = torch.empty(size, head.num_outputs, dtype=start.dtype, device=device)
     inside = torch.arange(size)  # which samples of the batch the rows of `hidden` are; on the host
     for layer in range(1, last + 1):
@@ -113,7 +114,10 @@ def _run_many(model: ExitModel, criterion: Criterion, cut: float, batch: Batch, 
             continue
         logits = judged(head(hidden, attention, layer))
         if layer < last:
-            state, score = criterion.step(state, Seen(layer, logits))
+            seen = Seen(layer, logits)
+            if probe is not None:
+                memory, seen = look(model, probe, memory, hidden, attention, layer, logits)
+            state, score = criterion.step(state, seen)
             leaving = criterion.leaves(score, cut).cpu()  # the one wait for the device at this exit
             if not leaving.any():
                 continue
@@ -128,7 +132,7 @@ def _run_many(model: ExitModel, criterion: Criterion, cut: float, batch: Batch, 
             break
         stay = (~leaving).nonzero().squeeze(1)
         inside, rows = inside[stay], stay.to(device)
-        state = select(state, rows)
+        state, memory = select(state, rows), select(memory, rows)
         hidden = hidden[rows]
         if attention is not None:
             attention = attention[rows]

@@ -3,7 +3,7 @@
 Convention: FLOPs = 2 × MACs, matrix multiplications only. Embedding look-ups, biases, layer norms,
 soft-max and activations are not counted; they are the same O(T·H) in every method and below 1 % of a
 layer. Counted are the projection of factorised embeddings, the layers, the head at *every* exit
-that the sample visits (not only the one it leaves by), and the criterion's own head where it has one.
+that the sample visits (not only the one it leaves by), and the criterion's own head and probe where it has them.
 The numbers equal what torch's FlopCounterMode counts with eager attention.
 """
 
@@ -58,10 +58,16 @@ class CostModel:
             visited += self.encoder.layer_macs(tokens)
             answer = self.head.macs(tokens, layer)
             if early and layer < last and self.criterion is not None:
-                answer += self.criterion.macs(self.head.num_outputs, layer)
+                answer += self._decision(self.criterion, layer)
             flops.append(2 * (self.encoder.embed_macs(tokens) + visited + answer))
             visited += answer if early else 0
         return np.array(flops, dtype=np.int64)
+
+    def _decision(self, criterion: Criterion, layer: int) -> int:
+        """MACs of the criterion's own head and of its probe at exit ``layer``."""
+        outputs, probe = self.head.num_outputs, criterion.probe
+        read = 0 if probe is None else probe.macs(self.encoder.hidden_size, outputs, layer)
+        return criterion.macs(outputs, layer) + read
 
 
 def _by_length(lengths: Int, cost: Callable[[int], Int]) -> Int:

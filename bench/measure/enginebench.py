@@ -47,7 +47,7 @@ class Scripted(Criterion):
     """A criterion at full cost whose scores are replaced: sample ``key`` leaves at ``exits[key]`` (cut 0.5)."""
 
     def __init__(self, criterion: Criterion, exits: Sequence[int]) -> None:
-        self.criterion, self.exits = criterion, torch.tensor(exits)
+        self.criterion, self.exits, self.probe = criterion, torch.tensor(exits), criterion.probe
 
     def start(self, start: Start) -> State:
         if start.keys is None:

@@ -32,7 +32,7 @@ class ForcedExit(Criterion):
 
     def __init__(self, criterion: Criterion, layer: int) -> None:
         self.criterion, self.layer, self.at = criterion, layer, 0
-        self.strict = criterion.strict
+        self.strict, self.probe = criterion.strict, criterion.probe
 
     def start(self, start: Start) -> State:
         return self.criterion.start(start)
