@@ -31,7 +31,10 @@ RECIPES = {
     "elbert": "strategies.elbert:ElbertRecipe",
     "fastbert": "strategies.fastbert:FastBertRecipe",
     "finetune": "strategies.controls:FinetuneRecipe",
+    "gradient-equilibrium": "strategies.equilibrium:GradientEquilibriumRecipe",
     "joint": "strategies.entropy:JointRecipe",
+    "mixed": "strategies.mixed:MixedRecipe",
+    "neighbour-distillation": "strategies.neighbours:NeighbourDistillationRecipe",
     "patience": "strategies.patience:PatienceRecipe",
     "romebert": "strategies.romebert:RomeBertRecipe",
 }

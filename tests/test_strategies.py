@@ -266,7 +266,7 @@ def test_combinations_that_make_no_sense_are_refused_with_the_reason(head_name: 
 def test_distillation_is_refused_for_regression(recipe_name: str) -> None:
     head = make_model("bert", HEADS.load("highway"), 1).head
     why = RECIPES.load(recipe_name)(head.num_layers).refuse(head)
-    assert bool(why) == (recipe_name in ("fastbert", "romebert"))
+    assert bool(why) == (recipe_name in ("fastbert", "neighbour-distillation", "romebert"))
 
 
 @pytest.mark.parametrize("name", list(KINDS))
@@ -299,6 +299,8 @@ def test_arguments_out_of_range_are_refused(name: str, arguments: dict[str, obje
         ("romebert", {"gamma": 1.5}),
         ("romebert", {"temperature": 0.0}),
         ("berxit", {"routine": "two-stage"}),
+        ("neighbour-distillation", {"alpha": 1.5}),
+        ("neighbour-distillation", {"temperature": 0.0}),
         ("elbert", {"weights": "linear"}),
     ],
 )

@@ -163,7 +163,7 @@ class _Stage:
             batch = collate(self.fit.data, rows, self.fit.pad_id).to(self.fit.device)
             labels = torch.from_numpy(self.fit.labels[rows]).to(self.fit.device)
             with self._autocast():
-                logits = stage_logits(self.model, self.stage, batch)
+                logits = stage_logits(self.model, self.recipe, self.stage, batch)
             losses = self.recipe.losses(self.stage, logits, labels, step)
             losses = tuple(loss / len(micro_batches) for loss in losses)
             self.recipe.backward(losses, self.model.encoder)
@@ -243,11 +243,11 @@ def freeze(model: ExitModel, stage: Stage) -> list[torch.nn.Parameter]:
     return trained
 
 
-def stage_logits(model: ExitModel, stage: Stage, batch: Batch) -> list[Tensor]:
+def stage_logits(model: ExitModel, recipe: Recipe, stage: Stage, batch: Batch) -> list[Tensor]:
     """Logits of the exits that ``stage`` looks at; frozen parts run without gradient and without dropout."""
     last = model.num_layers
     with torch.set_grad_enabled(stage.backbone):
-        states = model.encoder(batch)
+        states = recipe.nodes(model.encoder(batch))
     if stage.exits == "last":
         return [model.head(states[-1], batch.attention_mask, last)]
     if stage.exits == "all":
