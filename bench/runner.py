@@ -20,7 +20,9 @@ from backbones.load import BackboneRequest, Loaded, describe, load_backbone
 from bench.environment import environment, machine_id
 from bench.errors import BenchError
 from bench.files import remove_leftovers
+from bench.fitting import Probing
 from bench.inference.exits import DTYPES, AllExits, collect
+from bench.inference.replay import fit
 from bench.livecheck import live_check
 from bench.measure.cost import CostModel
 from bench.measure.evaluate import Costs, TradeOff, default_point, given_points, operating_points
@@ -120,14 +122,7 @@ def finished_record(work: Work) -> Record | None:
 
 def measured(work: Work, quality: str) -> Record:
     """Do the work of a cell; whatever happens, the record says so."""
-    head: Record = {
-        "quality_key": quality,
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": work.context.command,
-        "spec": asdict(work.spec),
-        "identity": quality_identity(work.spec, work.facts),
-        "environment": environment(),
-    }
+    head = record_head(work, quality)
     remove_leftovers(work.cell.folder)
     previous = work.cell.read()
     if previous is None or previous["status"] != "success":  # a finished record stays until a better one replaces it
@@ -148,6 +143,18 @@ def measured(work: Work, quality: str) -> Record:
     return {"schema_version": SCHEMA_VERSION, "status": "success", **record}
 
 
+def record_head(work: Work, quality: str) -> Record:
+    """What a record says before anything is measured: what was asked, by which command, and where it runs."""
+    return {
+        "quality_key": quality,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": work.context.command,
+        "spec": asdict(work.spec),
+        "identity": quality_identity(work.spec, work.facts),
+        "environment": environment(),
+    }
+
+
 def measure_cell(work: Work) -> Record:
     """Fit, run once over the data with every exit on, replay, check live, time."""
     spec, parts, data = work.spec, work.parts, work.data
@@ -161,6 +168,7 @@ def measure_cell(work: Work) -> Record:
         s.name: encode(s, loaded.tokenizer, length(work, loaded)) for s in (data.select, *data.evaluation.values())
     }
     exits = {s.name: recorded(work, model, loaded, s, encoded) for s in (data.select, *data.evaluation.values())}
+    exits, learned = fitted_criterion(work, model, criterion, loaded, encoded, exits)
 
     cost, whole = CostModel(model.encoder, model.head, criterion), whole_model(work, model, texts)
     plain = CostModel(whole.encoder, whole.head).plain
@@ -208,6 +216,7 @@ def measure_cell(work: Work) -> Record:
         "task": task_facts(data, encoded),
         "backbone": backbone_facts(spec, loaded, model, whole.num_layers),
         "training": training,
+        "criterion": learned,
         "thresholds": _json_thresholds(spec),
         "selected": list(spec.select),
         "upper_bound": work.parts.strategy.upper_bound,
@@ -297,6 +306,25 @@ def recorded(
             ).save(path)
     model.to(device=spec.device, dtype=DTYPES[spec.dtype]).eval()
     return AllExits.load(path)
+
+
+def fitted_criterion(
+    work: Work,
+    model: ExitModel,
+    criterion: Criterion,
+    loaded: Loaded,
+    encoded: Mapping[str, EncodedSplit],
+    exits: Mapping[str, AllExits],
+) -> tuple[Mapping[str, AllExits], Record]:
+    """Fit the criterion's probe and the criterion, where there is anything to; the exits with what the probe reads."""
+    spec, data, probed = work.spec, work.data, None
+    if criterion.probe is not None:
+        identity, pad = exits_identity(spec, work.facts), int(loaded.tokenizer.pad_token_id)
+        probing = Probing(model, criterion.probe, work.context.store, identity, pad, work.context.progress)
+        probed = probing.fit(data.train, lambda s: encode(s, loaded.tokenizer, length(work, loaded)), spec.seed)
+        splits = (data.select, *data.evaluation.values())
+        exits = {s.name: probing.read(exits[s.name], s, encoded[s.name]) for s in splits}
+    return exits, {"probe": probed, "fitted": fit(criterion, exits[data.select.name].evidence())}
 
 
 def backbone_request(spec: RunSpec, parts: Parts, context: Context, *, whole: bool = False) -> BackboneRequest:
