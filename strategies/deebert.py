@@ -38,12 +38,12 @@ class HighwayHead(Head):
     def __init__(self, encoder: LayeredEncoder, num_outputs: int, *, pooling: Pooling = "cls") -> None:
         super().__init__(encoder, num_outputs, pooling=pooling)
         self.poolers = nn.ModuleList(new_pooler(encoder) for _ in range(self.num_layers))
-        self.dropout = nn.Dropout(encoder.head_dropout)
         self.classifiers = nn.ModuleList(new_linear(self.hidden_size, num_outputs) for _ in range(self.num_layers))
+        self._pooler, self._classifier = tuple(self.poolers), tuple(self.classifiers)  # module lists are slow to index
 
     def forward(self, hidden: Tensor, mask: Tensor | None, layer: int) -> Tensor:
-        pooled = torch.tanh(self.poolers[layer - 1](pool(hidden, mask, self.pooling)))
-        logits: Tensor = self.classifiers[layer - 1](self.dropout(pooled))
+        pooled = torch.tanh(self._pooler[layer - 1](pool(hidden, mask, self.pooling)))
+        logits: Tensor = self._classifier[layer - 1](self.dropped(pooled))
         return logits
 
     def exit_parameters(self, layer: int) -> Iterable[nn.Parameter]:

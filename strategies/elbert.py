@@ -31,7 +31,7 @@ from strategies.base import (
     pool,
     task_loss,
 )
-from strategies.entropy import entropy
+from strategies.entropy import normalised_entropy
 
 
 class SharedHead(Head):
@@ -42,12 +42,11 @@ class SharedHead(Head):
     def __init__(self, encoder: LayeredEncoder, num_outputs: int, *, pooling: Pooling = "cls") -> None:
         super().__init__(encoder, num_outputs, pooling=pooling)
         self.pooler = new_pooler(encoder)
-        self.dropout = nn.Dropout(encoder.head_dropout)
         self.classifier = new_linear(self.hidden_size, num_outputs)
 
     def forward(self, hidden: Tensor, mask: Tensor | None, layer: int) -> Tensor:
         pooled = torch.tanh(self.pooler(pool(hidden, mask, self.pooling)))
-        logits: Tensor = self.classifier(self.dropout(pooled))
+        logits: Tensor = self.classifier(self.dropped(pooled))
         return logits
 
     def exit_parameters(self, layer: int) -> Iterable[nn.Parameter]:
@@ -86,24 +85,22 @@ class ElbertRecipe(Recipe):
         return {"exit_weights": [round(float(w), 4) for w in self.weights().detach()]}
 
 
-def tracked(logits: Tensor) -> Tensor:
-    """What the windows follow, per class: [..., C] -> [..., C], larger meaning more confident.
+def tracked(p: Tensor) -> Tensor:
+    """What the windows follow, per class, from probabilities: [..., C] -> [..., C], larger meaning more confident.
 
     The class probabilities; for two classes the one number p(class 0), negated for class 1, so that a
     change of p(class 1) near 1, too small for its own floating-point format, is seen as the released
     code sees it.
     """
-    p = torch.softmax(logits, dim=-1)
     return torch.stack([p[..., 0], -p[..., 0]], dim=-1) if p.shape[-1] == 2 else p
 
 
-def clear_label(logits: Tensor, margin: float) -> Tensor:
-    """The predicted class [...] of logits [..., C], or -1 where no class stands out by the margin.
+def clear_label(p: Tensor, margin: float) -> Tensor:
+    """The predicted class [...] of probabilities [..., C], or -1 where no class stands out by the margin.
 
     Two classes: p > 0.5 + margin, as released. More: the best leads the second by more than 2 * margin,
     which is the same thing for two. Exact ties have no label.
     """
-    p = torch.softmax(logits, dim=-1)
     if p.shape[-1] == 2:  # on p(class 0) alone: p(class 1) rounds differently
         first = p[..., 0]
         return torch.where(first > 0.5 + margin, 0, torch.where(first < 0.5 - margin, 1, -1))
@@ -139,8 +136,7 @@ class Window(Criterion):
     def start(self, start: Start) -> State:
         if not 0 < self.window <= start.num_layers:
             return {}
-        shape = (start.samples, self.window, start.num_outputs)
-        return {"history": torch.zeros(shape, dtype=start.dtype, device=start.device)}
+        return {"history": torch.empty(start.samples, 0, start.num_outputs, dtype=start.dtype, device=start.device)}
 
     def fires(self, window: Tensor) -> Tensor:
         """Whether the test holds, bool [n], over the logits [n, N, C] of the last N exits."""
@@ -149,7 +145,7 @@ class Window(Criterion):
     def first_stage(self, logits: Tensor) -> Tensor:
         """The score [n] of this exit alone."""
         if self.first == "entropy":
-            return entropy(logits) / math.log(logits.shape[-1])
+            return normalised_entropy(logits)
         if self.first == "least":
             return torch.softmax(logits, dim=-1).amin(dim=-1)
         return torch.full_like(logits[:, 0], math.inf)
@@ -158,10 +154,11 @@ class Window(Criterion):
         score = self.first_stage(seen.logits)
         if "history" not in state:
             return state, score
-        window = torch.cat([state["history"][:, 1:], seen.logits.unsqueeze(1)], dim=1)
+        window = torch.cat([state["history"], seen.logits.unsqueeze(1)], dim=1)
         if seen.layer >= self.window:  # before that there are no N exits to look at
             score = score.masked_fill(self.fires(window), -math.inf)
-        return {**state, "history": window}, score
+            window = window[:, 1:]
+        return {"history": window}, score
 
 
 class MonotoneWindow(Window):
@@ -169,10 +166,11 @@ class MonotoneWindow(Window):
     that class is still the prediction (released as ``bias_2``)."""
 
     def fires(self, window: Tensor) -> Tensor:
-        confidence = tracked(window)
-        never_drops = (confidence[:, 1:] >= confidence[:, :-1]).all(dim=1)
+        p = torch.softmax(window, dim=-1)
         label = window[:, -1].argmax(dim=-1)
-        return (clear_label(window[:, 0], self.margin) == label) & never_drops.gather(1, label[:, None])[:, 0]
+        confidence = tracked(p).gather(2, label[:, None, None].expand(-1, p.shape[1], 1)).squeeze(2)
+        never_drops = (confidence[:, 1:] >= confidence[:, :-1]).all(dim=1)
+        return (clear_label(p[:, 0], self.margin) == label) & never_drops
 
 
 class RangeWindow(Window):
@@ -186,21 +184,22 @@ class RangeWindow(Window):
         self.range = range
 
     def fires(self, window: Tensor) -> Tensor:
-        confidence = tracked(window)
+        p = torch.softmax(window, dim=-1)
+        confidence = tracked(p)
         best = confidence[..., 0] if confidence.shape[-1] == 2 else confidence.amax(dim=-1)
-        return same_label(window, self.margin) & (best.amax(dim=1) - best.amin(dim=1) <= self.range)
+        return same_label(p, self.margin) & (best.amax(dim=1) - best.amin(dim=1) <= self.range)
 
 
 class LabelWindow(Window):
     """Criterion 3: over the window the predicted label is the same (released as ``bias_1``, the shipped setting)."""
 
     def fires(self, window: Tensor) -> Tensor:
-        return same_label(window, self.margin)
+        return same_label(torch.softmax(window, dim=-1), self.margin)
 
 
-def same_label(window: Tensor, margin: float) -> Tensor:
-    """Whether one class is clearly predicted throughout the window [n, N, C], bool [n]."""
-    labels = clear_label(window, margin)
+def same_label(p: Tensor, margin: float) -> Tensor:
+    """Whether one class is clearly predicted throughout a window of probabilities [n, N, C], bool [n]."""
+    labels = clear_label(p, margin)
     return (labels[:, 0] >= 0) & (labels == labels[:, :1]).all(dim=1)
 
 

@@ -37,16 +37,22 @@ def entropy(logits: Tensor) -> Tensor:
     return (log_p.exp() * log_p).sum(dim=-1).neg()
 
 
+def normalised_entropy(logits: Tensor) -> Tensor:
+    """Entropy over its largest value ln C, in [0, 1], [n, C] -> [n]: ELBERT's "puzzlement", FastBERT's uncertainty."""
+    log_p = torch.log_softmax(logits, dim=-1)
+    return (log_p.exp() * log_p).sum(dim=-1) / -math.log(logits.shape[-1])
+
+
 class LinearHead(Head):
     """One linear classifier per exit on the pooled hidden state."""
 
     def __init__(self, encoder: LayeredEncoder, num_outputs: int, *, pooling: Pooling = "cls") -> None:
         super().__init__(encoder, num_outputs, pooling=pooling)
-        self.dropout = nn.Dropout(encoder.head_dropout)
         self.exits = nn.ModuleList(new_linear(self.hidden_size, num_outputs) for _ in range(self.num_layers))
+        self._exit = tuple(self.exits)  # a module list is slow to index
 
     def forward(self, hidden: Tensor, mask: Tensor | None, layer: int) -> Tensor:
-        logits: Tensor = self.exits[layer - 1](self.dropout(pool(hidden, mask, self.pooling)))
+        logits: Tensor = self._exit[layer - 1](self.dropped(pool(hidden, mask, self.pooling)))
         return logits
 
     def exit_parameters(self, layer: int) -> Iterable[nn.Parameter]:
@@ -67,7 +73,7 @@ class NormalisedEntropy(Criterion):
     """H(p) / ln C < threshold, in [0, 1]."""
 
     def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
-        return state, entropy(seen.logits) / math.log(seen.logits.shape[-1])
+        return state, normalised_entropy(seen.logits)
 
 
 class Entropy(Strategy):

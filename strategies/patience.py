@@ -40,12 +40,12 @@ class SharedPoolerHead(Head):
     def __init__(self, encoder: LayeredEncoder, num_outputs: int, *, pooling: Pooling = "cls") -> None:
         super().__init__(encoder, num_outputs, pooling=pooling)
         self.pooler = new_pooler(encoder)
-        self.dropout = nn.Dropout(encoder.head_dropout)
         self.classifiers = nn.ModuleList(new_linear(self.hidden_size, num_outputs) for _ in range(self.num_layers))
+        self._classifier = tuple(self.classifiers)  # a module list is slow to index
 
     def forward(self, hidden: Tensor, mask: Tensor | None, layer: int) -> Tensor:
         pooled = torch.tanh(self.pooler(pool(hidden, mask, self.pooling)))
-        logits: Tensor = self.classifiers[layer - 1](self.dropout(pooled))
+        logits: Tensor = self._classifier[layer - 1](self.dropped(pooled))
         return logits
 
     def exit_parameters(self, layer: int) -> Iterable[nn.Parameter]:

@@ -6,6 +6,7 @@ models) and of `bench compare`. The baseline is made here from synthetic logits,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -131,8 +132,8 @@ def head_not_counted(at: World, patch: Patch) -> list[Row]:
 
 def temperature_twice(at: World, patch: Patch) -> list[Row]:
     """Logits are divided by a temperature that they were divided by before."""
-    entropy_of = elbert.entropy
-    patch.setattr(elbert, "entropy", lambda z: entropy_of(z / 1.5))
+    entropy_of = elbert.normalised_entropy
+    patch.setattr(elbert, "normalised_entropy", lambda z: entropy_of(z / 1.5))
     return at.rules()
 
 
@@ -212,10 +213,11 @@ def entropy_rewritten(at: World, patch: Patch) -> list[Row]:
     """The same entropy by another formula: log Z minus the mean logit."""
 
     def rewritten(z: torch.Tensor) -> torch.Tensor:
-        return torch.logsumexp(z, dim=-1) - (torch.softmax(z, dim=-1) * z).sum(dim=-1)
+        nats = torch.logsumexp(z, dim=-1) - (torch.softmax(z, dim=-1) * z).sum(dim=-1)
+        return nats / math.log(z.shape[-1])
 
-    patch.setattr(elbert, "entropy", rewritten)
-    patch.setattr(entropy, "entropy", rewritten)
+    patch.setattr(elbert, "normalised_entropy", rewritten)
+    patch.setattr(entropy, "normalised_entropy", rewritten)
     return at.probe() + at.rules()
 
 
