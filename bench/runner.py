@@ -314,8 +314,8 @@ def fitted_criterion(
     criterion: Criterion,
     loaded: Loaded,
     encoded: Mapping[str, EncodedSplit],
-    exits: Mapping[str, AllExits],
-) -> tuple[Mapping[str, AllExits], Record]:
+    exits: dict[str, AllExits],
+) -> tuple[dict[str, AllExits], Record]:
     """Fit the criterion's probe and the criterion, where there is anything to; the exits with what the probe reads."""
     spec, data, probed = work.spec, work.data, None
     if criterion.probe is not None:

@@ -3,7 +3,7 @@
     RESULTS/<task>/<backbone>/<strategy>-s<seed>-<key>/record.json            what was asked, measured, and with what
                                                       /exits-<split>.parquet  every sample at every exit
                                                       /latency-<key>.json     raw times
-    RESULTS/.cache/checkpoints, exits, locks                                  what later runs reuse; safe to delete
+    RESULTS/.cache/checkpoints, exits, probes, locks                          what later runs reuse; safe to delete
 
 The key is the first 8 digits of the cell's quality identity, so what differs in any setting never shares a cell.
 """

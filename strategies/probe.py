@@ -31,7 +31,7 @@ class Probe(nn.Module, ABC):
         """K on a task with ``num_outputs`` logits."""
 
     def fit(self, features: Tensor, logits: Tensor, labels: Tensor) -> dict[str, list[float]]:
-        """Learn from features [N, L, H], logits [N, L, C] and labels int64 or float [N]; the numbers are for the record.
+        """Learn from features [N, L, H], logits [N, L, C], labels int64 or float [N]; the numbers are for the record.
 
         The same input must give the same buffers. Raises StrategyError where there is too little to learn from.
         """

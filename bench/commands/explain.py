@@ -95,13 +95,12 @@ def _sample(model: Any, record: Mapping[str, Any], name: str, kind: str, split: 
 
 def cases_of(cell: Any, record: Mapping[str, Any], point: str | None, most: int = 3) -> list[tuple[str, Any]]:
     """The split and case of every typical sample, from the stored exits. Raises UsageError without them."""
-    import torch
-
-    from bench.inference.replay import sample_keys, scores
+    from bench.fitting import recorded_criterion
+    from bench.inference.exits import AllExits
+    from bench.inference.replay import recorded_scores
     from bench.report.cases import find_cases
-    from bench.report.data import read_exits
+    from bench.report.data import Exits
     from bench.report.explain import operating_point
-    from bench.report.reload import parts_of, spec_of
 
     if record["task"]["kind"] == "regression":
         raise UsageError("Cases need right and wrong answers, and this task is a regression.")
@@ -109,10 +108,9 @@ def cases_of(cell: Any, record: Mapping[str, Any], point: str | None, most: int 
     path = cell.exits_file(split)
     if not path.exists():
         raise UsageError(f"{cell.folder.name} has no stored exits of {split}; run the cell again.")
-    spec = spec_of(record)
-    criterion, exits = parts_of(spec).criterion(spec), read_exits(path)
-    z = torch.from_numpy(exits.logits.copy())
-    found = scores(criterion, z, keys=sample_keys(exits.ids), labels=exits.labels)
+    criterion, recorded = recorded_criterion(cell.folder, record), AllExits.load(path)
+    found = recorded_scores(criterion, recorded)
+    exits = Exits(recorded.ids, recorded.labels, recorded.logits)
     _, _, cut = operating_point(record, split, point)
     return [(split, case) for case in find_cases(found, cut, criterion.strict, exits, most)]
 

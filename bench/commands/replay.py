@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,28 +15,42 @@ from bench.arguments import parse_settings
 from bench.display import console, points_table, print_json
 from bench.errors import OK, DataError, UsageError
 
+if TYPE_CHECKING:
+    from strategies.base import Evidence
+
 SHOWN = 20  # decisions printed on a terminal; --json has all of them
 
 
 def replay_file(
-    path: Path, strategy: str, threshold: float | None, settings: list[str], metric: str | None, json: bool
+    path: Path,
+    strategy: str,
+    threshold: float | None,
+    settings: list[str],
+    metric: str | None,
+    json: bool,
+    fit_on: Path | None = None,
 ) -> int:
     """Print decisions at a threshold, and with labels the operating points. Raises UsageError, DataError."""
     from bench.inference.exits import AllExits
-    from bench.inference.replay import make_criterion, replay
+    from bench.inference.replay import fit, make_criterion, replay
     from bench.measure.evaluate import Costs, TradeOff, given_points, operating_points
     from bench.measure.points import STANDARD, Rule
 
     if threshold is not None and not math.isfinite(threshold):
         raise UsageError(f"--threshold must be a finite number, not {threshold}.")
-    logits, labels, ids = read_logits(path)
+    found = read_logits(path)
+    logits, labels, ids, observed = found.logits, found.labels, found.ids, found.observed
     arguments = parse_settings(settings)
     criterion, named = make_criterion(strategy, arguments)
     chosen = threshold if threshold is not None else named
     if chosen is None:
         chosen = criterion.default_threshold
     arguments = {k: v for k, v in arguments.items() if k != criterion.threshold_name}
-    decided = replay(strategy, logits, chosen, labels=labels, ids=np.array(ids), **arguments)
+    evidence = held_out(fit_on, strategy, criterion.fits)
+    fitted = fit(criterion, evidence)
+    decided = replay(
+        strategy, logits, chosen, labels=labels, ids=np.array(ids), observed=observed, fit_on=evidence, **arguments
+    )
     n, exits, outputs = logits.shape
     result: dict[str, Any] = {
         "strategy": strategy,
@@ -45,6 +60,7 @@ def replay_file(
         "mean_layer": float(decided.layer.mean()),
         "exit_counts": np.bincount(decided.layer, minlength=exits + 1)[1:].tolist(),
         "warnings": criterion.warnings(exits),
+        "fitted": fitted,
         "decisions": [
             {"id": i, "layer": int(a), "prediction": p.item()}
             for i, a, p in zip(ids, decided.layer, decided.prediction, strict=True)
@@ -52,7 +68,8 @@ def replay_file(
     }
     if labels is not None:
         metrics = metric.split(",") if metric else ["pearson" if outputs == 1 else "accuracy"]
-        recorded = AllExits(tuple(ids), labels, logits.astype(np.float32), np.ones(n, dtype=np.int64))
+        read = None if observed is None else observed.astype(np.float32)
+        recorded = AllExits(tuple(ids), labels, logits.astype(np.float32), np.ones(n, dtype=np.int64), read)
         curve = TradeOff(criterion, recorded, Costs.layers(n, exits), metrics)
         rules = [Rule.parse(text) for text in STANDARD] if criterion.uses_early_exits else []
         points = [{**p, "chosen_on": "these samples"} for p in operating_points(curve, curve, rules)]
@@ -88,8 +105,38 @@ def _print(result: dict[str, Any]) -> None:
         out.print(Text(f"Warning: {warning}"))
 
 
-def read_logits(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None, list[str]]:
-    """``logits`` [N, L, C], ``labels`` [N] or None, ``ids`` from .npz or from a run's exits .parquet.
+@dataclass(frozen=True)
+class Recorded:
+    """``logits`` [N, L, C], ``labels`` [N], ``ids``, and ``observed`` [N, L, K]: what a criterion's probe read."""
+
+    logits: NDArray[Any]
+    labels: NDArray[Any] | None
+    ids: list[str]
+    observed: NDArray[Any] | None
+
+
+def held_out(path: Path | None, strategy: str, fits: bool) -> Evidence | None:
+    """What the criterion is fitted on. Raises UsageError where that is missing, or given and of no use."""
+    if not fits:
+        if path is not None:
+            raise UsageError(f"Strategy '{strategy}' has nothing to fit: leave --fit-on out.")
+        return None
+    if path is None:
+        raise UsageError(f"Strategy '{strategy}' is fitted on held-out samples: give a file of them with --fit-on.")
+    found = read_logits(path)
+    if found.labels is None:
+        raise UsageError(f"{path} has no labels, and --fit-on needs them.")
+    import torch
+
+    from bench.inference.replay import as_logits
+    from strategies.base import Evidence
+
+    observed = None if found.observed is None else torch.tensor(found.observed)
+    return Evidence(as_logits(found.logits), torch.tensor(found.labels.tolist()), observed)
+
+
+def read_logits(path: Path) -> Recorded:
+    """Arrays from .npz or from a run's exits .parquet.
 
     Raises UsageError for another kind of file, DataError for arrays of the wrong shape or type.
     """
@@ -102,7 +149,7 @@ def read_logits(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None, list[str
             found = AllExits.load(path)
         except Exception as error:  # pyarrow has a class for each way a file can be wrong
             raise DataError(f"{path} is not a Parquet file of exits as ExitBench writes them ({error}).") from error
-        return found.logits, found.labels, list(found.ids)
+        return Recorded(found.logits, found.labels, list(found.ids), found.observed)
     if path.suffix != ".npz":
         raise UsageError(f"{path} must be .npz or .parquet.")
     try:
@@ -125,7 +172,10 @@ def read_logits(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None, list[str
     ids = arrays.get("ids", np.arange(len(logits)))
     if len(ids) != len(logits):
         raise DataError(f"{path}: {len(ids)} ids for {len(logits)} samples.")
-    return logits, labels, [str(i) for i in ids]
+    observed = arrays.get("observed")
+    if observed is not None and (observed.ndim != 3 or observed.shape[:2] != logits.shape[:2]):
+        raise DataError(f"{path}: observed must be (samples, exits, numbers), not {observed.shape}.")
+    return Recorded(logits, labels, [str(i) for i in ids], observed)
 
 
 def _check_labels(path: Path, labels: NDArray[Any], shape: tuple[int, ...]) -> None:

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from bench.comparison.pairing import Pair
 from bench.comparison.sources import Found
 from bench.comparison.verdict import Margins, Row
+from bench.fitting import recorded_criterion
 from bench.inference.exits import AllExits
-from bench.inference.replay import make_criterion
 from bench.measure import metrics as m
 from bench.measure.evaluate import Costs, TradeOff
 from bench.measure.stats import Interval, draw_counts, mcnemar, paired_bootstrap
@@ -50,24 +50,18 @@ def load_exits(cell: Found, split: str) -> AllExits | None:
     return AllExits.load(path) if path.exists() else None
 
 
-def taken(exits: AllExits, rows: NDArray[np.int64]) -> AllExits:
-    """Some of the samples."""
-    ids = tuple(exits.ids[i] for i in rows)
-    return AllExits(ids, exits.labels[rows], exits.logits[rows], exits.lengths[rows])
-
-
 def common(base: AllExits, candidate: AllExits) -> tuple[AllExits, AllExits]:
     """The samples that both have, in the base's order."""
     at = {sample: i for i, sample in enumerate(candidate.ids)}
     kept = [(i, at[sample]) for i, sample in enumerate(base.ids) if sample in at]
     rows = np.array(kept, dtype=np.int64).reshape(-1, 2)
-    return taken(base, rows[:, 0]), taken(candidate, rows[:, 1])
+    return base.take(rows[:, 0]), candidate.take(rows[:, 1])
 
 
 def side(cell: Found, exits: AllExits, kept: AllExits, split: str) -> Side:
     """Replay one result: ``exits`` all its samples, to check the record, ``kept`` those that both have."""
-    spec, summary = cell.spec, cell.record["evaluation"][split]
-    criterion, _ = make_criterion(spec["strategy"], spec["criterion_args"])
+    summary = cell.record["evaluation"][split]
+    criterion = recorded_criterion(cell.folder, cell.record)
     samples, layers = exits.logits.shape[:2]
     metrics = cell.record["task"]["metrics"]
     whole = TradeOff(criterion, exits, Costs.layers(samples, layers), metrics)

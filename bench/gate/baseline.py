@@ -91,10 +91,10 @@ def plain_flops(record: Mapping[str, Any]) -> int:
     return round(full["cost_mean"] * full["samples"] * full["cost_speedup"]["value"])
 
 
-def logits_name(record: Mapping[str, Any]) -> str:
-    """The file of a trained model's logits: head, recipe, depth."""
-    spec = record["spec"]
-    return f"{spec['head']}-{spec['recipe']}-{record['backbone']['layers']}.parquet"
+def logits_name(cell: GateCell, observed: Observed) -> str:
+    """The file of a trained model's logits: head, recipe, depth; the cell's own where it reads more than logits."""
+    spec, own = observed.record["spec"], "" if observed.exits.observed is None else f"-{cell.strategy}"
+    return f"{spec['head']}-{spec['recipe']}-{observed.record['backbone']['layers']}{own}.parquet"
 
 
 def write(folder: Path, observed: Mapping[GateCell, Observed], probe: Mapping[str, Any]) -> None:
@@ -102,7 +102,7 @@ def write(folder: Path, observed: Mapping[GateCell, Observed], probe: Mapping[st
     made = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(made, ignore_errors=True)
     for cell, found in observed.items():
-        name = logits_name(found.record)
+        name = logits_name(cell, found)
         path = made / cell.backbone / name
         if not path.exists():
             found.exits.save(path)

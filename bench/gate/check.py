@@ -30,7 +30,7 @@ def probe_decisions() -> dict[str, dict[str, Any]]:
     made: dict[str, dict[str, Any]] = {}
     for name in STRATEGIES:
         criterion = GateCell(name, "albert-demo").criterion
-        shapes = {shape: probe(n) for shape, n in SHAPES.items() if criterion.refuse(n) is None}
+        shapes = {shape: probe(n, criterion) for shape, n in SHAPES.items() if criterion.refuse(n) is None}
         # the oracles look for the largest logit, which a single output always is
         made[name] = {shape: decided(criterion, exits) for shape, exits in shapes.items()}
     return made
@@ -48,7 +48,7 @@ def probe_rows(baseline: Baseline) -> list[Row]:
         problems = [
             f"{shape}: {problem}"
             for shape, kept in stored.items()
-            for problem in redecide(criterion, probe(SHAPES[shape]), kept)
+            for problem in redecide(criterion, probe(SHAPES[shape], criterion), kept)
         ]
         rows.append(replace(row, verdict="worse", reason=f"{problems[0]}; {ACCEPT}") if problems else row)
     return rows

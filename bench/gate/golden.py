@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from bench.inference.exits import AllExits
-from bench.inference.replay import sample_keys, scores
+from bench.inference.replay import fit, recorded_scores
 from bench.measure.curve import Curve, Scores, exact_curve, exit_layers
 from strategies.base import Criterion
 
@@ -46,8 +46,12 @@ def write_layers(layers: Int) -> str:
 
 
 def criterion_scores(criterion: Criterion, exits: AllExits) -> Scores:
-    """Scores [N, L] of a criterion on recorded logits."""
-    return scores(criterion, torch.from_numpy(exits.logits), keys=sample_keys(exits.ids), labels=exits.labels)
+    """Scores [N, L] of a criterion on recorded logits.
+
+    One that is fitted is fitted on the same samples: here it is judged against itself, not by how good it is.
+    """
+    fit(criterion, exits.evidence())
+    return recorded_scores(criterion, exits)
 
 
 def golden_cuts(found: Scores, strict: bool) -> list[Golden]:
@@ -104,10 +108,11 @@ SHAPES: dict[str, int] = {"two classes": 2, "three classes": 3, "regression": 1}
 PROBE_SAMPLES, PROBE_EXITS = 64, 8
 
 
-def probe(outputs: int) -> AllExits:
+def probe(outputs: int, criterion: Criterion | None = None) -> AllExits:
     """Made-up logits [64, 8, outputs] that wander with depth: labels flip, confidence rises and falls.
 
-    Drawn with ``Random.random``, whose sequence Python guarantees, and rounded to 1/1024: the same on every machine.
+    For a criterion that reads more than logits, what it reads is made up too, between 0 and 1. Drawn with
+    ``Random.random``, whose sequence Python guarantees, and rounded to 1/1024: the same on every machine.
     """
     draw = random.Random(20_210_701 + outputs).random
     logits = np.empty((PROBE_SAMPLES, PROBE_EXITS, outputs), dtype=np.float32)
@@ -121,7 +126,12 @@ def probe(outputs: int) -> AllExits:
     else:
         labels = logits[:, PROBE_EXITS - 2].argmax(axis=1).astype(np.int64)
     ids = tuple(f"probe-{outputs}-{i:02d}" for i in range(PROBE_SAMPLES))
-    return AllExits(ids, labels, logits, np.full(PROBE_SAMPLES, 16, dtype=np.int64))
+    read = None if criterion is None or criterion.probe is None else criterion.probe.width(outputs)
+    observed = None
+    if read is not None:
+        flat = [round(draw() * 1024) / 1024 for _ in range(PROBE_SAMPLES * PROBE_EXITS * read)]
+        observed = np.array(flat, dtype=np.float32).reshape(PROBE_SAMPLES, PROBE_EXITS, read)
+    return AllExits(ids, labels, logits, np.full(PROBE_SAMPLES, 16, dtype=np.int64), observed)
 
 
 def decided(criterion: Criterion, exits: AllExits) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from bench.files import replace_file
 from bench.progress import Progress
 from bench.tasks.base import Split
 from bench.tasks.encode import EncodedSplit, collate, length_batches
-from strategies.base import ExitModel, check_finite
+from strategies.base import Evidence, ExitModel, check_finite
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp64": torch.float64}
 
@@ -25,13 +25,14 @@ class AllExits:
     """Every exit's logits over a split, in the split's order.
 
     ``logits`` float32 [N, L, C]; ``labels`` int64 or float32 [N]; ``ids`` N stable sample ids; ``lengths`` int64 [N]
-    tokens with special ones.
+    tokens with special ones; ``observed`` float32 [N, L, K], what the criterion's probe read, where it has one.
     """
 
     ids: tuple[str, ...]
     labels: NDArray[np.int64] | NDArray[np.float32]
     logits: NDArray[np.float32]
     lengths: NDArray[np.int64]
+    observed: NDArray[np.float32] | None = None
 
     @property
     def predictions(self) -> NDArray[np.int64] | NDArray[np.float32]:
@@ -41,15 +42,15 @@ class AllExits:
     def save(self, path: Path) -> None:
         """Write as Parquet, one row a sample, atomically."""
         _, exits, outputs = self.logits.shape
-        flat = pa.array(self.logits.reshape(-1), pa.float32())
-        table = pa.table(
-            {
-                "id": pa.array(self.ids, pa.string()),
-                "label": pa.array(self.labels),
-                "tokens": pa.array(self.lengths),
-                "logits": pa.FixedSizeListArray.from_arrays(flat, exits * outputs),
-            }
-        ).replace_schema_metadata({"exits": str(exits), "outputs": str(outputs)})
+        columns = {
+            "id": pa.array(self.ids, pa.string()),
+            "label": pa.array(self.labels),
+            "tokens": pa.array(self.lengths),
+            "logits": _lists(self.logits),
+        }
+        if self.observed is not None:
+            columns["observed"] = _lists(self.observed)
+        table = pa.table(columns).replace_schema_metadata({"exits": str(exits), "outputs": str(outputs)})
         with replace_file(path) as temporary:
             pq.write_table(table, temporary, compression="zstd")
 
@@ -58,13 +59,34 @@ class AllExits:
         """What :meth:`save` wrote."""
         table = pq.read_table(path)
         exits, outputs = (int(table.schema.metadata[name]) for name in (b"exits", b"outputs"))
-        logits = table["logits"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+
+        def array(column: str) -> NDArray[np.float32]:
+            flat = table[column].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+            return flat.reshape(len(table), exits, -1).astype(np.float32)  # a copy: Arrow's memory is read-only
+
         return cls(
             tuple(table["id"].to_pylist()),
             table["label"].to_numpy(),
-            logits.reshape(len(table), exits, outputs).astype(np.float32),  # a copy: Arrow's memory is read-only
+            array("logits").reshape(len(table), exits, outputs),
             table["tokens"].to_numpy(),
+            array("observed") if "observed" in table.column_names else None,
         )
+
+    def take(self, rows: NDArray[np.int64]) -> AllExits:
+        """Some of the samples, by row."""
+        observed = None if self.observed is None else self.observed[rows]
+        ids = tuple(self.ids[i] for i in rows)
+        return AllExits(ids, self.labels[rows], self.logits[rows], self.lengths[rows], observed)
+
+    def evidence(self) -> Evidence:
+        """The same as tensors, for a criterion to be fitted on."""
+        observed = None if self.observed is None else torch.from_numpy(self.observed)
+        return Evidence(torch.from_numpy(self.logits), torch.tensor(self.labels.tolist()), observed)
+
+
+def _lists(values: NDArray[np.float32]) -> pa.FixedSizeListArray:
+    """[N, L, K] as a column with a list of L * K numbers a row."""
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1), pa.float32()), values[0].size)
 
 
 @torch.inference_mode()

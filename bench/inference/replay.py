@@ -14,8 +14,9 @@ from torch import Tensor
 from bench.arguments import bind
 from bench.catalog import STRATEGIES
 from bench.errors import UsageError
+from bench.inference.exits import AllExits
 from bench.measure.curve import exit_layers
-from strategies.base import Criterion, Seen, Start, Strategy, check_finite, predict
+from strategies.base import Criterion, Evidence, Seen, Start, Strategy, check_finite, predict
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,16 @@ def replay(
     *,
     labels: ArrayLike | None = None,
     ids: NDArray[np.str_] | None = None,
+    observed: ArrayLike | Tensor | None = None,
+    fit_on: Evidence | None = None,
     **arguments: object,
 ) -> Decisions:
     """Decide for recorded logits [samples, exits, classes] with a strategy's criterion.
 
     ``threshold`` defaults to the criterion's own; ``arguments`` are the criterion's (``window=8``). The field's own
-    name of the threshold serves too (``patience=3``). ``labels`` are for oracles. Logits keep their dtype, float32 or
-    float64.
+    name of the threshold serves too (``patience=3``). ``labels`` are for oracles; ``observed`` [samples, exits,
+    numbers] for criteria that read hidden states; ``fit_on``, other samples than these, for criteria that are fitted.
+    Logits keep their dtype, float32 or float64.
     Raises UsageError for unknown names and shapes, StrategyError for logits that are not finite.
     """
     criterion, named = make_criterion(strategy, arguments)
@@ -48,7 +52,8 @@ def replay(
         raise UsageError(f"Give the threshold once: as threshold or as {criterion.threshold_name}.")
     chosen = threshold if threshold is not None else named if named is not None else criterion.default_threshold
     z = as_logits(logits)
-    found = scores(criterion, z, keys=None if ids is None else sample_keys(ids), labels=labels)
+    fit(criterion, fit_on)
+    found = scores(criterion, z, keys=None if ids is None else sample_keys(ids), labels=labels, observed=observed)
     cut = float(found.dtype.type(criterion.cut(chosen)))  # as a live comparison rounds it
     layer = exit_layers(found, cut, strict=criterion.strict)
     left = z[torch.arange(len(z)), torch.from_numpy(layer) - 1]
@@ -66,6 +71,15 @@ def make_criterion(strategy: str | type[Strategy], arguments: Mapping[str, objec
     return criterion, threshold
 
 
+def fit(criterion: Criterion, evidence: Evidence | None) -> dict[str, list[float]]:
+    """Fit ``criterion`` where it has something to learn; its numbers. Raises UsageError without evidence."""
+    if not criterion.fits:
+        return {}
+    if evidence is None:
+        raise UsageError("This criterion is fitted on labelled samples held out for it: give them with fit_on.")
+    return criterion.fit(evidence)
+
+
 def as_logits(logits: ArrayLike | Tensor) -> Tensor:
     """Logits as a float tensor [N, L, C] on the host; float16 and bfloat16 are widened to float32."""
     z = logits.detach().cpu() if isinstance(logits, Tensor) else torch.from_numpy(np.array(logits))
@@ -78,15 +92,24 @@ def as_logits(logits: ArrayLike | Tensor) -> Tensor:
 
 @torch.inference_mode()
 def scores(
-    criterion: Criterion, logits: Tensor, *, keys: Tensor | None = None, labels: ArrayLike | None = None
+    criterion: Criterion,
+    logits: Tensor,
+    *,
+    keys: Tensor | None = None,
+    labels: ArrayLike | None = None,
+    observed: ArrayLike | Tensor | None = None,
 ) -> NDArray[np.float32] | NDArray[np.float64]:
-    """The criterion's score of every sample at every exit, [N, L], from logits [N, L, C]."""
+    """The criterion's score of every sample at every exit, [N, L], from logits [N, L, C].
+
+    ``observed`` [N, L, K] is what its probe read, where it has one. Raises UsageError where something is missing.
+    """
     samples, exits, outputs = logits.shape
     refused = criterion.refuse(outputs)
     if refused:
         raise UsageError(f"The criterion cannot be used here: {refused}.")
     if criterion.needs_labels and labels is None:
         raise UsageError("This strategy is an oracle and needs the labels.")
+    read = _observed(criterion, observed, logits)
     for layer in range(1, exits + 1):
         check_finite(logits[:, layer - 1], layer)
     given = None if labels is None or not criterion.needs_labels else torch.as_tensor(np.array(labels))
@@ -97,8 +120,29 @@ def scores(
     )
     found = torch.empty((samples, exits), dtype=logits.dtype)
     for layer in range(1, exits + 1):
-        state, found[:, layer - 1] = criterion.step(state, Seen(layer, logits[:, layer - 1]))
+        seen = Seen(layer, logits[:, layer - 1], None if read is None else read[:, layer - 1])
+        state, found[:, layer - 1] = criterion.step(state, seen)
     return found.numpy()
+
+
+def recorded_scores(criterion: Criterion, exits: AllExits) -> NDArray[np.float32] | NDArray[np.float64]:
+    """:func:`scores` of everything that a run recorded."""
+    z, keys = torch.from_numpy(exits.logits), sample_keys(exits.ids)
+    return scores(criterion, z, keys=keys, labels=exits.labels, observed=exits.observed)
+
+
+def _observed(criterion: Criterion, observed: ArrayLike | Tensor | None, logits: Tensor) -> Tensor | None:
+    """What the probe read, checked and in the logits' dtype; None where the criterion has no probe."""
+    if criterion.probe is None:
+        return None
+    samples, exits, outputs = logits.shape
+    wanted = (samples, exits, criterion.probe.width(outputs))
+    if observed is None:
+        raise UsageError(f"This criterion reads hidden states: it needs `observed` {wanted} beside the logits.")
+    read = observed if isinstance(observed, Tensor) else torch.from_numpy(np.array(observed))
+    if tuple(read.shape) != wanted:
+        raise UsageError(f"observed must be samples x exits x numbers {wanted}, not {tuple(read.shape)}.")
+    return read.to(logits.dtype)
 
 
 def sample_keys(ids: NDArray[np.str_] | tuple[str, ...]) -> Tensor:

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from bench.inference.exits import AllExits
-from bench.inference.replay import sample_keys, scores
+from bench.inference.replay import recorded_scores
 from bench.measure import metrics as m
 from bench.measure.curve import Curve, exact_curve, exit_layers
 from bench.measure.points import Rule, choose, pareto
@@ -42,8 +41,7 @@ class TradeOff:
 
     def __init__(self, criterion: Criterion, exits: AllExits, costs: Costs, metrics: Sequence[str]) -> None:
         self.criterion, self.exits, self.costs, self.metrics = criterion, exits, costs, metrics
-        z = torch.from_numpy(exits.logits)
-        self.scores = scores(criterion, z, keys=sample_keys(exits.ids), labels=exits.labels)
+        self.scores = recorded_scores(criterion, exits)
         self.predictions = exits.predictions
         primary = metrics[0] if m.is_additive(metrics[0]) else None
         self._additive = primary

@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
-from bench.catalog import STRATEGIES
+from bench.fitting import recorded_criterion
 from bench.inference.exits import AllExits
-from bench.inference.replay import sample_keys, scores
+from bench.inference.replay import recorded_scores
 from bench.measure import metrics as m
 from bench.measure.curve import exit_layers
 from bench.measure.seeds import SeedSummary, over_seeds
@@ -31,20 +30,21 @@ def pooled(
     if any(e.ids != exits[0].ids for e in exits):
         return None
     statistics = []
-    for one, record in zip(exits, records, strict=True):
-        layers = layers_at(one, record, split, rule)
+    for one, cell, record in zip(exits, cells, records, strict=True):
+        layers = layers_at(one, cell, record, split, rule)
         answers = one.predictions[np.arange(len(layers)), layers - 1]
         statistics.append(m.statistics(metric, answers[:, None], one.labels)[:, 0])
     return over_seeds(np.stack(statistics), lambda sums: m.from_statistics(metric, sums))
 
 
-def layers_at(exits: AllExits, record: Mapping[str, Any], split: str, rule: str | None) -> np.ndarray[Any, Any]:
+def layers_at(
+    exits: AllExits, cell: Cell, record: Mapping[str, Any], split: str, rule: str | None
+) -> np.ndarray[Any, Any]:
     """Exit layers, 1-based [N], of a recorded operating point."""
     cut = -math.inf
     if rule is not None:
         [point] = [p for p in record["evaluation"][split]["points"] if p["rule"] == rule]
         cut = -math.inf if point["cut"] is None else point["cut"]
-    spec = record["spec"]
-    criterion = STRATEGIES.load(spec["strategy"]).criterion(**spec["criterion_args"])
-    found = scores(criterion, torch.from_numpy(exits.logits), keys=sample_keys(exits.ids), labels=exits.labels)
+    criterion = recorded_criterion(cell.folder, record)
+    found = recorded_scores(criterion, exits)
     return exit_layers(found, float(found.dtype.type(cut)), strict=criterion.strict)

@@ -70,13 +70,13 @@ def sweep_benchmark(size: str = "bert 6x384", samples: int = 512, rounds: int = 
 
 
 def causal_criteria(num_outputs: int) -> dict[str, Criterion]:
-    """One criterion of every strategy that can be replayed without labels, with its defaults."""
+    """One criterion of every strategy that can be replayed from logits alone, with its defaults."""
     found = {}
     for name in STRATEGIES:
         kind = STRATEGIES.load(name).criterion
         if kind.causal and kind.uses_early_exits:
             criterion = kind()
-            if criterion.refuse(num_outputs) is None:
+            if criterion.probe is None and not criterion.fits and criterion.refuse(num_outputs) is None:
                 found[name] = criterion
     return found
 

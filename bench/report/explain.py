@@ -13,6 +13,7 @@ from torch import Tensor
 from backbones.base import Batch
 from bench.catalog import STRATEGIES
 from bench.errors import UsageError
+from bench.inference.probing import observe
 from bench.report.reload import Reloaded
 from bench.report.rollout import recorded_attention, rollout
 from bench.tasks.base import Split
@@ -145,15 +146,19 @@ def explain(
     batch, tokens = encoded(run, first, second)
     with recorded_attention(run.model.encoder.model) as maps:
         logits = torch.stack([z[0] for z in run.model(batch)]).float()  # [L, C]
+    probe = run.criterion.probe
+    observed = None if probe is None else observe(run.model, probe, batch)[0]  # [L, K]
     flow = rollout([m[0] for m in maps])
     mean = run.model.head.pooling == "mean"
     attention = flow.mean(dim=1) if mean else flow[:, 0]
     reported = split if split is not None and split in record["evaluation"] else str(next(iter(record["evaluation"])))
     name, threshold, cut = operating_point(record, reported, point)
     names = [str(n) for n in run.data.label_names]
-    steps = stepped(run.criterion, logits, cut, names, key)
+    steps = stepped(run.criterion, logits, cut, names, key, observed)
     layer = next(s.layer for s in steps if s.leaves)
-    own = [_leaving(run.criterion, logits, run.spec.strategy, p, names, key) for p in _points(record, reported)]
+    own = [
+        _leaving(run.criterion, logits, run.spec.strategy, p, names, key, observed) for p in _points(record, reported)
+    ]
     return Explanation(
         title=title or "Your text",
         tokens=tokens,
@@ -199,8 +204,13 @@ def encoded(run: Reloaded, first: str, second: str | None) -> tuple[Batch, list[
     return batch, tokens
 
 
-def stepped(criterion: Criterion, logits: Tensor, cut: float, labels: Sequence[str], key: int) -> list[Step]:
-    """Step ``criterion`` over one sample's logits [L, C]; exactly one step leaves. An oracle shows no state."""
+def stepped(
+    criterion: Criterion, logits: Tensor, cut: float, labels: Sequence[str], key: int, observed: Tensor | None = None
+) -> list[Step]:
+    """Step ``criterion`` over one sample's logits [L, C], and what its probe read [L, K]; exactly one step leaves.
+
+    An oracle shows no state.
+    """
     layers, outputs = logits.shape
     log_p = torch.log_softmax(logits.double(), dim=-1)
     entropy = -(log_p.exp() * log_p).sum(dim=-1) / math.log(outputs)
@@ -212,7 +222,8 @@ def stepped(criterion: Criterion, logits: Tensor, cut: float, labels: Sequence[s
     for layer in range(1, layers + 1):
         score, shown, leaves = math.inf, "", False
         if criterion.causal and not criterion.needs_labels:
-            state, scores = criterion.step(state, Seen(layer, logits[layer - 1 : layer]))
+            at = slice(layer - 1, layer)
+            state, scores = criterion.step(state, Seen(layer, logits[at], None if observed is None else observed[at]))
             score, shown = float(scores[0]), state_text(state)
             leaves = bool(criterion.leaves(scores, cut)[0])
         leaves = not gone and (leaves or layer == layers)
@@ -240,16 +251,25 @@ def _points(record: Mapping[str, Any], split: str) -> list[Mapping[str, Any]]:
 
 
 def _leaving(
-    criterion: Criterion, logits: Tensor, name: str, point: Mapping[str, Any], labels: Sequence[str], key: int
+    criterion: Criterion,
+    logits: Tensor,
+    name: str,
+    point: Mapping[str, Any],
+    labels: Sequence[str],
+    key: int,
+    observed: Tensor | None,
 ) -> Leaving:
     cut = point.get("cut")
     at = -math.inf if cut is None else float(cut)
-    step = next(s for s in stepped(criterion, logits, at, labels, key) if s.leaves)
+    step = next(s for s in stepped(criterion, logits, at, labels, key, observed) if s.leaves)
     return Leaving(name, str(point["rule"]), cast(Any, point.get("threshold")), step.layer, step.answer, True)
 
 
 def others(run: Reloaded, logits: Tensor, labels: Sequence[str], key: int) -> list[Leaving]:
-    """Where every other known criterion, with its defaults, would let the same logits go."""
+    """Where every other known criterion, with its defaults, would let the same logits go.
+
+    Left out are those that would have to be fitted first, and those that read more than logits.
+    """
     found = []
     for name in STRATEGIES:
         if name == run.spec.strategy:
@@ -257,6 +277,7 @@ def others(run: Reloaded, logits: Tensor, labels: Sequence[str], key: int) -> li
         kind = STRATEGIES.load(name)
         criterion = kind.criterion()
         usable = criterion.causal and criterion.uses_early_exits and not criterion.needs_labels
+        usable = usable and not criterion.fits and criterion.probe is None
         if not usable or criterion.refuse(logits.shape[1]):
             continue
         threshold = criterion.default_threshold

@@ -13,9 +13,10 @@ from backbones.load import describe, load_backbone
 from bench import runner
 from bench.catalog import HEADS, RECIPES, STRATEGIES
 from bench.errors import UsageError
+from bench.fitting import Probing, refit
 from bench.progress import Progress
 from bench.resolve import Parts
-from bench.spec import Facts, RunSpec, TrainArgs, key, training_identity
+from bench.spec import Facts, RunSpec, TrainArgs, exits_identity, key, training_identity
 from bench.store import Cell, Store
 from bench.tasks import get_task
 from bench.tasks.base import LoadOptions, TaskData
@@ -111,6 +112,9 @@ def reload(
     model, _, criterion = runner.build(work, loaded)
     tensors, _ = load_tensors(weights)
     model.load_state_dict(tensors)
-    return Reloaded(
-        spec, data, model.to(torch.device("cpu")).eval(), criterion, loaded.tokenizer, runner.length(work, loaded)
-    )
+    model = model.to(torch.device("cpu")).eval()
+    if criterion.probe is not None:
+        identity, pad = exits_identity(spec_of(record), facts), int(loaded.tokenizer.pad_token_id)
+        Probing(model, criterion.probe, store, identity, pad, progress).load()
+    refit(criterion, cell.folder, record)
+    return Reloaded(spec, data, model, criterion, loaded.tokenizer, runner.length(work, loaded))
