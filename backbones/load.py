@@ -25,7 +25,7 @@ from backbones.demo_tokenizer import word_tokenizer
 from backbones.folders import first_line, weight_files
 from backbones.resolve import BackboneRequest, Resolved, resolve
 
-__all__ = ["BackboneRequest", "Loaded", "describe", "encoder_class", "load_backbone"]
+__all__ = ["BackboneRequest", "Loaded", "describe", "encoder_class", "load_backbone", "outline"]
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,18 @@ def load_backbone(request: BackboneRequest, corpus: Sequence[str] = (), seed: in
             model, warnings = _pretrained(found, cast(Path, found.folder), config, request.attention)
     encoder = encoder_class(found.model_type)(model).eval()
     return Loaded(encoder, tokenizer, found.digest, found.revision, found.source, (*found.warnings, *warnings))
+
+
+def outline(request: BackboneRequest) -> LayeredEncoder:
+    """The backbone's shape without its weights (torch's meta device): enough to count FLOPs and parameters.
+
+    Raises :class:`BackboneError` where the configuration cannot be had.
+    """
+    found = resolve(request)
+    config = _config(found, request.attention)
+    kind = encoder_class(found.model_type)
+    with torch.device("meta"):
+        return kind(cast(Any, kind.model_class)(config, add_pooling_layer=False))
 
 
 def encoder_class(model_type: str) -> type[LayeredEncoder]:

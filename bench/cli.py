@@ -31,8 +31,18 @@ Settings = Annotated[
 
 @app.command()
 def run(
-    strategy: Annotated[str, typer.Option(help="Strategies, separated by commas.")],
-    task: Annotated[str, typer.Option(help="Tasks, separated by commas: names, or a folder with your own files.")],
+    strategy: Annotated[str | None, typer.Option(help="Strategies, separated by commas.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="Tasks, separated by commas: names, or a folder with your own files.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="A sweep in YAML instead of strategies and tasks.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would run, and what it would take.")
+    ] = False,
+    engine: Annotated[str, typer.Option(help="local, ray, or ray:ADDRESS.")] = "local",
+    workers: Annotated[int | None, typer.Option(help="Cells at once; default by GPUs, else by cores.")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads of each untimed cell.")] = None,
+    sync: Annotated[str | None, typer.Option(help="Copy finished cells to this URL (s3://...), and from it.")] = None,
     backbone: Annotated[str | None, typer.Option(help="A name, a hub id or a local folder.")] = None,
     recipe: Annotated[str | None, typer.Option(help="Train with another recipe than the strategy's own.")] = None,
     head: Annotated[str | None, typer.Option(help="Use another head than the strategy's own.")] = None,
@@ -62,6 +72,12 @@ def run(
     from bench.commands.run import run_cells
 
     return run_cells(
+        config=config,
+        dry_run=dry_run,
+        engine=engine,
+        workers=workers,
+        threads=threads,
+        sync=sync,
         strategies=strategy,
         tasks=task,
         seeds=seed,
@@ -89,7 +105,7 @@ def run(
 @app.command()
 def replay(
     logits: Annotated[
-        Path, typer.Argument(help=".npz with logits (samples, exits, classes), labels, ids; or .parquet.")
+        Path, typer.Argument(help=".npz with logits (samples, exits, classes), labels, ids, observed; or .parquet.")
     ],
     strategy: Annotated[str, typer.Option(help="The strategy whose criterion decides.")],
     threshold: Annotated[float | None, typer.Option(help="Show this threshold's decisions too.")] = None,
@@ -97,12 +113,15 @@ def replay(
     metric: Annotated[
         str | None, typer.Option(help="Metrics, separated by commas; default accuracy or pearson.")
     ] = None,
+    fit_on: Annotated[
+        Path | None, typer.Option(help="Held-out logits with labels, for criteria that are fitted.")
+    ] = None,
     json: Json = False,
 ) -> int:
     """Decisions and trade-off curve of a criterion on anybody's recorded logits."""
     from bench.commands.replay import replay_file
 
-    return replay_file(logits, strategy, threshold, settings or [], metric, json)
+    return replay_file(logits, strategy, threshold, settings or [], metric, json, fit_on)
 
 
 @app.command()
@@ -189,6 +208,37 @@ def explain(
 
     return explain_run(
         run, text=text, second=second, sample=sample, cases=cases, point=point, html=html, png=png,
+        results_dir=results_dir, hub_root=hub_root, offline=offline, json=json, quiet=quiet,
+    )  # fmt: skip
+
+
+@app.command()
+def diagnose(
+    run: Annotated[str, typer.Argument(help="RUN: folder, name, key or 'last'.")],
+    point: Annotated[
+        str | None, typer.Option(help="Operating points, separated by commas; default no-loss and 2x.")
+    ] = None,
+    on: Annotated[str | None, typer.Option(help="Read another task's texts too: its name, or a folder.")] = None,
+    stored: Annotated[
+        bool, typer.Option("--stored", help="Only what the stored exits tell: no model, no texts changed.")
+    ] = False,
+    limit: Annotated[int, typer.Option(help="Texts to change, and to read of the other task, at most.")] = 200,
+    edits: Annotated[int, typer.Option(help="Changes of words in each text.")] = 3,
+    candidates: Annotated[int, typer.Option(help="Changes to choose from, in the targeted case.")] = 8,
+    seed: Annotated[int, typer.Option(help="Seed of the changes.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder for JSON, CSV and the figure of the shift.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write the tables to this file too.")] = None,
+    results_dir: ResultsDir = Path("results"),
+    hub_root: HubRoot = None,
+    offline: Annotated[bool, typer.Option(help="Never use the network.")] = False,
+    json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
+) -> int:
+    """Do a run's exits know when they are right, can small changes slow it down, what happens on other texts?"""
+    from bench.commands.diagnose import Asked, diagnose_run
+
+    return diagnose_run(
+        Asked(run, point, on, stored, limit, edits, candidates, seed), out=out, markdown=markdown,
         results_dir=results_dir, hub_root=hub_root, offline=offline, json=json, quiet=quiet,
     )  # fmt: skip
 
@@ -294,6 +344,28 @@ def history(
     from bench.commands.history import show_history
 
     return show_history(results_dir, record=record, revisions=revisions, svg=svg, json=json)
+
+
+@app.command()
+def reproduce(
+    paper: Annotated[str, typer.Argument(help="A paper: `bench list papers`.")],
+    scale: Annotated[Literal["full", "small"], typer.Option(help="The paper's own runs, or scaled down.")] = "full",
+    plan: Annotated[bool, typer.Option("--plan", help="Only print the plan.")] = False,
+    seed: Annotated[str | None, typer.Option(help="Other seeds than the plan's, separated by commas.")] = None,
+    results_dir: ResultsDir = Path("results"),
+    hub_root: HubRoot = None,
+    offline: Annotated[bool, typer.Option(help="Never use the network.")] = False,
+    markdown: Annotated[Path | None, typer.Option(help="Write the claims to this file too.")] = None,
+    json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
+) -> int:
+    """Published claims, each with ours, an interval and a verdict; what is missing is run first."""
+    from bench.commands.reproduce import reproduce_paper
+
+    return reproduce_paper(
+        paper, scale=scale, plan_only=plan, seeds=seed, results_dir=results_dir, hub_root=hub_root, offline=offline,
+        markdown=markdown, json=json, quiet=quiet,
+    )  # fmt: skip
 
 
 @app.callback(invoke_without_command=True)

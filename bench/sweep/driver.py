@@ -1,0 +1,192 @@
+"""The loop that keeps an engine busy: first one cell of every training, then those that share it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from bench.errors import BenchError, CellsFailed
+from bench.runner import Context, record_head
+from bench.spec import key, quality_identity
+from bench.sweep.engine import Ending, Engine, Job
+from bench.sweep.estimate import memory_of
+from bench.sweep.plan import Plan, Planned, refreshed
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a cell. ``recorded``: was there before; ``died``: its workers were lost, as often as was tried."""
+
+    cell: Planned
+    status: Literal["recorded", "success", "error", "died"]
+    folder: Path | None = None
+    error: str = ""
+    attempts: int = 0
+    seconds: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        """Whether the cell's record is there."""
+        return self.status in ("recorded", "success")
+
+    def to_json(self) -> dict[str, Any]:
+        """For ``--json`` and the sweep's journal."""
+        spec = self.cell.spec
+        named = {"strategy": spec.strategy, "task": spec.task, "backbone": spec.backbone, "seed": spec.seed}
+        folder = None if self.folder is None else str(self.folder)
+        return {
+            **named, "label": self.cell.label, "status": self.status, "folder": folder, "error": self.error,
+            "attempts": self.attempts, "seconds": round(self.seconds, 2),
+        }  # fmt: skip
+
+
+def run_plan(
+    plan: Plan,
+    context: Context,
+    engine: Engine,
+    sync: str | None = None,
+    on_end: Callable[[Outcome], None] | None = None,
+) -> list[Outcome]:
+    """Run what is missing of ``plan``; one outcome a cell, in the plan's order.
+
+    Nothing that is recorded is run again (unless ``context.overwrite`` is "always"). Of the cells that share a training
+    one goes first, so that no worker waits for another's checkpoint. A cell that fails does not stop the others; a
+    worker that died is replaced. What ended is noted at once in the sweep's journal. ``on_end`` hears of every cell as
+    it ends. KeyboardInterrupt ends the workers and goes through.
+    """
+    return _Sweep(plan, context, engine, sync, on_end).run()
+
+
+def failures(outcomes: Sequence[Outcome]) -> CellsFailed | None:
+    """The error that ends a sweep in which some cells failed."""
+    failed = [f"{o.cell.label}: {o.error}" for o in outcomes if not o.ok]
+    return CellsFailed(f"{len(failed)} of {len(outcomes)} cells failed: " + "; ".join(failed)) if failed else None
+
+
+class _Sweep:
+    def __init__(
+        self, plan: Plan, context: Context, engine: Engine, sync: str | None, on_end: Callable[[Outcome], None] | None
+    ) -> None:
+        self.plan, self.context, self.engine, self.sync, self.on_end = plan, context, engine, sync, on_end
+        self.outcomes: dict[int, Outcome] = {}
+        self.attempts: dict[int, int] = {}
+        self.quiet: deque[Job] = deque()  # untimed cells that may start
+        self.timed: deque[Job] = deque()
+        self.waiting: dict[str, deque[Job]] = {}  # behind the first cell of their training
+        self.running = 0
+        self.journal = context.store.root / ".cache" / "sweeps" / f"{plan.key}.jsonl"
+
+    def run(self) -> list[Outcome]:
+        self._queue()
+        try:
+            while self.quiet or self.timed or self.running:
+                self._start()
+                for job, ending in self.engine.wait():
+                    self.running -= 1
+                    self._ended(job, ending)
+        except BaseException:
+            self.engine.stop()
+            raise
+        return [self.outcomes[number] for number in range(len(self.plan.cells))]
+
+    def _queue(self) -> None:
+        """Recorded cells are done; the others start, or wait for the first of their training."""
+        groups: dict[str, list[Job]] = {}
+        trained = {cell.training for cell in self.plan.cells if cell.checkpoint}
+        for number, cell in enumerate(self.plan.cells):
+            if cell.status == "recorded" and cell.work is not None:
+                self._note(number, Outcome(cell, "recorded", cell.work.cell.folder))
+            else:
+                groups.setdefault(cell.training, []).append(self._job(number, cell))
+        for training, jobs in groups.items():
+            jobs.sort(key=lambda job: job.timed)  # an untimed cell trains beside others
+            if training in trained:
+                self._ready(*jobs)
+            else:
+                self.waiting[training] = deque(jobs[1:])
+                self._ready(jobs[0])
+
+    def _ready(self, *jobs: Job) -> None:
+        for job in jobs:
+            (self.timed if job.timed else self.quiet).append(job)
+
+    def _start(self) -> None:
+        for queue in (self.quiet, self.timed):
+            while queue and self.engine.has_room(queue[0]):
+                job = queue.popleft()
+                self.attempts[job.number] = self.attempts.get(job.number, 0) + 1
+                self.engine.start(job)
+                self.running += 1
+
+    def _ended(self, job: Job, ending: Ending) -> None:
+        cell, tries = self.plan.cells[job.number], self.attempts[job.number]
+        if ending.status == "died" and tries < self.engine.attempts:
+            self.context.progress.say(f"{cell.label}: {ending.message}; started again.")
+            (self.timed if job.timed else self.quiet).appendleft(job)
+            return
+        folder = None if ending.folder is None else Path(ending.folder)
+        message = ending.message
+        if ending.status == "died":
+            message = f"{message}, {tries} times" if tries > 1 else message
+            folder = record_death(cell, self.context, message)
+        self._note(job.number, Outcome(cell, ending.status, folder, message, tries, ending.seconds))
+        behind = self.waiting.pop(job.training, None)
+        if behind and ending.status == "success":
+            self._ready(*behind)
+        elif behind:  # it may have failed for reasons of its own, so the next one tries
+            self._ready(behind.popleft())
+            self.waiting[job.training] = behind
+
+    def _note(self, number: int, outcome: Outcome) -> None:
+        self.outcomes[number] = outcome
+        if outcome.status != "recorded":
+            note = json.dumps(outcome.to_json(), ensure_ascii=False)
+            self.journal.parent.mkdir(parents=True, exist_ok=True)
+            with self.journal.open("a", encoding="utf-8") as file:  # one line a cell, however many there are
+                file.write(note + "\n")
+            how = f"{outcome.status}: {outcome.error}" if outcome.error else f"done in {outcome.seconds:.0f} s"
+            self.context.progress.say(f"[{len(self.outcomes)}/{len(self.plan.cells)}] {outcome.cell.label}: {how}")
+        if self.on_end is not None:
+            self.on_end(outcome)
+
+    def _job(self, number: int, cell: Planned) -> Job:
+        context = self.context
+        return Job(
+            number=number,
+            request=cell.request,
+            training=cell.training,
+            timed=cell.timed,
+            gpu=cell.spec.device.startswith("cuda"),
+            memory=memory_of(cell),
+            threads=None if cell.timed else self.engine.threads,
+            results_dir=str(context.store.root.resolve()),
+            hub_root=None if context.hub_root is None else str(context.hub_root.resolve()),
+            offline=context.offline,
+            overwrite=context.overwrite,
+            quiet=context.progress.quiet or not self.engine.talks,
+            cwd=os.getcwd(),
+            path=tuple(sys.path),
+            sync=self.sync,
+        )
+
+
+def record_death(cell: Planned, context: Context, message: str) -> Path | None:
+    """Write into the cell's record that its worker died; the record's folder, or None where it cannot be known."""
+    work = refreshed(cell, context).work
+    if work is None:
+        return None
+    try:
+        previous = work.cell.read()
+        if previous is None or previous["status"] != "success":
+            head = record_head(work, key(quality_identity(work.spec, work.facts)))
+            error = {"kind": "died", "message": message, "traceback": ""}
+            work.cell.write("error", {**head, **(previous or {}), "error": error})
+    except (BenchError, OSError):
+        return None
+    return work.cell.folder

@@ -1,0 +1,260 @@
+"""What a plan will take in time, disk and memory, and how that is known.
+
+Time of a training: that of a recorded one of the same backbone, recipe, task and batch size on this machine, by steps;
+else its FLOPs (3 x forward where the backbone is trained, as the backward pass costs twice the forward) over what this
+machine does in a training step of one layer of that width. Rows and tokens come from the data, or from the published
+sizes and the longest input where the data are not at hand. What is not known is None, never a guess of zero.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, cast
+
+import torch
+
+from backbones.base import BackboneError, LayeredEncoder
+from backbones.catalog import BACKBONES
+from backbones.load import encoder_class, outline
+from bench.environment import machine_id
+from bench.errors import BenchError
+from bench.runner import Context
+from bench.store import Store
+from bench.sweep.plan import Plan, Planned
+from bench.tasks.base import Split, TaskData
+
+TOKENS_A_WORD = 1.3  # of word pieces in English
+FIXED = 8.0  # seconds of a cell besides training and timing: start, data, the pass over all exits, intervals
+PROCESS = 2**30  # bytes of a process that has imported everything
+UNKNOWN = 4 * 2**30  # bytes that a cell is given whose backbone is not at hand
+RECORD = 200_000  # bytes of a record with its curve
+
+
+@dataclass(frozen=True)
+class Size:
+    """Rows to train on, rows to run through once, mean tokens, outputs; ``exact`` is False for an upper bound."""
+
+    train: int
+    passed: int
+    tokens: float
+    outputs: int
+    exact: bool
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds and bytes of one cell, None where unknown; ``how`` says what the time was taken from."""
+
+    seconds: float | None
+    disk: int | None
+    how: str
+
+
+@dataclass(frozen=True)
+class Total:
+    """The sums over the cells that are to be run; None where any part is unknown."""
+
+    cells: tuple[Estimate, ...]
+    seconds: float | None
+    disk: int | None
+    free: int
+    notes: tuple[str, ...]
+
+
+def estimate(plan: Plan, context: Context) -> Total:
+    """Time and disk of every cell of ``plan``; a training is counted for the first of the cells that share it."""
+    known = recorded_speeds(context.store)
+    paid: set[str] = {cell.training for cell in plan.cells if cell.checkpoint}
+    found = []
+    for cell in plan.cells:
+        if cell.status == "recorded":
+            found.append(Estimate(0.0, 0, "recorded"))
+            continue
+        found.append(of_cell(cell, cell.training not in paid, known))
+        paid.add(cell.training)
+    seconds, disk = _sum([e.seconds for e in found]), _sum([e.disk for e in found])
+    free = shutil.disk_usage(_existing(context.store)).free
+    return Total(tuple(found), seconds, None if disk is None else int(disk), free, notes(found, disk, free))
+
+
+def notes(found: Sequence[Estimate], disk: float | None, free: int) -> tuple[str, ...]:
+    """How the figures came about, and what is in the way."""
+    ways = list(dict.fromkeys(e.how for e in found if e.how != "recorded"))
+    lines = [f"Time: {way}." for way in ways]
+    if ways:
+        lines.append(
+            f"Every cell adds {FIXED:.0f} s, and timing what latency.seconds allows. One worker; more share it."
+        )
+    if disk is not None and disk > free:
+        lines.append(f"The disk is too small: {disk / 2**30:.1f} GiB are needed, {free / 2**30:.1f} GiB are free.")
+    return tuple(lines)
+
+
+def of_cell(cell: Planned, trains: bool, known: Mapping[tuple[object, ...], float]) -> Estimate:
+    """One cell; ``trains`` where no earlier cell makes its checkpoint."""
+    encoder, size = shape_of(cell), size_of(cell)
+    if encoder is None or size is None:
+        return Estimate(None, None, "unknown until data and backbone are at hand")
+    args = cell.spec.latency
+    with torch.device("meta"):
+        head = cell.parts.head(encoder, size.outputs, **cast(Any, cell.spec.head_args))
+    weights = sum(p.numel() for p in (*encoder.parameters(), *head.parameters()))
+    disk = 2 * 4 * size.passed * encoder.num_layers * size.outputs + RECORD + (4 * weights if trains else 0)
+    seconds, how = FIXED, "nothing to train"
+    if trains:
+        train, how = training_seconds(cell, encoder, size, known)
+        seconds += train
+    if cell.timed and args is not None:
+        seconds += args.seconds * (2 if args.depth else 1)
+    return Estimate(seconds, disk, how)
+
+
+def training_seconds(
+    cell: Planned, encoder: LayeredEncoder, size: Size, known: Mapping[tuple[object, ...], float]
+) -> tuple[float, str]:
+    """Seconds of a training and where the figure is from."""
+    spec = cell.spec
+    updates = sum(steps for _, steps in stage_steps(cell, encoder, size))
+    step = known.get(alike(spec.backbone, spec.task, spec.recipe, spec.train.batch_size * spec.train.accumulate))
+    if step is not None:
+        return updates * step, "the step time of recorded cells of the same backbone, task, recipe and batch size"
+    rows = spec.train.batch_size * spec.train.accumulate
+    tokens = max(1, round(size.tokens))
+    forward = 2 * (encoder.embed_macs(tokens) + encoder.num_layers * encoder.layer_macs(tokens))
+    flops = sum((3 if trained else 1) * steps * rows * forward for trained, steps in stage_steps(cell, encoder, size))
+    speed = layer_speed(encoder.hidden_size, spec.device)
+    bound = "" if size.exact else "; rows as published, every input at max_length: at most that"
+    return (
+        flops / speed,
+        f"FLOPs over {speed / 1e9:.3g} GFLOP/s, measured here on a layer of {encoder.hidden_size}{bound}",
+    )
+
+
+def stage_steps(cell: Planned, encoder: LayeredEncoder, size: Size) -> list[tuple[bool, int]]:
+    """For each stage of the recipe whether it trains the backbone, and its number of optimiser steps."""
+    train = cell.spec.train
+    recipe = cell.parts.recipe(encoder.num_layers, **cast(Any, cell.spec.recipe_args))
+    per_epoch = math.ceil(math.ceil(size.train / train.batch_size) / train.accumulate)
+    found = []
+    for stage in recipe.stages:
+        epochs = train.epochs if stage.epochs is None else stage.epochs
+        found.append((stage.backbone, train.steps or max(1, math.ceil(epochs * per_epoch))))
+    return found
+
+
+@cache
+def layer_speed(hidden: int, device: str, rows: int = 16, tokens: int = 64, seconds: float = 0.5) -> float:
+    """FLOP/s of this machine in forward and backward passes of one transformer layer of width ``hidden``."""
+    layer = torch.nn.TransformerEncoderLayer(hidden, max(1, hidden // 64), 4 * hidden, 0.0, batch_first=True).to(device)
+    states = torch.randn(rows, tokens, hidden, device=device)
+    flops = 3 * 2 * rows * tokens * (12 * hidden * hidden + 2 * tokens * hidden)
+    layer(states).sum().backward()
+    begun, done = time.perf_counter(), 0
+    while time.perf_counter() - begun < seconds:
+        layer(states).sum().backward()
+        if device.startswith("cuda"):
+            torch.cuda.synchronize(device)
+        done += 1
+    return flops * done / (time.perf_counter() - begun)
+
+
+def alike(backbone: object, task: object, recipe: object, rows: object) -> tuple[object, ...]:
+    """What makes the steps of two trainings take equally long, near enough."""
+    return (backbone, task, recipe, rows)
+
+
+def recorded_speeds(store: Store) -> dict[tuple[object, ...], float]:
+    """Seconds a step of what was trained on this machine, by :func:`alike`."""
+    found: dict[tuple[object, ...], float] = {}
+    for cell in store.cells():
+        try:
+            record = cast(dict[str, Any], cell.read() or {})
+        except BenchError:
+            continue
+        if record.get("status") != "success" or record["environment"].get("machine_id") != machine_id():
+            continue
+        spec, training = record["spec"], record["training"]
+        steps = sum(training["steps"].values())
+        if steps and training["seconds"] and not training["resumed"]:
+            rows = spec["train"]["batch_size"] * spec["train"]["accumulate"]
+            found[alike(spec["backbone"], spec["task"], spec["recipe"], rows)] = training["seconds"] / steps
+    return found
+
+
+def memory_of(cell: Planned) -> int:
+    """Bytes of main memory that a cell is given: weights, gradients and Adam's two moments, and what backward keeps."""
+    encoder = shape_of(cell)
+    if encoder is None:
+        return UNKNOWN
+    weights = 16 * sum(p.numel() for p in encoder.parameters())
+    # about twenty tensors of the hidden states' size a layer are kept for the backward pass
+    kept = 20 * 4 * cell.spec.train.batch_size * cell.spec.max_length * encoder.hidden_size * encoder.num_layers
+    return PROCESS + weights + kept
+
+
+_SHAPES: dict[str, LayeredEncoder | None] = {}
+
+
+def shape_of(cell: Planned) -> LayeredEncoder | None:
+    """The backbone without weights, by its configuration or else by the catalog's depth and width; None if unknown."""
+    name = repr(cell.backbone)
+    if name not in _SHAPES:
+        try:
+            _SHAPES[name] = outline(cell.backbone)
+        except BackboneError:
+            _SHAPES[name] = _from_catalog(cell)
+    return _SHAPES[name]
+
+
+def _from_catalog(cell: Planned) -> LayeredEncoder | None:
+    named = BACKBONES.get(cell.spec.backbone)
+    if named is None:
+        return None
+    kind = encoder_class(named.model_type)
+    shape = {"hidden_size": named.hidden, "num_hidden_layers": named.layers, "intermediate_size": 4 * named.hidden}
+    config: Any = kind.model_class.config_class
+    with torch.device("meta"):
+        model: Any = kind.model_class
+        return kind(model(config(num_attention_heads=max(1, named.hidden // 64), **shape), add_pooling_layer=False))
+
+
+def size_of(cell: Planned) -> Size | None:
+    """Rows and tokens from the data, else from the published sizes, else None."""
+    spec, task = cell.spec, cell.parts.task
+    if cell.work is not None:
+        data = cell.work.data
+        passed = len(data.select) + sum(map(len, data.evaluation.values()))
+        return Size(len(data.train), passed, mean_tokens(data, spec.max_length), data.num_outputs, True)
+    rows: Mapping[str, int] | None = getattr(task, "published_rows", None)
+    if not rows:
+        return None
+    limited = {name: min(count, spec.limit or count) for name, count in rows.items()}
+    outputs = max(1, len(getattr(task, "label_names", ())))
+    return Size(limited.pop("train"), sum(limited.values()), float(spec.max_length), outputs, False)
+
+
+def mean_tokens(data: TaskData, most: int) -> float:
+    """Tokens of a training sample on average, from its words, over the first thousand."""
+
+    def words(split: Split, row: int) -> int:
+        return len(split.first[row].split()) + (len(split.second[row].split()) if split.second is not None else 0)
+
+    rows = range(min(1000, len(data.train)))
+    return sum(min(most, 3 + TOKENS_A_WORD * words(data.train, row)) for row in rows) / max(1, len(rows))
+
+
+def _existing(store: Store) -> str:
+    folder = store.root.resolve()
+    while not folder.exists():
+        folder = folder.parent
+    return str(folder)
+
+
+def _sum(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None

@@ -1,0 +1,141 @@
+"""From a list of requests to a plan: every cell resolved, what is there already, what shares a training."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from backbones.base import BackboneError
+from backbones.load import BackboneRequest
+from bench.errors import BenchError, DataError, UsageError
+from bench.resolve import Parts, Request, resolve
+from bench.runner import Context, Work, backbone_request, finished_record, found_out
+from bench.spec import Facts, RunSpec, key, training_identity
+from bench.tasks.base import LoadOptions, TaskData
+
+Status = Literal["recorded", "trained", "missing", "unknown"]
+"""Recorded: nothing to do. Trained: the checkpoint is there. Unknown: data or backbone have not been fetched yet."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One cell of a plan.
+
+    ``label`` names it for people. ``training`` groups the cells that share a training; ``checkpoint`` says whether its
+    result is there. ``work`` is None, and ``why`` says why, where the cell's identity cannot be known before its data
+    and backbone are at hand.
+    """
+
+    request: Request
+    spec: RunSpec
+    parts: Parts
+    label: str
+    backbone: BackboneRequest
+    training: str
+    status: Status
+    checkpoint: bool = False
+    work: Work | None = None
+    why: str = ""
+
+    @property
+    def timed(self) -> bool:
+        """Whether it measures time, and so must have its machine to itself."""
+        return self.spec.latency is not None and self.parts.strategy.criterion.causal
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The cells of a sweep in the order they were asked for, each once."""
+
+    cells: tuple[Planned, ...]
+
+    @property
+    def key(self) -> str:
+        """16 hex digits for what is asked, whatever is there already."""
+        return key({"cells": [repr(dataclasses.astuple(cell.request)) for cell in self.cells]})
+
+    def trainings(self) -> dict[str, list[Planned]]:
+        """The cells by the training that they share."""
+        groups: dict[str, list[Planned]] = {}
+        for cell in self.cells:
+            groups.setdefault(cell.training, []).append(cell)
+        return groups
+
+
+def make_plan(requests: Sequence[Request], context: Context) -> Plan:
+    """Resolve all ``requests``, look at what the store has, and put cells that share a training into one group.
+
+    Downloads nothing: what has not been fetched leaves a cell's status "unknown". Two requests for the same spec are
+    one cell. Raises UsageError, naming the cell, for the first request that makes no sense.
+    """
+    resolved: dict[str, tuple[Request, RunSpec, Parts]] = {}
+    for request in requests:
+        try:
+            spec, parts = resolve(request)
+        except (BenchError, ValueError) as error:
+            if len(requests) == 1:
+                raise
+            raise UsageError(f"{request.strategy}, {request.task}, seed {request.seed}: {error}") from error
+        # folders of the same name are different tasks
+        resolved.setdefault(repr((spec, request.task)), (request, spec, parts))
+    look = Looked(context)
+    found = list(resolved.values())
+    common = {k: v for k, v in found[0][0].settings.items() if all(r.settings.get(k) == v for r, *_ in found)}
+    return Plan(tuple(look.at(*cell, label_of(cell[0], cell[1], common)) for cell in found))
+
+
+def label_of(request: Request, spec: RunSpec, common: Mapping[str, object]) -> str:
+    """``entropy, sst2, bert-base, seed 0`` with what else was asked, but for the settings that all cells have."""
+    settings = {k: v for k, v in request.settings.items() if k not in common}
+    extra = {"recipe": request.recipe, "head": request.head, **settings}
+    words = [f"{k}={v}" for k, v in extra.items() if v is not None]
+    return ", ".join([spec.strategy, spec.task, spec.backbone, f"seed {spec.seed}", *words])
+
+
+class Looked:
+    """What was looked up for a plan, once for each data set and each backbone."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = dataclasses.replace(context, offline=True)
+        self._data: dict[object, TaskData | str] = {}
+
+    def at(self, request: Request, spec: RunSpec, parts: Parts, label: str) -> Planned:
+        """The cell with what is known of it."""
+        data, backbone = self.data(request, parts), backbone_request(spec, parts, self.context)
+        try:
+            if isinstance(data, str):
+                raise DataError(data)
+            work = found_out(spec, parts, data, self.context)
+        except (BenchError, BackboneError) as error:
+            group = training_group(request, spec, parts)
+            return Planned(request, spec, parts, label, backbone, group, "unknown", why=str(error))
+        training = key(training_identity(spec, work.facts))
+        checkpoint = (self.context.store.cache("checkpoints", training) / "model.safetensors").exists()
+        status: Status = "trained" if checkpoint else "missing"
+        if finished_record(work) is not None:
+            status = "recorded"
+        return Planned(request, spec, parts, label, backbone, training, status, checkpoint, work)
+
+    def data(self, request: Request, parts: Parts) -> TaskData | str:
+        """The task's data, or why they are not at hand. Which seed drew the held-out part is of no interest here."""
+        place = (request.task, request.limit)
+        if place not in self._data:
+            options = LoadOptions(0, request.limit, self.context.hub_root, offline=True)
+            try:
+                self._data[place] = parts.task.load(options)
+            except BenchError as error:
+                self._data[place] = str(error)
+        return self._data[place]
+
+
+def training_group(request: Request, spec: RunSpec, parts: Parts) -> str:
+    """What stands for the training identity while data or backbone are not at hand: the same names are the same."""
+    own = parts.strategy.backbone_overrides(spec.criterion_args)
+    return "unknown-" + key(training_identity(spec, Facts(repr(own), request.task, parts.versions)))
+
+
+def refreshed(cell: Planned, context: Context) -> Planned:
+    """The cell as the store has it now; what was unknown when it was planned may have been fetched since."""
+    return Looked(context).at(cell.request, cell.spec, cell.parts, cell.label)
