@@ -78,16 +78,16 @@ def paper() -> Iterator[Any]:
         yield plt
 
 
-def save(figure: Figure, folder: Path) -> list[Path]:
-    """Write ``figure`` as .svg, .pdf, .png and .csv under ``folder``."""
+def save(figure: Figure, folder: Path, formats: Sequence[str] = tuple(FORMATS)) -> list[Path]:
+    """Write ``figure`` as .svg, .pdf and .png, or those of ``formats``, and its numbers as .csv under ``folder``."""
     with paper() as plt:
         fig = plt.figure(figsize=(figure.width, figure.height))
         try:
             figure.draw(fig)
             written = []
-            for kind, options in FORMATS.items():
+            for kind in formats:
                 buffer = io.BytesIO()
-                fig.savefig(buffer, format=kind, **options)
+                fig.savefig(buffer, format=kind, **FORMATS[kind])
                 path = folder / f"{figure.name}.{kind}"
                 with replace_file(path) as temporary:
                     temporary.write_bytes(buffer.getvalue())

@@ -1,0 +1,198 @@
+"""A diagnosis as tables on a terminal and in Markdown, and as files: JSON, CSV and the figure of a shift."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from bench.files import replace_file, write_json
+from bench.report import numbers
+from bench.report.figures import Figure, save
+from bench.report.formats import Table, to_csv, to_markdown
+from bench.report.style import COLOURS
+
+Found = Mapping[str, Any]
+
+EXITS = (
+    "AUROC: how well max p, or the criterion's own score, tells this exit's right answers from its wrong ones (1: "
+    "perfectly, 0.5: not at all), with DeLong's interval. ECE: of max p, 15 bins. Inversion: share of pairs of samples "
+    "in which the harder one is the surer one, ties half (0: none, 0.5: at random); a sample is as hard as the first "
+    "exit from which on every exit is right."
+)
+CONSISTENCY = "Agreement: the answer at the exit taken is the last exit's. Wilson's 95 % intervals."
+SLOWDOWN = (
+    "{samples} samples, {edits} changes of words each (two words swapped, two letters exchanged, a word dropped). "
+    "Random: any. Targeted: for each change the best of {candidates} and of none, judged by the exit alone. Intervals: "
+    "paired bootstrap over samples, 95 %; accuracy takes the labels as unchanged."
+)
+SHIFT = "Thresholds as chosen for the run's own task. Speed-up: FLOPs, over all layers of the same model."
+
+
+def tables(found: Found) -> list[Table]:
+    """Every table that there is something for."""
+    made = [_exits(found), _consistency(found)]
+    made += [_slowdown(found["slowdown"])] if found["slowdown"] else []
+    made += [_shift(found["shift"])] if found["shift"] else []
+    return made
+
+
+def interval(value: Found | None, sign: str = "") -> str:
+    """``0.912 [0.890, 0.930]``."""
+    if value is None:
+        return numbers.MISSING
+    texts = [f"{value[k]:{sign}.3f}".replace("-", "−") for k in ("estimate", "low", "high")]
+    return f"{texts[0]} [{texts[1]}, {texts[2]}]"
+
+
+def _table(name: str, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> Table:
+    return Table(name, title, columns, rows, caption, [])
+
+
+def _exits(found: Found) -> Table:
+    columns = ["exit", "accuracy", "ECE", "AUROC max p", "AUROC own score", "inversion max p", "inversion own score"]
+    rows = [
+        [
+            str(row["exit"]),
+            interval(row["accuracy"]),
+            numbers.number(row["ece"]),
+            interval(row["auroc_max_p"]),
+            interval(row["auroc_own"]),
+            numbers.number(row["inversion_max_p"]),
+            numbers.number(row["inversion_own"]),
+        ]
+        for row in found["exits"]
+    ]
+    title = f"Does an exit know when it is right? {found['run']}, {found['split']}, n = {found['samples']}"
+    return _table("exits", title, columns, rows, EXITS)
+
+
+def _consistency(found: Found) -> Table:
+    columns = ["point", "threshold", "mean exit", "agreement with all layers"]
+    rows = [
+        [numbers.rule(row["point"]), numbers.threshold(row["threshold"]), f"{row['mean_exit']:.2f}",
+         interval(row["agreement"])]
+        for row in found["consistency"]
+    ]  # fmt: skip
+    flips = found["flips"]
+    words = f"{CONSISTENCY} Answers change {interval(flips['mean'])} times from exit to exit on average; in "
+    words += f"{numbers.percent(flips['back']['estimate'])} of samples they come back to one that was left."
+    return _table("consistency", "Is the early answer the late one?", columns, rows, words)
+
+
+def _slowdown(found: Found) -> Table:
+    columns = ["point", "change", "mean exit", "shift of the mean exit", "FLOPs, times", "later / earlier",
+               "other answer", "change in accuracy"]  # fmt: skip
+    rows = [
+        [
+            numbers.rule(row["point"]),
+            row["change"],
+            f"{row['before']:.2f} → {row['after']:.2f}",
+            interval(row["difference"], "+"),
+            interval(row["cost_ratio"]),
+            f"{numbers.percent(row['later'])} / {numbers.percent(row['earlier'])}",
+            numbers.percent(row["other"]),
+            interval(row["right"], "+"),
+        ]
+        for row in found["rows"]
+    ]
+    return _table("slowdown", "Can small changes slow it down?", columns, rows, SLOWDOWN.format(**found))
+
+
+def _shift(found: Found) -> Table:
+    columns = ["point", "threshold", "texts", "accuracy", "all layers", "mean exit", "FLOPs speed-up"]
+    rows = [
+        [
+            numbers.rule(row["point"]),
+            numbers.threshold(row["threshold"]),
+            row["texts"],
+            numbers.quality(row["metrics"]["accuracy"]),
+            numbers.number(found["full"][row["texts"]]["accuracy"]["value"]),
+            f"{row['mean_layer']:.2f}",
+            numbers.times(row["cost_speedup"]),
+        ]
+        for row in found["points"]
+    ]
+    words = " ".join([SHIFT, *(f"Warning: {w}" for w in found["warnings"])])
+    return _table("shift", "The same thresholds on other texts", columns, rows, words)
+
+
+# --------------------------------------------------------------------------- where it goes
+
+
+def show(found: Found, out: Any) -> None:
+    """Print the tables, with what they mean below each."""
+    for table in tables(found):
+        printed = RichTable(title=Text(table.title), title_justify="left")
+        for column in table.columns:
+            printed.add_column(Text(column), overflow="fold")
+        for row in table.rows:
+            printed.add_row(*map(Text, row))
+        out.print(printed)
+        out.print(Text(table.caption))
+    for note in found["notes"]:
+        out.print(Text(note))
+
+
+def markdown(found: Found) -> str:
+    """The tables as Markdown."""
+    return "\n".join([to_markdown(table) for table in tables(found)] + [f"{note}\n" for note in found["notes"]])
+
+
+def flat(row: Found) -> dict[str, Any]:
+    """A row for CSV: what is nested gets the names of both, ``agreement_low``; lists are left out."""
+    made: dict[str, Any] = {}
+    for name, value in row.items():
+        if isinstance(value, Mapping):
+            made |= {f"{name}_{inner}": v for inner, v in flat(value).items() if inner != "level"}
+        elif not isinstance(value, list):
+            made[name] = value
+    return made
+
+
+def write(found: Found, folder: Path) -> list[Path]:
+    """Write diagnosis.json, a CSV for each part, and shift.svg where there is a shift."""
+    parts = {"exits": found["exits"], "consistency": found["consistency"]}
+    parts |= {"slowdown": found["slowdown"]["rows"]} if found["slowdown"] else {}
+    parts |= {"shift-points": found["shift"]["points"]} if found["shift"] else {}
+    written = [folder / "diagnosis.json"]
+    write_json(written[0], found, compact=True)
+    for name, rows in parts.items():
+        written.append(folder / f"{name}.csv")
+        with replace_file(written[-1]) as temporary:
+            temporary.write_text(to_csv([flat(row) for row in rows]), encoding="utf-8")
+    if found["shift"]:
+        written += save(shift_figure(found), folder, ("svg",))
+    return written
+
+
+def shift_figure(found: Found) -> Figure:
+    """Accuracy against FLOPs speed-up on both tasks' texts, and the mean exits of equal thresholds."""
+    shift = found["shift"]
+    words = f"{found['run']} on {' and '.join(shift['texts'])}: at equal thresholds the curves' points belong together."
+    return Figure("shift", words, shift["curve"], lambda fig: _draw(fig, shift), 2.6, 6.8)
+
+
+def _draw(fig: Any, shift: Found) -> None:
+    left, right = fig.subplots(1, 2)
+    own, other = ([row for row in shift["curve"] if row["texts"] == name] for name in shift["texts"])
+    looks: tuple[dict[str, Any], ...] = (
+        {"color": COLOURS["blue"]},
+        {"color": COLOURS["vermillion"], "linestyle": (0, (5, 2.5))},
+    )
+    for rows, name, style in zip((own, other), shift["texts"], looks, strict=True):
+        left.plot([r["flops_speedup"] for r in rows], [r["accuracy"] for r in rows], label=name, **style)
+    left.set_xlabel("FLOPs speed-up over all layers")
+    left.set_ylabel("accuracy")
+    here, there = ([r["mean_exit"] for r in rows] for rows in (own, other))
+    right.plot(here, there, color=COLOURS["vermillion"])
+    ends = [min(here + there), max(here + there)]
+    right.plot(ends, ends, color=COLOURS["grey"], linestyle=(0, (1.5, 2)))
+    right.set_xlabel(f"mean exit, {shift['texts'][0]}")
+    right.set_ylabel(f"mean exit, {shift['texts'][1]}")
+    for axes in (left, right):
+        axes.grid(True)
+    left.legend(loc="lower left")
