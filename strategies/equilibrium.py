@@ -21,9 +21,9 @@ class GradientEquilibriumRecipe(JointRecipe):
     *mean*, not the sum, of what exits i..L ask of it, and its size no longer grows towards the input. The exits' own
     parameters learn as in ``joint``.
 
-    What to expect: layer i's gradient is that of ``joint`` divided by L - i + 1. AdamW, which divides a constant factor
-    out again, sees it only in the clipping of the whole gradient, in weights that serve several depths (ALBERT's), and
-    in embeddings tied to nothing else; the paper trained with SGD.
+    What to expect: layer i's gradient is that of ``joint`` divided by L - i + 1. AdamW divides a constant factor out
+    again and sees the difference only in the clipping of the whole gradient and in weights that serve several depths
+    (ALBERT's), where depths get other shares; the paper trained with SGD, which sees all of it.
     """
 
     def nodes(self, states: Sequence[Tensor]) -> Sequence[Tensor]:
