@@ -6,7 +6,7 @@ import difflib
 import inspect
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -54,8 +54,20 @@ def bind(target: type, given: Mapping[str, object], what: str) -> dict[str, obje
     """Every argument of ``target`` with its value, given or default, checked against the annotations.
 
     ``what`` names the target in messages ("strategy 'elbert-mono'"). All arguments are returned, so that a default
-    that changes later changes the identity of a result.
+    that changes later changes the identity of a result. A class around another, which its ``wrapped`` names, takes
+    that one's arguments beside its own.
     """
+    wrapped: Callable[..., type] | None = getattr(target, "wrapped", None)
+    if wrapped is None:
+        return _bind_own(target, given, what)
+    parameters = accepted(target)
+    own = _bind_own(target, {k: v for k, v in given.items() if k in parameters}, what)
+    inner = bind(wrapped(**own), {k: v for k, v in given.items() if k not in parameters}, f"what {what} wraps")
+    return {**inner, **own}
+
+
+def _bind_own(target: type, given: Mapping[str, object], what: str) -> dict[str, object]:
+    """The arguments of ``target`` itself, given or default."""
     parameters = accepted(target)
     for name in given:
         if name not in parameters:
@@ -104,4 +116,6 @@ def _coerce(value: object, hint: Any, what: str) -> object:
         return value
     if origin in (tuple, list) and isinstance(value, list | tuple):
         return tuple(value)
+    if origin is Mapping and isinstance(value, Mapping):
+        return value
     raise UsageError(f"{what} must be {getattr(hint, '__name__', hint)}, not '{value}'.")
