@@ -1,20 +1,31 @@
 """The table of contents: name -> "module:Name", and nothing else."""
 
 STRATEGIES = {
+    "budget": "strategies.budget:BudgetedBatch",
     "deebert": "strategies.deebert:DeeBert",
+    "divergence-patience": "strategies.divergence:FlexiblePatience",
     "elbert-label": "strategies.elbert:ElbertLabel",
     "elbert-mono": "strategies.elbert:ElbertMono",
     "elbert-range": "strategies.elbert:ElbertRange",
+    "energy": "strategies.energy:Energy",
     "entropy": "strategies.entropy:Entropy",
     "fastbert": "strategies.fastbert:FastBert",
     "fixed-exit": "strategies.controls:FixedExit",
     "full": "strategies.controls:Full",
+    "learned-exit": "strategies.learned:Berxit",
+    "margin": "strategies.margin:Margin",
+    "max-probability": "strategies.confidence:MaximumProbability",
     "oracle-consistent": "strategies.controls:OracleConsistent",
     "oracle-correct": "strategies.controls:OracleCorrect",
     "patience": "strategies.patience:Pabee",
+    "patient-and-confident": "strategies.patient:PatientAndConfident",
+    "prototypes": "strategies.prototypes:Prototypes",
     "random": "strategies.controls:Random",
     "romebert": "strategies.romebert:RomeBert",
+    "saturation": "strategies.saturation:Saturation",
+    "temperature": "strategies.temperature:Temperature",
     "truncated": "strategies.controls:Truncated",
+    "voting": "strategies.voting:Voting",
 }
 
 HEADS = {

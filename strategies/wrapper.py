@@ -1,0 +1,82 @@
+"""Criteria around other criteria: the inner one by its strategy's name, its numbers on the held-out split."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from strategies import STRATEGIES
+from strategies.base import Criterion, Evidence, Seen, Start, State, StrategyError
+
+
+class Wrapper(Criterion):
+    """A criterion around another strategy's: whatever it does not change is the inner one's.
+
+    ``of`` is the name of the strategy whose criterion it takes ("module:Name" will do), the other arguments are that
+    criterion's. Head and recipe are the wrapper's own: put it on any checkpoint with ``--head`` and ``--recipe``.
+    Raises StrategyError for names that do not exist and for criteria that cannot run live.
+    """
+
+    fits = True
+    follows: ClassVar[tuple[str, ...]] = ("strict", "regression", "classification", "loosest", "probe")
+    """The attributes that are the inner criterion's."""
+
+    def __init__(self, *, of: str, **inner: object) -> None:
+        self.inner = self.wrapped(of)(**inner)
+        self.follow()
+
+    @classmethod
+    def wrapped(cls, of: str) -> type[Criterion]:
+        """The criterion class that ``of`` names: the other arguments are checked against it."""
+        module, colon, name = STRATEGIES.get(of, of).partition(":")
+        if not colon:
+            raise StrategyError(f"Unknown strategy '{of}' to wrap. Known: {', '.join(sorted(STRATEGIES))}.")
+        try:
+            kind: type[Criterion] = getattr(import_module(module), name).criterion
+        except (ModuleNotFoundError, AttributeError) as error:
+            raise StrategyError(f"Cannot wrap '{of}': {error}.") from error
+        if not kind.causal or kind.needs_labels or not kind.uses_early_exits:
+            raise StrategyError(f"'{of}' cannot be wrapped: it decides nothing that could run live.")
+        return kind
+
+    def follow(self) -> None:
+        """Take over the inner criterion's attributes, at first and again when fitting has changed them."""
+        for name in self.follows:
+            setattr(self, name, getattr(self.inner, name))
+
+    def refuse(self, num_outputs: int) -> str | None:
+        return self.inner.refuse(num_outputs)
+
+    def warnings(self, num_layers: int) -> list[str]:
+        return self.inner.warnings(num_layers)
+
+    def fit(self, evidence: Evidence) -> dict[str, list[float]]:
+        return self.inner.fit(evidence) if self.inner.fits else {}
+
+    def cut(self, threshold: float) -> float:
+        return self.inner.cut(threshold)
+
+    def threshold(self, cut: float) -> float:
+        return self.inner.threshold(cut)
+
+    def start(self, start: Start) -> State:
+        return self.inner.start(start)
+
+    def macs(self, num_outputs: int, layer: int) -> int:
+        return self.inner.macs(num_outputs, layer)
+
+
+@torch.inference_mode()
+def scores_on(criterion: Criterion, evidence: Evidence) -> Tensor:
+    """The scores [N, L] of ``criterion`` on the held-out split."""
+    samples, exits, outputs = evidence.logits.shape
+    state = criterion.start(Start(samples, exits, outputs, evidence.logits.dtype, keys=torch.arange(samples)))
+    found = []
+    for layer in range(1, exits + 1):
+        observed = None if evidence.observed is None else evidence.observed[:, layer - 1]
+        state, score = criterion.step(state, Seen(layer, evidence.logits[:, layer - 1], observed))
+        found.append(score)
+    return torch.stack(found, dim=1)
