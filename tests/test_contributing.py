@@ -69,13 +69,13 @@ def test_a_strategy_by_entry_point(modules: Path, capsys: pytest.CaptureFixture[
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-margin\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(f"[{group[1]}]\n{group[2].replace(chr(34), '')}\n")
     importlib.invalidate_caches()
-    assert "margin" in STRATEGIES
+    assert "my-margin" in STRATEGIES
     assert main(["list", "strategies", "--json"]) == 0
     listed = {row["name"]: row["what"] for row in json.loads(capsys.readouterr().out)}
-    assert listed["margin"] == "Margin: leave when the two most probable classes are far apart."
+    assert listed["my-margin"] == "Margin: leave when the two most probable classes are far apart."
     task = write_task(modules / "reviews")
-    (found,) = run_json(capsys, "--strategy", "margin", "--task", str(task), "--backbone", "bert-demo", *TINY)
-    assert found["record"]["spec"]["strategy"] == "margin"
+    (found,) = run_json(capsys, "--strategy", "my-margin", "--task", str(task), "--backbone", "bert-demo", *TINY)
+    assert found["record"]["spec"]["strategy"] == "my-margin"
 
 
 def test_a_task(modules: Path, capsys: pytest.CaptureFixture[str]) -> None:
