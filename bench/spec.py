@@ -10,12 +10,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Literal
 
 from bench.errors import UsageError
 
 IDENTITY_VERSION = 1
+
+SINGLE_STREAM, OFFLINE_BATCH = "single-stream-v1", "offline-batch-v1"
+PROTOCOLS = (SINGLE_STREAM, OFFLINE_BATCH)
+EXECUTORS = ("eager", "graph", "compile")
 
 Init = Literal["pretrained", "scratch"]
 Dtype = Literal["fp32", "bf16", "fp16", "fp64"]
@@ -55,8 +59,9 @@ class TrainArgs:
 
 @dataclass(frozen=True)
 class LatencyArgs:
-    """How latency is measured: the protocol's name, how many samples, for how long at most.
+    """How latency is measured: the protocol's name, how many samples, for how long at most, by which executor.
 
+    ``batch_size`` is the number of samples of a query in offline-batch-v1 (0: 32 there, 1 in single-stream-v1).
     ``depth`` adds the depth table: forced exits at every layer, with and without checks, and the self-test of its
     prediction; it takes as long again.
     """
@@ -65,10 +70,29 @@ class LatencyArgs:
     samples: int = 64
     seconds: float = 30.0
     depth: bool = False
+    executor: str = "eager"
+    batch_size: int = 0
 
     def __post_init__(self) -> None:
         if self.samples < 1 or self.seconds <= 0:
             raise UsageError("latency.samples and latency.seconds must be positive.")
+        for name, known in {"protocol": PROTOCOLS, "executor": EXECUTORS}.items():
+            if getattr(self, name) not in known:
+                raise UsageError(f"latency.{name} must be one of {', '.join(known)}, not '{getattr(self, name)}'.")
+        if self.batch_size < 0 or (self.protocol == SINGLE_STREAM and self.batch_size > 1):
+            raise UsageError(f"latency.batch_size must be positive, and 1 in {SINGLE_STREAM}.")
+        if self.depth and self.protocol != SINGLE_STREAM:
+            raise UsageError(f"latency.depth is a table of single samples: it needs {SINGLE_STREAM}.")
+
+    @property
+    def samples_per_query(self) -> int:
+        """``batch_size`` with its default filled in."""
+        return self.batch_size or (1 if self.protocol == SINGLE_STREAM else 32)
+
+    def identity(self) -> dict[str, object]:
+        """Every setting; those that came later only where they are not their default, so that older keys stand."""
+        later = {f.name: f.default for f in fields(self) if f.name in ("executor", "batch_size")}
+        return {name: value for name, value in asdict(self).items() if name not in later or value != later[name]}
 
 
 @dataclass(frozen=True)
@@ -104,6 +128,8 @@ class RunSpec:
             raise UsageError(f"--seed must be in 0..4294967295, not {self.seed}.")
         if self.dtype == "fp16" and self.device == "cpu":
             raise UsageError("--dtype fp16 needs a GPU; on a CPU take fp32 or bf16.")
+        if self.latency is not None and self.latency.executor == "graph" and device_kind(self) != "cuda":
+            raise UsageError("latency.executor=graph records CUDA graphs and needs --device cuda; take eager or compile.")
 
 
 @dataclass(frozen=True)
@@ -148,7 +174,7 @@ def quality_identity(spec: RunSpec, facts: Facts) -> dict[str, object]:
 
 def speed_identity(spec: RunSpec, facts: Facts, machine: str) -> dict[str, object]:
     """Everything that can change a latency: the quality identity, the protocol, the machine."""
-    latency = None if spec.latency is None else asdict(spec.latency)
+    latency = None if spec.latency is None else spec.latency.identity()
     return {**quality_identity(spec, facts), "latency": latency, "machine": machine}
 
 

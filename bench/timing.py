@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 
 from bench.files import write_json
+from bench.inference.engine import make_engine
 from bench.inference.replay import sample_keys
 from bench.measure.evaluate import TradeOff
 from bench.measure.latency import LatencyOptions, measure
 from bench.measure.latency.depth import depth_table
-from bench.measure.latency.queries import model_plain, stock_plain
+from bench.measure.latency.queries import default_baselines
 from bench.progress import LINE_EVERY, Progress
 from bench.spec import LatencyArgs, RunSpec
 from bench.store import Cell
@@ -67,23 +68,44 @@ def measure_latency(
     else:
         chosen = timed_points(points)
         progress.say(f"Timing plain and {', '.join(chosen)} ({args.protocol}, {args.seconds:.0f} s of rounds at most).")
-        options = LatencyOptions(protocol=args.protocol, samples=args.samples, seconds=args.seconds)
-        batches = [collate(encoded, [row], pad_id) for row in range(len(encoded))]
+        size = args.samples_per_query
+        options = LatencyOptions(
+            protocol=args.protocol,
+            samples=max(1, args.samples // size),
+            seconds=args.seconds,
+            streak=8 if size == 1 else 1,
+            executor=args.executor,
+        )
+        queries = query_rows(len(encoded), size)
+        batches = [collate(encoded, rows, pad_id) for rows in queries]
+        keys = sample_keys(replayed.exits.ids)
         found = measure(
             model,
             {rule: (criterion, cut) for rule, cut in chosen.items()},
             batches,
             options,
-            baselines={"plain": model_plain(whole), "stock": stock_plain(whole)},
-            keys=list(sample_keys(replayed.exits.ids).split(1)),
+            baselines=default_baselines(whole, make_engine(whole, args.executor), args.executor),
+            keys=[keys[rows] for rows in queries],
             progress=None if progress.quiet else sparingly(progress),
         )
-        raw = {"speed_key": key, **found.to_json()}
+        raw = {"speed_key": key, **found.to_json(), "rows": [queries[i] for i in found.samples]}
         if args.depth:
             progress.say("Timing forced exits at every layer.")
             raw["depth"] = depth_table(model, criterion, chosen, batches, options).to_json()
         write_json(path, raw, compact=True)
     return summary(raw, points, replayed, path)
+
+
+def query_rows(samples: int, size: int) -> list[list[int]]:
+    """The rows of each query: all samples one by one, or batches of ``size`` drawn at random, the same for everybody.
+
+    A last batch that is not full is left out, unless it is the only one.
+    """
+    if size == 1:
+        return [[row] for row in range(samples)]
+    order = np.random.default_rng(0).permutation(samples).tolist()
+    full = max(size, samples - samples % size)
+    return [order[i : i + size] for i in range(0, min(full, samples), size)]
 
 
 def sparingly(progress: Progress) -> Callable[[str], None]:
@@ -101,13 +123,18 @@ def sparingly(progress: Progress) -> Callable[[str], None]:
 
 def summary(raw: Mapping[str, Any], points: list[dict[str, Any]], replayed: TradeOff, path: Path) -> dict[str, Any]:
     """What the record keeps of the raw times; the points that were timed get their speed-up."""
-    rows = np.array(raw["samples"])
+    queries = raw.get("rows", [[row] for row in raw["samples"]])  # one row a query before there were batches
+    rows = np.array([row for query in queries for row in query])
+    cuts = {point["rule"]: point["cut"] for point in points if point.get("cut") is not None}
     plain = float(replayed.costs.plain[rows].sum())
     configurations = {}
     for label, figures in raw["summary"].items():
         kept = {"mean_ms": round(figures["mean"] * 1e3, 4), "percentiles": figures["percentiles"]}
         if figures["timer"] is not None:
-            layers = np.array(raw["layers"][label], dtype=np.int64)
+            if len(rows) == len(queries):
+                layers = np.array(raw["layers"][label], dtype=np.int64)
+            else:  # a batch reports its mean exit only; its samples' own are the replay's
+                layers = replayed.layers_at(cuts.get(label, -math.inf))[rows]
             flops = plain / float(replayed.costs.early[rows, layers - 1].sum())
             kept |= {
                 "speedup": _interval(figures["timer"]),
@@ -129,6 +156,7 @@ def summary(raw: Mapping[str, Any], points: list[dict[str, Any]], replayed: Trad
         "stop": raw["stop"],
         "rounds": len(raw["rounds"]),
         "samples": len(rows),
+        "batch_size": max(map(len, queries)),
         "device": raw["device"],
         "dtype": raw["dtype"],
         "threads": raw["threads"],
@@ -145,9 +173,11 @@ def notes(raw: Mapping[str, Any], configurations: Mapping[str, Any]) -> list[str
     """The lines a reader needs to judge the figures."""
     baseline = raw["baseline"]
     per_core = f"{raw['threads']} thread{'s' if raw['threads'] != 1 else ''}"
+    sizes = raw.get("sizes", [1])
+    per = "a sample" if max(sizes) == 1 else f"a batch of {max(sizes)}"
     lines = [
-        f"Latency ({raw['protocol']}, {raw['device']}, {per_core}, {raw['dtype']}): plain model "
-        f"{configurations[baseline]['mean_ms']:.2f} ms a sample ({baseline}), {len(raw['samples'])} samples, "
+        f"Latency ({raw['protocol']}, {raw['options']['executor']}, {raw['device']}, {per_core}, {raw['dtype']}): "
+        f"plain model {configurations[baseline]['mean_ms']:.2f} ms {per} ({baseline}), {sum(sizes)} samples, "
         f"{len(raw['rounds'])} interleaved rounds, stopped by {raw['stop']}. Intervals: 95 %, over rounds."
     ]
     if raw["reasons"]:

@@ -146,6 +146,11 @@ def test_what_a_fact_changes(facts: Facts, expected: tuple[str, ...]) -> None:
     assert changed(SPEC, facts) == expected
 
 
+@pytest.mark.parametrize("later", [{"executor": "compile"}, {"protocol": "offline-batch-v1", "batch_size": 8}])
+def test_how_latency_is_measured_changes_the_speed_only(later: dict[str, Any]) -> None:
+    assert changed(replace(SPEC, latency=LatencyArgs(**later))) == SPEED
+
+
 def test_the_machine_changes_the_speed_only() -> None:
     assert key(speed_identity(SPEC, FACTS, "another")) != keys(SPEC)["speed"]
 
@@ -177,6 +182,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "limit": ({"limit": 7}, "--limit must be at least 8"),
     "seed": ({"seed": 2**32}, "--seed must be in"),
     "fp16": ({"dtype": "fp16"}, "fp16 needs a GPU"),
+    "graph": ({"latency": LatencyArgs(executor="graph")}, "needs --device cuda"),
 }
 
 
@@ -201,6 +207,11 @@ def test_specs_that_make_no_sense(case: str) -> None:
         (TrainArgs, {"weight_decay": -0.1}),
         (LatencyArgs, {"samples": 0}),
         (LatencyArgs, {"seconds": 0.0}),
+        (LatencyArgs, {"protocol": "single-stream-v2"}),
+        (LatencyArgs, {"executor": "inductor"}),
+        (LatencyArgs, {"batch_size": 4}),
+        (LatencyArgs, {"batch_size": -1, "protocol": "offline-batch-v1"}),
+        (LatencyArgs, {"depth": True, "protocol": "offline-batch-v1"}),
     ],
 )
 def test_settings_that_make_no_sense(kind: Callable[..., object], given: dict[str, Any]) -> None:

@@ -18,9 +18,8 @@ from backbones.base import Batch
 from bench.errors import UsageError
 from bench.inference.graphs import CudaGraphSegment, Segment, SegmentEngine, Work
 from bench.inference.live import Outcome, run_live
+from bench.spec import EXECUTORS
 from strategies.base import Criterion, ExitModel, Seen, State, predict
-
-EXECUTORS = ("eager", "graph", "compile")
 
 
 class Engine(Protocol):

@@ -26,7 +26,7 @@ from strategies.base import Criterion, ExitModel
 
 @dataclass(frozen=True)
 class Reloaded:
-    """A cell that can answer again: float32, on the CPU, with eager attention, whose maps can be seen."""
+    """A cell that can answer again: float32, on the CPU."""
 
     spec: RunSpec
     data: TaskData
@@ -80,8 +80,10 @@ def reload(
     progress: Progress,
     hub_root: Path | None = None,
     offline: bool = False,
+    *,
+    attention: str = "eager",
 ) -> Reloaded:
-    """Rebuild the model of ``cell``.
+    """Rebuild the model of ``cell``; only ``eager`` attention lets its maps be seen, ``sdpa`` is fast.
 
     Raises UsageError, in one line, for an unfinished cell, a checkpoint that is gone, and data or a backbone that are
     no longer those of the run.
@@ -107,7 +109,7 @@ def reload(
             "so its checkpoint would not fit. Run it again."
         )
     texts = [*data.train.first, *(data.train.second or ())]
-    loaded = load_backbone(replace(request, attention="eager"), texts, seed=spec.seed)
+    loaded = load_backbone(replace(request, attention=attention), texts, seed=spec.seed)
     work = runner.Work(spec, parts, facts, data, backbone, cell, context)
     model, _, criterion = runner.build(work, loaded)
     tensors, _ = load_tensors(weights)

@@ -19,13 +19,11 @@ from bench.inference.engine import Engine, make_engine, plain_call
 from bench.measure.latency.result import LatencyOptions, LatencyResult
 from bench.measure.latency.run import Clock, Configurations, DeviceTimer, Query, run_protocol
 from bench.measure.machine import MachineState, read_machine
+from bench.spec import PROTOCOLS, SINGLE_STREAM
 from strategies.base import Criterion, ExitModel, Seen, State
 
 PlainCall = Callable[[Batch], Tensor]
 """A model without early exits: a batch to logits [B, C]."""
-
-SINGLE_STREAM, OFFLINE_BATCH = "single-stream-v1", "offline-batch-v1"
-PROTOCOLS = (SINGLE_STREAM, OFFLINE_BATCH)
 
 
 class Forced(Criterion):
