@@ -28,6 +28,7 @@ def make_cell(
     *,
     criterion: Mapping[str, object] | None = None,
     layers: int = 6,
+    whole: int | None = None,
     samples: int = 80,
     metric: str = "accuracy",
     revision: str = "sha256-1",
@@ -51,7 +52,7 @@ def make_cell(
 ) -> Path:
     """Write one cell and return its folder, which is ``place`` where that is given.
 
-    ``latency`` is None, "valid" or "invalid".
+    ``latency`` is None, "valid" or "invalid"; ``whole`` the layers of the backbone that this one was cut from.
     """
     asked: dict[str, Any] = {
         "strategy": strategy, "task": task, "backbone": backbone, "head": "shared", "recipe": "elbert",
@@ -91,8 +92,9 @@ def make_cell(
                  "revision": revision, "source": "made up", "select": "select", "evaluation": ["evaluation"],
                  "rows": {"train": {"used": 400, "available": 400}, "select": {"used": 50, "available": 450},
                           "evaluation": {"used": samples, "available": samples}}},
-        "backbone": {"name": backbone, "model_type": "albert", "revision": "r1", "layers": layers, "hidden": 8,
-                     "parameters": 10, "head_parameters": 2, "pooling": "cls", "source": "made up"},
+        "backbone": {"name": backbone, "model_type": "albert", "revision": "r1", "layers": layers,
+                     "depth": whole or layers, "hidden": 8, "parameters": 10, "head_parameters": 2, "pooling": "cls",
+                     "source": "made up"},
         "training": {"key": checkpoint or key, "reused": False, "truncated": 0, "steps": {"train": 3}, "seconds": 1.0},
         "thresholds": None,
         "upper_bound": upper_bound,
@@ -196,7 +198,7 @@ def varied_store(root: Path) -> Path:
     make_cell(root, "entropy", checkpoint="c0", latency="invalid")
     make_cell(root, "patience", commit="b" * 40, dirty=True, machine="ffffffffffff")
     make_cell(root, "full", early=False)
-    make_cell(root, "truncated", early=False, layers=3, spec={"backbone_args": {"num_hidden_layers": 3}})
+    make_cell(root, "truncated", early=False, layers=3, whole=6, spec={"backbone_args": {"num_hidden_layers": 3}})
     make_cell(root, "oracle-correct", upper_bound=True, checkpoint="c0")
     make_cell(root, task="rte", backbone="minilm-l6", labels=("a", "b", "c"), metric="f1")
     make_cell(root, "entropy", task="rte", backbone="minilm-l6", labels=("a", "b", "c"), metric="f1")

@@ -100,6 +100,9 @@ def test_filtering_by_text_and_task(opened: Any) -> None:
     assert rows(opened) == ["entropy"]
     assert opened.find_element("id", "count").text == f"1 of {len(everything)} strategies"
     field.clear()
+    field.send_keys("entropy, elbert 8")
+    assert rows(opened) == ["elbert-mono (window=8)", "entropy"]
+    field.clear()
     field.send_keys(" ")
     assert rows(opened) == everything
     opened.execute_script(
@@ -188,3 +191,54 @@ def test_texts_in_charts_do_not_leave_them(opened: Any) -> None:
                 .map(t => t.textContent); })"""
     )
     assert outside == []
+
+
+def test_a_phone_starts_with_one_task_that_fits(opened: Any) -> None:
+    opened.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    )
+    opened.refresh()
+    assert opened.execute_script("return document.getElementById('column').value") == "1"
+    inner, outer = opened.execute_script(
+        "const w = document.querySelector('#matrix').parentElement; return [w.scrollWidth, w.clientWidth]"
+    )
+    assert inner <= outer
+
+
+def test_series_beyond_the_first_are_switched_on_by_the_legend(browser: Any, tmp_path: Path) -> None:
+    for window in range(1, 12):
+        make_cell(tmp_path / "r", criterion={"window": window}, exits=False)
+    write_report(tmp_path / "r", tmp_path, ["html"], Progress(quiet=True))
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    browser.get((tmp_path / "report.html").as_uri())
+    shown = "return [...document.querySelectorAll('.panel figure:first-of-type path.ln')]"
+    count = f"{shown}.filter(p => p.closest('svg.chart') && !p.classList.contains('off')).length"
+    assert browser.execute_script(count) == 8
+    button = browser.find_element("css selector", ".legend button[aria-pressed=false]")
+    browser.execute_script("arguments[0].click()", button)
+    assert browser.execute_script(count) == 9
+    assert browser.get_log("browser") == []
+
+
+def test_paper_has_the_tables_heads_as_text_and_nothing_folded(opened: Any) -> None:
+    opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    buttons, texts = opened.execute_script(
+        """const seen = q => [...document.querySelectorAll(q)].filter(e => e.offsetParent).map(e => e.innerText.trim());
+        return [seen('#matrix thead button'), seen('#matrix thead .paper')]"""
+    )
+    assert buttons == []
+    assert texts[0] == "strategy"
+    assert all(texts)
+    opened.execute_script("document.querySelectorAll('details').forEach(d => d.open = false)")
+    opened.execute_script("window.dispatchEvent(new Event('beforeprint'))")
+    assert opened.execute_script("return document.querySelectorAll('details:not([open])').length") == 0
+    opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_bars_of_one_colour_are_told_apart_by_their_markers(opened: Any) -> None:
+    bars, caps = opened.execute_script(
+        "const n = q => document.querySelectorAll('.chart ' + q).length; return [n('.bar:not(.light)'), n('.cap')]"
+    )
+    depth = opened.execute_script("return document.querySelectorAll('.chart rect.bar.light').length")
+    assert caps > 0
+    assert bars == caps + depth  # depth tables have two parts a bar and one series a chart

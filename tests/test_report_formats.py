@@ -13,10 +13,11 @@ import pytest
 from bench.progress import Progress
 from bench.report import figures
 from bench.report.data import load_store
+from bench.report.formats import Table, md, tex, to_csv, to_latex, to_markdown
 from bench.report.provenance import provenance
 from bench.report.series import panels
 from bench.report.svg import esc, ticks
-from bench.report.tables import Table, md, points_tables, tex, to_csv, to_latex, to_markdown
+from bench.report.tables import points_tables
 from bench.report.write import write_report
 from tests.report_store import make_cell, varied_store
 

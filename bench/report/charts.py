@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 from markupsafe import Markup
 
 from bench.report import content, numbers
-from bench.report.content import Diagnosis, Row, metric_name
+from bench.report.captions import caption, timed_caption
+from bench.report.content import metric_name
+from bench.report.data import Array
+from bench.report.formats import Row
 from bench.report.series import Panel, Series
-from bench.report.style import Look, look
+from bench.report.style import look
 from bench.report.svg import Plot, padded, swatch
 
+FEW = 3  # bands of more series lie over one another and are drawn fainter
 SHOWN_RULES = ("no-loss", "2x")  # exit histograms are drawn for these where they were reached
 
 
@@ -23,6 +28,7 @@ class Key:
     name: str
     swatch: Markup
     series: str
+    on: bool = True
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,8 @@ class Chart:
 
 def trade_off(panel: Panel) -> Chart:
     """Quality against FLOPs speed-up, with bands, Pareto marks, operating points and plain-compression stars."""
-    shown, starred = content.drawn(panel), content.stars(panel)
+    shown, starred = content.drawn(panel, content.MOST_OFFERED), content.stars(panel)
+    at_first = content.drawn(panel)
     metric = metric_name(panel.metric)
     xs = [float(v) for s in shown for v in s.line.speedup] + [s.speedup for s in starred]
     ys = [float(v) for s in shown for v in (*s.line.quality, s.line.quality.max())] + [
@@ -46,10 +53,14 @@ def trade_off(panel: Panel) -> Chart:
     ]
     plot = Plot(f"{metric} against FLOPs speed-up, {panel.title}", "FLOPs speed-up over the plain model", metric,
                 padded([*xs, 1.0], 0.03), padded(ys, 0.12, 0.01))  # fmt: skip
+    many = len(at_first) > FEW
     for series in shown:
         line = series.line
-        clip = [[min(max(float(v), plot.y[0]), plot.y[1]) for v in band] for band in (line.low, line.high)]
-        plot.band(line.speedup.tolist(), clip[0], clip[1], series.look, series.label)
+        low, high = (_clipped(plot, band) for band in (line.low, line.high))
+        plot.band(line.speedup.tolist(), low, high, series.look, series.label, faint=many)
+        for seed in (line.lowest, line.highest):
+            if seed is not None:
+                plot.line(line.speedup.tolist(), _clipped(plot, seed), series.look, series.label, thin=True)
     for series in shown:
         line = series.line
         told = [f"threshold {numbers.threshold(t)}" if t is not None else "" for t in line.thresholds]
@@ -62,15 +73,30 @@ def trade_off(panel: Panel) -> Chart:
         plot.mark(star.speedup, star.quality["value"], star.series.look, star.series.label, tip, marker="*", size=6)
     words = (
         f"{metric} against FLOPs speed-up. Lines: every threshold; bands: 95 % over samples"
-        + (" and seeds" if any(len(s.results) > 1 for s in shown) else "")
+        + ("; thin lines: worst and best seed" if any(s.line.lowest is not None for s in shown) else "")
         + "; dots: the Pareto front of a curve; markers: operating points"
         + ("; stars: models without early exit, against the whole plain backbone" if starred else "")
-        + f". {content.caption(panel)}{content.left_out(panel)}"
+        + f". {caption(panel)}{_offered(panel)}"
     )
-    keys = [Key(_bound(s), swatch(s.look), s.label) for s in shown]
-    keys += [Key(s.series.label, swatch(s.series.look, "*"), s.series.label) for s in starred]
+    legend = [replace(k, on=s in at_first) for k, s in zip(keys(shown), shown, strict=True)]
+    legend += [Key(s.series.label, swatch(s.series.look, "*"), s.series.label) for s in starred]
     words = words[:1].upper() + words[1:]
-    return Chart("Trade-off", words, plot.render(words), keys)
+    return Chart("Trade-off", words, plot.render(words), legend)
+
+
+def _offered(panel: Panel) -> str:
+    """What the legend does not show at first, or at all, as a sentence for the caption."""
+    early = sum(s.early for s in panel.series)
+    if early <= content.MOST_DRAWN:
+        return ""
+    rest = "." if early <= content.MOST_OFFERED else f", of the best {content.MOST_OFFERED}; the tables have all."
+    first = f" The best {content.MOST_DRAWN} of {early} series are shown at first"
+    return f"{first}; the legend switches the others on{rest}"
+
+
+def _clipped(plot: Plot, values: Array) -> list[float]:
+    """Within the axes: a band may be wider than what is shown."""
+    return [float(v) for v in np.clip(values, *plot.y)]
 
 
 def _bound(series: Series) -> str:
@@ -128,119 +154,30 @@ def exit_histograms(panel: Panel) -> list[Chart]:
         layers = max(len(p["exit_counts"]) for _, p in found)
         shares = [[c / sum(p["exit_counts"]) for c in p["exit_counts"]] for _, p in found]
         plot = Plot(f"Exits at {numbers.rule(rule)}, {panel.title}", "exit", "share of samples",
-                    (0.5, layers + 0.5), (0.0, max(max(s) for s in shares) * 1.06),
-                    x_ticks=_exit_ticks(layers), height=240)  # fmt: skip
+                    (0.5, layers + 0.5), (0.0, max(max(s) for s in shares) * 1.12),
+                    x_ticks=exit_ticks(layers), height=240)  # fmt: skip
         width = 0.84 / len(found)
         for i, ((series, _), share) in enumerate(zip(found, shares, strict=True)):
             for k, value in enumerate(share):
                 if value:
                     tip = f"{_bound(series)}\nexit {k + 1}: {numbers.percent(value)} of samples"
                     plot.bar(k + 0.58 + i * width, width, 0.0, value, series.look, series.label, tip)
-        words = f"Share of samples that leave at each exit at the operating point “{numbers.rule(rule)}”. "
-        words += content.caption(panel, [s for s, _ in found])
-        charts.append(Chart(f"Exits used, {numbers.rule(rule)}", words, plot.render(words), _keys(s for s, _ in found)))
+                    plot.cap(k + 0.58 + (i + 0.5) * width, value, series.look, series.label)
+        words = f"Share of samples that leave at each exit at the operating point “{numbers.rule(rule)}”"
+        words += ", mean over seeds. " if any(len(s.results) > 1 for s, _ in found) else ". "
+        words += caption(panel, [s for s, _ in found])
+        charts.append(Chart(f"Exits used, {numbers.rule(rule)}", words, plot.render(words), keys(s for s, _ in found)))
     return charts
 
 
-def _exit_ticks(layers: int) -> list[float]:
+def exit_ticks(layers: int) -> list[float]:
     step = 1 if layers <= 12 else 2 if layers <= 24 else max(1, layers // 12)
     return [float(k) for k in range(step, layers + 1, step)] if step > 1 else [float(k) for k in range(1, layers + 1)]
 
 
-def _keys(series: object) -> list[Key]:
-    return [Key(_bound(s), swatch(s.look), s.label) for s in series]  # type: ignore[attr-defined]
-
-
-def per_exit(panel: Panel) -> Chart:
-    """Quality with all samples forced to leave at the same exit."""
-    metric, shown = metric_name(panel.metric), _one_per_checkpoint(panel)
-    rows = {s.label: content.per_exit(s.first) for s in shown}
-    values = [
-        v
-        for found in rows.values()
-        for row in found
-        for v in (row["quality"], row["low"], row["high"])
-        if v is not None
-    ]
-    plot = Plot(f"{metric} of every exit alone, {panel.title}", "exit", metric, (0.7, panel.layers + 0.3),
-                padded(values), x_ticks=_exit_ticks(panel.layers), height=240)  # fmt: skip
-    for i, series in enumerate(shown):
-        found, aside = rows[series.label], 0.07 * (i - (len(shown) - 1) / 2)  # so that intervals do not hide another
-        plot.line([r["exit"] + aside for r in found], [r["quality"] for r in found], series.look, series.label)
-        for row in found:
-            if row["low"] is not None:
-                plot.whisker(row["exit"] + aside, row["low"], row["high"], series.look, series.label)
-            tip = f"{series.label}\nexit {row['exit']} alone: {metric} {numbers.number(row['quality'])}"
-            if row["low"] is not None:
-                tip += f" [{numbers.number(row['low'])}, {numbers.number(row['high'])}]"
-            plot.mark(row["exit"] + aside, row["quality"], series.look, series.label, tip, size=3.2)
-    words = f"{metric} when every sample leaves at the same exit (criteria that share a checkpoint are drawn once). "
-    words += content.caption(panel, shown)
-    words = words[:1].upper() + words[1:]
-    return Chart("Every exit alone", words, plot.render(words), _keys(shown))
-
-
-def _one_per_checkpoint(panel: Panel) -> list[Series]:
-    kept: dict[str, Series] = {}
-    for series in [*content.drawn(panel), *panel.series]:
-        kept.setdefault(series.first.view.exits_key, series)
-    return list(kept.values())[: content.MOST_DRAWN]
-
-
-def calibration(panel: Panel, found: Sequence[Diagnosis]) -> list[Chart]:
-    """ECE and AUROC of every exit."""
-    known = [d for d in found if d.calibration is not None][: content.MOST_DRAWN]
-    if not known:
-        return []
-    charts = []
-    for title, name, y, label in (
-        ("Calibration", "ece", None, "expected calibration error"),
-        ("Does confidence tell right from wrong?", "auroc", (0.4, 1.0), "AUROC of “this exit is right”"),
-    ):
-        series = {d.label: getattr(d.calibration, name) for d in known}
-        values = [v for column in series.values() for v in column if v is not None]
-        shown = y if y and min(values, default=1.0) >= y[0] else padded([*values, 0.0] if name == "ece" else values)
-        plot = Plot(f"{label}, {panel.title}", "exit", label, (0.7, panel.layers + 0.3),
-                    (max(0.0, shown[0]), shown[1]), x_ticks=_exit_ticks(panel.layers), height=240)  # fmt: skip
-        for d in known:
-            pairs = [(k + 1, v) for k, v in enumerate(series[d.label]) if v is not None]
-            if pairs:
-                plot.line([p[0] for p in pairs], [p[1] for p in pairs], d.series.look, d.label)
-            for layer, value in pairs:
-                tip = f"{d.label}\nexit {layer}: {label} {numbers.number(value)}"
-                plot.mark(layer, value, d.series.look, d.label, tip, size=3.2)
-        words = (
-            "Expected calibration error of every exit, 15 equal bins of confidence: 0 is perfect."
-            if name == "ece"
-            else "How well an exit's confidence ranks its right answers above its wrong ones: 0.5 is chance, 1 perfect."
-        )
-        words += f" n = {panel.samples}, lowest seed of each."
-        charts.append(
-            Chart(title, words, plot.render(words), [Key(d.label, swatch(d.series.look), d.label) for d in known])
-        )
-    return charts
-
-
-def overthinking(panel: Panel, found: Sequence[Diagnosis]) -> Chart | None:
-    """Samples that an earlier exit answers rightly and the last one wrongly."""
-    known = [d for d in found if d.headroom is not None][: content.MOST_DRAWN]
-    if not known:
-        return None
-    top = max([v for d in known if d.headroom for v in d.headroom.overthought] + [0.01])
-    plot = Plot(f"Overthinking, {panel.title}", "exit", "right here, wrong at the last",
-                (0.7, panel.layers + 0.3), (0.0, top * 1.1), x_ticks=_exit_ticks(panel.layers), height=240)  # fmt: skip
-    for d in known:
-        values = d.headroom.overthought if d.headroom else []
-        plot.line(list(range(1, len(values) + 1)), values, d.series.look, d.label)
-        for k, value in enumerate(values):
-            tip = f"{d.label}\nright at exit {k + 1}, wrong at the last: {numbers.percent(value)}"
-            plot.mark(k + 1, value, d.series.look, d.label, tip, size=3.2)
-    words = (
-        f"Share of samples that an exit answers rightly and the last exit wrongly. n = {panel.samples}, lowest seed."
-    )
-    return Chart(
-        "Overthinking", words, plot.render(words), [Key(d.label, swatch(d.series.look), d.label) for d in known]
-    )
+def keys(series: Iterable[Series]) -> list[Key]:
+    """The legend's entries."""
+    return [Key(_bound(s), swatch(s.look), s.label) for s in series]
 
 
 def realisation(panels: Sequence[Panel]) -> Chart | None:
@@ -268,34 +205,7 @@ def realisation(panels: Sequence[Panel]) -> Chart | None:
     names = sorted({r["strategy"] for r in rows})
     words = (
         "Measured against FLOPs speed-up of every timed operating point, on the timed samples; intervals 95 % over "
-        "rounds. "
-        "Below the line, less is realised than the FLOPs promise. Hollow: the timing is INVALID. Machines: "
-        + ", ".join(sorted({r["machine"] for r in rows}))
-        + "."
+        "rounds. Below the line, less is realised than the FLOPs promise. Hollow: the timing is INVALID. "
+        + timed_caption(panels)
     )
     return Chart("Promised and measured", words, plot.render(words), [Key(n, swatch(look(n)), n) for n in names])
-
-
-def depth(panel: Panel, series: Series) -> Chart | None:
-    """A depth table as stacked bars: the layers below, the checks on the way on top."""
-    rows = [r for r in content.depth_rows(panel) if r["series"] == series.label]
-    if not rows:
-        return None
-    top = max(r["layers_ms"] + max(0.0, r["checks_ms"]) for r in rows)
-    layers = len(rows)
-    plot = Plot(f"Depth table of {series.label}, {panel.title}", "forced exit", "ms a sample",
-                (0.5, layers + 0.5), (0.0, top * 1.08), x_ticks=_exit_ticks(layers), height=240)  # fmt: skip
-    for row in rows:
-        at, low, more = row["exit"] - 0.38, row["layers_ms"], max(0.0, row["checks_ms"])
-        tip = f"{series.label}\nexit {row['exit']}: layers {low:.3f} ms, checks {row['checks_ms']:.3f} ms"
-        plot.bar(at, 0.76, 0.0, low, series.look, "layers", tip)
-        plot.bar(at, 0.76, low, low + more, Look("orange", "s", ""), "checks", tip)
-    words = "Time of leaving at each exit: layers and one head below, heads and criterion on the way on top "
-    words += f"({series.label}). " + content.caption(panel, [series])
-    if not rows[0]["valid"]:
-        words += " INVALID timing."
-    keys = [
-        Key("layers", swatch(series.look), "layers"),
-        Key("checks on the way", swatch(Look("orange", "s", "")), "checks"),
-    ]
-    return Chart(f"Depth table, {series.label}", words, plot.render(words), keys)

@@ -13,12 +13,13 @@ from bench.errors import DataError
 from bench.measure import areas
 from bench.measure.calibration import Calibration, Headroom, calibration, headroom
 from bench.measure.stats import wilson
+from bench.report.captions import seeds
 from bench.report.data import Result
-from bench.report.provenance import machine_of
+from bench.report.formats import Row
 from bench.report.series import Panel, Series
 
-Row = dict[str, Any]
 MOST_DRAWN = 8  # lines that can be told apart in one chart
+MOST_OFFERED = 32  # lines that a legend on the page can switch on
 
 
 def metric_name(name: str) -> str:
@@ -29,16 +30,19 @@ def metric_name(name: str) -> str:
 # --------------------------------------------------------------------------- what is drawn
 
 
-def drawn(panel: Panel) -> list[Series]:
-    """The early-exit series to draw: all, or where they are too many the best of each strategy, then the next best."""
+def drawn(panel: Panel, most: int = MOST_DRAWN) -> list[Series]:
+    """The early-exit series to draw: all, or where they are too many the best of each strategy, then the next best.
+
+    Upper bounds come last: they would crowd out what can be had.
+    """
     early = [s for s in panel.series if s.early]
-    if len(early) <= MOST_DRAWN:
+    if len(early) <= most:
         return early
-    ranked = sorted(early, key=lambda s: (-_volume(s), s.label))
+    ranked = sorted(early, key=lambda s: (s.upper_bound, -_volume(s), s.label))
     best: dict[str, Series] = {}
     for series in ranked:
         best.setdefault(series.strategy, series)
-    chosen = [*best.values(), *(s for s in ranked if s not in best.values())][:MOST_DRAWN]
+    chosen = [*best.values(), *(s for s in ranked if s not in best.values())][:most]
     return [s for s in early if s in chosen]
 
 
@@ -137,7 +141,8 @@ def per_exit(result: Result) -> list[Row]:
 def curve_csv(panel: Panel) -> list[Row]:
     """Every drawn curve, then the operating points, then the stars."""
     rows: list[Row] = []
-    blank = dict.fromkeys(("speedup", "quality", "low", "high", "threshold", "pareto", "rule"))
+    names = ("speedup", "quality", "low", "high", "lowest_seed", "highest_seed", "threshold", "pareto", "rule")
+    blank = dict.fromkeys(names)
     for series in drawn(panel):
         line = series.line
         head = {"kind": "curve", "series": series.label, "seeds": seeds(series)}
@@ -150,6 +155,8 @@ def curve_csv(panel: Panel) -> list[Row]:
                     "quality": round(float(line.quality[k]), 6),
                     "low": round(float(line.low[k]), 6),
                     "high": round(float(line.high[k]), 6),
+                    "lowest_seed": None if line.lowest is None else round(float(line.lowest[k]), 6),
+                    "highest_seed": None if line.highest is None else round(float(line.highest[k]), 6),
                     "threshold": line.thresholds[k],
                     "pareto": bool(line.pareto[k]),
                 }
@@ -173,6 +180,8 @@ def _flat(point: Mapping[str, Any]) -> Row:
         "quality": quality["value"],
         "low": quality["low"],
         "high": quality["high"],
+        "lowest_seed": quality.get("lowest"),
+        "highest_seed": quality.get("highest"),
         "threshold": thresholds[0] if len(thresholds) == 1 else None,
     }
 
@@ -275,45 +284,3 @@ def depth_rows(panel: Panel) -> list[Row]:
             cells = {"layers_ms": float(bare[k].mean() * 1e3), "checks_ms": float(checks[k].mean() * 1e3)}
             rows.append({"series": series.label, "exit": k + 1, **cells, "valid": bool(found.get("valid", True))})
     return rows
-
-
-# --------------------------------------------------------------------------- captions
-
-
-def seeds(series: Series) -> str:
-    """``0, 1, 2``."""
-    return ", ".join(map(str, series.seeds))
-
-
-def caption(panel: Panel, series: Sequence[Series] | None = None, timed: bool = False) -> str:
-    """What every caption ends with: n, seeds, machine, where thresholds come from."""
-    shown = list(series if series is not None else panel.series)
-    results = [r for s in shown for r in s.results]
-    every = sorted({r.view.seed for r in results})
-    parts = [f"n = {panel.samples}", f"{'seed' if len(every) == 1 else 'seeds'} {', '.join(map(str, every)) or 'none'}"]
-    where = list(dict.fromkeys(machine_of(r.view) for r in results))
-    parts.append(f"{'machine' if len(where) == 1 else 'machines'} {', '.join(where) or 'unknown'}")
-    return f"{'; '.join(parts)}. {origin(results)}"
-
-
-def origin(results: Sequence[Result]) -> str:
-    """Where the operating points' thresholds come from."""
-    chosen = {str(p.get("chosen_on")) for r in results for p in r.points.values()}
-    said = []
-    if "select" in chosen:
-        held = sorted({int(_held(r)) for r in results if _held(r)})
-        count = f"{held[0]}" if len(held) == 1 else f"{held[0]} to {held[-1]}" if held else "the"
-        said.append(f"Operating points: thresholds chosen on {count} samples held out of train.")
-    if "given" in chosen:
-        said.append("Thresholds named by their number were given by the user.")
-    if "default" in chosen:
-        said.append("The point “default” has the criterion's own default threshold.")
-    other = sorted(chosen - {"select", "given", "default"})
-    if other:
-        said.append(f"Some thresholds were chosen on {', '.join(other)}, which may be optimistic.")
-    return " ".join(said)
-
-
-def _held(result: Result) -> int:
-    task = result.view.record["task"]
-    return int(task.get("rows", {}).get(task.get("select"), {}).get("used", 0))

@@ -15,10 +15,11 @@ from typing import Any
 
 from bench.files import replace_file
 from bench.report import content
-from bench.report.content import Diagnosis, Row, metric_name
+from bench.report.captions import caption, timed_caption
+from bench.report.content import Diagnosis, metric_name
+from bench.report.formats import Row, to_csv
 from bench.report.series import Panel, Series
 from bench.report.style import look
-from bench.report.tables import to_csv
 
 COLUMN = 3.3  # inches: one column of the usual two-column conference style
 STYLE: Any = {
@@ -121,22 +122,25 @@ def panel_figures(panel: Panel, diagnosed: Sequence[Diagnosis]) -> list[Figure]:
     shown = content.drawn(panel)
     made = []
     if shown or content.stars(panel):
-        words = f"{metric} against FLOPs speed-up on {panel.title}; bands 95 %. {content.caption(panel)}"
+        words = f"{metric} against FLOPs speed-up on {panel.title}; bands 95 % over samples"
+        words += "; thin lines: worst and best seed" if any(s.line.lowest is not None for s in shown) else ""
+        words += f". {caption(panel)}{content.left_out(panel)}"
         rows = content.curve_csv(panel)
         made.append(Figure(f"trade-off-{panel.slug}", words, rows, lambda f: _trade_off(f, panel), 2.6))
     words = f"Top: {metric} of every exit alone, 95 %. Bottom: share of samples that leave at each exit at 2×, or at "
-    words += f"the first point that was reached; {panel.title}. {content.caption(panel)}"
+    words += f"the first point that was reached; {panel.title}. {caption(panel)}"
     made.append(Figure(f"exits-{panel.slug}", words, content.exits_csv(panel), lambda f: _exits(f, panel), 3.2))
     rows = content.calibration_csv(diagnosed)
     if rows:
         words = "Expected calibration error (15 bins), AUROC of “this exit is right”, and samples right at an exit and "
-        words += f"wrong at the last; {panel.title}, n = {panel.samples}, lowest seed."
         known = [d for d in diagnosed if d.calibration is not None][: content.MOST_DRAWN]
+        words += f"wrong at the last; {panel.title}. {caption(panel, [d.series for d in known], False, lowest=True)}"
         made.append(Figure(f"calibration-{panel.slug}", words, rows, lambda f: _calibration(f, known), 3.6))
     rows = content.depth_rows(panel)
     if rows:
-        words = f"Time of leaving at each exit, layers and checks apart; {panel.title}. {content.caption(panel)}"
-        made.append(Figure(f"depth-{panel.slug}", words, rows, lambda f: _depth(f, rows), 2.3))
+        words = f"Time of leaving at each exit, layers and checks apart; {panel.title}. "
+        words += caption(panel, points=False, lowest=True)
+        made.append(Figure(f"depth-{panel.slug}", words, rows, lambda f: _depth(f, panel), 2.3))
     return made
 
 
@@ -152,6 +156,9 @@ def draw_trade_off(ax: Any, panel: Panel, bands: bool = True) -> None:
         line, style = series.line, style_of(series)
         if bands:
             ax.fill_between(line.speedup, line.low, line.high, color=style["color"], alpha=0.13, linewidth=0)
+        for seed in (line.lowest, line.highest):
+            if seed is not None:
+                ax.plot(line.speedup, seed, **{**style, "linewidth": 0.4})
         ax.plot(line.speedup, line.quality, label=cut(series.label), **style)
         points = [p for r in series.rules if (p := series.point(r, panel.metric))]
         at = ([p["speedup"]["value"] for p in points], [p["quality"]["value"] for p in points])
@@ -219,19 +226,20 @@ def _calibration(fig: Any, known: Sequence[Diagnosis]) -> None:
     fig.legend(handles, labels, loc="outside lower center", ncols=1 if max(map(len, labels)) > 22 else 2)
 
 
-def _depth(fig: Any, rows: Sequence[Row]) -> None:
+def _depth(fig: Any, panel: Panel) -> None:
     ax = fig.subplots()
-    names = list(dict.fromkeys(r["series"] for r in rows))
-    width = 0.8 / len(names)
-    for i, name in enumerate(names):
-        own = [r for r in rows if r["series"] == name]
+    rows = content.depth_rows(panel)
+    shown = [s for s in panel.series if any(r["series"] == s.label for r in rows)]
+    width = 0.8 / len(shown)
+    for i, series in enumerate(shown):
+        own = [r for r in rows if r["series"] == series.label]
         at = [r["exit"] - 0.4 + width * (i + 0.5) for r in own]
         base, more = [r["layers_ms"] for r in own], [max(0.0, r["checks_ms"]) for r in own]
-        ax.bar(at, base, width, color="#0072B2", linewidth=0, label="layers" if i == 0 else None)
-        ax.bar(at, more, width, bottom=base, color="#E69F00", linewidth=0, label="checks" if i == 0 else None)
-    ax.set_xlabel("forced exit")
+        ax.bar(at, base, width, color=series.look.hex, linewidth=0, label=cut(series.label))
+        ax.bar(at, more, width, bottom=base, color=series.look.hex, alpha=0.45, linewidth=0)
+    ax.set_xlabel("forced exit; lighter: checks on the way")
     ax.set_ylabel("ms a sample")
-    ax.legend()
+    fig.legend(loc="outside lower center", ncols=2)
 
 
 def realisation_figure(panels: Sequence[Panel]) -> list[Figure]:
@@ -239,11 +247,10 @@ def realisation_figure(panels: Sequence[Panel]) -> list[Figure]:
     rows = content.realisation_rows(panels)
     if not rows:
         return []
-    where = ", ".join(sorted({r["machine"] for r in rows}))
     words = (
         "Measured against FLOPs speed-up of timed operating points, on the timed samples; 95 % over rounds; dashed: "
+        f"y = x; hollow: INVALID timing. {timed_caption(panels)}"
     )
-    words += f"y = x; hollow: INVALID timing. Machines {where}."
     return [Figure("flops-and-time", words, rows, lambda f: _realisation(f, rows), 2.8)]
 
 

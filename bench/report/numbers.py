@@ -15,17 +15,24 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def quality(value: Mapping[str, Any] | None) -> str:
-    """``0.912 [0.890, 0.930]``."""
+    """``0.912 [0.890, 0.930]``; of several seeds ``0.912 [0.890, 0.930] ± 0.004, both [0.886, 0.934]``."""
     if value is None:
         return MISSING
-    return f"{number(value['value'])} [{number(value['low'])}, {number(value['high'])}]"
+    return f"{number(value['value'])} [{number(value['low'])}, {number(value['high'])}]{seeds(value)}"
+
+
+def seeds(value: Mapping[str, Any]) -> str:
+    """What seeds add to a number: `` ± 0.004, both [0.886, 0.934]``; nothing for a single one."""
+    both = f", both [{number(value['both'][0])}, {number(value['both'][1])}]" if "both" in value else ""
+    return f" ± {number(value['std'])}{both}" if "std" in value else ""
 
 
 def times(value: Mapping[str, Any] | None) -> str:
-    """``2.13× [2.05, 2.21]``."""
+    """``2.13× [2.05, 2.21]``; of several seeds with `` ± 0.04``."""
     if value is None:
         return MISSING
-    return f"{value['value']:.2f}× [{value['low']:.2f}, {value['high']:.2f}]"
+    spread = f" ± {value['std']:.2f}" if "std" in value else ""
+    return f"{value['value']:.2f}× [{value['low']:.2f}, {value['high']:.2f}]{spread}"
 
 
 def percent(value: float | None, digits: int = 1) -> str:

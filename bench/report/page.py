@@ -12,15 +12,17 @@ from markupsafe import Markup
 
 from bench.measure.areas import DEFINITIONS
 from bench.measure.points import STANDARD
-from bench.report import charts, content, numbers
+from bench.report import charts, content, exit_charts, numbers
+from bench.report.captions import asked, seeds, sizes
 from bench.report.charts import Chart
 from bench.report.content import Diagnosis, metric_name
 from bench.report.data import StoreData
+from bench.report.formats import Table
 from bench.report.provenance import Mark, machine_of, machines, provenance_key
 from bench.report.series import Panel, Series, notes_of
 from bench.report.style import COLOURS
 from bench.report.svg import swatch
-from bench.report.tables import AREA_NAMES, Table, mark_of
+from bench.report.tables import AREA_NAMES, mark_of, trained_as
 
 DEFAULT_RULE = "no-loss"
 
@@ -87,6 +89,10 @@ def render(
             drawn=drawn,
             realisation=charts.realisation(panels),
             curves=tables["curves"],
+            curve_groups=_by_first(tables["curves"]),
+            sizes=sizes,
+            asked=asked,
+            packages=_common([mark.packages for mark in marks.values()]),
             curve_columns=[(name, DEFINITIONS[key]) for key, name in AREA_NAMES.items()],
             points=points,
             metric_name=metric_name,
@@ -97,14 +103,27 @@ def render(
 
 def draw(panel: Panel, diagnosed: Sequence[Diagnosis]) -> Drawn:
     """Every chart of one panel."""
-    made = [charts.trade_off(panel), *charts.exit_histograms(panel), charts.per_exit(panel)]
-    made += charts.calibration(panel, diagnosed)
-    over = charts.overthinking(panel, diagnosed)
+    made = [charts.trade_off(panel), *charts.exit_histograms(panel), exit_charts.per_exit(panel)]
+    made += exit_charts.calibration(panel, diagnosed)
+    over = exit_charts.overthinking(panel, diagnosed)
     made += [over] if over else []
-    depths = [c for s in content.drawn(panel) if (c := charts.depth(panel, s))]
+    depths = [c for s in content.drawn(panel) if (c := exit_charts.depth(panel, s))]
     warnings = [f"{s.label}: {w}" for s in panel.series for w in notes_of(s)]
     said = "" if depths else "Depth table (what leaving at each exit costs, layers and checks apart): not measured."
     return Drawn(panel, [*made, *depths], diagnosed, said, list(dict.fromkeys(warnings)))
+
+
+def _by_first(table: Table) -> dict[str, list[Sequence[str]]]:
+    """The rows of a table under what stands in their first column."""
+    found: dict[str, list[Sequence[str]]] = {}
+    for row in table.rows:
+        found.setdefault(row[0], []).append(row[1:])
+    return found
+
+
+def _common(texts: Sequence[str]) -> str:
+    """The text, where all are the same."""
+    return texts[0] if len(set(texts)) == 1 else ""
 
 
 def _rules(panels: Sequence[Panel]) -> list[str]:
@@ -123,6 +142,7 @@ def matrix(panels: Sequence[Panel], marks: Mapping[str, Mark], anchors: Mapping[
                 series.label,
                 {"label": series.label, "bound": series.upper_bound, "swatch": swatch(series.look), "cells": {}},
             )
+            row.setdefault("trained", []).append(trained_as(series))
             row["cells"][panel.number] = _cell(panel, series, speedups.get(id(series)), marks, anchors)
     return [rows[label] for label in sorted(rows)]
 
@@ -130,11 +150,11 @@ def matrix(panels: Sequence[Panel], marks: Mapping[str, Mark], anchors: Mapping[
 def _cell(
     panel: Panel, series: Series, alone: float | None, marks: Mapping[str, Mark], anchors: Mapping[str, str]
 ) -> dict[str, Any]:
-    points = {}
+    points: dict[str, Any] = {}
     for rule in series.rules:
         point = series.point(rule, panel.metric)
         if point is None:
-            points[rule] = {"quality": "not reached", "more": "", "value": "", "title": series.reason(rule)}
+            points[rule] = {"quality": None, "more": "", "value": "", "title": series.reason(rule)}
             continue
         more = f"{numbers.times(point['speedup'])} FLOPs"
         if point["latency"]:
@@ -142,17 +162,28 @@ def _cell(
         if point["reached"] < point["seeds"]:
             more += f", {point['reached']} of {point['seeds']} seeds"
         value = f"{point['quality']['value']:.6f}"
-        points[rule] = {"quality": numbers.quality(point["quality"]), "more": more, "value": value, "title": ""}
+        points[rule] = {"quality": _parts(point["quality"]), "more": more, "value": value, "title": ""}
     full = series.full(panel.metric)
     return {
         "early": series.early,
         "only": series.rules[0] if len(series.rules) == 1 else None,
-        "full": numbers.quality(full),
+        "full": _parts(full),
         "full_value": f"{full['value']:.6f}",
         "alone": "" if alone is None else f"{alone:.2f}× FLOPs, no early exit",
         "points": points,
-        "seeds": content.seeds(series),
-        "many": len(series.results) > 1,
+        "seeds": seeds(series),
         "mark": mark_of(series, marks),
         "links": [(anchors[r.view.name], r.view.seed) for r in series.results],
     }
+
+
+def _parts(value: Mapping[str, Any]) -> dict[str, str]:
+    """A quality in pieces that do not break: the number, its interval over samples, and what the seeds add."""
+    made = {"value": numbers.number(value["value"]), "seeds": "", "both": ""}
+    made["interval"] = f"[{numbers.number(value['low'])}, {numbers.number(value['high'])}]"
+    if "std" in value:
+        ends = f"{numbers.number(value['lowest'])} to {numbers.number(value['highest'])}"
+        made["seeds"] = f"± {numbers.number(value['std'])} over {value['seeds']} seeds, {ends}"
+    if "both" in value:
+        made["both"] = f"both [{numbers.number(value['both'][0])}, {numbers.number(value['both'][1])}]"
+    return made

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from bench.report import content
-from bench.report.content import Row, metric_name
+from bench.report.captions import caption, facts
+from bench.report.content import metric_name
 from bench.report.data import Array, Result, canonical
 from bench.report.figures import Figure, cut, draw_trade_off
+from bench.report.formats import Row
 from bench.report.series import Panel, Series
 from bench.report.style import COLOURS, DASHES, MARKERS, look
 
@@ -47,12 +49,10 @@ def _figure_2(panels: Sequence[Panel]) -> list[Figure]:
             cost, quality = np.mean(found, axis=0)
             rows.append({"panel": panel.title, "series": series.label, "threshold": delta, "computation": float(cost),
                          "metric": panel.metric, "quality": float(quality)})  # fmt: skip
-    count = sorted({p.samples for p, _ in chosen})
-    seeds = sorted({r.view.seed for _, s in chosen for r in s.results})
+    results = [r for _, s in chosen for r in s.results]
     words = (
         "After ELBERT's figure 2: quality against computation (fraction of the plain model's FLOPs), threshold 0.1 to "
-        f"1.0 in steps of 0.1 from right to left, not chosen on any data. n = {', '.join(map(str, count))}; seeds "
-        f"{', '.join(map(str, seeds))}."
+        f"1.0 in steps of 0.1 from right to left, not chosen on any data. {facts(results)}"
     )
     return [Figure("elbert-figure-2", words, rows, lambda f: _draw_2(f, rows), 2.9)]
 
@@ -80,7 +80,7 @@ def _figure_3(panels: Sequence[Panel]) -> list[Figure]:
     rows = [{"panel": p.title, **row} for p in several for row in content.curve_csv(p)]
     words = (
         "After ELBERT's figure 3: strategies against each other; stars are plain compression (models of fewer layers "
-        "and the full model, without early exit). " + " ".join(f"{p.title}: {content.caption(p)}" for p in several)
+        "and the full model, without early exit). " + " ".join(f"{p.title}: {caption(p)}" for p in several)
     )
     height = 0.6 + 1.75 * len(several)
     return [Figure("elbert-figure-3", words, rows, lambda f: _draw_3(f, several), height)]
@@ -123,9 +123,7 @@ def _checkpoint(series: Series) -> str:
 def _ablation(panel: Panel, name: str, found: Sequence[tuple[int, Series]]) -> Figure:
     labelled = [(f"window {w}" if w else "no window", s) for w, s in found]
     strategy = found[0][1].strategy
-    words = (
-        f"Window size of {strategy} on {panel.title}, same checkpoint. {content.caption(panel, [s for _, s in found])}"
-    )
+    words = f"Window size of {strategy} on {panel.title}, same checkpoint. {caption(panel, [s for _, s in found])}"
     return Figure(name, words, _rows(labelled), lambda f: _draw_lines(f, panel, labelled, by_strategy=False), 2.6)
 
 
@@ -140,7 +138,7 @@ def _criteria(panels: Sequence[Panel]) -> list[Figure]:
         several = [g for g in groups.values() if len({s.strategy for s in g}) > 1]
         for number, found in enumerate(several, start=1):
             labelled = [(s.label, s) for s in found][: content.MOST_DRAWN]
-            words = f"Criteria on one and the same checkpoint, {panel.title}. {content.caption(panel, found)}"
+            words = f"Criteria on one and the same checkpoint, {panel.title}. {caption(panel, found)}"
             name = f"criteria-{panel.slug}-{number}"
             made.append(Figure(name, words, _rows(labelled), _drawer(panel, labelled), 2.6))
     return made

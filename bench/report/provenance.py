@@ -39,8 +39,14 @@ class Mark:
     """A source revision or environment that results came from, with the letter that marks them in tables."""
 
     letter: str
-    text: str
+    code: str
+    packages: str
     cells: list[str] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """Code and packages."""
+        return f"{self.code}; {self.packages}"
 
 
 def provenance(cells: Sequence[CellView]) -> dict[str, Mark]:
@@ -49,7 +55,7 @@ def provenance(cells: Sequence[CellView]) -> dict[str, Mark]:
     for view in cells:
         key = provenance_key(view)
         if key not in found:
-            found[key] = Mark(_letter(len(found)), _provenance_text(view))
+            found[key] = Mark(_letter(len(found)), *_code_and_packages(view))
         found[key].cells.append(view.name)
     return found
 
@@ -61,7 +67,7 @@ def provenance_key(view: CellView) -> str:
     return canonical([part.get("source"), part.get("versions")])
 
 
-def _provenance_text(view: CellView) -> str:
+def _code_and_packages(view: CellView) -> tuple[str, str]:
     environment: Any = view.record.get("environment") or {}
     source, versions = environment.get("source"), environment.get("versions") or {}
     if isinstance(source, Mapping):
@@ -71,7 +77,7 @@ def _provenance_text(view: CellView) -> str:
     else:
         commit = f"release {versions.get('exitbench')}"
     named = ("python", "torch", "transformers", "tokenizers", "datasets", "numpy")
-    return f"{commit}; " + ", ".join(f"{n} {versions[n]}" for n in named if versions.get(n))
+    return commit, ", ".join(f"{n} {versions[n]}" for n in named if versions.get(n))
 
 
 def _letter(index: int) -> str:

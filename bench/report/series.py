@@ -8,38 +8,19 @@ version is never averaged: it becomes a panel or a series of its own, and its la
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from bench.measure.stats import wilson
-from bench.report.data import Array, Record, Result, StoreData, canonical
+from bench.report.data import Result, StoreData, canonical
+from bench.report.labels import Namer, natural, panel_name, panel_settings, panel_titles, series_settings
+from bench.report.lines import Line, line_of
 from bench.report.provenance import machine_of
+from bench.report.spread import over_seeds, quality_over_seeds
 from bench.report.style import DASHES, Look, look
-
-PARTS = (
-    ("criterion_args", ""),
-    ("head_args", "head."),
-    ("recipe_args", "recipe."),
-    ("train", "train."),
-    ("backbone_args", "backbone."),
-)
-GRID = 120  # speed-ups at which the curves of several seeds are averaged
-
-
-@dataclass(frozen=True, eq=False)
-class Line:
-    """A trade-off curve to draw: speed-ups ascending [K], quality with a 95 % band [K]; thresholds where known."""
-
-    speedup: Array
-    quality: Array
-    low: Array
-    high: Array
-    thresholds: list[float | None]
-    pareto: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,9 +63,17 @@ class Series:
         """Whether it ever leaves early: it has operating points."""
         return bool(self.first.summary["points"])
 
+    @cached_property
+    def _known(self) -> dict[tuple[str | None, str], Any]:
+        """Numbers over seeds by rule and metric: they are asked for often."""
+        return {}
+
     def full(self, metric: str) -> dict[str, Any]:
         """Quality of all layers, over seeds."""
-        return over_seeds([r.full["metrics"][metric] for r in self.results])
+        if (None, metric) not in self._known:
+            self._known[None, metric] = quality_over_seeds(self.results, metric)
+        found: dict[str, Any] = self._known[None, metric]
+        return found
 
     @property
     def rules(self) -> list[str]:
@@ -93,11 +82,18 @@ class Series:
 
     def point(self, rule: str, metric: str) -> dict[str, Any] | None:
         """An operating point over the seeds that reached it, or None where none did."""
-        reached = [r.points[rule] for r in self.results if "metrics" in r.points.get(rule, {})]
-        if not reached:
+        if (rule, metric) not in self._known:
+            self._known[rule, metric] = self._point(rule, metric)
+        found: dict[str, Any] | None = self._known[rule, metric]
+        return found
+
+    def _point(self, rule: str, metric: str) -> dict[str, Any] | None:
+        those = [r for r in self.results if "metrics" in r.points.get(rule, {})]
+        if not those:
             return None
+        reached = [r.points[rule] for r in those]
         return {
-            "quality": over_seeds([p["metrics"][metric] for p in reached]),
+            "quality": quality_over_seeds(those, metric, rule),
             "speedup": over_seeds([p["cost_speedup"] for p in reached]),
             "unit": reached[0].get("cost_unit", "flops"),
             "mean_layer": float(np.mean([p["mean_layer"] for p in reached])),
@@ -132,20 +128,8 @@ class Series:
 
     @cached_property
     def line(self) -> Line:
-        """The curve: one seed's own rows, or the mean over seeds where all of them have a speed-up."""
-        lines = [_line(r) for r in self.results]
-        if len(lines) == 1:
-            return lines[0]
-        low, high = max(x.speedup[0] for x in lines), min(x.speedup[-1] for x in lines)
-        if low >= high:
-            return lines[0]
-        grid = np.linspace(low, high, GRID)
-        parts = [[np.interp(grid, x.speedup, y) for x in lines for y in (getattr(x, name),)] for name in _BAND]
-        quality = np.mean(parts[0], axis=0)
-        return Line(grid, quality, np.min(parts[1], axis=0), np.max(parts[2], axis=0), [None] * GRID, _front(quality))
-
-
-_BAND = ("quality", "low", "high")
+        """The trade-off curve."""
+        return line_of(self.results)
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,143 +170,34 @@ class Panel:
         return [r for s in self.series for r in s.results]
 
 
-def over_seeds(values: Sequence[Record]) -> dict[str, Any]:
-    """Mean over seeds; the interval runs from the lowest lower to the highest upper end of the seeds' own."""
-    return {
-        "value": float(np.mean([v["value"] for v in values])),
-        "low": float(min(v["low"] for v in values)),
-        "high": float(max(v["high"] for v in values)),
-    }
-
-
 def panels(data: StoreData) -> list[Panel]:
     """Every panel of a store, by task, split and backbone."""
     groups: dict[str, list[Result]] = defaultdict(list)
     for result in data.results():
-        groups[canonical(_panel_settings(result))].append(result)
-    ordered = sorted(groups.items(), key=lambda item: (*_title(item[1][0]), item[0]))
-    alike: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
-    for _, results in ordered:
-        alike[_title(results[0])].append(_panel_settings(results[0]))
-    made = []
-    for number, (_, results) in enumerate(ordered, start=1):
-        name = _title(results[0])
-        extra = differing(_panel_settings(results[0]), alike[name])
-        title = " · ".join([*name, *extra])
-        made.append(Panel(number, title, *name, tuple(_series(results))))
-    return made
+        groups[canonical(panel_settings(result))].append(result)
+    ordered = [found for _, found in sorted(groups.items(), key=lambda item: (*panel_name(item[1][0]), item[0]))]
+    namer = Namer(ordered)
+    titles = panel_titles([panel_settings(found[0]) for found in ordered])
+    return [
+        Panel(number, title, *panel_name(found[0]), tuple(_series(found, namer)))
+        for number, (title, found) in enumerate(zip(titles, ordered, strict=True), start=1)
+    ]
 
 
-def _title(result: Result) -> tuple[str, str, str]:
-    return str(result.view.spec["task"]), result.split, str(result.view.spec["backbone"])
-
-
-def _panel_settings(result: Result) -> dict[str, Any]:
-    """What must be the same for two results to be comparable, flat."""
-    spec, record = result.view.spec, result.view.record
-    arguments = dict(spec.get("backbone_args") or {})
-    arguments.pop("num_hidden_layers", None)  # plain compression has fewer layers of the same backbone
-    pretrained = spec.get("init", "pretrained") == "pretrained"
-    return {
-        "task": spec["task"],
-        "split": result.split,
-        "backbone": spec["backbone"],
-        "init": spec.get("init"),
-        "data": record["task"].get("revision"),
-        "metrics": record["task"]["metrics"],
-        "limit": spec.get("limit"),
-        "max_length": spec.get("max_length"),
-        "weights": record["backbone"].get("revision") if pretrained else None,
-        **{f"backbone.{k}": v for k, v in arguments.items()},
-    }
-
-
-def _series_settings(result: Result) -> dict[str, Any]:
-    """Everything that makes a result but the seed, flat; from the identity where the record has one."""
-    spec = result.view.spec
-    flat = {name: spec.get(name) for name in ("strategy", "head", "recipe", "dtype", "device")}
-    for part, prefix in PARTS:
-        flat |= {f"{prefix}{name}": value for name, value in dict(spec.get(part) or {}).items()}
-    identity = result.view.record.get("identity")
-    if isinstance(identity, Mapping):
-        flat["identity"] = canonical({k: v for k, v in identity.items() if k != "seed"})
-        strategy = identity.get("strategy")
-        flat["version"] = strategy.get("version") if isinstance(strategy, Mapping) else None
-    return flat
-
-
-def _series(results: Sequence[Result]) -> list[Series]:
+def _series(results: Sequence[Result], namer: Namer) -> list[Series]:
     by_strategy: dict[str, dict[str, list[Result]]] = defaultdict(lambda: defaultdict(list))
     for result in results:
-        by_strategy[result.view.strategy][canonical(_series_settings(result))].append(result)
+        by_strategy[result.view.strategy][canonical(series_settings(result))].append(result)
     made = []
-    for strategy, groups in sorted(by_strategy.items()):
-        settings = {key: _series_settings(found[0]) for key, found in groups.items()}
-        labels = {key: _label(strategy, settings[key], list(settings.values())) for key in groups}
-        for variant, key in enumerate(sorted(groups, key=lambda k: (_natural(labels[k]), k))):
+    for _, groups in sorted(by_strategy.items()):
+        labels = namer.labels([found[0] for found in groups.values()])
+        for variant, key in enumerate(sorted(groups, key=lambda k: (natural(labels[k]), k))):
             found = sorted(groups[key], key=lambda r: (r.view.seed, r.view.name))
             label = labels[key]
             if list(labels.values()).count(label) > 1:
                 label += f" #{str(found[0].view.record.get('quality_key', ''))[:6] or found[0].view.name}"
             made.append(Series(label, tuple(found), variant))
     return made
-
-
-def _label(strategy: str, settings: Record, others: Sequence[Record]) -> str:
-    extra = differing({k: v for k, v in settings.items() if k != "identity"}, others)
-    return f"{strategy} ({', '.join(extra)})" if extra else strategy
-
-
-def _natural(text: str) -> list[Any]:
-    """Sort key that puts window=4 before window=12."""
-    parts: list[Any] = []
-    for word in text.replace("=", " ").replace(",", " ").replace(")", " ").split():
-        try:
-            parts.append((0, float(word), ""))
-        except ValueError:
-            parts.append((1, 0.0, word))
-    return parts
-
-
-def differing(settings: Record, others: Iterable[Record]) -> list[str]:
-    """``name=value`` of the settings in which ``others`` are not all alike; long values cut."""
-    everyone = list(others)
-    found = []
-    for name in sorted({k for other in everyone for k in other} - {"identity"}):
-        if len({canonical(other.get(name)) for other in everyone}) > 1:
-            value = settings.get(name)
-            text = value if isinstance(value, str) else "none" if value is None else canonical(value)
-            found.append(f"{name}={text if len(text) <= 24 else text[:23] + '…'}")
-    return found
-
-
-def _line(result: Result) -> Line:
-    speedup, quality, thresholds, front = result.curve
-    if result.metric == "accuracy":
-        n = result.samples
-        bands = [wilson(min(n, max(0, round(q * n))), n) for q in quality]
-        low, high = np.array([b.low for b in bands]), np.array([b.high for b in bands])
-    else:
-        low, high = _band_between_points(result, speedup, quality)
-    return Line(speedup, quality, low, high, thresholds, front)
-
-
-def _band_between_points(result: Result, speedup: Array, quality: Array) -> tuple[Array, Array]:
-    """A band for metrics without a closed form: the stored points' own intervals, as wide in between as beside them."""
-    known = [result.full, *(p for p in result.points.values() if "metrics" in p)]
-    at = np.array([p["cost_speedup"]["value"] for p in known])
-    found = [p["metrics"][result.metric] for p in known]
-    order = np.argsort(at, kind="stable")
-    below = np.array([f["value"] - f["low"] for f in found])[order]
-    above = np.array([f["high"] - f["value"] for f in found])[order]
-    return quality - np.interp(speedup, at[order], below), quality + np.interp(speedup, at[order], above)
-
-
-def _front(quality: Array) -> Array:
-    """Pareto marks of points in ascending order of speed-up: nothing faster is as good."""
-    later = np.append(np.maximum.accumulate(quality[::-1])[::-1][1:], -np.inf)
-    marks: Array = quality > later
-    return marks
 
 
 def notes_of(series: Series) -> list[str]:

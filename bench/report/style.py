@@ -1,13 +1,19 @@
 """One fixed look per strategy, on every chart and in every format.
 
 Colours are Okabe & Ito's (2008), which stay apart for colour-blind readers; yellow is left out, which is not seen on
-white paper. There are more strategies than colours, so dash pattern and marker differ too, and every line is named.
+white paper. There are more strategies than colours: no two listed strategies share both colour and marker, those of one
+colour differ in dashes, bars carry their strategy's marker, and everything is named.
 """
 
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
+from itertools import product
+
+from bench.catalog import STRATEGIES
 
 COLOURS = {
     "blue": "#0072B2",
@@ -19,7 +25,7 @@ COLOURS = {
     "grey": "#7F7F7F",
 }
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")  # matplotlib's names
-DASHES = ("", "5 2.5", "1.5 2", "7 2 1.5 2")  # SVG's names; lengths in line widths' units
+DASHES = ("", "5 2.5", "1.5 2", "7 2 1.5 2")  # as SVG says them; lengths in line widths
 
 
 @dataclass(frozen=True)
@@ -52,12 +58,33 @@ LOOKS = {
     "oracle-correct": Look("vermillion", "X", "1.5 2"),
     "oracle-consistent": Look("purple", "P", "1.5 2"),
 }
+"""Looks chosen by hand; every other strategy gets one that is free."""
 
 
 def look(strategy: str) -> Look:
-    """The look of a strategy; one that is not in the table gets one from its name, always the same."""
-    if strategy in LOOKS:
-        return LOOKS[strategy]
-    number = zlib.crc32(strategy.encode("utf-8", "surrogatepass"))
-    names = list(COLOURS)
-    return Look(names[number % 7], MARKERS[number // 7 % 7], DASHES[number // 49 % 4])
+    """The look of a strategy: by hand, a free one for what is listed, else one from its name, always the same."""
+    listed = _listed()
+    return listed[strategy] if strategy in listed else assigned([strategy], listed.values())[strategy]
+
+
+@cache
+def _listed() -> dict[str, Look]:
+    return {**assigned((name for name in STRATEGIES if name not in LOOKS), LOOKS.values()), **LOOKS}
+
+
+def assigned(names: Iterable[str], given: Iterable[Look]) -> dict[str, Look]:
+    """Looks for ``names`` beside those ``given`` already: no colour and marker twice while there are free ones.
+
+    Each name starts where its own checksum points, so that a new strategy seldom changes another one's look. Grey is
+    for controls.
+    """
+    pairs = list(product([c for c in COLOURS if c != "grey"], MARKERS))
+    taken = {(one.colour, one.marker) for one in given}
+    found = {}
+    for name in sorted(names):
+        first = zlib.crc32(name.encode("utf-8", "surrogatepass")) % len(pairs)
+        turned = pairs[first:] + pairs[:first]
+        colour, marker = next((pair for pair in turned if pair not in taken), turned[0])
+        taken.add((colour, marker))
+        found[name] = Look(colour, marker, DASHES[MARKERS.index(marker) % len(DASHES)])
+    return found

@@ -88,19 +88,37 @@ class Plot:
         low, high = self.y
         return TOP + (high - value) / ((high - low) or 1.0) * (self.height - TOP - BOTTOM)
 
-    def line(self, xs: Sequence[float], ys: Sequence[float], look: Look, name: str, told: Sequence[str] = ()) -> None:
-        """A line; hovering near it tells ``told`` of the nearest vertex beside x and y."""
+    def line(
+        self,
+        xs: Sequence[float],
+        ys: Sequence[float],
+        look: Look,
+        name: str,
+        told: Sequence[str] = (),
+        thin: bool = False,
+    ) -> None:
+        """A line; hovering near it tells ``told`` of the nearest vertex beside x and y. ``thin`` ones tell nothing."""
         path = "M" + "L".join(f"{self.px(a):.1f} {self.py(b):.1f}" for a, b in zip(xs, ys, strict=True))
         dash = f' stroke-dasharray="{look.dash}"' if look.dash else ""
         data = f' data-told="{esc("|".join(told))}"' if told else ""
-        self.parts.append(f'<path class="ln c-{look.colour}" d="{path}"{dash} data-series="{esc(name)}"{data}/>')
+        kind = "thin" if thin else "ln"
+        self.parts.append(f'<path class="{kind} c-{look.colour}" d="{path}"{dash} data-series="{esc(name)}"{data}/>')
 
-    def band(self, xs: Sequence[float], low: Sequence[float], high: Sequence[float], look: Look, name: str) -> None:
+    def band(
+        self,
+        xs: Sequence[float],
+        low: Sequence[float],
+        high: Sequence[float],
+        look: Look,
+        name: str,
+        faint: bool = False,
+    ) -> None:
         """The area between two lines."""
         upper = [f"{self.px(a):.1f} {self.py(b):.1f}" for a, b in zip(xs, high, strict=True)]
         lower = [f"{self.px(a):.1f} {self.py(b):.1f}" for a, b in zip(xs, low, strict=True)]
         path = "M" + "L".join([*upper, *reversed(lower)]) + "z"
-        self.parts.append(f'<path class="band c-{look.colour}" d="{path}" data-series="{esc(name)}"/>')
+        kind = "band faint" if faint else "band"
+        self.parts.append(f'<path class="{kind} c-{look.colour}" d="{path}" data-series="{esc(name)}"/>')
 
     def mark(
         self,
@@ -147,6 +165,11 @@ class Plot:
             f'data-series="{esc(name)}" data-tip="{esc(tip)}" role="img" '
             f'aria-label="{esc(tip.replace(chr(10), ", "))}"/>'
         )
+
+    def cap(self, x: float, y: float, look: Look, name: str) -> None:
+        """A strategy's marker on top of its bar, since strategies share colours."""
+        shape = marker_path(look.marker, self.px(x), self.py(y) - 4.5, 2.6)
+        self.parts.append(f'<path class="cap c-{look.colour}" d="{shape}" data-series="{esc(name)}"/>')
 
     def rule(self, y: float, label: str) -> None:
         """A horizontal reference line with its name."""
@@ -196,11 +219,11 @@ class Plot:
         )
 
 
-def swatch(look: Look, marker: str = "") -> Markup:
+def swatch(look: Look, marker: str = "", light: bool = False) -> Markup:
     """A line and marker for a legend."""
     dash = f' stroke-dasharray="{look.dash}"' if look.dash else ""
     return Markup(
-        f'<svg class="swatch" viewBox="0 0 28 12" width="28" height="12" aria-hidden="true">'
+        f'<svg class="swatch{" light" if light else ""}" viewBox="0 0 28 12" width="28" height="12" aria-hidden="true">'
         f'<path class="ln c-{look.colour}" d="M1 6L27 6"{dash}/>'
         f'<path class="pt c-{look.colour}" d="{marker_path(marker or look.marker, 14, 6, 4)}"/></svg>'
     )

@@ -1,18 +1,17 @@
-"""Tables as Markdown, LaTeX (booktabs) and CSV; the page draws the same ones."""
+"""The tables of a report: operating points, whole curves, cells. The page draws the same ones."""
 
 from __future__ import annotations
 
-import csv
-import io
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from bench.display import counted
 from bench.measure.areas import DEFINITIONS
 from bench.report import content, numbers
-from bench.report.content import Row, metric_name
+from bench.report.captions import caption, seeds
+from bench.report.content import metric_name
 from bench.report.data import StoreData
+from bench.report.formats import Row, Table
 from bench.report.provenance import Mark, machine_of, provenance_key
 from bench.report.series import Panel, Series
 
@@ -27,18 +26,6 @@ AREA_NAMES = {
 }
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table: ``rows`` are formatted cells, ``values`` the numbers behind them under full names, for CSV."""
-
-    name: str
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    caption: str
-    values: Sequence[Row]
-
-
 def points_tables(panels: Sequence[Panel], marks: Mapping[str, Mark]) -> list[Table]:
     """Operating points, a table a panel."""
     return [_points_table(panel, marks) for panel in panels]
@@ -48,6 +35,8 @@ def _points_table(panel: Panel, marks: Mapping[str, Mark]) -> Table:
     metric = panel.metric
     columns = [
         "strategy",
+        "recipe / head",
+        "seeds",
         "point",
         "threshold",
         metric_name(metric),
@@ -60,21 +49,22 @@ def _points_table(panel: Panel, marks: Mapping[str, Mark]) -> Table:
     speedups = {id(star.series): star.speedup for star in content.stars(panel)}
     for series in panel.series:
         label = series.label + (" (upper bound)" if series.upper_bound else "")
-        label += mark_of(series, marks)
+        head = [label + mark_of(series, marks), trained_as(series), str(len(series.seeds))]
         full, layers = series.full(metric), series.first.view.layers
         alone = speedups.get(id(series))
         flops = numbers.MISSING if alone is None else f"{alone:.2f}×"
-        rows.append([label, "all layers", numbers.MISSING, numbers.quality(full), f"{layers}", flops, numbers.MISSING])
+        whole = ["all layers", numbers.MISSING, numbers.quality(full), f"{layers}", flops, numbers.MISSING]
+        rows.append([*head, *whole])
         values.append(_value_row(panel, series, "all layers", full, {"flops_speedup": alone, "mean_exit": layers}))
         for rule in series.rules:
             point = series.point(rule, metric)
             if point is None:
-                rows.append([label, numbers.rule(rule), "not reached", *[numbers.MISSING] * 4])
+                rows.append([*head, numbers.rule(rule), "not reached", *[numbers.MISSING] * 4])
                 values.append(_value_row(panel, series, rule, None, {"reason": series.reason(rule)}))
                 continue
-            rows.append([label, *_point_cells(point, rule)])
+            rows.append([*head, *_point_cells(point, rule)])
             values.append(_value_row(panel, series, rule, point["quality"], _numbers_of(point)))
-    words = f"{metric_name(metric)} with 95 % intervals on {panel.title}. {content.caption(panel)}"
+    words = f"{metric_name(metric)} with 95 % intervals over samples on {panel.title}. {caption(panel)}"
     letters = {m.letter for m in _marks_of(panel, marks)}
     if len(marks) > 1 and letters:
         words += " Marks in brackets: code revision (" + ", ".join(sorted(letters)) + "), see the provenance."
@@ -115,32 +105,49 @@ def _numbers_of(point: Mapping[str, Any]) -> Row:
 
 
 VALUE_COLUMNS = (
-    "task", "split", "backbone", "panel", "strategy", "series", "seeds", "samples", "point", "metric", "value", "low",
-    "high", "threshold", "thresholds_chosen_on", "mean_exit", "flops_speedup", "flops_speedup_low",
-    "flops_speedup_high", "measured_speedup", "measured_speedup_low", "measured_speedup_high", "realisation",
-    "latency_valid", "machine", "reason",
+    "task", "split", "backbone", "panel", "strategy", "series", "recipe", "head", "seeds", "samples",
+    "samples_available", "trained_on", "trained_on_available", "point", "metric", "value", "low", "high",
+    "std_over_seeds", "lowest_seed", "highest_seed", "both_low", "both_high", "threshold", "thresholds_chosen_on",
+    "mean_exit", "flops_speedup", "flops_speedup_low", "flops_speedup_high", "measured_speedup", "measured_speedup_low",
+    "measured_speedup_high", "realisation", "latency_valid", "machine", "reason",
 )  # fmt: skip
 
 
 def _value_row(panel: Panel, series: Series, rule: str, quality: Mapping[str, Any] | None, more: Row) -> Row:
     found: Row = dict.fromkeys(VALUE_COLUMNS)
+    spec, rows = series.first.view.spec, series.first.view.record["task"].get("rows", {})
+    used, train = rows.get(panel.split, {}), rows.get("train", {})
     found |= {"task": panel.task, "split": panel.split, "backbone": panel.backbone, "panel": panel.title}
-    found |= {"strategy": series.strategy, "series": series.label, "seeds": content.seeds(series)}
-    found |= {"samples": panel.samples, "point": rule, "metric": panel.metric, **(quality or {}), **more}
-    return found
+    found |= {"strategy": series.strategy, "series": series.label, "seeds": seeds(series)}
+    found |= {"recipe": spec.get("recipe"), "head": spec.get("head")}
+    found |= {"samples": panel.samples, "samples_available": used.get("available")}
+    found |= {"trained_on": train.get("used"), "trained_on_available": train.get("available")}
+    if quality:
+        both = quality.get("both", (None, None))
+        found |= {name: quality[name] for name in ("value", "low", "high")}
+        found |= {"std_over_seeds": quality.get("std"), "both_low": both[0], "both_high": both[1]}
+        found |= {"lowest_seed": quality.get("lowest"), "highest_seed": quality.get("highest")}
+    return found | {"point": rule, "metric": panel.metric, **more}
+
+
+def trained_as(series: Series) -> str:
+    """Recipe and head: what the criterion reads."""
+    spec = series.first.view.spec
+    return f"{spec.get('recipe')} / {spec.get('head')}"
 
 
 def curves_table(panels: Sequence[Panel]) -> Table:
     """One number for a whole curve, several ways."""
-    columns = ["task", "strategy", *AREA_NAMES.values()]
+    columns = ["task", "n", "strategy", *AREA_NAMES.values()]
     rows: list[list[str]] = []
     values: list[Row] = []
     for panel in panels:
+        samples = counted(panel.series[0].first.view.record, panel.split)
         for found in content.curve_summaries(panel):
             bound = " (upper bound)" if found["upper_bound"] else ""
             cells = [numbers.number(found[k]) if k not in _FACTORS else _factor(found[k]) for k in AREA_NAMES]
-            rows.append([panel.title, found["series"] + bound, *cells])
-            values.append({"panel": panel.title, **found})
+            rows.append([panel.title, samples, found["series"] + bound, *cells])
+            values.append({"panel": panel.title, "samples": panel.samples, **found})
     words = "Whole curves on the reported split, thresholds picked on it: they compare curves and promise nothing. "
     words += " ".join(f"{AREA_NAMES[k]}: {DEFINITIONS[k]}." for k in AREA_NAMES)
     words += " The reference of the ELUE-style score is every exit of the same model alone, at cost k / L."
@@ -178,86 +185,3 @@ def mark_of(series: Series, marks: Mapping[str, Mark]) -> str:
 
 def _marks_of(panel: Panel, marks: Mapping[str, Mark]) -> list[Mark]:
     return [marks[provenance_key(r.view)] for r in panel.results]
-
-
-# --------------------------------------------------------------------------- formats
-
-
-def to_csv(rows: Sequence[Row]) -> str:
-    """RFC 4180 with a header of the keys of all rows; numbers in full, None empty.
-
-    Text that a spreadsheet would take for a formula gets an apostrophe in front.
-    """
-    columns = list(dict.fromkeys(k for row in rows for k in row))
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow([_csv_cell(row.get(k)) for k in columns])
-    return out.getvalue()
-
-
-def _csv_cell(value: object) -> object:
-    if (
-        isinstance(value, str)
-        and value[:1] in ("=", "+", "-", "@", "\t", "\r")
-        and not re.fullmatch(r"-?[\d.]+", value)
-    ):
-        return "'" + value
-    return value
-
-
-def to_markdown(table: Table) -> str:
-    """A heading, the table, its caption; cells cannot break out of it."""
-    lines = [f"### {md(table.title)}", ""]
-    if table.rows:
-        lines.append("| " + " | ".join(md(c) for c in table.columns) + " |")
-        lines.append("|" + " --- |" * len(table.columns))
-        lines += ["| " + " | ".join(md(c) for c in row) + " |" for row in table.rows]
-    else:
-        lines.append("Nothing to show.")
-    return "\n".join([*lines, "", md(table.caption), ""])
-
-
-def md(text: str) -> str:
-    """Text for Markdown: nothing in it is markup, HTML or the end of a cell."""
-    flat = " ".join(text.split())
-    safe = flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_{}\[\]()#+!|~$])", r"\\\1", safe)
-
-
-LONGEST = 60  # letters of a cell in print; the CSV has all of them
-LATEX = {
-    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", '"': r"\textquotedbl{}", "×": r"$\times$", "−": r"$-$", "–": "--", "“": "``", "”": "''",
-    "·": r"$\cdot$", "…": r"\ldots{}", "'": r"\textquotesingle{}", "`": r"\textasciigrave{}",
-}  # fmt: skip
-
-
-def tex(text: str) -> str:
-    """Text for LaTeX with any engine: what ASCII cannot say is named by its code point."""
-    flat = " ".join(text.split())
-    made = []
-    for c in flat:
-        if c in LATEX:
-            made.append(LATEX[c])
-        else:
-            made.append(c if " " <= c < "\x7f" else rf"{{\footnotesize U+{ord(c):04X}}}")
-    return re.sub(r"-(?=-)", "-{}", "".join(made)) if "--" in flat else "".join(made)
-
-
-def to_latex(table: Table) -> str:
-    r"""A booktabs table of its own float, no wider than the text; needs \usepackage{booktabs,graphicx,textcomp}."""
-    columns = "l" * len(table.columns)
-    lines = [r"\begin{table}", r"\centering\scriptsize\setlength{\tabcolsep}{3pt}"]
-    lines += [r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"]
-    lines += [rf"\begin{{tabular}}{{@{{}}{columns}@{{}}}}", r"\toprule"]
-    lines += [" & ".join(tex(c) for c in table.columns) + r" \\", r"\midrule"]
-    for before, row in zip([None, *table.rows], table.rows, strict=False):
-        if before is not None and before[0] != row[0]:
-            lines.append(r"\addlinespace")
-        shown = ["" if i == 0 and before is not None and before[0] == c else c for i, c in enumerate(row)]
-        lines.append(" & ".join(tex(c if len(c) <= LONGEST else c[: LONGEST - 1] + "…") for c in shown) + r" \\")
-    lines += [r"\bottomrule", r"\end{tabular}}", rf"\caption{{{tex(table.caption)}}}"]
-    return "\n".join([*lines, rf"\label{{tab:{table.name}}}", r"\end{table}", ""])

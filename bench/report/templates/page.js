@@ -73,15 +73,24 @@
   }, { passive: true });
 
   // ---- legends switch series on and off
-  all(".legend button").forEach(function (button) {
-    button.addEventListener("click", function () {
-      var on = button.getAttribute("aria-pressed") !== "true";
-      button.setAttribute("aria-pressed", String(on));
-      all(".chart [data-series]", button.closest("figure")).forEach(function (part) {
-        if (part.dataset.series === button.dataset.series) { part.classList.toggle("off", !on); }
-      });
+  function switchTo(button, on) {
+    button.setAttribute("aria-pressed", String(on));
+    all(".chart [data-series]", button.closest("figure")).forEach(function (part) {
+      if (part.dataset.series === button.dataset.series) { part.classList.toggle("off", !on); }
     });
+  }
+  all(".legend button").forEach(function (button) {
+    if (button.getAttribute("aria-pressed") === "false") { switchTo(button, false); }
+    button.addEventListener("click", function () { switchTo(button, button.getAttribute("aria-pressed") !== "true"); });
   });
+
+  // ---- paper has nothing to click: what is folded is printed open
+  var folded = [];
+  window.addEventListener("beforeprint", function () {
+    folded = all("details:not([open])");
+    folded.forEach(function (part) { part.open = true; });
+  });
+  window.addEventListener("afterprint", function () { folded.forEach(function (part) { part.open = false; }); });
 
   // ---- sorting
   function key(cell) {
@@ -121,7 +130,9 @@
   if (!matrix) { return; }
   var filter = document.getElementById("filter"), column = document.getElementById("column"), rule = document.getElementById("rule");
   function update() {
-    var words = filter.value.toLowerCase().split(/\s+/).filter(Boolean), shown = 0;
+    var groups = filter.value.toLowerCase().split(",").map(function (g) { return g.split(/\s+/).filter(Boolean); });
+    groups = groups.filter(function (words) { return words.length; });
+    var shown = 0;
     all("[data-column]", matrix).forEach(function (cell) { cell.hidden = column.value !== "" && cell.dataset.column !== column.value; });
     if (rule) {
       all(".pt-cell", matrix).forEach(function (p) { p.hidden = p.dataset.rule !== rule.value && !("always" in p.dataset); });
@@ -129,7 +140,8 @@
     Array.prototype.slice.call(matrix.tBodies[0].rows).forEach(function (row) {
       var text = row.cells[0].textContent.toLowerCase();
       var has = column.value === "" || all("td", row).some(function (cell) { return !cell.hidden && !cell.classList.contains("none"); });
-      row.hidden = !has || !words.every(function (word) { return text.indexOf(word) >= 0; });
+      var named = !groups.length || groups.some(function (words) { return words.every(function (word) { return text.indexOf(word) >= 0; }); });
+      row.hidden = !has || !named;
       shown += row.hidden ? 0 : 1;
     });
     document.getElementById("count").textContent = shown + " of " + matrix.tBodies[0].rows.length + " strategies";
@@ -137,5 +149,6 @@
   filter.addEventListener("input", update);
   column.addEventListener("change", update);
   if (rule) { rule.addEventListener("change", update); }
+  if (column.options.length > 2 && window.matchMedia("(max-width:40rem)").matches) { column.selectedIndex = 1; } // one task fits
   update();
 })();
