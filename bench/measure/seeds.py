@@ -77,6 +77,17 @@ def over_seeds(
     )
 
 
+def interval_over_seeds(values: Float, by_seed: Float, level: float = 0.95, seed: int = 0) -> Interval:
+    """Interval of the mean of ``values`` [S], one a seed, from replicates [B, S]: samples drawn for all seeds alike.
+
+    Over samples for one seed, over seeds and samples for several, as :func:`over_seeds`.
+    """
+    mean = float(values.mean())
+    if len(values) == 1:
+        return _interval(mean, by_seed[:, 0], level)
+    return _interval(mean, _both(by_seed, values, np.random.default_rng([seed, 1]), level), level)
+
+
 def _both(by_seed: Float, values: Float, random: np.random.Generator, level: float) -> Float:
     """Replicates [B] over seeds and samples, from replicates over samples [B, S] and the seeds' own values [S]."""
     replicates, seeds = by_seed.shape
