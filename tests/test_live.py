@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from backbones import ENCODERS
 from backbones.base import Batch
 from bench.inference.live import Outcome, run_live
+from bench.inference.probing import observe
 from bench.registry import Registry
 from strategies import STRATEGIES
 from strategies.base import Criterion, ExitModel, Seen, Start, State, Strategy, StrategyError, predict
+from tests.criteria import fitted
 from tests.engines import make_batch, make_model, replay, single
 
 REGISTRY: Registry[type[Strategy]] = Registry("strategy", STRATEGIES)
@@ -35,10 +37,12 @@ def cuts_of(criterion: Criterion, model: ExitModel, batch: Batch) -> list[float]
     """Never, always, and the quartiles of the scores that occur: exits at many depths."""
     with torch.inference_mode():
         logits = model(batch)
+    observed = None if criterion.probe is None else observe(model, criterion.probe, batch)
     state = criterion.start(Start(len(batch), model.num_layers, logits[0].shape[-1], logits[0].dtype, keys=KEYS))
     scores = []
     for layer, z in enumerate(logits, start=1):
-        state, score = criterion.step(state, Seen(layer, z))
+        read = None if observed is None else observed[:, layer - 1]
+        state, score = criterion.step(state, Seen(layer, z, read))
         scores.append(score.double())
     finite = torch.cat(scores)
     finite = finite[finite.isfinite()]
@@ -59,7 +63,7 @@ def test_live_equals_replay(model_type: str, name: str, attention: str) -> None:
     strategy = REGISTRY.load(name)
     model = make_model(model_type, strategy.head, OUTPUTS[name], attention).double()
     batch = make_batch([12, 5, 9, 2, 12, 7])
-    criterion = criterion_of(name)
+    criterion = fitted(criterion_of(name), model)
     depths = set()
     cuts = cuts_of(criterion, model, batch)
     for cut in cuts:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -19,7 +19,8 @@ from bench.catalog import STRATEGIES
 from bench.errors import UsageError
 from bench.inference.exits import AllExits
 from bench.inference.replay import sample_keys
-from strategies.base import StrategyError
+from strategies.base import Evidence, StrategyError
+from tests.criteria import reads
 
 # Two classes as log-probabilities: (p0 at exits 1..3) per sample, then the class that is said there.
 P0 = np.array([[0.99, 0.6, 0.7], [0.6, 0.99, 0.2], [0.5, 0.4, 0.01], [0.55, 0.6, 0.65]])
@@ -173,6 +174,7 @@ CAUSAL = [name for name in STRATEGIES if STRATEGIES.load(name).criterion.causal]
 
 
 @pytest.mark.parametrize("name", CAUSAL)
+@settings(deadline=None)
 @given(data=st.data())
 def test_samples_do_not_know_of_each_other(name: str, data: st.DataObject) -> None:
     """Alone, reordered or among others, a sample leaves at the same exit with the same answer."""
@@ -182,11 +184,18 @@ def test_samples_do_not_know_of_each_other(name: str, data: st.DataObject) -> No
     logits: NDArray[np.float64] = random.normal(0, 3, (samples, exits, classes + 1)).round(1)
     labels, ids = random.integers(0, classes + 1, samples), np.array([f"s{i}" for i in range(samples)])
     threshold = data.draw(st.sampled_from([0.0, 0.1, 0.5, 1.0, 2.0]))
-    whole = bench.replay(name, logits, threshold, labels=labels, ids=ids)
+    other, criterion = torch.from_numpy(logits[::-1].copy()), STRATEGIES.load(name).criterion()
+    evidence = Evidence(other, torch.from_numpy(labels), reads(criterion, other))
+
+    def replay(logits: NDArray[np.float64], threshold: float, **given: Any) -> bench.Decisions:
+        observed = reads(criterion, torch.from_numpy(logits))
+        return bench.replay(name, logits, threshold, fit_on=evidence, observed=observed, **given)
+
+    whole = replay(logits, threshold, labels=labels, ids=ids)
     order = random.permutation(samples)
-    mixed = bench.replay(name, logits[order], threshold, labels=labels[order], ids=ids[order])
+    mixed = replay(logits[order], threshold, labels=labels[order], ids=ids[order])
     assert mixed.layer.tolist() == whole.layer[order].tolist()
     assert mixed.prediction.tolist() == whole.prediction[order].tolist()
     for i in range(samples):
-        alone = bench.replay(name, logits[i : i + 1], threshold, labels=labels[i : i + 1], ids=ids[i : i + 1])
+        alone = replay(logits[i : i + 1], threshold, labels=labels[i : i + 1], ids=ids[i : i + 1])
         assert (alone.layer[0], alone.prediction[0]) == (whole.layer[i], whole.prediction[i])

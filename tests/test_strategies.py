@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -19,25 +20,49 @@ from bench.inference.replay import make_criterion, replay, scores
 from bench.measure.curve import exact_curve, exit_layers
 from bench.spec import TrainArgs
 from bench.tasks import TASKS
-from strategies.base import Criterion, Seen, Start, State, Strategy, StrategyError, select
+from strategies.base import Criterion, Evidence, Seen, Start, State, Strategy, StrategyError, select
+from tests.criteria import reads
 from tests.engines import make_model
 
 LAYERS = 6
 KINDS: dict[str, type[Strategy]] = {name: STRATEGIES.load(name) for name in STRATEGIES}
 CAUSAL = [name for name, kind in KINDS.items() if kind.criterion.causal]
 ACAUSAL = [name for name in KINDS if name not in CAUSAL]
+UNFITTED = {f"{name}, unfitted": KINDS[name] for name in CAUSAL if KINDS[name].criterion.fits}
+JUDGED = [*CAUSAL, *UNFITTED]
 SHORT = {"window": 3}  # windows that fire within six exits
 PLACED = {"full", "truncated", "fixed-exit"}  # controls whose exit no threshold moves
 
 
 def make(name: str, **arguments: object) -> Criterion:
-    own = {key: value for key, value in SHORT.items() if key in accepted(KINDS[name].criterion)}
-    return make_criterion(name, {**own, **arguments})[0]
+    kind = {**KINDS, **UNFITTED}[name]
+    own = {key: value for key, value in SHORT.items() if key in accepted(kind.criterion)}
+    criterion = make_criterion(kind, {**own, **arguments})[0]
+    if criterion.fits and name not in UNFITTED:
+        criterion.fit(held_out(name))
+    return criterion
+
+
+def held_out(name: str) -> Evidence:
+    """Other samples than those that are judged, for criteria that are fitted."""
+    logits = random_logits(name, seed=1000)
+    return Evidence(logits, logits[:, -2].argmax(dim=-1), reads(KINDS[name].criterion(), logits))
+
+
+def score_of(criterion: Criterion, logits: Tensor, keys: Tensor | None = None) -> NDArray[Any]:
+    """The scores of a criterion whose probe, if it has one, read made-up numbers."""
+    return scores(criterion, logits, keys=keys, observed=reads(criterion, logits))
+
+
+def seen_at(criterion: Criterion, logits: Tensor, layer: int) -> Seen:
+    """What ``criterion`` sees at an exit of logits [N, L, C]."""
+    observed = reads(criterion, logits)
+    return Seen(layer, logits[:, layer - 1], None if observed is None else observed[:, layer - 1])
 
 
 def random_logits(name: str, seed: int = 0, samples: int = 40, classes: int = 3, scale: float = 2.0) -> Tensor:
     """Logits [N, L, C] whose exits agree often enough for windows and counters to fire."""
-    outputs = classes if KINDS[name].criterion.classification else 1
+    outputs = classes if {**KINDS, **UNFITTED}[name].criterion.classification else 1
     generator = torch.Generator().manual_seed(seed)
     own = torch.randn(samples, 1, outputs, generator=generator)
     return scale * (own + 0.7 * torch.randn(samples, LAYERS, outputs, generator=generator).cumsum(dim=1))
@@ -49,7 +74,7 @@ def start(logits: Tensor, keys: Tensor | None = None) -> Start:
 
 
 def finite_cuts(criterion: Criterion, logits: Tensor) -> list[float]:
-    found = scores(criterion, logits)
+    found = score_of(criterion, logits)
     curve = exact_curve(found, [], strict=criterion.strict)
     return curve.midpoints.tolist()
 
@@ -58,14 +83,14 @@ def finite_cuts(criterion: Criterion, logits: Tensor) -> list[float]:
 
 
 @pytest.mark.parametrize("classes", [2, 4])
-@pytest.mark.parametrize("name", CAUSAL)
+@pytest.mark.parametrize("name", JUDGED)
 def test_causal_a_score_does_not_depend_on_later_exits(name: str, classes: int) -> None:
     logits = random_logits(name, classes=classes)
-    original = scores(make(name), logits)
+    original = score_of(make(name), logits)
     for layer in range(1, LAYERS):
         changed = logits.clone()
         changed[:, layer:] = 5 * torch.randn(changed[:, layer:].shape, generator=torch.Generator().manual_seed(layer))
-        assert np.array_equal(scores(make(name), changed)[:, :layer], original[:, :layer])
+        assert np.array_equal(score_of(make(name), changed)[:, :layer], original[:, :layer])
 
 
 @pytest.mark.parametrize("name", ACAUSAL)
@@ -77,16 +102,16 @@ def test_acausal_criteria_cannot_be_stepped_and_are_marked(name: str) -> None:
     assert KINDS[name].upper_bound
 
 
-@pytest.mark.parametrize("name", CAUSAL)
+@pytest.mark.parametrize("name", JUDGED)
 def test_causal_criteria_have_no_acausal_scores(name: str) -> None:
     with pytest.raises(StrategyError, match="causal"):
         make(name).acausal_scores(random_logits(name), None)
 
 
-@pytest.mark.parametrize("name", CAUSAL)
+@pytest.mark.parametrize("name", JUDGED)
 def test_extreme_cuts(name: str) -> None:
     criterion, logits = make(name), random_logits(name)
-    found = scores(criterion, logits)
+    found = score_of(criterion, logits)
     full = exit_layers(found, -math.inf, strict=criterion.strict)
     assert (full == LAYERS).all()
     everything = exit_layers(found, math.inf, strict=criterion.strict)
@@ -100,10 +125,10 @@ def test_extreme_cuts(name: str) -> None:
         assert torch.equal(criterion.leaves(score, math.inf), score < math.inf)
 
 
-@pytest.mark.parametrize("name", CAUSAL)
+@pytest.mark.parametrize("name", JUDGED)
 def test_the_live_comparison_is_the_one_of_replay(name: str) -> None:
     criterion, logits = make(name), random_logits(name)
-    found = scores(criterion, logits)
+    found = score_of(criterion, logits)
     for cut in finite_cuts(criterion, logits):
         leaving = torch.stack([criterion.leaves(torch.from_numpy(found[:, i]), cut) for i in range(LAYERS)], dim=1)
         leaving[:, -1] = True
@@ -112,18 +137,18 @@ def test_the_live_comparison_is_the_one_of_replay(name: str) -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 999), cuts=st.tuples(*[st.floats(-9, 9, allow_nan=False)] * 2))
-@pytest.mark.parametrize("name", CAUSAL)
+@pytest.mark.parametrize("name", JUDGED)
 def test_a_looser_cut_never_leaves_later(name: str, seed: int, cuts: tuple[float, float]) -> None:
     criterion = make(name)
-    found = scores(criterion, random_logits(name, seed))
+    found = score_of(criterion, random_logits(name, seed))
     tight, loose = sorted(cuts)
     assert (exit_layers(found, loose, criterion.strict) <= exit_layers(found, tight, criterion.strict)).all()
 
 
-@pytest.mark.parametrize("name", CAUSAL)
+@pytest.mark.parametrize("name", JUDGED)
 def test_a_threshold_and_its_cut_are_inverse(name: str) -> None:
     criterion, logits = make(name), random_logits(name)
-    found = scores(criterion, logits)
+    found = score_of(criterion, logits)
     for cut in finite_cuts(criterion, logits):
         again = criterion.cut(criterion.threshold(cut))
         assert np.array_equal(exit_layers(found, again, criterion.strict), exit_layers(found, cut, criterion.strict))
@@ -133,7 +158,9 @@ def test_a_threshold_and_its_cut_are_inverse(name: str) -> None:
 @pytest.mark.parametrize("name", CAUSAL)
 def test_the_last_exit_always_answers(name: str) -> None:
     logits = random_logits(name)
-    decided = replay(name, logits, make(name).threshold(-math.inf))
+    criterion = make(name)
+    threshold, observed = criterion.threshold(-math.inf), reads(criterion, logits)
+    decided = replay(name, logits, threshold, fit_on=held_out(name), observed=observed)
     expected = logits[:, -1].argmax(dim=-1) if logits.shape[-1] > 1 else logits[:, -1, 0]
     assert (decided.layer == LAYERS).all()
     assert np.array_equal(decided.prediction, expected.numpy())
@@ -145,30 +172,30 @@ def test_logits_that_are_not_finite_are_an_error_that_names_sample_and_exit(name
     logits = random_logits(name)
     logits[7, 3, 0] = bad
     with pytest.raises(StrategyError, match="sample 7 at exit 4"):
-        replay(name, logits)
+        replay(name, logits, fit_on=held_out(name), observed=reads(make(name), logits))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("size", [100.0, 1e4, 1e30])
-@pytest.mark.parametrize("name", CAUSAL)
+@pytest.mark.parametrize("name", JUDGED)
 def test_saturated_but_finite_logits_are_fine(name: str, size: float, dtype: torch.dtype) -> None:
     logits = torch.where(random_logits(name) > 0, size, -size).to(dtype)
-    found = scores(make(name), logits)
+    found = score_of(make(name), logits)
     assert not np.isnan(found).any()
     assert (exit_layers(found, make(name).cut(make(name).default_threshold), make(name).strict) >= 1).all()
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("name", CAUSAL)
+@pytest.mark.parametrize("name", JUDGED)
 def test_any_batch_is_each_sample_alone(name: str, seed: int) -> None:
     """Samples that leave, are reordered or travel alone never change a score; nor does saving the state."""
     logits = random_logits(name, seed)
     generator = torch.Generator().manual_seed(seed)
-    expected = torch.from_numpy(scores(make(name), logits))
+    expected = torch.from_numpy(score_of(make(name), logits))
     criterion, rows = make(name), torch.arange(len(logits))
     state = criterion.start(start(logits))
     for layer in range(1, LAYERS + 1):
-        state, score = criterion.step(state, Seen(layer, logits[rows, layer - 1]))
+        state, score = criterion.step(state, seen_at(criterion, logits[rows], layer))
         assert torch.equal(score.to(expected.dtype), expected[rows, layer - 1])
         kept = torch.randperm(len(rows), generator=generator)[: max(1, len(rows) - 7)]
         state = through_disk(select(state, kept))
@@ -176,7 +203,7 @@ def test_any_batch_is_each_sample_alone(name: str, seed: int) -> None:
         mask = torch.rand(len(rows), generator=generator) < 0.9
         if mask.any():
             state, rows = select(state, mask), rows[mask]
-    alone = [scores(make(name), logits[i : i + 1], keys=torch.tensor([i])) for i in range(5)]
+    alone = [score_of(make(name), logits[i : i + 1], keys=torch.tensor([i])) for i in range(5)]
     assert np.array_equal(np.concatenate(alone), expected[:5].numpy())
 
 
@@ -189,11 +216,11 @@ def through_disk(state: State) -> State:
     return loaded
 
 
-@pytest.mark.parametrize("name", CAUSAL)
+@pytest.mark.parametrize("name", JUDGED)
 def test_the_state_is_per_sample(name: str) -> None:
     logits = random_logits(name)
-    state = make(name).start(start(logits))
-    state, _ = make(name).step(state, Seen(1, logits[:, 0]))
+    criterion = make(name)
+    state, _ = criterion.step(criterion.start(start(logits)), seen_at(criterion, logits, 1))
     assert all(value.shape[0] == len(logits) for value in state.values())
 
 
@@ -271,7 +298,9 @@ def test_distillation_is_refused_for_regression(recipe_name: str) -> None:
 
 @pytest.mark.parametrize("name", list(KINDS))
 def test_regression_is_for_criteria_without_probabilities(name: str) -> None:
-    assert (make(name).refuse(1) is None) == (name in {"patience", "random", *PLACED})
+    criterion = make(name)
+    assert (criterion.refuse(1) is None) == criterion.regression
+    assert criterion.regression or "regression" in str(criterion.refuse(1))
 
 
 @pytest.mark.parametrize(
@@ -284,6 +313,15 @@ def test_regression_is_for_criteria_without_probabilities(name: str) -> None:
         ("elbert-mono", {"margin": 0.5}),
         ("elbert-range", {"range": -1.0}),
         ("elbert-label", {"first": "last"}),
+        ("patient-and-confident", {"patience": 0}),
+        ("divergence-patience", {"patience": -1}),
+        ("voting", {"attenuation": 1.0}),
+        ("voting", {"attenuation": -0.5}),
+        ("temperature", {"of": "entropi"}),
+        ("temperature", {"of": "nowhere:Nothing"}),
+        ("temperature", {"of": "oracle-correct"}),
+        ("temperature", {"of": "full"}),
+        ("budget", {"of": "patience"}),
     ],
 )
 def test_arguments_out_of_range_are_refused(name: str, arguments: dict[str, object]) -> None:

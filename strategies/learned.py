@@ -1,0 +1,119 @@
+"""BERxiT's learning to exit (Xin et al., EACL 2021): a small network that has learned when an exit is wrong.
+
+One linear layer and a sigmoid, shared by all exits, read the hidden state and say how likely the answer there is wrong.
+It needs no class probabilities, so it serves regression too.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from strategies.base import Criterion, Seen, State, Strategy, predict
+from strategies.berxit import BerxitRecipe
+from strategies.deebert import HighwayHead
+from strategies.probe import Probe
+
+
+def wrongness(logits: Tensor, labels: Tensor) -> Tensor:
+    """What is learned: 1 where an exit answers wrongly, else 0; |tanh(y_hat - y)| where C = 1. [N, L, C] -> [N, L]."""
+    answers = predict(logits)
+    if logits.shape[-1] == 1:
+        return torch.tanh(answers - labels[:, None]).abs()
+    return (answers != labels[:, None]).to(logits.dtype)
+
+
+class LearnedExit(Probe):
+    """u = sigmoid(c.h + b), the same c [H] and b at every exit, fitted by mean squared error.
+
+    The last exit, which always answers, is not learned from. All samples at once and from zero, so that the result
+    depends on nothing but the data: 300 steps of Adam.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    STEPS, LR = 300, 1e-2
+
+    def width(self, num_outputs: int) -> int:
+        return 1
+
+    def fit(self, features: Tensor, logits: Tensor, labels: Tensor) -> dict[str, list[float]]:
+        early = max(1, features.shape[1] - 1)
+        h, wrong = features[:, :early].flatten(0, 1), wrongness(logits, labels)[:, :early]
+        target = wrong.flatten().to(h.dtype)
+        weight, bias = torch.zeros(h.shape[1], requires_grad=True), torch.zeros(1, requires_grad=True)
+        optimizer = torch.optim.Adam([weight, bias], lr=self.LR)
+        for _ in range(self.STEPS):
+            optimizer.zero_grad()
+            loss = (torch.sigmoid(h @ weight + bias) - target).square().mean()
+            loss.backward()
+            optimizer.step()
+        self.register_buffer("weight", weight.detach())
+        self.register_buffer("bias", bias.detach())
+        return {"loss": [float(loss)], "wrong": wrong.mean(dim=0).tolist()}
+
+    def read(self, memory: State, features: Tensor, layer: int) -> tuple[State, Tensor]:
+        return memory, torch.sigmoid(features @ self.weight + self.bias).unsqueeze(-1)
+
+    def macs(self, hidden_size: int, num_outputs: int, layer: int) -> int:
+        return hidden_size
+
+
+class LearningToExit(Criterion):
+    """u < threshold: leave where the exit is unlikely to be wrong."""
+
+    default_threshold = 0.005
+    regression = True
+
+    def __init__(self) -> None:
+        self.probe = LearnedExit()
+
+    def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
+        assert seen.observed is not None
+        return state, seen.observed[:, 0]
+
+
+class Berxit(Strategy):
+    """BERxiT's learning to exit: leave where a learned module expects no error (Xin et al., EACL 2021)."""
+
+    name = "learned-exit"
+    head = HighwayHead
+    recipe = BerxitRecipe
+    criterion = LearningToExit
+    citation = (
+        "Ji Xin, Raphael Tang, Yaoliang Yu, Jimmy Lin: BERxiT: Early Exiting for BERT with Better Fine-Tuning and "
+        "Extension to Regression. EACL 2021."
+    )
+    equations = (
+        "u_i = sigmoid(c.h_i + b), h_i the pooled hidden state at exit i, c and b shared by all exits",
+        "t_i = 1 if the answer at exit i is wrong, else 0; for regression t_i = |tanh(y_i - y)|",
+        "J = mean_{i<L} (u_i - t_i)^2",
+        "leave at the first i < L with u_i < threshold (strict)",
+    )
+    sources = {
+        "threshold": "0.005, the released default",
+        "recipe.routine": "alternate, the paper's; the preset takes alternate-lte, as released for learning to exit",
+        "head": "DeeBERT's highway, as released",
+        "train.lr": "2e-5, the released scripts",
+        "train.batch_size": "8, the released scripts",
+        "train.epochs": "3 for BERT (10 for RoBERTa), the released scripts",
+    }
+    differences = (
+        "The paper trains the module together with the model; here it is fitted afterwards, on the frozen features of "
+        "at most 4,096 training samples, so that any checkpoint can be given one.",
+        "The paper's u is the certainty to be right and exceeds its threshold; here, as in the released code, it is "
+        "the complement, the chance to be wrong, and falls below it.",
+        "The module reads the pooled hidden state, as the paper writes it; the released code gives it the output of "
+        "the exit's own pooler.",
+    )
+    presets = {
+        "*": {
+            "train.lr": 2e-5,
+            "train.batch_size": 8,
+            "train.epochs": 3,
+            "train.warmup": 0.0,
+            "train.weight_decay": 0.0,
+            "max_length": 128,
+            "recipe.routine": "alternate-lte",
+        },
+    }
