@@ -32,6 +32,20 @@ class DataError(UsageError):
     """A data set that cannot be used as it is; the message names file, row and remedy."""
 
 
+class Damaged(UsageError):
+    """A file whose content is not what was written; ``reason`` is the short of it."""
+
+    def __init__(self, path: object, reason: str) -> None:
+        super().__init__(f"{path} is damaged ({reason}). Delete it and run the cell again.")
+        self.reason = reason
+
+
+class DiskFull(BenchError):
+    """There is no room for what has to be written."""
+
+    exit_code = USAGE
+
+
 class NothingComparable(BenchError):
     """A comparison in which nothing could be paired or measured."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import uuid
@@ -10,12 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from bench.errors import DiskFull
+
 
 @contextmanager
 def replace_file(path: Path) -> Iterator[Path]:
     """A temporary path in the same folder that becomes ``path`` when the block ends without an error.
 
     The name is unique, so that two processes writing the same file do not meet; the last rename wins.
+    Raises DiskFull, with the old file untouched, where there is no room for the new one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
@@ -24,9 +28,23 @@ def replace_file(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+    except Exception as error:
+        if disk_full(error):
+            raise DiskFull(
+                f"No space is left on the disk for {path}: free some and run the same command again; "
+                "what was finished is kept."
+            ) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)
+
+
+def disk_full(error: Exception) -> bool:
+    """Whether ``error`` says that the disk or the user's share of it is full; libraries pass it on as text only."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return "No space left on device" in str(error) or "Disk quota exceeded" in str(error)
 
 
 def remove_leftovers(folder: Path) -> None:

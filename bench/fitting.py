@@ -16,6 +16,7 @@ from bench.inference.exits import AllExits
 from bench.inference.probing import observe_split, split_features
 from bench.inference.replay import fit, make_criterion
 from bench.progress import Progress
+from bench.quarantine import sound
 from bench.spec import key
 from bench.store import Cell, Record, Store
 from bench.tasks.base import Split
@@ -66,7 +67,7 @@ class Probing:
         path = self.folder / "probe.safetensors"
         with self.store.lock(f"probe-{self.key}", self.progress):
             remove_leftovers(self.folder)
-            if not path.exists():
+            if sound(self.store, path, load_tensors, self.progress) is None:
                 part = drawn(train, seed)
                 features, logits = split_features(self.model, encoded(part), self.pad_id, self.progress)
                 numbers = self.probe.fit(features, logits, torch.tensor(part.labels.tolist()))
@@ -94,7 +95,7 @@ class Probing:
         path = self.folder / f"{split.name}.safetensors"
         with self.store.lock(f"probe-{self.key}", self.progress):
             remove_leftovers(self.folder)
-            if not path.exists():
+            if sound(self.store, path, load_tensors, self.progress) is None:
                 observed = observe_split(self.model, self.probe, encoded, self.pad_id, self.progress)
                 save_tensors(path, {"observed": observed}, {})
         return replace(exits, observed=load_tensors(path)[0]["observed"].numpy())

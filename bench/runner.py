@@ -29,6 +29,7 @@ from bench.measure.evaluate import Costs, TradeOff, default_point, given_points,
 from bench.measure.points import STANDARD, Rule
 from bench.migrations import SCHEMA_VERSION
 from bench.progress import Progress
+from bench.quarantine import sound
 from bench.records import backbone_facts, summary, task_facts
 from bench.resolve import Parts, Request, refuse_nonsense, resolve
 from bench.spec import (
@@ -253,8 +254,10 @@ def fitted(work: Work, model: ExitModel, recipe: Recipe, loaded: Loaded) -> Reco
     device = torch.device(spec.device)
     with context.store.lock(f"train-{name}", context.progress):
         remove_leftovers(folder)
-        reused = weights.exists()
-        if not reused:
+        found = sound(context.store, weights, load_tensors, context.progress, work.warnings)
+        reused = found is not None
+        if found is None:
+            sound(context.store, folder / "progress.safetensors", load_tensors, context.progress, work.warnings)
             encoded = encode(work.data.train, loaded.tokenizer, length(work, loaded))
             context.progress.say(
                 f"Training {spec.recipe} on {spec.backbone} for {spec.task}: {len(encoded)} samples, seed {spec.seed}."
@@ -274,10 +277,16 @@ def fitted(work: Work, model: ExitModel, recipe: Recipe, loaded: Loaded) -> Reco
             facts = {"identity": identity, "log": asdict(log), "truncated": encoded.truncated}
             save_tensors(weights, model.state_dict(), facts)
         (folder / "progress.safetensors").unlink(missing_ok=True)  # also one that a kill left beside the weights
-    tensors, saved = load_tensors(weights)
+    tensors, saved = found or load_tensors(weights)
     model.load_state_dict(tensors)
     stored = cast(dict[str, object], saved)
-    return {"key": name, "reused": reused, "truncated": stored["truncated"], **cast(dict[str, object], stored["log"])}
+    logged = cast(dict[str, object], stored["log"])
+    if logged.get("micro_batch") is not None:
+        work.warnings.append(
+            f"memory did not suffice for batches of {spec.train.batch_size}: {logged['micro_batch']} samples were "
+            "trained on at a time, their gradients accumulated to the same batch"
+        )
+    return {"key": name, "reused": reused, "truncated": stored["truncated"], **logged}
 
 
 def length(work: Work, loaded: Loaded) -> int:
@@ -298,14 +307,15 @@ def recorded(
     path = context.store.cache("exits", name) / f"{split.name}.parquet"
     with context.store.lock(f"exits-{name}", context.progress):
         remove_leftovers(path.parent)
-        if not path.exists():
+        found = sound(context.store, path, AllExits.load, context.progress, work.warnings)
+        if found is None:
             pad = int(loaded.tokenizer.pad_token_id)
             device = torch.device(spec.device)
             collect(
                 model, split, encoded[split.name], pad, device=device, dtype=spec.dtype, progress=context.progress
             ).save(path)
     model.to(device=spec.device, dtype=DTYPES[spec.dtype]).eval()
-    return AllExits.load(path)
+    return found or AllExits.load(path)
 
 
 def fitted_criterion(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
+from bench.errors import Damaged, UsageError
 from bench.files import replace_file
 from bench.progress import Progress
 from bench.tasks.base import Split
@@ -50,27 +52,47 @@ class AllExits:
         }
         if self.observed is not None:
             columns["observed"] = _lists(self.observed)
-        table = pa.table(columns).replace_schema_metadata({"exits": str(exits), "outputs": str(outputs)})
+        facts = {"exits": str(exits), "outputs": str(outputs), "sha256": self.checksum()}
+        table = pa.table(columns).replace_schema_metadata(facts)
         with replace_file(path) as temporary:
             pq.write_table(table, temporary, compression="zstd")
 
     @classmethod
     def load(cls, path: Path) -> AllExits:
-        """What :meth:`save` wrote."""
-        table = pq.read_table(path)
+        """What :meth:`save` wrote. Raises Damaged where it is not what is there now."""
+        try:
+            table = pq.read_table(path)
+        except (pa.ArrowException, OSError) as error:
+            if isinstance(error, FileNotFoundError):
+                raise
+            raise Damaged(path, str(error).partition("\n")[0]) from error
         exits, outputs = (int(table.schema.metadata[name]) for name in (b"exits", b"outputs"))
 
         def array(column: str) -> NDArray[np.float32]:
             flat = table[column].combine_chunks().flatten().to_numpy(zero_copy_only=False)
             return flat.reshape(len(table), exits, -1).astype(np.float32)  # a copy: Arrow's memory is read-only
 
-        return cls(
+        found = cls(
             tuple(table["id"].to_pylist()),
             table["label"].to_numpy(),
             array("logits").reshape(len(table), exits, outputs),
             table["tokens"].to_numpy(),
             array("observed") if "observed" in table.column_names else None,
         )
+        # files of before there were checksums have none
+        if table.schema.metadata.get(b"sha256", b"").decode() not in ("", found.checksum()):
+            raise Damaged(path, "its checksum differs")
+        return found
+
+    def checksum(self) -> str:
+        """SHA-256, hex, of everything in it."""
+        digest = hashlib.sha256("\n".join(self.ids).encode())
+        for values in (self.labels, self.lengths):
+            digest.update(f"{values.dtype} {values.shape}".encode() + values.tobytes())
+        for numbers in (self.logits, self.observed):
+            if numbers is not None:
+                digest.update(str(numbers.shape).encode() + numbers.astype(np.float32).tobytes())
+        return digest.hexdigest()
 
     def take(self, rows: NDArray[np.int64]) -> AllExits:
         """Some of the samples, by row."""
@@ -87,6 +109,26 @@ class AllExits:
 def _lists(values: NDArray[np.float32]) -> pa.FixedSizeListArray:
     """[N, L, K] as a column with a list of L * K numbers a row."""
     return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1), pa.float32()), values[0].size)
+
+
+def all_logits(
+    model: ExitModel, encoded: EncodedSplit, rows: NDArray[np.int64], pad_id: int, device: torch.device
+) -> list[torch.Tensor]:
+    """Logits [B, C] of every exit; in halves where the device has no memory for all rows at once.
+
+    Raises UsageError where it has none for a single one.
+    """
+    try:
+        return model(collate(encoded, rows, pad_id).to(device))
+    except torch.OutOfMemoryError as error:
+        if len(rows) == 1:
+            raise UsageError(
+                "The GPU has no memory for a single sample: take a smaller model or max_length."
+            ) from error
+    torch.cuda.empty_cache()
+    halves = (rows[: len(rows) // 2], rows[len(rows) // 2 :])
+    first, second = (all_logits(model, encoded, half, pad_id, device) for half in halves)
+    return [torch.cat(pair) for pair in zip(first, second, strict=True)]
 
 
 @torch.inference_mode()
@@ -106,7 +148,7 @@ def collect(
     logits = np.empty((len(split), model.num_layers, model.head.num_outputs), dtype=np.float32)
     with progress.work(f"All exits of {split.name}", len(split)) as work:
         for rows in length_batches(encoded.lengths, batch_size):
-            found = model(collate(encoded, rows, pad_id).to(device))
+            found = all_logits(model, encoded, rows, pad_id, device)
             for layer, z in enumerate(found, start=1):
                 check_finite(z, layer, [split.ids[i] for i in rows])
                 logits[rows, layer - 1] = z.float().cpu().numpy()

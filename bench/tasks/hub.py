@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
+from backbones.hubcalls import passing, patiently, root
 from bench.errors import BenchError, DataError
 from bench.tasks.base import Kind, LoadOptions, Split, Task, TaskData
 from bench.tasks.checks import Table, class_indices, digest, make_split, targets
@@ -112,10 +113,18 @@ class HubTask(Task):
 
         with _offline(options.offline):
             try:
-                found = datasets.load_dataset(self.dataset, self.config, revision=self.revision)
+                found = patiently(
+                    self._label, lambda: datasets.load_dataset(self.dataset, self.config, revision=self.revision)
+                )
             except Exception as error:
-                if options.offline or isinstance(error, ConnectionError):
-                    why = "offline was asked for" if options.offline else "no network"
+                if type(error).__name__ == "DatasetNotFoundError" and not options.offline:
+                    raise DataError(
+                        f"Data set '{self._label}' is gated, private or not on the hub: accept its terms at "
+                        f"https://huggingface.co/datasets/{self.dataset} and log in (`hf auth login` or HF_TOKEN), or "
+                        "use a local mirror (--hub-root)."
+                    ) from error
+                if options.offline or passing(error) or isinstance(error, ConnectionError):
+                    why = "offline was asked for" if options.offline else f"the hub does not answer: {root(error)}"
                     raise DataError(
                         f"Data set '{self._label}' is not at hand ({why}). Connect once to cache it, or give "
                         f"--hub-root DIR with the data set at DIR/datasets/{self.dataset}."

@@ -1,30 +1,53 @@
-"""Weights and progress on disk: safetensors and JSON, written whole or not at all."""
+"""Weights and progress on disk: safetensors and JSON, written whole or not at all, with a checksum inside."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from bench.errors import Damaged
 from bench.files import replace_file
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], facts: object) -> None:
     """Write ``tensors`` and a JSON-able ``facts`` as one safetensors file, atomically."""
     cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    text = json.dumps(facts, allow_nan=False)
     with replace_file(path) as temporary:
-        save_file(cpu, temporary, metadata={"facts": json.dumps(facts, allow_nan=False)})
+        save_file(cpu, temporary, metadata={"facts": text, "sha256": checksum(cpu, text)})
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], object]:
-    """What :func:`save_tensors` wrote."""
-    with safe_open(path, framework="pt") as file:
-        facts = json.loads((file.metadata() or {}).get("facts", "null"))
-        return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118 - safe_open has keys() only
+    """What :func:`save_tensors` wrote. Raises Damaged where it is not what is there now."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it has keys() only
+    except SafetensorError as error:
+        raise Damaged(path, str(error)) from error
+    if set(metadata) - {"facts", "sha256"}:
+        raise Damaged(path, "its header has unknown entries")
+    text = metadata.get("facts", "null")
+    # files of before there were checksums have none
+    if "sha256" in metadata and metadata["sha256"] != checksum(tensors, text):
+        raise Damaged(path, "its checksum differs")
+    return tensors, json.loads(text)
+
+
+def checksum(tensors: dict[str, Tensor], facts: str) -> str:
+    """SHA-256, hex, of names, types, shapes and values of CPU tensors, and of the facts' text."""
+    digest = hashlib.sha256(facts.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -39,6 +39,8 @@ class TrainLog:
     recipe: dict[str, list[float]] = field(default_factory=dict)
     seconds: float = 0.0
     resumed: int = 0
+    micro_batch: int | None = None
+    """Samples that fitted into the device's memory at once, where a whole batch did not."""
 
 
 @dataclass(frozen=True)
@@ -158,16 +160,12 @@ class _Stage:
 
     def _update(self, step: int, micro_batches: list[NDArray[np.int64]]) -> float:
         """One optimiser step over its micro-batches; the mean loss."""
-        total = 0.0
-        for rows in micro_batches:
-            batch = collate(self.fit.data, rows, self.fit.pad_id).to(self.fit.device)
-            labels = torch.from_numpy(self.fit.labels[rows]).to(self.fit.device)
-            with self._autocast():
-                logits = stage_logits(self.model, self.recipe, self.stage, batch)
-            losses = self.recipe.losses(self.stage, logits, labels, step)
-            losses = tuple(loss / len(micro_batches) for loss in losses)
-            self.recipe.backward(losses, self.model.encoder)
-            total += float(sum(loss.detach() for loss in losses))
+        while True:
+            try:
+                total = self._accumulate(step, micro_batches)
+                break
+            except torch.OutOfMemoryError as error:
+                self._shrink(error)
         if not math.isfinite(total):
             raise UsageError(f"The training loss is {total} at step {step}: take a smaller train.lr, or other weights.")
         torch.nn.utils.clip_grad_norm_(self.trained, self.fit.args.clip)
@@ -175,6 +173,33 @@ class _Stage:
         self.scheduler.step()
         self.optimizer.zero_grad(set_to_none=True)
         return total
+
+    def _accumulate(self, step: int, micro_batches: list[NDArray[np.int64]]) -> float:
+        """Gradients of the mean loss over all micro-batches, each in parts that fit into memory; the mean loss."""
+        total = 0.0
+        for rows in micro_batches:
+            most = self.log.micro_batch or len(rows)
+            for part in (rows[i : i + most] for i in range(0, len(rows), most)):
+                batch = collate(self.fit.data, part, self.fit.pad_id).to(self.fit.device)
+                labels = torch.from_numpy(self.fit.labels[part]).to(self.fit.device)
+                with self._autocast():
+                    logits = stage_logits(self.model, self.recipe, self.stage, batch)
+                losses = self.recipe.losses(self.stage, logits, labels, step)
+                losses = tuple(loss / (len(micro_batches) * len(rows) / len(part)) for loss in losses)
+                self.recipe.backward(losses, self.model.encoder)
+                total += float(sum(loss.detach() for loss in losses))
+        return total
+
+    def _shrink(self, error: torch.OutOfMemoryError) -> None:
+        """Half as many samples at once from here on; the step begins anew, and its batch stays the same."""
+        most = self.log.micro_batch or self.fit.args.batch_size
+        if most == 1:
+            raise UsageError(
+                "The GPU has no memory to train on a single sample: take a smaller backbone or max_length."
+            ) from error
+        self.log.micro_batch = (most + 1) // 2
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.cuda.empty_cache()
 
     def _autocast(self) -> torch.autocast | nullcontext[None]:
         if self.fit.precision == "fp32":

@@ -1,0 +1,45 @@
+"""Files that are kept for reuse and turn out damaged: set aside, said, and made again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from bench.errors import Damaged
+from bench.progress import Progress
+from bench.store import Store
+
+T = TypeVar("T")
+
+
+def sound(
+    store: Store, path: Path, load: Callable[[Path], T], progress: Progress, warnings: list[str] | None = None
+) -> T | None:
+    """What ``load`` makes of ``path``; None where it is not there, or is damaged and has been set aside.
+
+    A damaged file goes to ``.cache/quarantine`` of the store, which is said on stderr and in ``warnings``; the caller
+    makes it again. Only while the caller holds the lock of what it is about.
+    """
+    if not path.exists():
+        return None
+    try:
+        return load(path)
+    except Damaged as error:
+        what = f"{path.name} in {path.parent.parent.name} was damaged ({error.reason}) and made again"
+    warning = f"{what}; it is kept as {set_aside(store, path)}"
+    progress.say(f"{warning}.")
+    if warnings is not None:
+        warnings.append(warning)
+    return None
+
+
+def set_aside(store: Store, path: Path) -> str:
+    """Move ``path`` into the store's quarantine under a name that is free; its place below the store."""
+    folder = store.root / ".cache" / "quarantine"
+    folder.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while (place := folder / f"{path.parent.name}-{number}-{path.name}").exists():
+        number += 1
+    path.replace(place)
+    return place.relative_to(store.root).as_posix()
