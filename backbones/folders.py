@@ -14,12 +14,14 @@ from functools import lru_cache
 from pathlib import Path
 
 from backbones.base import BackboneError
+from backbones.hubcalls import patiently, root
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 # any one of these makes a tokenizer
-_VOCABULARIES = (("tokenizer.json",), ("vocab.txt",), ("spiece.model",), ("vocab.json", "merges.txt"))
+_VOCABULARIES = (("tokenizer.json",), ("vocab.txt",), ("spiece.model",), ("spm.model",), ("vocab.json", "merges.txt"))
 _TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -29,6 +31,7 @@ _TOKENIZER_FILES = (
     "vocab.json",
     "merges.txt",
     "spiece.model",
+    "spm.model",
 )
 
 
@@ -62,17 +65,20 @@ def snapshot(hub_id: str, revision: str, *, offline: bool, weights: bool) -> Pat
                 "fetch it once online, or put it into a mirror (--hub-root)."
             )
     try:
-        return fetch(local=False)
+        return patiently(f"{hub_id}@{revision}", lambda: fetch(local=False))
     except errors.GatedRepoError as error:
-        raise BackboneError(f"{hub_id} is gated on the hub: accept its terms there and log in.") from error
+        raise BackboneError(
+            f"{hub_id} is gated on the hub: accept its terms at https://huggingface.co/{hub_id} and log in "
+            "(`hf auth login` or HF_TOKEN), or put its files into a mirror (--hub-root)."
+        ) from error
     except errors.RepositoryNotFoundError as error:
         raise BackboneError(f"There is no model '{hub_id}' on the hub, or it is private.") from error
     except errors.RevisionNotFoundError as error:
         raise BackboneError(f"{hub_id} has no revision '{revision}' on the hub.") from error
     except Exception as error:  # network libraries raise many unrelated types; all mean the same to the user
         raise BackboneError(
-            f"Cannot reach the hub for {hub_id} ({type(error).__name__}): "
-            "check the network, or use a mirror (--hub-root)."
+            f"Cannot reach the hub for {hub_id} ({root(error)}): check the network and run the same command again, "
+            "which goes on with what was downloaded, or use a mirror (--hub-root)."
         ) from error
 
 
@@ -118,6 +124,20 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
     raise BackboneError(
         f"{folder} has no weights: put {_WEIGHTS} there, or train from random weights with --init scratch."
     )
+
+
+def check_weights(folder: Path) -> None:
+    """Raise :class:`BackboneError` for weights in the hub's cache that are not what was published.
+
+    The cache keeps a large file under the name of its SHA-256; other folders make no such promise.
+    """
+    for path in weight_files(folder):
+        blob = path.resolve()
+        if _SHA256.fullmatch(blob.name) and content_digest((blob,))[blob.name] != blob.name:
+            raise BackboneError(
+                f"{path.name} of {folder.parents[1].name} in the hub's cache is damaged (its SHA-256 differs): "
+                f"delete {blob} and run the same command again."
+            )
 
 
 def tokenizer_files(folder: Path) -> tuple[Path, ...]:
