@@ -14,6 +14,7 @@ from scipy import stats
 
 from bench.__main__ import main
 from bench.comparison.compare import Comparison, compare, parse_fail_on
+from bench.comparison.output import markdown
 from bench.comparison.quality import paired_test
 from bench.comparison.sources import cells_in, opened
 from bench.comparison.verdict import Margins, Row, adjusted
@@ -245,3 +246,20 @@ def test_a_git_revision_is_a_source(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert compare(cells, cells_in(tmp_path / "results")).exit_code() == OK
     with pytest.raises(UsageError, match="neither a folder nor a git revision"), opened("nonsense:results"):
         pass
+
+
+def test_limited_sizes_are_said_as_used_of_available(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Made.record
+    rows = {"train": {"used": 15000, "available": 67349}, "evaluation": {"used": 400, "available": 872}}
+
+    def record(made: Made) -> dict[str, Any]:
+        found = whole(made)
+        found["task"]["rows"] = rows
+        return found
+
+    monkeypatch.setattr(Made, "record", record)
+    cells = [Made(extra_spec={"limit": 16000}), Made("patience")]
+    found = compared(tmp_path, cells, cells)
+    [notes] = found.notes.values()
+    assert notes == ["limited: evaluation n = 400/872, trained on 15000/67349"]
+    assert "limited: evaluation n = 400/872" in markdown(found)

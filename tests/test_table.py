@@ -33,7 +33,11 @@ def put(root: Path, strategy: str, seed: int, value: float, status: str = "succe
         "spec": asked,
         "identity": {"seed": seed, "strategy": strategy, **spec},
         "upper_bound": False,
-        "task": {"evaluation": ["evaluation"], "metrics": ["accuracy"]},
+        "task": {
+            "evaluation": ["evaluation"],
+            "metrics": ["accuracy"],
+            "rows": {"train": {"used": 50, "available": 67349}, "evaluation": {"used": 100, "available": 872}},
+        },
         "backbone": {"init": "scratch", "layers": 6},
         "evaluation": {
             "evaluation": {
@@ -55,7 +59,17 @@ def test_seeds_are_averaged_and_settings_are_not(tmp_path: Path, capsys: pytest.
     rows = json.loads(capsys.readouterr().out)
     assert [row["strategy"] for row in rows] == ["entropy", "entropy"]
     [averaged] = [row for row in rows if row["seeds"] == [0, 1]]
-    assert averaged["2x"] == {"value": pytest.approx(0.85), "low": 0.8, "high": 0.9, "cost_speedup": pytest.approx(2.1)}
+    assert averaged["2x"] == {
+        "value": pytest.approx(0.85),
+        "low": pytest.approx(0.83),  # no logits: the mean of the seeds' own intervals over samples
+        "high": pytest.approx(0.87),
+        "seeds": 2,
+        "std": pytest.approx(0.1 / 2**0.5),
+        "lowest": 0.8,
+        "highest": 0.9,
+        "cost_speedup": pytest.approx(2.1),
+    }
+    assert (averaged["reported on"], averaged["trained on"]) == ("100/872", "50/67349")
     [single] = [row for row in rows if row["seeds"] == [0]]
     assert (single["2x"]["low"], single["3x"]) == (pytest.approx(0.48), None)
 
@@ -81,8 +95,10 @@ def test_several_seeds_with_their_logits_show_spread_and_a_two_level_interval(
     for column in ("all layers", "2x"):
         assert row[column]["value"] == pytest.approx(0.8)
         assert row[column]["std"] == pytest.approx(0.2 / 2**0.5)
-        assert row[column]["low"] < 0.65  # two seeds so far apart leave much open, far more than 100 samples do
-        assert row[column]["high"] > 0.95
+        assert 0.70 < row[column]["low"] < 0.77  # over samples, for these two seeds
+        assert 0.83 < row[column]["high"] < 0.90
+        assert row[column]["both"][0] < 0.65  # two seeds so far apart leave much open, far more than 100 samples do
+        assert row[column]["both"][1] > 0.95
 
 
 def test_markdown_is_escaped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,6 +109,7 @@ def test_markdown_is_escaped(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     text = file.read_text(encoding="utf-8")
     assert "a\\|b&lt;c" in text
     assert "0.800 [0.780, 0.820] (2.10x)" in text
+    assert "n = 100/872, trained on 50/67349" in text
 
 
 def test_nothing_to_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

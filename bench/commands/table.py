@@ -10,9 +10,11 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from bench.display import NAMES, console, print_json
+from bench.display import NAMES, console, counted, print_json
 from bench.errors import OK, NothingComparable
 from bench.files import replace_file
+from bench.report.numbers import quality
+from bench.report.spread import over_seeds
 from bench.spec import key
 from bench.store import Cell, Store
 
@@ -42,9 +44,9 @@ def compare_cells(
 
 FOOT = (
     "Thresholds are chosen on samples held out of train and reported on the evaluation split; the realised FLOPs "
-    "speed-up stands in parentheses. One seed: 95 % interval over samples. Several seeds: their mean, the standard "
-    "deviation between seeds after ±, and the 95 % interval over both seeds and samples (two-level bootstrap). "
-    "Default: the criterion's own default setting."
+    "speed-up stands in parentheses. Brackets: 95 % interval over samples, for these seeds. Several seeds: their mean, "
+    "the standard deviation between seeds after ±, and the 95 % interval over both, seeds and samples (two-level "
+    "bootstrap). Sample sizes: used/available. Default: the criterion's own default setting."
 )
 
 
@@ -83,6 +85,8 @@ def _row(identity: tuple[str, ...], found: Sequence[tuple[Cell, Mapping[str, Any
         "arguments": arguments,
         "metric": metric,
         "samples": summaries[0]["samples"],
+        "reported on": counted(records[0], split),
+        "trained on": counted(records[0], "train"),
         "seeds": sorted(record["spec"]["seed"] for record in records),
         "upper_bound": records[0]["upper_bound"],
         "layers": records[0]["backbone"]["layers"],
@@ -101,36 +105,28 @@ def _row(identity: tuple[str, ...], found: Sequence[tuple[Cell, Mapping[str, Any
 
 def _over_seeds(
     cells: Sequence[Cell], records: Sequence[Mapping[str, Any]], split: str, metric: str, rule: str | None
-) -> dict[str, float]:
-    """Spread and two-level interval over several seeds; nothing where the stored logits do not allow it."""
+) -> dict[str, Any]:
+    """The bootstrap's intervals over several seeds; nothing where the stored logits do not allow them."""
     from bench.measure.pooled import pooled  # only here: it needs torch
 
     found = pooled(cells, records, split, metric, rule)
-    if found is None or found.std is None or found.both is None:
+    if found is None or found.both is None:
         return {}
-    return {"std": found.std, "low": found.both.low, "high": found.both.high}
+    return {"low": found.samples.low, "high": found.samples.high, "both": (found.both.low, found.both.high)}
 
 
-def _figure(points: Sequence[Mapping[str, Any]], metric: str) -> dict[str, float]:
-    """Quality and cost over the seeds' points: mean, smallest and largest; one seed keeps its interval over samples."""
-    values = [p["metrics"][metric]["value"] for p in points]
-    low, high = min(values), max(values)
-    if len(points) == 1:
-        low, high = points[0]["metrics"][metric]["low"], points[0]["metrics"][metric]["high"]
+def _figure(points: Sequence[Mapping[str, Any]], metric: str) -> dict[str, Any]:
+    """Quality over the seeds' points, samples and seeds apart, and the mean of their costs."""
     costs = [p["cost_speedup"]["value"] for p in points]
-    return {
-        "value": sum(values) / len(values),
-        "low": low,
-        "high": high,
-        "cost_speedup": sum(costs) / len(costs),
-    }
+    return {**over_seeds([p["metrics"][metric] for p in points]), "cost_speedup": sum(costs) / len(costs)}
 
 
 def _groups(rows: Sequence[Row]) -> dict[str, list[Row]]:
     groups: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
-        name = NAMES.get(row["metric"], row["metric"])
-        groups[f"{row['task']} | {row['model']} | {name}, n = {row['samples']}"].append(row)
+        trained = f", trained on {row['trained on']}" if row["trained on"] != "unknown" else ""
+        name = f"{NAMES.get(row['metric'], row['metric'])}, n = {row['reported on']}{trained}"
+        groups[f"{row['task']} | {row['model']} | {name}"].append(row)
     return groups
 
 
@@ -141,11 +137,8 @@ def _cells(row: Row, rules: Sequence[str]) -> list[str]:
     return [name, f"{row['recipe']} / {row['head']}", row["arguments"], str(seeds), *figures]
 
 
-def _text(figure: Mapping[str, float] | None) -> str:
-    if figure is None:
-        return "-"
-    spread = f" ±{figure['std']:.3f}" if "std" in figure else ""
-    return f"{figure['value']:.3f}{spread} [{figure['low']:.3f}, {figure['high']:.3f}] ({figure['cost_speedup']:.2f}x)"
+def _text(figure: Mapping[str, Any] | None) -> str:
+    return "-" if figure is None else f"{quality(figure)} ({figure['cost_speedup']:.2f}x)"
 
 
 def _columns(rules: Sequence[str]) -> list[str]:

@@ -11,6 +11,7 @@ from bench.comparison.pairing import Pair, paired
 from bench.comparison.quality import common, load_exits, quality_rows, sample_row, side
 from bench.comparison.sources import Found
 from bench.comparison.verdict import VERDICTS, Margins, Row, adjusted
+from bench.display import counted
 from bench.errors import NOTHING_COMPARABLE, OK, REGRESSION, UsageError
 
 
@@ -80,8 +81,17 @@ def compare(
         rows += pair_rows(pair, margins)
     rows += [Row(c.label, "cell", "not comparable", "the candidate has no such cell") for c in pairing.missing]
     rows += [Row(c.label, "cell", "not comparable", "new: the base has no such cell") for c in pairing.new]
-    notes = {pair.base.label: pair.notes for pair in pairing.pairs if pair.notes}
+    notes = {pair.base.label: said for pair in pairing.pairs if (said := [*pair.notes, *limited(pair)])}
     return Comparison(*names, adjusted(rows, margins.alpha), margins, notes)
+
+
+def limited(pair: Pair) -> list[str]:
+    """How many samples were used of how many there are, where somebody limited them."""
+    record = pair.candidate.record
+    if not pair.candidate.spec.get("limit") or record["status"] != "success":
+        return []
+    sizes = [f"{split} n = {counted(record, split)}" for split in record["evaluation"]]
+    return [f"limited: {', '.join(sizes)}, trained on {counted(record, 'train')}"]
 
 
 def pair_rows(pair: Pair, margins: Margins) -> list[Row]:
