@@ -99,7 +99,7 @@ def findings(
     points = d.recorded_points(record, split)
     chosen = d.chosen_points(points, asked.point)
     spec = spec_of(record)
-    strategy = parts_of(spec).strategy
+    strategy = parts_of(record).strategy
     sees_labels = strategy.upper_bound
     rerun = None
     if not asked.stored:

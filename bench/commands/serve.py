@@ -130,7 +130,7 @@ def show(found: Mapping[str, Any]) -> None:
     table = Table(title=Text(f"{found['run']}: {found['split']}"), title_justify="left")
     for name in ("configuration", "single ms", "batched samples/s"):
         table.add_column(name, justify="left" if name == "configuration" else "right")
-    table.add_column(f"queries/s with p{first['percentile']} within {first['target'] * 1e3:.3g} ms", justify="right")
+    table.add_column(f"queries/s, p{first['percentile']} ≤ {first['target'] * 1e3:.4g} ms", justify="right")
     for name in ("mean ms there", "tail there", "busy"):
         table.add_column(name, justify="right")
     for label, held in serving.items():

@@ -18,8 +18,9 @@ from bench.progress import Progress
 from bench.resolve import Parts
 from bench.spec import Facts, RunSpec, TrainArgs, exits_identity, key, training_identity
 from bench.store import Cell, Store
-from bench.tasks import get_task
-from bench.tasks.base import LoadOptions, TaskData
+from bench.tasks import get_task, registry
+from bench.tasks.base import LoadOptions, Task, TaskData
+from bench.tasks.folder import FOLDER_SOURCE
 from bench.training.checkpoint import load_tensors
 from strategies.base import Criterion, ExitModel
 
@@ -55,18 +56,29 @@ def spec_of(record: Mapping[str, Any]) -> RunSpec:
         ) from error
 
 
-def parts_of(spec: RunSpec) -> Parts:
-    """The classes behind a spec's names; heads and recipes that are not listed are their strategy's own."""
+def task_of(record: Mapping[str, Any]) -> Task:
+    """The task of a record: by its name, or the folder where its files were. Raises UsageError where it is gone."""
+    name, source = str(record["spec"]["task"]), str(record["task"].get("source", ""))
+    if name not in registry() and source.startswith(FOLDER_SOURCE):
+        name = str(Path(source.removeprefix(FOLDER_SOURCE)).expanduser())
+        if not Path(name).is_dir():
+            raise UsageError(f"The run's data was in the folder {name}, which is not there now.")
+    return get_task(name)
+
+
+def parts_of(record: Mapping[str, Any]) -> Parts:
+    """The classes behind a record's names; heads and recipes that are not listed are their strategy's own."""
+    spec = spec_of(record)
     strategy = STRATEGIES.load(spec.strategy)
     head = HEADS.load(spec.head) if spec.head in HEADS else STRATEGIES.load(spec.head).head
     recipe = RECIPES.load(spec.recipe) if spec.recipe in RECIPES else STRATEGIES.load(spec.recipe).recipe
-    return Parts(strategy, head, recipe, get_task(spec.task))
+    return Parts(strategy, head, recipe, task_of(record))
 
 
 def load_task(record: Mapping[str, Any], hub_root: Path | None, offline: bool) -> TaskData:
     """The data of a cell. Raises DataError where it cannot be had, UsageError where it is no longer the same."""
     spec = spec_of(record)
-    data = get_task(spec.task).load(LoadOptions(spec.seed, spec.limit, hub_root, offline))
+    data = task_of(record).load(LoadOptions(spec.seed, spec.limit, hub_root, offline))
     recorded = record["task"]["revision"]
     if data.revision != recorded:
         raise UsageError(f"Task '{spec.task}' has other data now ({data.revision}) than the run had ({recorded}).")
@@ -98,7 +110,7 @@ def reload(
             f"The checkpoint of {cell.folder.name} is gone from {store.root / '.cache'}. "
             f"Train it again with: {record.get('command')} --overwrite always"
         )
-    parts, data = parts_of(spec), load_task(record, hub_root, offline)
+    parts, data = parts_of(record), load_task(record, hub_root, offline)
     context = runner.Context(store, progress, hub_root, offline)
     request = runner.backbone_request(spec, parts, context)
     backbone = describe(request)

@@ -33,6 +33,8 @@ from bench.tasks.sampling import hold_out, limited
 
 EVALUATION = ("validation", "dev", "test")
 LABELS = "labels.txt"
+FOLDER_SOURCE = "folder "
+"""What the source of a folder's data begins with; the rest is where the folder was, as it was given."""
 
 
 class FolderTask(Task):
@@ -70,7 +72,7 @@ class FolderTask(Task):
             select=held,
             evaluation={split_name: reported},
             revision=digest(files),
-            source=f"folder {self.name}",
+            source=f"{FOLDER_SOURCE}{str(self.folder).replace(str(Path.home()), '~')}",
             warnings=tuple(_leaks(train, evaluation)),
         )
 
