@@ -50,6 +50,8 @@ FORMATS: dict[str, dict[str, Any]] = {
     "pdf": {"metadata": {"CreationDate": None, "ModDate": None, "Creator": "ExitBench", "Producer": None}},
     "png": {"metadata": {"Software": None}},
 }
+FEW = 3  # bands of more series lie over one another and are drawn fainter
+CAP = 0.03  # markers stand so far above their bars
 LONGEST = 34  # characters of a name in a figure
 
 
@@ -151,19 +153,20 @@ def _trade_off(fig: Any, panel: Panel) -> None:
 
 def draw_trade_off(ax: Any, panel: Panel, bands: bool = True) -> None:
     """Curves with bands, Pareto marks, operating points and stars on one pair of axes."""
-    lowest = []
-    for series in content.drawn(panel):
+    shown = content.drawn(panel)
+    opacity = 0.13 if len(shown) <= FEW else 0.05
+    for series in shown:
         line, style = series.line, style_of(series)
         if bands:
-            ax.fill_between(line.speedup, line.low, line.high, color=style["color"], alpha=0.13, linewidth=0)
+            ax.fill_between(line.speedup, line.low, line.high, color=style["color"], alpha=opacity, linewidth=0)
         for seed in (line.lowest, line.highest):
             if seed is not None:
                 ax.plot(line.speedup, seed, **{**style, "linewidth": 0.4})
-        ax.plot(line.speedup, line.quality, label=cut(series.label), **style)
+        ax.plot(line.speedup, line.quality, **style)
+        ax.plot([], [], marker=look(series.strategy).marker, label=cut(series.label), **style)  # the legend's
         points = [p for r in series.rules if (p := series.point(r, panel.metric))]
         at = ([p["speedup"]["value"] for p in points], [p["quality"]["value"] for p in points])
         ax.plot(*at, linestyle="", marker=look(series.strategy).marker, color=style["color"], zorder=3)
-        lowest.append(float(line.quality.min()))
     for star in content.stars(panel):
         at = ([star.speedup], [star.quality["value"]])
         ax.plot(*at, "*", color=look(star.series.strategy).hex, markersize=7, label=cut(star.series.label), zorder=4,
@@ -196,9 +199,10 @@ def _exits(fig: Any, panel: Panel) -> None:
         rule = next((r for r in ("2x", *series.rules) if series.point(r, panel.metric)), None)
         if rule is not None:
             counts = (series.point(rule, panel.metric) or {})["exit_counts"]
-            total = sum(counts)
-            lower.bar([k + 0.58 + width * (i + 0.5) for k in range(len(counts))], [c / total for c in counts], width,
-                      color=style["color"], linewidth=0)  # fmt: skip
+            at, shares = [k + 0.58 + width * (i + 0.5) for k in range(len(counts))], [c / sum(counts) for c in counts]
+            lower.bar(at, shares, width, color=style["color"], linewidth=0)
+            lower.plot(at, [s + CAP for s in shares], linestyle="", marker=look(series.strategy).marker, markersize=2.2,
+                       color=style["color"])  # fmt: skip
     upper.set_ylabel(metric_name(panel.metric))
     lower.set_ylabel("share leaving")
     lower.set_xlabel("exit")
