@@ -6,18 +6,17 @@ runs that share a stage share its work.
 
 from __future__ import annotations
 
-import datetime
 import sys
 import traceback
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
 
 from backbones.load import BackboneRequest, Loaded, describe, load_backbone
-from bench.environment import environment, machine_id
+from bench.environment import machine_id
 from bench.errors import BenchError
 from bench.files import remove_leftovers
 from bench.fitting import Probing
@@ -28,9 +27,10 @@ from bench.measure.cost import CostModel
 from bench.measure.evaluate import Costs, TradeOff, default_point, given_points, operating_points
 from bench.measure.points import STANDARD, Rule
 from bench.migrations import SCHEMA_VERSION
+from bench.precision import precision_changes
 from bench.progress import Progress
 from bench.quarantine import sound
-from bench.records import backbone_facts, summary, task_facts
+from bench.records import backbone_facts, record_head, summary, task_facts
 from bench.resolve import Parts, Request, refuse_nonsense, resolve
 from bench.spec import (
     Facts,
@@ -82,10 +82,20 @@ class Work:
 
 def run(request: Request, context: Context) -> tuple[Cell, Record]:
     """Measure one cell, or return its record if it is there already. Raises BenchError for what cannot be run."""
+    return run_work(prepared(request, context))
+
+
+def prepared(request: Request, context: Context) -> Work:
+    """The cell with its data, before any of its work is done."""
     spec, parts = resolve(request)
     data = parts.task.load(LoadOptions(spec.seed, spec.limit, context.hub_root, context.offline))
-    work = found_out(spec, parts, data, context)
-    cell, quality = work.cell, key(quality_identity(spec, work.facts))
+    return found_out(spec, parts, data, context)
+
+
+def run_work(work: Work) -> tuple[Cell, Record]:
+    """Measure what was prepared, or return its record if it is there already."""
+    context = work.context
+    cell, quality = work.cell, key(quality_identity(work.spec, work.facts))
     finished = finished_record(work)
     if finished is not None:
         return cell, finished
@@ -123,7 +133,7 @@ def finished_record(work: Work) -> Record | None:
 
 def measured(work: Work, quality: str) -> Record:
     """Do the work of a cell; whatever happens, the record says so."""
-    head = record_head(work, quality)
+    head = record_head(work.spec, work.facts, work.context.command)
     remove_leftovers(work.cell.folder)
     previous = work.cell.read()
     if previous is None or previous["status"] != "success":  # a finished record stays until a better one replaces it
@@ -144,18 +154,6 @@ def measured(work: Work, quality: str) -> Record:
     return {"schema_version": SCHEMA_VERSION, "status": "success", **record}
 
 
-def record_head(work: Work, quality: str) -> Record:
-    """What a record says before anything is measured: what was asked, by which command, and where it runs."""
-    return {
-        "quality_key": quality,
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": work.context.command,
-        "spec": asdict(work.spec),
-        "identity": quality_identity(work.spec, work.facts),
-        "environment": environment(),
-    }
-
-
 def measure_cell(work: Work) -> Record:
     """Fit, run once over the data with every exit on, replay, check live, time."""
     spec, parts, data = work.spec, work.parts, work.data
@@ -168,6 +166,7 @@ def measure_cell(work: Work) -> Record:
     encoded = {
         s.name: encode(s, loaded.tokenizer, length(work, loaded)) for s in (data.select, *data.evaluation.values())
     }
+    full = {name: recorded(in_full(work), model, loaded, s, encoded) for name, s in halved(work).items()}
     exits = {s.name: recorded(work, model, loaded, s, encoded) for s in (data.select, *data.evaluation.values())}
     exits, learned = fitted_criterion(work, model, criterion, loaded, encoded, exits)
 
@@ -181,12 +180,15 @@ def measure_cell(work: Work) -> Record:
     has_threshold = len(select.curve) > 2  # else it has one way to leave early, and there is nothing to choose
     rules = [Rule.parse(text) for text in dict.fromkeys((*STANDARD, *spec.select))] if has_threshold else []
     evaluation: dict[str, object] = {}
+    precision: dict[str, object] = {}
     for name in data.evaluation:
         report = curves[name]
         points = default_point(report) + operating_points(select, report, rules)
         points += given_points(report, spec.thresholds or ())
         evaluation[name] = summary(curves[name], points)
         exits[name].save(work.cell.exits_file(name))
+        if name in full:
+            precision[name] = precision_changes(report, full[name], points)
     exits[data.select.name].save(work.cell.exits_file(data.select.name))
 
     primary = next(iter(data.evaluation))
@@ -223,6 +225,7 @@ def measure_cell(work: Work) -> Record:
         "upper_bound": work.parts.strategy.upper_bound,
         "select": {"split": data.select.name, "full": select.at(-float("inf"))["metrics"]},
         "evaluation": evaluation,
+        "precision": precision or None,
         "live_check": live,
         "latency": latency,
         "warnings": work.warnings + criterion.warnings(model.num_layers),
@@ -335,6 +338,16 @@ def fitted_criterion(
         splits = (data.select, *data.evaluation.values())
         exits = {s.name: probing.read(exits[s.name], s, encoded[s.name]) for s in splits}
     return exits, {"probe": probed, "fitted": fit(criterion, exits[data.select.name].evidence())}
+
+
+def halved(work: Work) -> Mapping[str, Split]:
+    """The reported splits whose decisions half precision may change: none in a run in full precision."""
+    return work.data.evaluation if work.spec.dtype in ("bf16", "fp16") else {}
+
+
+def in_full(work: Work) -> Work:
+    """The same cell in fp32; to be recorded first, for a model that was rounded cannot go back."""
+    return replace(work, spec=replace(work.spec, dtype="fp32"))
 
 
 def backbone_request(spec: RunSpec, parts: Parts, context: Context, *, whole: bool = False) -> BackboneRequest:

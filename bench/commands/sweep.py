@@ -16,6 +16,7 @@ from bench.runner import Context
 from bench.sweep import Outcome, failures, make_engine, make_plan, run_plan
 from bench.sweep.estimate import Total, estimate
 from bench.sweep.plan import Plan
+from bench.sweep.remote import Remote
 
 STATUS = {
     "recorded": "recorded",
@@ -37,6 +38,9 @@ def run_sweep(
     json: bool,
 ) -> int:
     """Plan ``requests`` and run the plan, or with ``dry_run`` say what it would take. Exit code 5: some failed."""
+    remote = None if sync is None else Remote(sync, context.store)
+    if remote is not None:
+        context.progress.say(f"{remote.fetch_cells()} cells fetched from {sync}.")
     plan = make_plan(requests, context)
     if dry_run:
         show_plan(plan, estimate(plan, context), json)
@@ -48,6 +52,8 @@ def run_sweep(
         f"{len(plan.trainings())} trainings."
     )
     outcomes = run_plan(plan, context, chosen, sync)
+    if remote is not None:
+        remote.fetch_cells()  # what other machines made
     show_outcomes(outcomes, json)
     failed = failures(outcomes)
     if failed is not None:

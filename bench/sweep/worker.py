@@ -12,9 +12,10 @@ from typing import Literal
 from bench.commands.fresh import arguments
 from bench.errors import BenchError
 from bench.progress import Progress
-from bench.runner import Context, command_line, run
+from bench.runner import Context, command_line, prepared, run_work
 from bench.store import Store
 from bench.sweep.engine import Ending, Job
+from bench.sweep.remote import Remote
 
 LONGEST = 4000  # characters of a message that travels back
 
@@ -24,7 +25,13 @@ def run_job(job: Job) -> Ending:
     begun = time.monotonic()
     try:
         settle(job)
-        cell, _ = run(job.request, context_of(job))
+        work = prepared(job.request, context_of(job))
+        remote = None if job.sync is None else Remote(job.sync, work.context.store)
+        if remote is not None:
+            remote.fetch(work)
+        cell, _ = run_work(work)
+        if remote is not None:
+            remote.send(work)
     except Exception as error:
         kind: Literal["user", "internal"] = "user" if isinstance(error, BenchError | ValueError) else "internal"
         if kind == "internal" and not job.quiet:
