@@ -3,5 +3,9 @@
 ENCODERS = {
     "albert": "backbones.albert:AlbertEncoder",
     "bert": "backbones.bert:BertEncoder",
+    "deberta-v2": "backbones.deberta:DebertaEncoder",
+    "distilbert": "backbones.distilbert:DistilBertEncoder",
+    "electra": "backbones.electra:ElectraEncoder",
+    "modernbert": "backbones.modernbert:ModernBertEncoder",
     "roberta": "backbones.roberta:RobertaEncoder",
 }

@@ -8,6 +8,7 @@ knows about exits.
 from __future__ import annotations
 
 import copy
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,13 +45,14 @@ class Batch:
         return Batch(self.input_ids.to(device), move[0], move[1])
 
 
-def transformer_layer_macs(config: PreTrainedConfig, tokens: int) -> int:
-    """Multiply-accumulates of one post-norm transformer layer for one sample of T tokens.
+def transformer_layer_macs(config: PreTrainedConfig, tokens: int, inner: int | None = None) -> int:
+    """Multiply-accumulates of one transformer layer for one sample of T tokens.
 
     T·(4H² + 2HF) for the projections and the feed-forward, 2T²H for queries on keys and weights on
-    values. Matmuls only: biases, soft-max, layer norms and activations are left out.
+    values. Matmuls only: biases, soft-max, layer norms and activations are left out. ``inner`` is F where the
+    configuration does not call it intermediate_size.
     """
-    hidden, inner = int(config.hidden_size), int(config.intermediate_size)
+    hidden, inner = int(config.hidden_size), int(config.intermediate_size) if inner is None else inner
     return tokens * (4 * hidden * hidden + 2 * hidden * inner) + 2 * tokens * tokens * hidden
 
 
@@ -71,6 +73,12 @@ class LayeredEncoder(nn.Module, ABC):
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
         self.model = model
+
+    @classmethod
+    def stock(cls, config: PreTrainedConfig, pooler: bool = False) -> PreTrainedModel:
+        """A stock model with random weights; with the stock pooler only where asked and where the type has one."""
+        knows = "add_pooling_layer" in inspect.signature(cls.model_class).parameters
+        return cls.model_class(config, **({"add_pooling_layer": pooler} if knows else {}))
 
     @property
     def num_layers(self) -> int:
@@ -100,7 +108,7 @@ class LayeredEncoder(nn.Module, ABC):
         """Apply encoder layer ``index`` (1-based): [B, T, H] -> [B, T, H]. ``mask`` is what embed gave."""
 
     def shrink(self, mask: Tensor | None, rows: Tensor, tokens: int) -> Tensor | None:
-        """The mask that :meth:`embed` gave, [B, 1, T or 1, T], for some samples and the first ``tokens`` tokens.
+        """The mask that :meth:`embed` gave, [B, any, T or 1, T], for some samples and the first ``tokens`` tokens.
 
         ``rows`` is int64 [n] on the mask's device.
         """

@@ -52,6 +52,7 @@ def _demo(model_type: str, **extra: object) -> Named:
         "initializer_range": 0.05,
         **extra,
     }
+    config = {key: value for key, value in config.items() if value is not None}  # None: the type has no such field
     summary = "tiny, from scratch, vocabulary from the training texts: for the demo task and tests"
     return Named(f"{model_type}-demo", model_type, None, "", summary, 6, 64, config)
 
@@ -119,8 +120,78 @@ _ALL = (
         # with [CLS] its exits 1-3 stay at chance: the state is nearly constant there
         pooling="mean",
     ),
+    Named(
+        "deberta-v3-small",
+        "deberta-v2",
+        "microsoft/deberta-v3-small",
+        "main",
+        "DeBERTa v3 small, 142 M parameters, 98 M of them embeddings",
+        6,
+        768,
+    ),
+    Named(
+        "deberta-v3-base",
+        "deberta-v2",
+        "microsoft/deberta-v3-base",
+        "main",
+        "DeBERTa v3 base, 184 M parameters, 98 M of them embeddings",
+        12,
+        768,
+    ),
+    Named(
+        "distilbert-base",
+        "distilbert",
+        "distilbert/distilbert-base-uncased",
+        "main",
+        "DistilBERT base uncased, 66 M parameters",
+        6,
+        768,
+    ),
+    Named(
+        "electra-small",
+        "electra",
+        "google/electra-small-discriminator",
+        "main",
+        "ELECTRA small, the discriminator, 14 M parameters",
+        12,
+        256,
+    ),
+    Named(
+        "electra-base",
+        "electra",
+        "google/electra-base-discriminator",
+        "main",
+        "ELECTRA base, the discriminator, 109 M parameters",
+        12,
+        768,
+    ),
+    Named(
+        "modernbert-base",
+        "modernbert",
+        "answerdotai/ModernBERT-base",
+        "main",
+        "ModernBERT base, 149 M parameters",
+        22,
+        768,
+    ),
     _demo("albert", embedding_size=32, num_hidden_groups=1, inner_group_num=1, classifier_dropout_prob=0.1),
     _demo("bert", classifier_dropout=0.1),
+    # DeBERTa v3's kind of attention, with fewer and nearer buckets of distances
+    _demo(
+        "deberta-v2",
+        classifier_dropout=0.1,
+        type_vocab_size=0,
+        relative_attention=True,
+        pos_att_type=["p2c", "c2p"],
+        share_att_key=True,
+        position_buckets=16,
+        norm_rel_ebd="layer_norm",
+        position_biased_input=False,
+    ),
+    _demo("distilbert", classifier_dropout=0.1, type_vocab_size=None),
+    _demo("electra", classifier_dropout=0.1, embedding_size=32),
+    # a window that the demo's longer texts exceed
+    _demo("modernbert", classifier_dropout=0.1, type_vocab_size=None, local_attention=16, global_attn_every_n_layers=3),
     # RoBERTa counts positions from pad_token_id + 1, so 128 tokens take 130 positions
     _demo("roberta", classifier_dropout=0.1, type_vocab_size=1, pad_token_id=1, max_position_embeddings=130),
 )

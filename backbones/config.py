@@ -24,8 +24,41 @@ _SHAPE = (
     "layer_norm_eps",
 )
 _DROPOUT = ("hidden_dropout_prob", "attention_probs_dropout_prob")
-_OWN_SHAPE = {"albert": ("embedding_size", "num_hidden_groups", "inner_group_num")}
-_OWN_DROPOUT = {"albert": ("classifier_dropout_prob",)}
+_OWN_SHAPE = {
+    "albert": ("embedding_size", "num_hidden_groups", "inner_group_num"),
+    "deberta-v2": (
+        "relative_attention",
+        "pos_att_type",
+        "share_att_key",
+        "position_buckets",
+        "norm_rel_ebd",
+        "position_biased_input",
+    ),
+    "electra": ("embedding_size",),
+    "modernbert": ("local_attention", "global_attn_every_n_layers"),
+}
+_OWN_DROPOUT = {"albert": ("classifier_dropout_prob",), "modernbert": ("classifier_dropout", "embedding_dropout")}
+_NOT_IN = {"distilbert": ("type_vocab_size", "layer_norm_eps"), "modernbert": ("type_vocab_size",)}
+_OWN_NAMES = {
+    "deberta-v2": {"classifier_dropout": "cls_dropout"},
+    "distilbert": {
+        "hidden_size": "dim",
+        "num_hidden_layers": "n_layers",
+        "num_attention_heads": "n_heads",
+        "intermediate_size": "hidden_dim",
+        "hidden_act": "activation",
+        "hidden_dropout_prob": "dropout",
+        "attention_probs_dropout_prob": "attention_dropout",
+        "classifier_dropout": "seq_classif_dropout",
+    },
+    "modernbert": {
+        "hidden_act": "hidden_activation",
+        "layer_norm_eps": "norm_eps",
+        "hidden_dropout_prob": "mlp_dropout",
+        "attention_probs_dropout_prob": "attention_dropout",
+    },
+}
+"""What model types call the fields that all have: the usual name -> their own."""
 _POSITIVE = (
     "vocab_size",
     "hidden_size",
@@ -37,7 +70,10 @@ _POSITIVE = (
     "embedding_size",
     "num_hidden_groups",
     "inner_group_num",
+    "local_attention",
+    "global_attn_every_n_layers",
 )
+_MAY_BE_ZERO = {"deberta-v2": ("type_vocab_size",)}
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> BackboneError:
@@ -50,7 +86,33 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> BackboneError:
 
 def overridable(model_type: str) -> tuple[str, ...]:
     """The configuration fields of ``model_type`` that a request may set."""
-    return (*_SHAPE, *_OWN_SHAPE.get(model_type, ()), *_dropouts(model_type))
+    shape = (*_SHAPE, *_OWN_SHAPE.get(model_type, ()))
+    return (*(key for key in shape if key not in _NOT_IN.get(model_type, ())), *_dropouts(model_type))
+
+
+def usual_names(config: Mapping[str, object], model_type: str) -> dict[str, object]:
+    """A configuration as files have it, with the names that all model types share; see :func:`own_names`.
+
+    Where a file has both names, the model type's own is the one that transformers reads.
+    """
+    usual = {own: name for name, own in _OWN_NAMES.get(model_type, {}).items()}
+    return {
+        **{key: value for key, value in config.items() if key not in usual},
+        **{name: config[own] for own, name in usual.items() if own in config},
+    }
+
+
+def own_names(config: Mapping[str, object], model_type: str) -> dict[str, object]:
+    """A configuration with the names that transformers' class for ``model_type`` takes."""
+    own = _OWN_NAMES.get(model_type, {})
+    return {own.get(key, key): value for key, value in config.items()}
+
+
+def has_segments(config: Mapping[str, object], model_type: str) -> bool:
+    """Whether a model tells the two texts of a pair apart by token types."""
+    if "type_vocab_size" in _NOT_IN.get(model_type, ()):
+        return False
+    return int(str(config.get("type_vocab_size", 0 if model_type == "deberta-v2" else 2))) > 1
 
 
 def _dropouts(model_type: str) -> tuple[str, ...]:
@@ -94,9 +156,24 @@ def apply_overrides(
             )
     merged = {**raw, **overrides}
     check(merged, model_type)
-    if pretrained and "num_hidden_layers" in overrides:
-        _check_truncation(raw, int(str(merged["num_hidden_layers"])))
+    if "num_hidden_layers" in overrides:
+        kept = int(str(merged["num_hidden_layers"]))
+        if pretrained:
+            _check_truncation(raw, kept)
+        _cut_layer_types(merged, kept)
+    if "global_attn_every_n_layers" in overrides:
+        merged.pop("layer_types", None)  # what a saved configuration spells out is made anew
     return merged
+
+
+def _cut_layer_types(config: dict[str, object], kept: int) -> None:
+    """ModernBERT's kinds of attention, where the configuration lists them layer by layer, for the first ``kept``."""
+    types = config.get("layer_types")
+    if not isinstance(types, list):
+        return
+    if kept > len(types):
+        raise BackboneError(f"num_hidden_layers {kept} is more than the {len(types)} layer_types of the configuration.")
+    config["layer_types"] = types[:kept]
 
 
 def _check_truncation(raw: Mapping[str, object], kept: int) -> None:
@@ -110,9 +187,9 @@ def _check_truncation(raw: Mapping[str, object], kept: int) -> None:
 def check(config: Mapping[str, object], model_type: str) -> None:
     """Raise :class:`BackboneError`, one line, where ``config`` cannot make a working encoder."""
     for key in _POSITIVE:
-        value = config.get(key, 1)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise BackboneError(f"{key} must be a whole number of at least 1, not {value!r}.")
+        value, least = config.get(key, 1), 0 if key in _MAY_BE_ZERO.get(model_type, ()) else 1
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise BackboneError(f"{key} must be a whole number of at least {least}, not {value!r}.")
     for key in _dropouts(model_type):
         value = config.get(key)
         if value is not None and not (isinstance(value, int | float) and 0 <= value < 1):
@@ -127,6 +204,10 @@ def check(config: Mapping[str, object], model_type: str) -> None:
     hidden, heads = config.get("hidden_size"), config.get("num_attention_heads")
     if isinstance(hidden, int) and isinstance(heads, int) and hidden % heads:
         raise BackboneError(f"hidden_size {hidden} is not a multiple of num_attention_heads {heads}.")
+    if model_type == "modernbert" and isinstance(hidden, int) and isinstance(heads, int) and (hidden // heads) % 2:
+        raise BackboneError(
+            f"hidden_size {hidden} over num_attention_heads {heads} is odd: rotary positions need pairs."
+        )
     layers, groups = config.get("num_hidden_layers"), config.get("num_hidden_groups", 1)
     if isinstance(layers, int) and isinstance(groups, int) and groups > layers:
         raise BackboneError(f"num_hidden_groups {groups} is more than num_hidden_layers {layers}.")

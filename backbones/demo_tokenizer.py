@@ -27,9 +27,15 @@ class _Specials:
 
 
 _SEGMENTED = ("[CLS]:0 $A:0 [SEP]:0", "[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1", True)
+_BERT = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+_UNSEGMENTED = ("[CLS]:0 $A:0 [SEP]:0", "[CLS]:0 $A:0 [SEP]:0 $B:0 [SEP]:0", False)
 _SPECIALS = {
     "albert": _Specials(("<pad>", "<unk>", "[CLS]", "[SEP]"), "<pad>", "<unk>", "[CLS]", "[SEP]", *_SEGMENTED),
-    "bert": _Specials(("[PAD]", "[UNK]", "[CLS]", "[SEP]"), "[PAD]", "[UNK]", "[CLS]", "[SEP]", *_SEGMENTED),
+    "bert": _Specials(_BERT, *_BERT, *_SEGMENTED),
+    "deberta-v2": _Specials(_BERT, *_BERT, *_UNSEGMENTED),
+    "distilbert": _Specials(_BERT, *_BERT, *_UNSEGMENTED),
+    "electra": _Specials(_BERT, *_BERT, *_SEGMENTED),
+    "modernbert": _Specials(_BERT, *_BERT, *_UNSEGMENTED),
     "roberta": _Specials(
         ("<s>", "<pad>", "</s>", "<unk>"),
         "<pad>",

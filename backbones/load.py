@@ -20,7 +20,7 @@ from transformers.utils import logging as transformers_logging
 
 from backbones import ENCODERS
 from backbones.base import BackboneError, LayeredEncoder
-from backbones.config import max_tokens
+from backbones.config import has_segments, max_tokens, own_names
 from backbones.demo_tokenizer import word_tokenizer
 from backbones.folders import first_line, weight_files
 from backbones.resolve import BackboneRequest, Resolved, resolve
@@ -76,10 +76,10 @@ def load_backbone(request: BackboneRequest, corpus: Sequence[str] = (), seed: in
         torch.default_generator.manual_seed(seed)
         if found.init == "scratch":
             # without the stock pooler: its random weights would be no better than a head's own
-            model = encoder_class(found.model_type).model_class(config, add_pooling_layer=False)
+            model = encoder_class(found.model_type).stock(config)
             warnings: tuple[str, ...] = ()
         else:
-            model, warnings = _pretrained(found, cast(Path, found.folder), config, request.attention)
+            model, warnings = _pretrained(found, cast(Path, found.folder), config)
     encoder = encoder_class(found.model_type)(model).eval()
     return Loaded(encoder, tokenizer, found.digest, found.revision, found.source, (*found.warnings, *warnings))
 
@@ -93,7 +93,7 @@ def outline(request: BackboneRequest) -> LayeredEncoder:
     config = _config(found, request.attention)
     kind = encoder_class(found.model_type)
     with torch.device("meta"):
-        return kind(cast(Any, kind.model_class)(config, add_pooling_layer=False))
+        return kind(kind.stock(config))
 
 
 def encoder_class(model_type: str) -> type[LayeredEncoder]:
@@ -102,14 +102,23 @@ def encoder_class(model_type: str) -> type[LayeredEncoder]:
     return cast(type[LayeredEncoder], getattr(importlib.import_module(module), name))
 
 
+def stock_config(model_type: str, fields: Mapping[str, object], attention: str = "sdpa") -> Any:
+    """transformers' configuration of ``model_type`` with ``fields``, named as all model types share them.
+
+    Its attention is eager where the stock model has no other.
+    """
+    model_class: Any = encoder_class(model_type).model_class
+    with _quiet_transformers():  # special tokens' ids that the class takes for granted may exceed a small vocabulary
+        config = model_class.config_class.from_dict(own_names(fields, model_type))
+    config._attn_implementation = attention if model_class._supports_sdpa else "eager"
+    return config
+
+
 def _config(found: Resolved, attention: str) -> Any:
-    config_class: Any = encoder_class(found.model_type).model_class.config_class
     try:
-        config = config_class.from_dict(dict(found.config))
+        return stock_config(found.model_type, found.config, attention)
     except Exception as error:  # the class checks types in its own way, which differs between versions
         raise BackboneError(f"The configuration of {found.source} is not valid: {first_line(error)}") from error
-    config._attn_implementation = attention
-    return config
 
 
 def _tokenizer(found: Resolved, folder: Path) -> Any:
@@ -119,21 +128,21 @@ def _tokenizer(found: Resolved, folder: Path) -> Any:
         raise BackboneError(f"The tokenizer in {folder} cannot be read: {first_line(error)}") from error
     if tokenizer.pad_token_id is None:
         raise BackboneError(f"The tokenizer in {folder} has no padding token, so its texts make no batches.")
-    if int(str(found.config.get("type_vocab_size", 2))) > 1 and "token_type_ids" not in tokenizer.model_input_names:
+    if has_segments(found.config, found.model_type) and "token_type_ids" not in tokenizer.model_input_names:
         # transformers 5 leaves ALBERT's segments out by default, though it was pretrained with them
         tokenizer.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
     tokenizer.model_max_length = min(tokenizer.model_max_length, max_tokens(found.config, found.model_type))
     return tokenizer
 
 
-def _pretrained(found: Resolved, folder: Path, config: Any, attention: str) -> tuple[PreTrainedModel, tuple[str, ...]]:
+def _pretrained(found: Resolved, folder: Path, config: Any) -> tuple[PreTrainedModel, tuple[str, ...]]:
     weight_files(folder)
     model_class: Any = encoder_class(found.model_type).model_class
     try:
         model, info = model_class.from_pretrained(
             folder,
             config=config,
-            attn_implementation=attention,
+            attn_implementation=config._attn_implementation,
             dtype=torch.float32,  # the default is the checkpoint's own, which may be half precision
             use_safetensors=True,
             local_files_only=True,

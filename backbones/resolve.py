@@ -12,9 +12,10 @@ from typing import Literal
 
 from backbones.base import BackboneError
 from backbones.catalog import BACKBONES, Named
-from backbones.config import apply_overrides, model_type_of, unknown
+from backbones.config import apply_overrides, model_type_of, unknown, usual_names
 from backbones.folders import (
     COMMIT,
+    check_weights,
     content_digest,
     json_digest,
     read_config,
@@ -53,7 +54,8 @@ class BackboneRequest:
 class Resolved:
     """A request whose files are found.
 
-    ``folder`` is None for a demo backbone. ``revision`` is the hub commit, or the start of the content's digest.
+    ``folder`` is None for a demo backbone. ``config`` has the field names that model types share. ``revision`` is the
+    hub commit, or the start of the content's digest.
     ``digest`` (SHA-256, hex) identifies everything about the backbone that can change a prediction, apart from the
     seed of a scratch initialisation and the attention kernel. ``source`` says where from, without paths.
     """
@@ -138,9 +140,10 @@ def _not_found(name: str) -> BackboneError:
 def _from_folder(request: BackboneRequest, folder: Path, hub_id: str | None) -> Resolved:
     raw = read_config(folder)
     model_type = model_type_of(raw, str(folder))
-    config = apply_overrides(raw, request.overrides, model_type, request.init == "pretrained")
+    pretrained = request.init == "pretrained"
+    config = apply_overrides(usual_names(raw, model_type), request.overrides, model_type, pretrained)
     vocabulary = content_digest(tokenizer_files(folder))
-    content = content_digest(weight_files(folder)) if request.init == "pretrained" else {}
+    content = content_digest(weight_files(folder)) if pretrained else {}
     digest = _digest(request, model_type, config, {"tokenizer": vocabulary, "weights": content})
     mirrored = hub_id is not None and request.hub_root is not None and folder == request.hub_root / "models" / hub_id
     source = f"mirror:{hub_id}" if mirrored else f"folder:{folder.resolve().name}"
@@ -157,9 +160,11 @@ def _from_folder(request: BackboneRequest, folder: Path, hub_id: str | None) -> 
 def _from_hub(request: BackboneRequest, hub_id: str, revision: str, weights: bool) -> Resolved:
     pretrained = request.init == "pretrained"
     folder = snapshot(hub_id, revision, offline=request.offline, weights=weights and pretrained)
+    if weights and pretrained:
+        check_weights(folder)
     raw = read_config(folder)
     model_type = model_type_of(raw, hub_id)
-    config = apply_overrides(raw, request.overrides, model_type, pretrained)
+    config = apply_overrides(usual_names(raw, model_type), request.overrides, model_type, pretrained)
     tokenizer_files(folder)
     # a branch name moves; the cache files a snapshot under the commit it was
     commit = folder.name if COMMIT.fullmatch(folder.name) else revision

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from backbones.base import Batch
 from backbones.demo_tokenizer import word_tokenizer
-from backbones.load import BackboneRequest, Loaded, encoder_class
+from backbones.load import BackboneRequest, Loaded, encoder_class, stock_config
+from tests.engines import EXTRA
 
 TEXTS = ["The cat sat on the mat.", "the dog, the cat; a bird", "Nobody saw the bird"]
 SMALL = {
@@ -26,10 +27,9 @@ HUB_ID, COMMIT = "some-org/tiny-bert", "0123456789abcdef0123456789abcdef01234567
 def save_model(folder: Path, model_type: str = "bert", pooler: bool = True, **overrides: object) -> PreTrainedModel:
     """A complete little model folder: configuration, safetensors weights and a word tokenizer."""
     padding = {"pad_token_id": 1 if model_type == "roberta" else 0}
-    embedding = {"embedding_size": 8} if model_type == "albert" else {}
-    config = AutoConfig.for_model(model_type, **{**SMALL, **padding, **embedding, **overrides})
+    config = stock_config(model_type, {**SMALL, **padding, **EXTRA.get(model_type, {}), **overrides})
     torch.manual_seed(5)
-    model: PreTrainedModel = encoder_class(model_type).model_class(config, add_pooling_layer=pooler)
+    model = encoder_class(model_type).stock(config, pooler)
     model.save_pretrained(folder)
     word_tokenizer(TEXTS, model_type, 40, 32).save_pretrained(folder)
     return model

@@ -61,8 +61,8 @@ BROKEN_FOLDERS = {
     "config no json": (write("config.json", "{"), "config.json cannot be read: "),
     "config no object": (write("config.json", "[1]"), "does not hold a JSON object"),
     "unknown type": (
-        config_with(model_type="electra"),
-        "Unknown model type 'electra' in .*: known are albert, bert, roberta",
+        config_with(model_type="xlnet"),
+        "Unknown model type 'xlnet' in .*: known are albert, bert, deberta-v2, .*, roberta",
     ),
     "decoder": (config_with(is_decoder=True), "is a decoder"),
     "relative positions": (config_with(position_embedding_type="relative_key"), "relative_key position embeddings"),

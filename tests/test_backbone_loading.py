@@ -30,8 +30,9 @@ def test_a_folder_gives_its_weights_tokenizer_and_pooler(tmp_path: Path, model_t
     expected = model(batch.input_ids, token_type_ids=batch.token_type_ids)
     assert torch.equal(loaded.encoder(batch)[-1], expected.last_hidden_state)
     pooler = loaded.encoder.pretrained_pooler()
-    assert pooler is not None
-    assert torch.equal(torch.tanh(pooler(expected.last_hidden_state[:, 0])), expected.pooler_output)
+    assert (pooler is not None) == ("pooler_output" in expected)
+    if pooler is not None:
+        assert torch.equal(torch.tanh(pooler(expected.last_hidden_state[:, 0])), expected.pooler_output)
     assert loaded.warnings == ()
     assert not loaded.encoder.training
     assert not loaded.encoder.model.training

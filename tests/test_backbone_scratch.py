@@ -29,7 +29,7 @@ def test_demo_backbones_are_made_from_texts_and_seed(name: str) -> None:
     again, other = (load_backbone(BackboneRequest(name), TEXTS, seed=seed) for seed in (1, 2))
     weights, same = first.encoder.state_dict(), again.encoder.state_dict()
     assert all(torch.equal(weights[key], same[key]) for key in weights)
-    key = next(key for key in weights if key.endswith("query.weight"))
+    key = next(key for key in weights if "layer" in key and weights[key].ndim == 2)
     assert not torch.equal(weights[key], other.encoder.state_dict()[key])
     assert first.tokenizer.get_vocab() == again.tokenizer.get_vocab()
     assert first.encoder.pretrained_pooler() is None
@@ -66,8 +66,13 @@ def test_scratch_from_a_folder_needs_no_weights(folder: Path) -> None:
     assert (loaded.encoder.num_layers, loaded.encoder.pretrained_pooler()) == (3, None)
 
 
+BERT = "[CLS] the cat [SEP] a [UNK] [SEP]"
 PAIRS = {
-    "bert": ("[CLS] the cat [SEP] a [UNK] [SEP]", [0, 0, 0, 0, 1, 1, 1]),
+    "bert": (BERT, [0, 0, 0, 0, 1, 1, 1]),
+    "electra": (BERT, [0, 0, 0, 0, 1, 1, 1]),
+    "deberta-v2": (BERT, None),
+    "distilbert": (BERT, None),
+    "modernbert": (BERT, None),
     "albert": ("[CLS] the cat [SEP] a <unk> [SEP]", [0, 0, 0, 0, 1, 1, 1]),
     "roberta": ("<s> the cat </s> </s> a <unk> </s>", None),
 }

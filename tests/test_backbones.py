@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import copy
-import importlib
 
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoConfig
 
 from backbones import ENCODERS
 from backbones.base import Batch, LayeredEncoder
+from backbones.load import encoder_class, stock_config
+from tests.engines import EXTRA, POOLED
 
 SIZES = {
     "vocab_size": 50,
@@ -22,18 +22,15 @@ SIZES = {
     "max_position_embeddings": 40,
     "pad_token_id": 1,
 }
-# only ALBERT factorises its embeddings and groups its layers
-EXTRA = {"albert": {"embedding_size": 16}}
+DROPOUT = {"albert": 0.1, "distilbert": 0.2, "modernbert": 0.0}
+"""What stock classifiers drop by default, of the types whose configuration has a value of its own."""
 
 
 def make(model_type: str, attention: str = "sdpa", **overrides: object) -> LayeredEncoder:
-    module, _, name = ENCODERS[model_type].partition(":")
-    cls = getattr(importlib.import_module(module), name)
-    config = AutoConfig.for_model(model_type, **{**SIZES, **EXTRA.get(model_type, {}), **overrides})
-    config._attn_implementation = attention
+    cls = encoder_class(model_type)
+    config = stock_config(model_type, {**SIZES, **EXTRA.get(model_type, {}), **overrides}, attention)
     torch.manual_seed(7)
-    encoder: LayeredEncoder = cls(cls.model_class(config))
-    return encoder.eval()
+    return cls(cls.stock(config, pooler=True)).eval()
 
 
 def make_batch(padded: bool, segments: bool = True, size: int = 3, tokens: int = 12) -> Batch:
@@ -65,7 +62,7 @@ def stock(encoder: LayeredEncoder, batch: Batch) -> list[torch.Tensor]:
 @pytest.mark.parametrize("model_type", sorted(ENCODERS))
 @torch.no_grad()
 def test_stepping_equals_the_stock_model(model_type: str, attention: str, padded: bool, dtype: torch.dtype) -> None:
-    # RoBERTa has one segment only when its config says so; here every type has two
+    # RoBERTa has one segment only when its config says so; here every type that knows segments has two
     encoder = make(model_type, attention, type_vocab_size=2).to(dtype)
     batch = make_batch(padded)
     expected = stock(encoder, batch)
@@ -73,9 +70,14 @@ def test_stepping_equals_the_stock_model(model_type: str, attention: str, padded
     states = encoder(batch)
     assert torch.equal(embedded, expected[0])
     assert len(states) == encoder.num_layers == len(expected) - 1
+    # in float64, stock ModernBERT hides scores from eager attention's float32 soft-max by -inf: padding gets NaN
+    broken = (model_type, attention, padded, dtype) == ("modernbert", "eager", True, torch.float64)
     for ours, theirs in zip(states, expected[1:], strict=True):
         assert ours.dtype == dtype
-        assert torch.equal(ours, theirs)
+        assert ours.isfinite().all()
+        kept = theirs.isfinite()
+        assert kept.any() if broken else kept.all()
+        assert torch.equal(ours[kept], theirs[kept])
 
 
 @pytest.mark.parametrize("model_type", sorted(ENCODERS))
@@ -131,11 +133,11 @@ def test_a_copy_steps_through_its_own_weights(model_type: str) -> None:
 def test_costs_equal_the_flop_counter(model_type: str, depth: int, tokens: int) -> None:
     # eager: the counter gives fused attention on the CPU no operations at all
     encoder = make(model_type, "eager", num_hidden_layers=depth)
-    batch = make_batch(padded=False, segments=False, size=2, tokens=tokens)
+    # one sample: in a batch DeBERTa projects its table of positions once for all
+    batch = make_batch(padded=False, segments=False, size=1, tokens=tokens)
     with FlopCounterMode(display=False) as counter:
         encoder(batch)
-    macs = encoder.embed_macs(tokens) + depth * encoder.layer_macs(tokens)
-    assert counter.get_total_flops() == 2 * macs * len(batch)
+    assert counter.get_total_flops() == 2 * (encoder.embed_macs(tokens) + depth * encoder.layer_macs(tokens))
 
 
 @torch.no_grad()
@@ -147,7 +149,7 @@ def test_albert_inner_layers_are_paid_for() -> None:
     assert counter.get_total_flops() == 2 * (encoder.embed_macs(9) + 3 * encoder.layer_macs(9))
 
 
-@pytest.mark.parametrize("model_type", sorted(ENCODERS))
+@pytest.mark.parametrize("model_type", POOLED)
 @torch.no_grad()
 def test_the_pooler_is_the_stock_pooler(model_type: str) -> None:
     encoder = make(model_type)
@@ -161,13 +163,20 @@ def test_the_pooler_is_the_stock_pooler(model_type: str) -> None:
     assert encoder(batch)[-1].shape == (3, 12, 32)
 
 
+@pytest.mark.parametrize("model_type", sorted(set(ENCODERS) - set(POOLED)))
+def test_other_types_have_no_pooler(model_type: str) -> None:
+    encoder = make(model_type)
+    assert encoder.pretrained_pooler() is None
+    assert not [name for name, _ in encoder.named_parameters() if "pooler" in name]
+
+
 @pytest.mark.parametrize("model_type", sorted(ENCODERS))
 def test_the_table_agrees_with_the_classes(model_type: str) -> None:
     encoder = make(model_type, hidden_dropout_prob=0.25)
     assert encoder.model_type == model_type == encoder.model.config.model_type
     assert isinstance(encoder.model, encoder.model_class)
     assert (encoder.num_layers, encoder.hidden_size) == (3, 32)
-    # ALBERT's config names a classifier dropout of its own, the others fall back on the hidden one
-    assert encoder.head_dropout == (0.1 if model_type == "albert" else 0.25)
+    # where the configuration has no classifier dropout of its own, it is the hidden one
+    assert encoder.head_dropout == DROPOUT.get(model_type, 0.25)
     # the encoder owns no weights of its own
     assert {id(p) for p in encoder.parameters()} == {id(p) for p in encoder.model.parameters()}

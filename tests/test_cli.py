@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import bench
+from backbones.catalog import BACKBONES
 from bench.__main__ import main
 from bench.inference.exits import AllExits
 from tests.small_runs import STEPS, TINY, run_json, settings, write_task
@@ -42,7 +43,7 @@ LIGHT = {
     "version": ["--version"],
     "no arguments": [],
     "help of run": ["run", "--help"],
-    **{f"list {kind}": ["list", kind] for kind in "strategies heads recipes backbones tasks runs".split()},
+    **{f"list {kind}": ["list", kind] for kind in "strategies heads recipes backbones tasks papers runs".split()},
     "unknown strategy": ["run", "--strategy", "elbert_mono", "--task", "demo"],
 }
 HEAVY = ("torch", "transformers", "datasets", "sklearn", "matplotlib", "scipy")
@@ -132,7 +133,7 @@ def test_progress_goes_to_stderr_and_data_to_stdout(tmp_path: Path) -> None:
     assert found["record"]["command"].startswith("bench run --strategy entropy --task")
 
 
-@pytest.mark.parametrize("backbone", ["albert-demo", "bert-demo", "roberta-demo"])
+@pytest.mark.parametrize("backbone", [name for name, named in BACKBONES.items() if named.hub_id is None])
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
 def test_every_demo_backbone_with_both_poolings(
     backbone: str, pooling: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

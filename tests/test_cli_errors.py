@@ -66,7 +66,7 @@ def without(name: str) -> Callable[[Path], object]:
 
 
 def unknown_type(folder: Path) -> None:
-    (folder / "config.json").write_text(json.dumps({"model_type": "electra"}))
+    (folder / "config.json").write_text(json.dumps({"model_type": "xlnet"}))
 
 
 def logits_file(strategy: str = "entropy", *options: str, **arrays: object) -> Arrange:
@@ -160,7 +160,7 @@ BAD: dict[str, tuple[Arrange, str]] = {
     # models
     "no weights": (model_with(without("model.safetensors")), r"has no weights: put model\.safetensors there.*scratch"),
     "no weights in the mirror": (model_with(without("model.safetensors"), hub=True), r"has no weights: put model"),
-    "model type": (model_with(unknown_type), r"Unknown model type 'electra' in .*: known are albert, bert, roberta"),
+    "model type": (model_with(unknown_type), r"Unknown model type 'xlnet' in .*: known are albert, bert, deberta-v2"),
     "no tokenizer": (model_with(without("tokenizer.json")), r"has no tokenizer: one of tokenizer\.json, "),
     "no config": (model_with(without("config.json")), r"has no config\.json: it is not a model folder"),
     "model folder": (run(backbone="./nowhere"), r"There is no folder \./nowhere"),

@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-import importlib
-
 import numpy as np
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoConfig
 
 from backbones import ENCODERS
 from backbones.base import Batch, LayeredEncoder
+from backbones.load import encoder_class, stock_config
 from bench.measure.cost import CostModel
 from strategies.base import Criterion, ExitModel, Head, Seen, State
 from strategies.controls import Full
 from strategies.elbert import SharedHead
 from strategies.entropy import LinearHead, NormalisedEntropy
+from tests.engines import EXTRA
 
 HEADS = {"linear": LinearHead, "shared": SharedHead}
 
 
 def encoder_of(model_type: str, layers: int = 3, inner: int = 48) -> LayeredEncoder:
-    module, _, name = ENCODERS[model_type].partition(":")
-    cls = getattr(importlib.import_module(module), name)
+    cls = encoder_class(model_type)
     sizes = {"vocab_size": 40, "hidden_size": 24, "num_hidden_layers": layers, "num_attention_heads": 3}
-    extra = {"embedding_size": 16} if model_type == "albert" else {}
-    config = AutoConfig.for_model(
-        model_type, **sizes, **extra, intermediate_size=inner, max_position_embeddings=40, pad_token_id=1
-    )
-    config._attn_implementation = "eager"  # the counter sees nothing of fused attention on a CPU
-    encoder: LayeredEncoder = cls(cls.model_class(config))
-    return encoder.eval()
+    rest = {"intermediate_size": inner, "max_position_embeddings": 40, "pad_token_id": 1}
+    # eager: the counter sees nothing of fused attention on a CPU
+    config = stock_config(model_type, {**sizes, **rest, **EXTRA.get(model_type, {})}, "eager")
+    return cls(cls.stock(config)).eval()
 
 
 @torch.no_grad()

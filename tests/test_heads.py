@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench.catalog import HEADS
 from strategies.base import Head, pool
 from strategies.fastbert import StudentHead, published_head_macs, published_layer_macs, published_macs
-from tests.engines import make_model
+from tests.engines import POOLED, make_model
 
 TOKENS, OUTPUTS = 9, 3
 
@@ -50,7 +50,7 @@ def test_padding_changes_nothing(name: str, pooling: str) -> None:
     assert not torch.allclose(padded[1], head(hidden[1:], None, 2)[0], atol=1e-6) or pooling == "cls"
 
 
-@pytest.mark.parametrize("model_type", ["albert", "bert", "roberta"])
+@pytest.mark.parametrize("model_type", POOLED)
 @pytest.mark.parametrize("name", ["highway", "shared", "shared-pooler"])
 def test_poolers_start_from_the_pretrained_one(name: str, model_type: str) -> None:
     encoder = make_model(model_type).encoder
