@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
+from torch.utils.flop_counter import FlopCounterMode
 
 import backbones
 from backbones.base import Batch
@@ -41,7 +42,7 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_the_guide_has_an_example_of_each() -> None:
-    assert set(MODULES) == {"my_margin", "my_task", "my_electra"}
+    assert set(MODULES) == {"my_margin", "my_task", "my_ernie"}
     code = [line for line in MODULES["my_margin"].splitlines() if line.strip()]
     assert len(code) <= 20
 
@@ -88,10 +89,10 @@ def test_a_task(modules: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_backbone(modules: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from backbones.demo_tokenizer import word_tokenizer
 
-    monkeypatch.setitem(backbones.ENCODERS, "electra", "my_electra:ElectraEncoder")
+    monkeypatch.setitem(backbones.ENCODERS, "ernie", "my_ernie:ErnieEncoder")
     torch.manual_seed(0)
-    config = transformers.AutoConfig.for_model("electra", **SMALL, embedding_size=SMALL["hidden_size"])
-    model = transformers.ElectraModel(config).eval()
+    config = transformers.AutoConfig.for_model("ernie", **SMALL, use_task_id=True)
+    model = transformers.ErnieModel(config).eval()
     model.save_pretrained(modules / "model")
     word_tokenizer(TEXTS, "bert", SMALL["vocab_size"], 32).save_pretrained(modules / "model")
     loaded = load_backbone(BackboneRequest(str(modules / "model")))
@@ -102,4 +103,7 @@ def test_a_backbone(modules: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         states = loaded.encoder(Batch(ids, mask))
         stock = model(ids, attention_mask=mask, output_hidden_states=True).hidden_states
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(states, stock[1:], strict=True))
-    assert loaded.encoder.layer_macs(9) > 0
+    eager = load_backbone(BackboneRequest(str(modules / "model"), attention="eager")).encoder
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        eager(Batch(ids[:1]))
+    assert counter.get_total_flops() == 2 * (eager.embed_macs(9) + eager.num_layers * eager.layer_macs(9))

@@ -11,6 +11,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from backbones import ENCODERS
 from backbones.load import load_backbone
 from bench.errors import UsageError
 from bench.inference.replay import replay
@@ -44,7 +45,7 @@ def test_rollout_is_the_matrix_product_and_rows_sum_to_1() -> None:
         rollout([])
 
 
-@pytest.mark.parametrize("model_type", ["bert", "albert", "roberta"])
+@pytest.mark.parametrize("model_type", sorted(ENCODERS))
 def test_attention_of_every_layer_is_the_stock_models(tmp_path: Path, model_type: str) -> None:
     save_model(tmp_path, model_type)
     loaded = load_backbone(ask(tmp_path, attention="eager"))

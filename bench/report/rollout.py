@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 
 def rollout(attentions: Sequence[Tensor]) -> Tensor:
@@ -30,11 +31,12 @@ def rollout(attentions: Sequence[Tensor]) -> Tensor:
 
 
 @contextmanager
-def recorded_attention(model: nn.Module) -> Iterator[list[Tensor]]:
+def recorded_attention(model: PreTrainedModel) -> Iterator[list[Tensor]]:
     """A list that fills with the attention maps [B, heads, T, T] of every layer that runs inside the block, in order.
 
-    Works for any model whose modules return ``(output, weights)``, as transformers' do with eager attention. Modules
-    that hand the same tensor on are counted once; a module that serves several layers is counted at each call.
+    Works for any model whose modules return ``(output, weights)``, as transformers' do with eager attention (DeBERTa's
+    only where its configuration asks for them). Modules that hand the same tensor on are counted once; a module that
+    serves several layers is counted at each call.
     """
     found: list[Tensor] = []
 
@@ -46,8 +48,11 @@ def recorded_attention(model: nn.Module) -> Iterator[list[Tensor]]:
                 found.append(weights)
 
     handles = [module.register_forward_hook(keep) for module in model.modules()]
+    asked = model.config.output_attentions
+    model.config.output_attentions = True
     try:
         yield found
     finally:
+        model.config.output_attentions = asked
         for handle in handles:
             handle.remove()
