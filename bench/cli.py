@@ -135,7 +135,7 @@ def show(
 
 @app.command("list")
 def list_(
-    kind: Annotated[str, typer.Argument(help="strategies, heads, recipes, backbones, tasks or runs.")],
+    kind: Annotated[str, typer.Argument(help="strategies, heads, recipes, backbones, tasks, papers or runs.")],
     results_dir: ResultsDir = Path("results"),
     json: Json = False,
 ) -> int:
@@ -181,7 +181,7 @@ def table(
 
 @app.command()
 def reproduce(
-    paper: Annotated[str, typer.Argument(help="A paper: `bench list papers`.")],
+    paper: Annotated[str, typer.Argument(help="A paper (`bench list papers`), or a YAML file of claims.")],
     scale: Annotated[Literal["full", "small"], typer.Option(help="The paper's own runs, or scaled down.")] = "full",
     plan: Annotated[bool, typer.Option("--plan", help="Only print the plan.")] = False,
     seed: Annotated[str | None, typer.Option(help="Other seeds than the plan's, separated by commas.")] = None,

@@ -20,6 +20,7 @@ def list_kind(kind: str, results_dir: Path, json: bool) -> None:
         "recipes": lambda: _summaries(RECIPES),
         "backbones": _backbones,
         "tasks": _tasks,
+        "papers": _papers,
         "runs": lambda: _runs(results_dir),
     }
     if kind not in kinds:
@@ -57,6 +58,13 @@ def _tasks() -> Rows:
     from bench.tasks import registry
 
     return _summaries(registry())
+
+
+def _papers() -> Rows:
+    from bench.papers import load_paper, papers
+
+    found = [load_paper(name) for name in papers()]
+    return [{"name": p.name, "claims": len(p.claims), "title": p.title, "citation": p.citation} for p in found]
 
 
 def _runs(results_dir: Path) -> Rows:

@@ -6,6 +6,7 @@ The claims' numbers are the papers' own (or, where marked, a second source's); n
 from __future__ import annotations
 
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -21,7 +22,12 @@ def papers() -> list[str]:
 
 
 def load_paper(name: str) -> Paper:
-    """The claims and plans of a paper. Raises UsageError for an unknown name or a file that is not as it should be."""
+    """The claims and plans of a paper: a listed name, or a YAML file of your own.
+
+    Raises UsageError for an unknown name or a file that is not as it should be.
+    """
+    if name.endswith(".yaml") and Path(name).is_file():
+        return parse_text(Path(name).read_text(encoding="utf-8"), name)
     if name not in papers():
         raise unknown("paper", name, papers())
     text = (files(__package__) / f"{name}.yaml").read_text(encoding="utf-8")

@@ -20,7 +20,8 @@ class ValuesAt(OfStrategy):
 
     ``quantity``: quality (the task's first metric, or ``metric``), loss (quality minus that of the last exit), layers
     (mean exit layer over all layers), speedup (all layers over the mean). A speed-up is met by the first cut of the
-    exact curve that is as cheap. Wanted: within ``tolerance`` of the published number.
+    exact curve that is as cheap. ``block`` names the one with the paper's model, where there are several. Wanted:
+    within ``tolerance`` of the published number.
     """
 
     strategy: str
@@ -30,6 +31,7 @@ class ValuesAt(OfStrategy):
     by: Literal["threshold", "exit", "speedup"]
     quantity: Literal["quality", "loss", "layers", "speedup"] = "quality"
     metric: str | None = None
+    block: str | None = None
     over: Over = "every"
 
     def __post_init__(self) -> None:
@@ -40,8 +42,8 @@ class ValuesAt(OfStrategy):
             raise UsageError("there are no published numbers.")
 
     def concerned(self, places: Sequence[Place]) -> list[Place]:
-        found = [p for p in super().concerned(places) if p.task == self.task]
-        return found or [Place("not planned", self.task, {}, {})]
+        found = [p for p in super().concerned(places) if p.task == self.task and self.block in (None, p.block)]
+        return found or [Place(self.block or "no block", self.task, {})]
 
     def comparisons(self) -> int:
         return len(self.published)
