@@ -128,10 +128,26 @@ def notes(record: Mapping[str, Any]) -> list[str]:
             f"Live check ({live['dtype']}, batch 1): {live['other_exit']} of {live['samples']} exits and "
             f"{live['other_prediction']} predictions differ from replay" + ("." if live["ok"] else ": TOO MANY.")
         )
+    lines += changes_by_precision(record)
     latency = record["latency"]
     if latency is not None:
         lines += latency["notes"]
     lines += [f"Warning: {w}" for w in record["warnings"]]
+    return lines
+
+
+def changes_by_precision(record: Mapping[str, Any]) -> list[str]:
+    """What half precision changed, a line a split; none for a run in full precision or from before it was counted."""
+    lines = []
+    for split, found in (record.get("precision") or {}).items():
+        line = (
+            f"Changed by {record['spec']['dtype']} against {found['against']} ({split}): {found['all_layers']} of "
+            f"{found['samples']} predictions with all layers"
+        )
+        if found["points"]:
+            most = {k: max(point[k] for point in found["points"].values()) for k in ("predictions", "exits")}
+            line += f"; at the points at most {most['predictions']} predictions and {most['exits']} exits"
+        lines.append(f"{line}.")
     return lines
 
 

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
+from dataclasses import asdict
 
 from backbones.load import Loaded
+from bench.environment import environment
 from bench.measure.evaluate import TradeOff
-from bench.spec import RunSpec
+from bench.spec import Facts, RunSpec, key, quality_identity
 from bench.store import Record
 from bench.tasks.base import TaskData
 from bench.tasks.encode import EncodedSplit
 from strategies.base import ExitModel
+
+
+def record_head(spec: RunSpec, facts: Facts, command: str) -> Record:
+    """What a record says before anything is measured: what was asked, by which command, and where it runs."""
+    identity = quality_identity(spec, facts)
+    return {
+        "quality_key": key(identity),
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": command,
+        "spec": asdict(spec),
+        "identity": identity,
+        "environment": environment(),
+    }
 
 
 def summary(curve: TradeOff, points: list[dict[str, object]]) -> Record:

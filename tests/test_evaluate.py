@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from bench.inference.exits import AllExits
 from bench.measure.evaluate import Costs, TradeOff, default_point, given_points, operating_points
 from bench.measure.points import STANDARD, Rule
+from bench.precision import precision_changes
 from bench.timing import summary, timed_points
 from strategies.controls import AtLayer, NeverLeave
 from strategies.entropy import NormalisedEntropy
@@ -140,3 +142,18 @@ def test_realisation_is_over_the_samples_that_were_timed(tmp_path) -> None:
     assert points[0]["latency"]["realisation"] == pytest.approx(2.0 / flops)
     assert not found["valid"]
     assert any("INVALID: load: others" in note for note in found["notes"])
+
+
+def test_what_half_precision_changes_is_counted_per_point() -> None:
+    curve = trade_off()
+    reference = curve.exits
+    same = precision_changes(curve, reference, given_points(curve, [0.5]))
+    assert (same["all_layers"], same["points"]["0.5"]) == (0, {"predictions": 0, "exits": 0})
+    logits = reference.logits.copy()
+    logits[3, -1] = logits[3, -1, ::-1]  # sample 3 is answered otherwise by the last exit
+    logits[8] = 0  # sample 8 is of no opinion anywhere: it never leaves early, and its answer is class 0
+    moved = precision_changes(curve, replace(reference, logits=logits), given_points(curve, [0.5]))
+    other = curve.layers_at(0.5)
+    predictions = logits.argmax(axis=2)
+    assert moved["all_layers"] == int((predictions[:, -1] != curve.predictions[:, -1]).sum()) > 0
+    assert moved["points"]["0.5"]["exits"] == int(other[8] != curve.curve.exits)

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench.errors import BenchError, CellsFailed
-from bench.runner import Context, record_head
-from bench.spec import key, quality_identity
+from bench.records import record_head
+from bench.runner import Context
 from bench.sweep.engine import Ending, Engine, Job
 from bench.sweep.estimate import memory_of
 from bench.sweep.plan import Plan, Planned, refreshed
@@ -184,7 +184,7 @@ def record_death(cell: Planned, context: Context, message: str) -> Path | None:
     try:
         previous = work.cell.read()
         if previous is None or previous["status"] != "success":
-            head = record_head(work, key(quality_identity(work.spec, work.facts)))
+            head = record_head(work.spec, work.facts, context.command)
             error = {"kind": "died", "message": message, "traceback": ""}
             work.cell.write("error", {**head, **(previous or {}), "error": error})
     except (BenchError, OSError):
