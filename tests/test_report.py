@@ -243,3 +243,16 @@ def test_thirty_more_strategies_get_looks_apart_whatever_their_order() -> None:
     assert all(one.dash in DASHES for one in found.values())
     some = assigned([f"strategy-{i}" for i in range(200)], LOOKS.values())
     assert len(some) == 200  # more than there are pairs: looks repeat, nothing fails
+
+
+def test_what_is_drawn_is_the_best_of_each_strategy_and_bounds_come_last(tmp_path: Path) -> None:
+    from bench.report.content import drawn
+
+    for window in range(12):
+        make_cell(tmp_path, criterion={"window": window}, exits=False)
+    make_cell(tmp_path, "entropy", exits=False)
+    make_cell(tmp_path, "oracle-correct", upper_bound=True, exits=False)
+    [panel] = panels(load_store(tmp_path))
+    assert [s.strategy for s in drawn(panel)] == ["elbert-mono"] * 6 + ["entropy", "oracle-correct"]
+    assert [s.strategy for s in drawn(panel, 2)] == ["elbert-mono", "entropy"]
+    assert len(drawn(panel, 32)) == 14

@@ -31,18 +31,23 @@ def metric_name(name: str) -> str:
 
 
 def drawn(panel: Panel, most: int = MOST_DRAWN) -> list[Series]:
-    """The early-exit series to draw: all, or where they are too many the best of each strategy, then the next best.
+    """The early-exit series of a panel to draw."""
+    return best([s for s in panel.series if s.early], most)
+
+
+def best(early: Sequence[Series], most: int = MOST_DRAWN) -> list[Series]:
+    """All of them, or where they are too many the best of each strategy, then the next best, in their own order.
 
     Upper bounds come last: they would crowd out what can be had.
     """
-    early = [s for s in panel.series if s.early]
+    early = list(early)
     if len(early) <= most:
         return early
     ranked = sorted(early, key=lambda s: (s.upper_bound, -_volume(s), s.label))
-    best: dict[str, Series] = {}
+    firsts: dict[str, Series] = {}
     for series in ranked:
-        best.setdefault(series.strategy, series)
-    chosen = [*best.values(), *(s for s in ranked if s not in best.values())][:most]
+        firsts.setdefault(series.strategy, series)
+    chosen = [*firsts.values(), *(s for s in ranked if s not in firsts.values())][:most]
     return [s for s in early if s in chosen]
 
 

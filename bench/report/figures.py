@@ -52,7 +52,7 @@ FORMATS: dict[str, dict[str, Any]] = {
 }
 FEW = 3  # bands of more series lie over one another and are drawn fainter
 CAP = 0.03  # markers stand so far above their bars
-LONGEST = 34  # characters of a name in a figure
+LONGEST = 46  # characters of a name in a figure
 
 
 @dataclass(frozen=True)
@@ -128,16 +128,19 @@ def panel_figures(panel: Panel, diagnosed: Sequence[Diagnosis]) -> list[Figure]:
         words += "; thin lines: worst and best seed" if any(s.line.lowest is not None for s in shown) else ""
         words += f". {caption(panel)}{content.left_out(panel)}"
         rows = content.curve_csv(panel)
-        made.append(Figure(f"trade-off-{panel.slug}", words, rows, lambda f: _trade_off(f, panel), 2.6))
+        height = 2.0 + legend_height([s.label for s in shown] + [s.series.label for s in content.stars(panel)])
+        made.append(Figure(f"trade-off-{panel.slug}", words, rows, lambda f: _trade_off(f, panel), height))
+    height = 2.6 + legend_height([s.label for s in shown])
     words = f"Top: {metric} of every exit alone, 95 %. Bottom: share of samples that leave at each exit at 2×, or at "
     words += f"the first point that was reached; {panel.title}. {caption(panel)}"
-    made.append(Figure(f"exits-{panel.slug}", words, content.exits_csv(panel), lambda f: _exits(f, panel), 3.2))
+    made.append(Figure(f"exits-{panel.slug}", words, content.exits_csv(panel), lambda f: _exits(f, panel), height))
     rows = content.calibration_csv(diagnosed)
     if rows:
         words = "Expected calibration error (15 bins), AUROC of “this exit is right”, and samples right at an exit and "
         known = [d for d in diagnosed if d.calibration is not None][: content.MOST_DRAWN]
+        height = 2.8 + legend_height([d.label for d in known])
         words += f"wrong at the last; {panel.title}. {caption(panel, [d.series for d in known], False, lowest=True)}"
-        made.append(Figure(f"calibration-{panel.slug}", words, rows, lambda f: _calibration(f, known), 3.6))
+        made.append(Figure(f"calibration-{panel.slug}", words, rows, lambda f: _calibration(f, known), height))
     rows = content.depth_rows(panel)
     if rows:
         words = f"Time of leaving at each exit, layers and checks apart; {panel.title}. "
@@ -174,6 +177,12 @@ def draw_trade_off(ax: Any, panel: Panel, bands: bool = True) -> None:
     ax.set_xlabel("FLOPs speed-up over the plain model")
     ax.set_ylabel(metric_name(panel.metric))
     ax.grid(True)
+
+
+def legend_height(labels: Sequence[str]) -> float:
+    """Inches that a legend below the axes takes: two columns, or one where names are long."""
+    long = max((len(cut(name)) for name in labels), default=0) > 22
+    return 0.1 + 0.145 * (len(labels) if long else (len(labels) + 1) // 2)
 
 
 def legend(fig: Any, panel: Panel) -> None:

@@ -12,10 +12,11 @@ from bench.report import content
 from bench.report.captions import caption, facts
 from bench.report.content import metric_name
 from bench.report.data import Array, Result, canonical
-from bench.report.figures import Figure, cut, draw_trade_off
+from bench.report.figures import Figure, cut, draw_trade_off, legend_height
 from bench.report.formats import Row
 from bench.report.series import Panel, Series
 from bench.report.style import COLOURS, DASHES, MARKERS, look
+from bench.report.tables import trained_as
 
 DELTAS = tuple(round(0.1 * k, 1) for k in range(1, 11))  # ELBERT sec. 3: threshold 0.1 to 1.0
 FIRST = ("elbert-mono", "elbert-label", "elbert-range")  # whose curves figure 2 shows, the first that is there
@@ -50,11 +51,12 @@ def _figure_2(panels: Sequence[Panel]) -> list[Figure]:
             rows.append({"panel": panel.title, "series": series.label, "threshold": delta, "computation": float(cost),
                          "metric": panel.metric, "quality": float(quality)})  # fmt: skip
     results = [r for _, s in chosen for r in s.results]
+    height = 2.0 + legend_height([p.title for p, _ in chosen])
     words = (
         "After ELBERT's figure 2: quality against computation (fraction of the plain model's FLOPs), threshold 0.1 to "
         f"1.0 in steps of 0.1 from right to left, not chosen on any data. {facts(results)}"
     )
-    return [Figure("elbert-figure-2", words, rows, lambda f: _draw_2(f, rows), 2.9)]
+    return [Figure("elbert-figure-2", words, rows, lambda f: _draw_2(f, rows), height)]
 
 
 def _draw_2(fig: Any, rows: Sequence[Row]) -> None:
@@ -74,7 +76,9 @@ def _draw_2(fig: Any, rows: Sequence[Row]) -> None:
 
 
 def _figure_3(panels: Sequence[Panel]) -> list[Figure]:
-    several = [p for p in panels if len({s.strategy for s in p.series if s.early}) > 1][:6]
+    counts = {p.number: len({s.strategy for s in p.series if s.early}) for p in panels}
+    most = sorted((p for p in panels if counts[p.number] > 1), key=lambda p: (-counts[p.number], p.number))[:6]
+    several = sorted(most, key=lambda p: p.number)
     if not several:
         return []
     rows = [{"panel": p.title, **row} for p in several for row in content.curve_csv(p)]
@@ -137,10 +141,14 @@ def _criteria(panels: Sequence[Panel]) -> list[Figure]:
                 groups[_checkpoint(series)].append(series)
         several = [g for g in groups.values() if len({s.strategy for s in g}) > 1]
         for number, found in enumerate(several, start=1):
-            labelled = [(s.label, s) for s in found][: content.MOST_DRAWN]
-            words = f"Criteria on one and the same checkpoint, {panel.title}. {caption(panel, found)}"
+            shown, names = content.best(found), [s.strategy for s in found]
+            labelled = [(s.strategy if names.count(s.strategy) == 1 else s.label, s) for s in shown]
+            words = f"Criteria on one and the same checkpoint ({trained_as(found[0])}), {panel.title}. "
+            words += caption(panel, found)
+            words += f" The best {len(shown)} of {len(found)} are drawn." if len(shown) < len(found) else ""
             name = f"criteria-{panel.slug}-{number}"
-            made.append(Figure(name, words, _rows(labelled), _drawer(panel, labelled), 2.6))
+            height = 2.0 + legend_height([label for label, _ in labelled])
+            made.append(Figure(name, words, _rows(labelled), _drawer(panel, labelled), height))
     return made
 
 
@@ -163,7 +171,8 @@ def _draw_lines(fig: Any, panel: Panel, labelled: Sequence[tuple[str, Series]], 
     ax = fig.subplots()
     shades: Array = np.linspace(0.15, 0.85, len(labelled))
     for (label, series), shade in zip(labelled, shades, strict=True):
-        found: Mapping[str, Any] = {"color": look(series.strategy).hex}
+        own = look(series.strategy)  # its marker too: lines of one colour cross here
+        found: Mapping[str, Any] = {"color": own.hex, "marker": own.marker, "markevery": 0.17, "markersize": 2.8}
         if not by_strategy:  # one strategy, so shade says which window
             from matplotlib import colormaps
 
