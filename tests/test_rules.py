@@ -16,7 +16,7 @@ from hypothesis.extra.numpy import arrays
 from bench.inference.replay import replay, scores
 from bench.measure.curve import exact_curve, exit_layers
 from strategies.base import Start, StrategyError
-from tests.test_strategies import CAUSAL, LAYERS, make, random_logits
+from tests.test_strategies import CAUSAL, LAYERS, make, random_logits, score_of
 
 
 def agree_in_a_row(labels: list[int], patience: int) -> int:
@@ -142,7 +142,7 @@ def test_no_criterion_beats_the_correct_oracle() -> None:
     best = right[np.arange(300), oracle - 1].sum()
     for name in CAUSAL:
         criterion = make(name)
-        found = exact_curve(scores(criterion, logits), [right], strict=criterion.strict)
+        found = exact_curve(score_of(criterion, logits), [right], strict=criterion.strict)
         accuracy = found.sums[0][:, 0]
         assert (accuracy <= best).all()
         assert (found.mean_layer[accuracy == best] >= oracle.mean()).all()
