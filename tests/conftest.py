@@ -46,6 +46,7 @@ BROWSER = shutil.which("chromium") and shutil.which("chromedriver") and importli
 # marker -> whether its tests can run here, and what to say
 MARKED = {
     "shared": (SHARED.is_dir(), "shared data", "set EXITBENCH_SHARED to its folder"),
+    "ray": (importlib.util.find_spec("ray") is not None, "ray", "pip install 'exitbench[ray]'"),
     "browser": (bool(BROWSER), "chromium, chromedriver and selenium", "install them"),
 }
 

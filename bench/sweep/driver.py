@@ -186,7 +186,8 @@ def record_death(cell: Planned, context: Context, message: str) -> Path | None:
         if previous is None or previous["status"] != "success":
             head = record_head(work.spec, work.facts, context.command)
             error = {"kind": "died", "message": message, "traceback": ""}
-            work.cell.write("error", {**head, **(previous or {}), "error": error})
+            begun = {k: v for k, v in (previous or {}).items() if k not in ("schema_version", "status")}
+            work.cell.write("error", {**head, **begun, "error": error})
     except (BenchError, OSError):
         return None
     return work.cell.folder
