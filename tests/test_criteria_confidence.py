@@ -33,7 +33,7 @@ def score_row(name: str, logits: Tensor, **arguments: object) -> list[float]:
 
 
 def test_max_probability_is_what_is_left_to_one() -> None:
-    """Hendrycks & Gimpel, sec. 2: max_c softmax(z)_c; here one minus it."""
+    """Hendrycks & Gimpel: max_c softmax(z)_c; here one minus it."""
     found = score_row("max-probability", log_p([0.7, 0.2, 0.1], [0.25, 0.25, 0.5], [1 / 3, 1 / 3, 1 / 3]))
     assert found == pytest.approx([0.3, 0.5, 2 / 3])
 
@@ -45,7 +45,7 @@ def test_margin_is_between_the_best_two() -> None:
 
 
 def test_energy_is_minus_the_log_of_the_summed_exponentials() -> None:
-    """Liu et al., eq. 4 with T = 1: exp(ln 1) + exp(ln 2) + exp(ln 5) = 8; a common offset of 3 lowers it by 3."""
+    """Liu et al., E = -T ln sum exp(z / T) with T = 1: exp(ln 1) + exp(ln 2) + exp(ln 5) = 8; a common offset of 3 lowers it by 3."""
     z = torch.tensor([1.0, 2.0, 5.0], dtype=torch.float64).log()
     assert score_row("energy", torch.stack([z, z + 3, torch.zeros(3, dtype=torch.float64)])[None]) == pytest.approx(
         [-math.log(8), -math.log(8) - 3, -math.log(3)]
@@ -127,7 +127,7 @@ def test_patience_that_cannot_be_reached_is_told(name: str) -> None:
     ],
 )
 def test_jensen_shannon(p: list[float], q: list[float], expected: float) -> None:
-    """Lin 1991, eq. 4.1: the entropy of the mean less the mean of the entropies."""
+    """Lin 1991: the entropy of the mean less the mean of the entropies."""
     one, two = (torch.tensor([x], dtype=torch.float64) for x in (p, q))
     assert jensen_shannon(one, two).item() == pytest.approx(expected, abs=1e-10)
     assert jensen_shannon(two, one).item() == pytest.approx(expected, abs=1e-10)

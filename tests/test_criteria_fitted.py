@@ -35,7 +35,7 @@ def evidence(samples: int = 200, seed: int = 5) -> Evidence:
 
 
 def test_temperature_where_the_optimum_is_known() -> None:
-    """Two logits a apart, a share f of answers right: the likeliest T has sigmoid(a / T) = f (Guo et al., sec. 4.2).
+    """Two logits a apart, a share f of answers right: the likeliest T has sigmoid(a / T) = f (Guo et al.).
 
     Exit 1: a = 4, 3 of 4 right: T = 4 / ln 3. Exit 2: a = 1, 9 of 10 right: T = 1 / ln 9.
     """
@@ -157,7 +157,7 @@ def test_regression_has_nothing_to_scale() -> None:
 
 
 def test_shares_are_geometric() -> None:
-    """MSDNet, sec. 4.2, as released: q = 1/2 over three exits gives 1/2, 1/4, 1/8 over 7/8; q = 1 gives thirds."""
+    """MSDNet as released, p_k ~ q^k: q = 1/2 over three exits gives 1/2, 1/4, 1/8 over 7/8; q = 1 gives thirds."""
     shares = exit_shares(torch.tensor([0.5, 1.0], dtype=torch.float64).log(), 3)
     expected = torch.tensor([[4 / 7, 2 / 7, 1 / 7], [1 / 3, 1 / 3, 1 / 3]], dtype=torch.float64)
     torch.testing.assert_close(shares, expected)
