@@ -45,7 +45,7 @@ def test_margin_is_between_the_best_two() -> None:
 
 
 def test_energy_is_minus_the_log_of_the_summed_exponentials() -> None:
-    """Liu et al., E = -T ln sum exp(z / T) with T = 1: exp(ln 1) + exp(ln 2) + exp(ln 5) = 8; a common offset of 3 lowers it by 3."""
+    """Liu et al.: E = -T ln sum exp(z / T), T = 1. 1 + 2 + 5 = 8; a common offset of 3 lowers it by 3."""
     z = torch.tensor([1.0, 2.0, 5.0], dtype=torch.float64).log()
     assert score_row("energy", torch.stack([z, z + 3, torch.zeros(3, dtype=torch.float64)])[None]) == pytest.approx(
         [-math.log(8), -math.log(8) - 3, -math.log(3)]
