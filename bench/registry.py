@@ -10,7 +10,10 @@ import ast
 import difflib
 import importlib
 import importlib.util
+import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Generic, TypeVar, cast
@@ -28,6 +31,17 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
     return UsageError(f"Unknown {kind} '{name}'. {hint}")
 
 
+@cache
+def installed(group: str, path: object) -> Mapping[str, str]:
+    """Names that packages on the import path add through an entry point group; finding them reads every package."""
+    return {e.name: e.value for e in entry_points(group=group)}
+
+
+def import_path() -> tuple[tuple[str, int], ...]:
+    """The folders that packages are imported from and when each changed last."""
+    return tuple((entry, os.stat(entry).st_mtime_ns) for entry in sys.path if os.path.isdir(entry))
+
+
 class Registry(Generic[T]):
     """Objects by name, imported on first use.
 
@@ -41,8 +55,7 @@ class Registry(Generic[T]):
         self._group = group
 
     def _targets(self) -> dict[str, str]:
-        found = {e.name: e.value for e in entry_points(group=self._group)} if self._group else {}
-        return {**found, **self._table}
+        return {**(installed(self._group, import_path()) if self._group else {}), **self._table}
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._targets()))
