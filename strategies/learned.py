@@ -50,7 +50,7 @@ class LearnedExit(Probe):
             optimizer.step()
         self.register_buffer("weight", weight.detach())
         self.register_buffer("bias", bias.detach())
-        return {"loss": [float(loss)], "wrong": wrong.mean(dim=0).tolist()}
+        return {"loss": [loss.item()], "wrong": wrong.mean(dim=0).tolist()}
 
     def read(self, memory: State, features: Tensor, layer: int) -> tuple[State, Tensor]:
         return memory, torch.sigmoid(features @ self.weight + self.bias).unsqueeze(-1)
