@@ -7,7 +7,7 @@ import os
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -159,7 +159,7 @@ class _Sweep:
         context = self.context
         return Job(
             number=number,
-            request=cell.request,
+            request=replace(cell.request, device=cell.spec.device),  # "auto" means what it means here
             training=cell.training,
             timed=cell.timed,
             gpu=cell.spec.device.startswith("cuda"),
