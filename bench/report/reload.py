@@ -20,7 +20,6 @@ from bench.spec import Facts, RunSpec, TrainArgs, exits_identity, key, training_
 from bench.store import Cell, Store
 from bench.tasks import get_task, registry
 from bench.tasks.base import LoadOptions, Task, TaskData
-from bench.tasks.folder import FOLDER_SOURCE
 from bench.training.checkpoint import load_tensors
 from strategies.base import Criterion, ExitModel
 
@@ -57,12 +56,10 @@ def spec_of(record: Mapping[str, Any]) -> RunSpec:
 
 
 def task_of(record: Mapping[str, Any]) -> Task:
-    """The task of a record: by its name, or the folder where its files were. Raises UsageError where it is gone."""
+    """The task of a record, by its name. Raises UsageError for the user's own files where they are out of sight."""
     name, source = str(record["spec"]["task"]), str(record["task"].get("source", ""))
-    if name not in registry() and source.startswith(FOLDER_SOURCE):
-        name = str(Path(source.removeprefix(FOLDER_SOURCE)).expanduser())
-        if not Path(name).is_dir():
-            raise UsageError(f"The run's data was in the folder {name}, which is not there now.")
+    if name not in registry() and source.startswith("folder ") and not Path(name).is_dir():
+        raise UsageError(f"The run's data is a folder named '{name}', which is not here: run this where it lies.")
     return get_task(name)
 
 

@@ -33,8 +33,6 @@ from bench.tasks.sampling import hold_out, limited
 
 EVALUATION = ("validation", "dev", "test")
 LABELS = "labels.txt"
-FOLDER_SOURCE = "folder "
-"""What the source of a folder's data begins with; the rest is where the folder was, as it was given."""
 
 
 class FolderTask(Task):
@@ -72,7 +70,7 @@ class FolderTask(Task):
             select=held,
             evaluation={split_name: reported},
             revision=digest(files),
-            source=f"{FOLDER_SOURCE}{str(self.folder).replace(str(Path.home()), '~')}",
+            source=f"folder {self.name}",
             warnings=tuple(_leaks(train, evaluation)),
         )
 
