@@ -226,8 +226,8 @@ def _from_catalog(cell: Planned) -> LayeredEncoder | None:
 def size_of(cell: Planned) -> Size | None:
     """Rows and tokens from the data, else from the published sizes, else None."""
     spec, task = cell.spec, cell.parts.task
-    if cell.work is not None:
-        data = cell.work.data
+    data = cell.data
+    if data is not None:
         passed = len(data.select) + sum(map(len, data.evaluation.values()))
         return Size(len(data.train), passed, mean_tokens(data, spec.max_length), data.num_outputs, True)
     rows: Mapping[str, int] | None = getattr(task, "published_rows", None)

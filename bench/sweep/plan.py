@@ -24,8 +24,8 @@ class Planned:
     """One cell of a plan.
 
     ``label`` names it for people. ``training`` groups the cells that share a training; ``checkpoint`` says whether its
-    result is there. ``work`` is None, and ``why`` says why, where the cell's identity cannot be known before its data
-    and backbone are at hand.
+    result is there. ``data`` may be those of another seed. ``work`` is None, and ``why`` says why, where the cell's
+    identity cannot be known before its data and backbone are at hand.
     """
 
     request: Request
@@ -36,6 +36,7 @@ class Planned:
     training: str
     status: Status
     checkpoint: bool = False
+    data: TaskData | None = None
     work: Work | None = None
     why: str = ""
 
@@ -104,19 +105,21 @@ class Looked:
     def at(self, request: Request, spec: RunSpec, parts: Parts, label: str) -> Planned:
         """The cell with what is known of it."""
         data, backbone = self.data(request, parts), backbone_request(spec, parts, self.context)
+        at_hand: TaskData | None = None
         try:
             if isinstance(data, str):
                 raise DataError(data)
+            at_hand = data
             work = found_out(spec, parts, data, self.context)
         except (BenchError, BackboneError) as error:
             group = training_group(request, spec, parts)
-            return Planned(request, spec, parts, label, backbone, group, "unknown", why=str(error))
+            return Planned(request, spec, parts, label, backbone, group, "unknown", data=at_hand, why=str(error))
         training = key(training_identity(spec, work.facts))
         checkpoint = (self.context.store.cache("checkpoints", training) / "model.safetensors").exists()
         status: Status = "trained" if checkpoint else "missing"
         if finished_record(work) is not None:
             status = "recorded"
-        return Planned(request, spec, parts, label, backbone, training, status, checkpoint, work)
+        return Planned(request, spec, parts, label, backbone, training, status, checkpoint, at_hand, work)
 
     def data(self, request: Request, parts: Parts) -> TaskData | str:
         """The task's data, or why they are not at hand. Which seed drew the held-out part is of no interest here."""
