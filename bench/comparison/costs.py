@@ -119,9 +119,9 @@ def _conditions(pair: Pair, base: dict[str, Any], candidate: dict[str, Any]) -> 
     machines = [cell.record.get("environment", {}).get("machine_id") for cell in (pair.base, pair.candidate)]
     if machines[0] is None or machines[0] != machines[1]:
         return f"other machine: {machines[0]} -> {machines[1]}"
-    for name in ("protocol", "device", "dtype", "threads", "samples", "baseline"):
+    for name in ("protocol", "device", "dtype", "threads", "samples", "sizes", "baseline"):
         if base.get(name) != candidate.get(name):
-            values = "" if name == "samples" else f": {base.get(name)} -> {candidate.get(name)}"
+            values = "" if name in ("samples", "sizes") else f": {base.get(name)} -> {candidate.get(name)}"
             return f"other {name}{values}"
     one, other = (raw.get("options", {}).get("executor") for raw in (base, candidate))
     if one != other:
