@@ -6,7 +6,7 @@ early exits are fitted with everything else frozen. A sample leaves when its ent
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,16 @@ from strategies.base import (
     task_loss,
 )
 from strategies.entropy import entropy
+
+SCRIPTS: Mapping[str, object] = {
+    "train.lr": 2e-5,
+    "train.batch_size": 8,
+    "train.epochs": 3,
+    "train.warmup": 0.0,
+    "train.weight_decay": 0.0,
+    "max_length": 128,
+}
+"""The settings of the released training scripts, which RomeBERT's and BERxiT's took over."""
 
 
 class HighwayHead(Head):
@@ -102,13 +112,4 @@ class DeeBert(Strategy):
         "Entropy is computed through log-softmax: saturated logits give exactly 0 and leave at any positive threshold; "
         "the released formulas give NaN, which never leaves, or -inf, which leaves even with early exit switched off.",
     )
-    presets = {
-        "*": {
-            "train.lr": 2e-5,
-            "train.batch_size": 8,
-            "train.epochs": 3,
-            "train.warmup": 0.0,
-            "train.weight_decay": 0.0,
-            "max_length": 128,
-        },
-    }
+    presets = {"*": SCRIPTS}

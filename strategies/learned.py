@@ -11,7 +11,7 @@ from torch import Tensor
 
 from strategies.base import Criterion, Seen, State, Strategy, predict
 from strategies.berxit import BerxitRecipe
-from strategies.deebert import HighwayHead
+from strategies.deebert import SCRIPTS, HighwayHead
 from strategies.probe import Probe
 
 
@@ -106,14 +106,4 @@ class Berxit(Strategy):
         "The module reads the pooled hidden state, as the paper writes it; the released code gives it the output of "
         "the exit's own pooler.",
     )
-    presets = {
-        "*": {
-            "train.lr": 2e-5,
-            "train.batch_size": 8,
-            "train.epochs": 3,
-            "train.warmup": 0.0,
-            "train.weight_decay": 0.0,
-            "max_length": 128,
-            "recipe.routine": "alternate-lte",
-        },
-    }
+    presets = {"*": {**SCRIPTS, "recipe.routine": "alternate-lte"}}

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from backbones.base import LayeredEncoder
 from strategies.base import Head, Recipe, Stage, Strategy, StrategyError, task_loss
-from strategies.deebert import HighwayHead, NatsEntropy
+from strategies.deebert import SCRIPTS, HighwayHead, NatsEntropy
 
 KINDS = ("raw", "ta", "bidir", "group")
 PROJECTIONS = ("none", "paper", "origin")
@@ -177,14 +177,7 @@ class RomeBert(Strategy):
         "the released formula overflows for logits beyond about 84.",
     )
     presets = {
-        "*": {
-            "train.lr": 2e-5,
-            "train.batch_size": 8,
-            "train.epochs": 3,
-            "train.warmup": 0.0,
-            "train.weight_decay": 0.0,
-            "max_length": 128,
-        },
+        "*": SCRIPTS,
         "mnli": {"recipe.projection": "origin"},
         "qqp": {"recipe.projection": "origin"},
     }
