@@ -26,8 +26,8 @@ TASK = "demo"
 BACKBONES = ("albert-demo", "bert-demo", "roberta-demo")
 ONCE = ("deberta-v2-demo", "distilbert-demo", "electra-demo", "modernbert-demo")
 """Families that one strategy stands for: their layers and costs are guarded, at a few seconds each."""
-LIMIT = 160
-TRAINING = {"train.steps": 25, "train.batch_size": 16, "train.lr": 2e-3}
+LIMIT = 400
+TRAINING = {"train.steps": 200, "train.batch_size": 32, "train.lr": 2e-3}
 SMALL = {"window": 3}
 """Arguments that the demo backbones' 6 layers are too few for: a window of 8 never fires, which would hide changes."""
 
