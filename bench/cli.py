@@ -180,6 +180,21 @@ def table(
 
 
 @app.command()
+def criteria(
+    task: Annotated[str | None, typer.Option(help="Only these tasks, separated by commas.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Only these backbones, separated by commas.")] = None,
+    against: Annotated[str, typer.Option(help="The criterion that the others are paired with.")] = "entropy",
+    results_dir: ResultsDir = Path("results"),
+    markdown: Annotated[Path | None, typer.Option(help="Write the tables to this file too.")] = None,
+    json: Json = False,
+) -> int:
+    """Every criterion on the same checkpoints, paired on the same samples."""
+    from bench.commands.criteria import criteria_tables
+
+    return criteria_tables(results_dir, task, backbone, against, markdown, json)
+
+
+@app.command()
 def reproduce(
     paper: Annotated[str, typer.Argument(help="A paper (`bench list papers`), or a YAML file of claims.")],
     scale: Annotated[Literal["full", "small"], typer.Option(help="The paper's own runs, or scaled down.")] = "full",

@@ -129,7 +129,9 @@ class RunSpec:
         if self.dtype == "fp16" and self.device == "cpu":
             raise UsageError("--dtype fp16 needs a GPU; on a CPU take fp32 or bf16.")
         if self.latency is not None and self.latency.executor == "graph" and device_kind(self) != "cuda":
-            raise UsageError("latency.executor=graph records CUDA graphs and needs --device cuda; take eager or compile.")
+            raise UsageError(
+                "latency.executor=graph records CUDA graphs and needs --device cuda; take eager or compile."
+            )
 
 
 @dataclass(frozen=True)

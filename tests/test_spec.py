@@ -182,7 +182,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "limit": ({"limit": 7}, "--limit must be at least 8"),
     "seed": ({"seed": 2**32}, "--seed must be in"),
     "fp16": ({"dtype": "fp16"}, "fp16 needs a GPU"),
-    "graph": ({"latency": LatencyArgs(executor="graph")}, "needs --device cuda"),
+    "graph": ({"latency": LatencyArgs(executor="graph")}, "it needs --device cuda"),
 }
 
 

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.comparison.quality import cut_of
+from bench.fitting import recorded_criterion
 from bench.inference.exits import AllExits
-from bench.inference.replay import make_criterion
 from bench.measure import metrics as m
 from bench.measure.evaluate import Costs, TradeOff
 from bench.measure.seeds import interval_over_seeds
@@ -51,8 +51,7 @@ class Run:
         if not cell.exits_file(split).exists():
             raise NotRun(f"{folder.name} has no recorded logits")
         exits = AllExits.load(cell.exits_file(split))
-        spec = record["spec"]
-        criterion, _ = make_criterion(spec["strategy"], spec["criterion_args"])
+        criterion = recorded_criterion(folder, record)
         return cls(record, TradeOff(criterion, exits, Costs.layers(*exits.logits.shape[:2]), record["task"]["metrics"]))
 
     @property
