@@ -130,7 +130,7 @@ class RunSpec:
             raise UsageError("--dtype fp16 needs a GPU; on a CPU take fp32 or bf16.")
         if self.latency is not None and self.latency.executor == "graph" and device_kind(self) != "cuda":
             raise UsageError(
-                "latency.executor=graph records CUDA graphs and needs --device cuda; take eager or compile."
+                "latency.executor=graph records CUDA graphs: it needs --device cuda. Take eager or compile."
             )
 
 
