@@ -103,11 +103,20 @@ def test_a_killed_worker_is_replaced(task: Path, tmp_path: Path) -> None:
     assert len(lines(tmp_path / "always")) == 3
 
 
+# a process started in the background of a shell has Ctrl-C switched off, and hands that on
+DRIVER = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from bench.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
 def start_driver(config: Path, results: Path) -> subprocess.Popen[bytes]:
     words = ["run", "--config", str(config), "--results-dir", str(results), "--offline", "--workers", "2"]
     words += ["--threads", "1"]
     return subprocess.Popen(
-        [sys.executable, "-m", "bench", *words],
+        [sys.executable, "-c", DRIVER, *words],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         cwd=Path(__file__).parents[1],
         stdout=subprocess.DEVNULL,

@@ -21,7 +21,7 @@ TOLERANCE = 0.005
 """Largest difference of a logit that counts as float noise. With SSE instead of AVX-512 most models move by 1e-7. Where
 a distilled student has nothing to learn (FastBERT after so few steps) Adam blows rounding up to 0.2: what lies beyond
 the tolerance on another platform is therefore no proof of a change."""
-MARGIN = 0.02  # quality on 400 samples; the logits' tolerance is the sharper test
+MARGIN = 0.02  # quality on 160 samples; the logits' tolerance is the sharper test
 ACCEPT = "if intended: bench gate --accept"
 
 
