@@ -12,7 +12,7 @@ import pytest
 from bench.errors import UsageError
 from bench.inference.live import run_live
 from bench.measure.latency import LatencyOptions, measure
-from bench.measure.latency.depth import ForcedExit, depth_table
+from bench.measure.latency.depth import ForcedExit, depth_table, taking_turns
 from bench.measure.latency.energy import NO_COUNTER, NO_GPU, energy_per_sample
 from bench.measure.latency.serving import Served, arrivals, capacity, serve
 from strategies.elbert import MonotoneWindow
@@ -159,10 +159,25 @@ def test_the_depth_table_of_a_real_model() -> None:
     np.testing.assert_allclose(table.checks, table.checked - table.bare)
     never = table.points["never"]
     assert never.predicted == pytest.approx(table.predict([5] * 4, [4, 9, 20, 30]))
-    assert table.points["always"].predicted == pytest.approx(table.checked[0].mean())
+    assert table.points["always"].predicted == pytest.approx(table.predict([1] * 4, [4, 9, 20, 30]))
     assert never.ratio.low <= never.ratio.estimate <= never.ratio.high
-    # a length between the buckets lies between them
-    assert table.predict([3], [30]) == pytest.approx(table.checked[2, 1])
+    assert table.lengths == [6.5, 25.0]
+    assert table.predict([3], [25]) == pytest.approx(table.checked[2, 1])
+    # a length between the buckets' lies between them
+    assert min(table.checked[2]) <= table.predict([3], [15]) <= max(table.checked[2])
+
+
+@pytest.mark.parametrize("depths", [1, 3, 5])
+def test_turns_answer_every_sample_once_at_every_depth(depths: int) -> None:
+    asked: list[tuple[int, int]] = []
+    queries = [lambda i, k=k: asked.append((i, k)) or 0.0 for k in range(depths)]  # type: ignore[misc,func-returns-value]
+    for turn in taking_turns("exits", queries).values():
+        begun = len(asked)
+        for i in range(7):
+            turn(i)
+        in_a_row = [k for _, k in asked[begun:]]
+        assert depths == 1 or all(a != b for a, b in zip(in_a_row, in_a_row[1:], strict=False))
+    assert sorted(asked) == [(i, k) for i in range(7) for k in range(depths)]
     json.dumps(table.to_json(), allow_nan=False)
 
 

@@ -56,16 +56,17 @@ class Prediction:
 
 @dataclass(frozen=True)
 class DepthTable:
-    """Mean seconds [L, buckets] of leaving at exit k (row k - 1) in each length bucket (``buckets``, in tokens).
+    """Mean seconds [L, buckets] of leaving at exit k (row k - 1) in each length bucket (``buckets``, in tokens;
+    ``lengths`` the mean tokens of the samples in each).
 
     ``checked`` with a head and the criterion at every exit up to k; ``bare`` with the layers up to k and head k alone;
     ``checks`` their difference, the cost of looking. ``result`` holds the raw times of both.
     """
 
     buckets: list[int]
+    lengths: list[float]
     checked: NDArray[np.float64]
     bare: NDArray[np.float64]
-    width: int
     result: LatencyResult
     points: Mapping[str, Prediction]
 
@@ -76,12 +77,13 @@ class DepthTable:
 
     def predict(self, layers: Sequence[int], tokens: Sequence[int]) -> float:
         """Mean seconds of samples that leave at these exits and have these lengths (interpolated between buckets)."""
-        return float(_predict(self.checked, self.buckets, layers, tokens, self.width).mean())
+        return float(_predict(self.checked, self.lengths, layers, tokens).mean())
 
     def to_json(self) -> dict[str, Any]:
         """Tables as nested lists, seconds; no raw times (they are the result's)."""
         return {
             "buckets": self.buckets,
+            "lengths": self.lengths,
             "checked": self.checked.tolist(),
             "bare": self.bare.tolist(),
             "checks": self.checks.tolist(),
@@ -102,47 +104,63 @@ def depth_table(
 ) -> DepthTable:
     """Measure forced exits at every depth, and ``points`` (label to cut) to test the prediction on.
 
-    Everything is interleaved in one run of the protocol, so that prediction and measurement saw the same machine.
+    Depths take turns (:func:`taking_turns`). Everything is interleaved in one run of the protocol, so that prediction
+    and measurement saw the same machine.
     Errors as :func:`bench.measure.latency.measure`.
     """
     options = options or LatencyOptions(samples=16)
     batches, keys = list(samples), count_through(samples)
     device = next(model.parameters()).device
     engine = make_engine(model, options.executor)
-    depths = range(1, model.num_layers + 1)
-    extra: dict[str, Query] = {}
-    for k in depths:
-        extra[f"exit {k}"] = exit_query(engine, ForcedExit(criterion, k), 0.0, batches, keys, device)
-        extra[f"bare {k}"] = plain_query(model, truncated(model, k), batches)
+    last = model.num_layers
+    exits = [exit_query(engine, ForcedExit(criterion, k), 0.0, batches, keys, device) for k in range(1, last + 1)]
+    bare = [plain_query(model, truncated(model, k), batches) for k in range(1, last + 1)]
     result = measure(
         model,
         {label: (criterion, cut) for label, cut in points.items()},
         samples,
         options,
         engine=engine,
-        extra=extra,
+        extra={**taking_turns("exits", exits), **taking_turns("bare", bare)},
         progress=progress,
     )
     width = options.bucket
     in_bucket = np.array([bucket_of(tokens, width) for tokens in result.tokens])
     buckets = sorted(set(in_bucket.tolist()))
+    lengths = [float(np.mean(np.array(result.tokens)[in_bucket == bucket])) for bucket in buckets]
+    checked, unchecked = by_depth(result, "exits", last), by_depth(result, "bare", last)
 
-    def mean(label: str, rounds: slice = slice(None)) -> NDArray[np.float64]:
-        times = result.table(label)[rounds].mean(axis=0) / 1e9
-        return np.array([times[in_bucket == bucket].mean() for bucket in buckets])
+    def mean(times: NDArray[np.float64]) -> NDArray[np.float64]:
+        each = times.mean(axis=1)
+        return np.stack([each[:, in_bucket == bucket].mean(axis=1) for bucket in buckets], axis=1)
 
-    def predict(rounds: slice, layers: Sequence[int]) -> float:
-        table = np.stack([mean(f"exit {k}", rounds) for k in depths])
-        return float(_predict(table, buckets, layers, result.tokens, width).mean())
+    def predict(times: NDArray[np.float64], layers: Sequence[int]) -> float:
+        return float(_predict(mean(times), lengths, layers, result.tokens).mean())
 
-    checked = np.stack([mean(f"exit {k}") for k in depths])
     tested = {}
     for label in points:
         layers = [round(layer) for layer in result.layers[label]]
         measured = result.table(label).mean(axis=1) / 1e9
-        predicted = np.array([predict(slice(r, r + 1), layers) for r in range(len(result.rounds))])
+        predicted = np.array([predict(checked[:, r : r + 1], layers) for r in range(len(result.rounds))])
         tested[label] = Prediction(float(predicted.mean()), float(measured.mean()), paired_ratio(measured, predicted))
-    return DepthTable(buckets, checked, np.stack([mean(f"bare {k}") for k in depths]), width, result, tested)
+    return DepthTable(buckets, lengths, mean(checked), mean(unchecked), result, tested)
+
+
+def taking_turns(name: str, queries: Sequence[Query]) -> dict[str, Query]:
+    """The queries of all depths, re-dealt: turn j answers sample i by query (i + j) mod L.
+
+    After all turns every sample has been answered at every depth, and no two in a row left at the same one. Samples
+    that all leave at exit 1 would find its weights in the caches, as samples of a real operating point do not.
+    """
+    count = len(queries)
+    return {f"{name}, turn {j}": (lambda i, j=j: queries[(i + j) % count](i)) for j in range(count)}  # type: ignore[misc]
+
+
+def by_depth(result: LatencyResult, name: str, count: int) -> NDArray[np.float64]:
+    """Seconds [L, R, N] of every depth, round and sample, from the turns that :func:`taking_turns` dealt."""
+    turns = np.stack([result.table(f"{name}, turn {j}") for j in range(count)]) / 1e9
+    samples = np.array(result.samples)
+    return np.stack([turns[(depth - samples) % count, :, np.arange(len(samples))].T for depth in range(count)])
 
 
 def truncated(model: ExitModel, layer: int) -> Callable[[Batch], Tensor]:
@@ -160,9 +178,7 @@ def truncated(model: ExitModel, layer: int) -> Callable[[Batch], Tensor]:
 
 
 def _predict(
-    table: NDArray[np.float64], buckets: Sequence[int], layers: Sequence[int], tokens: Sequence[int], width: int
+    table: NDArray[np.float64], lengths: Sequence[float], layers: Sequence[int], tokens: Sequence[int]
 ) -> NDArray[np.float64]:
-    """Seconds [N] of samples by exit and length bucket."""
-    return np.array(
-        [np.interp(bucket_of(t, width), buckets, table[layer - 1]) for layer, t in zip(layers, tokens, strict=True)]
-    )
+    """Seconds [N] of samples by exit and number of tokens, linear between the buckets' mean lengths."""
+    return np.array([np.interp(t, lengths, table[layer - 1]) for layer, t in zip(layers, tokens, strict=True)])
