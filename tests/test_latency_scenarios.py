@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -165,6 +166,7 @@ def test_the_depth_table_of_a_real_model() -> None:
     assert table.predict([3], [25]) == pytest.approx(table.checked[2, 1])
     # a length between the buckets' lies between them
     assert min(table.checked[2]) <= table.predict([3], [15]) <= max(table.checked[2])
+    json.dumps(table.to_json(), allow_nan=False)
 
 
 @pytest.mark.parametrize("depths", [1, 3, 5])
@@ -176,9 +178,8 @@ def test_turns_answer_every_sample_once_at_every_depth(depths: int) -> None:
         for i in range(7):
             turn(i)
         in_a_row = [k for _, k in asked[begun:]]
-        assert depths == 1 or all(a != b for a, b in zip(in_a_row, in_a_row[1:], strict=False))
+        assert depths == 1 or all(a != b for a, b in pairwise(in_a_row))
     assert sorted(asked) == [(i, k) for i in range(7) for k in range(depths)]
-    json.dumps(table.to_json(), allow_nan=False)
 
 
 # --------------------------------------------------------------------------- batches
