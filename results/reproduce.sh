@@ -14,8 +14,11 @@ timed=(--set latency.seconds=12)
 # Full train sets, timed: ELBERT, entropy and the original model
 for task in "mrpc --set train.epochs=5" "rte --set train.epochs=3" "sst2 --set train.epochs=1 --set train.batch_size=128"; do
     read -ra on <<<"--task $task"
-    "${pretrained[@]}" "${on[@]}" "${timed[@]}" --strategy elbert-mono --set window=4
-    "${pretrained[@]}" "${on[@]}" "${timed[@]}" --strategy entropy,full
+    with=("${timed[@]}")
+    [[ $task == rte* ]] || with+=(--set latency.depth=true)
+    "${pretrained[@]}" "${on[@]}" "${with[@]}" --strategy elbert-mono --set window=4
+    "${pretrained[@]}" "${on[@]}" "${with[@]}" --strategy entropy
+    "${pretrained[@]}" "${on[@]}" "${timed[@]}" --strategy full
 done
 "${scratch[@]}" --task ag_news --set train.epochs=8 "${timed[@]}" --strategy elbert-mono,entropy
 "${scratch[@]}" --task sst2 --set train.epochs=1 "${timed[@]}" --strategy elbert-mono,entropy
