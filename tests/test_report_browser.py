@@ -220,6 +220,23 @@ def test_series_beyond_the_first_are_switched_on_by_the_legend(browser: Any, tmp
     assert browser.get_log("browser") == []
 
 
+def test_a_link_to_a_cell_opens_its_command(browser: Any, tmp_path: Path) -> None:
+    for seed in range(25):  # with so many, commands are folded
+        make_cell(tmp_path / "r", seed=seed, exits=False)
+    write_report(tmp_path / "r", tmp_path, ["html"], Progress(quiet=True))
+    browser.get((tmp_path / "report.html").as_uri())
+    unfolded = "return [...document.querySelectorAll('#cells details[open]')].map(d => d.closest('tr').id)"
+    assert browser.execute_script(unfolded) == []
+    wanted = browser.find_elements("css selector", "#cells tbody tr")[7].get_attribute("id")
+    browser.get((tmp_path / "report.html").as_uri() + f"#{wanted}")
+    assert browser.execute_script(unfolded) == [wanted]
+    other = browser.find_elements("css selector", "#cells tbody tr")[9].get_attribute("id")
+    browser.execute_async_script(
+        "addEventListener('hashchange', () => setTimeout(arguments[1])); location.hash = arguments[0]", other
+    )
+    assert browser.execute_script(unfolded) == [wanted, other]
+
+
 def test_paper_has_the_tables_heads_as_text_and_nothing_folded(opened: Any) -> None:
     opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     buttons, texts = opened.execute_script(

@@ -84,6 +84,14 @@
     button.addEventListener("click", function () { switchTo(button, button.getAttribute("aria-pressed") !== "true"); });
   });
 
+  // ---- a link to a cell opens its command
+  function unfold() {
+    var cell = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (cell) { all("details", cell).forEach(function (part) { part.open = true; }); }
+  }
+  window.addEventListener("hashchange", unfold);
+  unfold();
+
   // ---- paper has nothing to click: what is folded is printed open
   var folded = [];
   window.addEventListener("beforeprint", function () {
