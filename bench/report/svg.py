@@ -16,7 +16,7 @@ from markupsafe import Markup, escape
 from bench.report.style import Look
 
 WIDTH, HEIGHT = 440, 300
-LEFT, RIGHT, TOP, BOTTOM = 54, 12, 14, 46
+LEFT, RIGHT, TOP, BOTTOM = 64, 12, 14, 46
 
 
 def esc(text: object) -> str:
