@@ -6,6 +6,7 @@ runs that share a stage share its work.
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Mapping
@@ -385,8 +386,15 @@ def _json_thresholds(spec: RunSpec) -> list[float] | None:
 
 
 def command_line(arguments: list[str] | None = None) -> str:
-    """The command as typed, for the record; paths below the home folder lose it."""
+    """The command as typed, for the record; paths say nothing of where this folder or the home folder are."""
     words = ["bench", *(sys.argv[1:] if arguments is None else arguments)]
     words = [word for word in words if word not in ("--json", "--quiet")]  # they change nothing in the record
-    home = str(Path.home())
-    return " ".join(f'"{w}"' if " " in w else w for w in (w.replace(home, "~") for w in words))
+    return " ".join(f'"{w}"' if " " in w else w for w in map(_from_here, words))
+
+
+def _from_here(word: str) -> str:
+    """A full path in or beside the current folder as it is seen from there; any below the home folder without it."""
+    here = Path.cwd()
+    if here.parent != Path(here.anchor) and word.startswith(f"{here.parent}{os.sep}"):
+        return os.path.relpath(word, here)
+    return word.replace(str(Path.home()), "~")

@@ -13,6 +13,7 @@ from bench import files
 from bench.errors import UsageError
 from bench.files import remove_leftovers, replace_file, write_json
 from bench.progress import Progress
+from bench.runner import command_line
 from bench.store import SCHEMA_VERSION, Store, read_record, slug
 
 QUIET = Progress(quiet=True)
@@ -169,3 +170,12 @@ def test_one_at_a_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
 )
 def test_names_as_folders(name: str, expected: str) -> None:
     assert slug(name) == expected
+
+
+def test_the_recorded_command_does_not_say_where_the_folder_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = tmp_path / "mine" / "project"
+    here.mkdir(parents=True)
+    monkeypatch.chdir(here)
+    given = ["run", "--results-dir", str(here / "results"), "--hub-root", str(here.parent / "hub"), "--quiet"]
+    assert command_line(given) == "bench run --results-dir results --hub-root ../hub"
+    assert command_line(["show", "/elsewhere/x"]) == "bench show /elsewhere/x"
