@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from transformers import AlbertModel, PreTrainedModel
-from transformers.masking_utils import create_bidirectional_mask
 
 from backbones.base import Batch, LayeredEncoder, transformer_layer_macs
 
@@ -30,10 +29,7 @@ class AlbertEncoder(LayeredEncoder):
         """Word, position and segment embeddings [B, T, E], projected to [B, T, H]; and the layers' mask."""
         model = self.model
         embedded = model.embeddings(batch.input_ids, batch.token_type_ids)
-        mask: Any = batch.attention_mask
-        if mask is not None:
-            mask = create_bidirectional_mask(model.config, embedded, mask)
-        return model.encoder.embedding_hidden_mapping_in(embedded), mask
+        return model.encoder.embedding_hidden_mapping_in(embedded), self.padding_mask(embedded, batch)
 
     def layer(self, index: int, hidden: Tensor, mask: Tensor | None) -> Tensor:
         """Apply layer ``index`` (1-based), with all its inner layers: [B, T, H] -> [B, T, H]."""

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.masking_utils import create_bidirectional_mask
 
 
 class BackboneError(ValueError):
@@ -102,6 +103,13 @@ class LayeredEncoder(nn.Module, ABC):
     @abstractmethod
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """Embed tokens: hidden states [B, T, H] before layer 1 and the mask that the layers take."""
+
+    def padding_mask(self, embedded: Tensor, batch: Batch) -> Tensor | None:
+        """The stock model's mask over the real tokens, for states ``embedded`` [B, T, H]; None where all are real."""
+        mask: Any = batch.attention_mask
+        if mask is not None:
+            mask = create_bidirectional_mask(self.model.config, embedded, mask)
+        return mask
 
     @abstractmethod
     def layer(self, index: int, hidden: Tensor, mask: Tensor | None) -> Tensor:

@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from transformers import BertModel, PreTrainedModel
-from transformers.masking_utils import create_bidirectional_mask
 
 from backbones.base import Batch, LayeredEncoder, transformer_layer_macs
 
@@ -24,10 +23,7 @@ class BertEncoder(LayeredEncoder):
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """Word, position and segment embeddings [B, T, H] and the mask that the layers take."""
         embedded = self.model.embeddings(batch.input_ids, batch.token_type_ids)
-        mask: Any = batch.attention_mask
-        if mask is not None:
-            mask = create_bidirectional_mask(self.model.config, embedded, mask)
-        return embedded, mask
+        return embedded, self.padding_mask(embedded, batch)
 
     def layer(self, index: int, hidden: Tensor, mask: Tensor | None) -> Tensor:
         """Apply layer ``index`` (1-based): [B, T, H] -> [B, T, H]."""

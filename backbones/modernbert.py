@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 from transformers import ModernBertModel, PreTrainedModel
-from transformers.masking_utils import create_bidirectional_mask
 
 from backbones.base import Batch, LayeredEncoder, transformer_layer_macs
 from backbones.lengths import ByLength
@@ -42,9 +41,7 @@ class ModernBertEncoder(LayeredEncoder):
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """Word embeddings [B, T, H], normed, and the mask [B, 2, T, T] that the layers take."""
         embedded = self.model.embeddings(batch.input_ids)
-        mask: Any = batch.attention_mask
-        if mask is not None:
-            mask = create_bidirectional_mask(self.model.config, embedded, mask)
+        mask = self.padding_mask(embedded, batch)
         return embedded, None if mask is None else self._both(mask, embedded)
 
     def layer_mask(self, attention: Tensor, dtype: torch.dtype) -> Tensor:

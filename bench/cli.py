@@ -9,7 +9,7 @@ import typer
 
 from bench.cli_tools import tools
 from bench.errors import OK, USAGE
-from bench.options import HubRoot, Json, ResultsDir, Settings
+from bench.options import Backbones, HubRoot, Json, Offline, Quiet, ResultsDir, Settings, Tasks
 
 app = typer.Typer(
     name="bench",
@@ -53,12 +53,12 @@ def run(
     latency: Annotated[bool, typer.Option(help="Measure wall-clock time.")] = True,
     results_dir: ResultsDir = Path("results"),
     hub_root: HubRoot = None,
-    offline: Annotated[bool, typer.Option(help="Never use the network.")] = False,
+    offline: Offline = False,
     overwrite: Annotated[
         Literal["missing", "always", "never"], typer.Option(help="When a result is already there.")
     ] = "missing",
     json: Json = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
+    quiet: Quiet = False,
 ) -> int:
     """Train (or reuse), measure and record strategies on tasks; ends with the table of operating points."""
     from bench.commands.run import run_cells
@@ -149,23 +149,25 @@ def list_(
 @app.command()
 def report(
     results_dir: ResultsDir = Path("results"),
+    task: Tasks = None,
+    backbone: Backbones = None,
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("reports"),
     formats: Annotated[
         str, typer.Option("--format", help="html, md, latex, csv, figures; separated by commas.")
     ] = "html,md,latex,csv,figures",
     json: Json = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
+    quiet: Quiet = False,
 ) -> int:
     """The recorded results as one HTML page, tables and figures; reads the store only."""
     from bench.commands.report import report_results
 
-    return report_results(results_dir, out, formats, json, quiet)
+    return report_results(results_dir, task, backbone, out, formats, json, quiet)
 
 
 @app.command()
 def table(
-    task: Annotated[str | None, typer.Option(help="Only these tasks, separated by commas.")] = None,
-    backbone: Annotated[str | None, typer.Option(help="Only these backbones, separated by commas.")] = None,
+    task: Tasks = None,
+    backbone: Backbones = None,
     at: Annotated[
         str, typer.Option(help="Operating points to show, separated by commas.")
     ] = "default,no-loss,1.5x,2x,3x",
@@ -181,8 +183,8 @@ def table(
 
 @app.command()
 def criteria(
-    task: Annotated[str | None, typer.Option(help="Only these tasks, separated by commas.")] = None,
-    backbone: Annotated[str | None, typer.Option(help="Only these backbones, separated by commas.")] = None,
+    task: Tasks = None,
+    backbone: Backbones = None,
     against: Annotated[str, typer.Option(help="The criterion that the others are paired with.")] = "entropy",
     results_dir: ResultsDir = Path("results"),
     markdown: Annotated[Path | None, typer.Option(help="Write the tables to this file too.")] = None,
@@ -202,10 +204,10 @@ def reproduce(
     seed: Annotated[str | None, typer.Option(help="Other seeds than the plan's, separated by commas.")] = None,
     results_dir: ResultsDir = Path("results"),
     hub_root: HubRoot = None,
-    offline: Annotated[bool, typer.Option(help="Never use the network.")] = False,
+    offline: Offline = False,
     markdown: Annotated[Path | None, typer.Option(help="Write the claims to this file too.")] = None,
     json: Json = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
+    quiet: Quiet = False,
 ) -> int:
     """Published claims, each with ours, an interval and a verdict; what is missing is run first."""
     from bench.commands.reproduce import reproduce_paper

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.options import HubRoot, Json, ResultsDir
+from bench.options import HubRoot, Json, Offline, Quiet, ResultsDir
 
 tools = typer.Typer()
 
@@ -24,9 +24,9 @@ def explain(
     png: Annotated[Path | None, typer.Option(help="Write a picture.")] = None,
     results_dir: ResultsDir = Path("results"),
     hub_root: HubRoot = None,
-    offline: Annotated[bool, typer.Option(help="Never use the network.")] = False,
+    offline: Offline = False,
     json: Json = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
+    quiet: Quiet = False,
 ) -> int:
     """One input, exit by exit: probabilities, the criterion's state, attention; or a run's typical cases."""
     from bench.commands.explain import explain_run
@@ -55,9 +55,9 @@ def diagnose(
     markdown: Annotated[Path | None, typer.Option(help="Write the tables to this file too.")] = None,
     results_dir: ResultsDir = Path("results"),
     hub_root: HubRoot = None,
-    offline: Annotated[bool, typer.Option(help="Never use the network.")] = False,
+    offline: Offline = False,
     json: Json = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
+    quiet: Quiet = False,
 ) -> int:
     """Do a run's exits know when they are right, can small changes slow it down, what happens on other texts?"""
     from bench.commands.diagnose import Asked, diagnose_run
@@ -86,10 +86,10 @@ def serve(
     threads: Annotated[int | None, typer.Option(help="torch's threads.")] = None,
     results_dir: ResultsDir = Path("results"),
     hub_root: HubRoot = None,
-    offline: Annotated[bool, typer.Option(help="Never use the network.")] = False,
+    offline: Offline = False,
     out: Annotated[Path | None, typer.Option(help="Write everything measured as JSON.")] = None,
     json: Json = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
+    quiet: Quiet = False,
 ) -> int:
     """A run under load: single stream, batches, and the highest rate of random arrivals within a latency target."""
     from bench.commands.serve import serve_run
@@ -179,7 +179,7 @@ def gate(
     junit: Annotated[Path | None, typer.Option(help="Write JUnit XML.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Show what is the same too.")] = False,
     json: Json = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
+    quiet: Quiet = False,
 ) -> int:
     """Small seeded runs of every strategy against the committed baseline; exit code 3 where something moved."""
     from bench.commands.gate import run_gate

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
@@ -112,6 +112,25 @@ class Store:
             yield
         finally:
             lock.release()
+
+
+@dataclass(frozen=True)
+class Only:
+    """Which of a store's runs are meant; an empty set means all."""
+
+    tasks: frozenset[str] = frozenset()
+    backbones: frozenset[str] = frozenset()
+
+    @classmethod
+    def named(cls, tasks: str | None, backbones: str | None) -> Only:
+        """From ``a,b`` as the command line has it; None and empty text mean all."""
+        return cls(*(frozenset(filter(None, map(str.strip, (text or "").split(",")))) for text in (tasks, backbones)))
+
+    def holds(self, record: Mapping[str, Any]) -> bool:
+        """Whether a record is of them."""
+        spec = record["spec"]
+        return all(not wanted or spec[name] in wanted for name, wanted in
+                   (("task", self.tasks), ("backbone", self.backbones)))  # fmt: skip
 
 
 def read_record(path: Path) -> Record:

@@ -16,6 +16,7 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
+from bench.commands.table import escaped
 from bench.comparison.quality import AREA_GRID, Area
 from bench.display import NAMES, console, print_json
 from bench.errors import OK, NothingComparable, UsageError
@@ -24,7 +25,7 @@ from bench.measure.metrics import is_additive
 from bench.measure.stats import Interval
 from bench.reproduce.evidence import NotRun, Run, measured, minus
 from bench.spec import key
-from bench.store import Cell, Store
+from bench.store import Cell, Only, Store
 
 LEAST = 3  # criteria that a checkpoint must carry to be a table
 COLUMNS = ("criterion", "arguments", "seeds", "least layers", "at L/2", "difference at L/2", "difference of the curve")
@@ -43,7 +44,7 @@ def criteria_tables(
     """Print one table a checkpoint. Raises NothingComparable where no checkpoint carries enough criteria."""
     found = [
         compared
-        for group in checkpoints(Store(results_dir), _names(tasks), _names(backbones)).values()
+        for group in checkpoints(Store(results_dir), Only.named(tasks, backbones)).values()
         if len(group) >= LEAST and (compared := compare(group, against)) is not None
     ]
     if not found:
@@ -70,19 +71,17 @@ Group = dict[tuple[str, str], list[Run]]
 """The runs of one training (whatever its seed) by criterion and its arguments, one a seed."""
 
 
-def checkpoints(store: Store, tasks: set[str], backbones: set[str]) -> Mapping[str, Group]:
+def checkpoints(store: Store, only: Only) -> Mapping[str, Group]:
     """Finished classification runs by their training without its seed."""
     found: dict[str, Group] = defaultdict(lambda: defaultdict(list))
     for cell in store.cells():
         record: Any = cell.read()
         if record["status"] != "success" or not is_additive(record["task"]["metrics"][0]):
             continue
-        spec = record["spec"]
-        if (tasks and spec["task"] not in tasks) or (backbones and spec["backbone"] not in backbones):
-            continue
-        run = _loaded(cell)
+        run = _loaded(cell) if only.holds(record) else None
         if run is not None:
             training = {name: value for name, value in record["identity"].items() if name not in ("strategy", "seed")}
+            spec = record["spec"]
             arguments = ", ".join(f"{name}={value}" for name, value in spec["criterion_args"].items())
             found[key(training)][spec["strategy"], arguments].append(run)
     for group in found.values():
@@ -192,15 +191,7 @@ def as_markdown(tables: Sequence[Mapping[str, Any]], against: str) -> str:
     """All tables, then what the columns are."""
     lines: list[str] = []
     for table in tables:
-        lines += [f"### {_escaped(table['title'])}", "", f"| {' | '.join(COLUMNS)} |", "|" + " --- |" * len(COLUMNS)]
-        lines += [f"| {' | '.join(map(_escaped, _cells(row)))} |" for row in table["rows"]]
+        lines += [f"### {escaped(table['title'])}", "", f"| {' | '.join(COLUMNS)} |", "|" + " --- |" * len(COLUMNS)]
+        lines += [f"| {' | '.join(map(escaped, _cells(row)))} |" for row in table["rows"]]
         lines.append("")
     return "\n".join([*lines, FOOT.format(grid=AREA_GRID, against=against)]) + "\n"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;")
-
-
-def _names(text: str | None) -> set[str]:
-    return {name.strip() for name in text.split(",")} if text else set()

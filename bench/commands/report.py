@@ -9,13 +9,17 @@ from bench import errors
 from bench.commands.run import split_names
 from bench.display import print_json
 from bench.progress import Progress
+from bench.store import Only
 
 
-def report_results(results_dir: Path, out: Path, formats: str, json: bool, quiet: bool) -> int:
-    """Write the report and say where it lies. Raises UsageError."""
+def report_results(
+    results_dir: Path, tasks: str | None, backbones: str | None, out: Path, formats: str, json: bool, quiet: bool
+) -> int:
+    """Write the report and say where it lies. Raises UsageError, NothingComparable."""
     from bench.report.write import write_report
 
-    written = write_report(results_dir, out, split_names(formats, "--format"), Progress(quiet=quiet))
+    only = Only.named(tasks, backbones)
+    written = write_report(results_dir, out, split_names(formats, "--format"), Progress(quiet=quiet), only)
     if json:
         print_json({"files": [str(p) for p in written.files], "cells": written.cells, "failed": written.failed,
                     "damaged": written.damaged, "comparisons": written.panels})  # fmt: skip

@@ -16,7 +16,7 @@ from bench.files import replace_file
 from bench.report.numbers import quality
 from bench.report.spread import over_seeds
 from bench.spec import key
-from bench.store import Cell, Store
+from bench.store import Cell, Only, Store
 
 Row = dict[str, Any]
 
@@ -26,7 +26,7 @@ def compare_cells(
 ) -> int:
     """Print strategies × operating points for every task and backbone. Raises NothingComparable without runs."""
     rules = [rule.strip() for rule in at.split(",")]
-    rows = matched(Store(results_dir), _names(tasks), _names(backbones), rules)
+    rows = matched(Store(results_dir), Only.named(tasks, backbones), rules)
     if not rows:
         raise NothingComparable(f"No finished runs in {results_dir} for these tasks and backbones.")
     if markdown is not None:
@@ -50,14 +50,13 @@ FOOT = (
 )
 
 
-def matched(store: Store, tasks: set[str], backbones: set[str], rules: Sequence[str]) -> list[Row]:
+def matched(store: Store, only: Only, rules: Sequence[str]) -> list[Row]:
     """One row for each strategy, recipe, head and arguments on a task and backbone; seeds are averaged."""
     cells: dict[tuple[str, ...], list[tuple[Cell, Mapping[str, Any]]]] = defaultdict(list)
     for cell in store.cells():
         record: Any = cell.read()
         spec = record["spec"]
-        wanted = (not tasks or spec["task"] in tasks) and (not backbones or spec["backbone"] in backbones)
-        if record["status"] != "success" or not wanted:
+        if record["status"] != "success" or not only.holds(record):
             continue
         backbone = record["backbone"]
         model = f"{spec['backbone']}, {backbone['init']}, {backbone.get('depth', backbone['layers'])} layers"
@@ -157,16 +156,13 @@ def _table(group: str, rows: Sequence[Row], rules: Sequence[str]) -> Table:
 def _markdown(rows: Sequence[Row], rules: Sequence[str]) -> list[str]:
     lines: list[str] = []
     for group, members in _groups(rows).items():
-        lines += [f"### {_escaped(group)}", "", "| " + " | ".join(_columns(rules)) + " |"]
+        lines += [f"### {escaped(group)}", "", "| " + " | ".join(_columns(rules)) + " |"]
         lines.append("|" + " --- |" * len(_columns(rules)))
-        lines += ["| " + " | ".join(_escaped(cell) for cell in _cells(row, rules)) + " |" for row in members]
+        lines += ["| " + " | ".join(escaped(cell) for cell in _cells(row, rules)) + " |" for row in members]
         lines.append("")
     return [*lines, FOOT]
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """Text that does not break out of a cell of a Markdown table."""
     return text.replace("|", "\\|").replace("<", "&lt;")
-
-
-def _names(text: str | None) -> set[str]:
-    return {name.strip() for name in text.split(",")} if text else set()

@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from bench.errors import DataError, UsageError
-from bench.store import Cell, Store
+from bench.errors import DataError, NothingComparable, UsageError
+from bench.store import Cell, Only, Store
 
 Array = NDArray[Any]
 Record = Mapping[str, Any]
@@ -186,8 +186,11 @@ class StoreData:
         return [view for view in self.cells if view.status in statuses]
 
 
-def load_store(root: Path) -> StoreData:
-    """Read every record under ``root``. Damaged ones are listed, not raised. UsageError where there is no folder."""
+def load_store(root: Path, only: Only | None = None) -> StoreData:
+    """Read every record under ``root``, or those of ``only``. Damaged ones are listed, not raised.
+
+    Raises UsageError where there is no folder, NothingComparable where it holds none of ``only``.
+    """
     if not root.is_dir():
         raise UsageError(f"There is no results folder {root}. `bench run` makes one.")
     cells, damaged = [], []
@@ -203,8 +206,10 @@ def load_store(root: Path) -> StoreData:
             continue
         if problem:
             damaged.append((name, problem))
-        else:
+        elif only is None or only.holds(record):
             cells.append(CellView(name, cell, record))
+    if only and only != Only() and not cells:
+        raise NothingComparable(f"{root} has no run of these tasks and backbones.")
     return StoreData(tuple(cells), tuple(damaged))
 
 

@@ -64,6 +64,17 @@ def marker_path(marker: str, x: float, y: float, r: float) -> str:
     return "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in points) + "z"
 
 
+def apart(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Which vertices of a line are worth drawing: the first, the last, and those a pixel from the one before them."""
+    kept: list[int] = []
+    for i, (x, y) in enumerate(points):
+        if not kept or max(abs(x - points[kept[-1]][0]), abs(y - points[kept[-1]][1])) >= 1:
+            kept.append(i)
+    if kept and kept[-1] != len(points) - 1:
+        kept.append(len(points) - 1)
+    return kept
+
+
 @dataclass
 class Plot:
     """One chart under construction. ``x`` and ``y`` are the shown ranges; ``name`` what a screen reader says first."""
@@ -98,7 +109,10 @@ class Plot:
         thin: bool = False,
     ) -> None:
         """A line; hovering near it tells ``told`` of the nearest vertex beside x and y. ``thin`` ones tell nothing."""
-        path = "M" + "L".join(f"{self.px(a):.1f} {self.py(b):.1f}" for a, b in zip(xs, ys, strict=True))
+        points = [(self.px(a), self.py(b)) for a, b in zip(xs, ys, strict=True)]
+        kept = apart(points)
+        path = "M" + "L".join(f"{points[i][0]:.1f} {points[i][1]:.1f}" for i in kept)
+        told = [told[i] for i in kept] if told else told
         dash = f' stroke-dasharray="{look.dash}"' if look.dash else ""
         data = f' data-told="{esc("|".join(told))}"' if told else ""
         kind = "thin" if thin else "ln"
@@ -114,9 +128,9 @@ class Plot:
         faint: bool = False,
     ) -> None:
         """The area between two lines."""
-        upper = [f"{self.px(a):.1f} {self.py(b):.1f}" for a, b in zip(xs, high, strict=True)]
-        lower = [f"{self.px(a):.1f} {self.py(b):.1f}" for a, b in zip(xs, low, strict=True)]
-        path = "M" + "L".join([*upper, *reversed(lower)]) + "z"
+        edges = [[(self.px(a), self.py(b)) for a, b in zip(xs, edge, strict=True)] for edge in (high, low)]
+        upper, lower = ([edge[i] for i in apart(edge)] for edge in edges)
+        path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in [*upper, *reversed(lower)]) + "z"
         kind = "band faint" if faint else "band"
         self.parts.append(f'<path class="{kind} c-{look.colour}" d="{path}" data-series="{esc(name)}"/>')
 

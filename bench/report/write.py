@@ -18,6 +18,7 @@ from bench.report.page import render
 from bench.report.paper_figures import paper_figures
 from bench.report.provenance import Mark, machines, provenance
 from bench.report.series import panels
+from bench.store import Only
 
 FORMATS = ("html", "md", "latex", "csv", "figures")
 
@@ -33,12 +34,17 @@ class Written:
     panels: int
 
 
-def write_report(results: Path, out: Path, formats: Collection[str], progress: Progress) -> Written:
-    """Write the report on ``results`` under ``out``. Raises UsageError for unknown formats or no results folder."""
+def write_report(
+    results: Path, out: Path, formats: Collection[str], progress: Progress, only: Only | None = None
+) -> Written:
+    """Write the report on ``results``, or those of ``only``, under ``out``.
+
+    Raises UsageError for unknown formats or no results folder, NothingComparable where it holds none of ``only``.
+    """
     unknown = [f for f in formats if f not in FORMATS]
     if unknown or not formats:
         raise UsageError(f"Unknown format '{unknown[0] if unknown else ''}'. Known: {', '.join(FORMATS)}.")
-    data = load_store(results)
+    data = load_store(results, only)
     progress.say(f"Read {len(data.cells)} cells of {results}.")
     found, marks = panels(data), provenance(data.cells)
     wanted_figures = "figures" in formats

@@ -1,0 +1,27 @@
+"""Charts as text: what is drawn of a line."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.report.svg import apart
+
+NUMBERS = st.floats(-500, 500, allow_nan=False)
+
+
+def test_vertices_within_a_pixel_are_dropped_and_the_ends_stay() -> None:
+    assert apart([(0, 0), (0.4, 0.4), (0.9, 0.2), (1.2, 0), (1.3, 0), (5, 0), (5.2, 0)]) == [0, 3, 5, 6]
+    assert apart([(3, 3)]) == [0]
+    assert apart([]) == []
+
+
+@given(st.lists(st.tuples(NUMBERS, NUMBERS), min_size=1, max_size=40))
+def test_no_dropped_vertex_is_a_pixel_from_the_one_kept_before_it(points: list[tuple[float, float]]) -> None:
+    kept = apart(points)
+    assert kept[0] == 0
+    assert kept[-1] == len(points) - 1
+    assert kept == sorted(set(kept))
+    for i, (x, y) in enumerate(points):
+        before = points[max(k for k in kept if k <= i)]
+        assert max(abs(x - before[0]), abs(y - before[1])) < 1
