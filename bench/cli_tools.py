@@ -79,7 +79,7 @@ def serve(
     ] = 700,
     batch_size: Annotated[int, typer.Option(help="Of the offline scenario.")] = 32,
     seconds: Annotated[float, typer.Option(help="Time limit of single stream and offline, each.")] = 20.0,
-    executor: Annotated[str, typer.Option(help="eager, graph or compile.")] = "eager",
+    executor: Annotated[str, typer.Option(help="eager, compile; on a GPU graph, conditional.")] = "eager",
     dtype: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     energy: Annotated[float, typer.Option(help="Seconds of an energy pass for each configuration; 0: none.")] = 0.0,

@@ -19,7 +19,9 @@ IDENTITY_VERSION = 1
 
 SINGLE_STREAM, OFFLINE_BATCH = "single-stream-v1", "offline-batch-v1"
 PROTOCOLS = (SINGLE_STREAM, OFFLINE_BATCH)
-EXECUTORS = ("eager", "graph", "compile")
+EXECUTORS = ("eager", "graph", "compile", "conditional")
+ON_GPU = ("graph", "conditional")
+"""The executors that record CUDA graphs."""
 
 Init = Literal["pretrained", "scratch"]
 Dtype = Literal["fp32", "bf16", "fp16", "fp64"]
@@ -128,9 +130,10 @@ class RunSpec:
             raise UsageError(f"--seed must be in 0..4294967295, not {self.seed}.")
         if self.dtype == "fp16" and self.device == "cpu":
             raise UsageError("--dtype fp16 needs a GPU; on a CPU take fp32 or bf16.")
-        if self.latency is not None and self.latency.executor == "graph" and device_kind(self) != "cuda":
+        if self.latency is not None and self.latency.executor in ON_GPU and device_kind(self) != "cuda":
             raise UsageError(
-                "latency.executor=graph records CUDA graphs: it needs --device cuda. Take eager or compile."
+                f"latency.executor={self.latency.executor} records CUDA graphs: it needs --device cuda. "
+                "Take eager or compile."
             )
 
 

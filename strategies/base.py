@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from backbones.base import Batch, LayeredEncoder
+from strategies.hand import Judge
 from strategies.probe import Probe
 
 State = dict[str, Tensor]
@@ -64,6 +65,11 @@ def new_pooler(encoder: LayeredEncoder) -> nn.Linear:
     if pretrained is not None:
         linear.load_state_dict(pretrained.state_dict())
     return linear
+
+
+def apply_linear(linear: nn.Linear, features: Tensor) -> Tensor:
+    """``linear(features)`` without the module's call and look-ups, which take longer than a classifier's product."""
+    return F.linear(features, *linear._parameters.values())  # type: ignore[arg-type]  # weight and bias
 
 
 class Head(nn.Module, ABC):
@@ -270,6 +276,12 @@ class Criterion(ABC):
     causal: ClassVar[bool] = True
     """False for an upper bound that looks at later exits: :meth:`acausal_scores` replays it, and it cannot run live."""
 
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        """A class that changes any method does not inherit the double of the old ones: then the tensors decide."""
+        super().__init_subclass__(**kwargs)
+        if "by_hand" not in vars(cls) and any(map(callable, vars(cls).values())):
+            cls.by_hand = Criterion.by_hand  # type: ignore[method-assign]
+
     def refuse(self, num_outputs: int) -> str | None:
         """Why this criterion cannot serve a task with ``num_outputs`` logits, or None."""
         if num_outputs == 1 and not self.regression:
@@ -304,6 +316,14 @@ class Criterion(ABC):
     @abstractmethod
     def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
         """The state after this exit and the score [n] at it, from what was seen up to here."""
+
+    def by_hand(self, start: Start, cut: float) -> Judge | None:
+        """A fresh judge of one sample at ``cut``, quicker than :meth:`step` and never of another opinion.
+
+        None where there is none: the tensors decide. See :mod:`strategies.hand`. A class that changes a method of a
+        criterion that has one states its own.
+        """
+        return None
 
     def leaves(self, score: Tensor, cut: float) -> Tensor:
         """Which samples leave, bool [n]. A score of +inf never does, and at the cut -inf nobody does."""

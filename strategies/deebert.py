@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from backbones.base import LayeredEncoder
+from strategies import hand
 from strategies.base import (
     Criterion,
     Head,
@@ -19,14 +20,17 @@ from strategies.base import (
     Recipe,
     Seen,
     Stage,
+    Start,
     State,
     Strategy,
+    apply_linear,
     new_linear,
     new_pooler,
     pool,
     task_loss,
 )
 from strategies.entropy import entropy
+from strategies.hand import Judge
 
 SCRIPTS: Mapping[str, object] = {
     "train.lr": 2e-5,
@@ -47,14 +51,13 @@ class HighwayHead(Head):
 
     def __init__(self, encoder: LayeredEncoder, num_outputs: int, *, pooling: Pooling = "cls") -> None:
         super().__init__(encoder, num_outputs, pooling=pooling)
-        self.poolers = nn.ModuleList(new_pooler(encoder) for _ in range(self.num_layers))
-        self.classifiers = nn.ModuleList(new_linear(self.hidden_size, num_outputs) for _ in range(self.num_layers))
-        self._pooler, self._classifier = tuple(self.poolers), tuple(self.classifiers)  # module lists are slow to index
+        self._pooler = tuple(new_pooler(encoder) for _ in range(self.num_layers))  # module lists are slow to index
+        self._classifier = tuple(new_linear(self.hidden_size, num_outputs) for _ in range(self.num_layers))
+        self.poolers, self.classifiers = nn.ModuleList(self._pooler), nn.ModuleList(self._classifier)
 
     def forward(self, hidden: Tensor, mask: Tensor | None, layer: int) -> Tensor:
-        pooled = torch.tanh(self._pooler[layer - 1](pool(hidden, mask, self.pooling)))
-        logits: Tensor = self._classifier[layer - 1](self.dropped(pooled))
-        return logits
+        pooled = torch.tanh(apply_linear(self._pooler[layer - 1], pool(hidden, mask, self.pooling)))
+        return apply_linear(self._classifier[layer - 1], self.dropped(pooled))
 
     def exit_parameters(self, layer: int) -> Iterable[nn.Parameter]:
         return [*self.poolers[layer - 1].parameters(), *self.classifiers[layer - 1].parameters()]
@@ -79,6 +82,9 @@ class NatsEntropy(Criterion):
 
     def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
         return state, entropy(seen.logits)
+
+    def by_hand(self, start: Start, cut: float) -> Judge | None:
+        return hand.by_measure(hand.entropy, start.num_outputs, cut)
 
 
 class DeeBert(Strategy):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from backbones.base import LayeredEncoder
+from strategies import hand
 from strategies.base import (
     Criterion,
     Head,
@@ -20,12 +21,15 @@ from strategies.base import (
     Recipe,
     Seen,
     Stage,
+    Start,
     State,
     Strategy,
+    apply_linear,
     new_linear,
     pool,
     task_loss,
 )
+from strategies.hand import Judge
 
 
 def entropy(logits: Tensor) -> Tensor:
@@ -48,12 +52,11 @@ class LinearHead(Head):
 
     def __init__(self, encoder: LayeredEncoder, num_outputs: int, *, pooling: Pooling = "cls") -> None:
         super().__init__(encoder, num_outputs, pooling=pooling)
-        self.exits = nn.ModuleList(new_linear(self.hidden_size, num_outputs) for _ in range(self.num_layers))
-        self._exit = tuple(self.exits)  # a module list is slow to index
+        self._exit = tuple(new_linear(self.hidden_size, num_outputs) for _ in range(self.num_layers))
+        self.exits = nn.ModuleList(self._exit)  # slow to index
 
     def forward(self, hidden: Tensor, mask: Tensor | None, layer: int) -> Tensor:
-        logits: Tensor = self._exit[layer - 1](self.dropped(pool(hidden, mask, self.pooling)))
-        return logits
+        return apply_linear(self._exit[layer - 1], self.dropped(pool(hidden, mask, self.pooling)))
 
     def exit_parameters(self, layer: int) -> Iterable[nn.Parameter]:
         return self.exits[layer - 1].parameters()
@@ -74,6 +77,9 @@ class NormalisedEntropy(Criterion):
 
     def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
         return state, normalised_entropy(seen.logits)
+
+    def by_hand(self, start: Start, cut: float) -> Judge | None:
+        return hand.by_measure(hand.normalised_entropy, start.num_outputs, cut)
 
 
 class Entropy(Strategy):

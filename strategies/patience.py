@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from backbones.base import LayeredEncoder
+from strategies import hand
 from strategies.base import (
     Criterion,
     Head,
@@ -24,12 +25,14 @@ from strategies.base import (
     State,
     Strategy,
     StrategyError,
+    apply_linear,
     new_linear,
     new_pooler,
     pool,
     predict,
     task_loss,
 )
+from strategies.hand import Judge
 
 
 class SharedPoolerHead(Head):
@@ -40,13 +43,12 @@ class SharedPoolerHead(Head):
     def __init__(self, encoder: LayeredEncoder, num_outputs: int, *, pooling: Pooling = "cls") -> None:
         super().__init__(encoder, num_outputs, pooling=pooling)
         self.pooler = new_pooler(encoder)
-        self.classifiers = nn.ModuleList(new_linear(self.hidden_size, num_outputs) for _ in range(self.num_layers))
-        self._classifier = tuple(self.classifiers)  # a module list is slow to index
+        self._classifier = tuple(new_linear(self.hidden_size, num_outputs) for _ in range(self.num_layers))
+        self.classifiers = nn.ModuleList(self._classifier)  # slow to index
 
     def forward(self, hidden: Tensor, mask: Tensor | None, layer: int) -> Tensor:
-        pooled = torch.tanh(self.pooler(pool(hidden, mask, self.pooling)))
-        logits: Tensor = self._classifier[layer - 1](self.dropped(pooled))
-        return logits
+        pooled = torch.tanh(apply_linear(self.pooler, pool(hidden, mask, self.pooling)))
+        return apply_linear(self._classifier[layer - 1], self.dropped(pooled))
 
     def exit_parameters(self, layer: int) -> Iterable[nn.Parameter]:
         return [*self.pooler.parameters(), *self.classifiers[layer - 1].parameters()]
@@ -109,6 +111,22 @@ class Patience(Criterion):
         agrees = (answer - last).abs() < self.tolerance if seen.logits.shape[-1] == 1 else answer == last
         agreed = torch.where(agrees, state["agreed"] + 1, 0)
         return {"last": answer, "agreed": agreed}, -agreed.to(torch.float32)
+
+    def by_hand(self, start: Start, cut: float) -> Judge | None:
+        if start.num_outputs == 1 or start.num_outputs > hand.FEW:
+            return None
+        last, agreed = -1, 0
+
+        def judge(logits: Sequence[float]) -> bool | None:
+            nonlocal last, agreed
+            answer = hand.stands_out(hand.softmax(logits))
+            if answer is None:
+                return None
+            agreed = agreed + 1 if answer == last else 0
+            last = answer
+            return -agreed <= cut and cut > -math.inf
+
+        return judge
 
 
 class Pabee(Strategy):

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from bench.inference.conditional import EagerProgram
 from bench.inference.engine import EXECUTORS, make_engine
 from bench.inference.graphs import EagerSegment
 from bench.inference.live import run_live
@@ -25,7 +26,7 @@ def model() -> ExitModel:
 @pytest.mark.parametrize("check", CHECKS)
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_a_script_is_followed_by_every_executor(executor: str, check: str) -> None:
-    made = make_engine(model(), executor, record=EagerSegment, backend="eager")
+    made = make_engine(model(), executor, record=EagerSegment, program=EagerProgram, backend="eager")
     batch, exits = make_batch([4, 9, 7, 7]), [2, 5, 1, 9]
     keys = make_batch([1]).input_ids.new_tensor([3, 0, 1, 2])
     found = made(Scripted(CHECKS[check][0], exits), 0.5, batch, keys)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -12,14 +12,17 @@ from torch import Tensor
 from backbones import ENCODERS
 from backbones.base import Batch
 from bench.errors import UsageError
+from bench.inference.conditional import ConditionalEngine, EagerProgram, Record, Step
 from bench.inference.engine import EXECUTORS, Changes, Engine, NoExit, changes, in_dtype, make_engine, plain_call
 from bench.inference.graphs import EagerSegment, SegmentEngine
 from bench.inference.live import run_live
+from bench.spec import ON_GPU
 from strategies.base import Criterion, ExitModel, StrategyError
 from strategies.elbert import LabelWindow, MonotoneWindow, SharedHead
 from strategies.entropy import NormalisedEntropy
-from tests.engines import make_batch, make_model
-from tests.test_live import Oracle, Scripted
+from tests.criteria import fitted
+from tests.engines import make_batch, make_model, single
+from tests.test_live import KEYS, OUTPUTS, REGISTRY, Oracle, Scripted, criterion_of, cuts_of
 
 CRITERIA: dict[str, tuple[Callable[[], Criterion], float]] = {
     "entropy": (NormalisedEntropy, 0.5),
@@ -63,6 +66,69 @@ def test_mixed_exits_move_to_smaller_buckets(attention: str) -> None:
     assert found.layer.tolist() == wanted
     torch.testing.assert_close(found.logits, expected.logits)
     assert {(rows, tokens) for _, rows, tokens in engine._chains} == {(8, 40), (4, 32), (2, 16)}
+
+
+def conditional(model: ExitModel, record: Record = EagerProgram) -> ConditionalEngine:
+    return ConditionalEngine(model, segments(model), record)
+
+
+@pytest.mark.parametrize("name", CRITERIA)
+@pytest.mark.parametrize("model_type", sorted(ENCODERS))
+def test_conditional_programs_equal_the_eager_engine_over_changing_lengths(model_type: str, name: str) -> None:
+    positions = 44 if model_type == "roberta" else 40
+    model = make_model(model_type, SharedHead, max_position_embeddings=positions).double()
+    make, cut = CRITERIA[name]
+    criterion, engine = make(), conditional(model)
+    for lengths in [*BATCHES, *BATCHES]:
+        batch = make_batch(lengths, seed=sum(lengths))
+        expected, found = run_live(model, criterion, cut, batch), engine(criterion, cut, batch)
+        assert found.layer.tolist() == expected.layer.tolist()
+        torch.testing.assert_close(found.logits, expected.logits)
+    if criterion.uses_early_exits:
+        assert {tokens for _, _, tokens in engine._programs} == {16, 32}  # 1, 7 and 16 tokens; 17 tokens
+
+
+@pytest.mark.parametrize("name", [n for n in REGISTRY if REGISTRY.load(n).criterion.causal])
+def test_every_criterion_runs_as_a_conditional_program(name: str) -> None:
+    """Counters, windows and probes with a memory: whatever a criterion remembers between exits."""
+    model = make_model("bert", REGISTRY.load(name).head, OUTPUTS[name]).double()
+    criterion, engine = fitted(criterion_of(name), model), conditional(model)
+    batch = make_batch([12, 5, 9, 2, 12, 7])
+    for cut in cuts_of(criterion, model, batch):
+        for row in range(len(batch)):
+            expected = run_live(model, criterion, cut, single(batch, row), keys=KEYS[row : row + 1])
+            found = engine(criterion, cut, single(batch, row), KEYS[row : row + 1])
+            assert found.layer.tolist() == expected.layer.tolist()
+            torch.testing.assert_close(found.logits, expected.logits)
+
+
+class CountingBodies(EagerProgram):
+    """How many bodies were run by the last replay."""
+
+    ran = 0
+
+    def replay(self) -> None:
+        CountingBodies.ran = 0
+        super().replay()
+
+    def __init__(self, begin: Step, bodies: Sequence[Step], inside: Tensor) -> None:
+        def counted(body: Step) -> Step:
+            def run() -> None:
+                CountingBodies.ran += 1
+                body()
+
+            return run
+
+        super().__init__(begin, [counted(body) for body in bodies], inside)
+
+
+@pytest.mark.parametrize("exit_layer", [1, 3, 5, 9])
+def test_a_conditional_program_runs_the_layers_up_to_the_exit_and_no_more(exit_layer: int) -> None:
+    engine = conditional(make_model("bert"), CountingBodies)
+    for _ in range(2):  # the flag that ended the first replay is set again
+        found = engine(Scripted(), 0.5, make_batch([6]), torch.tensor([exit_layer]))
+        assert found.layer.tolist() == [min(exit_layer, 5)]
+        assert CountingBodies.ran == min(exit_layer, 5)
 
 
 class Counting(EagerSegment):
@@ -118,6 +184,10 @@ def test_errors_are_the_eager_engines() -> None:
         model.encoder._layers[1].output.dense.bias.fill_(math.nan)
     with pytest.raises(StrategyError, match="Logits of sample 2 at exit 2 are not finite"):
         segments(model)(Scripted(), 0.5, make_batch([4, 4]), torch.tensor([5, 2]))
+    with pytest.raises(StrategyError, match="cannot run live"):
+        conditional(model)(Oracle(), 0.5, make_batch([4]))
+    with pytest.raises(StrategyError, match="Logits of sample 2 at exit 2 are not finite"):
+        conditional(model)(Scripted(), 0.5, make_batch([4]), torch.tensor([2]))
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
@@ -138,6 +208,7 @@ def engines(model: ExitModel) -> dict[str, Engine]:
         "eager": make_engine(model, "eager"),
         "graph": make_engine(model, "graph", record=EagerSegment),
         "compile": make_engine(model, "compile", backend="eager"),
+        "conditional": make_engine(model, "conditional", record=EagerSegment, program=EagerProgram),
     }
 
 
@@ -153,8 +224,8 @@ def test_all_executors_give_the_same_exits(model_type: str) -> None:
         for name, engine in made.items():
             outcome = engine(criterion, 0.4, batch)
             found[name] = (outcome.layer.tolist(), outcome.logits)
-        assert found["graph"][0] == found["compile"][0] == found["eager"][0]
-        for name in ("graph", "compile"):
+        for name in EXECUTORS:
+            assert found[name][0] == found["eager"][0]
             torch.testing.assert_close(found[name][1], found["eager"][1])
             torch.testing.assert_close(plain_call(made[name])(batch), model.plain(batch))
 
@@ -163,8 +234,9 @@ def test_unknown_and_impossible_executors() -> None:
     model = make_model("bert")
     with pytest.raises(UsageError, match="Unknown executor 'grahp'"):
         make_engine(model, "grahp")
-    with pytest.raises(UsageError, match="needs an NVIDIA GPU, and the model is on 'cpu'"):
-        make_engine(model, "graph")
+    for executor in ON_GPU:
+        with pytest.raises(UsageError, match=f"{executor} executor needs an NVIDIA GPU, and the model is on 'cpu'"):
+            make_engine(model, executor)
 
 
 def test_what_a_floating_point_format_changes_is_counted() -> None:

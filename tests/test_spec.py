@@ -183,6 +183,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "seed": ({"seed": 2**32}, "--seed must be in"),
     "fp16": ({"dtype": "fp16"}, "fp16 needs a GPU"),
     "graph": ({"latency": LatencyArgs(executor="graph")}, "it needs --device cuda"),
+    "conditional": ({"latency": LatencyArgs(executor="conditional")}, "it needs --device cuda"),
 }
 
 

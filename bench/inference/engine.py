@@ -1,7 +1,8 @@
 """The executors of early exit, by name; all give the same exits.
 
 ``eager`` runs layer by layer and reads one flag per exit; ``graph`` replays CUDA graphs and speculates one segment
-ahead; ``compile`` is eager control flow around layers compiled by torch.
+ahead; ``compile`` is eager control flow around layers compiled by torch; ``conditional`` is one CUDA graph whose layers
+are skipped by the device itself.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from torch import Tensor
 
 from backbones.base import Batch
 from bench.errors import UsageError
+from bench.inference.conditional import ConditionalEngine, CudaProgram, Record
 from bench.inference.graphs import CudaGraphSegment, Segment, SegmentEngine, Work
 from bench.inference.live import Outcome, run_live
-from bench.spec import EXECUTORS
+from bench.spec import EXECUTORS, ON_GPU
 from strategies.base import Criterion, ExitModel, Seen, State, predict
 
 
@@ -53,24 +55,27 @@ def make_engine(
     executor: str = "eager",
     *,
     record: Callable[[Work], Segment] | None = None,
+    program: Record | None = None,
     backend: str = "inductor",
     bucket: int = 16,
 ) -> Engine:
     """The engine named ``executor`` on ``model``, whose weights it shares.
 
-    ``record`` replaces CUDA graphs as what records the ``graph`` executor's segments; ``backend`` is torch.compile's.
-    Raises UsageError for an unknown executor, and for ``graph`` on a model that is not on an NVIDIA GPU.
+    ``record`` and ``program`` replace CUDA graphs as what records the segments of ``graph`` and ``conditional`` and the
+    latter's programs; ``backend`` is torch.compile's. Raises UsageError for an unknown executor, and for those two on a
+    model that is not on an NVIDIA GPU.
     """
     if executor == "eager":
         return LiveEngine(model)
     if executor == "compile":
         compiled = compile_layers(model, backend)
         return LiveEngine(compiled)
-    if executor == "graph":
+    if executor in ON_GPU:
         device = next(model.parameters()).device
         if record is None and device.type != "cuda":
-            raise UsageError(f"The graph executor needs an NVIDIA GPU, and the model is on '{device}': use eager.")
-        return SegmentEngine(model, record or CudaGraphSegment, bucket=bucket)
+            raise UsageError(f"The {executor} executor needs an NVIDIA GPU, and the model is on '{device}': use eager.")
+        segments = SegmentEngine(model, record or CudaGraphSegment, bucket=bucket)
+        return segments if executor == "graph" else ConditionalEngine(model, segments, program or CudaProgram)
     raise UsageError(f"Unknown executor '{executor}'. Known: {', '.join(EXECUTORS)}.")
 
 

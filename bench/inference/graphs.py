@@ -70,6 +70,36 @@ class CudaGraphSegment:
         self.graph.replay()
 
 
+class Inputs:
+    """Static memory for up to ``rows`` samples of up to ``tokens`` tokens: ids, segments, attention mask and keys."""
+
+    def __init__(self, model: ExitModel, rows: int, tokens: int) -> None:
+        device = next(model.parameters()).device
+        self.pad = int(model.encoder.model.config.pad_token_id or 0)
+        self.ids = torch.full((rows, tokens), self.pad, device=device)
+        self.types = torch.zeros_like(self.ids)
+        self.attention = torch.zeros_like(self.ids)
+        self.attention[:, 0] = 1  # an empty row still attends to something: NaN must not even appear in unused rows
+        self.keys = torch.zeros(rows, dtype=torch.long, device=device)
+
+    def load(self, batch: Batch, keys: Tensor | None) -> None:
+        """Put a batch of n <= R samples of at most T tokens into the first rows."""
+        n, tokens = batch.input_ids.shape
+        self.ids.fill_(self.pad)
+        self.ids[:n, :tokens].copy_(batch.input_ids)
+        self.types.zero_()
+        if batch.token_type_ids is not None:
+            self.types[:n, :tokens].copy_(batch.token_type_ids)
+        self.attention.zero_()
+        if batch.attention_mask is None:
+            self.attention[:n, :tokens] = 1
+        else:
+            self.attention[:n, :tokens].copy_(batch.attention_mask)
+        self.attention[n:, 0] = 1
+        if keys is not None:
+            self.keys[:n].copy_(keys)
+
+
 class Chain:
     """All segments of a model for one criterion and one bucket: R rows of T tokens.
 
@@ -89,14 +119,8 @@ class Chain:
     ) -> None:
         self.model, self.criterion = model, criterion
         self.rows, self.tokens = rows, tokens
-        device = next(model.parameters()).device
-        pad = int(model.encoder.model.config.pad_token_id or 0)
-        self.pad = pad
-        self.ids = torch.full((rows, tokens), pad, device=device)
-        self.types = torch.zeros_like(self.ids)
-        self.attention = torch.zeros_like(self.ids)
-        self.attention[:, 0] = 1  # an empty row still attends to something: NaN must not even appear in unused rows
-        self.keys = torch.zeros(rows, dtype=torch.long, device=device)
+        self.inputs = Inputs(model, rows, tokens)
+        device = self.inputs.ids.device
         self.names: list[str] = []
         self.memory: list[str] = []
         with torch.inference_mode():
@@ -115,11 +139,11 @@ class Chain:
     # what is recorded
 
     def _mask(self, hidden: Tensor) -> Tensor:
-        return self.model.encoder.layer_mask(self.attention, hidden.dtype)
+        return self.model.encoder.layer_mask(self.inputs.attention, hidden.dtype)
 
     def _start(self) -> tuple[Tensor, ...]:
-        hidden, _ = self.model.encoder.embed(Batch(self.ids, None, self.types))
-        start = start_of(self.model, hidden, self.keys)
+        hidden, _ = self.model.encoder.embed(Batch(self.inputs.ids, None, self.inputs.types))
+        start = start_of(self.model, hidden, self.inputs.keys)
         state, memory = self.criterion.start(start), remember(self.model, self.criterion.probe, start)
         self.names, self.memory = list(state), list(memory)
         nothing = torch.zeros(self.rows, 1 + self.model.head.num_outputs, dtype=start.dtype, device=hidden.device)
@@ -132,13 +156,13 @@ class Chain:
 
         def work() -> tuple[Tensor, ...]:
             hidden = self.model.encoder.layer(layer, before.outputs[0], self._mask(before.outputs[0]))
-            logits = judged(self.model.head(hidden, self.attention, layer))
+            logits = judged(self.model.head(hidden, self.inputs.attention, layer))
             state: State = dict(zip(names, before.outputs[2:own], strict=True))
             memory: State = dict(zip(self.memory, before.outputs[own:], strict=True))
             if layer < self.model.num_layers:
                 seen = Seen(layer, logits)
                 if probe is not None:
-                    memory, seen = look(self.model, probe, memory, hidden, self.attention, layer, logits)
+                    memory, seen = look(self.model, probe, memory, hidden, self.inputs.attention, layer, logits)
                 state, score = self.criterion.step(state, seen)
             else:
                 score = torch.zeros_like(logits[:, 0])  # the last exit always answers
@@ -148,31 +172,14 @@ class Chain:
         return work
 
     def _whole(self) -> tuple[Tensor, ...]:
-        hidden, _ = self.model.encoder.embed(Batch(self.ids, None, self.types))
+        hidden, _ = self.model.encoder.embed(Batch(self.inputs.ids, None, self.inputs.types))
         mask = self._mask(hidden)
         for layer in range(1, self.model.num_layers + 1):
             hidden = self.model.encoder.layer(layer, hidden, mask)
-        logits = judged(self.model.head(hidden, self.attention, self.model.num_layers))
+        logits = judged(self.model.head(hidden, self.inputs.attention, self.model.num_layers))
         return hidden, torch.cat([torch.zeros_like(logits[:, :1]), logits], dim=1)
 
     # how it is run
-
-    def load(self, batch: Batch, keys: Tensor | None) -> None:
-        """Put a batch of n <= R samples of at most T tokens into the first rows."""
-        n, tokens = batch.input_ids.shape
-        self.ids.fill_(self.pad)
-        self.ids[:n, :tokens].copy_(batch.input_ids)
-        self.types.zero_()
-        if batch.token_type_ids is not None:
-            self.types[:n, :tokens].copy_(batch.token_type_ids)
-        self.attention.zero_()
-        if batch.attention_mask is None:
-            self.attention[:n, :tokens] = 1
-        else:
-            self.attention[:n, :tokens].copy_(batch.attention_mask)
-        self.attention[n:, 0] = 1
-        if keys is not None:
-            self.keys[:n].copy_(keys)
 
     def launch(self, index: int) -> None:
         """Queue segment ``index`` and the journey of its packet to the host."""
@@ -193,15 +200,15 @@ class Chain:
     def take(self, other: Chain, layer: int, rows: Tensor) -> None:
         """Go on after ``layer`` with n <= R rows of another chain, whose samples need at most T tokens."""
         n, tokens = len(rows), min(self.tokens, other.tokens)
-        kept = rows.to(self.ids.device)
+        kept = rows.to(self.inputs.ids.device)
         hidden, _, *state = self.segments[layer].outputs
         source, _, *states = other.segments[layer].outputs
         hidden[:n, :tokens] = source[kept, :tokens]
         for mine, theirs in zip(state, states, strict=True):
             mine[:n] = theirs[kept]
-        self.attention.zero_()
-        self.attention[:n, :tokens] = other.attention[kept, :tokens]
-        self.attention[n:, 0] = 1
+        self.inputs.attention.zero_()
+        self.inputs.attention[:n, :tokens] = other.inputs.attention[kept, :tokens]
+        self.inputs.attention[n:, 0] = 1
 
 
 class SegmentEngine:
@@ -246,7 +253,7 @@ class SegmentEngine:
             return run_live(self.model, criterion, cut, batch, keys=keys)
         refuse_oracles(criterion)
         chain = self.chain(criterion, size, int(batch.input_ids.shape[1]))
-        chain.load(batch, keys)
+        chain.inputs.load(batch, keys)
         last = self.model.num_layers
         exits = torch.full((size,), last)
         inside = torch.arange(size)  # the samples in the chain's first rows
@@ -284,7 +291,7 @@ class SegmentEngine:
     ) -> tuple[Chain, Tensor, Tensor]:
         """Move the samples still inside to a smaller chain where there is one; else leave them where they are."""
         rows = alive.nonzero().squeeze(1)
-        used = chain.attention[rows.to(chain.attention.device)].any(dim=0).nonzero()
+        used = chain.inputs.attention[rows.to(chain.inputs.attention.device)].any(dim=0).nonzero()
         smaller = self.sizes(len(rows), int(used[-1]) + 1)
         if smaller == (chain.rows, chain.tokens):
             return chain, inside, alive

@@ -7,7 +7,7 @@ uses, stepped on the samples still inside, so that live and replayed decisions a
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -64,20 +64,16 @@ def start_of(model: ExitModel, hidden: Tensor, keys: Tensor | None) -> Start:
 
 def _run_one(model: ExitModel, criterion: Criterion, cut: float, batch: Batch, keys: Tensor | None) -> Outcome:
     """One sample: nothing to compact, one flag read per exit."""
-    encoder, head, last = model.encoder, model.head, model.num_layers
-    attention = batch.attention_mask
+    encoder, last, attention = model.encoder, model.num_layers, batch.attention_mask
+    head = model.head.forward  # the module's own call costs as much as the classifier
     hidden, mask = encoder.embed(batch)
     if criterion.uses_early_exits:
-        start, probe = start_of(model, hidden, keys), criterion.probe
-        state, memory = criterion.start(start), remember(model, probe, start)
+        start = start_of(model, hidden, keys)
+        decide = _by_hand(model, criterion, cut, start) or _by_tensors(model, criterion, cut, start)
         for layer in range(1, last):
             hidden = encoder.layer(layer, hidden, mask)
             logits = judged(head(hidden, attention, layer))
-            seen = Seen(layer, logits)
-            if probe is not None:
-                memory, seen = look(model, probe, memory, hidden, attention, layer, logits)
-            state, score = criterion.step(state, seen)
-            if criterion.leaves(score, cut).item():
+            if decide(layer, logits, hidden, attention):
                 return _answer(logits, layer, keys)
         hidden = encoder.layer(last, hidden, mask)
     else:
@@ -86,9 +82,52 @@ def _run_one(model: ExitModel, criterion: Criterion, cut: float, batch: Batch, k
     return _answer(judged(head(hidden, attention, last)), last, keys)
 
 
+Decide = Callable[[int, Tensor, Tensor, Tensor | None], bool]
+"""Exit, logits [1, C], hidden states [1, T, H] and attention mask of one sample: does it leave?"""
+
+
+def _by_tensors(model: ExitModel, criterion: Criterion, cut: float, start: Start) -> Decide:
+    """The criterion stepped on tensors of one row; its flag is read at every exit."""
+    probe = criterion.probe
+    state, memory = criterion.start(start), remember(model, probe, start)
+
+    def decide(layer: int, logits: Tensor, hidden: Tensor, attention: Tensor | None) -> bool:
+        nonlocal state, memory
+        seen = Seen(layer, logits)
+        if probe is not None:
+            memory, seen = look(model, probe, memory, hidden, attention, layer, logits)
+        state, score = criterion.step(state, seen)
+        return bool(criterion.leaves(score, cut).item())
+
+    return decide
+
+
+def _by_hand(model: ExitModel, criterion: Criterion, cut: float, start: Start) -> Decide | None:
+    """The criterion's judge in plain numbers; where it cannot tell, tensors take over, from exit 1 on."""
+    judge = criterion.by_hand(start, cut)
+    if judge is None:
+        return None
+    passed: list[Tensor] = []
+    by_tensors: Decide | None = None
+
+    def decide(layer: int, logits: Tensor, hidden: Tensor, attention: Tensor | None) -> bool:
+        nonlocal by_tensors
+        if by_tensors is None:
+            verdict = judge(logits.tolist()[0])
+            if verdict is not None:
+                passed.append(logits)
+                return verdict
+            by_tensors = _by_tensors(model, criterion, cut, start)
+            for earlier, seen in enumerate(passed, start=1):
+                by_tensors(earlier, seen, hidden, attention)  # judges have no probe: only logits count
+        return by_tensors(layer, logits, hidden, attention)
+
+    return decide
+
+
 def _answer(logits: Tensor, layer: int, keys: Tensor | None) -> Outcome:
     """The outcome of one sample. Its few logits are checked on the host: cheaper than four small kernels."""
-    if not all(map(math.isfinite, logits[0].tolist())):
+    if not all(map(math.isfinite, logits.tolist()[0])):
         check_finite(logits, layer, _names(keys))
     return Outcome(torch.tensor([layer]), logits)
 

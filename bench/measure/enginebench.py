@@ -23,7 +23,7 @@ from backbones.base import Batch, LayeredEncoder
 from backbones.bert import BertEncoder
 from bench.inference.engine import make_engine
 from bench.measure.cost import CostModel
-from bench.measure.latency.depth import depth_table
+from bench.measure.latency.depth import depth_table, overruled
 from bench.measure.latency.queries import count_through, exit_query, measure
 from bench.measure.latency.result import LatencyOptions, LatencyResult
 from bench.measure.latency.run import Clock, Query
@@ -32,6 +32,7 @@ from bench.measure.stats import Interval, paired_ratio
 from strategies.base import Criterion, ExitModel, Seen, Start, State
 from strategies.elbert import LabelWindow, MonotoneWindow, SharedHead
 from strategies.entropy import LinearHead, NormalisedEntropy
+from strategies.hand import Judge
 
 CLASSES = 2
 HeadType = type[SharedHead] | type[LinearHead]
@@ -59,6 +60,12 @@ class Scripted(Criterion):
         after, _ = self.criterion.step(state, seen)
         after["exit"] = state["exit"]
         return after, state["exit"] - seen.layer  # one operation more than the criterion itself
+
+    def by_hand(self, start: Start, cut: float) -> Judge | None:
+        judge = self.criterion.by_hand(start, -math.inf)
+        if judge is None or start.keys is None or start.samples != 1:
+            return None
+        return overruled(judge, int(self.exits[start.keys]))
 
 
 def bert_base() -> LayeredEncoder:

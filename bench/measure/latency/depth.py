@@ -6,6 +6,7 @@ is the harness's test of itself.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -23,6 +24,7 @@ from bench.measure.latency.result import LatencyOptions, LatencyResult
 from bench.measure.latency.run import Query
 from bench.measure.stats import Interval, paired_ratio
 from strategies.base import Criterion, ExitModel, Seen, Start, State
+from strategies.hand import Judge
 
 
 class ForcedExit(Criterion):
@@ -43,6 +45,22 @@ class ForcedExit(Criterion):
 
     def leaves(self, score: Tensor, cut: float) -> Tensor:
         return self.criterion.leaves(score, cut).fill_(self.at >= self.layer)
+
+    def by_hand(self, start: Start, cut: float) -> Judge | None:
+        judge = self.criterion.by_hand(start, -math.inf)  # no score is too near to that cut for a judge
+        return None if judge is None else overruled(judge, self.layer)
+
+
+def overruled(judge: Judge, exit: int) -> Judge:
+    """Hear the judge, and leave at ``exit``. Where it cannot tell, the tensors are heard, as they always would be."""
+    layer = 0
+
+    def judge_and_count(logits: Sequence[float]) -> bool | None:
+        nonlocal layer
+        layer += 1
+        return None if judge(logits) is None else layer >= exit
+
+    return judge_and_count
 
 
 @dataclass(frozen=True)

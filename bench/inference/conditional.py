@@ -1,0 +1,161 @@
+"""Early exit decided on the device: one recorded program whose layers run only while the sample is inside.
+
+Embedding, then for every exit a conditional node: layer, head, the criterion's step, and a flag that the node itself
+clears when the sample leaves. All of it is launched at once and the host waits once, for the answer; nothing runs
+ahead and nothing is thrown away. The conditional nodes are CUDA's (12.4 and newer), as torch records them; a skipped
+layer costs its node's test. ``EagerProgram`` gives the same semantics on any device, so that all but the recording is
+tested without a GPU.
+
+One sample at a time: batches lose finished rows on the way, which a fixed program cannot, and go through segments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from backbones.base import Batch
+from bench.inference.graphs import Inputs, SegmentEngine
+from bench.inference.live import Outcome, refuse_oracles, start_of
+from bench.inference.probing import judged, look, remember
+from strategies.base import Criterion, ExitModel, Seen, check_finite
+
+Step = Callable[[], None]
+"""A piece of work on static memory."""
+
+
+class Program(Protocol):
+    """A recorded program: :meth:`replay` runs its beginning, then each body while the flag is set."""
+
+    def replay(self) -> None: ...
+
+
+Record = Callable[[Step, Sequence[Step], Tensor], Program]
+"""Records a beginning and bodies, each run only while the flag, bool [], is set when its turn comes."""
+
+
+class EagerProgram:
+    """Runs the program step by step; reads the flag before every body."""
+
+    def __init__(self, begin: Step, bodies: Sequence[Step], inside: Tensor) -> None:
+        self.begin, self.bodies, self.inside = begin, bodies, inside
+
+    def replay(self) -> None:
+        self.begin()
+        for body in self.bodies:
+            if not self.inside.item():
+                break
+            body()
+
+
+class CudaProgram:
+    """One CUDA graph with a conditional node per body. Raises RuntimeError where torch or the driver has none."""
+
+    def __init__(self, begin: Step, bodies: Sequence[Step], inside: Tensor) -> None:
+        # a few runs on a side stream first, as torch's documentation asks: lazy initialisation cannot be recorded
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                begin()
+                for body in bodies:
+                    body()
+        torch.cuda.current_stream().wait_stream(side)
+        self.graph: Any = torch.cuda.CUDAGraph()  # Any: the nodes are younger than torch's type stubs
+        with torch.cuda.graph(self.graph):
+            begin()
+            for body in bodies:
+                self.graph.begin_capture_to_if_node(inside)
+                body()
+                self.graph.end_capture_to_conditional_node()
+
+    def replay(self) -> None:
+        self.graph.replay()
+
+
+class Conditional:
+    """The whole model, a criterion and a cut as one program for a sample of at most ``tokens`` tokens.
+
+    What is read afterwards is ``answer`` [1 + C]: the exit taken and its logits.
+    """
+
+    def __init__(self, model: ExitModel, criterion: Criterion, cut: float, tokens: int, record: Record) -> None:
+        self.model, self.criterion, self.cut = model, criterion, cut
+        self.inputs = Inputs(model, 1, tokens)
+        device, dtype = self.inputs.ids.device, next(model.parameters()).dtype
+        wide = torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
+        self.inside = torch.ones((), dtype=torch.bool, device=device)
+        self.answer = torch.zeros(1 + model.head.num_outputs, dtype=wide, device=device)
+        on_device = device.type == "cuda"
+        self.host = torch.empty(self.answer.shape, dtype=wide, pin_memory=on_device)
+        self.ready = torch.cuda.Event() if on_device else None
+        with torch.inference_mode():
+            bodies = [lambda layer=layer: self._exit(layer) for layer in range(1, model.num_layers + 1)]
+            self.program = record(self._begin, bodies, self.inside)
+
+    def _begin(self) -> None:
+        """Embed, and start the criterion."""
+        inputs = self.inputs
+        self.inside.fill_(True)
+        self.hidden, _ = self.model.encoder.embed(Batch(inputs.ids, None, inputs.types))
+        self.mask = self.model.encoder.layer_mask(inputs.attention, self.hidden.dtype)
+        start = start_of(self.model, self.hidden, inputs.keys)
+        self.state, self.memory = self.criterion.start(start), remember(self.model, self.criterion.probe, start)
+
+    def _exit(self, layer: int) -> None:
+        """Layer, head and step; the answer so far is this exit's, and the last that is written is the one taken."""
+        self.hidden = self.model.encoder.layer(layer, self.hidden, self.mask)
+        logits = judged(self.model.head(self.hidden, self.inputs.attention, layer))
+        self.answer[0] = layer
+        self.answer[1:].copy_(logits[0])
+        if layer == self.model.num_layers:
+            return
+        seen, probe = Seen(layer, logits), self.criterion.probe
+        if probe is not None:
+            self.memory, seen = look(self.model, probe, self.memory, self.hidden, self.inputs.attention, layer, logits)
+        self.state, score = self.criterion.step(self.state, seen)
+        self.inside.copy_(self.criterion.leaves(score, self.cut)[0].logical_not())
+
+    def __call__(self, batch: Batch, keys: Tensor | None) -> Tensor:
+        """The answer [1 + C] for one sample, on the host."""
+        self.inputs.load(batch, keys)
+        self.program.replay()
+        self.host.copy_(self.answer, non_blocking=True)
+        if self.ready is not None:
+            self.ready.record()
+            self.ready.synchronize()
+        return self.host.clone()
+
+
+class ConditionalEngine:
+    """Early exit through conditional programs: ``engine(criterion, cut, batch, keys)`` gives an :class:`Outcome`.
+
+    A program is recorded for every criterion, cut and length bucket on first use and kept. Batches, and criteria
+    without early exits, go through ``segments``. The outcome's logits are on the host; decisions and errors are those
+    of :func:`bench.inference.live.run_live`.
+    """
+
+    def __init__(self, model: ExitModel, segments: SegmentEngine, record: Record = CudaProgram) -> None:
+        self.model, self.segments, self.record = model, segments, record
+        self._programs: dict[tuple[int, float, int], Conditional] = {}
+
+    def program(self, criterion: Criterion, cut: float, tokens: int) -> Conditional:
+        """The recorded program for at least so many tokens."""
+        _, tokens = self.segments.sizes(1, tokens)
+        key = (id(criterion), cut, tokens)  # the program keeps the criterion alive, so the id stays its own
+        if key not in self._programs:
+            self._programs[key] = Conditional(self.model, criterion, cut, tokens, self.record)
+        return self._programs[key]
+
+    @torch.inference_mode()
+    def __call__(self, criterion: Criterion, cut: float, batch: Batch, keys: Tensor | None = None) -> Outcome:
+        if len(batch) != 1 or not criterion.uses_early_exits:
+            return self.segments(criterion, cut, batch, keys)
+        refuse_oracles(criterion)
+        answer = self.program(criterion, cut, int(batch.input_ids.shape[1]))(batch, keys)
+        layer, logits = int(answer[0]), answer[None, 1:]
+        check_finite(logits, layer, None if keys is None else keys.tolist())
+        return Outcome(torch.tensor([layer]), logits)
