@@ -184,7 +184,7 @@ class Window(Criterion):
 
     def judge(self, start: Start, cut: float, fires: Callable[[Probabilities], bool | None]) -> Judge | None:
         """The double of :meth:`step`, given that of :meth:`fires` on the probabilities of the last N exits."""
-        if start.num_outputs > hand.FEW:
+        if not hand.serves(start.num_outputs, cut):
             return None
         first = FIRST_BY_HAND[self.first]
         window = self.window if self.window <= start.num_layers else 0

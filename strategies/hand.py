@@ -24,6 +24,14 @@ so that an entropy of C classes is off by less than (ln C + 6)^2 * 2^-24: 5.4e-6
 FEW = 32
 """Classes beyond which the tensors are quicker."""
 
+FAR = 1e38
+"""Cuts below minus this may be -inf in float32, which is another cut."""
+
+
+def serves(outputs: int, cut: float) -> bool:
+    """Whether a judge can speak for tensors with so many logits at this cut."""
+    return 2 <= outputs <= FEW and not -math.inf < cut < -FAR
+
 
 def below(score: float, cut: float) -> bool | None:
     """Whether ``score`` is below ``cut``; None where they are too near to tell, or not numbers."""
@@ -50,11 +58,15 @@ def softmax(logits: Sequence[float]) -> list[float]:
 
 
 def entropy(p: Sequence[float]) -> float:
-    """Shannon entropy in nats of class probabilities."""
+    """Shannon entropy in nats of class probabilities; NaN where one is 0.
+
+    Then logits are so far apart (745, or an infinity) that float32 may have lost their difference: 0 * -inf.
+    """
     total = 0.0
     for q in p:
-        if q != 0:
-            total -= q * math.log(q)
+        if q == 0:
+            return math.nan
+        total -= q * math.log(q)
     return total
 
 
@@ -85,6 +97,6 @@ def stands_out(p: Sequence[float], margin: float = 0.0) -> int | None:
 
 def by_measure(measure: Callable[[Sequence[float]], float], outputs: int, cut: float) -> Judge | None:
     """The judge of a criterion without memory: a measure of the class probabilities against the cut."""
-    if outputs > FEW:
+    if not serves(outputs, cut):
         return None
     return lambda logits: below(measure(softmax(logits)), cut)

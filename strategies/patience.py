@@ -113,7 +113,7 @@ class Patience(Criterion):
         return {"last": answer, "agreed": agreed}, -agreed.to(torch.float32)
 
     def by_hand(self, start: Start, cut: float) -> Judge | None:
-        if start.num_outputs == 1 or start.num_outputs > hand.FEW:
+        if not hand.serves(start.num_outputs, cut):
             return None
         last, agreed = -1, 0
 
@@ -124,7 +124,10 @@ class Patience(Criterion):
                 return None
             agreed = agreed + 1 if answer == last else 0
             last = answer
-            return -agreed <= cut and cut > -math.inf
+            beyond = agreed + cut
+            if 0 < abs(beyond) < hand.ROUNDING:  # float32 may see a cut beside a whole number as the number
+                return None
+            return beyond >= 0
 
         return judge
 

@@ -73,7 +73,7 @@ class PatientConfidence(Consecutive):
         return {"recent": recent}, score
 
     def by_hand(self, start: Start, cut: float) -> Judge | None:
-        if start.num_outputs > hand.FEW:
+        if not hand.serves(start.num_outputs, cut):
             return None
         recent = [UNREADY] * self.patience
 

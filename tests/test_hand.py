@@ -38,7 +38,7 @@ CASES = [(name, arguments) for name in HAVE_ONE for arguments in ARGUMENTS.get(n
 
 def by_tensors(criterion: Criterion, logits: Tensor, cut: float) -> list[bool]:
     """Whether one sample, [L, C], leaves at each of its exits."""
-    state, found = criterion.start(Start(1, *logits.shape, dtype=logits.dtype)), []
+    state, found = criterion.start(Start(1, len(logits), logits.shape[1], logits.dtype)), []
     for layer in range(1, len(logits) + 1):
         state, score = criterion.step(state, Seen(layer, logits[layer - 1 : layer]))
         found.append(bool(criterion.leaves(score, cut)))
@@ -47,7 +47,7 @@ def by_tensors(criterion: Criterion, logits: Tensor, cut: float) -> list[bool]:
 
 def by_hand(criterion: Criterion, logits: Tensor, cut: float) -> list[bool | None]:
     """The judge's verdicts on one sample, [L, C], up to the first that it does not have."""
-    judge = criterion.by_hand(Start(1, *logits.shape, dtype=logits.dtype), cut)
+    judge = criterion.by_hand(Start(1, len(logits), logits.shape[1], logits.dtype), cut)
     assert judge is not None
     found: list[bool | None] = []
     for exit_logits in logits.tolist():
@@ -92,6 +92,44 @@ def test_what_a_judge_says_the_tensors_say(name: str, arguments: dict[str, objec
         assert told is None or told == known
 
 
+BIG = 3e38
+ODD_LOGITS = [
+    [BIG, -BIG],  # their difference is infinite in float32
+    [BIG, BIG],
+    [1e38, -1e38, 0.0],
+    [-math.inf, 1.0],
+    [1.0, 2.0, -math.inf],
+    [math.nan, 1.0],
+    [math.inf, 1.0],
+    [88.8, 0.0],  # about where exp overflows, where it underflows, and where it does so in float64
+    [103.9, 0.0],
+    [104.0, 0.0, 0.0],
+    [746.0, 0.0],
+    [1e-45, -1e-45],
+    [-0.0, 0.0],
+    [0.0, 0.0, 0.0],
+    [1e8, 1e8 - 8],
+    [16777216.0, 16777217.0],  # the same in float32
+]
+ODD_CUTS = [-math.inf, -1e39, -2 - 1e-11, -2.0, -1 - 1e-11, -1.0, -1 + 1e-11, -0.0, 1e-45, 1e-7, 0.1, 0.5, 1.0, 2.0]
+ODD_CUTS += [3.5e38, 1e39, math.inf]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("logits", ODD_LOGITS, ids=str)
+@pytest.mark.parametrize(("name", "arguments"), CASES)
+def test_a_judge_says_nothing_else_of_odd_logits_at_odd_cuts(
+    name: str, arguments: dict[str, object], logits: list[float], dtype: torch.dtype
+) -> None:
+    sample = torch.tensor([logits] * 4, dtype=dtype)
+    for cut in ODD_CUTS:
+        if judge_of(make(name, **arguments), len(logits), cut) is None:
+            continue  # it leaves the cut to the tensors
+        expected = by_tensors(make(name, **arguments), sample, cut)
+        for told, known in zip(by_hand(make(name, **arguments), sample, cut), expected, strict=False):
+            assert told is None or told == known, cut
+
+
 @pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize(("name", "arguments"), CASES)
 def test_a_judge_seldom_leaves_it_to_the_tensors(name: str, arguments: dict[str, object], classes: int) -> None:
@@ -115,10 +153,10 @@ def test_logits_that_are_not_finite_are_left_to_the_tensors(name: str, bad: floa
 
 
 @pytest.mark.parametrize("name", HAVE_ONE)
-def test_many_classes_are_left_to_the_tensors(name: str) -> None:
+def test_many_classes_and_one_are_left_to_the_tensors(name: str) -> None:
+    assert judge_of(make(name), hand.FEW) is not None
     assert judge_of(make(name), hand.FEW + 1) is None
-    if KINDS[name].criterion.regression:
-        assert judge_of(make(name), 1) is None
+    assert judge_of(make(name), 1) is None
 
 
 class Halved(NormalisedEntropy):
