@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -62,11 +62,29 @@ class Parts:
     def versions(self) -> dict[str, int]:
         """What raises a result's identity when a rule changes."""
         parts = {"strategy": self.strategy, "head": self.head, "recipe": self.recipe}
-        return {name: cast(int, getattr(part, "version", 1)) for name, part in parts.items()}
+        return {name: version_of(part) for name, part in parts.items()}
+
+    def wrapped_versions(self, spec: RunSpec) -> tuple[int, ...]:
+        """The versions of the strategies whose criteria the spec's is wrapped around, the outermost first."""
+        return _wrapped_versions(self.strategy.criterion, cast(Any, spec.criterion_args.get("of")))
 
     def criterion(self, spec: RunSpec) -> Criterion:
         """The criterion with the spec's arguments."""
         return self.strategy.criterion(**spec.criterion_args)
+
+
+def version_of(part: type) -> int:
+    """The version of a strategy, head or recipe; 1 where it has none."""
+    return cast(int, getattr(part, "version", 1))
+
+
+def _wrapped_versions(criterion: type[Criterion], of: str | None) -> tuple[int, ...]:
+    """For a wrapper around ``of``; a wrapper that is wrapped itself has its default there, None."""
+    around: Callable[[str], type[Strategy]] | None = getattr(criterion, "around", None)
+    if around is None:
+        return ()
+    inner = around(of or cast(str, accepted(criterion)["of"].default))
+    return (version_of(inner), *_wrapped_versions(inner.criterion, None))
 
 
 def resolve(request: Request) -> tuple[RunSpec, Parts]:

@@ -110,7 +110,7 @@ def run_work(work: Work) -> tuple[Cell, Record]:
 def found_out(spec: RunSpec, parts: Parts, data: TaskData, context: Context) -> Work:
     """What is known of a cell before any of its work is done: its identity and its place. Loads no weights."""
     backbone = describe(backbone_request(spec, parts, context))
-    facts = Facts(cast(str, backbone["digest"]), data.revision, parts.versions)
+    facts = Facts(cast(str, backbone["digest"]), data.revision, parts.versions, parts.wrapped_versions(spec))
     quality = key(quality_identity(spec, facts))
     cell = context.store.cell(spec.task, spec.backbone, spec.strategy, spec.seed, quality)
     return Work(spec, parts, facts, data, backbone, cell, context)

@@ -142,12 +142,14 @@ class Facts:
     """What resolving a spec found out, as far as it can change a result.
 
     ``backbone`` is the digest of the weights (or of the configuration, from scratch); ``task`` the data's
-    revision; ``versions`` those of strategy, head and recipe.
+    revision; ``versions`` those of strategy, head and recipe; ``wrapped`` those of the strategies that a wrapper's
+    criterion is around, the outermost first.
     """
 
     backbone: str
     task: str
     versions: Mapping[str, int]
+    wrapped: tuple[int, ...] = ()
 
 
 def training_identity(spec: RunSpec, facts: Facts) -> dict[str, object]:
@@ -171,10 +173,10 @@ def exits_identity(spec: RunSpec, facts: Facts) -> dict[str, object]:
 
 def quality_identity(spec: RunSpec, facts: Facts) -> dict[str, object]:
     """Everything that can change a prediction."""
-    return {
-        **exits_identity(spec, facts),
-        "strategy": {"name": spec.strategy, "version": facts.versions["strategy"], "args": spec.criterion_args},
-    }
+    strategy = {"name": spec.strategy, "version": facts.versions["strategy"], "args": spec.criterion_args}
+    if any(version != 1 for version in facts.wrapped):  # came later: older keys stand
+        strategy["wrapped"] = list(facts.wrapped)
+    return {**exits_identity(spec, facts), "strategy": strategy}
 
 
 def speed_identity(spec: RunSpec, facts: Facts, machine: str) -> dict[str, object]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from strategies import STRATEGIES
-from strategies.base import Criterion, Evidence, Seen, Start, State, StrategyError
+from strategies.base import Criterion, Evidence, Seen, Start, State, Strategy, StrategyError
 
 
 class Wrapper(Criterion):
@@ -28,16 +28,24 @@ class Wrapper(Criterion):
         self.inner = self.wrapped(of)(**inner)
         self.follow()
 
-    @classmethod
-    def wrapped(cls, of: str) -> type[Criterion]:
-        """The criterion class that ``of`` names: the other arguments are checked against it."""
+    @staticmethod
+    def around(of: str) -> type[Strategy]:
+        """The strategy that ``of`` names: its version is a part of every result's identity."""
         module, colon, name = STRATEGIES.get(of, of).partition(":")
         if not colon:
             raise StrategyError(f"Unknown strategy '{of}' to wrap. Known: {', '.join(sorted(STRATEGIES))}.")
         try:
-            kind: type[Criterion] = getattr(import_module(module), name).criterion
+            found: type[Strategy] = getattr(import_module(module), name)
         except (ModuleNotFoundError, AttributeError) as error:
             raise StrategyError(f"Cannot wrap '{of}': {error}.") from error
+        if not hasattr(found, "criterion"):
+            raise StrategyError(f"Cannot wrap '{of}': it is no strategy.")
+        return found
+
+    @classmethod
+    def wrapped(cls, of: str) -> type[Criterion]:
+        """The criterion class of the strategy ``of``: the other arguments are checked against it."""
+        kind = cls.around(of).criterion
         if not kind.causal or kind.needs_labels or not kind.uses_early_exits:
             raise StrategyError(f"'{of}' cannot be wrapped: it decides nothing that could run live.")
         return kind

@@ -15,6 +15,7 @@ from scipy import stats
 from bench.__main__ import main
 from bench.comparison.compare import Comparison, compare, parse_fail_on
 from bench.comparison.output import markdown
+from bench.comparison.pairing import found_differences
 from bench.comparison.quality import paired_test
 from bench.comparison.sources import cells_in, opened
 from bench.comparison.verdict import Margins, Row, adjusted
@@ -144,6 +145,12 @@ def test_a_raised_version_pairs_with_a_note(tmp_path: Path) -> None:
     found = compared(tmp_path, [Made()], [Made(version=2)])
     assert found.exit_code() == OK
     assert "strategy version 1 -> 2" in next(iter(found.notes.values()))
+
+
+def test_a_raised_version_of_what_is_wrapped_is_announced_too() -> None:
+    base, candidate = Made().record(), Made().record()
+    candidate["identity"]["strategy"]["wrapped"] = [1, 2]
+    assert found_differences(base, candidate) == ([], ["wrapped strategy version 1 -> [1, 2]"])
 
 
 def test_lost_samples_are_worse_and_new_ones_not_comparable(tmp_path: Path) -> None:

@@ -114,6 +114,9 @@ def found_differences(base: Mapping[str, Any], candidate: Mapping[str, Any]) -> 
         before, after = old.get(kind, {}).get("version"), new.get(kind, {}).get("version")
         if before != after:
             notes.append(f"{kind} version {before} -> {after}")
+    before, after = (identity.get("strategy", {}).get("wrapped", 1) for identity in (old, new))  # 1: all of them
+    if before != after:
+        notes.append(f"wrapped strategy version {before} -> {after}")
     if base["spec"].get("device") != candidate["spec"].get("device"):
         notes.append(f"device {base['spec'].get('device')} -> {candidate['spec'].get('device')}")
     before, after = (r.get("environment", {}).get("versions", {}) for r in (base, candidate))
