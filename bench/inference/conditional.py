@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from backbones.base import Batch
+from bench.errors import UsageError
 from bench.inference.graphs import Inputs, SegmentEngine
 from bench.inference.live import Outcome, refuse_oracles, start_of
 from bench.inference.probing import judged, look, remember
@@ -52,9 +53,14 @@ class EagerProgram:
 
 
 class CudaProgram:
-    """One CUDA graph with a conditional node per body. Raises RuntimeError where torch or the driver has none."""
+    """One CUDA graph with a conditional node per body.
+
+    Raises UsageError where torch has no such nodes, RuntimeError where the driver has none.
+    """
 
     def __init__(self, begin: Step, bodies: Sequence[Step], inside: Tensor) -> None:
+        if not hasattr(torch.cuda.CUDAGraph, "begin_capture_to_if_node"):
+            raise UsageError(f"torch {torch.__version__} records no conditional graph nodes: take the graph executor.")
         # a few runs on a side stream first, as torch's documentation asks: lazy initialisation cannot be recorded
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
@@ -100,7 +106,7 @@ class Conditional:
         """Embed, and start the criterion."""
         inputs = self.inputs
         self.inside.fill_(True)
-        self.hidden, _ = self.model.encoder.embed(Batch(inputs.ids, None, inputs.types))
+        self.hidden = inputs.embedded(self.model)
         self.mask = self.model.encoder.layer_mask(inputs.attention, self.hidden.dtype)
         start = start_of(self.model, self.hidden, inputs.keys)
         self.state, self.memory = self.criterion.start(start), remember(self.model, self.criterion.probe, start)
@@ -109,7 +115,7 @@ class Conditional:
         """Layer, head and step; the answer so far is this exit's, and the last that is written is the one taken."""
         self.hidden = self.model.encoder.layer(layer, self.hidden, self.mask)
         logits = judged(self.model.head(self.hidden, self.inputs.attention, layer))
-        self.answer[0] = layer
+        self.answer[0].fill_(layer)
         self.answer[1:].copy_(logits[0])
         if layer == self.model.num_layers:
             return

@@ -47,7 +47,11 @@ class EagerSegment:
 
 
 class CudaGraphSegment:
-    """A CUDA graph of the work. All graphs share one memory pool; outputs are held, so none overwrites another's."""
+    """A CUDA graph of the work. All graphs share one memory pool.
+
+    Outputs are held, so that none lies in the scratch memory of a graph recorded later. They may lie in that of one
+    recorded earlier; that is replayed before, never between a segment and the next, which is all that reads them.
+    """
 
     _pool: Any = None
 
@@ -65,6 +69,7 @@ class CudaGraphSegment:
         with torch.cuda.graph(self.graph, pool=CudaGraphSegment._pool):
             # a clone where the work hands its input through (a state that did not change): outputs are our own
             self.outputs = tuple(made.clone() for made in work())
+        self.graph.replay()  # recording computes nothing, and the next segment's first runs read these outputs
 
     def replay(self) -> None:
         self.graph.replay()
@@ -98,6 +103,14 @@ class Inputs:
         self.attention[n:, 0] = 1
         if keys is not None:
             self.keys[:n].copy_(keys)
+
+    def embedded(self, model: ExitModel) -> Tensor:
+        """The states [R, T, H] before layer 1, 0 at padding: no mask hides it from a convolution (DeBERTa's).
+
+        The mask is not given to the encoder, which may look at its values: a recording cannot wait for them.
+        """
+        hidden, _ = model.encoder.embed(Batch(self.ids, None, self.types))
+        return hidden * self.attention.to(hidden.dtype).unsqueeze(-1)
 
 
 class Chain:
@@ -142,7 +155,7 @@ class Chain:
         return self.model.encoder.layer_mask(self.inputs.attention, hidden.dtype)
 
     def _start(self) -> tuple[Tensor, ...]:
-        hidden, _ = self.model.encoder.embed(Batch(self.inputs.ids, None, self.inputs.types))
+        hidden = self.inputs.embedded(self.model)
         start = start_of(self.model, hidden, self.inputs.keys)
         state, memory = self.criterion.start(start), remember(self.model, self.criterion.probe, start)
         self.names, self.memory = list(state), list(memory)
@@ -172,7 +185,7 @@ class Chain:
         return work
 
     def _whole(self) -> tuple[Tensor, ...]:
-        hidden, _ = self.model.encoder.embed(Batch(self.inputs.ids, None, self.inputs.types))
+        hidden = self.inputs.embedded(self.model)
         mask = self._mask(hidden)
         for layer in range(1, self.model.num_layers + 1):
             hidden = self.model.encoder.layer(layer, hidden, mask)

@@ -28,23 +28,22 @@ from strategies.hand import Judge
 
 
 class ForcedExit(Criterion):
-    """A criterion at full cost, heard and overruled: every sample leaves at a given exit."""
+    """A criterion at full cost, heard and overruled: every sample leaves at a given exit (cut 0).
+
+    What it says is a score, so that it is said in a replayed CUDA graph too, where no Python runs.
+    """
 
     regression = True
 
     def __init__(self, criterion: Criterion, layer: int) -> None:
-        self.criterion, self.layer, self.at = criterion, layer, 0
-        self.strict, self.probe = criterion.strict, criterion.probe
+        self.criterion, self.layer, self.probe = criterion, layer, criterion.probe
 
     def start(self, start: Start) -> State:
         return self.criterion.start(start)
 
     def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
-        self.at = seen.layer
-        return self.criterion.step(state, seen)
-
-    def leaves(self, score: Tensor, cut: float) -> Tensor:
-        return self.criterion.leaves(score, cut).fill_(self.at >= self.layer)
+        state, score = self.criterion.step(state, seen)
+        return state, torch.full_like(score, -1.0 if seen.layer >= self.layer else 1.0)
 
     def by_hand(self, start: Start, cut: float) -> Judge | None:
         judge = self.criterion.by_hand(start, -math.inf)  # no score is too near to that cut for a judge

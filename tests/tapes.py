@@ -1,0 +1,101 @@
+"""CUDA graphs, played on a CPU: what is recorded is the list of tensor operations, never the Python around them.
+
+A replay runs the same operations on the same memory. Whatever a real capture refuses raises while recording: reading a
+value on the host, shapes that depend on values, copies of host numbers to the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from bench.inference.conditional import Step
+from bench.inference.graphs import Work
+
+HOST = ("_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal", "unique", "lift_fresh")
+"""Operations that wait for the device, or feed it from pageable memory."""
+
+
+def tensors(tree: object) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+
+
+class Tape(TorchDispatchMode):
+    """The operations that ``work`` runs. ``host`` names those of :data:`HOST` that are let pass."""
+
+    def __init__(self, host: Sequence[str] = ()) -> None:
+        super().__init__()
+        self.steps: list[tuple[Any, Any, Any, Any]] = []
+        self.refused = [name for name in HOST if name not in host]
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        if name in self.refused or (name == "index" and any(t.dtype == torch.bool for t in tensors(args[1]))):
+            raise AssertionError(f"{name} cannot be captured")
+        made = func(*args, **(kwargs or {}))
+        self.steps.append((func, args, kwargs or {}, made))
+        return made
+
+    def record(self, work: Callable[[], Any]) -> Any:
+        with self:
+            return work()
+
+    def play(self) -> None:
+        for func, args, kwargs, kept in self.steps:
+            given = {t.untyped_storage().data_ptr() for t in tensors((args, kwargs))}
+            for old, new in zip(tensors(kept), tensors(func(*args, **kwargs)), strict=True):
+                if old.untyped_storage().data_ptr() not in given:  # views and in-place results are where they were
+                    old.copy_(new)
+
+
+class TapeSegment:
+    """In place of ``CudaGraphSegment``."""
+
+    host: tuple[str, ...] = ()
+
+    def __init__(self, work: Work) -> None:
+        work()  # a warm-up, as a capture has: tables are made and kept
+        self.tape = Tape(self.host)
+        self.outputs: tuple[Tensor, ...] = self.tape.record(lambda: tuple(made.clone() for made in work()))
+
+    def replay(self) -> None:
+        self.tape.play()
+
+
+class TapeProgram:
+    """In place of ``CudaProgram``."""
+
+    host: tuple[str, ...] = ()
+
+    def __init__(self, begin: Step, bodies: Sequence[Step], inside: Tensor) -> None:
+        for step in (begin, *bodies):
+            step()
+        self.inside, self.tapes = inside, []
+        for step in (begin, *bodies):
+            self.tapes.append(Tape(self.host))
+            self.tapes[-1].record(step)
+
+    def replay(self) -> None:
+        begin, *bodies = self.tapes
+        begin.play()
+        for body in bodies:
+            if not self.inside.item():
+                break
+            body.play()
+
+
+class HostSegment(TapeSegment):
+    """For DeBERTa, whose own scales are numbers on the host, which kernels take as arguments."""
+
+    host = ("lift_fresh",)
+
+
+class HostProgram(TapeProgram):
+    """As :class:`HostSegment`."""
+
+    host = ("lift_fresh",)
