@@ -6,7 +6,7 @@ import difflib
 import inspect
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -57,13 +57,38 @@ def bind(target: type, given: Mapping[str, object], what: str) -> dict[str, obje
     that changes later changes the identity of a result. A class around another, which its ``wrapped`` names, takes
     that one's arguments beside its own.
     """
-    wrapped: Callable[..., type] | None = getattr(target, "wrapped", None)
-    if wrapped is None:
+    if not hasattr(target, "wrapped"):
         return _bind_own(target, given, what)
+    own, inner, rest = _around(target, given, what)
+    return {**bind(inner, rest, f"what {what} wraps"), **own}
+
+
+def split_threshold(target: type, given: Mapping[str, object], what: str) -> tuple[dict[str, object], float | None]:
+    """What a criterion is ``given`` without its threshold, and the threshold: by the field's own name (``patience=3``).
+
+    A criterion around another that keeps its threshold has it by that one's name. Raises UsageError where it is no
+    number.
+    """
+    name = _threshold_name(target, given, what)
+    threshold = given.get(name)
+    if threshold is not None and not isinstance(threshold, int | float):
+        raise UsageError(f"{name} must be a number, not '{threshold}'.")
+    return {k: v for k, v in given.items() if k != name}, threshold
+
+
+def _threshold_name(target: Any, given: Mapping[str, object], what: str) -> str:
+    if "threshold_name" in getattr(target, "follows", ()):
+        _, inner, rest = _around(target, given, what)
+        return _threshold_name(inner, rest, what)
+    name: str = target.threshold_name
+    return name
+
+
+def _around(target: Any, given: Mapping[str, object], what: str) -> tuple[dict[str, object], type, dict[str, object]]:
+    """The own arguments of a class around another, that class, and what is left for it."""
     parameters = accepted(target)
     own = _bind_own(target, {k: v for k, v in given.items() if k in parameters}, what)
-    inner = bind(wrapped(**own), {k: v for k, v in given.items() if k not in parameters}, f"what {what} wraps")
-    return {**inner, **own}
+    return own, target.wrapped(**own), {k: v for k, v in given.items() if k not in parameters}
 
 
 def _bind_own(target: type, given: Mapping[str, object], what: str) -> dict[str, object]:

@@ -1,12 +1,14 @@
-"""Criteria around criteria: what of the inner strategy is a part of a result's identity."""
+"""Criteria around criteria: what of the inner strategy is a part of a result's identity, and the threshold's name."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from bench.__main__ import main
 from bench.progress import Progress
 from bench.report.reload import spec_of
 from bench.resolve import Request, resolve
@@ -85,3 +87,57 @@ def test_which_of_two_versions_was_raised_matters(monkeypatch: pytest.MonkeyPatc
 def test_what_wraps_nothing_has_no_such_versions() -> None:
     spec, parts = resolve(Request("entropy", "demo"))
     assert parts.wrapped_versions(spec) == ()
+
+
+# ---------------------------------------------------------------- the threshold by the field's own name
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Path:
+    random = np.random.default_rng(0)
+    logits = random.normal(size=(40, 5, 3)).cumsum(axis=1)
+    np.savez(tmp_path / "logits.npz", logits=logits, labels=random.integers(0, 3, 40))
+    return tmp_path / "logits.npz"
+
+
+def replayed(capsys: pytest.CaptureFixture[str], recorded: Path, *words: str) -> tuple[int, str, str]:
+    code = main(["replay", str(recorded), "--fit-on", str(recorded), "--json", *words])
+    printed = capsys.readouterr()
+    return code, printed.out, printed.err
+
+
+@pytest.mark.parametrize(
+    ("strategy", "of", "named"),
+    [
+        ("temperature", "patience", "patience=2"),
+        ("temperature", "fastbert", "speed=0.9"),
+        ("temperature", "entropy", "threshold=0.9"),
+        ("temperature", "budget", "budget=0.6"),
+        ("budget", "fastbert", "budget=0.6"),
+    ],
+)
+def test_a_wrapper_knows_the_threshold_by_the_wrapped_name(
+    strategy: str, of: str, named: str, recorded: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--strategy", strategy, "--set", f"of={of}")
+    settings = (["--set", named], ["--threshold", named.partition("=")[2]], [])
+    by_name, plain, default = (replayed(capsys, recorded, *words, *given) for given in settings)
+    assert (by_name[0], by_name[2]) == (0, "")
+    assert json.loads(by_name[1]) == json.loads(plain[1]) != json.loads(default[1])
+
+
+@pytest.mark.parametrize(
+    ("strategy", "of", "given", "words"),
+    [
+        ("temperature", "patience", "patience=much", "patience must be a number, not 'much'"),
+        ("temperature", "patience", "threshold=2", "Unknown argument 'threshold' of what strategy 'temperature' wraps"),
+        ("temperature", "entropy", "patience=2", "Unknown argument 'patience' of what strategy 'temperature' wraps"),
+        ("budget", "fastbert", "speed=0.5", "Unknown argument 'speed' of what strategy 'budget' wraps"),
+    ],
+)
+def test_other_names_of_a_threshold_are_refused(
+    strategy: str, of: str, given: str, words: str, recorded: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, said = replayed(capsys, recorded, "--strategy", strategy, "--set", f"of={of}", "--set", given)
+    assert (code, out, len(said.splitlines())) == (2, "", 1)
+    assert words in said

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.text import Text
 
-from bench.arguments import parse_settings
+from bench.arguments import bind, parse_settings, split_threshold
+from bench.catalog import STRATEGIES
 from bench.display import console, points_table, print_json
 from bench.errors import OK, DataError, UsageError
 
@@ -32,7 +33,7 @@ def replay_file(
 ) -> int:
     """Print decisions at a threshold, and with labels the operating points. Raises UsageError, DataError."""
     from bench.inference.exits import AllExits
-    from bench.inference.replay import fit, make_criterion, replay
+    from bench.inference.replay import fit, replay
     from bench.measure.evaluate import Costs, TradeOff, given_points, operating_points
     from bench.measure.points import STANDARD, Rule
 
@@ -40,12 +41,14 @@ def replay_file(
         raise UsageError(f"--threshold must be a finite number, not {threshold}.")
     found = read_logits(path)
     logits, labels, ids, observed = found.logits, found.labels, found.ids, found.observed
-    arguments = parse_settings(settings)
-    criterion, named = make_criterion(strategy, arguments)
+    kind = STRATEGIES.load(strategy)
+    what = f"strategy '{kind.name}'"
+    given, named = split_threshold(kind.criterion, parse_settings(settings), what)
+    arguments = bind(kind.criterion, given, what)
+    criterion = kind.criterion(**arguments)
     chosen = threshold if threshold is not None else named
     if chosen is None:
         chosen = criterion.default_threshold
-    arguments = {k: v for k, v in arguments.items() if k != criterion.threshold_name}
     evidence = held_out(fit_on, strategy, criterion.fits)
     fitted = fit(criterion, evidence)
     decided = replay(
