@@ -11,24 +11,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from bench.errors import UsageError
 from bench.measure.latency import LatencyOptions, LatencyResult, measure
-from bench.measure.latency.protocol import (
-    NOISE_FLOOR_ROUNDS,
-    Coverage,
-    abba,
-    agree,
-    blocks,
-    bucket_of,
-    drift,
-    percentiles,
-    stop_reason,
-)
-from bench.measure.latency.run import Configurations, run_protocol
-from bench.measure.machine import GpuState, MachineState, disturbances, others, read_machine
+from bench.measure.latency.run import Configurations, permutation, run_protocol
+from bench.measure.machine import GpuState, MachineState
 from strategies.entropy import NormalisedEntropy
 from tests.engines import make_batch, make_model
 
@@ -81,136 +68,6 @@ STEADY = {"plain": lambda now: 10 * MS, "early": lambda now: 4 * MS}
 OPTIONS = LatencyOptions(samples=16, seconds=60.0)
 
 
-# --------------------------------------------------------------------------- rules
-
-
-def test_abba_gives_every_configuration_the_same_mean_position() -> None:
-    labels = ["plain", "a", "b", "stock"]
-    positions = {label: [abba(labels, turn).index(label) for turn in range(4)] for label in labels}
-    assert {sum(p) for p in positions.values()} == {6}
-    assert abba(labels, 0)[-1] == abba(labels, 1)[0]  # A B | B A
-
-
-@given(st.lists(st.integers(), max_size=40), st.integers(1, 9))
-def test_blocks_are_the_samples_in_order(samples: list[int], size: int) -> None:
-    made = blocks(samples, size)
-    assert [i for block in made for i in block] == samples
-    assert all(len(block) == size for block in made[:-1])
-
-
-@pytest.mark.parametrize(("tokens", "bucket"), [(1, 16), (15, 16), (16, 16), (17, 32), (128, 128)])
-def test_bucket_edges(tokens: int, bucket: int) -> None:
-    assert bucket_of(tokens, 16) == bucket
-
-
-def test_coverage_names_what_is_missing() -> None:
-    coverage = Coverage({1, 2, 3}, {16, 32})
-    coverage.visit(1, 16)
-    coverage.visit(3, 16)
-    assert coverage.missing == ([2], [32])
-    assert not coverage.complete
-    coverage.visit(2, 32)
-    assert coverage.complete
-
-
-@pytest.mark.parametrize(
-    ("second", "expected"), [(1.0, True), (1.05, True), (1.06, False), (0.95, False), (0.96, True)]
-)
-def test_two_blocks_agree_within_five_percent_either_way(second: float, expected: bool) -> None:
-    assert agree({"a": 1.0, "b": 2.0}, {"a": second, "b": 2.0}) is expected
-
-
-@pytest.mark.parametrize(
-    ("count", "names"), [(1, []), (63, []), (64, ["p50"]), (129, ["p50"]), (130, ["p50", "p95"]), (661, ["p50", "p95"])]
-)
-def test_percentiles_need_enough_samples(count: int, names: list[str]) -> None:
-    assert list(percentiles(np.arange(count))) == names
-
-
-def test_percentiles_of_enough_samples() -> None:
-    assert percentiles(np.arange(1001)) == {"p50": 500.0, "p95": 950.0, "p99": 990.0}
-
-
-def noisy(mean: float, spread: float, count: int, seed: int) -> list[float]:
-    return (mean * np.exp(np.random.default_rng(seed).normal(0, spread, count))).tolist()
-
-
-@pytest.mark.parametrize(
-    ("rounds", "elapsed", "expected"),
-    [
-        ({"plain": [10.0] * 3, "early": [5.0] * 3}, 0.0, None),  # too few rounds
-        ({"plain": [10.0] * 4, "early": [5.0] * 4}, 0.0, "interval within 1%"),
-        ({"plain": [10.0, 12.0, 9.0, 11.0], "early": [5.0] * 4}, 0.0, None),
-        ({"plain": [10.0, 12.0, 9.0, 11.0], "early": [5.0, 6.0, 4.5, 5.5]}, 0.0, "interval within 1%"),  # paired
-        ({"plain": [10.0, 12.0, 9.0, 11.0], "early": [5.0] * 4}, 30.0, "time limit"),
-        ({"plain": [10.0, 12.0], "early": [5.0, 5.0]}, 30.0, "time limit"),
-        ({"plain": [10.0], "early": [5.0]}, 30.0, None),  # one round has no interval
-        ({"plain": noisy(10, 0.2, 50, 1), "early": [5.0] * 50}, 1.0, "round limit"),
-        ({"plain": [10.0] * 4}, 0.0, "interval within 1%"),  # nothing to compare
-    ],
-)
-def test_stopping(rounds: dict[str, list[float]], elapsed: float, expected: str | None) -> None:
-    assert stop_reason(rounds, "plain", elapsed, seconds=30.0, min_rounds=4, max_rounds=50) == expected
-
-
-def test_the_noise_floor_is_where_more_rounds_do_not_help() -> None:
-    # as many rounds again, and the interval is as wide: the second half is far noisier than the first
-    plain = noisy(10, 0.02, 10, 0) + noisy(10, 0.2, 10, 1)
-    args = {"seconds": 30.0, "min_rounds": 4, "max_rounds": 50}
-    assert len(plain) >= NOISE_FLOOR_ROUNDS
-    assert stop_reason({"plain": plain, "early": [5.0] * 20}, "plain", 1.0, **args) == "noise floor"  # type: ignore[arg-type]
-    still_helps = noisy(10, 0.2, 10, 1) + noisy(10, 0.02, 10, 0)
-    assert stop_reason({"plain": still_helps, "early": [5.0] * 20}, "plain", 1.0, **args) is None  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("plain", "drifts"),
-    [
-        ([10.0] * 8, False),
-        ([10.0] * 4 + [10.4] * 4, False),  # below 5 %
-        ([10.0] * 4 + [10.6] * 4, True),
-        ([10.6] * 4 + [10.0] * 4, True),
-        ([10.0, 14.0, 9.0, 10.5, 12.0, 9.0, 15.0, 11.0], False),  # noise
-        ([10.0, 20.0], False),  # too few to tell
-    ],
-)
-def test_drift_is_large_and_significant(plain: list[float], drifts: bool) -> None:
-    assert (drift(plain) is not None) is drifts
-
-
-# --------------------------------------------------------------------------- machine
-
-
-def state(
-    time: float, busy: float = 0.0, own: float = 0.0, throttles: int = 0, gpu: GpuState | None = None
-) -> MachineState:
-    return MachineState(time, 2, 0.0, busy, 2 * time, own, None, throttles, gpu)
-
-
-def test_other_processes_are_what_is_busy_and_not_ours() -> None:
-    assert others(state(0), state(10, busy=15, own=10)) == pytest.approx(0.25)
-    assert others(state(0), state(10, busy=9.9, own=10)) == 0.0  # ticks are coarse
-    assert others(replace(state(0), busy=None), state(10)) is None
-
-
-def test_disturbances_are_named_once_each() -> None:
-    hot = GpuState("gpu", 1000, 1000, 90, ("thermal",), 1, None)
-    found = disturbances([(state(0), state(10, 15, 10, gpu=hot)), (state(10, 15, 10), state(20, 30, 20, 3, hot))], 0.1)
-    assert [reason.split(":")[0] for reason in found] == ["load", "throttle", "throttle", "load"]
-    assert "0.5 of 2 cores" in found[0]
-    assert disturbances([(state(0), state(10, 10.5, 10))], 0.1) == []
-
-
-def test_this_machine_can_be_read() -> None:
-    before = read_machine()
-    sum(i * i for i in range(200_000))
-    after = read_machine()
-    assert after.time > before.time
-    assert after.own >= before.own
-    share = others(before, after)
-    assert share is None or 0 <= share <= 1
-
-
 # --------------------------------------------------------------------------- the whole protocol
 
 
@@ -238,6 +95,7 @@ def test_every_round_runs_all_samples_of_one_permutation_through_all_configurati
         run = measured[32 * r : 32 * (r + 1)]
         for label in STEADY:
             assert [i for name, i in run if name == label] == result.samples
+        assert result.rounds[r].first == run[0][0]
         streaks = [run[4 * k][0] for k in range(8)]
         assert streaks == ["plain", "early", "early", "plain"] * 2  # A B B A
 
@@ -257,6 +115,51 @@ def test_the_warm_up_visits_every_depth_and_bucket_before_the_clock_counts() -> 
     assert result.warmup.buckets == [16, 32, 48, 64]
     assert result.warmup.agreed
     assert result.warmup.blocks == 2
+
+
+def test_what_a_configuration_does_on_first_use_of_a_bucket_is_never_timed() -> None:
+    """Recording a graph, compiling: for each configuration and length of its own, even the last of the permutation."""
+    tokens = [16] * 39 + [400]
+    options = replace(OPTIONS, samples=40, streak=4)
+    rare = permutation(40, 40, options.seed).index(39)
+    assert rare >= 2 * options.streak  # no warm-up block has it
+    clock = FakeClock()
+    known: set[tuple[str, int]] = set()
+
+    def recording(label: str) -> Callable[[int], float]:
+        def run(i: int) -> float:
+            clock.now += 5 * MS if (label, tokens[i]) in known else 3000 * MS
+            known.add((label, tokens[i]))
+            return 12.0
+
+        return run
+
+    labels = ("plain", "early", "other")
+    configurations = Configurations(
+        {label: recording(label) for label in labels}, ["plain"], tokens, [1] * 40, range(1, 13),
+        lambda i, depth: recording("forced")(i),
+    )  # fmt: skip
+    result = run_protocol(
+        configurations, options, device="cpu", dtype="float32", threads=1, clock=clock, probe=clock.probe
+    )
+    assert {int(result.table(label).max()) for label in labels} == {5 * MS}
+
+
+def test_every_batch_is_visited_before_the_clock_counts() -> None:
+    clock, forced = FakeClock(), list[int]()
+
+    def force(i: int, depth: int) -> float:
+        forced.append(i)
+        return float(depth)
+
+    query = clock.query("plain", lambda now: MS)
+    configurations = Configurations({"plain": query}, ["plain"], [16] * 9, [2] * 9, range(1, 3), force)
+    result = run_protocol(
+        configurations, replace(OPTIONS, streak=1), device="cpu", dtype="float32", threads=1, clock=clock,
+        probe=clock.probe,
+    )  # fmt: skip
+    assert sorted(i for _, i in clock.log[:9]) == list(range(9))
+    assert result.warmup.passes == len(clock.log) + len(forced) - 9 * len(result.rounds)
 
 
 def test_more_buckets_than_depths_are_all_visited() -> None:
@@ -320,7 +223,46 @@ def test_the_result_is_json_with_raw_nanoseconds() -> None:
     assert found["protocol"] == "single-stream-v1"
     assert found["rounds"][0]["times"]["early"] == [4 * MS] * 16
     assert found["options"]["streak"] == OPTIONS.streak
+    assert found["options"]["seed"] == OPTIONS.seed
+    assert found["rules"]["percentile_floors"]["p99"] == 662
+    assert found["clock"] == "simulated"
+    assert [r["collecting"] for r in found["rounds"]] == [False] * OPTIONS.min_rounds
+    assert found["summary"]["early"]["device_mean"] is None
     assert found["summary"]["early"]["timer"]["estimate"] == pytest.approx(2.5)
+
+
+class DeviceClock:
+    """A device that is busy for half of each query."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock, self.begun, self.found = clock, 0, list[int]()
+
+    def start(self) -> None:
+        self.begun = self.clock.now
+
+    def stop(self) -> None:
+        self.found.append((self.clock.now - self.begun) // 2)
+
+    def read(self) -> list[int]:
+        found, self.found = self.found, []
+        return found
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_device_events_are_a_second_column_and_a_silent_driver_is_named(told: bool) -> None:
+    clock = FakeClock()
+    gpu = GpuState("gpu", 1500, 2000, 50, (), 0, None) if told else None
+    configurations = Configurations(
+        {"plain": clock.query("plain", lambda now: 10 * MS), "early": clock.query("early", lambda now: 4 * MS)},
+        ["plain"], [16] * 8, [1] * 8, range(1, 3), lambda i, depth: 1.0,
+    )  # fmt: skip
+    result = run_protocol(
+        configurations, OPTIONS, device="cuda:0", dtype="float32", threads=1, clock=clock,
+        probe=lambda: replace(clock.probe(), gpu=gpu), timer=DeviceClock(clock),
+    )  # fmt: skip
+    assert result.summary("early").device_mean == pytest.approx(0.002)
+    assert result.summary("early").mean == pytest.approx(0.004)
+    assert [note for note in result.notes if "NVML" in note] == ([] if told else result.notes)
 
 
 # --------------------------------------------------------------------------- a real model

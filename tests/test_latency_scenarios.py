@@ -15,6 +15,7 @@ from bench.inference.live import run_live
 from bench.measure.latency import LatencyOptions, measure
 from bench.measure.latency.depth import ForcedExit, depth_table, taking_turns
 from bench.measure.latency.energy import NO_COUNTER, NO_GPU, energy_per_sample
+from bench.measure.latency.scenarios import Load, served_rates
 from bench.measure.latency.serving import Served, arrivals, capacity, serve
 from strategies.elbert import MonotoneWindow
 from strategies.entropy import NormalisedEntropy
@@ -111,6 +112,22 @@ def test_serving_refuses_what_makes_no_sense() -> None:
         capacity(lambda rate: Simulated(lambda i: MS).serve(700, rate), 1.0, 10.0, 1.0)
 
 
+def test_an_engine_is_warm_before_the_first_query_arrives() -> None:
+    """What a first query takes longer, for recording or compiling, is not the tail of any rate."""
+    model = make_model("bert")
+    single = measure(model, {"early": (NormalisedEntropy(), 0.5)}, [make_batch([5])], QUICK)
+    asked: list[int] = []
+
+    def query(i: int) -> float:
+        asked.append(i)
+        return 1.0
+
+    load = Load(target=10.0, percentile=50, queries=3, steps=0)
+    found, _ = served_rates({"early": query}, single, load, 4, lambda message: None)
+    assert asked[:4] == [0, 1, 2, 3]
+    assert len(asked) == 4 + sum(len(run.latencies) for run in found["early"].runs)
+
+
 # --------------------------------------------------------------------------- energy
 
 
@@ -172,7 +189,7 @@ def test_the_depth_table_of_a_real_model() -> None:
 @pytest.mark.parametrize("depths", [1, 3, 5])
 def test_turns_answer_every_sample_once_at_every_depth(depths: int) -> None:
     asked: list[tuple[int, int]] = []
-    queries = [lambda i, k=k: asked.append((i, k)) or 0.0 for k in range(depths)]  # type: ignore[misc,func-returns-value]
+    queries = [lambda i, k=k: asked.append((i, k)) or 0.0 for k in range(depths)]  # type: ignore[func-returns-value]
     for turn in taking_turns("exits", queries).values():
         begun = len(asked)
         for i in range(7):

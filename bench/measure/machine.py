@@ -21,15 +21,16 @@ CPUS = Path("/sys/devices/system/cpu")
 class GpuState:
     """One NVIDIA GPU as NVML tells it: clocks in MHz, temperature in °C, energy in mJ since the driver was loaded.
 
-    ``throttled`` names the reasons for which the clocks are held down, beyond idling and limits a user asked for.
+    Read by a process that has a model there; ``other_processes`` are all but that one. ``throttled`` names the reasons
+    for which the clocks are held down, beyond idling and limits a user asked for.
     """
 
     name: str
-    sm_mhz: int
-    memory_mhz: int
-    temperature: int
-    throttled: tuple[str, ...]
-    other_processes: int
+    sm_mhz: int | None
+    memory_mhz: int | None
+    temperature: int | None
+    throttled: tuple[str, ...] | None
+    other_processes: int | None
     energy_mj: int | None
 
 
@@ -53,7 +54,7 @@ class MachineState:
 
 
 def read_machine(gpu: int | None = None) -> MachineState:
-    """The machine now; ``gpu`` is the index of the NVIDIA GPU to ask as well."""
+    """The machine now; ``gpu`` is torch's index of the NVIDIA GPU to ask as well."""
     busy, total = _cpu_seconds()
     own = os.times()
     return MachineState(
@@ -102,7 +103,7 @@ def disturbances(states: Sequence[tuple[MachineState, MachineState]], limit: flo
     ):
         reasons.append(f"throttle: {last.throttle_count - first.throttle_count} thermal throttling events of the CPU")
     gpus = [state.gpu for pair in states for state in pair if state.gpu is not None]
-    why = sorted({reason for gpu in gpus for reason in gpu.throttled})
+    why = sorted({reason for gpu in gpus for reason in gpu.throttled or ()})
     if why:
         reasons.append(f"throttle: the GPU's clocks were held down ({', '.join(why)})")
     if any(gpu.other_processes for gpu in gpus):
@@ -124,12 +125,46 @@ def nvml() -> Any | None:
 
 
 def read_gpu(index: int) -> GpuState | None:
-    """What NVML says of GPU ``index``; None without NVML."""
+    """What NVML says of torch's GPU ``index``; None without NVML, or where NVML does not know it."""
     library = nvml()
     if library is None:
         return None
-    handle = library.nvmlDeviceGetHandleByIndex(index)
-    reasons = library.nvmlDeviceGetCurrentClocksThrottleReasons(handle)
+    try:
+        handle = _handle(library, index)
+    except library.NVMLError:
+        return None
+
+    def told(question: str, *more: int) -> Any | None:
+        try:
+            return getattr(library, question)(handle, *more)
+        except library.NVMLError:  # parts of a GPU and older ones do not answer everything
+            return None
+
+    reasons = told("nvmlDeviceGetCurrentClocksThrottleReasons")
+    running = told("nvmlDeviceGetComputeRunningProcesses")
+    return GpuState(
+        name=str(told("nvmlDeviceGetName")),
+        sm_mhz=told("nvmlDeviceGetClockInfo", library.NVML_CLOCK_SM),
+        memory_mhz=told("nvmlDeviceGetClockInfo", library.NVML_CLOCK_MEM),
+        temperature=told("nvmlDeviceGetTemperature", library.NVML_TEMPERATURE_GPU),
+        throttled=None if reasons is None else _held_down(library, reasons),
+        # one is this process: which, its number does not tell, for in a container NVML gives it another
+        other_processes=None if running is None else max(0, len(running) - 1),
+        energy_mj=told("nvmlDeviceGetTotalEnergyConsumption"),  # no counter before the Volta generation
+    )
+
+
+def _handle(library: Any, index: int) -> Any:
+    """NVML's handle of torch's GPU ``index``: CUDA_VISIBLE_DEVICES renumbers torch's devices, and not NVML's."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    name = visible[index].strip() if index < len(visible) else ""
+    if name and not name.isdigit():
+        return library.nvmlDeviceGetHandleByUUID(name)
+    return library.nvmlDeviceGetHandleByIndex(int(name or index))
+
+
+def _held_down(library: Any, reasons: int) -> tuple[str, ...]:
+    """The throttling in NVML's bits; idling and limits that a user set are none."""
     held = {
         "power cap": library.nvmlClocksThrottleReasonSwPowerCap,
         "hardware slowdown": library.nvmlClocksThrottleReasonHwSlowdown,
@@ -137,20 +172,7 @@ def read_gpu(index: int) -> GpuState | None:
         | library.nvmlClocksThrottleReasonHwThermalSlowdown,
         "power brake": library.nvmlClocksThrottleReasonHwPowerBrakeSlowdown,
     }
-    running = library.nvmlDeviceGetComputeRunningProcesses(handle)
-    try:
-        energy: int | None = int(library.nvmlDeviceGetTotalEnergyConsumption(handle))
-    except library.NVMLError:  # before the Volta generation there is no counter
-        energy = None
-    return GpuState(
-        name=str(library.nvmlDeviceGetName(handle)),
-        sm_mhz=int(library.nvmlDeviceGetClockInfo(handle, library.NVML_CLOCK_SM)),
-        memory_mhz=int(library.nvmlDeviceGetClockInfo(handle, library.NVML_CLOCK_MEM)),
-        temperature=int(library.nvmlDeviceGetTemperature(handle, library.NVML_TEMPERATURE_GPU)),
-        throttled=tuple(name for name, bits in held.items() if reasons & bits),
-        other_processes=sum(process.pid != os.getpid() for process in running),
-        energy_mj=energy,
-    )
+    return tuple(name for name, bits in held.items() if reasons & bits)
 
 
 # --------------------------------------------------------------------------- Linux's files

@@ -27,15 +27,18 @@ PlainCall = Callable[[Batch], Tensor]
 
 
 class Forced(Criterion):
-    """Leave at a given exit, whatever the logits: the depths of the warm-up (cut 0.5)."""
+    """Leave at the exit that is the threshold, whatever the logits: the depths of the warm-up.
+
+    One criterion for all depths, so that what an executor records serves them all.
+    """
 
     regression = True
 
-    def __init__(self, layer: int) -> None:
-        self.layer = layer
+    def cut(self, threshold: float) -> float:
+        return 0.5 - threshold
 
     def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
-        return state, torch.full_like(seen.logits[:, 0], 0.0 if seen.layer >= self.layer else 1.0)
+        return state, torch.full_like(seen.logits[:, 0], -float(seen.layer))
 
 
 class CudaTimer:
@@ -127,8 +130,9 @@ def measure(
         for label, (criterion, cut) in points.items():
             queries[label] = exit_query(run, criterion, cut, batches, numbers, device)
         queries.update(extra or {})
-        forced = [exit_query(run, Forced(k), 0.5, batches, numbers, device) for k in range(1, model.num_layers + 1)]
-        gpu = (device.index or 0) if device.type == "cuda" else None
+        force, depths = Forced(), range(1, model.num_layers + 1)
+        forced = [exit_query(run, force, force.cut(k), batches, numbers, device) for k in depths]
+        gpu = gpu_of(model)
 
         def probe() -> MachineState:
             return read_machine(gpu)
@@ -140,7 +144,7 @@ def measure(
                 plain=list(plain),
                 tokens=[int(batch.input_ids.shape[1]) for batch in batches],
                 sizes=[len(batch) for batch in batches],
-                depths=range(1, model.num_layers + 1),
+                depths=depths,
                 force=lambda i, depth: forced[depth - 1](i),
             ),
             options,
@@ -152,6 +156,12 @@ def measure(
             timer=timer,
             progress=progress,
         )
+
+
+def gpu_of(model: ExitModel) -> int | None:
+    """Torch's index of the NVIDIA GPU that the model is on, None where it is on none."""
+    device = next(model.parameters()).device
+    return (device.index or 0) if device.type == "cuda" else None
 
 
 def check_request(

@@ -53,25 +53,31 @@ class WarmUp:
 class Round:
     """One round: nanoseconds per configuration in the order of ``LatencyResult.samples``; the machine around it.
 
-    ``device_ns`` are the same passes by the device's own events, where there is a device.
+    ``device_ns`` are the same passes by the device's own events, where there is a device; ``first`` is the
+    configuration that began the round, from which on the order turns after every streak; ``collecting`` whether
+    Python's garbage collector ran while the clock did.
     """
 
     times: dict[str, list[int]]
     before: MachineState
     after: MachineState
     device_ns: dict[str, list[int]] | None = None
+    first: str = ""
+    collecting: bool = False
 
 
 @dataclass(frozen=True)
 class Summary:
     """One configuration, in seconds per query (a sample, or a batch of them); speed-ups against the baseline.
 
+    ``mean`` by the host's clock; ``device_mean`` by the device's events, None where there is no such device.
     ``timer`` is the paired speed-up with its t-interval over rounds: how well the clock knows it on these samples.
     ``sampling`` is the same ratio with its bootstrap interval over samples: how well these samples stand for the
     data set.
     """
 
     mean: float
+    device_mean: float | None
     samples_per_second: float
     percentiles: dict[str, float]
     mean_layer: float
@@ -85,7 +91,8 @@ class LatencyResult:
 
     ``samples`` are positions of the queries in the given data, in the fixed order of measurement; ``tokens`` their
     (padded) lengths and ``sizes`` their numbers of samples; ``layers`` the mean exit layer of each of them per
-    configuration; ``reasons`` why the run is INVALID, empty if it is valid.
+    configuration; ``clock`` the host's clock and ``rules`` the protocol's limits; ``reasons`` why the run is INVALID,
+    empty if it is valid.
     """
 
     protocol: str
@@ -102,6 +109,8 @@ class LatencyResult:
     layers: dict[str, list[float]]
     warmup: WarmUp
     stop: str
+    clock: str
+    rules: dict[str, object]
     reasons: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -121,12 +130,17 @@ class LatencyResult:
         compared = label != self.baseline
         return Summary(
             mean=float(times.mean()) / 1e9,
+            device_mean=self._device_mean(label),
             samples_per_second=len(times) * sum(self.sizes) / float(times.sum()) * 1e9,
             percentiles=percentiles(per_sample / 1e9),
             mean_layer=float(np.average(self.layers[label], weights=self.sizes)),
             timer=paired_ratio(base.sum(axis=1), times.sum(axis=1)) if compared and len(times) > 1 else None,
             sampling=bootstrap_ratio(base.mean(axis=0), per_sample) if compared else None,
         )
+
+    def _device_mean(self, label: str) -> float | None:
+        known = [r.device_ns[label] for r in self.rounds if r.device_ns is not None]
+        return float(np.mean(known)) / 1e9 if known else None
 
     @property
     def summaries(self) -> dict[str, Summary]:

@@ -20,6 +20,7 @@ from bench.measure.latency.protocol import (
     blocks,
     bucket_of,
     drift,
+    rules,
     stop_reason,
 )
 from bench.measure.latency.result import LatencyOptions, LatencyResult, Round, WarmUp, fastest
@@ -91,8 +92,9 @@ def run_protocol(
     while stop is None:
         before = probe()
         with quiet():
+            collecting, first = gc.isenabled(), abba(order, turn)[0]
             times, layers, device_ns = _one_round(configurations, samples, options, clock, timer, turn)
-        rounds.append(Round(times, before, probe(), device_ns))
+        rounds.append(Round(times, before, probe(), device_ns, first, collecting))
         turn += len(blocks(samples, options.streak))
         baseline = fastest(rounds, configurations.plain)
         totals = {label: [float(sum(r.times[label])) for r in rounds] for label in order}
@@ -111,6 +113,9 @@ def run_protocol(
         )
     reasons = disturbances([(r.before, r.after) for r in rounds], OTHERS_LIMIT)
     moved = drift(totals[baseline])
+    notes = [] if warmup.agreed else ["no two warm-up blocks agreed within 5 % before the warm-up's time was over"]
+    if device.startswith("cuda") and any(r.before.gpu is None or r.after.gpu is None for r in rounds):
+        notes.append("the GPU's clocks and throttling are unknown: NVML (extra 'energy') says nothing of it")
     return LatencyResult(
         protocol=options.protocol,
         options=options,
@@ -126,8 +131,10 @@ def run_protocol(
         layers=layers,
         warmup=warmup,
         stop=stop,
+        clock=getattr(clock, "__name__", "simulated"),
+        rules=rules(),
         reasons=[*reasons, *([moved] if moved else [])],
-        notes=[] if warmup.agreed else ["no two warm-up blocks agreed within 5 % before the warm-up's time was over"],
+        notes=notes,
     )
 
 
@@ -137,7 +144,11 @@ def permutation(count: int, most: int, seed: int) -> list[int]:
 
 
 def warm_up(configurations: Configurations, samples: Sequence[int], options: LatencyOptions, clock: Clock) -> WarmUp:
-    """Visit every exit depth and length bucket, then run blocks until two in a row took the same time."""
+    """Visit every exit depth and length bucket, then run blocks until two in a row took the same time.
+
+    Every configuration visits every bucket itself: executors record or compile for each criterion and shape on first
+    use, which takes seconds. Which shapes a batch shrinks to is its own affair, so that of batches all are visited.
+    """
     begun = clock()
     coverage = Coverage(
         set(configurations.depths), {bucket_of(configurations.tokens[i], options.bucket) for i in samples}
@@ -151,7 +162,11 @@ def warm_up(configurations: Configurations, samples: Sequence[int], options: Lat
         coverage.visit(depth, bucket_of(configurations.tokens[i], options.bucket))
     if not coverage.complete:
         raise RuntimeError(f"The warm-up missed depths and buckets {coverage.missing}.")
-    count, done, agreed = len(passes), 0, False
+    visited = samples if max(configurations.sizes) > 1 else list(by_bucket.values())
+    for query in configurations.queries.values():
+        for i in visited:
+            query(i)
+    count, done, agreed = len(passes) + len(visited) * len(configurations.queries), 0, False
     previous: dict[str, float] | None = None
     # the first streaks of the permutation, again and again: two means are comparable only on the same samples
     block = samples[: 2 * options.streak]
