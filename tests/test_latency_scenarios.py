@@ -9,14 +9,20 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
+from backbones.base import Batch
 from bench.errors import UsageError
+from bench.inference.engine import make_engine, plain_call
+from bench.inference.graphs import EagerSegment
 from bench.inference.live import run_live
 from bench.measure.latency import LatencyOptions, measure
-from bench.measure.latency.depth import ForcedExit, depth_table, taking_turns
+from bench.measure.latency.depth import ForcedExit, Shallow, depth_table, taking_turns, truncated, without_checks
 from bench.measure.latency.energy import NO_COUNTER, NO_GPU, energy_per_sample
 from bench.measure.latency.scenarios import Load, served_rates
 from bench.measure.latency.serving import Served, arrivals, capacity, serve
+from strategies.base import ExitModel
 from strategies.elbert import MonotoneWindow
 from strategies.entropy import NormalisedEntropy
 from tests.engines import make_batch, make_model
@@ -184,6 +190,28 @@ def test_the_depth_table_of_a_real_model() -> None:
     # a length between the buckets' lies between them
     assert min(table.checked[2]) <= table.predict([3], [15]) <= max(table.checked[2])
     json.dumps(table.to_json(), allow_nan=False)
+
+
+@pytest.mark.parametrize("layer", [1, 3, 5])
+@pytest.mark.parametrize("model_type", ["albert", "bert", "modernbert"])
+def test_layers_without_checks_are_the_same_under_every_executor(model_type: str, layer: int) -> None:
+    model, batch = make_model(model_type).double(), make_batch([7])
+    expected = truncated(model, layer)(batch)
+    torch.testing.assert_close(expected, ForcedAnswer(model, layer)(batch))
+    recorded = plain_call(make_engine(Shallow(model, layer), "graph", record=EagerSegment))
+    torch.testing.assert_close(recorded(batch), expected)
+    compiled = make_engine(model, "compile", backend="eager")
+    torch.testing.assert_close(without_checks(model, compiled, "compile", layer)(batch), expected)
+
+
+class ForcedAnswer:
+    """What leaving at an exit answers, all checks made."""
+
+    def __init__(self, model: ExitModel, layer: int) -> None:
+        self.model, self.criterion = model, ForcedExit(NormalisedEntropy(), layer)
+
+    def __call__(self, batch: Batch) -> Tensor:
+        return run_live(self.model, self.criterion, 0.0, batch).logits
 
 
 @pytest.mark.parametrize("depths", [1, 3, 5])

@@ -27,7 +27,7 @@ from bench.measure.latency.depth import depth_table, overruled
 from bench.measure.latency.queries import count_through, exit_query, measure
 from bench.measure.latency.result import LatencyOptions, LatencyResult
 from bench.measure.latency.run import Clock, Query
-from bench.measure.machine import MachineState, read_machine
+from bench.measure.machine import MachineState, others, read_machine
 from bench.measure.stats import Interval, paired_ratio
 from strategies.base import Criterion, ExitModel, Seen, Start, State
 from strategies.elbert import LabelWindow, MonotoneWindow, SharedHead
@@ -48,13 +48,14 @@ class Scripted(Criterion):
     """A criterion at full cost whose scores are replaced: sample ``key`` leaves at ``exits[key]`` (cut 0.5)."""
 
     def __init__(self, criterion: Criterion, exits: Sequence[int]) -> None:
-        self.criterion, self.exits, self.probe = criterion, torch.tensor(exits), criterion.probe
+        self.criterion, self.script, self.probe = criterion, list(exits), criterion.probe
+        self.exits = torch.tensor(self.script)
 
     def start(self, start: Start) -> State:
         if start.keys is None:
             raise ValueError("A script needs the samples' keys.")
-        exits = self.exits.to(start.keys.device)[start.keys].to(start.dtype)
-        return {**self.criterion.start(start), "exit": exits}
+        self.exits = self.exits.to(start.keys.device)  # moved once: the way there cannot be recorded in a graph
+        return {**self.criterion.start(start), "exit": self.exits[start.keys].to(start.dtype)}
 
     def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
         after, _ = self.criterion.step(state, seen)
@@ -65,7 +66,7 @@ class Scripted(Criterion):
         judge = self.criterion.by_hand(start, -math.inf)
         if judge is None or start.keys is None or start.samples != 1:
             return None
-        return overruled(judge, int(self.exits[start.keys]))
+        return overruled(judge, self.script[int(start.keys)])
 
 
 def bert_base() -> LayeredEncoder:
@@ -139,7 +140,8 @@ def engine_benchmark(
     """
     say = progress or (lambda message: None)
     options = LatencyOptions(samples=samples, seconds=seconds, threads=threads, executor=executor, streak=4)
-    before = read_machine()
+    gpu = (torch.device(device).index or 0) if device.startswith("cuda") else None
+    before = read_machine(gpu)
     ratios: list[Ratio] = []
     for name in sizes:
         say(f"{name}, batch 1")
@@ -161,7 +163,7 @@ def engine_benchmark(
         "tokens": tokens,
         "ratios": [asdict(ratio) for ratio in ratios],
         "predictions": tested,
-        "machine": _machine(before, read_machine()),
+        "machine": _machine(before, read_machine(gpu)),
     }
 
 
@@ -322,7 +324,7 @@ def _median_score(model: ExitModel, criterion: Criterion, batches: Sequence[Batc
     scores = []
     for batch in batches:
         moved = batch.to(next(model.parameters()).device)
-        state = criterion.start(Start(1, model.num_layers, CLASSES))
+        state = criterion.start(Start(1, model.num_layers, CLASSES, device=moved.input_ids.device))
         for layer, logits in enumerate(model(moved), start=1):
             state, score = criterion.step(state, Seen(layer, logits.float()))
             scores.append(float(score))
@@ -331,8 +333,6 @@ def _median_score(model: ExitModel, criterion: Criterion, batches: Sequence[Batc
 
 
 def _machine(before: MachineState, after: MachineState) -> str:
-    busy, total = (after.busy, after.total) if after.busy is not None else (None, None)
-    if busy is None or total is None or before.busy is None or before.total is None:
-        return f"{after.cores} cores"
-    others = ((busy - before.busy) - (after.own - before.own)) / max(1e-9, total - before.total)
-    return f"{after.cores} cores, other processes used {max(0.0, others):.0%} of them"
+    share = others(before, after)
+    used = "" if share is None else f", other processes used {share:.0%} of them"
+    return f"{after.cores} cores{used}" + ("" if after.gpu is None else f"; {after.gpu.name}")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from backbones.base import Batch
-from bench.inference.engine import make_engine
+from bench.inference.engine import Engine, LiveEngine, make_engine, plain_call
 from bench.measure.latency.protocol import bucket_of
 from bench.measure.latency.queries import count_through, exit_query, measure, plain_query
 from bench.measure.latency.result import LatencyOptions, LatencyResult
@@ -131,7 +131,7 @@ def depth_table(
     engine = make_engine(model, options.executor)
     last = model.num_layers
     exits = [exit_query(engine, ForcedExit(criterion, k), 0.0, batches, keys, device) for k in range(1, last + 1)]
-    bare = [plain_query(model, truncated(model, k), batches) for k in range(1, last + 1)]
+    bare = [plain_query(model, without_checks(model, engine, options.executor, k), batches) for k in range(1, last + 1)]
     result = measure(
         model,
         {label: (criterion, cut) for label, cut in points.items()},
@@ -178,6 +178,25 @@ def by_depth(result: LatencyResult, name: str, count: int) -> NDArray[np.float64
     turns = np.stack([result.table(f"{name}, turn {j}") for j in range(count)]) / 1e9
     samples = np.array(result.samples)
     return np.stack([turns[(depth - samples) % count, :, np.arange(len(samples))].T for depth in range(count)])
+
+
+class Shallow(ExitModel):
+    """The first ``layers`` layers of a model, weights shared, and the head there."""
+
+    def __init__(self, model: ExitModel, layers: int) -> None:
+        super().__init__(model.encoder, model.head)
+        self.layers = layers
+
+    @property
+    def num_layers(self) -> int:
+        return self.layers
+
+
+def without_checks(model: ExitModel, engine: Engine, executor: str, layer: int) -> Callable[[Batch], Tensor]:
+    """Layers up to ``layer`` and its head, under the executor of ``engine``, so that checks are all that it lacks."""
+    if isinstance(engine, LiveEngine):
+        return truncated(engine.model, layer)
+    return plain_call(make_engine(Shallow(model, layer), executor))
 
 
 def truncated(model: ExitModel, layer: int) -> Callable[[Batch], Tensor]:
