@@ -26,12 +26,22 @@ def sound(
     try:
         return load(path)
     except Damaged as error:
-        what = f"{path.name} in {path.parent.parent.name} was damaged ({error.reason}) and made again"
+        what = f"{path.relative_to(store.root).as_posix()} was damaged ({error.reason}) and made again"
     warning = f"{what}; it is kept as {set_aside(store, path)}"
     progress.say(f"{warning}.")
     if warnings is not None:
         warnings.append(warning)
     return None
+
+
+def damaged(path: Path, load: Callable[[Path], object]) -> bool:
+    """Whether ``path`` is there and ``load`` finds it damaged: a look that moves nothing and needs no lock."""
+    try:
+        if path.exists():
+            load(path)
+    except Damaged:
+        return True
+    return False
 
 
 def set_aside(store: Store, path: Path) -> str:

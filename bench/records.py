@@ -5,15 +5,43 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
+from types import NoneType
 
 from backbones.load import Loaded
 from bench.environment import environment
+from bench.files import Shape, check_shape
 from bench.measure.evaluate import TradeOff
 from bench.spec import Facts, RunSpec, key, quality_identity
-from bench.store import Record
+from bench.store import Record, read_record
 from bench.tasks.base import TaskData
 from bench.tasks.encode import EncodedSplit
 from strategies.base import ExitModel
+
+ASKED: Shape = {"status": str, "spec": {"strategy": str, "task": str, "backbone": str, "seed": int}}
+FINISHED: Shape = {
+    **ASKED,
+    "environment": dict,
+    "task": {"name": str, "metrics": list, "select": str, "evaluation": list, "rows": {"*": dict}},
+    "backbone": {"name": str, "layers": int, "pooling": str},
+    "training": {"key": str, "steps": dict, "seconds": (int, float), "truncated": int, "reused": bool},
+    "upper_bound": bool,
+    "evaluation": {"*": {"samples": int, "full": dict, "points": list}},
+    "live_check": (dict, NoneType),
+    "latency": (dict, NoneType),
+    "warnings": list,
+}
+"""What every record has that is reused and shown instead of being measured; not what came later."""
+
+
+def usable_record(path: Path) -> Record:
+    """The record in ``path``. Raises Damaged also for one that lacks what a run reads of it, or has other types there.
+
+    Raises UsageError for one that a newer version wrote.
+    """
+    record = read_record(path)
+    check_shape(path, record, FINISHED if record.get("status") == "success" else ASKED)
+    return record
 
 
 def record_head(spec: RunSpec, facts: Facts, command: str) -> Record:

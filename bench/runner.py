@@ -30,8 +30,8 @@ from bench.measure.points import STANDARD, Rule
 from bench.migrations import SCHEMA_VERSION
 from bench.precision import precision_changes
 from bench.progress import Progress
-from bench.quarantine import sound
-from bench.records import backbone_facts, record_head, summary, task_facts
+from bench.quarantine import damaged, sound
+from bench.records import backbone_facts, record_head, summary, task_facts, usable_record
 from bench.resolve import Parts, Request, refuse_nonsense, resolve
 from bench.spec import (
     Facts,
@@ -46,7 +46,7 @@ from bench.spec import (
 from bench.store import Cell, Record, Store
 from bench.tasks.base import LoadOptions, Split, TaskData
 from bench.tasks.encode import EncodedSplit, encode
-from bench.timing import measure_latency
+from bench.timing import measure_latency, read_times
 from bench.training.checkpoint import load_tensors, save_tensors
 from bench.training.trainer import SAVE_EVERY, Fit, train
 from strategies.base import Criterion, ExitModel, Recipe
@@ -118,7 +118,7 @@ def found_out(spec: RunSpec, parts: Parts, data: TaskData, context: Context) -> 
 
 def finished_record(work: Work) -> Record | None:
     """The record on disk if it already answers what is asked."""
-    if work.context.overwrite == "always":
+    if work.context.overwrite == "always" or damaged(work.cell.record_file, usable_record):
         return None
     record = work.cell.read()
     if record is None:
@@ -128,15 +128,16 @@ def finished_record(work: Work) -> Record | None:
     wanted = (_json_thresholds(work.spec), list(work.spec.select))
     asked = (record.get("thresholds"), record.get("selected", [])) == wanted
     same = record["status"] == "success" and asked
-    timed = record.get("speed_key") == speed_key(work) if wants_latency(work) else True
-    return record if same and timed else None
+    if wants_latency(work):
+        same &= record.get("speed_key") == speed_key(work) and not damaged(times_file(work), read_times)
+    return record if same else None
 
 
 def measured(work: Work, quality: str) -> Record:
     """Do the work of a cell; whatever happens, the record says so."""
     head = record_head(work.spec, work.facts, work.context.command)
     remove_leftovers(work.cell.folder)
-    previous = work.cell.read()
+    previous = sound(work.context.store, work.cell.record_file, usable_record, work.context.progress, work.warnings)
     if previous is None or previous["status"] != "success":  # a finished record stays until a better one replaces it
         work.cell.write("started", head)
     try:
@@ -200,21 +201,12 @@ def measure_cell(work: Work) -> Record:
     )
     latency = None
     if spec.latency is not None and wants_latency(work):
+        times = times_file(work)
+        known = sound(work.context.store, times, read_times, work.context.progress, work.warnings)
         latency = measure_latency(
-            model,
-            whole,
-            criterion,
-            points,
-            curves[primary],
-            encoded[primary],
-            pad,
-            spec,
-            spec.latency,
-            work.cell,
-            speed_key(work),
-            work.context.progress,
-            again=work.context.overwrite == "always",
-        )
+            model, whole, criterion, points, curves[primary], encoded[primary], pad, spec, spec.latency, times,
+            speed_key(work), work.context.progress, None if work.context.overwrite == "always" else known,
+        )  # fmt: skip
     return {
         "speed_key": speed_key(work) if latency is not None else None,
         "task": task_facts(data, encoded),
@@ -379,6 +371,11 @@ def wants_latency(work: Work) -> bool:
 def speed_key(work: Work) -> str:
     """The identity that a latency is filed under."""
     return key(speed_identity(work.spec, work.facts, machine_id()))
+
+
+def times_file(work: Work) -> Path:
+    """Where this machine's raw times are."""
+    return work.cell.latency_file(speed_key(work))
 
 
 def _json_thresholds(spec: RunSpec) -> list[float] | None:

@@ -10,7 +10,6 @@ The key is the first 8 digits of the cell's quality identity, so what differs in
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from bench.errors import UsageError
-from bench.files import write_json
+from bench.files import check_shape, read_object, write_json
 from bench.migrations import SCHEMA_VERSION, upgrade
 from bench.progress import Progress
 
@@ -49,7 +48,7 @@ class Cell:
         return self.folder / f"exits-{slug(split)}.parquet"
 
     def read(self) -> Record | None:
-        """The record, or None before the first is written. Raises UsageError for a damaged or newer one."""
+        """The record, or None before the first is written. Raises Damaged, or UsageError for a newer one."""
         if not self.record_file.exists():
             return None
         return read_record(self.record_file)
@@ -134,13 +133,9 @@ class Only:
 
 
 def read_record(path: Path) -> Record:
-    """A record from disk. Raises UsageError for one that is damaged or written by a newer version."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is damaged ({error}). Delete its folder and run the cell again.") from error
-    if not isinstance(record, dict) or not isinstance(record.get("schema_version"), int):
-        raise UsageError(f"{path} is not a result of ExitBench.")
+    """A record from disk. Raises Damaged for one that is, UsageError for one that was written by a newer version."""
+    record = read_object(path)
+    check_shape(path, record, {"schema_version": int})
     try:
         return upgrade(record)
     except UsageError as error:

@@ -6,16 +6,16 @@ run that was killed after timing does not time again.
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import numpy as np
 
-from bench.files import write_json
+from bench.files import Shape, check_shape, read_object, write_json
 from bench.inference.engine import make_engine
 from bench.inference.replay import sample_keys
 from bench.measure.evaluate import TradeOff
@@ -24,7 +24,6 @@ from bench.measure.latency.depth import depth_table
 from bench.measure.latency.queries import default_baselines
 from bench.progress import LINE_EVERY, Progress
 from bench.spec import LatencyArgs, RunSpec
-from bench.store import Cell
 from bench.tasks.encode import EncodedSplit, collate
 from strategies.base import Criterion, ExitModel
 
@@ -52,20 +51,18 @@ def measure_latency(
     pad_id: int,
     spec: RunSpec,
     args: LatencyArgs,
-    cell: Cell,
+    path: Path,
     key: str,
     progress: Progress,
-    *,
-    again: bool = False,
+    known: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Time the plain model and up to three points; adds ``latency`` to those points and returns the summary.
 
-    ``whole`` is the model without early exit that speed-ups are against.
+    ``whole`` is the model without early exit that speed-ups are against. Raw times are written to ``path``, unless
+    those of an earlier run are ``known``.
     """
-    path = cell.latency_file(key)
-    if path.exists() and not again:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    else:
+    raw = known
+    if raw is None:
         chosen = timed_points(points)
         progress.say(f"Timing plain and {', '.join(chosen)} ({args.protocol}, {args.seconds:.0f} s of rounds at most).")
         size = args.samples_per_query
@@ -94,6 +91,24 @@ def measure_latency(
             raw["depth"] = depth_table(model, criterion, chosen, batches, options).to_json()
         write_json(path, raw, compact=True)
     return summary(raw, points, replayed, path)
+
+
+TIMES: Shape = {
+    **dict.fromkeys(("protocol", "device", "dtype", "validity", "stop", "baseline"), str),
+    **dict.fromkeys(("samples", "rounds", "reasons", "notes"), list),
+    "options": {"executor": str},
+    "threads": int,
+    "layers": {"*": list},
+    "summary": {"*": {"mean": (int, float), "percentiles": dict, "timer": (dict, NoneType)}},
+}
+"""What a record's summary is made of."""
+
+
+def read_times(path: Path) -> dict[str, Any]:
+    """The raw times in ``path``. Raises Damaged for what no summary can be made of."""
+    raw = read_object(path)
+    check_shape(path, raw, TIMES)
+    return raw
 
 
 def query_rows(samples: int, size: int) -> list[list[int]]:

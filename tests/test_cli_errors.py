@@ -213,8 +213,8 @@ BAD: dict[str, tuple[Arrange, str]] = {
     ),
     # records
     "no run": (words("show", "nothing"), r"No run 'nothing' in results \(0 runs there\)\. `bench list runs` shows"),
-    "damaged record": (recorded("{"), r"record\.json is damaged \(.*\)\. Delete its folder and run the cell again\.$"),
-    "not a record": (recorded("[1]"), r"record\.json is not a result of ExitBench\.$"),
+    "damaged record": (recorded("{"), r"record\.json is damaged \(.*\)\. Delete it and run the cell again\.$"),
+    "not a record": (recorded("[1]"), r"record\.json is damaged \(it holds list and no object\)\. Delete it"),
     "newer record": (
         recorded('{"schema_version": 99}'),
         r"was written by a newer ExitBench \(schema 99; this one knows 1\)\.$",

@@ -116,10 +116,10 @@ def test_what_is_cached_is_no_run_wherever_the_results_are(tmp_path: Path) -> No
 
 
 BAD = {
-    "damaged": ('{"schema_version": 1', "is damaged .*Delete its folder"),
-    "not text": (b"\xff\xfe", "is damaged .*Delete its folder"),
-    "no object": ("[]", "is not a result of ExitBench"),
-    "no version": ("{}", "is not a result of ExitBench"),
+    "damaged": ('{"schema_version": 1', "is damaged .*Delete it"),
+    "not text": (b"\xff\xfe", "is damaged .*Delete it"),
+    "no object": ("[]", "is damaged .*it "),
+    "no version": ("{}", "is damaged .*it "),
     "newer": (json.dumps({"schema_version": SCHEMA_VERSION + 1}), "was written by a newer ExitBench"),
 }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +13,7 @@ from bench.comparison.pairing import Pair
 from bench.comparison.quality import Side
 from bench.comparison.sources import Found
 from bench.comparison.verdict import Margins, Row, exact
+from bench.files import read_object
 
 Float = NDArray[np.float64]
 
@@ -108,10 +108,10 @@ def latency_rows(pair: Pair, margins: Margins) -> list[Row]:
 
 
 def raw_times(cell: Found) -> dict[str, Any] | None:
-    """The raw times that the record points to."""
+    """The raw times that the record points to. Raises Damaged for a file that is."""
     facts = cell.record["latency"]
     path = cell.folder / str(facts.get("file", "latency.json"))
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    return read_object(path) if path.exists() else None
 
 
 def _conditions(pair: Pair, base: dict[str, Any], candidate: dict[str, Any]) -> str:

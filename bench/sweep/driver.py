@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench.errors import BenchError, CellsFailed
-from bench.records import record_head
+from bench.records import record_head, usable_record
 from bench.runner import Context
 from bench.sweep.engine import Ending, Engine, Job
 from bench.sweep.estimate import memory_of
@@ -182,7 +182,8 @@ def record_death(cell: Planned, context: Context, message: str) -> Path | None:
     if work is None:
         return None
     try:
-        previous = work.cell.read()
+        file = work.cell.record_file
+        previous = usable_record(file) if file.exists() else None
         if previous is None or previous["status"] != "success":
             head = record_head(work.spec, work.facts, context.command)
             error = {"kind": "died", "message": message, "traceback": ""}

@@ -23,6 +23,7 @@ from backbones.catalog import BACKBONES
 from backbones.load import encoder_class, outline
 from bench.environment import machine_id
 from bench.errors import BenchError
+from bench.records import usable_record
 from bench.runner import Context
 from bench.store import Store
 from bench.sweep.plan import Plan, Planned
@@ -173,7 +174,7 @@ def recorded_speeds(store: Store) -> dict[tuple[object, ...], float]:
     found: dict[tuple[object, ...], float] = {}
     for cell in store.cells():
         try:
-            record = cast(dict[str, Any], cell.read() or {})
+            record = cast(dict[str, Any], usable_record(cell.record_file))
         except BenchError:
             continue
         if record.get("status") != "success" or record["environment"].get("machine_id") != machine_id():
