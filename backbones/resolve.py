@@ -116,7 +116,8 @@ def _local_folder(request: BackboneRequest, hub_id: str | None) -> Path | None:
         if carried is not None:
             return carried
     path = Path(request.name).expanduser()
-    return path if request.name not in BACKBONES and path.is_dir() else None
+    # pathlib fails on names that no folder can have
+    return path if request.name not in BACKBONES and os.path.isdir(path) else None
 
 
 def package_folder(package: str) -> Path | None:
@@ -133,7 +134,7 @@ def _not_found(name: str) -> BackboneError:
     separators = {os.sep, os.altsep or os.sep, "/"}
     if name.startswith(("~", ".")) or any(mark in name for mark in separators):
         path = Path(name).expanduser()
-        return BackboneError(f"{name} is not a folder." if path.exists() else f"There is no folder {name}.")
+        return BackboneError(f"{name} is not a folder." if os.path.exists(path) else f"There is no folder {name}.")
     return unknown("backbone", name, BACKBONES)
 
 

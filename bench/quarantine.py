@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
 from bench.errors import Damaged
 from bench.progress import Progress
-from bench.store import Store
+from bench.store import LONGEST, Store, slug
 
 T = TypeVar("T")
 
@@ -48,8 +49,8 @@ def set_aside(store: Store, path: Path) -> str:
     """Move ``path`` into the store's quarantine under a name that is free; its place below the store."""
     folder = store.root / ".cache" / "quarantine"
     folder.mkdir(parents=True, exist_ok=True)
-    number = 1
-    while (place := folder / f"{path.parent.name}-{number}-{path.name}").exists():
-        number += 1
+    ends = (f"-{number}-{path.name}" for number in count(1))
+    places = (folder / f"{slug(path.parent.name, LONGEST - len(end))}{end}" for end in ends)
+    place = next(place for place in places if not place.exists())
     path.replace(place)
     return place.relative_to(store.root).as_posix()

@@ -10,6 +10,8 @@ The key is the first 8 digits of the cell's quality identity, so what differs in
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +28,9 @@ from bench.progress import Progress
 
 Status = Literal["started", "success", "error", "cancelled"]
 Record = dict[str, object]
+
+LONGEST = 255
+"""Bytes of a file's name on the usual file systems."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +71,8 @@ class Store:
 
     def cell(self, task: str, backbone: str, strategy: str, seed: int, key: str) -> Cell:
         """The directory of one cell."""
-        name = f"{slug(strategy)}-s{seed}-{key[:8]}"
-        return Cell(self.root / slug(task) / slug(backbone) / name)
+        end = f"-s{seed}-{key[:8]}"
+        return Cell(self.root / slug(task) / slug(backbone) / f"{slug(strategy, LONGEST - len(end))}{end}")
 
     def cache(self, kind: str, key: str) -> Path:
         """Where what ``key`` identifies is kept for reuse."""
@@ -83,7 +88,7 @@ class Store:
 
         Raises UsageError where none or several match.
         """
-        if (Path(run) / "record.json").exists():
+        if os.path.exists(Path(run) / "record.json"):  # pathlib fails on names that no file can have
             return Cell(Path(run))
         cells = self.cells()
         if run == "last" and cells:
@@ -142,6 +147,13 @@ def read_record(path: Path) -> Record:
         raise UsageError(f"{path} {error}") from None
 
 
-def slug(name: str) -> str:
-    """A name as a safe folder name: letters, digits, dot, dash and underscore."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "unnamed"
+def slug(name: str, room: int = LONGEST) -> str:
+    """A name as a safe folder name: letters, digits, dot, dash and underscore, ``room`` of them at most.
+
+    One that is longer keeps its start; a hash of the whole name tells it from others that start alike.
+    """
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "unnamed"
+    if len(safe) <= room:
+        return safe
+    digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()  # a path may be no UTF-8
+    return f"{safe[: room - 9]}-{digest[:8]}"

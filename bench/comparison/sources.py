@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import tarfile
 import tempfile
@@ -46,7 +47,7 @@ def opened(source: str) -> Iterator[list[Found]]:
     Raises UsageError where there is nothing of the kind. A revision is unpacked to a folder that is gone afterwards.
     """
     path = Path(source)
-    if path.exists():
+    if os.path.exists(path):  # pathlib fails on names that no file can have
         yield cells_in(path)
         return
     revision, _, inside = source.partition(":")

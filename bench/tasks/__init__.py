@@ -5,6 +5,7 @@ Listing names imports nothing but the standard library; a task's module is impor
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,7 +47,7 @@ def get_task(name: str) -> Task:
     tasks = registry()
     if name not in tasks:
         folder = Path(name).expanduser()
-        if folder.is_dir():
+        if os.path.isdir(folder):  # pathlib fails on names that no folder can have
             from bench.tasks.folder import FolderTask
 
             return FolderTask(folder)
