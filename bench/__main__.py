@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
 
 from bench import errors
+
+PATH_ERRORS = (
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG,
+    errno.ENOSPC, errno.EDQUOT,
+)  # fmt: skip
+"""What is wrong with a path that somebody gave; a file that is missing may be our own mistake and is not among them."""
 
 # the libraries' own progress bars and advice would mix with ours
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -23,6 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         code = app(args=arguments, prog_name="bench", standalone_mode=False)
+        sys.stdout.flush()  # here, where a reader that is gone can still be answered
         if code == errors.INTERRUPTED:  # some versions of typer turn Ctrl-C into this code, others let it through
             return interrupted()
         return code if isinstance(code, int) else errors.OK
@@ -30,6 +38,12 @@ def main(arguments: list[str] | None = None) -> int:
         return done.exit_code
     except (typer.Abort, KeyboardInterrupt):
         return interrupted()
+    except BrokenPipeError:
+        return reader_gone()
+    except SystemExit as done:  # how rich and typer end when the reader of a pipe has gone
+        if not isinstance(done.__context__, BrokenPipeError):
+            raise
+        return reader_gone()
     except Exception as error:
         return report(error)
 
@@ -38,6 +52,12 @@ def interrupted() -> int:
     """Say how to go on."""
     print("Interrupted. What was measured is kept; run the same command to go on.", file=sys.stderr)
     return errors.INTERRUPTED
+
+
+def reader_gone() -> int:
+    """End quietly after `bench ... | head`; what is still to be flushed at the end goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
+    return errors.READER_GONE
 
 
 def report(error: Exception) -> int:
@@ -53,6 +73,10 @@ def report(error: Exception) -> int:
         return error.exit_code
     if is_users(error):
         print(f"Error: {error}", file=sys.stderr)
+        return errors.USAGE
+    if isinstance(error, OSError) and error.errno in PATH_ERRORS:
+        path = error.filename2 or error.filename or "The output"  # the second is where a finished file was to go
+        print(f"Error: {path} cannot be used: {error.strerror}.", file=sys.stderr)
         return errors.USAGE
     traceback.print_exc()
     print(f"Internal error: {error!r}. Please report it with the lines above.", file=sys.stderr)

@@ -14,6 +14,8 @@ REGRESSION = 3
 NOTHING_COMPARABLE = 4
 CELLS_FAILED = 5
 INTERRUPTED = 130
+READER_GONE = 141
+"""What a shell gives for a process that SIGPIPE ended: never 0, so that a verdict that nobody read is no success."""
 
 
 class BenchError(Exception):

@@ -98,6 +98,16 @@ def recorded(content: str) -> Arrange:
     return arrange
 
 
+def occupied(*arguments: str) -> Arrange:
+    """A command that is to write to ``taken``, where there is a file already, or into it."""
+
+    def arrange(tmp: Path) -> list[str]:
+        (tmp / "taken").write_text("")
+        return [a.replace("REVIEWS", str(write_task(tmp / "reviews"))) for a in arguments]
+
+    return arrange
+
+
 GOOD = np.zeros((4, 3, 2), dtype=np.float32)
 NOT_FINITE = GOOD.copy()
 NOT_FINITE[2, 1, 0] = np.nan
@@ -218,6 +228,11 @@ BAD: dict[str, tuple[Arrange, str]] = {
     "newer record": (
         recorded('{"schema_version": 99}'),
         r"was written by a newer ExitBench \(schema 99; this one knows 1\)\.$",
+    ),
+    # places to write to
+    "results in a file": (
+        occupied("run", "--task", "REVIEWS", "--strategy", "full", "--backbone", "bert-demo", "--results-dir", "taken"),
+        r"^taken/\.cache/locks cannot be used: Not a directory\.$",
     ),
     "what to show": (words("show", "a", "b", "c"), r"bench show takes a run, or 'strategy NAME'\.$"),
 }
