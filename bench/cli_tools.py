@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from bench.options import HubRoot, Json, Offline, Quiet, ResultsDir
+
+EXECUTOR_HELP = "eager, compile; on a GPU graph, conditional."
 
 tools = typer.Typer()
 
@@ -79,7 +81,7 @@ def serve(
     ] = 700,
     batch_size: Annotated[int, typer.Option(help="Of the offline scenario.")] = 32,
     seconds: Annotated[float, typer.Option(help="Time limit of single stream and offline, each.")] = 20.0,
-    executor: Annotated[str, typer.Option(help="eager, compile; on a GPU graph, conditional.")] = "eager",
+    executor: Annotated[str, typer.Option(help=EXECUTOR_HELP)] = "eager",
     dtype: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     energy: Annotated[float, typer.Option(help="Seconds of an energy pass for each configuration; 0: none.")] = 0.0,
@@ -115,11 +117,15 @@ def bench_engine(
     only: Annotated[str | None, typer.Option(help="One part: curve, sweep or engine.")] = None,
     threads: Annotated[int | None, typer.Option(help="torch's threads; default what torch chooses.")] = None,
     seconds: Annotated[float, typer.Option(help="Time limit of each of the engine's eight measurements.")] = 60.0,
+    executor: Annotated[str, typer.Option(help=EXECUTOR_HELP)] = "eager",
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N; for the engine.")] = "cpu",
+    dtype: Annotated[Literal["fp32", "bf16", "fp16"], typer.Option(help="For the engine.")] = "fp32",
+    out: Annotated[Path | None, typer.Option(help="Write the figures as JSON.")] = None,
 ) -> int:
     """The harness's own speed as ratios taken in one run."""
-    from bench.commands.engine import run_benchmarks
+    from bench.commands.engine import How, run_benchmarks
 
-    return run_benchmarks(only, json, threads, seconds)
+    return run_benchmarks(only, json, out, How(threads, seconds, executor, device, dtype))
 
 
 @tools.command()

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
+import torch
 
+from bench.__main__ import main
+from bench.errors import OK, USAGE
 from bench.inference.conditional import EagerProgram
 from bench.inference.engine import EXECUTORS, make_engine
 from bench.inference.graphs import EagerSegment
 from bench.inference.live import run_live
 from bench.measure.enginebench import CHECKS, Scripted, describe, offline, single_stream
 from bench.measure.latency import LatencyOptions
+from bench.measure.latency.queries import default_baselines
 from strategies.base import ExitModel
 from strategies.elbert import SharedHead
 from tests.engines import make_batch, make_model
@@ -63,3 +68,77 @@ def test_the_ratios_are_complete_and_printable() -> None:
     }
     json.dumps(whole, allow_nan=False)
     assert len(describe(whole).splitlines()) == 2 + len(ratios)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--executor", "grahp"], "Unknown executor 'grahp'. Did you mean 'graph'?"),
+        (["--executor", "graph"], "needs a GPU"),
+        (["--executor", "conditional"], "needs a GPU"),
+        (["--dtype", "fp16"], "needs a GPU"),
+        (["--device", "cuda"], "torch finds no GPU here"),
+        (["--seconds", "0"], "must be positive"),
+        (["--only", "engines"], "Unknown part 'engines'. Did you mean 'engine'?"),
+    ],
+)
+def test_what_cannot_be_measured_is_said_first(
+    options: list[str], said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert main(["bench-engine", *options]) == USAGE
+    error = capsys.readouterr().err
+    assert said in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_the_benchmark_runs_as_asked_and_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, object] = {}
+
+    def benchmark(**arguments: object) -> dict[str, object]:
+        asked.update(arguments)
+        return {"ratios": []}
+
+    monkeypatch.setattr("bench.measure.enginebench.engine_benchmark", benchmark)
+    given = [
+        "--only",
+        "engine",
+        "--executor",
+        "compile",
+        "--dtype",
+        "bf16",
+        "--threads",
+        "1",
+        "--seconds",
+        "2",
+        "--json",
+    ]
+    assert main(["bench-engine", *given, "--out", str(tmp_path / "made.json")]) == OK
+    assert asked == {"threads": 1, "seconds": 2.0, "executor": "compile", "device": "cpu", "dtype": torch.bfloat16}
+    assert json.loads(capsys.readouterr().out) == json.loads((tmp_path / "made.json").read_text()) == {
+        "engine": {"ratios": []}
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("executor", "triton", "expected"),
+    [
+        ("eager", True, {"plain", "stock"}),
+        ("compile", False, {"plain", "stock", "plain-compile"}),
+        ("graph", True, {"plain", "stock", "plain-graph", "plain-compile"}),
+        ("conditional", True, {"plain", "stock", "plain-graph", "plain-compile"}),
+        ("graph", False, {"plain", "stock", "plain-graph"}),
+    ],
+)
+def test_an_executor_stands_against_every_plain_model_there_is(
+    executor: str, triton: bool, expected: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if triton else None)
+    engine = make_engine(model(), executor, record=EagerSegment, program=EagerProgram, backend="eager")
+    baselines = default_baselines(model(), engine, executor)
+    assert set(baselines) == expected
+    batch = make_batch([5])
+    for name in expected - {"plain-compile"}:
+        torch.testing.assert_close(baselines[name](batch), model().plain(batch))

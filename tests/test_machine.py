@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from bench.commands.doctor import gpu_controls
 from bench.measure import machine
 from bench.measure.machine import GpuState, MachineState, disturbances, others, read_gpu, read_machine
 
@@ -45,6 +46,11 @@ class Nvml:
 
     def __init__(self, running: list[int]) -> None:
         self.running = running
+
+    def nvmlDeviceGetPersistenceMode(self, handle: int) -> int:
+        if handle == 1:
+            raise self.NVMLError
+        return len(self.running)
 
     def nvmlDeviceGetHandleByIndex(self, index: int) -> int:
         if index > 1:
@@ -117,3 +123,11 @@ def test_this_machine_can_be_read() -> None:
     assert after.own >= before.own
     share = others(before, after)
     assert share is None or 0 <= share <= 1
+
+
+@pytest.mark.parametrize(("index", "running", "expected"), [(0, [], 2), (0, [1], 1), (1, [], 0)])
+def test_doctor_says_what_may_be_done_about_a_gpu(index: int, running: list[int], expected: int) -> None:
+    """Persistence mode only where it is off; nothing of a GPU that does not answer."""
+    found = list(gpu_controls(Nvml(running), index))
+    assert len(found) == expected
+    assert all(f"GPU {index}" in finding.text and "nvidia-smi" in finding.remedy for finding in found)

@@ -125,6 +125,15 @@ def test_the_fields_own_name_of_the_threshold() -> None:
         bench.replay("patience", LOGITS, patience="much")
 
 
+def test_a_wrapper_takes_the_wrapped_criterions_name_of_the_threshold() -> None:
+    held_out = Evidence(torch.from_numpy(LOGITS), torch.from_numpy(LABELS))
+    found = [
+        bench.replay("temperature", LOGITS, fit_on=held_out, of="patience", **{name: 1})
+        for name in ("patience", "threshold")
+    ]
+    assert found[0].layer.tolist() == found[1].layer.tolist()
+
+
 def test_arguments_and_warnings(logits_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     short = printed(capsys, str(logits_file), "--strategy", "elbert-label", "--set", "window=2", "--threshold", "0")
     assert [d["layer"] for d in short["decisions"]] == [2, 2, 3, 2]

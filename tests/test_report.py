@@ -256,3 +256,16 @@ def test_what_is_drawn_is_the_best_of_each_strategy_and_bounds_come_last(tmp_pat
     assert [s.strategy for s in drawn(panel)] == ["elbert-mono"] * 6 + ["entropy", "oracle-correct"]
     assert [s.strategy for s in drawn(panel, 2)] == ["elbert-mono", "entropy"]
     assert len(drawn(panel, 32)) == 14
+
+
+def test_the_clocks_interval_and_the_samples_interval_are_both_shown(tmp_path: Path) -> None:
+    make_cell(tmp_path / "r", latency="valid")
+    page = report(tmp_path / "r", tmp_path / "out")
+    [row] = [r for r in csv.DictReader((tmp_path / "out/points.csv").open(encoding="utf-8")) if r["point"] == "2x"]
+    clock = [float(row[f"measured_speedup_{end}"]) for end in ("low", "high")]
+    samples = [float(row[f"measured_speedup_samples_{end}"]) for end in ("low", "high")]
+    assert clock == pytest.approx([2.05 * 0.75, 2.05 * 0.85])
+    assert samples == pytest.approx([2.05 * 0.7, 2.05 * 0.9])
+    shown = f"[{clock[0]:.2f}, {clock[1]:.2f}] ({samples[0]:.2f} to {samples[1]:.2f})"
+    assert shown in (tmp_path / "out/report.md").read_text(encoding="utf-8").replace("\\", "")
+    assert f"[{samples[0]:.2f}, {samples[1]:.2f}] over samples" in page

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from bench.__main__ import main
+from bench.display import notes
 from bench.timing import query_rows
 from tests.small_runs import SHAPE, STEPS, run_json, settings, write_task
 
@@ -68,6 +69,8 @@ def test_the_table_names_target_and_machine(folder: Path, capsys: pytest.Capture
     assert "p50 ≤ 1000 ms" in printed
     assert "1 threads" in printed
     assert "Poisson" in printed
+    assert "over rounds, [" in printed
+    assert "] over samples." in printed
 
 
 @pytest.mark.parametrize(
@@ -107,6 +110,9 @@ def test_offline_batches_in_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[
         reached = point["latency"]["speedup"]["value"] / point["latency"]["cost_speedup"]
         assert point["latency"]["realisation"] == pytest.approx(reached)
     assert any("a batch of 16" in note for note in latency["notes"])
+    point = timed[0]["latency"]["sampling"]
+    [shown] = [note for note in notes(found["record"]) if "over samples instead of rounds" in note]
+    assert f"{timed[0]['rule']} [{point['low']:.2f}, {point['high']:.2f}]" in shown
 
 
 @pytest.mark.parametrize(("samples", "size"), [(80, 16), (83, 16), (5, 16), (7, 1)])

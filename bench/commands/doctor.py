@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from rich.text import Text
 
@@ -181,10 +181,27 @@ def graphics() -> Iterator[Finding]:
         facts = torch.cuda.get_device_properties(index)
         text = f"{facts.name}, {facts.total_memory / 2**30:.1f} GiB, {driver}, CUDA {torch.version.cuda}"
         yield Finding("gpu", "ok", text)
+        if library is not None:
+            yield from gpu_controls(library, index)
     if library is None:
         yield Finding(
             "gpu", "warn", "no NVML: clocks and throttling of the GPU stay unknown", "pip install nvidia-ml-py"
         )
+
+
+def gpu_controls(library: Any, index: int) -> Iterator[Finding]:
+    """What an administrator may do about a GPU while latency is measured; nothing here does it."""
+    from bench.measure.machine import gpu_handle
+
+    try:
+        kept_awake = library.nvmlDeviceGetPersistenceMode(gpu_handle(library, index))
+    except library.NVMLError:
+        return
+    if not kept_awake:
+        remedy = "the first query after a pause wakes the driver; an administrator may keep it awake: nvidia-smi -pm 1"
+        yield Finding("timing", "warn", f"GPU {index}: persistence mode is off", remedy)
+    remedy = "throttled runs are INVALID; an administrator may lock clocks while measuring: nvidia-smi -lgc MHZ,MHZ"
+    yield Finding("timing", "warn", f"GPU {index}: clocks follow load and heat unless they are locked", remedy)
 
 
 def disk(results_dir: Path) -> Iterator[Finding]:

@@ -157,6 +157,12 @@ def judgement(found: Mapping[str, Any]) -> list[str]:
         f"{single['options']['executor']}, {single['device']}, {single['dtype']}, {single['threads']} threads; queries "
         "arrive at random (Poisson) and are answered one after another; latency is from arrival to answer."
     ]
+    for label, figures in single["summary"].items():
+        timer, samples = figures["timer"], figures["sampling"]
+        if timer is not None:
+            clock = f"{timer['estimate']:.2f}x [{timer['low']:.2f}, {timer['high']:.2f}] over rounds"
+            stands = f"[{samples['low']:.2f}, {samples['high']:.2f}] over samples"
+            lines.append(f"Single stream, {label}: {clock}, {stands}.")
     for part in ("single", "offline"):
         if found[part]["reasons"]:
             lines.append(f"{part} is INVALID: " + "; ".join(found[part]["reasons"]) + ".")

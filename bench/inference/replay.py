@@ -11,7 +11,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from bench.arguments import bind
+from bench.arguments import bind, split_threshold
 from bench.catalog import STRATEGIES
 from bench.errors import UsageError
 from bench.inference.exits import AllExits
@@ -63,12 +63,9 @@ def replay(
 def make_criterion(strategy: str | type[Strategy], arguments: Mapping[str, object]) -> tuple[Criterion, float | None]:
     """The strategy's criterion with ``arguments``, and the threshold if it is among them by its own name."""
     kind = STRATEGIES.load(strategy) if isinstance(strategy, str) else strategy
-    given = dict(arguments)
-    threshold = given.pop(kind.criterion.threshold_name, None)
-    criterion = kind.criterion(**bind(kind.criterion, given, f"strategy '{kind.name}'"))
-    if threshold is not None and not isinstance(threshold, int | float):
-        raise UsageError(f"{criterion.threshold_name} must be a number, not '{threshold}'.")
-    return criterion, threshold
+    what = f"strategy '{kind.name}'"
+    given, threshold = split_threshold(kind.criterion, arguments, what)
+    return kind.criterion(**bind(kind.criterion, given, what)), threshold
 
 
 def fit(criterion: Criterion, evidence: Evidence | None) -> dict[str, list[float]]:

@@ -130,7 +130,7 @@ def read_gpu(index: int) -> GpuState | None:
     if library is None:
         return None
     try:
-        handle = _handle(library, index)
+        handle = gpu_handle(library, index)
     except library.NVMLError:
         return None
 
@@ -154,7 +154,7 @@ def read_gpu(index: int) -> GpuState | None:
     )
 
 
-def _handle(library: Any, index: int) -> Any:
+def gpu_handle(library: Any, index: int) -> Any:
     """NVML's handle of torch's GPU ``index``: CUDA_VISIBLE_DEVICES renumbers torch's devices, and not NVML's."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     name = visible[index].strip() if index < len(visible) else ""

@@ -180,32 +180,38 @@ def keys(series: Iterable[Series]) -> list[Key]:
     return [Key(_bound(s), swatch(s.look), s.label) for s in series]
 
 
+ENDS = ("low", "high", "samples_low", "samples_high")
+"""The ends of both intervals of a measured speed-up."""
+
+
 def realisation(panels: Sequence[Panel]) -> Chart | None:
     """What the FLOPs promise against what the clock measured."""
     rows = content.realisation_rows(panels)
     if not rows:
         return None
-    span = padded([v for r in rows for v in (r["flops_speedup"], r["low"], r["high"])] + [1.0], 0.05)
+    span = padded([v for r in rows for v in (r["flops_speedup"], *[r[end] for end in ENDS])] + [1.0], 0.05)
     plot = Plot(
         "Measured speed-up against FLOPs speed-up", "FLOPs speed-up", "measured speed-up", span, span, height=400
     )
     plot.diagonal("y = x: all of it is realised")
     for row in rows:
         drawn = look(row["strategy"])
+        plot.whisker(row["flops_speedup"], row["samples_low"], row["samples_high"], drawn, row["strategy"], faint=True)
         plot.whisker(row["flops_speedup"], row["low"], row["high"], drawn, row["strategy"])
         invalid = "" if row["valid"] else "\nINVALID timing"
         tip = (
             f"{row['series']}, {row['panel']}\npoint: {numbers.rule(row['rule'])}\n"
             f"FLOPs {row['flops_speedup']:.2f}×, measured {row['latency_speedup']:.2f}× "
-            f"[{row['low']:.2f}, {row['high']:.2f}]\n"
+            f"[{row['low']:.2f}, {row['high']:.2f}] over rounds, "
+            f"[{row['samples_low']:.2f}, {row['samples_high']:.2f}] over samples\n"
             f"realisation {row['realisation']:.2f}, machine {row['machine']}{invalid}"
         )
         plot.mark(row["flops_speedup"], row["latency_speedup"], drawn, row["strategy"], tip,
                   extra="" if row["valid"] else "invalid")  # fmt: skip
     names = sorted({r["strategy"] for r in rows})
     words = (
-        "Measured against FLOPs speed-up of every timed operating point, on the timed samples; intervals 95 % over "
-        "rounds. Below the line, less is realised than the FLOPs promise. Hollow: the timing is INVALID. "
-        + timed_caption(panels)
+        "Measured against FLOPs speed-up of every timed operating point, on the timed samples; intervals 95 %, over "
+        "rounds (how well the clock knows it) and, faint, over samples (how well these stand for the task). Below the "
+        "line, less is realised than the FLOPs promise. Hollow: the timing is INVALID. " + timed_caption(panels)
     )
     return Chart("Promised and measured", words, plot.render(words), [Key(n, swatch(look(n)), n) for n in names])

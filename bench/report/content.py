@@ -224,7 +224,7 @@ def realisation_rows(panels: Sequence[Panel]) -> list[Row]:
                 point = series.point(rule, panel.metric)
                 if point is None or not point.get("latency"):
                     continue
-                latency = point["latency"]
+                latency, samples = point["latency"], point["latency_samples"]
                 rows.append(
                     {
                         "panel": panel.title,
@@ -235,6 +235,8 @@ def realisation_rows(panels: Sequence[Panel]) -> list[Row]:
                         "latency_speedup": latency["value"],
                         "low": latency["low"],
                         "high": latency["high"],
+                        "samples_low": samples["low"],
+                        "samples_high": samples["high"],
                         "realisation": point["realisation"],
                         "mean_ms": point["mean_ms"],
                         "machine": point["machine"],

@@ -261,7 +261,8 @@ def realisation_figure(panels: Sequence[Panel]) -> list[Figure]:
     if not rows:
         return []
     words = (
-        "Measured against FLOPs speed-up of timed operating points, on the timed samples; 95 % over rounds; dashed: "
+        "Measured against FLOPs speed-up of timed operating points, on the timed samples; 95 % over rounds, faint over "
+        "samples; dashed: "
         f"y = x; hollow: INVALID timing. {timed_caption(panels)}"
     )
     return [Figure("flops-and-time", words, rows, lambda f: _realisation(f, rows), 2.8)]
@@ -272,13 +273,14 @@ def _realisation(fig: Any, rows: Sequence[Row]) -> None:
     seen: set[str] = set()
     for r in rows:
         found = look(r["strategy"])
+        ax.vlines(r["flops_speedup"], r["samples_low"], r["samples_high"], color=found.hex, alpha=0.4, linewidth=0.5)
         gap = [[max(0.0, r["latency_speedup"] - r["low"])], [max(0.0, r["high"] - r["latency_speedup"])]]
         label = cut(r["strategy"]) if r["strategy"] not in seen else None
         seen.add(r["strategy"])
         ax.errorbar([r["flops_speedup"]], [r["latency_speedup"]], yerr=gap, fmt=found.marker, color=found.hex,
                     markerfacecolor=found.hex if r["valid"] else "white", elinewidth=0.7, label=label)  # fmt: skip
-    top = max(max(r["flops_speedup"], r["high"]) for r in rows)
-    low = min(min(r["flops_speedup"], r["low"]) for r in rows)
+    top = max(max(r["flops_speedup"], r["high"], r["samples_high"]) for r in rows)
+    low = min(min(r["flops_speedup"], r["low"], r["samples_low"]) for r in rows)
     ax.plot([low, top], [low, top], "--", color="#777777", linewidth=0.8)
     ax.annotate("y = x", (top, top), xytext=(-12, 2), textcoords="offset points", ha="right", fontsize=6.5)
     ax.set_xlabel("FLOPs speed-up")

@@ -35,6 +35,11 @@ def times(value: Mapping[str, Any] | None) -> str:
     return f"{value['value']:.2f}× [{value['low']:.2f}, {value['high']:.2f}]{spread}"
 
 
+def bounds(value: Mapping[str, Any]) -> str:
+    """The ends of an interval alone: ``2.01 to 2.25``."""
+    return f"{value['low']:.2f} to {value['high']:.2f}"
+
+
 def percent(value: float | None, digits: int = 1) -> str:
     """A fraction as ``12.3 %``."""
     return MISSING if value is None else f"{100 * value:.{digits}f} %".replace("-", "−")

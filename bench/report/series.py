@@ -114,6 +114,7 @@ class Series:
         same = [(view, found) for view, found in timed if machine_of(view) == machines[0]]
         return {
             "latency": over_seeds([found["speedup"] for _, found in same]),
+            "latency_samples": over_seeds([found["sampling"] for _, found in same]),
             "latency_flops": float(np.mean([found["cost_speedup"] for _, found in same])),
             "realisation": float(np.mean([found["realisation"] for _, found in same])),
             "mean_ms": float(np.mean([found["mean_ms"] for _, found in same])),

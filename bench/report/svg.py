@@ -160,13 +160,15 @@ class Plot:
             f'data-series="{esc(name)}"/>'
         )
 
-    def whisker(self, x: float, low: float, high: float, look: Look, name: str, horizontal: bool = False) -> None:
+    def whisker(self, x: float, low: float, high: float, look: Look, name: str, horizontal: bool = False,
+                *, faint: bool = False) -> None:  # fmt: skip
         """An interval as a thin line through a point; ``x`` is the other coordinate."""
         if horizontal:
             place = f'x1="{self.px(low):.1f}" x2="{self.px(high):.1f}" y1="{self.py(x):.1f}" y2="{self.py(x):.1f}"'
         else:
             place = f'x1="{self.px(x):.1f}" x2="{self.px(x):.1f}" y1="{self.py(low):.1f}" y2="{self.py(high):.1f}"'
-        self.parts.append(f'<line class="whisker c-{look.colour}" {place} data-series="{esc(name)}"/>')
+        kind = "whisker faint" if faint else "whisker"
+        self.parts.append(f'<line class="{kind} c-{look.colour}" {place} data-series="{esc(name)}"/>')
 
     def bar(
         self, x: float, width: float, low: float, high: float, look: Look, name: str, tip: str, light: bool = False

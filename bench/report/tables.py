@@ -75,7 +75,9 @@ def _point_cells(point: Mapping[str, Any], rule: str) -> list[str]:
     reached = "" if point["reached"] == point["seeds"] else f" ({point['reached']} of {point['seeds']} seeds)"
     given = "" if point["chosen_on"] in ("select", "given", "default") else f" (on {point['chosen_on']})"
     thresholds = [numbers.threshold(t) for t in point["thresholds"]]
-    measured = numbers.times(point["latency"]) + ("" if point.get("valid", True) else " INVALID")
+    measured = numbers.times(point["latency"])
+    if point["latency"]:
+        measured += f" ({numbers.bounds(point['latency_samples'])})" + ("" if point["valid"] else " INVALID")
     return [
         numbers.rule(rule) + reached + given,
         ", ".join(thresholds),
@@ -87,7 +89,7 @@ def _point_cells(point: Mapping[str, Any], rule: str) -> list[str]:
 
 
 def _numbers_of(point: Mapping[str, Any]) -> Row:
-    latency = point["latency"] or {}
+    latency, samples = point["latency"] or {}, point.get("latency_samples", {})
     return {
         "threshold": point["thresholds"][0] if len(point["thresholds"]) == 1 else None,
         "thresholds_chosen_on": point["chosen_on"],
@@ -98,6 +100,8 @@ def _numbers_of(point: Mapping[str, Any]) -> Row:
         "measured_speedup": latency.get("value"),
         "measured_speedup_low": latency.get("low"),
         "measured_speedup_high": latency.get("high"),
+        "measured_speedup_samples_low": samples.get("low"),
+        "measured_speedup_samples_high": samples.get("high"),
         "realisation": point.get("realisation"),
         "latency_valid": point.get("valid"),
         "machine": point.get("machine"),
@@ -109,7 +113,8 @@ VALUE_COLUMNS = (
     "samples_available", "trained_on", "trained_on_available", "point", "metric", "value", "low", "high",
     "std_over_seeds", "lowest_seed", "highest_seed", "both_low", "both_high", "threshold", "thresholds_chosen_on",
     "mean_exit", "flops_speedup", "flops_speedup_low", "flops_speedup_high", "measured_speedup", "measured_speedup_low",
-    "measured_speedup_high", "realisation", "latency_valid", "machine", "reason",
+    "measured_speedup_high", "measured_speedup_samples_low", "measured_speedup_samples_high", "realisation",
+    "latency_valid", "machine", "reason",
 )  # fmt: skip
 
 

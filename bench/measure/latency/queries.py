@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from bench.inference.engine import Engine, make_engine, plain_call
 from bench.measure.latency.result import LatencyOptions, LatencyResult
 from bench.measure.latency.run import Clock, Configurations, DeviceTimer, Query, run_protocol
 from bench.measure.machine import MachineState, read_machine
-from bench.spec import PROTOCOLS, SINGLE_STREAM
+from bench.spec import ON_GPU, PROTOCOLS, SINGLE_STREAM
 from strategies.base import Criterion, ExitModel, Seen, State
 
 PlainCall = Callable[[Batch], Tensor]
@@ -89,9 +90,18 @@ def model_plain(model: ExitModel) -> PlainCall:
 
 
 def default_baselines(model: ExitModel, engine: Engine, executor: str) -> dict[str, PlainCall]:
-    """The plain models that stand against early exit: stepped, stock, and under the executor if it is not eager."""
+    """The plain models that stand against early exit: stepped, stock, and under the executor if it is not eager.
+
+    Executors that record CUDA graphs stand against the compiled model too, where torch can compile for the GPU.
+    """
     made = {"plain": model_plain(model), "stock": stock_plain(model)}
-    return made if executor == "eager" else {**made, f"plain-{executor}": plain_call(engine)}
+    if executor == "compile":
+        made["plain-compile"] = plain_call(engine)
+    elif executor in ON_GPU:
+        made["plain-graph"] = plain_call(engine)  # without early exits a conditional program is a graph
+        if importlib.util.find_spec("triton") is not None:
+            made["plain-compile"] = plain_call(make_engine(model, "compile"))
+    return made
 
 
 def measure(
