@@ -141,6 +141,12 @@ def test_settings_may_differ_where_the_user_says_so(tmp_path: Path) -> None:
     assert found.exit_code() == OK
 
 
+@pytest.mark.parametrize(("name", "said"), [("dtyp", "Did you mean 'dtype'"), ("zzz", r"Known: .*dtype")])
+def test_a_setting_that_is_none_may_not_differ(tmp_path: Path, name: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        compared(tmp_path, [Made()], [Made()], across=[name])
+
+
 def test_a_raised_version_pairs_with_a_note(tmp_path: Path) -> None:
     found = compared(tmp_path, [Made()], [Made(version=2)])
     assert found.exit_code() == OK

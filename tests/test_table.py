@@ -74,6 +74,24 @@ def test_seeds_are_averaged_and_settings_are_not(tmp_path: Path, capsys: pytest.
     assert (single["2x"]["low"], single["3x"]) == (pytest.approx(0.48), None)
 
 
+@pytest.mark.parametrize(
+    ("at", "columns"), [("speedup=2, max_loss=0.005", {"2x", "-0.5"}), ("default,0.1", {"default", "0.1"})]
+)
+def test_points_are_found_by_their_recorded_names(
+    at: str, columns: set[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(tmp_path, "entropy", 0, 0.80)
+    assert main(["table", "--results-dir", str(tmp_path), "--at", at, "--json"]) == 0
+    [row] = json.loads(capsys.readouterr().out)
+    assert columns <= set(row)
+
+
+@pytest.mark.parametrize("at", ["2xx", "2x,defualt", ""])
+def test_what_is_no_operating_point_is_refused(at: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["table", "--results-dir", str(tmp_path), "--at", at]) == 2
+    assert "Unknown operating point" in capsys.readouterr().err
+
+
 def test_several_seeds_with_their_logits_show_spread_and_a_two_level_interval(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

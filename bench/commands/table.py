@@ -11,8 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.display import NAMES, console, counted, print_json
-from bench.errors import OK, NothingComparable
+from bench.errors import OK, NothingComparable, UsageError
 from bench.files import replace_file
+from bench.measure.points import Rule
 from bench.report.numbers import quality
 from bench.report.spread import over_seeds
 from bench.spec import key
@@ -24,8 +25,11 @@ Row = dict[str, Any]
 def compare_cells(
     results_dir: Path, tasks: str | None, backbones: str | None, at: str, markdown: Path | None, json: bool
 ) -> int:
-    """Print strategies × operating points for every task and backbone. Raises NothingComparable without runs."""
-    rules = [rule.strip() for rule in at.split(",")]
+    """Print strategies × operating points for every task and backbone.
+
+    Raises UsageError for what is no operating point, NothingComparable without runs.
+    """
+    rules = [recorded_name(name.strip()) for name in at.split(",")]
     rows = matched(Store(results_dir), Only.named(tasks, backbones), rules)
     if not rows:
         raise NothingComparable(f"No finished runs in {results_dir} for these tasks and backbones.")
@@ -40,6 +44,27 @@ def compare_cells(
         out.print(_table(group, members, rules))
     out.print(Text(FOOT))
     return OK
+
+
+def recorded_name(name: str) -> str:
+    """An operating point as records name it: ``speedup=2`` is ``2x``; ``default`` and thresholds are as given.
+
+    Raises UsageError for anything else.
+    """
+    try:
+        return Rule.parse(name).format()
+    except UsageError:
+        if name != "default" and not _is_number(name):
+            raise
+        return name
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 FOOT = (

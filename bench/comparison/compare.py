@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from bench.comparison.costs import cost_rows, latency_rows
-from bench.comparison.pairing import Pair, paired
+from bench.comparison.pairing import Pair, check_across, paired
 from bench.comparison.quality import common, load_exits, quality_rows, sample_row, side
 from bench.comparison.sources import Found
 from bench.comparison.verdict import VERDICTS, Margins, Row, adjusted
@@ -73,8 +73,12 @@ def compare(
     across: Sequence[str] = (),
     names: tuple[str, str] = ("base", "candidate"),
 ) -> Comparison:
-    """Judge ``candidate`` against ``base``. Settings named in ``across`` may differ between the two."""
+    """Judge ``candidate`` against ``base``. Settings named in ``across`` may differ between the two.
+
+    Raises UsageError for names in ``across`` that are no settings.
+    """
     margins = margins or Margins()
+    check_across(across, [*base, *candidate])
     pairing = paired(base, candidate, across)
     rows: list[Row] = []
     for pair in pairing.pairs:

@@ -8,11 +8,13 @@ a comparison: another revision of the data, and other weights of the backbone.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from bench.comparison.sources import Found
+from bench.errors import UsageError
 
 NAMES = ("strategy", "task", "backbone")
 NOT_ASKED = ("thresholds", "latency", "device", "select", "rules")
@@ -69,6 +71,16 @@ def paired(base: Sequence[Found], candidate: Sequence[Found], across: Sequence[s
         open_base = [b for i, b in enumerate(open_base) if i not in taken[0]]
         open_candidate = [c for j, c in enumerate(open_candidate) if j not in taken[1]]
     return Pairing(sorted(pairs, key=lambda pair: pair.base.label), open_base, open_candidate)
+
+
+def check_across(across: Sequence[str], cells: Sequence[Found]) -> None:
+    """Raise UsageError for a name in ``across`` that no cell has a setting of, or settings below."""
+    known = {name for cell in cells for name in (*cell.spec, *settings(cell.spec))}
+    for name in across:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"Did you mean '{close[0]}'?" if close else f"Known: {', '.join(sorted(known))}."
+            raise UsageError(f"Unknown setting '{name}' in --across. {hint}")
 
 
 def newest(cells: Sequence[Found]) -> list[Found]:
