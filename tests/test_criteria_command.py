@@ -81,5 +81,5 @@ def test_rows_go_from_the_best_curve_down_and_markdown_says_it(
 
 def test_nothing_to_compare_is_exit_code_4(results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["criteria", "--results-dir", str(results), "--against", "voting"]) == 4
-    assert "'voting' among them" in capsys.readouterr().err
+    assert "'voting' among them: run several strategies with the same --recipe and --head" in capsys.readouterr().err
     assert main(["criteria", "--results-dir", str(tmp_path)]) == 4

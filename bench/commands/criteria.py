@@ -48,7 +48,10 @@ def criteria_tables(
         if len(group) >= LEAST and (compared := compare(group, against)) is not None
     ]
     if not found:
-        raise NothingComparable(f"No checkpoint in {results_dir} carries {LEAST} criteria, '{against}' among them.")
+        raise NothingComparable(
+            f"No checkpoint in {results_dir} carries {LEAST} criteria, '{against}' among them: run several strategies "
+            "with the same --recipe and --head, and they share one."
+        )
     if markdown is not None:
         with replace_file(markdown) as temporary:
             temporary.write_text(as_markdown(found, against), encoding="utf-8")
