@@ -16,15 +16,20 @@ _BUSY = (408, 429, 500, 502, 503, 504)
 # the HTTP libraries that hub clients have used name these alike and share no base class
 _PASSING = ("Timeout", "ConnectionError", "ConnectError", "ReadError", "ProtocolError", "IncompleteRead")
 
+_silent = False
+"""Whether the last call gave up after all its attempts: until something answers, the next ones have one each."""
+
 log = logging.getLogger("exitbench.hub")
 
 
 def patiently(what: str, call: Callable[[], T]) -> T:
     """What ``call`` gives; one that fails for a passing reason is tried again after each of WAITS.
 
-    ``what`` is named in the messages. Raises the last attempt's error, and any other error at once.
+    ``what`` is named in the messages. Raises the last attempt's error, and any other error at once. After a call
+    that all attempts failed for, the next calls are not tried again: a plan of many data sets waits once, not for each.
     """
-    for attempt, wait in enumerate(WAITS, start=1):
+    global _silent
+    for attempt, wait in enumerate(() if _silent else WAITS, start=1):
         try:
             return call()
         except Exception as error:
@@ -35,7 +40,13 @@ def patiently(what: str, call: Callable[[], T]) -> T:
                 what, root(error), attempt + 1, len(WAITS) + 1, wait,
             )  # fmt: skip
         time.sleep(wait)
-    return call()
+    try:
+        answer = call()
+    except Exception as error:
+        _silent = passing(error)
+        raise
+    _silent = False
+    return answer
 
 
 def passing(error: BaseException) -> bool:
@@ -43,12 +54,17 @@ def passing(error: BaseException) -> bool:
     for cause in causes(error):
         if type(cause).__name__ == "OfflineModeIsEnabled":
             return False
-        status = getattr(getattr(cause, "response", None), "status_code", None)
-        if status in _BUSY or isinstance(cause, ConnectionError | TimeoutError):
-            return True
-        if any(name in kind.__name__ for kind in type(cause).__mro__ for name in _PASSING):
+        if _may_pass(cause):
             return True
     return False
+
+
+def _may_pass(error: BaseException) -> bool:
+    """The same of ``error`` alone."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status in _BUSY or isinstance(error, ConnectionError | TimeoutError):
+        return True
+    return any(name in kind.__name__ for kind in type(error).__mro__ for name in _PASSING)
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
@@ -60,5 +76,9 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def root(error: BaseException) -> str:
-    """The type of the error that ``error`` comes from."""
-    return type(list(causes(error))[-1]).__name__
+    """The type of the innermost passing error that ``error`` comes from, or of the innermost where none may pass.
+
+    Beside a failed call, libraries look into their cache: that a file is missing there is not why the call failed.
+    """
+    found = list(causes(error))
+    return type(next((e for e in reversed(found) if _may_pass(e)), found[-1])).__name__

@@ -62,6 +62,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """No waiting; how long it would have been."""
     found: list[float] = []
     monkeypatch.setattr(hubcalls.time, "sleep", found.append)
+    monkeypatch.setattr(hubcalls, "_silent", False)
     return found
 
 
@@ -95,6 +96,23 @@ def test_a_hub_that_never_answers(waits: list[float], monkeypatch: pytest.Monkey
     with pytest.raises(BackboneError, match=r"Cannot reach the hub for .*\(ReadTimeout\).*run the same command again"):
         load_backbone(BackboneRequest(HUB_ID))
     assert waits == list(hubcalls.WAITS)
+
+
+def test_a_hub_that_never_answers_is_waited_for_once(waits: list[float]) -> None:
+    for _ in range(3):
+        with pytest.raises(ReadTimeout):
+            hubcalls.patiently("data", failing(ReadTimeout("slow"), 99))
+    assert waits == list(hubcalls.WAITS)
+    assert hubcalls.patiently("data", failing(ReadTimeout("slow"), 0)) == "there"
+    assert hubcalls.patiently("data", failing(ReadTimeout("slow"), 1)) == "there"
+    assert waits == [*hubcalls.WAITS, hubcalls.WAITS[0]]
+
+
+def test_the_reason_is_the_call_and_not_the_cache() -> None:
+    found = ConnectionError("no answer")
+    found.__context__ = FileNotFoundError("not cached")
+    assert hubcalls.root(found) == "ConnectionError"
+    assert hubcalls.root(FileNotFoundError("gone")) == "FileNotFoundError"
 
 
 def test_a_hub_that_answers_in_the_end(waits: list[float], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
