@@ -139,6 +139,11 @@ def preset_settings(strategy: type[Strategy], preset: str | None, task: str) -> 
         raise UsageError(f"Unknown preset '{preset}'. Known: paper.")
     if not strategy.presets:
         raise UsageError(f"Strategy '{strategy.name}' has no published hyper-parameters; leave --preset out.")
+    if "*" not in strategy.presets and task not in strategy.presets:
+        raise UsageError(
+            f"Strategy '{strategy.name}' has no published hyper-parameters for task '{task}', only for "
+            f"{', '.join(strategy.presets)}; leave --preset out."
+        )
     return {**strategy.presets.get("*", {}), **strategy.presets.get(task, {})}
 
 

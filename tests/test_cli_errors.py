@@ -129,6 +129,10 @@ BAD: dict[str, tuple[Arrange, str]] = {
     "module": (run(strategy="no.such:Rule"), r"Cannot import strategy 'no\.such:Rule': .* on PYTHONPATH\?$"),
     "not in module": (run(strategy="strategies.entropy:Entropi"), r"Unknown strategy in .*Did you mean 'Entropy'\?$"),
     "preset": (run("--preset", "papers"), r"Unknown preset 'papers'\. Known: paper\.$"),
+    "no preset for the task": (
+        run_on("demo", "--preset", "paper", strategy="elbert-mono"),
+        r"no published hyper-parameters for task 'demo', only for cola, .*; leave --preset out\.$",
+    ),
     "no preset": (run("--preset", "paper"), r"Strategy 'entropy' has no published hyper-parameters"),
     # --set
     "no equals sign": (run(*settings("window")), r"--set takes key=value, not 'window'\.$"),
@@ -196,7 +200,7 @@ BAD: dict[str, tuple[Arrange, str]] = {
     # recorded logits
     "no file": (words("replay", "nowhere.npz", "--strategy", "entropy"), r"There is no file nowhere\.npz\.$"),
     "suffix": (file_of("logits.txt", b"1 2"), r"logits\.txt must be \.npz or \.parquet\.$"),
-    "no npz": (file_of("logits.npz", b"not a zip"), r"cannot be read as \.npz of plain arrays"),
+    "no npz": (file_of("logits.npz", b"not a zip"), r"of plain arrays \(it is no zip file\)\.$"),
     "pickle": (logits_file(logits=np.array([{"a": 1}])), r"cannot be read as \.npz of plain arrays"),
     "no parquet": (file_of("exits.parquet", b"not parquet"), r"is not a Parquet file of exits"),
     "no logits": (logits_file(scores=GOOD), r"has no array 'logits' \(samples, exits, classes\); it has scores\.$"),
@@ -222,6 +226,10 @@ BAD: dict[str, tuple[Arrange, str]] = {
         r"Recipe 'fastbert' cannot be used with head 'shared': .*shares parameters between exits",
     ),
     # records
+    "a strategy is no run": (
+        words("show", "entropy"),
+        r"No run 'entropy' in .* shown by `bench show strategy entropy`\.$",
+    ),
     "no run": (words("show", "nothing"), r"No run 'nothing' in results \(0 runs there\)\. `bench list runs` shows"),
     "damaged record": (recorded("{"), r"record\.json is damaged \(.*\)\. Delete it and run the cell again\.$"),
     "not a record": (recorded("[1]"), r"record\.json is damaged \(it holds list and no object\)\. Delete it"),
