@@ -77,6 +77,11 @@ def test_lists_as_json(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert all(row["name"] in table for row in rows)
 
 
+def test_a_strategys_presets_read_as_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "strategy", "fastbert"]) == 0
+    assert "presets: all tasks: train.lr=2e-05, train.batch_size=32, " in capsys.readouterr().out
+
+
 def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out

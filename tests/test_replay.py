@@ -66,6 +66,14 @@ def test_the_command_line_decides_as_the_call(logits_file: Path, capsys: pytest.
     assert {p["chosen_on"] for p in shown["points"][:-1]} == {"these samples"}
 
 
+def test_the_criterions_own_threshold_is_called_default(logits_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = printed(capsys, str(logits_file), "--strategy", "entropy")
+    assert [(p["rule"], p["chosen_on"]) for p in shown["points"] if p["chosen_on"] != "these samples"] == [
+        ("default", "default")
+    ]
+    assert shown["points"][0]["threshold"] == shown["threshold"]
+
+
 def test_the_table(logits_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["replay", str(logits_file), "--strategy", "entropy", "--threshold", "0.1"]) == 0
     shown = capsys.readouterr().out

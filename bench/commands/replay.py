@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,7 @@ def replay_file(
     """Print decisions at a threshold, and with labels the operating points. Raises UsageError, DataError."""
     from bench.inference.exits import AllExits
     from bench.inference.replay import fit, replay
-    from bench.measure.evaluate import Costs, TradeOff, given_points, operating_points
+    from bench.measure.evaluate import Costs, TradeOff, default_point, given_points, operating_points
     from bench.measure.points import STANDARD, Rule
 
     if threshold is not None and not math.isfinite(threshold):
@@ -46,9 +47,8 @@ def replay_file(
     given, named = split_threshold(kind.criterion, parse_settings(settings), what)
     arguments = bind(kind.criterion, given, what)
     criterion = kind.criterion(**arguments)
-    chosen = threshold if threshold is not None else named
-    if chosen is None:
-        chosen = criterion.default_threshold
+    asked = threshold if threshold is not None else named
+    chosen = criterion.default_threshold if asked is None else asked
     evidence = held_out(fit_on, strategy, criterion.fits)
     fitted = fit(criterion, evidence)
     decided = replay(
@@ -78,7 +78,7 @@ def replay_file(
         points = [{**p, "chosen_on": "these samples"} for p in operating_points(curve, curve, rules)]
         result |= {
             "full": curve.at(-float("inf")),
-            "points": points + given_points(curve, [chosen]),
+            "points": default_point(curve) + points if asked is None else points + given_points(curve, [asked]),
             "metrics": metrics,
             "curve": curve.curve_rows(),
         }
@@ -156,6 +156,8 @@ def read_logits(path: Path) -> Recorded:
     if path.suffix != ".npz":
         raise UsageError(f"{path} must be .npz or .parquet.")
     try:
+        if not zipfile.is_zipfile(path):  # numpy would advise to unpickle it
+            raise ValueError("it is no zip file")
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except Exception as error:  # zip, header and pickle errors alike

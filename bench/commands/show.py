@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.text import Text
@@ -14,8 +15,13 @@ from bench.store import Store
 
 
 def show_run(run: str, results_dir: Path, json: bool) -> int:
-    """Print a recorded run with the table it ended with."""
-    cell = Store(results_dir).find(run)
+    """Print a recorded run with the table it ended with. Raises UsageError where there is none."""
+    try:
+        cell = Store(results_dir).find(run)
+    except UsageError as error:
+        if run not in STRATEGIES:
+            raise
+        raise UsageError(f"{error} The strategy is shown by `bench show strategy {run}`.") from error
     record = cell.read()
     if record is None:
         raise UsageError(f"{cell.folder} has no record.")
@@ -33,6 +39,7 @@ def show_strategy(name: str, json: bool) -> int:
     recipe = {f"recipe.{p.name}": p.default for p in accepted(strategy.recipe).values()}
     head = {f"head.{p.name}": p.default for p in accepted(strategy.head).values()}
     threshold = {strategy.criterion.threshold_name: strategy.criterion.default_threshold}
+    presets = {task: dict(settings) for task, settings in strategy.presets.items()}
     facts: dict[str, object] = {
         "name": strategy.name,
         "summary": (strategy.__doc__ or "").partition("\n")[0],
@@ -46,7 +53,7 @@ def show_strategy(name: str, json: bool) -> int:
         "arguments": {**threshold, **arguments, **recipe, **head},
         "sources": dict(strategy.sources),
         "differences": list(strategy.differences),
-        "presets": {task: dict(settings) for task, settings in strategy.presets.items()},
+        "presets": presets,
     }
     if json:
         print_json(facts)
@@ -55,9 +62,16 @@ def show_strategy(name: str, json: bool) -> int:
     for key, value in facts.items():
         if not value:
             continue
-        if isinstance(value, dict):
+        if key == "presets":
+            lines = [f"{'all tasks' if task == '*' else task}: {given(preset)}" for task, preset in presets.items()]
+        elif isinstance(value, dict):
             lines = [f"{k} = {v}" if key != "sources" else f"{k}: {v}" for k, v in value.items()]
         else:
             lines = [str(v) for v in value] if isinstance(value, list) else [str(value)]
         out.print(Text(f"{key}: {lines[0]}" if len(lines) == 1 else "\n  ".join([f"{key}:", *lines])))
     return OK
+
+
+def given(settings: Mapping[str, object]) -> str:
+    """Settings as ``--set`` takes them."""
+    return ", ".join(f"{name}={value}" for name, value in settings.items())
