@@ -19,7 +19,7 @@ from bench.progress import Progress
 from bench.report.cases import OVERTHOUGHT, SIMPLE, find_cases
 from bench.report.data import Exits
 from bench.report.explain import Explanation, encoded, explain, find_sample, operating_point, state_text, stepped
-from bench.report.explain_view import save_png, show, to_html
+from bench.report.explain_view import save_png, score, show, to_html
 from bench.report.reload import Reloaded, reload, spec_of
 from bench.report.rollout import recorded_attention, rollout
 from bench.spec import RunSpec
@@ -30,6 +30,14 @@ from strategies.elbert import MonotoneWindow, SharedHead
 from tests.model_folders import ask, save_model, tokens_of
 from tests.report_store import make_cell
 from tests.test_report_formats import HOSTILE, Reader
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(-0.0, "0.000"), (-0.0001, "0.000"), (-1.0, "-1.000"), (-math.inf, "fires"), (math.inf, "never")],
+)
+def test_scores_as_they_are_shown(value: float, shown: str) -> None:
+    assert score(value) == shown
 
 
 def test_rollout_is_the_matrix_product_and_rows_sum_to_1() -> None:
@@ -105,7 +113,7 @@ def test_an_explanation_agrees_with_replay(little: Reloaded) -> None:
     assert sum(s.leaves for s in found.steps) == 1
     assert len(found.attention) == little.model.num_layers
     assert [sum(row) for row in found.attention] == pytest.approx([1.0] * len(found.attention))
-    assert "".join(t.before + t.text for t in tokens if not t.special) == "The cat sat"
+    assert "".join(t.before + t.text for t in tokens if not t.special) == " The cat sat"  # a blank after [CLS]
     own = {leaving.point: leaving.layer for leaving in found.leavings if leaving.own}
     assert own == {"2x": found.layer, "no-loss": little.model.num_layers}
     others = {leaving.criterion for leaving in found.leavings if not leaving.own}

@@ -15,7 +15,7 @@ from bench.errors import UsageError
 from bench.sweep import Outcome, failures, make_engine, run_plan
 from bench.sweep.config import cells, read_sweep
 from bench.sweep.engine import Ending, Job
-from bench.sweep.estimate import estimate, layer_speed, memory_of
+from bench.sweep.estimate import NO_TRAINING, Estimate, estimate, layer_speed, memory_of, notes
 from tests.small_runs import write_task
 from tests.sweeps import TINY, planned, quiet, sweep, write
 
@@ -270,3 +270,9 @@ def test_engines_by_name() -> None:
     assert make_engine("local", 3, 2).threads == 2
     with pytest.raises(UsageError, match="Unknown engine"):
         make_engine("local:there")
+
+
+def test_how_times_came_about_says_nothing_twice() -> None:
+    trained, reused = Estimate(60.0, 0, "FLOPs over 1 GFLOP/s"), Estimate(8.0, 0, NO_TRAINING)
+    assert notes([trained, reused, trained], 0, 1)[:-1] == ("Time: FLOPs over 1 GFLOP/s.",)
+    assert notes([reused], 0, 1)[0] == f"Time: {NO_TRAINING}."

@@ -54,7 +54,7 @@ def diagnose_run(
     cell = store.find(asked.run)
     record = cell.read()
     refuse(cell, record)
-    progress.say("Loading torch, transformers and the model.")
+    progress.say("Loading torch." if asked.stored else "Loading torch, transformers and the model.")
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
     found = findings(asked, cell, record or {}, store, progress, hub_root, offline)

@@ -199,7 +199,8 @@ def encoded(run: Reloaded, first: str, second: str | None) -> tuple[Batch, list[
             continue
         start, stop = max(int(start), end[owner]), max(int(stop), end[owner])
         piece = texts[owner][start:stop]
-        tokens.append(Token(texts[owner][end[owner] : start], piece or str(name), False))
+        after_special = " " if tokens and tokens[-1].special else ""
+        tokens.append(Token(texts[owner][end[owner] : start] or after_special, piece or str(name), False))
         end[owner] = stop
     return batch, tokens
 

@@ -78,7 +78,7 @@ def score(value: float) -> str:
     """A criterion's score: -inf is a window that fired, +inf never."""
     if value == float("-inf"):
         return "fires"
-    return "never" if value == float("inf") else f"{value:.3f}"
+    return "never" if value == float("inf") else f"{value:z.3f}"  # z: no minus before a zero
 
 
 def _threshold(value: float | None) -> str:

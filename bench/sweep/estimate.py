@@ -31,6 +31,7 @@ from bench.tasks.base import Split, TaskData
 
 TOKENS_A_WORD = 1.3  # of word pieces in English
 FIXED = 8.0  # seconds of a cell besides training and timing: start, data, the pass over all exits, intervals
+NO_TRAINING = "nothing to train"
 PROCESS = 2**30  # bytes of a process that has imported everything
 UNKNOWN = 4 * 2**30  # bytes that a cell is given whose backbone is not at hand
 RECORD = 200_000  # bytes of a record with its curve
@@ -86,7 +87,7 @@ def estimate(plan: Plan, context: Context) -> Total:
 def notes(found: Sequence[Estimate], disk: float | None, free: int) -> tuple[str, ...]:
     """How the figures came about, and what is in the way."""
     ways = list(dict.fromkeys(e.how for e in found if e.how != "recorded"))
-    lines = [f"Time: {way}." for way in ways]
+    lines = [f"Time: {way}." for way in ways if way != NO_TRAINING or len(ways) == 1]
     if ways:
         lines.append(
             f"Every cell adds {FIXED:.0f} s, and timing what latency.seconds allows. One worker; more share it."
@@ -106,7 +107,7 @@ def of_cell(cell: Planned, trains: bool, known: Mapping[tuple[object, ...], floa
         head = cell.parts.head(encoder, size.outputs, **cast(Any, cell.spec.head_args))
     weights = sum(p.numel() for p in (*encoder.parameters(), *head.parameters()))
     disk = 2 * 4 * size.passed * encoder.num_layers * size.outputs + RECORD + (4 * weights if trains else 0)
-    seconds, how = FIXED, "nothing to train"
+    seconds, how = FIXED, NO_TRAINING
     if trains:
         train, how = training_seconds(cell, encoder, size, known)
         seconds += train
