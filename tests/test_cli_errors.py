@@ -165,6 +165,7 @@ BAD: dict[str, tuple[Arrange, str]] = {
     "thresholds": (run("--thresholds", "0.1,x"), r"--thresholds takes auto or finite numbers .*, not '0\.1,x'\.$"),
     "NaN threshold": (run("--thresholds", "nan"), r"--thresholds takes auto or finite numbers .*, not 'nan'\.$"),
     "replay threshold": (logits_file("entropy", "--threshold", "inf", logits=GOOD), r"--threshold must be a finite"),
+    "scale": (words("simulate", "--scale", "0"), r"--scale must be positive, not 0\.$"),
     "limit": (run("--limit", "3"), r"--limit must be at least 8, not 3"),
     "limit type": (run("--limit", "few"), r"Invalid value for '--limit'"),
     "dtype": (run("--dtype", "fp8"), r"Invalid value for '--dtype'"),
@@ -181,6 +182,10 @@ BAD: dict[str, tuple[Arrange, str]] = {
     "not downloaded": (run("--offline", backbone="no-such-org/no-such-model"), r"not completely in the local cache"),
     "hub root": (run("--hub-root", "nowhere"), r"The hub mirror nowhere is not a folder\. Give one with datasets/"),
     # data
+    "file for a folder": (
+        lambda tmp: run_on(str(write_task(tmp / "reviews") / "train.csv"))(tmp),
+        r"train\.csv' is a file\. Give the folder that it",
+    ),
     "no folder": (run_on("./nowhere"), r"Task folder '\./nowhere' does not exist\. Give a folder with train"),
     "no text": (
         task_with({"train.csv": b"words,label\na,x\n"}),

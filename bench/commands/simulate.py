@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import asdict
 
 from rich.table import Table
 
 from bench.display import console, print_json
-from bench.errors import INTERNAL, OK
+from bench.errors import INTERNAL, OK, UsageError
 
 
 def print_simulation(scale: float, seed: int, json: bool) -> int:
-    """Print every finding; exit code 1 where one lies outside its range."""
+    """Print every finding; exit code 1 where one lies outside its range. Raises UsageError for a scale of nothing."""
+    if not 0 < scale < math.inf:
+        raise UsageError(f"--scale must be positive, not {scale:g}.")
+    if seed < 0:
+        raise UsageError(f"--seed must be at least 0, not {seed}.")
     from bench.measure.simulate import simulate
 
     begun = time.perf_counter()

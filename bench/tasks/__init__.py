@@ -51,6 +51,8 @@ def get_task(name: str) -> Task:
             from bench.tasks.folder import FolderTask
 
             return FolderTask(folder)
+        if os.path.isfile(folder):
+            raise UsageError(f"Task '{name}' is a file. Give the folder that it and the other splits' files are in.")
         if "/" in name or "\\" in name:
             raise UsageError(f"Task folder '{name}' does not exist. Give a folder with train.* and validation.* files.")
     return tasks.load(name)()
