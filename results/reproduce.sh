@@ -70,6 +70,9 @@ part=("${pretrained[@]}" --task sst2 --limit 16000 --set train.epochs=1 --seed 1
 "${part[@]}" --strategy truncated --set layers=3
 criteria "${part[@]}" --recipe joint --head linear
 
+compare "${pretrained[@]}" --task mrpc --set train.epochs=5 --seed 1,2
+"${pretrained[@]}" --task mrpc --set train.epochs=5 --no-latency --strategy fastbert --seed 1,2
+
 # ELBERT's claims on what is at hand; trains what is not recorded yet (ALBERTs of 24 layers among it)
 bench reproduce elbert --scale small "${hub[@]}" --markdown reports/papers/elbert-small.md --json >results/papers/elbert-small.json
 
