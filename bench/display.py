@@ -131,17 +131,19 @@ def notes(record: Mapping[str, Any]) -> list[str]:
     lines += changes_by_precision(record)
     latency = record["latency"]
     if latency is not None:
-        lines += [*latency["notes"], *latency_over_samples(latency)]
+        lines += [*latency["notes"], *latency_over_samples(record)]
     lines += [f"Warning: {w}" for w in record["warnings"]]
     return lines
 
 
-def latency_over_samples(latency: Mapping[str, Any]) -> list[str]:
+def latency_over_samples(record: Mapping[str, Any]) -> list[str]:
     """The other interval of each speed-up: how well these samples stand for all, not how well the clock knows it."""
-    found = {label: c["sampling"] for label, c in latency.get("configurations", {}).items() if c.get("sampling")}
+    timed = record["latency"].get("configurations", {})
+    rules = ["all layers", *(point["rule"] for summary in record["evaluation"].values() for point in summary["points"])]
+    found = {rule: timed[rule]["sampling"] for rule in rules if timed.get(rule, {}).get("sampling")}
     if not found:
         return []
-    each = ", ".join(f"{label} [{s['low']:.2f}, {s['high']:.2f}]" for label, s in found.items())
+    each = ", ".join(f"{rule} [{s['low']:.2f}, {s['high']:.2f}]" for rule, s in found.items())
     return [f"Latency speed-up, 95 % over samples instead of rounds: {each}."]
 
 

@@ -137,6 +137,9 @@ class Only:
                    (("task", self.tasks), ("backbone", self.backbones)))  # fmt: skip
 
 
+ALL = Only()
+
+
 def read_record(path: Path) -> Record:
     """A record from disk. Raises Damaged for one that is, UsageError for one that was written by a newer version."""
     record = read_object(path)

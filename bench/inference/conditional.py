@@ -19,10 +19,10 @@ from torch import Tensor
 
 from backbones.base import Batch
 from bench.errors import UsageError
-from bench.inference.graphs import Inputs, SegmentEngine
+from bench.inference.graphs import Inputs, SegmentEngine, run_beforehand
 from bench.inference.live import Outcome, refuse_oracles, start_of
 from bench.inference.probing import judged, look, remember
-from strategies.base import Criterion, ExitModel, Seen, check_finite
+from strategies.base import Criterion, ExitModel, check_finite
 
 Step = Callable[[], None]
 """A piece of work on static memory."""
@@ -61,15 +61,7 @@ class CudaProgram:
     def __init__(self, begin: Step, bodies: Sequence[Step], inside: Tensor) -> None:
         if not hasattr(torch.cuda.CUDAGraph, "begin_capture_to_if_node"):
             raise UsageError(f"torch {torch.__version__} records no conditional graph nodes: take the graph executor.")
-        # a few runs on a side stream first, as torch's documentation asks: lazy initialisation cannot be recorded
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(3):
-                begin()
-                for body in bodies:
-                    body()
-        torch.cuda.current_stream().wait_stream(side)
+        run_beforehand(lambda: [step() for step in (begin, *bodies)])
         self.graph: Any = torch.cuda.CUDAGraph()  # Any: the nodes are younger than torch's type stubs
         with torch.cuda.graph(self.graph):
             begin()
@@ -119,9 +111,8 @@ class Conditional:
         self.answer[1:].copy_(logits[0])
         if layer == self.model.num_layers:
             return
-        seen, probe = Seen(layer, logits), self.criterion.probe
-        if probe is not None:
-            self.memory, seen = look(self.model, probe, self.memory, self.hidden, self.inputs.attention, layer, logits)
+        probe, attention = self.criterion.probe, self.inputs.attention
+        self.memory, seen = look(self.model, probe, self.memory, self.hidden, attention, layer, logits)
         self.state, score = self.criterion.step(self.state, seen)
         self.inside.copy_(self.criterion.leaves(score, self.cut)[0].logical_not())
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from backbones.base import Batch
 from bench.inference.live import Outcome, refuse_oracles, run_live, start_of
 from bench.inference.probing import judged, look, remember
-from strategies.base import Criterion, ExitModel, Seen, State, check_finite
+from strategies.base import Criterion, ExitModel, State, check_finite
 
 Work = Callable[[], tuple[Tensor, ...]]
 """A piece of the forward pass that reads static tensors and returns what it makes."""
@@ -46,6 +46,16 @@ class EagerSegment:
             kept.copy_(made)
 
 
+def run_beforehand(work: Callable[[], object]) -> None:
+    """A few runs on a side stream, as torch's documentation asks: lazy initialisation cannot be recorded."""
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            work()
+    torch.cuda.current_stream().wait_stream(side)
+
+
 class CudaGraphSegment:
     """A CUDA graph of the work. All graphs share one memory pool.
 
@@ -56,13 +66,7 @@ class CudaGraphSegment:
     _pool: Any = None
 
     def __init__(self, work: Work) -> None:
-        # a few runs on a side stream first, as torch's documentation asks: lazy initialisation cannot be recorded
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(3):
-                work()
-        torch.cuda.current_stream().wait_stream(side)
+        run_beforehand(work)
         if CudaGraphSegment._pool is None:
             CudaGraphSegment._pool = torch.cuda.graph_pool_handle()
         self.graph = torch.cuda.CUDAGraph()
@@ -173,9 +177,7 @@ class Chain:
             state: State = dict(zip(names, before.outputs[2:own], strict=True))
             memory: State = dict(zip(self.memory, before.outputs[own:], strict=True))
             if layer < self.model.num_layers:
-                seen = Seen(layer, logits)
-                if probe is not None:
-                    memory, seen = look(self.model, probe, memory, hidden, self.inputs.attention, layer, logits)
+                memory, seen = look(self.model, probe, memory, hidden, self.inputs.attention, layer, logits)
                 state, score = self.criterion.step(state, seen)
             else:
                 score = torch.zeros_like(logits[:, 0])  # the last exit always answers

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from backbones.base import Batch
 from bench.inference.probing import judged, look, remember
-from strategies.base import Criterion, ExitModel, Seen, Start, StrategyError, check_finite, select
+from strategies.base import Criterion, ExitModel, Start, StrategyError, check_finite, select
 
 
 @dataclass(frozen=True)
@@ -93,9 +93,7 @@ def _by_tensors(model: ExitModel, criterion: Criterion, cut: float, start: Start
 
     def decide(layer: int, logits: Tensor, hidden: Tensor, attention: Tensor | None) -> bool:
         nonlocal state, memory
-        seen = Seen(layer, logits)
-        if probe is not None:
-            memory, seen = look(model, probe, memory, hidden, attention, layer, logits)
+        memory, seen = look(model, probe, memory, hidden, attention, layer, logits)
         state, score = criterion.step(state, seen)
         return bool(criterion.leaves(score, cut).item())
 
@@ -153,9 +151,7 @@ def _run_many(model: ExitModel, criterion: Criterion, cut: float, batch: Batch, 
             continue
         logits = judged(head(hidden, attention, layer))
         if layer < last:
-            seen = Seen(layer, logits)
-            if probe is not None:
-                memory, seen = look(model, probe, memory, hidden, attention, layer, logits)
+            memory, seen = look(model, probe, memory, hidden, attention, layer, logits)
             state, score = criterion.step(state, seen)
             leaving = criterion.leaves(score, cut).cpu()  # the one wait for the device at this exit
             if not leaving.any():

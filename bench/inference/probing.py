@@ -27,9 +27,17 @@ def remember(model: ExitModel, probe: Probe | None, start: Start) -> State:
 
 
 def look(
-    model: ExitModel, probe: Probe, memory: State, hidden: Tensor, attention: Tensor | None, layer: int, logits: Tensor
+    model: ExitModel,
+    probe: Probe | None,
+    memory: State,
+    hidden: Tensor,
+    attention: Tensor | None,
+    layer: int,
+    logits: Tensor,
 ) -> tuple[State, Seen]:
-    """What is seen at exit ``layer``: hidden states [n, T, H] read by the probe, beside the logits [n, C]."""
+    """What is seen at exit ``layer``: the logits [n, C], and what a probe, if there is one, reads of ``hidden``."""
+    if probe is None:
+        return memory, Seen(layer, logits)
     memory, observed = probe.read(memory, judged(pool(hidden, attention, model.head.pooling)), layer)
     return memory, Seen(layer, logits, observed)
 

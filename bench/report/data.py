@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from bench.errors import DataError, NothingComparable, UsageError
-from bench.store import Cell, Only, Store
+from bench.store import ALL, Cell, Only, Store
 
 Array = NDArray[Any]
 Record = Mapping[str, Any]
@@ -186,7 +186,7 @@ class StoreData:
         return [view for view in self.cells if view.status in statuses]
 
 
-def load_store(root: Path, only: Only | None = None) -> StoreData:
+def load_store(root: Path, only: Only = ALL) -> StoreData:
     """Read every record under ``root``, or those of ``only``. Damaged ones are listed, not raised.
 
     Raises UsageError where there is no folder, NothingComparable where it holds none of ``only``.
@@ -206,9 +206,9 @@ def load_store(root: Path, only: Only | None = None) -> StoreData:
             continue
         if problem:
             damaged.append((name, problem))
-        elif only is None or only.holds(record):
+        elif only.holds(record):
             cells.append(CellView(name, cell, record))
-    if only and only != Only() and not cells:
+    if only != ALL and not cells:
         raise NothingComparable(f"{root} has no run of these tasks and backbones.")
     return StoreData(tuple(cells), tuple(damaged))
 

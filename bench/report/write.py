@@ -18,7 +18,7 @@ from bench.report.page import render
 from bench.report.paper_figures import paper_figures
 from bench.report.provenance import Mark, machines, provenance
 from bench.report.series import panels
-from bench.store import Only
+from bench.store import ALL, Only
 
 FORMATS = ("html", "md", "latex", "csv", "figures")
 
@@ -34,9 +34,7 @@ class Written:
     panels: int
 
 
-def write_report(
-    results: Path, out: Path, formats: Collection[str], progress: Progress, only: Only | None = None
-) -> Written:
+def write_report(results: Path, out: Path, formats: Collection[str], progress: Progress, only: Only = ALL) -> Written:
     """Write the report on ``results``, or those of ``only``, under ``out``.
 
     Raises UsageError for unknown formats or no results folder, NothingComparable where it holds none of ``only``.
