@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run ``bench`` with ``arguments`` (default: the process's) and return the exit code."""
     import typer
 
-    from bench.cli import app
+    from bench.cli.app import app
 
     try:
         code = app(args=arguments, prog_name="bench", standalone_mode=False)

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from bench.arguments import bind, split_threshold
 from bench.catalog import STRATEGIES
+from bench.cell.settings import bind, split_threshold
 from bench.errors import UsageError
 from bench.inference.exits import AllExits
 from bench.measure.curve import exit_layers

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from bench.display import counted
-from bench.report.data import Result
+from bench.cli.display import counted
 from bench.report.provenance import machine_of
 from bench.report.series import Panel, Series
 from bench.report.spread import SAID
+from bench.results.data import Result
 
 NO_THRESHOLDS = "No threshold is involved."
 

@@ -11,11 +11,11 @@ from markupsafe import Markup
 from bench.report import content, numbers
 from bench.report.captions import caption, timed_caption
 from bench.report.content import metric_name
-from bench.report.data import Array
 from bench.report.formats import Row
 from bench.report.series import Panel, Series
 from bench.report.style import look
 from bench.report.svg import Plot, padded, swatch
+from bench.results.data import Array
 
 FEW = 3  # bands of more series lie over one another and are drawn fainter
 SHOWN_RULES = ("no-loss", "2x")  # exit histograms are drawn for these where they were reached

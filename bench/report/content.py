@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from bench.display import NAMES
+from bench.cli.display import NAMES
 from bench.errors import DataError
 from bench.measure import areas
 from bench.measure.calibration import Calibration, Headroom, calibration, headroom
 from bench.measure.stats import wilson
 from bench.report.captions import seeds
-from bench.report.data import Result
 from bench.report.formats import Row
 from bench.report.series import Panel, Series
+from bench.results.data import Result
 
 MOST_DRAWN = 8  # lines that can be told apart in one chart
 MOST_OFFERED = 32  # lines that a legend on the page can switch on

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from bench.report.data import Record, Result, canonical
+from bench.results.data import Record, Result, canonical
 
 PARTS = (
     ("criterion_args", ""),

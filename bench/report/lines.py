@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.measure.stats import wilson
-from bench.report.data import Array, Result
+from bench.results.data import Array, Result
 
 GRID = 120  # speed-ups at which the curves of several seeds are averaged
 

@@ -16,13 +16,13 @@ from bench.report import charts, content, exit_charts, numbers
 from bench.report.captions import asked, seeds, sizes
 from bench.report.charts import Chart
 from bench.report.content import Diagnosis, metric_name
-from bench.report.data import StoreData
 from bench.report.formats import Table
 from bench.report.provenance import Mark, machine_of, machines, provenance_key
 from bench.report.series import Panel, Series, notes_of
 from bench.report.style import COLOURS
 from bench.report.svg import swatch
 from bench.report.tables import AREA_NAMES, mark_of, trained_as
+from bench.results.data import StoreData
 
 DEFAULT_RULE = "no-loss"
 

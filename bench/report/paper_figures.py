@@ -11,12 +11,12 @@ import numpy as np
 from bench.report import content
 from bench.report.captions import caption, facts
 from bench.report.content import metric_name
-from bench.report.data import Array, Result, canonical
 from bench.report.figures import Figure, cut, draw_trade_off, legend_height
 from bench.report.formats import Row
 from bench.report.series import Panel, Series
 from bench.report.style import COLOURS, DASHES, MARKERS, look
 from bench.report.tables import trained_as
+from bench.results.data import Array, Result, canonical
 
 DELTAS = tuple(round(0.1 * k, 1) for k in range(1, 11))  # ELBERT sec. 3: threshold 0.1 to 1.0
 FIRST = ("elbert-mono", "elbert-label", "elbert-range")  # whose curves figure 2 shows, the first that is there

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.report.data import CellView, canonical
+from bench.results.data import CellView, canonical
 
 
 def machine_of(view: CellView) -> str:

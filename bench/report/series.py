@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from bench.report.data import Result, StoreData, canonical
 from bench.report.labels import Namer, natural, panel_name, panel_settings, panel_titles, series_settings
 from bench.report.lines import Line, line_of
 from bench.report.provenance import machine_of
 from bench.report.spread import over_seeds, quality_over_seeds
 from bench.report.style import DASHES, Look, look
+from bench.results.data import Result, StoreData, canonical
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ import numpy as np
 
 from bench.errors import BenchError
 from bench.measure.seeds import SeedSummary
-from bench.report.data import Record, Result
+from bench.results.data import Record, Result
 
 SAID = (
     "Intervals in brackets: 95 % over samples, for these seeds. ± is the standard deviation between seeds. "
@@ -56,7 +56,7 @@ def _pooled(results: Sequence[Result], metric: str, rule: str | None) -> SeedSum
     """Both bootstraps from the stored logits; None where a criterion or its logits are not at hand any more."""
     if not all(r.view.cell.exits_file(r.split).exists() for r in results):
         return None
-    from bench.measure.pooled import pooled  # only here: it needs torch, and most reports do not
+    from bench.results.pooled import pooled  # only here: it needs torch, and most reports do not
 
     cells, records = [r.view.cell for r in results], [r.view.record for r in results]
     try:

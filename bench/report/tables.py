@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.display import counted
+from bench.cli.display import counted
 from bench.measure.areas import DEFINITIONS
 from bench.report import content, numbers
 from bench.report.captions import caption, seeds
 from bench.report.content import metric_name
-from bench.report.data import StoreData
 from bench.report.formats import Row, Table
 from bench.report.provenance import Mark, machine_of, provenance_key
 from bench.report.series import Panel, Series
+from bench.results.data import StoreData
 
 AREA_NAMES = {
     "area": "area",

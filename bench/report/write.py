@@ -11,14 +11,14 @@ from bench.errors import UsageError
 from bench.files import replace_file
 from bench.progress import Progress
 from bench.report import content, tables
-from bench.report.data import StoreData, load_store
 from bench.report.figures import Figure, panel_figures, realisation_figure, save
 from bench.report.formats import Table, md, tex, to_csv, to_latex, to_markdown
 from bench.report.page import render
 from bench.report.paper_figures import paper_figures
 from bench.report.provenance import Mark, machines, provenance
 from bench.report.series import panels
-from bench.store import ALL, Only
+from bench.results.data import StoreData, load_store
+from bench.results.store import ALL, Only
 
 FORMATS = ("html", "md", "latex", "csv", "figures")
 

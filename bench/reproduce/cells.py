@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from bench.cell.resolve import Request
 from bench.errors import UsageError
-from bench.papers.schema import Block, Plan
-from bench.resolve import Request
+from bench.reproduce.papers.schema import Block, Plan
 from bench.sweep.config import cells
 
 

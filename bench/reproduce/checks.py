@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bench.arguments import bind
+from bench.cell.settings import bind
 from bench.registry import Registry
 from bench.reproduce.base import Check
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.comparison.quality import AREA_GRID, Area
+from bench.compare.quality import AREA_GRID, Area
 from bench.reproduce.base import OfStrategy, refuse_unlearned, value_of
 from bench.reproduce.evidence import NotRun, Place, Weighted, measured, minus
 from bench.reproduce.verdict import Over, Part, beyond

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.comparison.quality import cut_of
-from bench.fitting import recorded_criterion
+from bench.cell.fitting import recorded_criterion
+from bench.compare.quality import cut_of
 from bench.inference.exits import AllExits
 from bench.measure import metrics as m
-from bench.measure.evaluate import Costs, TradeOff
 from bench.measure.seeds import interval_over_seeds
 from bench.measure.stats import Interval, draw_counts
-from bench.store import Cell
+from bench.measure.trade_off import Costs, TradeOff
+from bench.results.store import Cell
 
 Float = NDArray[np.float64]
 Layers = NDArray[np.int64]

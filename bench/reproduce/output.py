@@ -8,9 +8,9 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from bench.display import console
+from bench.cli.display import console
 from bench.measure.stats import Interval
-from bench.papers.schema import Claim, Paper, Scale
+from bench.reproduce.papers.schema import Claim, Paper, Scale
 from bench.reproduce.verdict import Finding, Part
 
 Judged = Sequence[tuple[Claim, Finding]]

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.cell.run import Context
 from bench.errors import BenchError
-from bench.papers.schema import Claim, Paper, Scale
 from bench.reproduce.cells import Asked
 from bench.reproduce.checks import make_check
 from bench.reproduce.evidence import NotRun, Place, Run
+from bench.reproduce.papers.schema import Claim, Paper, Scale
 from bench.reproduce.verdict import Finding
-from bench.runner import Context
 from bench.sweep import Engine, Outcome, Plan, Planned, run_plan
 
 
@@ -53,7 +53,7 @@ def gathered_places(asked: Sequence[Asked], outcomes: Sequence[Outcome]) -> list
     """
     by_request = {repr(o.cell.spec): o for o in outcomes}
     found: dict[tuple[str, str], dict[str, Gathered]] = {}
-    from bench.resolve import resolve
+    from bench.cell.resolve import resolve
 
     for one in asked:
         spec, _ = resolve(one.request)

@@ -14,7 +14,7 @@
     include:                        # further matrices
       - {strategy: fixed-exit, task: sst2, settings: {layer: [3, 6]}}
 
-Keys are the fields of :class:`bench.resolve.Request`.
+Keys are the fields of :class:`bench.cell.resolve.Request`.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from typing import Any
 
 import yaml
 
+from bench.cell.resolve import Request
 from bench.errors import UsageError
 from bench.registry import unknown
-from bench.resolve import Request
 
 PARTS = ("defaults", "matrix", "exclude", "include")
 LISTS = ("thresholds", "select")

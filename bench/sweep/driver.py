@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from bench.cell.record import record_head, usable_record
+from bench.cell.run import Context
 from bench.errors import BenchError, CellsFailed
-from bench.records import record_head, usable_record
-from bench.runner import Context
-from bench.sweep.engine import Ending, Engine, Job
+from bench.sweep.engines.base import Ending, Engine, Job
 from bench.sweep.estimate import memory_of
 from bench.sweep.plan import Plan, Planned, refreshed
 

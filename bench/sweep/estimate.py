@@ -21,11 +21,11 @@ import torch
 from backbones.base import BackboneError, LayeredEncoder
 from backbones.catalog import BACKBONES
 from backbones.load import encoder_class, outline
+from bench.cell.record import usable_record
+from bench.cell.run import Context
 from bench.environment import machine_id
 from bench.errors import BenchError
-from bench.records import usable_record
-from bench.runner import Context
-from bench.store import Store
+from bench.results.store import Store
 from bench.sweep.plan import Plan, Planned
 from bench.tasks.base import Split, TaskData
 

@@ -9,10 +9,10 @@ from typing import Literal
 
 from backbones.base import BackboneError
 from backbones.load import BackboneRequest
+from bench.cell.resolve import Parts, Request, resolve
+from bench.cell.run import Context, Work, backbone_request, finished_record, found_out
 from bench.errors import BenchError, DataError, UsageError
-from bench.resolve import Parts, Request, resolve
-from bench.runner import Context, Work, backbone_request, finished_record, found_out
-from bench.spec import Facts, RunSpec, key, training_identity
+from bench.results.spec import Facts, RunSpec, key, training_identity
 from bench.tasks.base import LoadOptions, TaskData
 
 Status = Literal["recorded", "trained", "missing", "unknown"]

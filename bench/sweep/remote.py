@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from backbones.hubcalls import patiently
+from bench.cell.run import Work
 from bench.errors import UsageError
 from bench.files import replace_file
-from bench.runner import Work
-from bench.spec import exits_identity, key, training_identity
-from bench.store import Store
+from bench.results.spec import exits_identity, key, training_identity
+from bench.results.store import Store
 
 RECORD = "record.json"
 

@@ -9,12 +9,12 @@ import traceback
 from pathlib import Path
 from typing import Literal
 
-from bench.commands.fresh import arguments
+from bench.cell.run import Context, command_line, prepared, run_work
+from bench.cli.verbs.fresh import arguments
 from bench.errors import BenchError
 from bench.progress import Progress
-from bench.runner import Context, command_line, prepared, run_work
-from bench.store import Store
-from bench.sweep.engine import Ending, Job
+from bench.results.store import Store
+from bench.sweep.engines.base import Ending, Job
 from bench.sweep.remote import Remote
 
 LONGEST = 4000  # characters of a message that travels back

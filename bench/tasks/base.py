@@ -92,7 +92,7 @@ class Task(ABC):
     max_length: int = 128
     default_backbone: str = "albert-base"
     training: Mapping[str, object] = {}
-    """Settings of :class:`bench.spec.TrainArgs` that suit this task better than the general defaults."""
+    """Settings of :class:`bench.results.spec.TrainArgs` that suit this task better than the general defaults."""
 
     @abstractmethod
     def load(self, options: LoadOptions) -> TaskData:

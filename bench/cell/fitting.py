@@ -1,0 +1,135 @@
+"""What is fitted after the model: a criterion's probe on training features, its own numbers on the held-out split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from bench.errors import UsageError
+from bench.files import remove_leftovers
+from bench.inference.exits import AllExits
+from bench.inference.probing import observe_split, split_features
+from bench.inference.replay import fit, make_criterion
+from bench.progress import Progress
+from bench.results.quarantine import sound
+from bench.results.spec import key
+from bench.results.store import Cell, Record, Store
+from bench.tasks.base import Split
+from bench.tasks.encode import EncodedSplit
+from bench.training.checkpoint import load_tensors, save_tensors
+from strategies.base import Criterion, ExitModel
+from strategies.probe import Probe
+
+SAMPLES = 4096  # of the training split that a probe is fitted on: enough for what is linear or a mean
+
+
+@dataclass(frozen=True)
+class Probing:
+    """A trained model with a probe, and where what the probe learns and reads is kept.
+
+    ``exits`` is the identity of the model's logits: together with the probe's name, version and settings it is that of
+    the probe's numbers, so that they are shared by all criteria that read them, and the logits by all criteria.
+    """
+
+    model: ExitModel
+    probe: Probe
+    store: Store
+    exits: Mapping[str, object]
+    pad_id: int
+    progress: Progress
+
+    @property
+    def key(self) -> str:
+        """The identity of what the probe learns and reads."""
+        kind = type(self.probe)
+        name = f"{kind.__module__}:{kind.__qualname__}"
+        own = {"name": name, "version": kind.version, "settings": self.probe.settings, "samples": SAMPLES}
+        return key({**self.exits, "probe": own})
+
+    @property
+    def folder(self) -> Path:
+        """Where it is kept."""
+        return self.store.cache("probes", self.key)
+
+    def fit(self, train: Split, encoded: Callable[[Split], EncodedSplit], seed: int) -> Record:
+        """Fit the probe on at most 4,096 samples of ``train``, drawn by ``seed``, or load what an earlier run fitted.
+
+        The model must be where, and in the precision in which, it is recorded.
+        """
+        if not self.probe.trains:
+            self._move()
+            return {"key": self.key, "samples": 0, "numbers": {}}
+        path = self.folder / "probe.safetensors"
+        with self.store.lock(f"probe-{self.key}", self.progress):
+            remove_leftovers(self.folder)
+            if sound(self.store, path, load_tensors, self.progress) is None:
+                part = drawn(train, seed)
+                features, logits = split_features(self.model, encoded(part), self.pad_id, self.progress)
+                numbers = self.probe.fit(features, logits, torch.tensor(part.labels.tolist()))
+                facts = {"key": self.key, "samples": len(part), "numbers": numbers}
+                save_tensors(path, self.probe.state_dict(), facts)
+        return self.load()
+
+    def load(self) -> Record:
+        """Put the fitted buffers back. Raises UsageError where they are gone."""
+        path = self.folder / "probe.safetensors"
+        facts: Record = {}
+        if self.probe.trains:
+            if not path.exists():
+                raise UsageError(
+                    f"What the criterion's probe had learned is gone from {self.folder}: run the cell again."
+                )
+            tensors, stored = load_tensors(path)
+            self.probe.restore(tensors)
+            facts = cast(dict[str, object], stored)
+        self._move()
+        return facts
+
+    def read(self, exits: AllExits, split: Split, encoded: EncodedSplit) -> AllExits:
+        """``exits`` with what the probe reads there, computed once for all criteria that read it."""
+        path = self.folder / f"{split.name}.safetensors"
+        with self.store.lock(f"probe-{self.key}", self.progress):
+            remove_leftovers(self.folder)
+            if sound(self.store, path, load_tensors, self.progress) is None:
+                observed = observe_split(self.model, self.probe, encoded, self.pad_id, self.progress)
+                save_tensors(path, {"observed": observed}, {})
+        return replace(exits, observed=load_tensors(path)[0]["observed"].numpy())
+
+    def _move(self) -> None:
+        """To the model's device, in the precision in which criteria judge."""
+        parameter = next(self.model.parameters())
+        double = parameter.dtype == torch.float64
+        self.probe.to(device=parameter.device, dtype=torch.float64 if double else torch.float32).eval()
+
+
+def drawn(train: Split, seed: int) -> Split:
+    """At most 4,096 rows of ``train``, drawn by ``seed``, in stored order."""
+    if len(train) <= SAMPLES:
+        return train
+    order = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, SAMPLES]))).permutation(len(train))
+    return train.take(np.sort(order[:SAMPLES]))
+
+
+def refit(criterion: Criterion, folder: Path, record: Mapping[str, Any]) -> Criterion:
+    """``criterion`` fitted as in the run: on the held-out exits in the cell's ``folder``.
+
+    Raises UsageError where it needs them and they are gone.
+    """
+    if criterion.fits:
+        path = Cell(folder).exits_file(record["task"]["select"])
+        if not path.exists():
+            raise UsageError(f"{folder.name} has no stored exits of its held-out split; run the cell again.")
+        fit(criterion, AllExits.load(path).evidence())
+    return criterion
+
+
+def recorded_criterion(folder: Path, record: Mapping[str, Any]) -> Criterion:
+    """The criterion of the cell in ``folder`` with its recorded arguments, fitted as in the run."""
+    spec = record["spec"]
+    criterion, _ = make_criterion(spec["strategy"], spec["criterion_args"])
+    return refit(criterion, folder, record)

@@ -1,0 +1,242 @@
+"""From what a user asks to a frozen spec: names looked up, defaults filled in, nonsense refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from backbones.catalog import BACKBONES
+from bench.catalog import HEADS, RECIPES, STRATEGIES
+from bench.cell.settings import accepted, bind, split_settings
+from bench.errors import UsageError
+from bench.measure.points import Rule
+from bench.results.spec import Init, LatencyArgs, RunSpec, TrainArgs
+from bench.tasks import get_task
+
+if TYPE_CHECKING:
+    from bench.tasks.base import Task
+    from strategies.base import Criterion, Head, Recipe, Strategy
+
+PREFIXES = ("backbone", "criterion", "head", "recipe", "train", "latency")
+
+# A pretrained encoder is fine-tuned gently (the papers' 2e-5 to 5e-5); one from scratch has to learn everything.
+TRAINING: Mapping[str, Mapping[str, object]] = {
+    "pretrained": {"lr": 5e-5, "epochs": 3.0},
+    "scratch": {"lr": 5e-4, "epochs": 5.0},
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `bench run` was given for one cell; None means "choose for me"."""
+
+    strategy: str
+    task: str
+    backbone: str | None = None
+    recipe: str | None = None
+    head: str | None = None
+    init: Init | None = None
+    seed: int = 0
+    settings: Mapping[str, object] = field(default_factory=dict)
+    preset: str | None = None
+    thresholds: tuple[float, ...] | None = None
+    select: tuple[str, ...] = ()
+    limit: int | None = None
+    device: str = "auto"
+    dtype: str = "fp32"
+    latency: bool = True
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The classes behind the names of a spec."""
+
+    strategy: type[Strategy]
+    head: type[Head]
+    recipe: type[Recipe]
+    task: Task
+
+    @property
+    def versions(self) -> dict[str, int]:
+        """What raises a result's identity when a rule changes."""
+        parts = {"strategy": self.strategy, "head": self.head, "recipe": self.recipe}
+        return {name: version_of(part) for name, part in parts.items()}
+
+    def wrapped_versions(self, spec: RunSpec) -> tuple[int, ...]:
+        """The versions of the strategies whose criteria the spec's is wrapped around, the outermost first."""
+        return _wrapped_versions(self.strategy.criterion, cast(Any, spec.criterion_args.get("of")))
+
+    def criterion(self, spec: RunSpec) -> Criterion:
+        """The criterion with the spec's arguments."""
+        return self.strategy.criterion(**spec.criterion_args)
+
+
+def version_of(part: type) -> int:
+    """The version of a strategy, head or recipe; 1 where it has none."""
+    return cast(int, getattr(part, "version", 1))
+
+
+def _wrapped_versions(criterion: type[Criterion], of: str | None) -> tuple[int, ...]:
+    """For a wrapper around ``of``; a wrapper that is wrapped itself has its default there, None."""
+    around: Callable[[str], type[Strategy]] | None = getattr(criterion, "around", None)
+    if around is None:
+        return ()
+    inner = around(of or cast(str, accepted(criterion)["of"].default))
+    return (version_of(inner), *_wrapped_versions(inner.criterion, None))
+
+
+def resolve(request: Request) -> tuple[RunSpec, Parts]:
+    """The spec for ``request`` with every default written out. Raises UsageError for what makes no sense."""
+    strategy = STRATEGIES.load(request.strategy)
+    task = get_task(request.task)
+    published = preset_settings(strategy, request.preset, task.name)
+    # a paper's settings of its recipe and head say nothing about another's
+    replaced = ("recipe.",) * (request.recipe is not None) + ("head.",) * (request.head is not None)
+    settings = {k: v for k, v in published.items() if not k.startswith(replaced)} | dict(request.settings)
+    groups = split_settings(settings, PREFIXES)
+    head_name, head = _part(HEADS, request.head, strategy, "head")
+    recipe_name, recipe = _part(RECIPES, request.recipe, strategy, "recipe")
+    own = dict(groups[""])
+    max_length = own.pop("max_length", task.max_length)
+    if not isinstance(max_length, int):
+        raise UsageError(f"max_length must be a whole number, not '{max_length}'.")
+    criterion_args = bind(strategy.criterion, {**own, **groups["criterion"]}, f"strategy '{strategy.name}'")
+    backbone = request.backbone or task.default_backbone
+    demo = backbone.endswith("-demo")
+    init: Init = "scratch" if demo else request.init or "pretrained"
+    pooled = {"pooling": BACKBONES[backbone].pooling} if backbone in BACKBONES and "pooling" in accepted(head) else {}
+    spec = RunSpec(
+        strategy=strategy.name if request.strategy in STRATEGIES else request.strategy,
+        task=task.name,
+        backbone=backbone,
+        head=head_name,
+        recipe=recipe_name,
+        init=init,
+        criterion_args=criterion_args,
+        head_args=bind(head, {**pooled, **groups["head"]}, f"head '{head_name}'"),
+        recipe_args=bind(recipe, groups["recipe"], f"recipe '{recipe_name}'"),
+        backbone_args=groups["backbone"],
+        train=train_args(init, task, groups["train"]),
+        max_length=max_length,
+        limit=request.limit,
+        seed=request.seed,
+        dtype=cast(Any, request.dtype),
+        device=pick_device(request.device),
+        thresholds=request.thresholds,
+        select=tuple(Rule.parse(text).format() for text in request.select),
+        latency=latency_args(groups["latency"]) if request.latency else None,
+    )
+    return spec, Parts(strategy, head, recipe, task)
+
+
+def preset_settings(strategy: type[Strategy], preset: str | None, task: str) -> dict[str, object]:
+    """The published hyper-parameters of ``strategy`` for ``task``; nothing where no preset is asked for."""
+    if preset is None:
+        return {}
+    if preset != "paper":
+        raise UsageError(f"Unknown preset '{preset}'. Known: paper.")
+    if not strategy.presets:
+        raise UsageError(f"Strategy '{strategy.name}' has no published hyper-parameters; leave --preset out.")
+    if "*" not in strategy.presets and task not in strategy.presets:
+        raise UsageError(
+            f"Strategy '{strategy.name}' has no published hyper-parameters for task '{task}', only for "
+            f"{', '.join(strategy.presets)}; leave --preset out."
+        )
+    return {**strategy.presets.get("*", {}), **strategy.presets.get(task, {})}
+
+
+def train_args(init: Init, task: Task, given: Mapping[str, object]) -> TrainArgs:
+    """General defaults, then the task's where both train from scratch, then the user's."""
+    known = {f.name for f in fields(TrainArgs)}
+    for name in given:
+        if name not in known:
+            raise UsageError(f"Unknown setting 'train.{name}'. Known: {', '.join(sorted(known))}.")
+    own = task.training if init == "scratch" else {}
+    return _built(TrainArgs, {**TRAINING[init], **own, **given}, "train")
+
+
+def latency_args(given: Mapping[str, object]) -> LatencyArgs:
+    """The defaults with the user's changes."""
+    known = {f.name for f in fields(LatencyArgs)}
+    for name in given:
+        if name not in known:
+            raise UsageError(f"Unknown setting 'latency.{name}'. Known: {', '.join(sorted(known))}.")
+    return _built(LatencyArgs, given, "latency")
+
+
+def _built(kind: Any, given: Mapping[str, object], what: str) -> Any:
+    """A settings dataclass, each value checked against the type of the default (numbers stay numbers)."""
+    built = kind()
+    for name, value in given.items():
+        default = getattr(built, name)
+        if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if default is None and isinstance(value, float) and value.is_integer():
+            value = int(value)
+        wanted = int if default is None else type(default)
+        fits = isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool))
+        if not fits and not (default is None and value is None):
+            raise UsageError(f"{what}.{name} must be {wanted.__name__}, not '{value}'.")
+        built = replace(built, **{name: value})
+    choices = {"precision": ("auto", "fp32", "bf16")}
+    for name, allowed in choices.items():
+        if hasattr(built, name) and getattr(built, name) not in allowed:
+            raise UsageError(f"{what}.{name} must be one of {', '.join(allowed)}, not '{getattr(built, name)}'.")
+    return built
+
+
+def _part(registry: Any, name: str | None, strategy: type[Strategy], kind: str) -> tuple[str, Any]:
+    """A head or recipe by name; a strategy's name stands for that strategy's own."""
+    own = getattr(strategy, kind)
+    if name is None:
+        return registry_name(registry, own, strategy.name), own
+    if name not in registry and name in STRATEGIES:
+        other = STRATEGIES.load(name)
+        part = getattr(other, kind)
+        return registry_name(registry, part, other.name), part
+    return name, registry.load(name)
+
+
+def registry_name(registry: Any, part: type, fallback: str) -> str:
+    """The name that ``part`` is listed under, else the strategy's that brings it."""
+    target = f"{part.__module__}:{part.__name__}"
+    return next((n for n in registry if registry.target(n) == target), fallback)
+
+
+def refuse_nonsense(spec: RunSpec, parts: Parts, criterion: Criterion, recipe: Recipe, head: Head) -> None:
+    """Raise UsageError, with the reason, for a combination that makes no sense."""
+    reason = criterion.refuse(head.num_outputs)
+    if reason:
+        raise UsageError(f"Strategy '{spec.strategy}' cannot be used for task '{spec.task}': {reason}.")
+    reason = recipe.refuse(head)
+    if reason:
+        raise UsageError(f"Recipe '{spec.recipe}' cannot be used with head '{spec.head}': {reason}.")
+    if criterion.uses_early_exits and not recipe.trains_early_exits(head):
+        raise UsageError(
+            f"Recipe '{spec.recipe}' trains the last exit only, and an untrained exit may not answer: "
+            f"take another --recipe for strategy '{spec.strategy}', or a head that shares its parameters."
+        )
+
+
+def pick_device(device: str) -> str:
+    """``auto`` is the GPU where there is one. Raises UsageError for a device that is not there."""
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind = device.partition(":")[0]
+    if kind not in ("cpu", "cuda"):
+        raise UsageError(f"Unknown device '{device}'. Known: auto, cpu, cuda.")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: torch finds no GPU here. `bench doctor` says more; --device cpu runs without.")
+    return device
+
+
+def hub_root(given: Path | None, environment: Mapping[str, str]) -> Path | None:
+    """The local mirror from --hub-root or EXITBENCH_HUB. Raises UsageError where it is no folder."""
+    chosen = given or (Path(environment["EXITBENCH_HUB"]) if environment.get("EXITBENCH_HUB") else None)
+    if chosen is not None and not chosen.is_dir():
+        raise UsageError(f"The hub mirror {chosen} is not a folder. Give one with datasets/ and models/ in it.")
+    return chosen

@@ -1,0 +1,170 @@
+"""`bench diagnose`: whether a run's exits know what they do, and how far small or foreign texts throw them off."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.cli.display import console, print_json
+from bench.errors import OK, UsageError
+from bench.files import replace_file
+from bench.progress import Progress
+from bench.results.store import Cell, Store
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What `bench diagnose` was asked. ``limit``: samples that the model is run on; ``on``: another task, or None."""
+
+    run: str
+    point: str | None
+    on: str | None
+    stored: bool
+    limit: int
+    edits: int
+    candidates: int
+    seed: int
+
+    def check(self) -> None:
+        """Raise UsageError for what makes no sense."""
+        if self.stored and self.on:
+            raise UsageError("--stored runs no model, and --on needs one: leave one of them out.")
+        for name, least in (("limit", 2), ("edits", 1), ("candidates", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise UsageError(f"--{name} must be at least {least}, not {getattr(self, name)}.")
+
+
+def diagnose_run(
+    asked: Asked,
+    *,
+    out: Path | None,
+    markdown: Path | None,
+    results_dir: Path,
+    hub_root: Path | None,
+    offline: bool,
+    json: bool,
+    quiet: bool,
+) -> int:
+    """Diagnose a recorded run. Raises UsageError, DataError."""
+    asked.check()
+    store, progress = Store(results_dir), Progress(quiet=quiet)
+    cell = store.find(asked.run)
+    record = cell.read()
+    refuse(cell, record)
+    progress.say("Loading torch." if asked.stored else "Loading torch, transformers and the model.")
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    found = findings(asked, cell, record or {}, store, progress, hub_root, offline)
+    from bench.analysis import diagnose_view
+
+    if out is not None:
+        for path in diagnose_view.write(found, out):
+            progress.say(f"Written: {path}")
+    if markdown is not None:
+        with replace_file(markdown) as temporary:
+            temporary.write_text(diagnose_view.markdown(found), encoding="utf-8")
+    if json:
+        print_json(found)
+    else:
+        diagnose_view.show(found, console())
+    return OK
+
+
+def refuse(cell: Cell, record: Mapping[str, Any] | None) -> None:
+    """Raise UsageError for a run that cannot be diagnosed."""
+    if record is None or record.get("status") != "success":
+        raise UsageError(f"{cell.folder.name} is not finished: there is nothing to diagnose.")
+    if record["task"]["kind"] == "regression":
+        raise UsageError("A diagnosis needs right and wrong answers, and this run's task is a regression.")
+
+
+def findings(
+    asked: Asked,
+    cell: Cell,
+    record: Mapping[str, Any],
+    store: Store,
+    progress: Progress,
+    hub_root: Path | None,
+    offline: bool,
+) -> dict[str, Any]:
+    """All numbers of a diagnosis, as ``--json`` prints them."""
+    from bench.analysis import diagnose as d
+    from bench.cell.reload import parts_of, reload, spec_of
+    from bench.cell.resolve import hub_root as find_hub
+
+    split = next(iter(record["evaluation"]))
+    points = d.recorded_points(record, split)
+    chosen = d.chosen_points(points, asked.point)
+    spec = spec_of(record)
+    strategy = parts_of(record).strategy
+    sees_labels = strategy.upper_bound
+    rerun = None
+    if not asked.stored:
+        rerun = d.Rerun(reload(cell, record, store, progress, find_hub(hub_root, os.environ), offline), progress)
+    own = stored_curve(cell, record, split, rerun)
+    found: dict[str, Any] = {
+        "run": cell.folder.name,
+        "strategy": spec.strategy,
+        "task": spec.task,
+        "split": split,
+        "samples": len(own.exits.ids),
+        **d.stored_findings(own, points),
+        "slowdown": None,
+        "shift": None,
+        "notes": [],
+    }
+    if rerun is None:
+        return found
+    if sees_labels or not strategy.criterion.uses_early_exits:
+        why = "sees labels or later exits" if sees_labels else "never leaves early"
+        found["notes"].append(f"No texts were changed: strategy '{spec.strategy}' {why}.")
+    else:
+        from bench.tasks.sampling import limited
+
+        texts = limited(rerun.run.data.evaluation[split], asked.limit)
+        found["slowdown"] = d.slowdown_findings(
+            rerun, texts, chosen, edits=asked.edits, candidates=asked.candidates, seed=asked.seed
+        )
+    if asked.on is not None:
+        found["shift"] = shifted(asked, rerun, own, chosen, hub_root, offline)
+    return found
+
+
+def stored_curve(cell: Cell, record: Mapping[str, Any], split: str, rerun: Any) -> Any:
+    """The trade-off on the run's stored exits. Raises UsageError where they are gone."""
+    from bench.cell.fitting import recorded_criterion
+    from bench.inference.exits import AllExits
+    from bench.measure.trade_off import Costs, TradeOff
+
+    path = cell.exits_file(split)
+    if not path.exists():
+        raise UsageError(f"{cell.folder.name} has no stored exits of {split}; run the cell again.")
+    exits = AllExits.load(path)
+    if rerun is not None:
+        return rerun.judge(exits)
+    samples, layers, _ = exits.logits.shape
+    return TradeOff(recorded_criterion(cell.folder, record), exits, Costs.layers(samples, layers), ["accuracy"])
+
+
+def shifted(asked: Asked, rerun: Any, own: Any, points: Any, hub_root: Path | None, offline: bool) -> dict[str, Any]:
+    """The run on another task's evaluation texts, at most ``--limit`` of them."""
+    from bench.analysis import diagnose as d
+    from bench.cell.resolve import hub_root as find_hub
+    from bench.tasks import get_task
+    from bench.tasks.base import LoadOptions
+
+    options = LoadOptions(rerun.run.spec.seed, asked.limit, find_hub(hub_root, os.environ), offline)
+    data = get_task(asked.on or "").load(options)
+    warnings = d.comparable(rerun.run.data, data)
+    texts = next(iter(data.evaluation.values()))
+    names = (rerun.run.data.name, data.name)
+    if names[0] == names[1]:
+        raise UsageError(f"--on {asked.on}: the run was trained on this task; give another one.")
+    return {
+        "samples": len(texts),
+        "warnings": warnings,
+        **d.shift_findings(own, rerun.read(texts), points, names),
+    }

@@ -1,0 +1,82 @@
+"""`bench bench-engine`: the harness's own speed, as ratios taken in one run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.cli.display import print_json
+from bench.errors import OK, UsageError
+from bench.files import write_json
+from bench.progress import Progress
+from bench.registry import unknown
+from bench.results.spec import EXECUTORS, ON_GPU
+
+
+@dataclass(frozen=True)
+class How:
+    """On what the engine is measured: torch's threads, seconds a measurement, executor, device and number format."""
+
+    threads: int | None
+    seconds: float
+    executor: str
+    device: str
+    dtype: str
+
+    def check(self) -> str:
+        """The device. Raises UsageError for what makes no sense or is not there."""
+        from bench.cell.resolve import pick_device
+
+        if self.executor not in EXECUTORS:
+            raise unknown("executor", self.executor, EXECUTORS)
+        if self.seconds <= 0 or (self.threads is not None and self.threads < 1):
+            raise UsageError("--seconds and --threads must be positive.")
+        device = pick_device(self.device)
+        if device == "cpu" and (self.executor in ON_GPU or self.dtype == "fp16"):
+            raise UsageError(
+                f"{self.executor} in {self.dtype} needs a GPU: on a CPU take eager or compile, fp32 or bf16."
+            )
+        return device
+
+
+def run_benchmarks(only: str | None, json: bool, out: Path | None, how: How) -> int:
+    """Print the ratios of all parts, or of one; write them to ``out``. Raises UsageError for what is unknown."""
+    known = ("curve", "engine", "sweep")
+    if only is not None and only not in known:
+        raise unknown("part", only, known)
+    device = how.check()
+    progress = Progress()
+    found: dict[str, Mapping[str, Any]] = {}
+    for name, title, run, describe in _parts(how, device):
+        if only in (None, name):
+            progress.say(f"{title} ...")
+            found[name] = run()
+            if out is not None:
+                write_json(out, found)
+            if not json:
+                print(f"{title}\n{describe(found[name])}\n", flush=True)
+    if json:
+        print_json(found)
+    return OK
+
+
+def _parts(how: How, device: str) -> list[tuple[str, str, Callable[[], Any], Callable[[Any], str]]]:
+    from bench.inference.exits import DTYPES
+    from bench.selfcheck import curve as selfbench
+    from bench.selfcheck import engine as enginebench
+    from bench.selfcheck import sweep as sweepbench
+
+    return [
+        ("curve", "Exact curves and bootstraps (MNLI size: 9,815 x 12)", selfbench.curve_benchmark, selfbench.describe),
+        ("sweep", "A whole sweep against one plain pass", sweepbench.sweep_benchmark, sweepbench.describe),
+        (
+            "engine",
+            "Early exit against the plain model",
+            lambda: enginebench.engine_benchmark(
+                threads=how.threads, seconds=how.seconds, executor=how.executor, device=device, dtype=DTYPES[how.dtype]
+            ),
+            enginebench.describe,
+        ),
+    ]

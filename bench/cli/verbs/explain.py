@@ -1,0 +1,161 @@
+"""`bench explain`: the decision process of one input, or the typical cases of a run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from bench.cli.display import console, print_json
+from bench.errors import OK, UsageError
+from bench.progress import Progress
+
+
+def explain_run(
+    run: str,
+    *,
+    text: str | None,
+    second: str | None,
+    sample: str | None,
+    cases: bool,
+    point: str | None,
+    html: Path | None,
+    png: Path | None,
+    results_dir: Path,
+    hub_root: Path | None,
+    offline: bool,
+    json: bool,
+    quiet: bool,
+) -> int:
+    """Explain one text, one sample, or the typical cases. Raises UsageError, DataError."""
+    if sum((text is not None, sample is not None, cases)) != 1:
+        raise UsageError("bench explain takes one of --text, --sample and --cases.")
+    from bench.results.store import Store
+
+    store, progress = Store(results_dir), Progress(quiet=quiet)
+    cell = store.find(run)
+    record: Mapping[str, Any] | None = cell.read()
+    if record is None or record.get("status") != "success":
+        raise UsageError(f"{cell.folder.name} is not finished: there is nothing to explain.")
+    progress.say("Loading torch, transformers and the model.")
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    from bench.cell.resolve import hub_root as find_hub
+
+    hub = find_hub(hub_root, os.environ)
+    if cases and html is None and png is None:
+        return show_cases(cell, record, hub, offline, point, json)
+    from bench.cell.reload import reload
+
+    model = reload(cell, record, store, progress, hub, offline)
+    if cases:
+        found = [_sample(model, record, c.id, c.kind, split, point) for split, c in cases_of(cell, record, point)]
+        if not found:
+            raise UsageError(f"{cell.folder.name} has neither simple nor overthinking samples at this point.")
+    elif sample is not None:
+        found = [_sample(model, record, sample, "", None, point)]
+    else:
+        from bench.analysis.explain import explain
+
+        found = [explain(model, record, text or "", second, point=point)]
+    if html is not None:
+        from bench.analysis.explain_view import save_html
+
+        save_html(found, cell.folder.name, html)
+    if png is not None:
+        from bench.analysis.explain_view import save_png
+
+        for number, one in enumerate(found, start=1):
+            save_png(one, png if len(found) == 1 else png.with_name(f"{png.stem}-{number}{png.suffix}"))
+    if json:
+        print_json([finite(asdict(one)) for one in found])
+        return OK
+    from bench.analysis.explain_view import show
+
+    for one in found:
+        show(one, console())
+    for path in filter(None, (html, png)):
+        progress.say(f"Written: {path}")
+    return OK
+
+
+def _sample(model: Any, record: Mapping[str, Any], name: str, kind: str, split: str | None, point: str | None) -> Any:
+    from bench.analysis.explain import explain, find_sample
+    from bench.inference.replay import sample_keys
+
+    found, row = find_sample(model.data, name, split)
+    second = None if found.second is None else found.second[row]
+    key = int(sample_keys((name,))[0])
+    label = found.labels[row].item()
+    return explain(model, record, found.first[row], second, split=found.name, point=point, label=label, title=name,
+                   key=key, kind=kind)  # fmt: skip
+
+
+def cases_of(cell: Any, record: Mapping[str, Any], point: str | None, most: int = 3) -> list[tuple[str, Any]]:
+    """The split and case of every typical sample, from the stored exits. Raises UsageError without them."""
+    from bench.analysis.cases import find_cases
+    from bench.analysis.explain import operating_point
+    from bench.cell.fitting import recorded_criterion
+    from bench.inference.exits import AllExits
+    from bench.inference.replay import recorded_scores
+    from bench.results.data import Exits
+
+    if record["task"]["kind"] == "regression":
+        raise UsageError("Cases need right and wrong answers, and this task is a regression.")
+    split = next(iter(record["evaluation"]))
+    path = cell.exits_file(split)
+    if not path.exists():
+        raise UsageError(f"{cell.folder.name} has no stored exits of {split}; run the cell again.")
+    criterion, recorded = recorded_criterion(cell.folder, record), AllExits.load(path)
+    found = recorded_scores(criterion, recorded)
+    exits = Exits(recorded.ids, recorded.labels, recorded.logits)
+    _, _, cut = operating_point(record, split, point)
+    return [(split, case) for case in find_cases(found, cut, criterion.strict, exits, most)]
+
+
+def show_cases(
+    cell: Any, record: Mapping[str, Any], hub: Path | None, offline: bool, point: str | None, json: bool
+) -> int:
+    """List typical samples with their texts, where the data can be had."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from bench.analysis.explain import find_sample
+    from bench.cell.reload import load_task
+
+    found = cases_of(cell, record, point, most=5)
+    try:
+        data: Any = load_task(record, hub, offline)
+    except UsageError as error:
+        data = None
+        console().print(Text(f"Texts are left out: {error}"))
+    rows = []
+    for split, case in found:
+        words, label = "", None
+        if data is not None:
+            where, row = find_sample(data, case.id, split)
+            words = where.first[row] + ("" if where.second is None else f" | {where.second[row]}")
+            label = record["task"]["labels"][int(where.labels[row])]
+        rows.append({**asdict(case), "split": split, "label": label, "text": words})
+    if json:
+        print_json(rows)
+        return OK
+    table = Table(title=Text(f"Typical cases of {cell.folder.name}"), title_justify="left")
+    for name in ("kind", "sample", "exit", "sure", "label", "text"):
+        table.add_column(name, overflow="fold")
+    for r in rows:
+        cells = (r["kind"], r["id"], str(r["layer"]), f"{r['confidence']:.3f}", r["label"] or "", r["text"][:200])
+        table.add_row(*map(Text, cells))
+    console().print(table)
+    return OK
+
+
+def finite(value: Any) -> Any:
+    """``value`` for JSON: infinities, which it does not have, as None."""
+    if isinstance(value, dict):
+        return {k: finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(v) for v in value]
+    return None if isinstance(value, float) and value in (float("inf"), float("-inf")) else value

@@ -1,0 +1,83 @@
+"""`bench gate`: the present code against the committed baseline; `--accept` rewrites it and says what moved."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.cli.display import console, print_json
+from bench.errors import OK, UsageError
+from bench.progress import Progress
+
+if TYPE_CHECKING:
+    from bench.compare.gate.cells import GateCell, Observed
+
+
+def run_gate(
+    *,
+    baseline_dir: Path,
+    accept: bool,
+    rules_only: bool,
+    work_dir: Path | None,
+    fail_on: str,
+    markdown: Path | None,
+    junit: Path | None,
+    everything: bool,
+    json: bool,
+    quiet: bool,
+) -> int:
+    """Check (exit code 3 where a verdict of ``fail_on`` occurs), or accept (always 0)."""
+    if accept and rules_only:
+        raise UsageError("--accept needs the runs: leave --rules-only out.")
+    from bench.compare.compare import Comparison, parse_fail_on
+    from bench.compare.gate import baseline as store
+    from bench.compare.gate import check
+    from bench.compare.gate.cells import all_cells
+    from bench.compare.output import headline, table, write_files
+    from bench.compare.verdict import Margins
+
+    failing = parse_fail_on(fail_on)
+    fresh = accept and not (baseline_dir / "platform.json").exists()
+    kept = None if fresh else store.Baseline.read(baseline_dir)
+    rows = [] if kept is None else check.probe_rows(kept) + check.rule_rows(kept, all_cells())
+    if not rules_only:
+        observed = run_cells(work_dir, Progress(quiet=quiet))
+        rows += [] if kept is None else check.training_rows(kept, observed)
+    found = Comparison(str(baseline_dir), "the present code", rows, Margins(quality=check.MARGIN))
+    write_files(found, [], failing, markdown, junit)
+    code = OK if accept else found.exit_code(failing)
+    if json:
+        print_json({**found.to_json(), "exit_code": code})
+    else:
+        if everything or any(row.verdict != "same" for row in rows):
+            console().print(table(found, everything))
+        print(f"{headline(found)}." if rows else "There was no baseline.")
+    if accept:
+        store.write(baseline_dir, observed, check.probe_decisions())
+        print(f"Accepted as the baseline in {baseline_dir}; what moved is above.", file=sys.stderr)
+    return code
+
+
+def run_cells(work_dir: Path | None, progress: Progress) -> Mapping[GateCell, Observed]:
+    """Run every cell on one thread, in a folder that is gone afterwards unless ``work_dir`` is given."""
+    import torch
+
+    from bench.compare.gate.cells import all_cells, observe
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the order of sums depends on the number of threads
+    place = nullcontext(str(work_dir)) if work_dir else tempfile.TemporaryDirectory(prefix="bench-gate-")
+    try:
+        with place as folder:
+            cells = list(all_cells())
+            observed = {}
+            for i, cell in enumerate(cells, start=1):
+                progress.say(f"{i}/{len(cells)}: {cell.label}")
+                observed[cell] = observe(cell, Path(folder), Progress(quiet=True))
+            return observed
+    finally:
+        torch.set_num_threads(threads)

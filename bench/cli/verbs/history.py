@@ -1,0 +1,79 @@
+"""`bench history`: results over time, with the steps they took."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from bench.cli.display import console, print_json
+from bench.errors import OK, UsageError
+from bench.files import replace_file
+
+
+def show_history(results_dir: Path, *, record: bool, revisions: int, svg: Path | None, json: bool) -> int:
+    """Print the history; first add the present results (``record``) or those of past commits (``revisions``)."""
+    from bench.compare import history
+    from bench.compare.sources import cells_in, opened
+
+    path = results_dir / history.FILE
+    added = []
+    for commit in past_commits(results_dir, revisions) if revisions else []:
+        with opened(f"{commit}:{results_dir.as_posix()}") as cells:
+            added += history.append(path, cells)
+    if record:
+        added += history.append(path, cells_in(results_dir))
+    if added:
+        print(f"Added {len(added)} to {path}.", file=sys.stderr)
+    entries = history.read(path)
+    if not entries:
+        raise UsageError(f"{path} has no entries: `bench history --record` adds the results that are there.")
+    if svg is not None:
+        with replace_file(svg) as temporary:
+            temporary.write_text(history.svg(entries), encoding="utf-8")
+    found = rows(entries)
+    if json:
+        print_json({"entries": [asdict(e) for e in entries], "series": found})
+        return OK
+    table = Table(title=Text(f"{len(entries)} entries in {path}"), title_justify="left")
+    for column in ("cell", "what", "first", "last", "steps"):
+        table.add_column(column, overflow="fold")
+    for row in found:
+        marks = [f"{s['before']:.4g} -> {s['after']:.4g} at {s['commit'][:9] or s['at']}" for s in row["steps"]]
+        cells_ = [row["cell"], row["what"], f"{row['values'][0]:.5g}", f"{row['values'][-1]:.5g}", "\n".join(marks)]
+        table.add_row(*[Text(cell) for cell in cells_])
+    console().print(table)
+    return OK
+
+
+def rows(entries: Any) -> list[dict[str, Any]]:
+    """Each series and number with its values and steps."""
+    from bench.compare import history
+
+    found = []
+    for series in history.by_series(entries).values():
+        names = dict.fromkeys(name for e in series for name in e.values)
+        for name in names:
+            kept = [e for e in series if name in e.values]
+            values = [e.values[name] for e in kept]
+            steps = [
+                {"at": kept[s.at].at, "commit": kept[s.at].commit, "before": s.before, "after": s.after}
+                for s in history.steps(values, history.margin_of(name, values[0].value))
+            ]
+            found.append({"cell": series[-1].label, "what": name, "values": [v.value for v in values], "steps": steps})
+    return found
+
+
+def past_commits(results_dir: Path, most: int) -> list[str]:
+    """The last ``most`` commits that touched the results, oldest first. Raises UsageError outside a git checkout."""
+    command = ["git", "log", f"-{most}", "--format=%H", "--diff-filter=AM", "--", f"{results_dir}/*record.json"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise UsageError("--revisions needs a git checkout with results in it.") from error
+    return done.stdout.split()[::-1]

@@ -1,0 +1,89 @@
+"""`bench list`: names with a line each, without importing torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from bench.catalog import HEADS, RECIPES, STRATEGIES
+from bench.cli.display import console, name_table, print_json
+from bench.registry import Registry, unknown
+
+Rows = list[dict[str, object]]
+
+
+def list_kind(kind: str, results_dir: Path, json: bool) -> None:
+    """Print one kind of thing. Raises UsageError for an unknown kind."""
+    kinds: dict[str, Callable[[], Rows]] = {
+        "strategies": lambda: _summaries(STRATEGIES),
+        "heads": lambda: _summaries(HEADS),
+        "recipes": lambda: _summaries(RECIPES),
+        "backbones": _backbones,
+        "tasks": _tasks,
+        "papers": _papers,
+        "runs": lambda: _runs(results_dir),
+    }
+    if kind not in kinds:
+        raise unknown("kind", kind, kinds)
+    rows = kinds[kind]()
+    if json:
+        print_json(rows)
+    elif rows:
+        console().print(name_table(kind, rows))
+    else:
+        console().print(f"No {kind} in {results_dir}." if kind == "runs" else f"No {kind}.", markup=False)
+
+
+def _summaries(registry: Registry[type]) -> Rows:
+    return [{"name": name, "what": registry.summary(name)} for name in registry]
+
+
+def _backbones() -> Rows:
+    from backbones.catalog import BACKBONES
+
+    return [
+        {
+            "name": b.name,
+            "layers": b.layers,
+            "hidden": b.hidden,
+            "hub id": b.hub_id or "built in",
+            "revision": b.revision[:12],
+            "what": b.summary,
+        }
+        for b in BACKBONES.values()
+    ]
+
+
+def _tasks() -> Rows:
+    from bench.tasks import registry
+
+    return _summaries(registry())
+
+
+def _papers() -> Rows:
+    from bench.reproduce.papers import load_paper, papers
+
+    found = [load_paper(name) for name in papers()]
+    return [{"name": p.name, "claims": len(p.claims), "title": p.title, "citation": p.citation} for p in found]
+
+
+def _runs(results_dir: Path) -> Rows:
+    from bench.results.store import Store
+
+    rows: Rows = []
+    for cell in Store(results_dir).cells():
+        record = cell.read() or {}
+        spec = record["spec"]
+        assert isinstance(spec, dict)
+        rows.append(
+            {
+                "run": cell.folder.name,
+                "strategy": spec["strategy"],
+                "task": spec["task"],
+                "backbone": spec["backbone"],
+                "seed": spec["seed"],
+                "status": record["status"],
+                "created": record["created"],
+            }
+        )
+    return rows

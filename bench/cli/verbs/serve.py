@@ -1,0 +1,174 @@
+"""`bench serve`: a recorded run's model under load: single stream, batches, and Poisson arrivals with a target."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from bench.cli.display import console, print_json
+from bench.errors import OK, UsageError
+from bench.progress import Progress
+
+
+def serve_run(
+    run: str,
+    *,
+    points: str,
+    target_ms: float | None,
+    percentile: int,
+    queries: int,
+    batch_size: int,
+    seconds: float,
+    executor: str,
+    dtype: str,
+    device: str,
+    energy: float,
+    threads: int | None,
+    results_dir: Path,
+    hub_root: Path | None,
+    offline: bool,
+    out: Path | None,
+    json: bool,
+    quiet: bool,
+) -> int:
+    """Measure all scenarios. Raises UsageError, DataError."""
+    from bench.results.store import Store
+
+    progress = Progress(quiet=quiet)
+    store = Store(results_dir)
+    cell = store.find(run)
+    record: Mapping[str, Any] | None = cell.read()
+    if record is None or record.get("status") != "success":
+        raise UsageError(f"{cell.folder.name} is not finished: there is nothing to serve.")
+    if percentile not in (50, 95, 99):
+        raise UsageError(f"--percentile must be 50, 95 or 99, not {percentile}.")
+    if queries < 1 or batch_size < 1 or seconds <= 0 or (target_ms is not None and target_ms <= 0) or energy < 0:
+        raise UsageError("--queries, --batch-size, --seconds and --target-ms must be positive.")
+    split = next(iter(record["evaluation"]))
+    chosen = operating_points(record["evaluation"][split]["points"], points)
+    progress.say("Loading torch, transformers and the model.")
+    from bench.cell.reload import reload
+    from bench.cell.resolve import hub_root as find_hub
+    from bench.cell.resolve import pick_device
+    from bench.cell.timing import sparingly
+    from bench.files import write_json
+    from bench.inference.exits import DTYPES
+    from bench.latency import LatencyOptions
+    from bench.latency.scenarios import Load, scenarios
+
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    where = pick_device(device)
+    if dtype == "fp16" and where == "cpu":
+        raise UsageError("--dtype fp16 needs a GPU; on a CPU take fp32 or bf16.")
+    if dtype not in DTYPES:
+        raise UsageError(f"--dtype must be one of {', '.join(DTYPES)}, not '{dtype}'.")
+    model = reload(cell, record, store, progress, find_hub(hub_root, os.environ), offline, attention="sdpa")
+    if not model.criterion.causal or model.criterion.needs_labels:
+        raise UsageError(f"{cell.folder.name} looks ahead or knows the labels: it can be replayed, but not served.")
+    model.model.to(device=where, dtype=DTYPES[dtype])
+    found = scenarios(
+        model.model,
+        model.criterion,
+        chosen,
+        _asked(model, split, batch_size),
+        Load(None if target_ms is None else target_ms / 1e3, percentile, queries, energy=energy),
+        LatencyOptions(samples=64, seconds=seconds, executor=executor, threads=threads),
+        sparingly(progress),
+    )
+    found = {"run": cell.folder.name, "split": split, "cuts": chosen, **found}
+    if out is not None:
+        write_json(out, found, compact=True)
+    if json:
+        print_json(found)
+    else:
+        show(found)
+    return OK
+
+
+def operating_points(recorded: list[dict[str, Any]], asked: str) -> dict[str, float]:
+    """Rule to cut for the rules in ``asked`` ("2x,no-loss"). Raises UsageError for one that the record has not."""
+    cuts = {p["rule"]: p["cut"] for p in recorded if p.get("cut") is not None}
+    chosen = [name.strip() for name in asked.split(",") if name.strip()]
+    for name in chosen:
+        if name not in cuts:
+            raise UsageError(f"The run has no operating point '{name}'. It has: {', '.join(cuts) or 'none'}.")
+    if not chosen:
+        raise UsageError("--points is empty.")
+    return {name: float(cuts[name]) for name in dict.fromkeys(chosen)}
+
+
+def _asked(model: Any, split: str, batch_size: int) -> Any:
+    """The reported split as single samples and as batches."""
+    from bench.cell.timing import query_rows
+    from bench.inference.replay import sample_keys
+    from bench.latency.scenarios import Asked
+    from bench.tasks.encode import collate, encode
+
+    rows = model.data.evaluation[split]
+    encoded, pad = encode(rows, model.tokenizer, model.max_length), int(model.tokenizer.pad_token_id)
+    keys = sample_keys(rows.ids)
+    batches = query_rows(len(encoded), batch_size)
+    return Asked(
+        [collate(encoded, [row], pad) for row in range(len(encoded))],
+        list(keys.split(1)),
+        [collate(encoded, some, pad) for some in batches],
+        [keys[some] for some in batches],
+    )
+
+
+def show(found: Mapping[str, Any]) -> None:
+    """One row a configuration, then what a reader needs to judge them."""
+    serving, single, offline = found["serving"], found["single"], found["offline"]
+    first = next(iter(serving.values()))
+    table = Table(title=Text(f"{found['run']}: {found['split']}"), title_justify="left")
+    for name in ("configuration", "single ms", "batched samples/s"):
+        table.add_column(name, justify="left" if name == "configuration" else "right")
+    table.add_column(f"queries/s, p{first['percentile']} ≤ {first['target'] * 1e3:.4g} ms", justify="right")
+    for name in ("mean ms there", "tail there", "busy"):
+        table.add_column(name, justify="right")
+    for label, held in serving.items():
+        batch = offline["baseline"] if label == single["baseline"] else label
+        tail = held["tail"] or {}
+        table.add_row(
+            label,
+            f"{single['summary'][label]['mean'] * 1e3:.2f}",
+            f"{offline['summary'][batch]['samples_per_second']:.0f}",
+            "none" if held["rate"] is None else f"{held['rate']:.1f}",
+            "-" if held["mean"] is None else f"{held['mean'] * 1e3:.2f}",
+            ", ".join(f"{name} {value * 1e3:.2f}" for name, value in tail.items()) or "-",
+            "-" if held["busy"] is None else f"{held['busy']:.0%}",
+        )
+    out = console()
+    out.print(table)
+    out.print(Text("\n".join(judgement(found))))
+
+
+def judgement(found: Mapping[str, Any]) -> list[str]:
+    """Executor and machine, what made a part invalid, and the energy or why there is none."""
+    single = found["single"]
+    lines = [
+        f"{single['options']['executor']}, {single['device']}, {single['dtype']}, {single['threads']} threads; queries "
+        "arrive at random (Poisson) and are answered one after another; latency is from arrival to answer."
+    ]
+    for label, figures in single["summary"].items():
+        timer, samples = figures["timer"], figures["sampling"]
+        if timer is not None:
+            clock = f"{timer['estimate']:.2f}x [{timer['low']:.2f}, {timer['high']:.2f}] over rounds"
+            stands = f"[{samples['low']:.2f}, {samples['high']:.2f}] over samples"
+            lines.append(f"Single stream, {label}: {clock}, {stands}.")
+    for part in ("single", "offline"):
+        if found[part]["reasons"]:
+            lines.append(f"{part} is INVALID: " + "; ".join(found[part]["reasons"]) + ".")
+    if found["serving_reasons"]:
+        lines.append("serving is INVALID: " + "; ".join(found["serving_reasons"]) + ".")
+    for label, energy in found["energy"].items():
+        known = energy["joules"] is not None and math.isfinite(energy["joules"])
+        lines.append(f"Energy, {label}: " + (f"{energy['joules']:.4g} J a sample." if known else energy["note"] + "."))
+    return lines

@@ -1,0 +1,77 @@
+"""`bench show`: one recorded run, or all that is known of a strategy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.text import Text
+
+from bench.catalog import STRATEGIES
+from bench.cell.settings import accepted
+from bench.cli.display import console, print_json, print_record
+from bench.errors import OK, UsageError
+from bench.results.store import Store
+
+
+def show_run(run: str, results_dir: Path, json: bool) -> int:
+    """Print a recorded run with the table it ended with. Raises UsageError where there is none."""
+    try:
+        cell = Store(results_dir).find(run)
+    except UsageError as error:
+        if run not in STRATEGIES:
+            raise
+        raise UsageError(f"{error} The strategy is shown by `bench show strategy {run}`.") from error
+    record = cell.read()
+    if record is None:
+        raise UsageError(f"{cell.folder} has no record.")
+    if json:
+        print_json({"folder": str(cell.folder), "record": record})
+    else:
+        print_record(record, str(cell.folder))
+    return OK
+
+
+def show_strategy(name: str, json: bool) -> int:
+    """Print a strategy's paper, equations, arguments with their sources, and what differs from the paper."""
+    strategy = STRATEGIES.load(name)
+    arguments = {p.name: p.default for p in accepted(strategy.criterion).values()}
+    recipe = {f"recipe.{p.name}": p.default for p in accepted(strategy.recipe).values()}
+    head = {f"head.{p.name}": p.default for p in accepted(strategy.head).values()}
+    threshold = {strategy.criterion.threshold_name: strategy.criterion.default_threshold}
+    presets = {task: dict(settings) for task, settings in strategy.presets.items()}
+    facts: dict[str, object] = {
+        "name": strategy.name,
+        "summary": (strategy.__doc__ or "").partition("\n")[0],
+        "citation": strategy.citation,
+        "head": strategy.head.__name__,
+        "recipe": strategy.recipe.__name__,
+        "criterion": strategy.criterion.__name__,
+        "version": strategy.version,
+        "upper_bound": strategy.upper_bound,
+        "equations": list(strategy.equations),
+        "arguments": {**threshold, **arguments, **recipe, **head},
+        "sources": dict(strategy.sources),
+        "differences": list(strategy.differences),
+        "presets": presets,
+    }
+    if json:
+        print_json(facts)
+        return OK
+    out = console()
+    for key, value in facts.items():
+        if not value:
+            continue
+        if key == "presets":
+            lines = [f"{'all tasks' if task == '*' else task}: {given(preset)}" for task, preset in presets.items()]
+        elif isinstance(value, dict):
+            lines = [f"{k} = {v}" if key != "sources" else f"{k}: {v}" for k, v in value.items()]
+        else:
+            lines = [str(v) for v in value] if isinstance(value, list) else [str(value)]
+        out.print(Text(f"{key}: {lines[0]}" if len(lines) == 1 else "\n  ".join([f"{key}:", *lines])))
+    return OK
+
+
+def given(settings: Mapping[str, object]) -> str:
+    """Settings as ``--set`` takes them."""
+    return ", ".join(f"{name}={value}" for name, value in settings.items())

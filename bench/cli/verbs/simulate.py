@@ -1,0 +1,39 @@
+"""`bench simulate`: whether intervals, tests and certified thresholds keep their word, where the truth is known."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import asdict
+
+from rich.table import Table
+
+from bench.cli.display import console, print_json
+from bench.errors import INTERNAL, OK, UsageError
+
+
+def print_simulation(scale: float, seed: int, json: bool) -> int:
+    """Print every finding; exit code 1 where one lies outside its range. Raises UsageError for a scale of nothing."""
+    if not 0 < scale < math.inf:
+        raise UsageError(f"--scale must be positive, not {scale:g}.")
+    if seed < 0:
+        raise UsageError(f"--seed must be at least 0, not {seed}.")
+    from bench.selfcheck.intervals import simulate
+
+    begun = time.perf_counter()
+    found = simulate(scale, seed)
+    code = OK if all(f.ok for f in found) else INTERNAL
+    if json:
+        print_json([{**asdict(f), "ok": f.ok, "error": f.error} for f in found])
+        return code
+    table = Table(title="How often, in simulated experiments", title_justify="left")
+    for column in ("what", "share", "±", "experiments", "wanted", "", "note"):
+        table.add_column(column, overflow="fold")
+    for f in found:
+        wanted = f"{100 * f.lowest:g}..{100 * f.highest:g} %"
+        share, error = f"{100 * f.share:.2f} %", f"{100 * f.error:.2f}"
+        table.add_row(f.name, share, error, str(f.times), wanted, "ok" if f.ok else "OUTSIDE", f.note)
+    out = console()
+    out.print(table)
+    out.print(f"Seed {seed}, {time.perf_counter() - begun:.0f} s.")
+    return code

@@ -1,0 +1,156 @@
+"""``compare(base, candidate)``: pair the cells, then judge every number of every pair."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+
+from bench.cli.display import counted
+from bench.compare.costs import cost_rows, latency_rows
+from bench.compare.pairing import Pair, check_across, paired
+from bench.compare.quality import common, load_exits, quality_rows, sample_row, side
+from bench.compare.sources import Found
+from bench.compare.verdict import VERDICTS, Margins, Row, adjusted
+from bench.errors import NOTHING_COMPARABLE, OK, REGRESSION, UsageError
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Every row, the cells' notes (versions, commits), and the names of what was compared."""
+
+    base: str
+    candidate: str
+    rows: list[Row]
+    margins: Margins
+    notes: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Rows by verdict, in the order of interest."""
+        found = Counter(row.verdict for row in self.rows)
+        return {verdict: found[verdict] for verdict in VERDICTS}
+
+    @property
+    def compared(self) -> bool:
+        """Whether anything at all could be compared."""
+        return any(row.verdict != "not comparable" for row in self.rows)
+
+    def exit_code(self, fail_on: Sequence[str] = ("worse",)) -> int:
+        """3 where a verdict of ``fail_on`` occurs, 4 where nothing could be compared, else 0."""
+        if not self.compared:
+            return NOTHING_COMPARABLE
+        return REGRESSION if any(row.verdict in fail_on for row in self.rows) else OK
+
+    def to_json(self) -> dict[str, object]:
+        """All of it as plain data."""
+        return {
+            "base": self.base,
+            "candidate": self.candidate,
+            "margins": asdict(self.margins),
+            "counts": self.counts,
+            "rows": [{k: v for k, v in asdict(row).items() if v is not None} for row in self.rows],
+            "notes": self.notes,
+        }
+
+
+def parse_fail_on(text: str) -> tuple[str, ...]:
+    """Verdicts separated by commas, ``none`` for none; dashes for blanks. Raises UsageError for anything else."""
+    if text.strip() == "none":
+        return ()
+    names = tuple(part.strip().replace("-", " ") for part in text.split(",") if part.strip())
+    wrong = [name for name in names if name not in VERDICTS]
+    if wrong or not names:
+        known = ", ".join(v.replace(" ", "-") for v in VERDICTS)
+        raise UsageError(f"--fail-on takes {known} (separated by commas) or none, not '{text}'.")
+    return names
+
+
+def compare(
+    base: Sequence[Found],
+    candidate: Sequence[Found],
+    margins: Margins | None = None,
+    across: Sequence[str] = (),
+    names: tuple[str, str] = ("base", "candidate"),
+) -> Comparison:
+    """Judge ``candidate`` against ``base``. Settings named in ``across`` may differ between the two.
+
+    Raises UsageError for names in ``across`` that are no settings.
+    """
+    margins = margins or Margins()
+    check_across(across, [*base, *candidate])
+    pairing = paired(base, candidate, across)
+    rows: list[Row] = []
+    for pair in pairing.pairs:
+        rows += pair_rows(pair, margins)
+    rows += [Row(c.label, "cell", "not comparable", "the candidate has no such cell") for c in pairing.missing]
+    rows += [Row(c.label, "cell", "not comparable", "new: the base has no such cell") for c in pairing.new]
+    notes = {pair.base.label: said for pair in pairing.pairs if (said := [*pair.notes, *limited(pair)])}
+    return Comparison(*names, adjusted(rows, margins.alpha), margins, notes)
+
+
+def limited(pair: Pair) -> list[str]:
+    """How many samples were used of how many there are, where somebody limited them."""
+    record = pair.candidate.record
+    if not pair.candidate.spec.get("limit") or record["status"] != "success":
+        return []
+    sizes = [f"{split} n = {counted(record, split)}" for split in record["evaluation"]]
+    return [f"limited: {', '.join(sizes)}, trained on {counted(record, 'train')}"]
+
+
+def pair_rows(pair: Pair, margins: Margins) -> list[Row]:
+    """Every number of one pair."""
+    start = Row(pair.base.label, "cell", "not comparable", "")
+    if pair.forbidden:
+        return [replace(start, reason="; ".join(pair.forbidden))]
+    before, after = (cell.record["status"] for cell in (pair.base, pair.candidate))
+    if before != "success":
+        return [replace(start, reason=f"the base's run ended with status {before}")]
+    if after != "success":
+        said = pair.candidate.record.get("error", {}).get("message", "")
+        return [replace(start, verdict="worse", reason=f"the candidate's run ended with status {after} {said}".strip())]
+    rows: list[Row] = []
+    for split in pair.base.record["evaluation"]:
+        if split in pair.candidate.record["evaluation"]:
+            rows += split_rows(pair, split, margins)
+        else:
+            rows.append(replace(start, verdict="worse", split=split, reason="the candidate has no such split"))
+    return rows + latency_rows(pair, margins)
+
+
+def split_rows(pair: Pair, split: str, margins: Margins) -> list[Row]:
+    """One evaluation split: samples, quality, costs."""
+    row = Row(pair.base.label, "samples", "not comparable", "", split=split)
+    base, candidate = load_exits(pair.base, split), load_exits(pair.candidate, split)
+    if base is None or candidate is None:
+        return [*record_rows(pair, split), *cost_rows(pair, split, None, margins)]
+    rows = [sample_row(row, base, candidate)]
+    kept = common(base, candidate)
+    if not len(kept[0].ids):
+        return [*rows, replace(row, metric="quality", reason="not one sample in common")]
+    if base.logits.shape[1:] != candidate.logits.shape[1:]:
+        shapes = f"{list(base.logits.shape[1:])} -> {list(candidate.logits.shape[1:])}"
+        return [*rows, replace(row, metric="quality", reason=f"exits x classes {shapes}")]
+    sides = side(pair.base, base, kept[0], split), side(pair.candidate, candidate, kept[1], split)
+    rows += quality_rows(pair, split, *sides, margins)
+    return rows + cost_rows(pair, split, sides, margins)
+
+
+def record_rows(pair: Pair, split: str) -> list[Row]:
+    """Quality where a record travels without its samples: equal numbers are the same, others cannot be tested."""
+    base, candidate = (cell.record["evaluation"][split] for cell in (pair.base, pair.candidate))
+    others = {p["rule"]: p for p in candidate["points"] if "metrics" in p}
+    both = [("all layers", base["full"], candidate["full"])]
+    both += [(p["rule"], p, others[p["rule"]]) for p in base["points"] if "metrics" in p and p["rule"] in others]
+    rows = []
+    for rule, one, other in both:
+        for name in one["metrics"]:
+            if name not in other["metrics"]:
+                continue
+            before, after = one["metrics"][name]["value"], other["metrics"][name]["value"]
+            row = Row(pair.base.label, name, "same", "equal", point=rule, split=split, base=before, candidate=after)
+            if before != after:
+                reason = "no samples beside the record (exits-*.parquet), hence no paired test"
+                row = replace(row, verdict="inconclusive", reason=reason, difference=after - before)
+            rows.append(row)
+    return rows

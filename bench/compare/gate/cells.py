@@ -1,0 +1,110 @@
+"""The gate's cells: which runs are made, and with what of the harness they are made again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from backbones.load import BackboneRequest, load_backbone
+from bench.catalog import STRATEGIES
+from bench.cell.resolve import Request, resolve
+from bench.cell.run import Context, run
+from bench.cell.settings import accepted
+from bench.inference.exits import AllExits
+from bench.measure.cost import CostModel
+from bench.progress import Progress
+from bench.results.store import Store
+from strategies.base import Criterion
+
+TASK = "demo"
+BACKBONES = ("albert-demo", "bert-demo", "roberta-demo")
+ONCE = ("deberta-v2-demo", "distilbert-demo", "electra-demo", "modernbert-demo")
+"""Families that one strategy stands for: their layers and costs are guarded, at a few seconds each."""
+LIMIT = 160
+TRAINING = {"train.steps": 25, "train.batch_size": 16, "train.lr": 2e-3}
+"""Few steps on purpose. Rounding grows with every step: after 25 another processor's models are the same to 1e-7, so
+that any change of training shows in the logits, whatever the processor; after 200, when the models have learned
+something (0.7 on this task), they are others on each, and only tests of quality on a few samples would be left."""
+SMALL = {"window": 3}
+"""Arguments that the demo backbones' 6 layers are too few for: a window of 8 never fires, which would hide changes."""
+
+
+@dataclass(frozen=True)
+class GateCell:
+    """One strategy on one backbone family."""
+
+    strategy: str
+    backbone: str
+
+    @property
+    def request(self) -> Request:
+        """What is asked of the runner; the same on every machine."""
+        return Request(
+            strategy=self.strategy,
+            task=TASK,
+            backbone=self.backbone,
+            settings={**TRAINING, **self.arguments},
+            limit=LIMIT,
+            device="cpu",
+            latency=False,
+        )
+
+    @property
+    def arguments(self) -> dict[str, object]:
+        """The criterion's arguments that differ from its defaults."""
+        known = accepted(STRATEGIES.load(self.strategy).criterion)
+        return {name: value for name, value in SMALL.items() if name in known}
+
+    @property
+    def criterion(self) -> Criterion:
+        """The present criterion."""
+        spec, parts = resolve(self.request)
+        return parts.criterion(spec)
+
+    @property
+    def label(self) -> str:
+        """As tables show it."""
+        return f"{self.strategy} | {self.backbone}"
+
+    def flops(self, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+        """FLOPs [N, L] by the present cost model. Only shapes matter, so no vocabulary is built from the data."""
+        spec, parts = resolve(self.request)
+        loaded = load_backbone(BackboneRequest(spec.backbone, spec.init, spec.backbone_args), ["one two"], seed=0)
+        with torch.random.fork_rng(devices=[]):
+            head = parts.head(loaded.encoder, 2, **spec.head_args)  # type: ignore[arg-type]
+        return CostModel(loaded.encoder, head, parts.criterion(spec)).flops_table(lengths)
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A cell as it runs now: its record and every exit of its evaluation split."""
+
+    record: dict[str, Any]
+    exits: AllExits
+
+    @property
+    def group(self) -> str:
+        """Cells with the same name share their training, hence their logits."""
+        return str(self.record["training"]["key"])
+
+
+def all_cells() -> Iterator[GateCell]:
+    """Every registered strategy on three backbone families, and one strategy on each of the others."""
+    for backbone in BACKBONES:
+        for strategy in STRATEGIES:
+            yield GateCell(strategy, backbone)
+    for backbone in ONCE:
+        yield GateCell("entropy", backbone)
+
+
+def observe(cell: GateCell, folder: Path, progress: Progress) -> Observed:
+    """Run a cell as `bench run` would, with results in ``folder``, through whose cache cells share their training."""
+    context = Context(Store(folder), progress, offline=True, command="bench gate")
+    found, record = run(cell.request, context)
+    return Observed(dict(record), AllExits.load(found.exits_file("evaluation")))

@@ -1,0 +1,233 @@
+"""Results over time: an append-only file, one line a measured cell, and where the numbers took a step.
+
+    RESULTS/history.jsonl    {"at", "commit", "dirty", "series", "machine", "quality_key", "values": {...}}
+
+A series is one cell's settings without versions (see :mod:`bench.compare.pairing`): what `bench compare` would pair.
+Lines are never changed or removed; what was recorded already (same series, same time of making) is not added again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.compare.pairing import settings
+from bench.compare.sources import Found
+from bench.errors import UsageError
+
+FILE = "history.jsonl"
+
+
+@dataclass(frozen=True)
+class Value:
+    """A number with the standard error of its 95 % interval, 0 where it is exact."""
+
+    value: float
+    error: float = 0.0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One cell at one time."""
+
+    at: str
+    commit: str
+    dirty: bool
+    series: str
+    label: str
+    machine: str
+    quality_key: str
+    values: Mapping[str, Value]
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """What makes an entry the same as one recorded before."""
+        return self.series, self.at
+
+
+@dataclass(frozen=True)
+class Step:
+    """A lasting change: from entry number ``at`` (from 0) on, the level is ``after`` instead of ``before``."""
+
+    at: int
+    before: float
+    after: float
+
+
+def entry(cell: Found) -> Entry:
+    """What history keeps of a finished cell."""
+    record = cell.record
+    environment = record.get("environment", {})
+    source = environment.get("source") or {}
+    flat = json.dumps(settings(cell.spec), sort_keys=True)
+    return Entry(
+        at=str(record.get("created", "")),
+        commit=str(source.get("commit", "")),
+        dirty=bool(source.get("dirty", False)),
+        series=hashlib.sha256(flat.encode()).hexdigest()[:16],
+        label=cell.label,
+        machine=str(environment.get("machine_id", "")),
+        quality_key=str(record.get("quality_key", "")),
+        values=values(record),
+    )
+
+
+def values(record: Mapping[str, Any]) -> dict[str, Value]:
+    """Primary metric and speed-up of the full model and every operating point of the primary split."""
+    split = record["task"]["evaluation"][0]
+    metric = record["task"]["metrics"][0]
+    summary = record["evaluation"][split]
+    found: dict[str, Value] = {}
+    for point in [{"rule": "all layers", **summary["full"]}, *summary["points"]]:
+        if "metrics" not in point:
+            continue
+        found[f"{metric} at {point['rule']}"] = _value(point["metrics"][metric])
+        found[f"{point['cost_unit']} speed-up at {point['rule']}"] = _value(point["cost_speedup"])
+        if point.get("latency"):
+            found[f"latency speed-up at {point['rule']}"] = _value(point["latency"]["speedup"])
+    return found
+
+
+def _value(interval: Mapping[str, float]) -> Value:
+    return Value(interval["value"], (interval["high"] - interval["low"]) / 2 / 1.96)
+
+
+def read(path: Path) -> list[Entry]:
+    """All entries in the order of the file; none where there is no file. Raises UsageError for a damaged line."""
+    if not path.exists():
+        return []
+    found = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            raw = json.loads(line)
+            found.append(Entry(**{**raw, "values": {k: Value(**v) for k, v in raw["values"].items()}}))
+        except (json.JSONDecodeError, TypeError, KeyError, AttributeError) as error:
+            raise UsageError(
+                f"{path}, line {number} is damaged ({error}); take it out, the others are whole."
+            ) from error
+    return found
+
+
+def append(path: Path, cells: Iterable[Found]) -> list[Entry]:
+    """Add finished cells that are not there yet, in order of time; returns what was added."""
+    known = {e.identity for e in read(path)}
+    fresh = [entry(cell) for cell in cells if cell.record["status"] == "success"]
+    added = sorted((e for e in fresh if e.identity not in known), key=lambda e: (e.at, e.series))
+    if added:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(asdict(e), sort_keys=True, allow_nan=False) + "\n" for e in added)
+    return added
+
+
+def by_series(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
+    """Entries of each series in order of time, series by label."""
+    found: dict[str, list[Entry]] = {}
+    for e in sorted(entries, key=lambda e: (e.label, e.at)):
+        found.setdefault(e.series, []).append(e)
+    return found
+
+
+def steps(series: Sequence[Value], margin: float) -> list[Step]:
+    """Where a sequence of values takes a step: the piecewise constant fit of least penalised squares.
+
+    Squares are in units of the values' noise; each further piece costs 5 ln n, more than the Bayesian information
+    criterion's, because a false mark costs more than a late one. Noise is the values' own scatter between neighbours
+    (median of |differences| / 0.954, which steps hardly touch), at least a third of the margin. Steps of at most
+    ``margin`` are not marked. Exact by dynamic programming, O(n^2): the "Potts" fit of change detection (Killick,
+    Fearnhead & Eckley 2012).
+    """
+    x = np.array([v.value for v in series], dtype=np.float64)
+    n = len(x)
+    if n < 2:
+        return []
+    noise = max(float(np.median(np.abs(np.diff(x)))) / 0.954, margin / 3, 1e-12) if n > 2 else max(margin / 3, 1e-12)
+    x0 = (x - x.mean()) / noise
+    sums, squares = np.append(0.0, x0.cumsum()), np.append(0.0, (x0 * x0).cumsum())
+    penalty = 5 * math.log(n)
+    best, origin = np.zeros(n + 1), np.zeros(n + 1, dtype=int)
+    for end in range(1, n + 1):
+        starts = np.arange(end)
+        total = sums[end] - sums[starts]
+        cost = best[starts] + squares[end] - squares[starts] - total**2 / (end - starts) + penalty
+        origin[end] = int(np.argmin(cost))
+        best[end] = cost[origin[end]]
+    bounds = [n]
+    while bounds[-1] > 0:
+        bounds.append(int(origin[bounds[-1]]))
+    bounds.reverse()
+    levels = [float(x[a:b].mean()) for a, b in pairwise(bounds)]
+    found = []
+    for at, (before, after) in zip(bounds[1:-1], pairwise(levels), strict=True):
+        if abs(after - before) > margin:
+            found.append(Step(at, before, after))
+    return found
+
+
+def margin_of(name: str, level: float) -> float:
+    """What counts as a step: half a point of quality, 5 % of a latency speed-up, 1 % of another."""
+    if "speed-up" not in name:
+        return 0.005
+    return abs(level) * (0.05 if name.startswith("latency") else 0.01)
+
+
+# --------------------------------------------------------------------------- drawing
+
+WIDTH, HEIGHT, LEFT = 640, 70, 20
+
+
+def svg(entries: Sequence[Entry]) -> str:
+    """Every series and number as a small line over its entries, steps as dashed lines; a self-contained SVG."""
+    panels: list[str] = []
+    for found in by_series(entries).values():
+        for name in _names(found):
+            panels.append(_panel(found, name, top=len(panels) * (HEIGHT + 34) + 24))
+    height = len(panels) * (HEIGHT + 34) + 30
+    style = "text{font:11px sans-serif;fill:#333}polyline{fill:none;stroke:#2563eb;stroke-width:1.5}"
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH + 160}" height="{height}"><style>{style}</style>'
+    return head + "".join(panels) + "</svg>\n"
+
+
+def _names(found: Sequence[Entry]) -> list[str]:
+    return list(dict.fromkeys(name for e in found for name in e.values))
+
+
+def _panel(found: Sequence[Entry], name: str, top: int) -> str:
+    kept = [e for e in found if name in e.values]
+    series = [e.values[name] for e in kept]
+    numbers = [v.value for v in series]
+    low, high = min(numbers), max(numbers)
+    span = high - low or max(abs(high), 1.0) * 0.01
+
+    def at(i: int, value: float) -> tuple[float, float]:
+        x = LEFT + (WIDTH - 2 * LEFT) * (i / max(len(series) - 1, 1))
+        return round(x, 1), round(top + HEIGHT - HEIGHT * (value - low) / span, 1)
+
+    points = " ".join(f"{x},{y}" for x, y in (at(i, v) for i, v in enumerate(numbers)))
+    parts = [f'<text x="{LEFT}" y="{top - 8}">{_escaped(kept[-1].label)}: {_escaped(name)}</text>']
+    parts.append(f'<polyline points="{points}"/>')
+    for i, e in enumerate(kept):
+        x, y = at(i, numbers[i])
+        title = f"{e.commit[:9]} {e.at}: {numbers[i]:.5g}"
+        parts.append(f'<circle cx="{x}" cy="{y}" r="2.5" fill="#2563eb"><title>{_escaped(title)}</title></circle>')
+    for step in steps(series, margin_of(name, numbers[0])):
+        x = at(step.at, low)[0]
+        dash = 'stroke="#dc2626" stroke-dasharray="4 3"'
+        parts.append(f'<line x1="{x}" x2="{x}" y1="{top}" y2="{top + HEIGHT}" {dash}/>')
+        parts.append(f'<text x="{x + 4}" y="{top + 10}">{step.before:.4g} → {step.after:.4g}</text>')
+    parts.append(f'<text x="{WIDTH + 4}" y="{at(0, numbers[-1])[1] + 4}">{numbers[-1]:.5g}</text>')
+    return "<g>" + "".join(parts) + "</g>"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

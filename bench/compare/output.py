@@ -1,0 +1,168 @@
+"""A comparison as a table, as Markdown for a job summary, as JUnit XML, and as JSON for benchmark trackers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from rich.table import Table
+from rich.text import Text
+
+from bench.compare.compare import Comparison
+from bench.compare.sources import Found
+from bench.compare.verdict import VERDICTS, Row
+from bench.files import replace_file, write_json
+
+MARKS = {"worse": "🔴", "inconclusive": "🟡", "not comparable": "⚪", "better": "🟢", "same": "✔"}
+
+
+def headline(comparison: Comparison) -> str:
+    """``2 worse, 1 better, 30 same`` or that nothing could be compared."""
+    said = ", ".join(f"{n} {verdict}" for verdict, n in comparison.counts.items() if n)
+    return said if comparison.compared else f"Nothing could be compared ({said or 'no cells at all'})"
+
+
+def why_nothing(comparison: Comparison) -> str:
+    """The reasons for a comparison without a single comparable number, in one line."""
+    reasons = list(dict.fromkeys(f"{row.cell}: {row.reason}" for row in comparison.rows))
+    more = f"; and {len(reasons) - 3} more" if len(reasons) > 3 else ""
+    return "Nothing could be compared. " + "; ".join(reasons[:3]) + more + "."
+
+
+def number(row: Row, value: float | None) -> str:
+    """A base or candidate value in the metric's usual form."""
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if row.metric.startswith(("FLOPs", "samples")) else f"{value:.4g}"
+
+
+def shown(comparison: Comparison, everything: bool) -> list[Row]:
+    """Rows in the order of interest; without ``everything`` only those that are not the same."""
+    ordered = sorted(comparison.rows, key=lambda row: VERDICTS.index(row.verdict))
+    return [row for row in ordered if everything or row.verdict != "same"]
+
+
+def table(comparison: Comparison, everything: bool = False) -> Table:
+    """For a terminal."""
+    made = Table(title=Text(f"{comparison.base} -> {comparison.candidate}"), title_justify="left")
+    for column in ("verdict", "cell", "what", "base", "candidate", "why"):
+        made.add_column(column, overflow="fold", justify="right" if column in ("base", "candidate") else "left")
+    for row in shown(comparison, everything):
+        cells = [row.verdict, row.cell, row.name, number(row, row.base), number(row, row.candidate), row.reason]
+        made.add_row(*[Text(cell) for cell in cells])
+    return made
+
+
+def markdown(comparison: Comparison) -> str:
+    """For a job summary: the verdict first, what changed in a table, the rest folded away."""
+    lines = [f"## ExitBench: {headline(comparison)}", "", f"`{comparison.base}` → `{comparison.candidate}`", ""]
+    if not comparison.compared:
+        lines += [why_nothing(comparison), ""]
+    lines += _rows(shown(comparison, everything=False))
+    same = [row for row in comparison.rows if row.verdict == "same"]
+    if same:
+        lines += ["", f"<details><summary>{len(same)} the same</summary>", "", *_rows(same), "", "</details>"]
+    for cell, notes in comparison.notes.items():
+        lines += ["", f"{cell}: {'; '.join(notes)}."]
+    margins = comparison.margins
+    lines += [
+        "",
+        f"Quality: paired tests on the same samples (exact McNemar for accuracy, else bootstrap), Holm over cells, "
+        f"worse only if significant at {margins.alpha:g} and beyond {100 * margins.quality:g} points. FLOPs and exits: "
+        f"exact, {100 * margins.cost:g} % at operating points. Latency: same machine and protocol only, "
+        f"{100 * margins.latency:g} %.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _rows(rows: Sequence[Row]) -> list[str]:
+    if not rows:
+        return []
+    lines = ["| verdict | cell | what | base | candidate | why |", "|---|---|---|---:|---:|---|"]
+    for row in rows:
+        fields = [f"{MARKS[row.verdict]} {row.verdict}", row.cell, row.name]
+        fields += [number(row, row.base), number(row, row.candidate), row.reason]
+        lines.append("| " + " | ".join(field.replace("|", "\\|").replace("\n", " ") for field in fields) + " |")
+    return lines
+
+
+def junit(comparison: Comparison, fail_on: Sequence[str]) -> bytes:
+    """JUnit XML: a test case a row; verdicts of ``fail_on`` fail, what is not comparable is skipped."""
+    rows = comparison.rows
+    failed = [row for row in rows if row.verdict in fail_on]
+    skipped = [row for row in rows if row.verdict == "not comparable" and row.verdict not in fail_on]
+    counts = {"tests": str(len(rows)), "failures": str(len(failed)), "skipped": str(len(skipped)), "errors": "0"}
+    suites = ElementTree.Element("testsuites", counts)
+    suite = ElementTree.SubElement(suites, "testsuite", {"name": "bench compare", **counts})
+    for row in rows:
+        name = f"{row.name} ({row.split})" if row.split else row.name
+        case = ElementTree.SubElement(suite, "testcase", {"classname": row.cell, "name": name})
+        if row in failed:
+            ElementTree.SubElement(case, "failure", {"message": f"{row.verdict}: {row.reason}", "type": row.verdict})
+        elif row in skipped:
+            ElementTree.SubElement(case, "skipped", {"message": row.reason})
+        else:
+            ElementTree.SubElement(case, "system-out").text = f"{row.verdict}: {row.reason}"
+    return bytes(ElementTree.tostring(suites, encoding="utf-8", xml_declaration=True))
+
+
+def tracker(cells: Sequence[Found], bigger: bool) -> list[dict[str, Any]]:
+    """What github-action-benchmark reads: quality and speed-ups (customBiggerIsBetter), or FLOPs and times (Smaller).
+
+    ``range`` is half the width of the 95 % interval where there is one.
+    """
+    entries: list[dict[str, Any]] = []
+    for cell in cells:
+        if cell.record["status"] != "success":
+            continue
+        for split, summary in cell.record["evaluation"].items():
+            for point in [{"rule": "all layers", **summary["full"]}, *summary["points"]]:
+                if "metrics" in point:
+                    entries += _entries(f"{cell.label} | {split} | {point['rule']}", point, bigger)
+    return entries
+
+
+def _entries(where: str, point: dict[str, Any], bigger: bool) -> list[dict[str, Any]]:
+    if not bigger:
+        found = [{"name": f"{where} | {point['cost_unit']} per sample", "unit": point["cost_unit"],
+                  "value": point["cost_mean"]}]  # fmt: skip
+        timed = point.get("latency")
+        if timed:
+            found.append({"name": f"{where} | latency", "unit": "ms", "value": timed["mean_ms"]})
+        return found
+    values = {name: ("fraction", value) for name, value in point["metrics"].items()}
+    values[f"{point['cost_unit']} speed-up"] = ("x", point["cost_speedup"])
+    if point.get("latency"):
+        values["latency speed-up"] = ("x", point["latency"]["speedup"])
+    return [
+        {"name": f"{where} | {name}", "unit": unit, "value": value["value"], "range": f"± {_half(value):.4g}"}
+        for name, (unit, value) in values.items()
+    ]
+
+
+def _half(value: dict[str, float]) -> float:
+    return (value["high"] - value["low"]) / 2
+
+
+def write_files(
+    comparison: Comparison,
+    candidate: Sequence[Found],
+    fail_on: Sequence[str],
+    markdown_file: Path | None = None,
+    junit_file: Path | None = None,
+    tracker_file: Path | None = None,
+    costs_file: Path | None = None,
+) -> None:
+    """Whichever files were asked for. Markdown is appended to what a job summary already holds."""
+    if markdown_file is not None:
+        before = markdown_file.read_text(encoding="utf-8") if markdown_file.exists() else ""
+        with replace_file(markdown_file) as temporary:
+            temporary.write_text(before + markdown(comparison), encoding="utf-8")
+    if junit_file is not None:
+        with replace_file(junit_file) as temporary:
+            temporary.write_bytes(junit(comparison, fail_on))
+    for path, bigger in ((tracker_file, True), (costs_file, False)):
+        if path is not None:
+            write_json(path, tracker(candidate, bigger))

@@ -1,0 +1,241 @@
+"""Quality on the same samples: exact McNemar for accuracy, the paired bootstrap for every other metric and the curve.
+
+Both results are replayed from their recorded logits with the present criterion, each at its own thresholds, so that
+every sample's answer is known on both sides. Where the present criterion does not give the exits that a record says,
+the rule has changed since it was made, and the row says that instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.cell.fitting import recorded_criterion
+from bench.compare.pairing import Pair
+from bench.compare.sources import Found
+from bench.compare.verdict import Margins, Row
+from bench.inference.exits import AllExits
+from bench.measure import metrics as m
+from bench.measure.stats import Interval, draw_counts, mcnemar, paired_bootstrap
+from bench.measure.trade_off import Costs, TradeOff
+from bench.results.store import slug
+
+Array = NDArray[Any]
+Float = NDArray[np.float64]
+
+REPLICATES = 2000  # so that a p-value can be as small as 0.001 before Holm's adjustment
+RANK_REPLICATES = 500  # Spearman has no sums: every replicate ranks anew
+AREA_REPLICATES = 1000
+AREA_GRID = 33
+AREA_ROWS = 1024
+
+
+@dataclass(frozen=True)
+class Side:
+    """One result's samples on a split: its trade-off over the common samples and its record's points by rule."""
+
+    tradeoff: TradeOff
+    points: dict[str, dict[str, Any]]
+    moved: dict[str, str]
+    """Rule -> how the present criterion's exits differ from the recorded ones, empty where they are the same."""
+
+
+def load_exits(cell: Found, split: str) -> AllExits | None:
+    """Every exit's recorded logits, or None where the record travels without them."""
+    path = cell.folder / f"exits-{slug(split)}.parquet"
+    return AllExits.load(path) if path.exists() else None
+
+
+def common(base: AllExits, candidate: AllExits) -> tuple[AllExits, AllExits]:
+    """The samples that both have, in the base's order."""
+    at = {sample: i for i, sample in enumerate(candidate.ids)}
+    kept = [(i, at[sample]) for i, sample in enumerate(base.ids) if sample in at]
+    rows = np.array(kept, dtype=np.int64).reshape(-1, 2)
+    return base.take(rows[:, 0]), candidate.take(rows[:, 1])
+
+
+def side(cell: Found, exits: AllExits, kept: AllExits, split: str) -> Side:
+    """Replay one result: ``exits`` all its samples, to check the record, ``kept`` those that both have."""
+    summary = cell.record["evaluation"][split]
+    criterion = recorded_criterion(cell.folder, cell.record)
+    samples, layers = exits.logits.shape[:2]
+    metrics = cell.record["task"]["metrics"]
+    whole = TradeOff(criterion, exits, Costs.layers(samples, layers), metrics)
+    points = {p["rule"]: p for p in summary["points"]}
+    moved = {}
+    for rule, point in points.items():
+        if "exit_counts" not in point:
+            continue
+        now = np.bincount(whole.layers_at(cut_of(point)), minlength=layers + 1)[1:].tolist()
+        if now != point["exit_counts"]:
+            moved[rule] = f"recorded exits {point['exit_counts']}, the present rule gives {now}"
+    part = whole if kept.ids == exits.ids else TradeOff(criterion, kept, Costs.layers(len(kept.ids), layers), metrics)
+    return Side(part, points, moved)
+
+
+def cut_of(point: dict[str, Any]) -> float:
+    """A point's cut; JSON has no infinity, None stands for the cut at which nobody leaves early."""
+    return -np.inf if point["cut"] is None else float(point["cut"])
+
+
+def sample_row(row: Row, base: AllExits, candidate: AllExits) -> Row:
+    """Whether both have the same samples with the same labels and token counts."""
+    lost = sorted(set(base.ids) - set(candidate.ids))
+    new = sorted(set(candidate.ids) - set(base.ids))
+    row = replace(row, base=len(base.ids), candidate=len(candidate.ids))
+    if lost:
+        return replace(row, verdict="worse", reason=f"{len(lost)} samples are lost: {', '.join(lost[:3])}")
+    if new:
+        return replace(row, verdict="not comparable", reason=f"{len(new)} samples are new: {', '.join(new[:3])}")
+    one, other = common(base, candidate)
+    for what, before, after in (("labels", one.labels, other.labels), ("token counts", one.lengths, other.lengths)):
+        differ = np.flatnonzero(before != after)
+        if len(differ):
+            first = one.ids[differ[0]]
+            text = f"{what} of {len(differ)} samples changed, the first {first}: "
+            return replace(row, verdict="worse", reason=f"{text}{before[differ[0]]} -> {after[differ[0]]}")
+    return replace(row, verdict="same", reason=f"the same {len(base.ids)} samples, labels and token counts")
+
+
+def quality_rows(pair: Pair, split: str, base: Side, candidate: Side, margins: Margins) -> list[Row]:
+    """The full model, every operating point that both have, and the whole curve, tested but not yet adjusted."""
+    metrics: Sequence[str] = pair.base.record["task"]["metrics"]
+    rows = []
+    a, b = base.tradeoff, candidate.tradeoff
+    labels = a.exits.labels
+    for name in metrics:
+        start = Row(pair.base.label, name, "inconclusive", "", point="all layers", split=split, margin=margins.quality)
+        rows.append(tested_row(start, name, a.predictions[:, -1], b.predictions[:, -1], labels))
+        for rule, point in base.points.items():
+            other = candidate.points.get(rule)
+            if other is None or "cut" not in point or "cut" not in other:
+                continue  # the cost rows say that one of them is not reached
+            row = replace(start, point=rule)
+            moved = base.moved.get(rule) or candidate.moved.get(rule)
+            if moved:
+                values = point["metrics"][name]["value"], other["metrics"][name]["value"]
+                reason = f"the rule has changed since the record was made ({moved}): no paired test"
+                difference = values[1] - values[0]
+                rows.append(
+                    replace(row, base=values[0], candidate=values[1], difference=difference, reason=reason)
+                    if difference
+                    else replace(row, base=values[0], candidate=values[1], verdict="same", reason=f"equal; {reason}")
+                )
+                continue
+            rows.append(tested_row(row, name, answers_at(a, point), answers_at(b, other), labels))
+    if m.is_additive(metrics[0]):
+        start = Row(pair.base.label, f"{metrics[0]}, curve area", "same", "", split=split, margin=margins.quality)
+        area = area_row(start, metrics[0], a, b)
+        rows += [area] if area is not None else []
+    return rows
+
+
+def answers_at(tradeoff: TradeOff, point: dict[str, Any]) -> Array:
+    """What every sample is told at a point of the record, [N]."""
+    layers = tradeoff.layers_at(cut_of(point))
+    answers: Array = tradeoff.predictions[np.arange(len(layers)), layers - 1]
+    return answers
+
+
+def tested_row(row: Row, metric: str, base: Array, candidate: Array, labels: Array) -> Row:
+    """The paired test of one metric on answers [N] to the same samples."""
+    values = [m.compute([metric], answers, labels)[metric] for answers in (base, candidate)]
+    row = replace(row, base=values[0], candidate=values[1], difference=values[1] - values[0])
+    changed = int((base != candidate).sum())
+    if not changed:
+        return replace(row, verdict="same", reason=f"the same answers to all {len(labels)} samples", low=0.0, high=0.0)
+    interval, p = paired_test(metric, base, candidate, labels)
+    return replace(row, low=interval.low, high=interval.high, p=p, family=f"{row.metric} at {row.point} ({row.split})",
+                   reason=f"{changed} of {len(labels)} answers changed")  # fmt: skip
+
+
+def paired_test(metric: str, base: Array, candidate: Array, labels: Array, seed: int = 0) -> tuple[Interval, float]:
+    """Interval of metric(candidate) - metric(base) and two-sided p-value that they are equal.
+
+    Accuracy: exact McNemar, interval by the paired bootstrap. Other metrics: both by the paired bootstrap, p twice the
+    smaller tail with the data themselves counted as one replicate, so never 0 (Davison & Hinkley 1997, sec. 4.2).
+    """
+    if not m.is_additive(metric):
+        return _ranked(metric, base, candidate, labels, seed)
+    before, after = (m.statistics(metric, answers[:, None], labels)[:, 0] for answers in (base, candidate))
+    if before.shape != after.shape:  # Matthews counts the classes that occur
+        both = m.statistics(metric, np.stack([base, candidate], axis=1), labels)
+        before, after = both[:, 0], both[:, 1]
+
+    def value(sums: Float) -> Float:
+        return m.from_statistics(metric, sums)
+
+    if metric == "accuracy":
+        return paired_bootstrap(after, before, value, seed=seed), mcnemar(base == labels, candidate == labels)
+    draws = [value(w @ after) - value(w @ before) for w in draw_counts(len(labels), REPLICATES, seed)]
+    estimate = float(value(after.sum(0, keepdims=True))[0] - value(before.sum(0, keepdims=True))[0])
+    return _percentile(estimate, np.concatenate(draws))
+
+
+def _ranked(metric: str, base: Array, candidate: Array, labels: Array, seed: int) -> tuple[Interval, float]:
+    random = np.random.default_rng(seed)
+    found = []
+    for _ in range(RANK_REPLICATES):
+        rows = random.integers(0, len(labels), len(labels))
+        before, after = (m.compute([metric], answers[rows], labels[rows])[metric] for answers in (base, candidate))
+        found.append(after - before)
+    before, after = (m.compute([metric], answers, labels)[metric] for answers in (base, candidate))
+    return _percentile(after - before, np.array(found))
+
+
+def _percentile(estimate: float, draws: Float, level: float = 0.95) -> tuple[Interval, float]:
+    low, high = np.quantile(draws, [0.5 - level / 2, 0.5 + level / 2])
+    tail = min((draws <= 0).sum(), (draws >= 0).sum())
+    p = min(1.0, 2 * (float(tail) + 1) / (len(draws) + 1))
+    return Interval(estimate, float(low), float(high), level), p
+
+
+# --------------------------------------------------------------------------- whole curves
+
+
+def area_row(row: Row, metric: str, base: TradeOff, candidate: TradeOff) -> Row | None:
+    """Mean quality over layer budgets that both curves reach, paired; None where there is no such range."""
+    both = [Area(t, metric) for t in (base, candidate)]
+    lowest, highest = max(a.layers[-1] for a in both), min(a.layers[0] for a in both)
+    if highest - lowest < 1e-9:
+        return None
+    grid = np.linspace(lowest, highest, AREA_GRID)
+    before, after = (a.of_sample(grid) for a in both)
+    row = replace(row, base=before, candidate=after, difference=after - before)
+    span = f"mean over budgets of {lowest:.2f} to {highest:.2f} layers"
+    if np.array_equal(base.exits.logits, candidate.exits.logits) and np.array_equal(base.scores, candidate.scores):
+        return replace(row, verdict="same", reason=f"identical curves, {span}", low=0.0, high=0.0)
+    samples, draws = len(base.exits.ids), []
+    for weights in draw_counts(samples, AREA_REPLICATES, 0):
+        draws.append(both[1].of_weights(weights, grid) - both[0].of_weights(weights, grid))
+    interval, p = _percentile(after - before, np.concatenate(draws))
+    return replace(row, low=interval.low, high=interval.high, p=p, family=f"{row.metric} ({row.split})", reason=span)
+
+
+class Area:
+    """Area under one curve of quality over mean exit layer: the mean over a grid of layer budgets.
+
+    Between neighbouring cuts the curve is interpolated linearly; re-weighted, not sorted again, for each replicate.
+    """
+
+    def __init__(self, tradeoff: TradeOff, metric: str) -> None:
+        self.curve = tradeoff.curve
+        self.value: Callable[[Float], Float] = lambda sums: m.from_statistics(metric, sums)
+        self.layers = self.curve.mean_layer
+        self.rows = np.unique(np.linspace(0, len(self.curve) - 1, min(AREA_ROWS, len(self.curve))).astype(np.int64))
+
+    def of_sample(self, grid: Float) -> float:
+        """On the samples as they are."""
+        quality = self.value(self.curve.sums[0][self.rows].astype(np.float64))
+        return float(np.interp(grid, self.layers[self.rows][::-1], quality[::-1]).mean())
+
+    def of_weights(self, weights: Float, grid: Float) -> Float:
+        """On resamples [B, N] -> [B]."""
+        quality = self.curve.reweighted(weights, 0, self.rows)
+        spent = self.curve.reweighted(weights, -1, self.rows)[:, :, 0] / weights.sum(axis=1, keepdims=True)
+        found = [np.interp(grid, s[::-1], self.value(q)[::-1]).mean() for q, s in zip(quality, spent, strict=True)]
+        return np.array(found)

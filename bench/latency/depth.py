@@ -1,0 +1,220 @@
+"""The depth table: what leaving at exit k costs, with and without the checks on the way.
+
+From it any threshold's latency is predicted from its exits and the samples' lengths; prediction against measurement
+is the harness's test of itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from backbones.base import Batch
+from bench.inference.executors import Engine, LiveEngine, make_engine, plain_call
+from bench.latency.protocol import bucket_of
+from bench.latency.queries import count_through, exit_query, measure, plain_query
+from bench.latency.result import LatencyOptions, LatencyResult
+from bench.latency.run import Query
+from bench.measure.stats import Interval, paired_ratio
+from strategies.base import Criterion, ExitModel, Seen, Start, State
+from strategies.hand import Judge
+
+
+class ForcedExit(Criterion):
+    """A criterion at full cost, heard and overruled: every sample leaves at a given exit (cut 0).
+
+    What it says is a score, so that it is said in a replayed CUDA graph too, where no Python runs.
+    """
+
+    regression = True
+
+    def __init__(self, criterion: Criterion, layer: int) -> None:
+        self.criterion, self.layer, self.probe = criterion, layer, criterion.probe
+
+    def start(self, start: Start) -> State:
+        return self.criterion.start(start)
+
+    def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
+        state, score = self.criterion.step(state, seen)
+        return state, torch.full_like(score, -1.0 if seen.layer >= self.layer else 1.0)
+
+    def by_hand(self, start: Start, cut: float) -> Judge | None:
+        judge = self.criterion.by_hand(start, -math.inf)  # no score is too near to that cut for a judge
+        return None if judge is None else overruled(judge, self.layer)
+
+
+def overruled(judge: Judge, exit: int) -> Judge:
+    """Hear the judge, and leave at ``exit``. Where it cannot tell, the tensors are heard, as they always would be."""
+    layer = 0
+
+    def judge_and_count(logits: Sequence[float]) -> bool | None:
+        nonlocal layer
+        layer += 1
+        return None if judge(logits) is None else layer >= exit
+
+    return judge_and_count
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One point's mean latency in seconds; ``ratio`` is measured / predicted with its 95 % interval over rounds."""
+
+    predicted: float
+    measured: float
+    ratio: Interval
+
+
+@dataclass(frozen=True)
+class DepthTable:
+    """Mean seconds [L, buckets] of leaving at exit k (row k - 1) in each length bucket (``buckets``, in tokens;
+    ``lengths`` the mean tokens of the samples in each).
+
+    ``checked`` with a head and the criterion at every exit up to k; ``bare`` with the layers up to k and head k alone;
+    ``checks`` their difference, the cost of looking. ``result`` holds the raw times of both.
+    """
+
+    buckets: list[int]
+    lengths: list[float]
+    checked: NDArray[np.float64]
+    bare: NDArray[np.float64]
+    result: LatencyResult
+    points: Mapping[str, Prediction]
+
+    @property
+    def checks(self) -> NDArray[np.float64]:
+        """Seconds [L, buckets] that the checks on the way to exit k cost."""
+        return self.checked - self.bare
+
+    def predict(self, layers: Sequence[int], tokens: Sequence[int]) -> float:
+        """Mean seconds of samples that leave at these exits and have these lengths (interpolated between buckets)."""
+        return float(_predict(self.checked, self.lengths, layers, tokens).mean())
+
+    def to_json(self) -> dict[str, Any]:
+        """Tables as nested lists, seconds; no raw times (they are the result's)."""
+        return {
+            "buckets": self.buckets,
+            "lengths": self.lengths,
+            "checked": self.checked.tolist(),
+            "bare": self.bare.tolist(),
+            "checks": self.checks.tolist(),
+            "points": {label: asdict(point) for label, point in self.points.items()},
+            "valid": self.result.valid,
+            "reasons": self.result.reasons,
+        }
+
+
+def depth_table(
+    model: ExitModel,
+    criterion: Criterion,
+    points: Mapping[str, float],
+    samples: Sequence[Batch],
+    options: LatencyOptions | None = None,
+    *,
+    progress: Callable[[str], None] | None = None,
+) -> DepthTable:
+    """Measure forced exits at every depth, and ``points`` (label to cut) to test the prediction on.
+
+    Depths take turns (:func:`taking_turns`). Everything is interleaved in one run of the protocol, so that prediction
+    and measurement saw the same machine.
+    Errors as :func:`bench.latency.measure`.
+    """
+    options = options or LatencyOptions(samples=16)
+    batches, keys = list(samples), count_through(samples)
+    device = next(model.parameters()).device
+    engine = make_engine(model, options.executor)
+    last = model.num_layers
+    exits = [exit_query(engine, ForcedExit(criterion, k), 0.0, batches, keys, device) for k in range(1, last + 1)]
+    bare = [plain_query(model, without_checks(model, engine, options.executor, k), batches) for k in range(1, last + 1)]
+    result = measure(
+        model,
+        {label: (criterion, cut) for label, cut in points.items()},
+        samples,
+        options,
+        engine=engine,
+        extra={**taking_turns("exits", exits), **taking_turns("bare", bare)},
+        progress=progress,
+    )
+    width = options.bucket
+    in_bucket = np.array([bucket_of(tokens, width) for tokens in result.tokens])
+    buckets = sorted(set(in_bucket.tolist()))
+    lengths = [float(np.mean(np.array(result.tokens)[in_bucket == bucket])) for bucket in buckets]
+    checked, unchecked = by_depth(result, "exits", last), by_depth(result, "bare", last)
+
+    def mean(times: NDArray[np.float64]) -> NDArray[np.float64]:
+        each = times.mean(axis=1)
+        return np.stack([each[:, in_bucket == bucket].mean(axis=1) for bucket in buckets], axis=1)
+
+    def predict(times: NDArray[np.float64], layers: Sequence[int]) -> float:
+        return float(_predict(mean(times), lengths, layers, result.tokens).mean())
+
+    tested = {}
+    for label in points:
+        layers = [round(layer) for layer in result.layers[label]]
+        measured = result.table(label).mean(axis=1) / 1e9
+        predicted = np.array([predict(checked[:, r : r + 1], layers) for r in range(len(result.rounds))])
+        tested[label] = Prediction(float(predicted.mean()), float(measured.mean()), paired_ratio(measured, predicted))
+    return DepthTable(buckets, lengths, mean(checked), mean(unchecked), result, tested)
+
+
+def taking_turns(name: str, queries: Sequence[Query]) -> dict[str, Query]:
+    """The queries of all depths, re-dealt: turn j answers sample i by query (i + j) mod L.
+
+    After all turns every sample has been answered at every depth, and no two in a row left at the same one. Samples
+    that all leave at exit 1 would find its weights in the caches, as samples of a real operating point do not.
+    """
+    count = len(queries)
+    return {f"{name}, turn {j}": (lambda i, j=j: queries[(i + j) % count](i)) for j in range(count)}  # type: ignore[misc]
+
+
+def by_depth(result: LatencyResult, name: str, count: int) -> NDArray[np.float64]:
+    """Seconds [L, R, N] of every depth, round and sample, from the turns that :func:`taking_turns` dealt."""
+    turns = np.stack([result.table(f"{name}, turn {j}") for j in range(count)]) / 1e9
+    samples = np.array(result.samples)
+    return np.stack([turns[(depth - samples) % count, :, np.arange(len(samples))].T for depth in range(count)])
+
+
+class Shallow(ExitModel):
+    """The first ``layers`` layers of a model, weights shared, and the head there."""
+
+    def __init__(self, model: ExitModel, layers: int) -> None:
+        super().__init__(model.encoder, model.head)
+        self.layers = layers
+
+    @property
+    def num_layers(self) -> int:
+        return self.layers
+
+
+def without_checks(model: ExitModel, engine: Engine, executor: str, layer: int) -> Callable[[Batch], Tensor]:
+    """Layers up to ``layer`` and its head, under the executor of ``engine``, so that checks are all that it lacks."""
+    if isinstance(engine, LiveEngine):
+        return truncated(engine.model, layer)
+    return plain_call(make_engine(Shallow(model, layer), executor))
+
+
+def truncated(model: ExitModel, layer: int) -> Callable[[Batch], Tensor]:
+    """The model cut off after ``layer``: its layers and its head, no checks on the way."""
+
+    def call(batch: Batch) -> Tensor:
+        with torch.inference_mode():
+            hidden, mask = model.encoder.embed(batch)
+            for index in range(1, layer + 1):
+                hidden = model.encoder.layer(index, hidden, mask)
+            logits: Tensor = model.head(hidden, batch.attention_mask, layer)
+            return logits
+
+    return call
+
+
+def _predict(
+    table: NDArray[np.float64], lengths: Sequence[float], layers: Sequence[int], tokens: Sequence[int]
+) -> NDArray[np.float64]:
+    """Seconds [N] of samples by exit and number of tokens, linear between the buckets' mean lengths."""
+    return np.array([np.interp(t, lengths, table[layer - 1]) for layer, t in zip(layers, tokens, strict=True)])

@@ -1,0 +1,235 @@
+"""The protocol itself: warm up, run interleaved rounds, watch the machine, stop for a stated reason."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import cycle, islice
+from typing import Protocol
+
+import numpy as np
+
+from bench.latency.machine import MachineState, disturbances, read_machine
+from bench.latency.protocol import (
+    OTHERS_LIMIT,
+    Coverage,
+    abba,
+    agree,
+    blocks,
+    bucket_of,
+    drift,
+    rules,
+    stop_reason,
+)
+from bench.latency.result import LatencyOptions, LatencyResult, Round, WarmUp, fastest
+
+Query = Callable[[int], float]
+"""Answer query i to the end, decision on the host; returns the mean exit layer (1-based) of its samples."""
+
+Clock = Callable[[], int]
+"""Nanoseconds, monotonic."""
+
+
+class DeviceTimer(Protocol):
+    """A device's own clock around each query."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def read(self) -> list[int]:
+        """Nanoseconds of the queries since the last read, in order."""
+        ...
+
+
+@dataclass(frozen=True)
+class Configurations:
+    """What is measured against what.
+
+    ``queries`` by label; ``plain`` the labels without early exit, of which the fastest is the baseline; ``tokens``
+    and ``sizes`` the length and the number of samples of each query; ``depths`` the exits the warm-up must visit and
+    ``force(i, depth)`` query i leaving at a given one.
+    """
+
+    queries: Mapping[str, Query]
+    plain: Sequence[str]
+    tokens: Sequence[int]
+    sizes: Sequence[int]
+    depths: Sequence[int]
+    force: Callable[[int, int], float]
+
+
+def run_protocol(
+    configurations: Configurations,
+    options: LatencyOptions,
+    *,
+    device: str,
+    dtype: str,
+    threads: int,
+    clock: Clock = time.perf_counter_ns,
+    probe: Callable[[], MachineState] = read_machine,
+    timer: DeviceTimer | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> LatencyResult:
+    """Measure every configuration on the same samples, interleaved, until the speed-ups are known.
+
+    ``clock`` and ``probe`` are parameters so that the whole protocol runs on simulated time in tests. ``progress`` is
+    called between rounds only. Raises ValueError where there is nothing to measure.
+    """
+    if not configurations.tokens or not configurations.plain:
+        raise ValueError("Nothing to measure: at least one sample and one plain configuration are needed.")
+    samples = permutation(len(configurations.tokens), options.samples, options.seed)
+    order = list(configurations.queries)
+    say = progress or (lambda message: None)
+    say("warming up")
+    warmup = warm_up(configurations, samples, options, clock)
+    rounds: list[Round] = []
+    layers: dict[str, list[float]] = {}
+    stop, begun, turn = None, clock(), 0
+    while stop is None:
+        before = probe()
+        with quiet():
+            collecting, first = gc.isenabled(), abba(order, turn)[0]
+            times, layers, device_ns = _one_round(configurations, samples, options, clock, timer, turn)
+        rounds.append(Round(times, before, probe(), device_ns, first, collecting))
+        turn += len(blocks(samples, options.streak))
+        baseline = fastest(rounds, configurations.plain)
+        totals = {label: [float(sum(r.times[label])) for r in rounds] for label in order}
+        stop = stop_reason(
+            totals,
+            baseline,
+            (clock() - begun) / 1e9,
+            seconds=options.seconds,
+            min_rounds=options.min_rounds,
+            max_rounds=options.max_rounds,
+            precision=options.precision,
+        )
+        say(
+            f"round {len(rounds)}: plain {totals[baseline][-1] / len(samples) / 1e6:.2f} ms"
+            + (f", {stop}" if stop else "")
+        )
+    reasons = disturbances([(r.before, r.after) for r in rounds], OTHERS_LIMIT)
+    moved = drift(totals[baseline])
+    notes = [] if warmup.agreed else ["no two warm-up blocks agreed within 5 % before the warm-up's time was over"]
+    if device.startswith("cuda") and any(r.before.gpu is None or r.after.gpu is None for r in rounds):
+        notes.append("the GPU's clocks and throttling are unknown: NVML (extra 'energy') says nothing of it")
+    return LatencyResult(
+        protocol=options.protocol,
+        options=options,
+        device=device,
+        dtype=dtype,
+        threads=threads,
+        samples=samples,
+        tokens=[configurations.tokens[i] for i in samples],
+        sizes=[configurations.sizes[i] for i in samples],
+        order=order,
+        baseline=baseline,
+        rounds=rounds,
+        layers=layers,
+        warmup=warmup,
+        stop=stop,
+        clock=getattr(clock, "__name__", "simulated"),
+        rules=rules(),
+        reasons=[*reasons, *([moved] if moved else [])],
+        notes=notes,
+    )
+
+
+def permutation(count: int, most: int, seed: int) -> list[int]:
+    """At most ``most`` of ``count`` positions in one random order, the same for everything that is measured."""
+    return np.random.default_rng(seed).permutation(count)[:most].tolist()
+
+
+def warm_up(configurations: Configurations, samples: Sequence[int], options: LatencyOptions, clock: Clock) -> WarmUp:
+    """Visit every exit depth and length bucket, then run blocks until two in a row took the same time.
+
+    Every configuration visits every bucket itself: executors record or compile for each criterion and shape on first
+    use, which takes seconds. Which shapes a batch shrinks to is its own affair, so that of batches all are visited.
+    """
+    begun = clock()
+    coverage = Coverage(
+        set(configurations.depths), {bucket_of(configurations.tokens[i], options.bucket) for i in samples}
+    )
+    by_bucket = {bucket_of(configurations.tokens[i], options.bucket): i for i in samples}
+    # one pass per depth, going round the buckets; then the buckets that are left, at full depth
+    passes = list(zip(configurations.depths, cycle(by_bucket.values()), strict=False))
+    passes += [(max(configurations.depths), i) for i in islice(by_bucket.values(), len(configurations.depths), None)]
+    for depth, i in passes:
+        configurations.force(i, depth)
+        coverage.visit(depth, bucket_of(configurations.tokens[i], options.bucket))
+    if not coverage.complete:
+        raise RuntimeError(f"The warm-up missed depths and buckets {coverage.missing}.")
+    visited = samples if max(configurations.sizes) > 1 else list(by_bucket.values())
+    for query in configurations.queries.values():
+        for i in visited:
+            query(i)
+    count, done, agreed = len(passes) + len(visited) * len(configurations.queries), 0, False
+    previous: dict[str, float] | None = None
+    # the first streaks of the permutation, again and again: two means are comparable only on the same samples
+    block = samples[: 2 * options.streak]
+    while not agreed and (done < 2 or (clock() - begun) / 1e9 < options.seconds):
+        current = {}
+        for label in abba(list(configurations.queries), done):
+            start = clock()
+            for i in block:
+                configurations.queries[label](i)
+            current[label] = float(clock() - start) / len(block)
+        count += len(block) * len(configurations.queries)
+        done += 1
+        agreed = previous is not None and agree(previous, current)
+        previous = current
+    return WarmUp(
+        passes=count,
+        depths=sorted(coverage.seen_depths),
+        buckets=sorted(coverage.seen_buckets),
+        blocks=done,
+        agreed=agreed,
+        seconds=(clock() - begun) / 1e9,
+    )
+
+
+def _one_round(
+    configurations: Configurations,
+    samples: Sequence[int],
+    options: LatencyOptions,
+    clock: Clock,
+    timer: DeviceTimer | None,
+    turn: int,
+) -> tuple[dict[str, list[int]], dict[str, list[float]], dict[str, list[int]] | None]:
+    """All samples through all configurations, streak by streak in ABBA order."""
+    labels = list(configurations.queries)
+    times: dict[str, list[int]] = {label: [] for label in labels}
+    layers: dict[str, list[float]] = {label: [] for label in labels}
+    device: dict[str, list[int]] | None = None if timer is None else {label: [] for label in labels}
+    for offset, streak in enumerate(blocks(samples, options.streak)):
+        for label in abba(labels, turn + offset):
+            query, own, depth = configurations.queries[label], times[label], layers[label]
+            for i in streak:
+                if timer is not None:
+                    timer.start()
+                start = clock()
+                layer = query(i)
+                end = clock()
+                if timer is not None:
+                    timer.stop()
+                own.append(end - start)
+                depth.append(layer)
+            if timer is not None and device is not None:
+                device[label] += timer.read()
+    return times, layers, device
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Collect garbage now, and not while the clock runs."""
+    was = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()

@@ -1,0 +1,56 @@
+"""Files that are kept for reuse and turn out damaged: set aside, said, and made again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import TypeVar
+
+from bench.errors import Damaged
+from bench.progress import Progress
+from bench.results.store import LONGEST, Store, slug
+
+T = TypeVar("T")
+
+
+def sound(
+    store: Store, path: Path, load: Callable[[Path], T], progress: Progress, warnings: list[str] | None = None
+) -> T | None:
+    """What ``load`` makes of ``path``; None where it is not there, or is damaged and has been set aside.
+
+    A damaged file goes to ``.cache/quarantine`` of the store, which is said on stderr and in ``warnings``; the caller
+    makes it again. Only while the caller holds the lock of what it is about.
+    """
+    if not path.exists():
+        return None
+    try:
+        return load(path)
+    except Damaged as error:
+        what = f"{path.relative_to(store.root).as_posix()} was damaged ({error.reason}) and made again"
+    warning = f"{what}; it is kept as {set_aside(store, path)}"
+    progress.say(f"{warning}.")
+    if warnings is not None:
+        warnings.append(warning)
+    return None
+
+
+def damaged(path: Path, load: Callable[[Path], object]) -> bool:
+    """Whether ``path`` is there and ``load`` finds it damaged: a look that moves nothing and needs no lock."""
+    try:
+        if path.exists():
+            load(path)
+    except Damaged:
+        return True
+    return False
+
+
+def set_aside(store: Store, path: Path) -> str:
+    """Move ``path`` into the store's quarantine under a name that is free; its place below the store."""
+    folder = store.root / ".cache" / "quarantine"
+    folder.mkdir(parents=True, exist_ok=True)
+    ends = (f"-{number}-{path.name}" for number in count(1))
+    places = (folder / f"{slug(path.parent.name, LONGEST - len(end))}{end}" for end in ends)
+    place = next(place for place in places if not place.exists())
+    path.replace(place)
+    return place.relative_to(store.root).as_posix()

@@ -1,0 +1,162 @@
+"""Results on disk: one directory a cell, every file whole or absent.
+
+    RESULTS/<task>/<backbone>/<strategy>-s<seed>-<key>/record.json            what was asked, measured, and with what
+                                                      /exits-<split>.parquet  every sample at every exit
+                                                      /latency-<key>.json     raw times
+    RESULTS/.cache/checkpoints, exits, probes, locks                          what later runs reuse; safe to delete
+
+The key is the first 8 digits of the cell's quality identity, so what differs in any setting never shares a cell.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock, Timeout
+
+from bench.errors import UsageError
+from bench.files import check_shape, read_object, write_json
+from bench.progress import Progress
+from bench.results.migrations import SCHEMA_VERSION, upgrade
+
+Status = Literal["started", "success", "error", "cancelled"]
+Record = dict[str, object]
+
+LONGEST = 255
+"""Bytes of a file's name on the usual file systems."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One result's directory."""
+
+    folder: Path
+
+    @property
+    def record_file(self) -> Path:
+        """The record; its ``status`` says whether the cell is finished."""
+        return self.folder / "record.json"
+
+    def latency_file(self, speed_key: str) -> Path:
+        """Raw times of one machine and protocol, and their summary."""
+        return self.folder / f"latency-{speed_key[:8]}.json"
+
+    def exits_file(self, split: str) -> Path:
+        """Every sample of ``split`` at every exit."""
+        return self.folder / f"exits-{slug(split)}.parquet"
+
+    def read(self) -> Record | None:
+        """The record, or None before the first is written. Raises Damaged, or UsageError for a newer one."""
+        if not self.record_file.exists():
+            return None
+        return read_record(self.record_file)
+
+    def write(self, status: Status, record: Mapping[str, object]) -> None:
+        """Replace the record."""
+        write_json(self.record_file, {"schema_version": SCHEMA_VERSION, "status": status, **record})
+
+
+@dataclass(frozen=True)
+class Store:
+    """A results folder."""
+
+    root: Path
+
+    def cell(self, task: str, backbone: str, strategy: str, seed: int, key: str) -> Cell:
+        """The directory of one cell."""
+        end = f"-s{seed}-{key[:8]}"
+        return Cell(self.root / slug(task) / slug(backbone) / f"{slug(strategy, LONGEST - len(end))}{end}")
+
+    def cache(self, kind: str, key: str) -> Path:
+        """Where what ``key`` identifies is kept for reuse."""
+        return self.root / ".cache" / kind / key
+
+    def cells(self) -> list[Cell]:
+        """Every cell with a record, in order of path."""
+        found = self.root.glob("*/*/*/record.json")
+        return [Cell(path.parent) for path in sorted(found) if ".cache" not in path.relative_to(self.root).parts]
+
+    def find(self, run: str) -> Cell:
+        """A cell by its folder, its name, the start of its key, or ``last`` (the newest).
+
+        Raises UsageError where none or several match.
+        """
+        if os.path.exists(Path(run) / "record.json"):  # pathlib fails on names that no file can have
+            return Cell(Path(run))
+        cells = self.cells()
+        if run == "last" and cells:
+            return max(cells, key=lambda cell: cell.record_file.stat().st_mtime_ns)
+        matches = [c for c in cells if c.folder.name == run or c.folder.name.rpartition("-")[2].startswith(run)]
+        if len(matches) == 1:
+            return matches[0]
+        if not matches:
+            raise UsageError(f"No run '{run}' in {self.root} ({len(cells)} runs there). `bench list runs` shows them.")
+        names = ", ".join(c.folder.name for c in matches[:4])
+        raise UsageError(f"'{run}' matches {len(matches)} runs ({names}...): give more of the name.")
+
+    @contextmanager
+    def lock(self, key: str, progress: Progress) -> Iterator[None]:
+        """Only one process at a time works on ``key``; the system frees the lock of one that was killed."""
+        path = self.root / ".cache" / "locks" / f"{key}.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=0.2)
+        except Timeout:
+            progress.say("Another run is working on the same cell; waiting for it.")
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+@dataclass(frozen=True)
+class Only:
+    """Which of a store's runs are meant; an empty set means all."""
+
+    tasks: frozenset[str] = frozenset()
+    backbones: frozenset[str] = frozenset()
+
+    @classmethod
+    def named(cls, tasks: str | None, backbones: str | None) -> Only:
+        """From ``a,b`` as the command line has it; None and empty text mean all."""
+        return cls(*(frozenset(filter(None, map(str.strip, (text or "").split(",")))) for text in (tasks, backbones)))
+
+    def holds(self, record: Mapping[str, Any]) -> bool:
+        """Whether a record is of them."""
+        spec = record["spec"]
+        return all(not wanted or spec[name] in wanted for name, wanted in
+                   (("task", self.tasks), ("backbone", self.backbones)))  # fmt: skip
+
+
+ALL = Only()
+
+
+def read_record(path: Path) -> Record:
+    """A record from disk. Raises Damaged for one that is, UsageError for one that was written by a newer version."""
+    record = read_object(path)
+    check_shape(path, record, {"schema_version": int})
+    try:
+        return upgrade(record)
+    except UsageError as error:
+        raise UsageError(f"{path} {error}") from None
+
+
+def slug(name: str, room: int = LONGEST) -> str:
+    """A name as a safe folder name: letters, digits, dot, dash and underscore, ``room`` of them at most.
+
+    One that is longer keeps its start; a hash of the whole name tells it from others that start alike.
+    """
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "unnamed"
+    if len(safe) <= room:
+        return safe
+    digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()  # a path may be no UTF-8
+    return f"{safe[: room - 9]}-{digest[:8]}"

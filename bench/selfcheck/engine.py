@@ -1,0 +1,338 @@
+"""How near the engine comes to its limit: latency speed-up over FLOPs speed-up, in one run, with spread.
+
+Exits are prescribed, so that the FLOPs speed-up is known; real criteria are executed and overruled at every exit, so
+that their cost is real. Weights are random: how long a matrix product takes does not depend on what is in it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import AlbertConfig, AlbertModel, BertConfig, BertModel
+
+from backbones.albert import AlbertEncoder
+from backbones.base import Batch, LayeredEncoder
+from backbones.bert import BertEncoder
+from bench.inference.executors import make_engine
+from bench.latency.depth import depth_table, overruled
+from bench.latency.machine import MachineState, others, read_machine
+from bench.latency.queries import count_through, exit_query, measure
+from bench.latency.result import LatencyOptions, LatencyResult
+from bench.latency.run import Clock, Query
+from bench.measure.cost import CostModel
+from bench.measure.stats import Interval, paired_ratio
+from strategies.base import Criterion, ExitModel, Seen, Start, State
+from strategies.elbert import LabelWindow, MonotoneWindow, SharedHead
+from strategies.entropy import LinearHead, NormalisedEntropy
+from strategies.hand import Judge
+
+CLASSES = 2
+HeadType = type[SharedHead] | type[LinearHead]
+
+CHECKS: Mapping[str, tuple[Criterion, HeadType]] = {
+    "elbert-mono": (MonotoneWindow(window=8), SharedHead),
+    "entropy": (NormalisedEntropy(), LinearHead),
+}
+"""The criteria and heads whose cost is paid: the costliest and the cheapest of the common ones."""
+
+
+class Scripted(Criterion):
+    """A criterion at full cost whose scores are replaced: sample ``key`` leaves at ``exits[key]`` (cut 0.5)."""
+
+    def __init__(self, criterion: Criterion, exits: Sequence[int]) -> None:
+        self.criterion, self.script, self.probe = criterion, list(exits), criterion.probe
+        self.exits = torch.tensor(self.script)
+
+    def start(self, start: Start) -> State:
+        if start.keys is None:
+            raise ValueError("A script needs the samples' keys.")
+        self.exits = self.exits.to(start.keys.device)  # moved once: the way there cannot be recorded in a graph
+        return {**self.criterion.start(start), "exit": self.exits[start.keys].to(start.dtype)}
+
+    def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
+        after, _ = self.criterion.step(state, seen)
+        after["exit"] = state["exit"]
+        return after, state["exit"] - seen.layer  # one operation more than the criterion itself
+
+    def by_hand(self, start: Start, cut: float) -> Judge | None:
+        judge = self.criterion.by_hand(start, -math.inf)
+        if judge is None or start.keys is None or start.samples != 1:
+            return None
+        return overruled(judge, self.script[int(start.keys)])
+
+
+def bert_base() -> LayeredEncoder:
+    """BERT-base: 12 layers, H = 768."""
+    return BertEncoder(BertModel(BertConfig(), add_pooling_layer=False))
+
+
+def albert_base() -> LayeredEncoder:
+    """ALBERT-base: 12 times one layer, H = 768, embeddings of 128."""
+    config = AlbertConfig(hidden_size=768, num_attention_heads=12, intermediate_size=3072, num_hidden_layers=12)
+    return AlbertEncoder(AlbertModel(config, add_pooling_layer=False))
+
+
+def small() -> LayeredEncoder:
+    """Six layers, H = 384: where everything that is not a matrix product weighs most."""
+    config = BertConfig(hidden_size=384, num_attention_heads=12, intermediate_size=1536, num_hidden_layers=6)
+    return BertEncoder(BertModel(config, add_pooling_layer=False))
+
+
+SIZES: Mapping[str, Callable[[], LayeredEncoder]] = {
+    "bert-base": bert_base,
+    "albert-base": albert_base,
+    "bert 6x384": small,
+}
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """One figure of the benchmark.
+
+    ``latency`` the speed-up on the clock, ``flops`` the analytic one, ``realisation`` their quotient, each interval
+    the clock's 95 % over rounds. ``against`` is the baseline: the faster plain one; ``over_stock`` the latency
+    divided by stock transformers' own, minus one.
+    """
+
+    size: str
+    batch: int
+    what: str
+    against: str
+    latency: Interval
+    flops: float
+    realisation: Interval
+    over_stock: float
+    milliseconds: float
+    rounds: int
+    stop: str
+    reasons: list[str]
+
+
+def engine_benchmark(
+    *,
+    sizes: Sequence[str] = tuple(SIZES),
+    batch_sizes: Sequence[str] = ("bert-base", "bert 6x384"),
+    predictions: bool = True,
+    tokens: int = 64,
+    samples: int = 8,
+    seconds: float = 60.0,
+    threads: int | None = None,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    executor: str = "eager",
+    seed: int = 0,
+    clock: Clock = time.perf_counter_ns,
+    progress: Callable[[str], None] | None = None,
+) -> dict[str, Any]:
+    """Realisation at batch 1 (``sizes``) and batch 32 (``batch_sizes``), and prediction against measurement.
+
+    ``samples`` are the queries at batch 1, of ``tokens`` tokens; ``seconds`` the time limit of each of the runs.
+    On a machine that others use, ``clock=time.thread_time_ns`` with one thread counts this thread's own CPU time.
+    Returns plain data: ``ratios`` (see :class:`Ratio`), ``predictions``, ``machine``; :func:`describe` prints it.
+    """
+    say = progress or (lambda message: None)
+    options = LatencyOptions(samples=samples, seconds=seconds, threads=threads, executor=executor, streak=4)
+    gpu = (torch.device(device).index or 0) if device.startswith("cuda") else None
+    before = read_machine(gpu)
+    ratios: list[Ratio] = []
+    for name in sizes:
+        say(f"{name}, batch 1")
+        model = build_model(name, device, dtype)
+        ratios += single_stream(name, model, tokens, options, seed, clock)
+    for name in batch_sizes:
+        say(f"{name}, batch 32")
+        ratios += offline(name, build_model(name, device, dtype), options, seed, clock)
+    tested: dict[str, Any] = {}
+    if predictions:
+        say("prediction against measurement")
+        tested = predicted("bert 6x384", device, dtype, options, seed)
+    return {
+        "device": device,
+        "dtype": str(dtype).removeprefix("torch."),
+        "executor": executor,
+        "clock": getattr(clock, "__name__", "simulated"),
+        "threads": threads or torch.get_num_threads(),
+        "tokens": tokens,
+        "ratios": [asdict(ratio) for ratio in ratios],
+        "predictions": tested,
+        "machine": _machine(before, read_machine(gpu)),
+    }
+
+
+def single_stream(
+    size: str, model: ExitModel, tokens: int, options: LatencyOptions, seed: int, clock: Clock = time.perf_counter_ns
+) -> list[Ratio]:
+    """Batch 1: exits spread around L/2, and a sample that looks at every exit and never leaves."""
+    last, count = model.num_layers, options.samples
+    spread = [max(1, last // 2 + step) for step in (-2, 2, -1, 1, 0, 0)]
+    exits = {"exit L/2": [spread[i % len(spread)] for i in range(count)], "never": [last + 1] * count}
+    batches = [random_batch([tokens], seed + i) for i in range(count)]
+    return _ratios(size, model, exits, batches, options, clock)
+
+
+def offline(
+    size: str, model: ExitModel, options: LatencyOptions, seed: int, clock: Clock = time.perf_counter_ns
+) -> list[Ratio]:
+    """Batch 32: lengths from 8 to 64 tokens and exits from 1 to L drawn at random, and a batch that never leaves."""
+    random, last = np.random.default_rng(seed), model.num_layers
+    lengths = random.integers(8, 65, size=32).tolist()
+    exits = {"mixed": random.integers(1, last + 1, size=32).tolist(), "never": [last + 1] * 32}
+    chosen = replace(options, protocol="offline-batch-v1", samples=1)
+    return _ratios(size, model, exits, [random_batch(lengths, seed)], chosen, clock)
+
+
+def predicted(size: str, device: str, dtype: torch.dtype, options: LatencyOptions, seed: int) -> dict[str, Any]:
+    """Three strategies, each at a threshold at which samples leave at different depths."""
+    random = np.random.default_rng(seed)
+    batches = [
+        random_batch([int(n)], seed + i) for i, n in enumerate(random.integers(8, 65, size=max(8, options.samples)))
+    ]
+    criteria: dict[str, tuple[Criterion, HeadType]] = {
+        "entropy": (NormalisedEntropy(), LinearHead),
+        "elbert-mono": (MonotoneWindow(window=3), SharedHead),
+        "elbert-label": (LabelWindow(window=4), SharedHead),
+    }
+    found = {}
+    for name, (criterion, head) in criteria.items():
+        model = build_model(size, device, dtype, head)
+        cut = _median_score(model, criterion, batches)
+        table = depth_table(model, criterion, {name: cut}, batches, replace(options, samples=len(batches)))
+        found[name] = {
+            **asdict(table.points[name]),
+            "mean_layer": table.result.summary(name).mean_layer,
+            "valid": table.result.valid,
+            "checks_ms": (table.checks.mean(axis=1) * 1e3).tolist(),
+        }
+    return found
+
+
+def describe(result: Mapping[str, Any]) -> str:
+    """The benchmark as lines for people."""
+    lines = [
+        f"executor {result['executor']}, clock {result['clock']}, {result['device']}, {result['dtype']}, "
+        f"{result['threads']} threads, "
+        f"{result['tokens']} tokens; {result['machine']}",
+        f"{'size':<12}{'batch':>6}  {'what':<21}{'latency':>8}{'FLOPs':>8}  {'realisation (95 %)':<24}"
+        f"{'vs stock':>9}{'ms':>9}  stop",
+    ]
+    for ratio in result["ratios"]:
+        reached = ratio["realisation"]
+        lines.append(
+            f"{ratio['size']:<12}{ratio['batch']:>6}  {ratio['what']:<21}{ratio['latency']['estimate']:>7.3f}x"
+            f"{ratio['flops']:>7.3f}x  {reached['estimate']:.3f} [{reached['low']:.3f}, {reached['high']:.3f}]"
+            f"{'':<3}{ratio['over_stock']:>+8.1%}{ratio['milliseconds']:>9.2f}  {ratio['stop']}, "
+            f"{ratio['rounds']} rounds" + (f"; INVALID: {'; '.join(ratio['reasons'])}" if ratio["reasons"] else "")
+        )
+    for name, point in result["predictions"].items():
+        ratio = point["ratio"]
+        lines.append(
+            f"predicted {name:<14} {point['predicted'] * 1e3:7.2f} ms, measured {point['measured'] * 1e3:7.2f} ms, "
+            f"measured / predicted {ratio['estimate']:.3f} [{ratio['low']:.3f}, {ratio['high']:.3f}], "
+            f"mean exit {point['mean_layer']:.1f}" + ("" if point["valid"] else "; INVALID")
+        )
+    return "\n".join(lines)
+
+
+# --------------------------------------------------------------------------- parts
+
+
+def build_model(
+    size: str, device: str = "cpu", dtype: torch.dtype = torch.float32, head: HeadType = SharedHead
+) -> ExitModel:
+    """A model of one of :data:`SIZES` with random weights, which time like trained ones."""
+    torch.manual_seed(0)
+    encoder = SIZES[size]()
+    return ExitModel(encoder, head(encoder, CLASSES)).to(device=device, dtype=dtype).eval()
+
+
+def random_batch(lengths: Sequence[int], seed: int) -> Batch:
+    """Random tokens of the given lengths."""
+    longest = max(lengths)
+    ids = torch.randint(5, 30_000, (len(lengths), longest), generator=torch.Generator().manual_seed(seed))
+    types = torch.zeros_like(ids)
+    if min(lengths) == longest:
+        return Batch(ids, None, types)
+    mask = (torch.arange(longest) < torch.tensor(lengths)[:, None]).long()
+    return Batch(ids * mask, mask, types)
+
+
+def _lengths(batches: Sequence[Batch]) -> NDArray[np.int64]:
+    """Real tokens of all samples, int64 [N]."""
+    found = [
+        torch.full((len(b),), b.input_ids.shape[1]) if b.attention_mask is None else b.attention_mask.sum(dim=1)
+        for b in batches
+    ]
+    return torch.cat(found).numpy().astype(np.int64)
+
+
+def _ratios(
+    size: str,
+    model: ExitModel,
+    exits: Mapping[str, list[int]],
+    batches: Sequence[Batch],
+    options: LatencyOptions,
+    clock: Clock,
+) -> list[Ratio]:
+    """Every script with every check, interleaved with the plain models in one run."""
+    parameter, lengths, keys = next(model.parameters()), _lengths(batches), count_through(batches)
+    queries: dict[str, Query] = {}
+    flops: dict[str, float] = {}
+    for check, (criterion, head) in CHECKS.items():
+        checked = ExitModel(model.encoder, head(model.encoder, CLASSES)).to(parameter.device, parameter.dtype).eval()
+        engine, cost = make_engine(checked, options.executor), CostModel(model.encoder, checked.head, criterion)
+        table, plain = cost.flops_table(lengths), cost.plain(lengths)
+        for what, script in exits.items():
+            layers = np.minimum(script, model.num_layers)
+            flops[f"{what}, {check}"] = float(plain.sum() / table[np.arange(len(layers)), layers - 1].sum())
+            queries[f"{what}, {check}"] = exit_query(
+                engine, Scripted(criterion, script), 0.5, batches, keys, parameter.device
+            )
+    result = measure(model, {}, batches, options, extra=queries, clock=clock)
+    return [_ratio(size, len(batches[0]), what, result, flops[what]) for what in queries]
+
+
+def _ratio(size: str, batch: int, what: str, result: LatencyResult, flops: float) -> Ratio:
+    rounds = {label: result.table(label).sum(axis=1) for label in result.order}
+    latency = paired_ratio(rounds[result.baseline], rounds[what])
+    return Ratio(
+        size=size,
+        batch=batch,
+        what=what,
+        against=result.baseline,
+        latency=latency,
+        flops=flops,
+        realisation=Interval(latency.estimate / flops, latency.low / flops, latency.high / flops),
+        over_stock=1 / paired_ratio(rounds["stock"], rounds[what]).estimate - 1,
+        milliseconds=result.summary(what).mean * 1e3,
+        rounds=len(result.rounds),
+        stop=result.stop,
+        reasons=result.reasons,
+    )
+
+
+@torch.inference_mode()
+def _median_score(model: ExitModel, criterion: Criterion, batches: Sequence[Batch]) -> float:
+    """A cut in the middle of the scores that occur, so that about half of the exits are open."""
+    scores = []
+    for batch in batches:
+        moved = batch.to(next(model.parameters()).device)
+        state = criterion.start(Start(1, model.num_layers, CLASSES, device=moved.input_ids.device))
+        for layer, logits in enumerate(model(moved), start=1):
+            state, score = criterion.step(state, Seen(layer, logits.float()))
+            scores.append(float(score))
+    finite = [score for score in scores if math.isfinite(score)]
+    return float(np.quantile(finite, 0.3)) if finite else 0.0
+
+
+def _machine(before: MachineState, after: MachineState) -> str:
+    share = others(before, after)
+    used = "" if share is None else f", other processes used {share:.0%} of them"
+    return f"{after.cores} cores{used}" + ("" if after.gpu is None else f"; {after.gpu.name}")

@@ -1,0 +1,177 @@
+"""The default engine: this machine, one process a cell."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.connection import wait as wait_for
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from bench.environment import cores, memory_gib
+from bench.sweep.engines.base import Ending, Job
+
+CORES_PER_WORKER = (
+    8  # a cell on a CPU uses several cores well, so few processes are as fast as many and need less memory
+)
+SHARE = 0.8  # of the memory that is free when the sweep begins
+PATIENCE = 10.0  # seconds that a process gets to write that it was cancelled
+
+PRELOADED = [
+    "bench.cell.run",
+    "bench.sweep.worker",
+    "backbones.albert",
+    "backbones.bert",
+    "pyarrow.parquet",
+    "scipy.stats",
+    "sklearn.metrics",
+    "torch._dynamo",
+]
+"""What every cell imports, and takes seconds to."""
+
+
+@dataclass
+class Running:
+    """One process and what it works on."""
+
+    job: Job
+    process: BaseProcess
+    answer: Connection
+    begun: float
+    gpu: str | None
+
+
+class LocalEngine:
+    """Cells in processes of their own, as many at once as ``workers``, memory and GPUs allow.
+
+    ``workers`` None is the number of GPUs, or without one a worker for every eight cores (at least one). A timed cell
+    runs in a fresh interpreter and alone. Untimed ones are forked from a process that has imported torch and
+    transformers and computed nothing, which saves each of them seconds.
+    """
+
+    attempts = 3
+
+    def __init__(self, workers: int | None = None, threads: int | None = None) -> None:
+        self.gpus = visible_gpus()
+        self.workers = workers or len(self.gpus) or max(1, cores() // CORES_PER_WORKER)
+        self.threads = threads or (max(1, cores() // self.workers) if self.workers > 1 else None)
+        self.talks = self.workers == 1
+        self.memory = SHARE * available_memory()
+        self.running: dict[int, Running] = {}
+        self.forks = _forks()
+
+    def has_room(self, job: Job) -> bool:
+        """Whether workers, memory and GPUs are left for ``job``; a timed one needs an idle machine."""
+        busy = list(self.running.values())
+        if not busy:
+            return True
+        if job.timed or any(other.job.timed for other in busy) or len(busy) >= self.workers:
+            return False
+        if job.gpu and self.gpus and not self._free_gpus():
+            return False
+        return sum(other.job.memory for other in busy) + job.memory <= self.memory
+
+    def start(self, job: Job) -> None:
+        """Start a process for ``job``."""
+        gpu = self._free_gpus()[0] if job.gpu and self._free_gpus() else None
+        processes = multiprocessing.get_context("spawn") if job.timed else self.forks
+        ours, theirs = multiprocessing.Pipe(duplex=False)
+        process: Any = processes.Process(target=_work, args=(job, gpu, theirs))
+        process.start()
+        theirs.close()
+        self.running[process.sentinel] = Running(job, process, ours, time.monotonic(), gpu)
+
+    def wait(self) -> Sequence[tuple[Job, Ending]]:
+        """Wait for the next process to end."""
+        return [self._end(self.running.pop(int(str(s)))) for s in wait_for(list(self.running))]
+
+    def stop(self) -> None:
+        """Interrupt what runs, so that it records that it was cancelled; kill what does not end."""
+        for other in self.running.values():
+            if other.process.pid is not None and other.process.is_alive():
+                os.kill(other.process.pid, signal.SIGTERM)
+        until = time.monotonic() + PATIENCE
+        for other in self.running.values():
+            other.process.join(max(0.0, until - time.monotonic()))
+            if other.process.is_alive():
+                other.process.kill()
+                other.process.join()
+        self.running.clear()
+
+    def _free_gpus(self) -> list[str]:
+        taken = {other.gpu for other in self.running.values()}
+        return [gpu for gpu in self.gpus if gpu not in taken]
+
+    def _end(self, ended: Running) -> tuple[Job, Ending]:
+        ended.process.join()
+        code = ended.process.exitcode or 0
+        try:
+            answer: Ending = ended.answer.recv() if ended.answer.poll() else Ending("died", message=death(code))
+        except EOFError:
+            answer = Ending("died", message=death(code))
+        ended.answer.close()
+        return ended.job, answer
+
+
+def death(code: int) -> str:
+    """What an exit code says of a process that gave no answer."""
+    if code >= 0:
+        return f"its process ended with exit code {code}"
+    name = signal.Signals(-code).name
+    hint = " (out of memory?)" if name == "SIGKILL" else ""
+    return f"its process was ended by {name}{hint}"
+
+
+def _forks() -> Any:
+    """Processes forked from a clean server that has imported what is slow to import; fresh ones where there is none."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    forks = multiprocessing.get_context("forkserver")
+    forks.set_forkserver_preload(PRELOADED)
+    return forks
+
+
+def _work(job: Job, gpu: str | None, answer: Connection) -> None:
+    """The whole life of a worker."""
+    # Ctrl-C reaches every process of a terminal; only the driver answers to it, and tells its workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # read when CUDA starts, which has not happened yet
+    from bench.sweep.worker import run_job
+
+    try:
+        answer.send(run_job(job))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        pass  # nobody is left to answer to; the store has the result
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs of this machine that may be used, as CUDA_VISIBLE_DEVICES names them."""
+    import torch
+
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named:
+        return [name.strip() for name in named.split(",") if name.strip()] if torch.cuda.device_count() else []
+    return [str(i) for i in range(torch.cuda.device_count())]
+
+
+def available_memory() -> float:
+    """Bytes of main memory that are free to use, or all of it where the system does not tell; infinite if unknown."""
+    try:
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return float(line.split()[1]) * 1024
+    except OSError:
+        pass
+    total = memory_gib()
+    return float("inf") if total is None else total * 2**30

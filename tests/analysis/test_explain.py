@@ -1,0 +1,237 @@
+"""Rollout against a direct matrix product; one input exit by exit; typical cases; hostile text in every view."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from backbones import ENCODERS
+from backbones.load import load_backbone
+from bench.analysis.cases import OVERTHOUGHT, SIMPLE, find_cases
+from bench.analysis.explain import Explanation, encoded, explain, find_sample, operating_point, state_text, stepped
+from bench.analysis.explain_view import save_png, score, show, to_html
+from bench.analysis.rollout import recorded_attention, rollout
+from bench.cell.reload import Reloaded, reload, spec_of
+from bench.errors import UsageError
+from bench.inference.replay import replay
+from bench.progress import Progress
+from bench.results.data import Exits
+from bench.results.spec import RunSpec
+from bench.results.store import Store
+from bench.tasks.base import Split, TaskData
+from strategies.base import ExitModel
+from strategies.elbert import MonotoneWindow, SharedHead
+from tests.helpers.model_folders import ask, save_model, tokens_of
+from tests.helpers.report_store import make_cell
+from tests.report.test_report_formats import HOSTILE, Reader
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(-0.0, "0.000"), (-0.0001, "0.000"), (-1.0, "-1.000"), (-math.inf, "fires"), (math.inf, "never")],
+)
+def test_scores_as_they_are_shown(value: float, shown: str) -> None:
+    assert score(value) == shown
+
+
+def test_rollout_is_the_matrix_product_and_rows_sum_to_1() -> None:
+    torch.manual_seed(0)
+    maps = [torch.softmax(torch.randn(3, 5, 5), dim=-1) for _ in range(4)]
+    found = rollout(maps)
+    expected = np.eye(5)
+    for layer, attention in enumerate(maps):
+        expected = (0.5 * attention.double().numpy().mean(axis=0) + 0.5 * np.eye(5)) @ expected
+        np.testing.assert_allclose(found[layer].numpy(), expected, atol=1e-6)
+    np.testing.assert_allclose(found.sum(dim=-1).numpy(), 1.0, atol=1e-12)
+    with pytest.raises(ValueError, match="at least one layer"):
+        rollout([])
+
+
+@pytest.mark.parametrize("model_type", sorted(ENCODERS))
+def test_attention_of_every_layer_is_the_stock_models(tmp_path: Path, model_type: str) -> None:
+    save_model(tmp_path, model_type)
+    loaded = load_backbone(ask(tmp_path, attention="eager"))
+    batch = tokens_of(loaded, "The cat sat on the mat.")
+    with torch.inference_mode(), recorded_attention(loaded.encoder.model) as maps:
+        loaded.encoder(batch)
+    with torch.inference_mode():
+        stock = loaded.encoder.model(batch.input_ids, token_type_ids=batch.token_type_ids, output_attentions=True)
+    assert len(maps) == loaded.encoder.num_layers
+    direct = torch.eye(maps[0].shape[-1], dtype=torch.float64)
+    for mine, theirs in zip(maps, stock.attentions, strict=True):
+        torch.testing.assert_close(mine, theirs)
+        direct = (0.5 * theirs[0].double().mean(dim=0) + 0.5 * torch.eye(len(direct), dtype=torch.float64)) @ direct
+    torch.testing.assert_close(rollout([m[0] for m in maps])[-1], direct, atol=1e-6, rtol=0)
+
+
+@pytest.fixture(scope="module")
+def little(tmp_path_factory: pytest.TempPathFactory) -> Reloaded:
+    """A random little model as if it came from a run."""
+    folder = tmp_path_factory.mktemp("model")
+    save_model(folder, "albert")
+    loaded = load_backbone(ask(folder, attention="eager"))
+    torch.manual_seed(1)
+    model = ExitModel(loaded.encoder, SharedHead(loaded.encoder, 2)).eval()
+    rows = Split("evaluation", ("a", "b"), ("the cat", "the dog"), None, np.array([0, 1]), 2)
+    labels = (HOSTILE["script"], HOSTILE["rtl"])
+    data = TaskData(
+        "made-up", "classification", labels, ("accuracy",), rows, rows, {"evaluation": rows}, "r", "made up"
+    )
+    spec = RunSpec("elbert-mono", "made-up", str(folder), "shared", "elbert")
+    return Reloaded(spec, data, model, MonotoneWindow(window=2), loaded.tokenizer, 24)
+
+
+RECORD: dict[str, Any] = {
+    "evaluation": {
+        "evaluation": {
+            "points": [
+                {"rule": "2x", "cut": 0.5, "threshold": 0.5, "metrics": {}},
+                {"rule": "no-loss", "cut": None, "threshold": None, "metrics": {}},
+                {"rule": "4x", "reason": "cannot be reached"},
+            ]
+        }
+    }
+}
+
+
+def test_an_explanation_agrees_with_replay(little: Reloaded) -> None:
+    found = explain(little, RECORD, "The cat sat", point="2x", label=1)
+    batch, tokens = encoded(little, "The cat sat", None)
+    with torch.inference_mode():
+        logits = torch.stack(little.model(batch), dim=1).float()
+    decided = replay("elbert-mono", logits, 0.5, window=2)
+    assert found.layer == int(decided.layer[0])
+    assert found.answer == found.labels[int(decided.prediction[0])]
+    assert [s.score for s in found.steps] == pytest.approx(decided.scores[0].tolist())
+    torch.testing.assert_close(torch.tensor([s.probabilities for s in found.steps]), torch.softmax(logits[0], -1))
+    assert sum(s.leaves for s in found.steps) == 1
+    assert len(found.attention) == little.model.num_layers
+    assert [sum(row) for row in found.attention] == pytest.approx([1.0] * len(found.attention))
+    assert "".join(t.before + t.text for t in tokens if not t.special) == " The cat sat"  # a blank after [CLS]
+    own = {leaving.point: leaving.layer for leaving in found.leavings if leaving.own}
+    assert own == {"2x": found.layer, "no-loss": little.model.num_layers}
+    others = {leaving.criterion for leaving in found.leavings if not leaving.own}
+    assert {"entropy", "patience", "elbert-label"} <= others
+    assert not others & {"elbert-mono", "oracle-correct", "full"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"first": " "}, "empty"),
+        ({"first": "a", "second": "b"}, "takes one text"),
+        ({"first": "a", "point": "9x"}, "no operating point '9x'.*2x, no-loss"),
+    ],
+)
+def test_what_cannot_be_explained(little: Reloaded, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        explain(little, RECORD, **arguments)
+
+
+def test_points_and_samples_are_found(little: Reloaded) -> None:
+    assert operating_point(RECORD, "evaluation", None) == ("no-loss", None, -math.inf)
+    assert operating_point(RECORD, "evaluation", "2x") == ("2x", 0.5, 0.5)
+    assert find_sample(little.data, "b")[1] == 1
+    with pytest.raises(UsageError, match=r"No sample 'c'.*look like: a, b"):
+        find_sample(little.data, "c")
+
+
+def test_the_window_is_shown(little: Reloaded) -> None:
+    logits = torch.tensor([[1.0, 0.0], [1.5, 0.0], [2.0, 0.0]])
+    steps = stepped(little.criterion, logits, 0.01, ["x", "y"], 0)
+    assert [s.leaves for s in steps] == [False, True, False]
+    assert steps[1].score == -math.inf
+    assert steps[0].state
+    state = {"labels": torch.tensor([[-1, 0]]), "p": torch.tensor([[math.inf, 0.5]]), "keys": torch.tensor([7])}
+    assert state_text(state) == "labels · 0; p · 0.500"
+
+
+def views(found: Explanation, tmp_path: Path) -> tuple[str, str]:
+    out = Console(
+        width=160, record=True, file=(tmp_path / "terminal.txt").open("w", encoding="utf-8", errors="replace")
+    )
+    show(found, out)
+    save_png(found, tmp_path / "picture.png")
+    return to_html([found], "run <b>"), out.export_text()
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_text_in_every_view(little: Reloaded, tmp_path: Path, name: str) -> None:
+    text = HOSTILE[name].replace("\ud800", "")
+    found = explain(little, RECORD, text, title=text, label=0)
+    page, terminal = views(found, tmp_path)
+    reader = Reader()
+    reader.feed(page)
+    assert not {"script", "img", "b"} & set(reader.tags)
+    assert [n for n, _ in reader.attributes if n.startswith("on")] == []
+    assert "<script>alert" not in page
+    assert "Exit by exit" in terminal
+    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_pages_and_pictures_are_the_same_twice(little: Reloaded, tmp_path: Path) -> None:
+    found = explain(little, RECORD, "the dog, the cat; a bird")
+    assert to_html([found], "r") == to_html([found], "r")
+    for name in ("a", "b"):
+        save_png(found, tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_cases_are_simple_and_overthought() -> None:
+    right = np.array([[1, 1, 1], [1, 1, 0], [0, 1, 1], [0, 0, 0], [0, 1, 0]])
+    logits = np.zeros((5, 3, 2))
+    logits[..., 0] = np.where(right, 2.0, -2.0)
+    logits[0, 0, 0] = 5.0
+    scores = np.array([[0.1, 0.1, 0.1], [0.2, 0.1, 0.1], [0.9, 0.1, 0.1], [0.9, 0.9, 0.1], [0.9, 0.9, 0.1]])
+    exits = Exits(("v", "w", "x", "y", "z"), np.zeros(5, dtype=np.int64), logits)
+    found = [(c.kind, c.id, c.layer) for c in find_cases(scores, 0.5, True, exits)]
+    assert found == [(SIMPLE, "v", 1), (SIMPLE, "w", 1), (OVERTHOUGHT, "w", 1)]
+    never = [(c.kind, c.id, c.layer) for c in find_cases(scores, -math.inf, True, exits)]
+    assert never == [(OVERTHOUGHT, "w", 1), (OVERTHOUGHT, "z", 2)]
+
+
+def test_a_checkpoint_that_is_gone_and_a_cell_that_failed(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    make_cell(tmp_path)
+    make_cell(tmp_path, "entropy", status="error", error="no")
+    good, bad = sorted(store.cells(), key=lambda c: "entropy" in c.folder.name)
+    record, failed = good.read(), bad.read()
+    assert record is not None
+    assert failed is not None
+    with pytest.raises(UsageError, match=r"is gone from .*bench run .*--overwrite always"):
+        reload(good, record, store, Progress(quiet=True))
+    with pytest.raises(UsageError, match="is not finished"):
+        reload(bad, failed, store, Progress(quiet=True))
+    assert spec_of(record).strategy == "elbert-mono"
+
+
+def test_options_exclude_each_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from bench.__main__ import main
+
+    assert main(["explain", "last", "--results-dir", str(tmp_path)]) == 2
+    assert "one of --text, --sample and --cases" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_run_is_explained_from_its_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from bench.__main__ import main
+
+    common = ["--results-dir", str(tmp_path / "r"), "--quiet"]
+    small = ["--limit", "60", "--set", "train.steps=2", "--set", "window=2", "--no-latency"]
+    assert main(["run", "--strategy", "elbert-mono", "--task", "demo", *small, *common]) == 0
+    page = tmp_path / "e.html"
+    asked = ["--text", "the soup was great .", "--html", str(page), "--png", str(tmp_path / "e.png")]
+    assert main(["explain", "last", *asked, *common]) == 0
+    assert "leaves at exit" in capsys.readouterr().out
+    assert "soup" in page.read_text(encoding="utf-8")
+    assert main(["explain", "last", "--cases", *common]) == 0
+    sample = next(iter(Store(tmp_path / "r").cells())).exits_file("evaluation")
+    from bench.results.data import read_exits
+
+    assert main(["explain", "last", "--sample", read_exits(sample).ids[0], *common]) == 0

@@ -1,0 +1,177 @@
+"""Backbones that cannot be had: every error is one line that says what to do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+from safetensors.torch import load_file, save_file
+
+from backbones.base import BackboneError
+from backbones.load import BackboneRequest, describe, load_backbone
+from tests.helpers.model_folders import HUB_ID, TEXTS, ask, save_model
+
+
+def without(*names: str) -> Callable[[Path], object]:
+    return lambda folder: [(folder / name).unlink() for name in names]
+
+
+def pickled(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+
+
+def cut_weights(folder: Path) -> None:
+    content = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(content[: len(content) // 2])
+
+
+def garbage_weights(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes(b"no header at all" * 99)
+
+
+def drop_a_layer(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    kept = {key: value for key, value in weights.items() if "layer.1." not in key}
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def config_with(**fields: object) -> Callable[[Path], object]:
+    def change(folder: Path) -> None:
+        content = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**content, **fields}))
+
+    return change
+
+
+def write(name: str, text: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / name).write_text(text)
+
+
+BROKEN_FOLDERS = {
+    "no weights": (without("model.safetensors"), "has no weights: put model.safetensors there, .*--init scratch"),
+    "pickle": (pickled, r"pickled weights only \(pytorch_model.bin\), which are never loaded: convert"),
+    "cut off": (cut_weights, "are corrupt: "),
+    "garbage": (garbage_weights, "are corrupt: "),
+    "incomplete": (drop_a_layer, "lack 16 of the encoder's, such as encoder.layer.1"),
+    "wrong shapes": (config_with(hidden_size=32), "The weights in .* cannot be loaded: "),
+    "no config": (without("config.json"), "has no config.json: it is not a model folder"),
+    "config no json": (write("config.json", "{"), "config.json cannot be read: "),
+    "config no object": (write("config.json", "[1]"), "does not hold a JSON object"),
+    "unknown type": (
+        config_with(model_type="xlnet"),
+        "Unknown model type 'xlnet' in .*: known are albert, bert, deberta-v2, .*, roberta",
+    ),
+    "decoder": (config_with(is_decoder=True), "is a decoder"),
+    "relative positions": (config_with(position_embedding_type="relative_key"), "relative_key position embeddings"),
+    "bad config value": (config_with(num_attention_heads=3), "hidden_size 16 is not a multiple of .*heads 3"),
+    "bad config type": (config_with(layer_norm_eps="tiny"), "layer_norm_eps must be above 0"),
+    "no tokenizer": (without("tokenizer.json"), "has no tokenizer: one of tokenizer.json, vocab.txt, spiece.model"),
+    "broken tokenizer": (write("tokenizer.json", "{}"), "The tokenizer in .* cannot be read: "),
+}
+
+
+@pytest.mark.parametrize("case", sorted(BROKEN_FOLDERS))
+def test_broken_folders(folder: Path, case: str) -> None:
+    damage, message = BROKEN_FOLDERS[case]
+    damage(folder)
+    with pytest.raises(BackboneError, match=message) as caught:
+        load_backbone(ask(folder))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_tokenizer_larger_than_the_embedding_is_refused(folder: Path) -> None:
+    with pytest.raises(BackboneError, match=r"vocab_size 5 is less than the tokenizer's \d+ entries"):
+        load_backbone(ask(folder, init="scratch", overrides={"vocab_size": 5}))
+
+
+BAD_REQUESTS: dict[str, tuple[BackboneRequest, str]] = {
+    "typo": (BackboneRequest("albert_base"), "^Unknown backbone 'albert_base'. Did you mean 'albert-base'\\?$"),
+    "no org": (BackboneRequest("bert-base-uncased"), "Unknown backbone 'bert-base-uncased'. Did you mean 'bert-base'"),
+    "nothing like it": (BackboneRequest("zzzz"), "Unknown backbone 'zzzz'. Known: albert-base, "),
+    "no folder": (BackboneRequest("./not/there"), "There is no folder ./not/there"),
+    "init": (BackboneRequest("bert-demo", init="warm"), "init must be"),  # type: ignore[arg-type]
+    "attention": (BackboneRequest("bert-demo", attention="sdp"), "Unknown attention 'sdp'. Did you mean 'sdpa'"),
+    "override typo": (
+        BackboneRequest("bert-demo", overrides={"hidden_sizes": 1}),
+        "Unknown bert configuration field 'hidden_sizes'. Did you mean 'hidden_size'",
+    ),
+    "another type's field": (BackboneRequest("bert-demo", overrides={"embedding_size": 8}), "Unknown bert config"),
+    "heads": (BackboneRequest("bert-demo", overrides={"num_attention_heads": 3}), "64 is not a multiple of .* 3"),
+    "zero": (BackboneRequest("bert-demo", overrides={"num_hidden_layers": 0}), "at least 1, not 0"),
+    "text": (BackboneRequest("bert-demo", overrides={"hidden_size": "64"}), "at least 1, not '64'"),
+    "true": (BackboneRequest("bert-demo", overrides={"hidden_size": True}), "at least 1, not True"),
+    "dropout": (BackboneRequest("bert-demo", overrides={"hidden_dropout_prob": 1.0}), "at least 0 and below 1"),
+    "nan": (BackboneRequest("bert-demo", overrides={"initializer_range": float("nan")}), "above 0 and at most 1"),
+    "activation": (BackboneRequest("bert-demo", overrides={"hidden_act": "gellu"}), "Unknown hidden_act 'gellu'. Did"),
+    "groups": (BackboneRequest("albert-demo", overrides={"num_hidden_groups": 7}), "7 is more than num_hidden_layers"),
+    "positions": (BackboneRequest("roberta-demo", overrides={"max_position_embeddings": 3}), "leaves no room"),
+    "vocabulary": (BackboneRequest("bert-demo", overrides={"vocab_size": 4}), "leaves no room for words"),
+}
+
+
+@pytest.mark.parametrize("case", sorted(BAD_REQUESTS))
+def test_bad_requests(case: str) -> None:
+    request, message = BAD_REQUESTS[case]
+    with pytest.raises(BackboneError, match=message) as caught:
+        load_backbone(request, TEXTS)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("corpus", [(), ("", "  ")])
+def test_a_demo_backbone_needs_texts(corpus: tuple[str, ...]) -> None:
+    with pytest.raises(BackboneError, match="vocabulary from the training texts, and there are none"):
+        load_backbone(BackboneRequest("bert-demo"), corpus)
+
+
+def test_pretrained_weights_refuse_other_shapes(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(BackboneError, match="'hidden_size' cannot be overridden: the pretrained weights fix it"):
+        describe(ask(folder, overrides={"hidden_size": 8}))
+    with pytest.raises(BackboneError, match="num_hidden_layers 4 is more than the 3 layers"):
+        describe(ask(folder, overrides={"num_hidden_layers": 4}))
+    save_model(tmp_path / "groups", "albert", num_hidden_groups=2)
+    with pytest.raises(BackboneError, match="cannot be cut: layers take turns"):
+        describe(ask(tmp_path / "groups", overrides={"num_hidden_layers": 2}))
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "model").write_text("")
+    with pytest.raises(BackboneError, match="model is not a folder"):
+        describe(ask(tmp_path / "model"))
+
+
+@pytest.mark.usefixtures("hub_cache")
+def test_offline_and_not_there() -> None:
+    with pytest.raises(BackboneError, match="not completely in the local cache and offline mode forbids") as caught:
+        load_backbone(BackboneRequest(HUB_ID, offline=True))
+    assert "\n" not in str(caught.value)
+
+
+def hub_error(name: str) -> Exception:
+    """An error as the hub client raises it, without the HTTP response that its constructor wants."""
+    cls = getattr(huggingface_hub.errors, name)
+    error: Exception = cls.__new__(cls)
+    return error
+
+
+HUB_FAILURES = {
+    "GatedRepoError": "is gated on the hub: accept its terms",
+    "RepositoryNotFoundError": "There is no model 'some-org/tiny-bert' on the hub",
+    "RevisionNotFoundError": "has no revision 'main'",
+    "LocalEntryNotFoundError": "Cannot reach the hub for some-org/tiny-bert",
+    "HfHubHTTPError": "Cannot reach the hub for some-org/tiny-bert",
+    "OfflineModeIsEnabled": "Cannot reach the hub for some-org/tiny-bert",
+}
+
+
+@pytest.mark.parametrize("failure", sorted(HUB_FAILURES))
+def test_hub_failures_are_one_line(failure: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object, **options: object) -> str:
+        raise hub_error(failure)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
+    with pytest.raises(BackboneError, match=HUB_FAILURES[failure]) as caught:
+        load_backbone(BackboneRequest(HUB_ID))
+    assert "\n" not in str(caught.value)

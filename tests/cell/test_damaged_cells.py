@@ -1,0 +1,286 @@
+"""Damaged records and raw times: `bench run` sets them aside and measures what is missing; readers move nothing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.__main__ import main
+from bench.cell.record import usable_record
+from bench.cell.timing import read_times
+from bench.errors import OK, USAGE, Damaged
+from bench.files import check_shape, read_object, write_json
+from tests.cell.test_faults import timeless
+from tests.helpers.small_runs import TINY, settings, write_task
+
+COMMITTED = Path(__file__).parents[2] / "results"
+TIMED = settings("latency.samples=2", "latency.seconds=0.3")
+Change = Callable[[dict[str, Any]], None]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A task and one measured cell of it, untimed in ``results`` and timed in ``timed``."""
+    home = tmp_path_factory.mktemp("home")
+    write_task(home / "reviews")
+    assert main(["run", *words(home, home / "results"), "--quiet"]) == 0
+    shutil.copytree(home / "results", home / "timed")
+    assert main(["run", *words(home, home / "timed", timed=True), "--quiet"]) == 0
+    return home
+
+
+def words(home: Path, results: Path, timed: bool = False) -> list[str]:
+    common = [word for word in TINY if word != "--quiet" and not (timed and word == "--no-latency")]
+    cell = ["--strategy", "entropy", "--task", str(home / "reviews"), "--backbone", "bert-demo"]
+    return [*cell, *common, *(TIMED if timed else []), "--results-dir", str(results)]
+
+
+@pytest.fixture
+def results(home: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(home / "results", tmp_path / "results")
+
+
+@pytest.fixture
+def timed(home: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(home / "timed", tmp_path / "timed")
+
+
+def the(results: Path, pattern: str) -> Path:
+    (path,) = results.glob(f"*/*/*/{pattern}")
+    return path
+
+
+def run(home: Path, results: Path, capsys: pytest.CaptureFixture[str], *more: str) -> tuple[dict[str, Any], list[str]]:
+    """The record that `bench run` prints, and its lines on stderr that speak of damage."""
+    capsys.readouterr()
+    code = main(["run", *words(home, results, timed=results.name == "timed"), "--json", *more])
+    printed = capsys.readouterr()
+    assert code == OK, printed.err
+    ((found),) = json.loads(printed.out)
+    return found["record"], [line for line in printed.err.splitlines() if "damaged" in line]
+
+
+def kept(results: Path) -> list[bytes]:
+    """What is in the quarantine."""
+    return [path.read_bytes() for path in sorted((results / ".cache" / "quarantine").glob("*"))]
+
+
+def files(results: Path) -> dict[str, bytes]:
+    """Everything but locks and the sweeps' journal."""
+    paths = [p for p in results.rglob("*") if p.is_file() and not {"locks", "sweeps"} & set(p.parts)]
+    return {path.relative_to(results).as_posix(): path.read_bytes() for path in paths}
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def bytes_of(content: bytes) -> Callable[[Path], None]:
+    return lambda path: [path.write_bytes(content), None][1]
+
+
+def edited(change: Change) -> Callable[[Path], None]:
+    """Still JSON, but for ``change`` what was written."""
+
+    def damage(path: Path) -> None:
+        record = json.loads(path.read_text())
+        change(record)
+        write_json(path, record)
+
+    return damage
+
+
+def without(name: str) -> Callable[[Path], None]:
+    return edited(lambda record: record.pop(name))
+
+
+RECORDS: dict[str, tuple[Callable[[Path], None], str]] = {
+    "empty": (bytes_of(b""), "Expecting value"),
+    "half": (cut, "line "),
+    "no text": (bytes_of(b"\xff\xfe{}"), "utf-8"),
+    "no end": (bytes_of(b"[" * 100_000), "recursion"),
+    "a list": (bytes_of(b"[1]"), "it holds list and no object"),
+    "of nobody": (bytes_of(b"{}"), "it lacks schema_version"),
+    "no status": (without("status"), "it lacks status"),
+    "status": (edited(lambda record: record.update(status=3)), "status is int"),
+    "no spec": (without("spec"), "it lacks spec"),
+    "evaluation": (edited(lambda record: record.update(evaluation=[])), "evaluation is list"),
+    "split": (edited(lambda r: r["evaluation"].update(validation=7)), "evaluation.validation is int"),
+    "points": (edited(lambda r: r["evaluation"]["validation"].pop("points")), "it lacks evaluation.validation.points"),
+    "training": (edited(lambda r: r["training"].update(seconds="long")), "training.seconds is str"),
+}
+
+
+@pytest.mark.parametrize("case", RECORDS)
+def test_a_damaged_record_is_set_aside_and_measured_again(
+    case: str, home: Path, results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damage, reason = RECORDS[case]
+    path = the(results, "record.json")
+    whole = json.loads(path.read_text())
+    damage(path)
+    spoilt = path.read_bytes()
+    record, (said,) = run(home, results, capsys)
+    assert f"{path.relative_to(results).as_posix()} was damaged (" in said
+    assert reason in said
+    assert kept(results) == [spoilt]
+    assert record["warnings"] == [said.rpartition("] ")[2].removesuffix(".")]
+    assert record["training"]["reused"]
+    assert timeless(record) == timeless(whole)
+    before = files(results)
+    assert run(home, results, capsys) == (record, [])  # nothing is left to do
+    assert files(results) == before
+
+
+def test_what_is_measured_anew_anyway_is_set_aside_too(
+    home: Path, results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cut(the(results, "record.json"))
+    for overwrite in ("always", "never"):
+        record, said = run(home, results, capsys, "--overwrite", overwrite)
+        assert (record["status"], len(said)) == ("success", overwrite == "always")
+    assert len(kept(results)) == 1
+
+
+def test_a_record_of_a_newer_version_is_refused_and_stays(
+    home: Path, results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edited(lambda record: record.update(schema_version=99))(the(results, "record.json"))
+    before = files(results)
+    assert main(["run", *words(home, results)]) == USAGE
+    assert "was written by a newer ExitBench" in capsys.readouterr().err
+    assert files(results) == before
+
+
+def test_a_look_moves_nothing(home: Path, results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    look = ["run", *words(home, results), "--dry-run"]
+    assert main(look) == OK
+    assert "recorded" in capsys.readouterr().out
+    edited(lambda record: record.pop("environment"))(the(results, "record.json"))
+    before = files(results)
+    assert main(look) == OK
+    assert files(results) == before
+    assert "recorded" not in capsys.readouterr().out
+
+
+# --------------------------------------------------------------------------- raw times
+
+TIMES: dict[str, tuple[Callable[[Path], None], str]] = {
+    "empty": (bytes_of(b""), "Expecting value"),
+    "half": (cut, "line "),
+    "a list": (bytes_of(b"[]"), "it holds list and no object"),
+    "no rounds": (without("rounds"), "it lacks rounds"),
+    "summary": (edited(lambda raw: raw["summary"].update(plain=[])), "summary.plain is list"),
+    "mean": (edited(lambda raw: raw["summary"]["plain"].update(mean="1")), "summary.plain.mean is str"),
+}
+
+
+@pytest.mark.parametrize("case", TIMES)
+def test_damaged_times_are_set_aside_and_measured_again(
+    case: str, home: Path, timed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damage, reason = TIMES[case]
+    path = the(timed, "latency-*.json")
+    damage(path)
+    spoilt = path.read_bytes()
+    record, (said,) = run(home, timed, capsys)
+    assert f"{path.relative_to(timed).as_posix()} was damaged (" in said
+    assert reason in said
+    assert kept(timed) == [spoilt]
+    assert record["training"]["reused"]
+    assert record["latency"]["file"] == path.name
+    assert len(read_times(path)["rounds"]) == record["latency"]["rounds"]
+    assert run(home, timed, capsys) == (record, [])
+
+
+def test_good_times_are_kept_beside_a_damaged_record(
+    home: Path, timed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record, times = the(timed, "record.json"), the(timed, "latency-*.json")
+    whole, before = json.loads(record.read_text()), times.read_bytes()
+    cut(record)
+    found, said = run(home, timed, capsys)
+    assert len(said) == 1
+    assert times.read_bytes() == before
+    assert timeless(found) == timeless(whole)
+
+
+def test_both_damaged_is_a_line_each(home: Path, timed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("record.json", "latency-*.json"):
+        cut(the(timed, name))
+    _, said = run(home, timed, capsys)
+    assert ["record.json" in line for line in said] == [True, False]
+    assert len(kept(timed)) == 2
+
+
+# --------------------------------------------------------------------------- readers
+
+READERS: dict[str, tuple[list[str], int]] = {
+    "show": (["show", "last"], USAGE),
+    "table": (["table"], USAGE),
+    "criteria": (["criteria"], USAGE),
+    "report": (["report", "--format", "md", "--out", "OUT"], OK),
+    "compare": (["compare", "RESULTS", "RESULTS"], USAGE),
+    "history": (["history", "--record"], USAGE),
+}
+
+
+@pytest.mark.parametrize("case", READERS)
+def test_readers_list_or_refuse_and_move_nothing(
+    case: str, results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given, expected = READERS[case]
+    cut(the(results, "record.json"))
+    before = files(results)
+    arguments = [{"OUT": str(tmp_path / "out"), "RESULTS": str(results)}.get(word, word) for word in given]
+    where = [] if case == "compare" else ["--results-dir", str(results)]
+    code = main([*arguments, *where])
+    printed = capsys.readouterr()
+    assert code == expected, printed.err
+    assert files(results) == before
+    if expected == USAGE:
+        (said,) = printed.err.splitlines()
+        assert "record.json is damaged (" in said
+    else:
+        pages = [path.read_text() for path in (tmp_path / "out").glob("*.md")]
+        assert any("- damaged: reviews/bert-demo/entropy" in page for page in pages)
+
+
+def test_a_comparison_refuses_damaged_times_in_one_line(timed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cut(the(timed, "latency-*.json"))
+    before = files(timed)
+    assert main(["compare", str(timed), str(timed)]) == USAGE
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "is damaged (" in said
+    assert files(timed) == before
+
+
+# --------------------------------------------------------------------------- shapes
+
+
+def test_shapes(tmp_path: Path) -> None:
+    path = tmp_path / "file.json"
+    write_json(path, {"a": 1, "b": {"c": [2], "d": {"x": "y", "z": None}}, "more": 0})
+    found = read_object(path)
+    check_shape(path, found, {"a": int, "b": {"c": list, "d": {"x": str, "*": (int, type(None))}}})
+    for shape, reason in (
+        ({"b": {"e": int}}, "it lacks b.e"),
+        ({"b": {"*": list}}, "b.d is dict"),
+        ({"a": {"*": int}}, "a is int"),
+        ({"b": {"d": {"*": str}}}, "b.d.z is NoneType"),
+    ):
+        with pytest.raises(Damaged) as error:
+            check_shape(path, found, shape)  # type: ignore[arg-type]
+        assert error.value.reason == reason
+
+
+def test_committed_results_are_sound() -> None:
+    records, times = COMMITTED.glob("*/*/*/record.json"), COMMITTED.glob("*/*/*/latency-*.json")
+    assert len([usable_record(path) for path in records]) > 100
+    assert len([read_times(path) for path in times]) > 10
+    usable_record(Path(__file__).parents[1] / "schemas" / "record-v1.json")

@@ -1,0 +1,190 @@
+"""A run that is killed and started again ends as one that was not, and repeats nothing that was finished."""
+
+from __future__ import annotations
+
+import copy
+import json
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.training.checkpoint import load_tensors
+from tests.helpers.kills import TIMEOUT, Moment, end, start, work_of
+from tests.helpers.small_runs import SHAPE, settings, write_task
+
+pytestmark = pytest.mark.slow
+
+STEPS = 8  # DeeBERT's two stages of four
+SPLITS = ["select", "validation"]
+
+
+def moment(where: str, when: str, nth: int = 1, about: str = "") -> Moment:
+    return Moment(where, when, nth, about)  # type: ignore[arg-type]
+
+
+UPDATE, SAVE = "bench.training.trainer:_Stage._update", "bench.training.trainer:_Stage._save"
+BOUNDARY, WRITE = "bench.training.trainer:_Stage._save_boundary", "bench.training.checkpoint:save_file"
+
+# moment -> optimiser steps and splits that are left to do; a progress checkpoint is written after every step
+MOMENTS: dict[str, tuple[Moment, int, list[str]]] = {
+    "before training": (moment("bench.cell.run:train", "before"), 8, SPLITS),
+    "in mid-training": (moment(UPDATE, "before", 3), 6, SPLITS),
+    "before a progress checkpoint": (moment(SAVE, "before", 2), 7, SPLITS),
+    "while writing a progress checkpoint": (moment(WRITE, "after", 2), 7, SPLITS),
+    "after a progress checkpoint": (moment(SAVE, "after", 2), 6, SPLITS),
+    "at the end of the first stage": (moment(BOUNDARY, "before"), 5, SPLITS),
+    "between the stages": (moment(BOUNDARY, "after"), 4, SPLITS),
+    "in the second stage": (moment(UPDATE, "before", 7), 2, SPLITS),
+    "before the weights": (moment("bench.cell.run:save_tensors", "before"), 1, SPLITS),
+    "while writing the weights": (moment(WRITE, "after", 1, ".model.safetensors"), 1, SPLITS),
+    "after the weights": (moment("bench.cell.run:save_tensors", "after"), 0, SPLITS),
+    "in the pass over all exits": (moment("bench.inference.exits:check_finite", "before", 3), 0, SPLITS),
+    "while writing the exits": (moment("bench.inference.exits:pq.write_table", "after"), 0, SPLITS),
+    "between two splits' exits": (moment("bench.cell.run:AllExits.save", "after"), 0, SPLITS[1:]),
+    "before the live check": (moment("bench.cell.run:live_check", "before"), 0, []),
+    "before the final record": (moment("bench.results.store:Cell.write", "before", 2), 0, []),
+    "while writing the final record": (moment("pathlib:Path.replace", "before", 2, "record.json"), 0, []),
+}
+
+
+def arguments(task: Path, results: Path, strategy: str = "deebert") -> list[str]:
+    return [
+        *("run", "--strategy", strategy, "--task", str(task), "--backbone", "bert-demo"),
+        *("--head", "highway", "--recipe", "deebert", "--results-dir", str(results)),
+        *("--no-latency", "--offline", "--json", *settings(*SHAPE, "train.steps=4", "train.batch_size=16")),
+    ]
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_task(tmp_path_factory.mktemp("task") / "reviews")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(task: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results folder of a run that nothing happened to."""
+    results = tmp_path_factory.mktemp("undisturbed") / "results"
+    notes = results.parent / "notes"
+    assert end(start(arguments(task, results), notes)) == 0
+    assert work_of(notes) == {"steps": STEPS, "splits": SPLITS}
+    return results
+
+
+def the_cell(results: Path) -> Path:
+    (cell,) = results.glob("*/*/*/record.json")
+    return cell.parent
+
+
+def timeless(results: Path) -> dict[str, Any]:
+    """The record without what may differ: when, how long, how often it was resumed, what was reused."""
+    record: dict[str, Any] = copy.deepcopy(json.loads((the_cell(results) / "record.json").read_text()))
+    assert record["status"] == "success"
+    for name in ("created", "command"):
+        record.pop(name)
+    for name in ("seconds", "resumed", "reused"):
+        record["training"].pop(name)
+    return record
+
+
+def assert_same(results: Path, undisturbed: Path) -> None:
+    """Record, per-sample exits and weights are equal, and nothing half-written is left."""
+    assert timeless(results) == timeless(undisturbed)
+    for name in ("exits-validation.parquet", "exits-select.parquet"):
+        assert (the_cell(results) / name).read_bytes() == (the_cell(undisturbed) / name).read_bytes()
+    (ours,), (theirs,) = (list(r.glob(".cache/checkpoints/*/model.safetensors")) for r in (results, undisturbed))
+    assert ours.parent.name == theirs.parent.name
+    weights, expected = load_tensors(ours)[0], load_tensors(theirs)[0]
+    assert weights.keys() == expected.keys()
+    assert all(bool((weights[name] == expected[name]).all()) for name in expected)
+    left = [p.name for p in results.rglob("*") if p.name.endswith(".tmp") or p.name.startswith("progress")]
+    assert left == []
+
+
+@pytest.mark.parametrize("case", MOMENTS)
+def test_killed_and_started_again(case: str, task: Path, undisturbed: Path, tmp_path: Path) -> None:
+    when, steps, splits = MOMENTS[case]
+    results = tmp_path / "results"
+    assert end(start(arguments(task, results), tmp_path / "killed", when)) == -signal.SIGKILL
+    record = json.loads((the_cell(results) / "record.json").read_text())
+    assert record["status"] == "started"
+    assert end(start(arguments(task, results), tmp_path / "again")) == 0
+    assert work_of(tmp_path / "again") == {"steps": steps, "splits": splits}
+    assert_same(results, undisturbed)
+
+
+def test_killed_again_and_again(task: Path, undisturbed: Path, tmp_path: Path) -> None:
+    """Killed before every third step, a run still gets there."""
+    results, total = tmp_path / "results", 0
+    for attempt in range(10):
+        notes = tmp_path / f"notes{attempt}"
+        code = end(start(arguments(task, results), notes, moment(UPDATE, "before", 3)))
+        total += work_of(notes)["steps"]
+        if code == 0:
+            break
+        assert code == -signal.SIGKILL
+    assert total == STEPS
+    assert_same(results, undisturbed)
+
+
+def test_a_finished_run_is_not_run_again(task: Path, undisturbed: Path, tmp_path: Path) -> None:
+    before = (the_cell(undisturbed) / "record.json").stat().st_mtime_ns
+    assert end(start(arguments(task, undisturbed), tmp_path / "again")) == 0
+    assert work_of(tmp_path / "again") == {"steps": 0, "splits": []}
+    assert (the_cell(undisturbed) / "record.json").stat().st_mtime_ns == before
+
+
+def test_interrupted_with_ctrl_c(task: Path, undisturbed: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    stop = Moment(UPDATE, "after", 5, signal=signal.SIGINT)
+    assert end(start(arguments(task, results), tmp_path / "stopped", stop)) == 130
+    said = (tmp_path / "stopped.err").read_text().splitlines()
+    assert said[-1] == "Interrupted. What was measured is kept; run the same command to go on."
+    assert json.loads((the_cell(results) / "record.json").read_text())["status"] == "cancelled"
+    assert end(start(arguments(task, results), tmp_path / "again")) == 0
+    assert work_of(tmp_path / "again") == {"steps": 4, "splits": SPLITS}
+    assert_same(results, undisturbed)
+
+
+def test_two_runs_of_the_same_cell_at_once(task: Path, undisturbed: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    notes = [tmp_path / "one", tmp_path / "two"]
+    children = [start(arguments(task, results), note, delay=1.0) for note in notes]
+    assert [end(child) for child in children] == [0, 0]
+    found = [work_of(note) for note in notes]
+    assert sum(f["steps"] for f in found) == STEPS
+    assert sorted(split for f in found for split in f["splits"]) == SPLITS
+    assert (tmp_path / "one.out").read_text() == (tmp_path / "two.out").read_text()
+    assert_same(results, undisturbed)
+
+
+def test_two_cells_with_one_checkpoint_at_once(task: Path, undisturbed: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    notes = [tmp_path / "deebert", tmp_path / "entropy"]
+    children = [start(arguments(task, results, note.name), note, delay=1.0) for note in notes]
+    assert [end(child) for child in children] == [0, 0]
+    found = [work_of(note) for note in notes]
+    assert sorted(f["steps"] for f in found) == [0, STEPS]  # one trained, the other waited for it
+    assert sorted(split for f in found for split in f["splits"]) == SPLITS
+    waited = [note for note, f in zip(notes, found, strict=True) if not f["steps"]]
+    assert "waiting for it" in Path(f"{waited[0]}.err").read_text()
+    records = [json.loads(p.read_text()) for p in results.glob("*/*/*/record.json")]
+    assert [r["status"] for r in records] == ["success", "success"]
+    one, other = (r["evaluation"]["validation"]["per_exit"] for r in records)
+    assert one == other == timeless(undisturbed)["evaluation"]["validation"]["per_exit"]
+
+
+def test_a_killed_run_leaves_its_lock_free(task: Path, undisturbed: Path, tmp_path: Path) -> None:
+    """The one that waits goes on where the one that worked was killed."""
+    results = tmp_path / "results"
+    killed = start(arguments(task, results), tmp_path / "killed", moment(UPDATE, "before", 6), delay=1.5)
+    until = time.monotonic() + TIMEOUT
+    while not list(results.glob("*/*/*/record.json")):  # then it has the cell's lock
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    waiting = start(arguments(task, results), tmp_path / "waiting")
+    assert (end(killed), end(waiting)) == (-signal.SIGKILL, 0)
+    assert work_of(tmp_path / "waiting") == {"steps": 3, "splits": SPLITS}
+    assert_same(results, undisturbed)

@@ -1,0 +1,220 @@
+"""Identities: frozen by golden hashes; everything that can change a result changes them, nothing else does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+
+from bench.errors import UsageError
+from bench.results.spec import (
+    IDENTITY_VERSION,
+    Facts,
+    LatencyArgs,
+    RunSpec,
+    TrainArgs,
+    exits_identity,
+    key,
+    quality_identity,
+    resolved_precision,
+    speed_identity,
+    training_identity,
+)
+
+SPEC = RunSpec(
+    strategy="elbert-mono",
+    task="sst2",
+    backbone="albert-base",
+    head="shared",
+    recipe="elbert",
+    criterion_args={"window": 8, "margin": 0.0},
+    head_args={"pooling": "cls"},
+    recipe_args={"weights": "learned"},
+    backbone_args={"num_hidden_layers": 6},
+    thresholds=(0.1,),
+)
+FACTS = Facts("0" * 64, "sha256-1234", {"strategy": 1, "head": 1, "recipe": 1})
+Identity = Callable[[RunSpec, Facts], dict[str, object]]
+
+
+def timed(spec: RunSpec, facts: Facts) -> dict[str, object]:
+    return speed_identity(spec, facts, "machine")
+
+
+IDENTITIES: dict[str, Identity] = {
+    "training": training_identity,
+    "exits": exits_identity,
+    "quality": quality_identity,
+    "speed": timed,
+}
+
+# Frozen: results on disk are filed under these. If they change, raise IDENTITY_VERSION and say so in the changelog.
+GOLDEN = {
+    "training": "3c94a4ac04b35ca4",
+    "exits": "dcbbe8aab233c80e",
+    "quality": "2b1a859826c468ca",
+    "speed": "a4d01fa6047b2c70",
+}
+
+
+def keys(spec: RunSpec, facts: Facts = FACTS) -> dict[str, str]:
+    return {name: key(identity(spec, facts)) for name, identity in IDENTITIES.items()}
+
+
+def test_golden_hashes() -> None:
+    assert IDENTITY_VERSION == 1
+    assert keys(SPEC) == GOLDEN
+
+
+NOTHING: tuple[str, ...] = ()
+SPEED = ("speed",)
+QUALITY = ("quality", *SPEED)
+LATER = ("exits", *QUALITY)
+ALL = ("training", *LATER)
+
+# field -> another value, and which identities it must change
+FIELDS: dict[str, tuple[Any, tuple[str, ...]]] = {
+    "strategy": ("elbert-range", QUALITY),
+    "task": ("mrpc", ALL),
+    "backbone": ("bert-base", ALL),
+    "head": ("linear", ALL),
+    "recipe": ("joint", ALL),
+    "init": ("scratch", ALL),
+    "criterion_args": ({"window": 6, "margin": 0.0}, QUALITY),
+    "head_args": ({"pooling": "mean"}, ALL),
+    "recipe_args": ({"weights": "equal"}, ALL),
+    "backbone_args": ({}, ALL),
+    "train": (TrainArgs(lr=1e-4), ALL),
+    "max_length": (64, ALL),
+    "limit": (100, ALL),
+    "seed": (1, ALL),
+    "dtype": ("bf16", LATER),
+    "device": ("cuda", ALL),  # "auto" precision trains in bf16 there
+    "thresholds": ((0.2, 0.3), NOTHING),
+    "select": (("max_loss=0.02",), NOTHING),
+    "latency": (LatencyArgs(samples=8), SPEED),
+}
+
+TRAIN: dict[str, Any] = {
+    "epochs": 1.0,
+    "steps": 5,
+    "lr": 1e-3,
+    "batch_size": 8,
+    "accumulate": 2,
+    "warmup": 0.0,
+    "warmup_steps": 7,
+    "weight_decay": 0.0,
+    "clip": 0.5,
+    "precision": "bf16",
+}
+
+
+def changed(spec: RunSpec, facts: Facts = FACTS) -> tuple[str, ...]:
+    base, other = keys(SPEC), keys(spec, facts)
+    return tuple(name for name in IDENTITIES if base[name] != other[name])
+
+
+def test_the_tables_below_have_every_field() -> None:
+    assert list(FIELDS) == [f.name for f in fields(RunSpec)]
+    assert list(TRAIN) == [f.name for f in fields(TrainArgs)]
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_what_a_field_changes(name: str) -> None:
+    value, expected = FIELDS[name]
+    assert changed(replace(SPEC, **{name: value})) == expected
+
+
+@pytest.mark.parametrize("name", TRAIN)
+def test_every_training_setting_makes_another_checkpoint(name: str) -> None:
+    assert changed(replace(SPEC, train=replace(SPEC.train, **{name: TRAIN[name]}))) == ALL
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        (replace(FACTS, backbone="1" * 64), ALL),
+        (replace(FACTS, task="sha256-5678"), ALL),
+        (replace(FACTS, versions={**FACTS.versions, "head": 2}), ALL),
+        (replace(FACTS, versions={**FACTS.versions, "recipe": 2}), ALL),
+        (replace(FACTS, versions={**FACTS.versions, "strategy": 2}), QUALITY),
+    ],
+)
+def test_what_a_fact_changes(facts: Facts, expected: tuple[str, ...]) -> None:
+    assert changed(SPEC, facts) == expected
+
+
+@pytest.mark.parametrize("later", [{"executor": "compile"}, {"protocol": "offline-batch-v1", "batch_size": 8}])
+def test_how_latency_is_measured_changes_the_speed_only(later: dict[str, Any]) -> None:
+    assert changed(replace(SPEC, latency=LatencyArgs(**later))) == SPEED
+
+
+def test_the_machine_changes_the_speed_only() -> None:
+    assert key(speed_identity(SPEC, FACTS, "another")) != keys(SPEC)["speed"]
+
+
+def test_a_device_with_the_same_precision_shares_the_checkpoint_but_not_the_logits() -> None:
+    spec = replace(SPEC, train=TrainArgs(precision="fp32"))
+    base, other = keys(spec), keys(replace(spec, device="cuda"))
+    assert [name for name in base if base[name] != other[name]] == list(LATER)
+    assert keys(replace(SPEC, device="cuda:1")) == keys(replace(SPEC, device="cuda:0"))
+
+
+def test_auto_precision_is_resolved() -> None:
+    assert [resolved_precision(replace(SPEC, device=d)) for d in ("cpu", "cuda", "cuda:1")] == ["fp32", "bf16", "bf16"]
+    assert changed(replace(SPEC, train=TrainArgs(precision="fp32"))) == NOTHING
+    assert resolved_precision(replace(SPEC, train=TrainArgs(precision="bf16"))) == "bf16"
+
+
+def test_the_order_of_arguments_does_not_matter() -> None:
+    assert changed(replace(SPEC, criterion_args={"margin": 0.0, "window": 8})) == NOTHING
+
+
+def test_numbers_that_are_none_have_no_identity() -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        key({"lr": float("nan")})
+
+
+BAD: dict[str, tuple[dict[str, Any], str]] = {
+    "max_length": ({"max_length": 3}, "max_length must be at least 4"),
+    "limit": ({"limit": 7}, "--limit must be at least 8"),
+    "seed": ({"seed": 2**32}, "--seed must be in"),
+    "fp16": ({"dtype": "fp16"}, "fp16 needs a GPU"),
+    "graph": ({"latency": LatencyArgs(executor="graph")}, "it needs --device cuda"),
+    "conditional": ({"latency": LatencyArgs(executor="conditional")}, "it needs --device cuda"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_specs_that_make_no_sense(case: str) -> None:
+    given, message = BAD[case]
+    with pytest.raises(UsageError, match=message):
+        replace(SPEC, **given)
+
+
+@pytest.mark.parametrize(
+    ("kind", "given"),
+    [
+        (TrainArgs, {"lr": 0.0}),
+        (TrainArgs, {"lr": float("nan")}),
+        (TrainArgs, {"clip": -1.0}),
+        (TrainArgs, {"batch_size": 0}),
+        (TrainArgs, {"accumulate": 0}),
+        (TrainArgs, {"epochs": 0.0}),
+        (TrainArgs, {"steps": 0}),
+        (TrainArgs, {"warmup": 1.0}),
+        (TrainArgs, {"weight_decay": -0.1}),
+        (LatencyArgs, {"samples": 0}),
+        (LatencyArgs, {"seconds": 0.0}),
+        (LatencyArgs, {"protocol": "single-stream-v2"}),
+        (LatencyArgs, {"executor": "inductor"}),
+        (LatencyArgs, {"batch_size": 4}),
+        (LatencyArgs, {"batch_size": -1, "protocol": "offline-batch-v1"}),
+        (LatencyArgs, {"depth": True, "protocol": "offline-batch-v1"}),
+    ],
+)
+def test_settings_that_make_no_sense(kind: Callable[..., object], given: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        kind(**given)

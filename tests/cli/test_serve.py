@@ -1,0 +1,125 @@
+"""`bench serve` and timed batches through the command line: what is recorded and printed, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.__main__ import main
+from bench.cell.timing import query_rows
+from bench.cli.display import notes
+from tests.helpers.small_runs import SHAPE, STEPS, run_json, settings, write_task
+
+FAST = ["--offline", "--quiet"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the task of reviews and, in ``results``, one recorded run on it."""
+    home = tmp_path_factory.mktemp("serve")
+    task = write_task(home / "task", validation=80)
+    arguments = ["--strategy", "entropy", "--task", str(task), "--backbone", "bert-demo", *settings(*SHAPE, *STEPS)]
+    code = main(["run", *arguments, "--no-latency", *FAST, "--json", "--results-dir", str(home / "results")])
+    assert code == 0
+    return home
+
+
+@pytest.fixture(autouse=True)
+def _beside_the_task(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record does not say where the user's files are, so it is looked into where they lie."""
+    monkeypatch.chdir(folder)
+
+
+def test_a_folder_that_is_out_of_sight_is_asked_for(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert serve(folder, "--points", "default") == 2
+    assert "is a folder named 'task', which is not here" in capsys.readouterr().err
+
+
+def serve(folder: Path, *more: str) -> int:
+    return main(["serve", "last", "--results-dir", str(folder / "results"), "--threads", "1", *more, *FAST])
+
+
+def test_every_scenario_is_measured_and_kept(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "served.json"
+    asked = ["--seconds", "0.2", "--queries", "64", "--percentile", "50", "--batch-size", "8", "--energy", "0.01"]
+    assert serve(folder, "--points", "default", *asked, "--json", "--out", str(out)) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert json.loads(out.read_text()) == found
+    assert set(found["serving"]) == {found["single"]["baseline"], "default"}
+    assert found["single"]["sizes"] == [1] * 64
+    assert set(found["offline"]["sizes"]) == {8}
+    for held in found["serving"].values():
+        assert [run["rate"] for run in held["tried"]] == sorted(run["rate"] for run in held["tried"])
+        within = [run["rate"] for run in held["tried"] if run["tail"]["p50"] <= held["target"]]
+        assert held["rate"] in [None, *within]
+    assert all("no NVIDIA GPU" in energy["note"] for energy in found["energy"].values())
+
+
+def test_the_table_names_target_and_machine(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["--seconds", "0.1", "--queries", "64", "--percentile", "50", "--target-ms", "1000"]
+    assert serve(folder, "--points", "default", *asked) == 0
+    printed = capsys.readouterr().out
+    assert "p50 ≤ 1000 ms" in printed
+    assert "1 threads" in printed
+    assert "Poisson" in printed
+    assert "over rounds, [" in printed
+    assert "] over samples." in printed
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--points", "9x"], "no operating point '9x'"),
+        (["--points", ","], "--points is empty"),
+        (["--percentile", "42"], "--percentile must be 50, 95 or 99"),
+        (["--points", "default", "--target-ms", "0"], "must be positive"),
+        (["--points", "default", "--dtype", "fp16"], "fp16 needs a GPU"),
+        (["--points", "default", "--dtype", "int8"], "--dtype must be one of"),
+        (["--points", "default", "--executor", "graph"], "needs an NVIDIA GPU"),
+    ],
+)
+def test_what_makes_no_sense_is_one_line(
+    folder: Path, more: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert serve(folder, *more) == 2
+    printed = capsys.readouterr().err.strip()
+    assert message in printed
+    assert "\n" not in printed
+
+
+def test_offline_batches_in_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    task = write_task(tmp_path / "task", validation=80)
+    shape = settings(
+        *SHAPE, *STEPS, "latency.protocol=offline-batch-v1", "latency.batch_size=16", "latency.seconds=0.2"
+    )
+    arguments = ["--strategy", "entropy", "--task", str(task), "--backbone", "bert-demo", "--offline", "--quiet"]
+    [found] = run_json(capsys, *arguments, *shape, "--results-dir", str(tmp_path / "results"))
+    latency: dict[str, Any] = found["record"]["latency"]
+    assert (latency["protocol"], latency["batch_size"], latency["executor"]) == ("offline-batch-v1", 16, "eager")
+    assert latency["samples"] == 64  # four batches
+    timed = [p for p in found["record"]["evaluation"]["validation"]["points"] if "latency" in p]
+    assert timed
+    for point in timed:
+        reached = point["latency"]["speedup"]["value"] / point["latency"]["cost_speedup"]
+        assert point["latency"]["realisation"] == pytest.approx(reached)
+    assert any("a batch of 16" in note for note in latency["notes"])
+    point = timed[0]["latency"]["sampling"]
+    [shown] = [note for note in notes(found["record"]) if "over samples instead of rounds" in note]
+    assert f"{timed[0]['rule']} [{point['low']:.2f}, {point['high']:.2f}]" in shown
+
+
+@pytest.mark.parametrize(("samples", "size"), [(80, 16), (83, 16), (5, 16), (7, 1)])
+def test_queries_hold_no_sample_twice_and_are_full(samples: int, size: int) -> None:
+    queries = query_rows(samples, size)
+    rows = [row for query in queries for row in query]
+    assert len(set(rows)) == len(rows) <= samples
+    assert {len(query) for query in queries} == {min(size, samples)}
+    assert queries == query_rows(samples, size)
+    assert np.isin(rows, np.arange(samples)).all()

@@ -1,0 +1,61 @@
+"""History only grows, marks lasting steps and no noise, and draws itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from bench.__main__ import main
+from bench.compare import history
+from bench.compare.sources import cells_in
+from bench.errors import OK, USAGE, UsageError
+from tests.helpers.compare_records import Made
+
+
+def test_the_same_results_are_added_once(tmp_path: Path) -> None:
+    root = Made().write(tmp_path)
+    path = root / history.FILE
+    assert len(history.append(path, cells_in(root))) == 1
+    before = path.read_text()
+    assert history.append(path, cells_in(root)) == []
+    Made(created="2026-02-01T00:00:00+00:00", commit="b" * 40).write(root)
+    assert len(history.append(path, cells_in(root))) == 1
+    assert path.read_text().startswith(before)
+    [series] = history.by_series(history.read(path)).values()
+    assert [e.commit[0] for e in series] == ["a", "b"]
+
+
+def test_a_damaged_line_is_named(tmp_path: Path) -> None:
+    path = tmp_path / history.FILE
+    path.write_text('{"at": "x"}\n')
+    with pytest.raises(UsageError, match="line 1"):
+        history.read(path)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_steps_are_found_where_they_are(seed: int) -> None:
+    noise = np.random.default_rng(seed).normal(scale=0.002, size=30)
+    flat = [history.Value(float(v)) for v in 0.9 + noise]
+    assert history.steps(flat, 0.005) == []
+    stepped = [history.Value(float(v)) for v in 0.9 + noise - 0.03 * (np.arange(30) >= 20)]
+    [step] = history.steps(stepped, 0.005)
+    assert step.at == 20
+    assert step.after - step.before == pytest.approx(-0.03, abs=0.004)
+
+
+def test_two_points_and_small_steps() -> None:
+    assert history.steps([history.Value(0.9)], 0.005) == []
+    assert history.steps([history.Value(0.9), history.Value(0.904)], 0.005) == []
+    assert len(history.steps([history.Value(0.9), history.Value(0.8)], 0.005)) == 1
+
+
+def test_the_command_prints_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["history", "--results-dir", str(tmp_path)]) == USAGE
+    root = Made().write(tmp_path)
+    drawing = tmp_path / "history.svg"
+    assert main(["history", "--results-dir", str(root), "--record", "--svg", str(drawing)]) == OK
+    assert "accuracy at all layers" in capsys.readouterr().out
+    assert ElementTree.parse(drawing).getroot().tag.endswith("svg")

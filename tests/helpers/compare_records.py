@@ -1,0 +1,134 @@
+"""Synthetic results on disk: records and logits as `bench run` writes them, without training anything."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.files import write_json
+from bench.inference.exits import AllExits
+from bench.inference.replay import make_criterion
+from bench.measure.points import STANDARD, Rule
+from bench.measure.trade_off import Costs, TradeOff, given_points, operating_points
+
+LAYER, HEAD, EMBED = 1_000_000, 20_000, 50_000
+
+
+def logits(seed: int = 0, samples: int = 400, layers: int = 6, skill: float = 1.0, classes: int = 2) -> AllExits:
+    """Exits that get better and surer with depth."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, classes, samples)
+    easy = random.normal(size=samples)
+    walk = random.normal(size=(samples, layers, classes)).cumsum(axis=1) / np.sqrt(np.arange(1, layers + 1))[:, None]
+    strength = skill * (0.4 + np.linspace(0.2, 1.6, layers) + 0.6 * easy[:, None])
+    z = 0.8 * walk + strength[:, :, None] * np.eye(classes)[labels][:, None, :]
+    ids = tuple(f"s-{i:04d}" for i in range(samples))
+    return AllExits(ids, labels.astype(np.int64), z.astype(np.float32), random.integers(6, 30, samples))
+
+
+@dataclass
+class Made:
+    """One result to write; change a field to make another."""
+
+    strategy: str = "entropy"
+    task: str = "demo"
+    backbone: str = "albert-demo"
+    seed: int = 0
+    exits: AllExits = field(default_factory=logits)
+    select: AllExits = field(default_factory=lambda: logits(seed=77, samples=200))
+    arguments: Mapping[str, object] = field(default_factory=dict)
+    metrics: Sequence[str] = ("accuracy",)
+    revision: str = "sha256-1"
+    digest: str = "d1"
+    version: int = 1
+    commit: str = "a" * 40
+    machine: str = "m1"
+    head_flops: int = HEAD
+    created: str = "2026-01-01T00:00:00+00:00"
+    times: Mapping[str, float] | None = None
+    status: str = "success"
+    extra_spec: Mapping[str, object] = field(default_factory=dict)
+    with_samples: bool = True
+
+    def costs(self, exits: AllExits) -> Costs:
+        """FLOPs linear in length, one head at each visited exit."""
+        layer = np.arange(1, exits.logits.shape[1] + 1)
+        tokens = exits.lengths[:, None]
+        early: NDArray[np.int64] = tokens * (EMBED + LAYER * layer) + self.head_flops * layer
+        return Costs(early, tokens[:, 0] * (EMBED + LAYER * layer[-1]) + HEAD)
+
+    def record(self) -> dict[str, Any]:
+        """The record."""
+        criterion, _ = make_criterion(self.strategy, dict(self.arguments))
+        report, select = (TradeOff(criterion, e, self.costs(e), self.metrics) for e in (self.exits, self.select))
+        points = operating_points(select, report, [Rule.parse(t) for t in STANDARD])
+        points += given_points(report, [criterion.default_threshold])
+        spec = {
+            "strategy": self.strategy, "task": self.task, "backbone": self.backbone, "head": "linear",
+            "recipe": "joint", "init": "scratch", "criterion_args": dict(self.arguments), "train": {"lr": 5e-4},
+            "max_length": 48, "limit": None, "seed": self.seed, "dtype": "fp32", "device": "cpu", "thresholds": None,
+            "latency": None, **self.extra_spec,
+        }  # fmt: skip
+        identity = {
+            "task": {"revision": self.revision},
+            "backbone": {"digest": self.digest},
+            "strategy": {"version": self.version},
+            "head": {"version": 1},
+            "recipe": {"version": 1},
+        }
+        environment = {
+            "versions": {"torch": "2.9"},
+            "machine_id": self.machine,
+            "source": {"commit": self.commit, "dirty": False},
+        }
+        summary = {"samples": len(self.exits.ids), "full": report.at(-float("inf")), "points": points}
+        latency = None
+        if self.times is not None:
+            latency = {"file": "latency-1.json", "baseline": "plain", "protocol": "single-stream-v1"}
+        return {
+            "schema_version": 1, "status": self.status, "quality_key": f"{self.seed:016x}", "created": self.created,
+            "spec": spec, "identity": identity, "environment": environment, "latency": latency,
+            "task": {"name": self.task, "metrics": list(self.metrics), "evaluation": ["evaluation"]},
+            "evaluation": {"evaluation": summary},
+        }  # fmt: skip
+
+    def write(self, root: Path) -> Path:
+        """Write it as a cell below ``root``; returns ``root``."""
+        folder = root / self.task / self.backbone / f"{self.strategy}-s{self.seed}-{self.version:08d}"
+        write_json(folder / "record.json", json.loads(json.dumps(self.record())))
+        if self.with_samples:
+            self.exits.save(folder / "exits-evaluation.parquet")
+            self.select.save(folder / "exits-select.parquet")
+        if self.times is not None:
+            write_json(folder / "latency-1.json", raw_times(self.times))
+        return root
+
+
+def raw_times(times: Mapping[str, float], rounds: int = 12, seed: int = 0, machine: float = 1.0) -> dict[str, Any]:
+    """Raw times: mean nanoseconds by configuration, 1 % noise a round, drift that a round shares."""
+    random = np.random.default_rng(seed)
+    made = []
+    for r in range(rounds):
+        drift = machine * (1 + 0.02 * np.sin(r))
+        made.append(
+            {"times": {k: [int(v * drift * random.normal(1, 0.01)) for _ in range(4)] for k, v in times.items()}}
+        )
+    return {
+        "protocol": "single-stream-v1", "device": "cpu", "dtype": "fp32", "threads": 1, "samples": [0, 1, 2, 3],
+        "options": {"executor": "eager"}, "baseline": "plain", "order": list(times), "rounds": made, "reasons": [],
+    }  # fmt: skip
+
+
+def changed(exits: AllExits, share: float, seed: int = 5) -> AllExits:
+    """The same samples with the answers of all exits of a share of them spoilt: logits with classes swapped."""
+    random = np.random.default_rng(seed)
+    rows = random.permutation(len(exits.ids))[: round(share * len(exits.ids))]
+    z = exits.logits.copy()
+    z[rows] = z[rows][:, :, ::-1]
+    return AllExits(exits.ids, exits.labels, z, exits.lengths)

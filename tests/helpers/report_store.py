@@ -1,0 +1,209 @@
+"""Made-up stores of results: every shape of record that a report must show, without training anything."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bench.measure.stats import wilson
+from bench.results.store import Cell, Store
+
+MACHINE = {"system": "Linux x86_64", "cpu": "Test CPU", "cores": 2, "memory_gib": 8.0, "threads": 1, "gpus": []}
+VERSIONS = {"python": "3.11.7", "exitbench": "0.1.0", "torch": "2.13.0", "transformers": "5.23.0", "numpy": "2.4.6"}
+RULES = {"no-loss": 1.4, "-0.5": 1.7, "-1": 1.9, "2x": 2.05, "3x": 3.1, "4x": None}
+
+
+def make_cell(
+    root: Path,
+    strategy: str = "elbert-mono",
+    task: str = "demo",
+    backbone: str = "albert-demo",
+    seed: int = 0,
+    *,
+    criterion: Mapping[str, object] | None = None,
+    layers: int = 6,
+    whole: int | None = None,
+    samples: int = 80,
+    metric: str = "accuracy",
+    revision: str = "sha256-1",
+    commit: str = "a" * 40,
+    dirty: bool = False,
+    status: str = "success",
+    error: str = "",
+    latency: str | None = None,
+    depth: bool = False,
+    early: bool = True,
+    upper_bound: bool = False,
+    checkpoint: str | None = None,
+    exits: bool = True,
+    labels: Sequence[str] = ("negative", "positive"),
+    ids: Sequence[str] = (),
+    warnings: Sequence[str] = (),
+    spec: Mapping[str, object] | None = None,
+    command: str | None = None,
+    machine: str = "0123456789ab",
+    place: str | None = None,
+) -> Path:
+    """Write one cell and return its folder, which is ``place`` where that is given.
+
+    ``latency`` is None, "valid" or "invalid"; ``whole`` the layers of the backbone that this one was cut from.
+    """
+    asked: dict[str, Any] = {
+        "strategy": strategy, "task": task, "backbone": backbone, "head": "shared", "recipe": "elbert",
+        "init": "scratch", "criterion_args": dict(criterion or {}), "head_args": {}, "recipe_args": {},
+        "backbone_args": {}, "train": {"epochs": 5.0}, "max_length": 48, "limit": None, "seed": seed, "dtype": "fp32",
+        "device": "cpu", "thresholds": None, "latency": None, **(spec or {}),
+    }  # fmt: skip
+    identity = {"task": {"revision": revision}, "seed": seed, "backbone": backbone,
+                "strategy": {"name": strategy, "version": 1, "args": asked["criterion_args"]}}  # fmt: skip
+    number = abs(hash_of([identity, asked]))
+    key = f"{number:08x}" * 2
+    cell = Cell(root / place) if place else Store(root).cell(task, backbone, strategy, seed, key)
+    record: dict[str, Any] = {
+        "quality_key": key,
+        "created": "2026-01-02T03:04:05+00:00",
+        "command": f"bench run --strategy {strategy} --task {task} --seed {seed}" if command is None else command,
+        "spec": asked,
+        "identity": identity,
+        "environment": {"versions": VERSIONS, "machine": MACHINE, "machine_id": machine,
+                        "source": {"commit": commit, "dirty": dirty}},
+    }  # fmt: skip
+    if status != "success":
+        if error:
+            record["error"] = {"kind": "user", "message": error, "traceback": ""}
+        cell.write(status, record)  # type: ignore[arg-type]
+        return cell.folder
+    random = np.random.default_rng(number % 2**32)
+    truth = random.integers(0, len(labels), samples)
+    logits = random.normal(size=(samples, layers, len(labels)))
+    logits[np.arange(samples)[:, None], np.arange(layers), truth[:, None]] += np.linspace(0.3, 2.2, layers)
+    right = logits.argmax(axis=2) == truth[:, None]
+    per_exit = [round(float(v), 6) for v in right.mean(axis=0)]
+    points = [_point(rule, speed, per_exit, samples, layers, metric) for rule, speed in RULES.items()] if early else []
+    record |= {
+        "speed_key": None,
+        "task": {"name": task, "kind": "classification", "labels": list(labels), "metrics": [metric],
+                 "revision": revision, "source": "made up", "select": "select", "evaluation": ["evaluation"],
+                 "rows": {"train": {"used": 400, "available": 400}, "select": {"used": 50, "available": 450},
+                          "evaluation": {"used": samples, "available": samples}}},
+        "backbone": {"name": backbone, "model_type": "albert", "revision": "r1", "layers": layers,
+                     "depth": whole or layers, "hidden": 8, "parameters": 10, "head_parameters": 2, "pooling": "cls",
+                     "source": "made up"},
+        "training": {"key": checkpoint or key, "reused": False, "truncated": 0, "steps": {"train": 3}, "seconds": 1.0},
+        "thresholds": None,
+        "upper_bound": upper_bound,
+        "evaluation": {"evaluation": {
+            "samples": samples,
+            "full": _numbers(per_exit[-1], 1.0, samples, layers, metric),
+            "per_exit": {metric: per_exit},
+            "points": points,
+            "curve": _curve(per_exit, layers) if early else [_row(None, per_exit[-1], layers, 1.0)],
+        }},
+        "live_check": None,
+        "latency": None,
+        "warnings": list(warnings),
+    }  # fmt: skip
+    if latency:
+        _time(record, points, latency == "valid", layers if depth else 0)
+    if exits:
+        _save_exits(cell.exits_file("evaluation"), logits, truth, ids)
+    cell.write("success", record)
+    return cell.folder
+
+
+def hash_of(value: object) -> int:
+    """The same number for the same JSON in every process."""
+    import zlib
+
+    return zlib.crc32(json.dumps(value, sort_keys=True).encode())
+
+
+def _numbers(quality: float, speed: float, samples: int, layers: int, metric: str) -> dict[str, Any]:
+    band = wilson(round(quality * samples), samples)
+    mean = layers / speed
+    counts = [0] * layers
+    counts[min(layers, max(1, round(mean))) - 1] += samples - samples // 5
+    counts[-1] += samples // 5
+    return {
+        "metrics": {metric: {"value": quality, "low": band.low, "high": band.high}}, "samples": samples,
+        "mean_layer": mean, "layer_fraction": mean / layers, "cost_unit": "flops",
+        "cost_speedup": {"value": speed, "low": speed * 0.97, "high": speed * 1.03}, "cost_mean": 1e6 * layers / speed,
+        "exit_counts": counts,
+    }  # fmt: skip
+
+
+def _point(rule: str, speed: float | None, per_exit: list[float], samples: int, layers: int, metric: str) -> Any:
+    head = {"rule": rule, "chosen_on": "select"}
+    if speed is None:
+        return {**head, "reason": f"{rule} cannot be reached: the largest FLOPs speed-up is 3.20x, 4.00x is wanted."}
+    quality = per_exit[min(layers, max(1, round(layers / speed))) - 1]
+    found = _numbers(quality, speed, samples, layers, metric)
+    return {**head, "cut": 0.1 * speed, "threshold": 0.1 * speed, **found}
+
+
+def _row(threshold: float | None, quality: float, layer: float, speed: float, front: bool = False) -> dict[str, Any]:
+    return {"threshold": threshold, "quality": round(quality, 6), "mean_layer": layer, "cost_speedup": round(speed, 6),
+            "pareto": front}  # fmt: skip
+
+
+def _curve(per_exit: list[float], layers: int) -> list[dict[str, Any]]:
+    rows = [_row(None, per_exit[-1], layers, 0.995)]
+    for k, layer in enumerate(np.linspace(layers, 1.2, 40)):
+        quality = float(np.interp(layer, np.arange(1, layers + 1), per_exit))
+        rows.append(_row(round(0.02 * (k + 1), 4), quality, float(layer), float(layers / layer), k % 3 == 0))
+    return rows
+
+
+def _time(record: dict[str, Any], points: list[Any], valid: bool, depth: int) -> None:
+    for point in points:
+        if "metrics" in point and point["rule"] in ("no-loss", "2x", "3x"):
+            speed = point["cost_speedup"]["value"]
+            interval = {"value": speed * 0.8, "low": speed * 0.75, "high": speed * 0.85}
+            point["latency"] = {"mean_ms": 3.0 / speed, "percentiles": {"p50": 2.9 / speed}, "speedup": interval,
+                                "sampling": {**interval, "low": speed * 0.7, "high": speed * 0.9},
+                                "mean_layer": point["mean_layer"], "cost_speedup": speed,
+                                "realisation": 0.8}  # fmt: skip
+    record["latency"] = {"protocol": "single-stream-v1", "valid": valid,
+                         "reasons": [] if valid else ["the clock was throttled"], "notes": []}  # fmt: skip
+    if depth:
+        bare = [[0.001 * k, 0.0012 * k] for k in range(1, depth + 1)]
+        checks = [[0.0001 * k, 0.0001 * k] for k in range(1, depth + 1)]
+        record["latency"]["depth"] = {"buckets": [16, 32], "bare": bare, "checks": checks, "valid": True}
+
+
+def _save_exits(path: Path, logits: Any, labels: Any, ids: Sequence[str]) -> None:
+    samples, layers, outputs = logits.shape
+    flat = pa.array(logits.reshape(-1).astype(np.float32), pa.float32())
+    names = [ids[i] if i < len(ids) else f"s{i}" for i in range(samples)]
+    table = pa.table({
+        "id": pa.array(names, pa.string()), "label": pa.array(labels.astype(np.int64)),
+        "tokens": pa.array(np.full(samples, 9, dtype=np.int64)),
+        "logits": pa.FixedSizeListArray.from_arrays(flat, layers * outputs),
+    }).replace_schema_metadata({"exits": str(layers), "outputs": str(outputs)})  # fmt: skip
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path)
+
+
+def varied_store(root: Path) -> Path:
+    """A store with a bit of everything: seeds, windows, controls, a shared checkpoint, timing, failures, revisions."""
+    for seed in (0, 1, 2):
+        make_cell(root, seed=seed, criterion={"window": 4}, latency="valid", depth=seed == 0, checkpoint=f"c{seed}")
+    for window in (2, 8):
+        make_cell(root, criterion={"window": window}, checkpoint="c0")
+    make_cell(root, "entropy", checkpoint="c0", latency="invalid")
+    make_cell(root, "patience", commit="b" * 40, dirty=True, machine="ffffffffffff")
+    make_cell(root, "full", early=False)
+    make_cell(root, "truncated", early=False, layers=3, whole=6, spec={"backbone_args": {"num_hidden_layers": 3}})
+    make_cell(root, "oracle-correct", upper_bound=True, checkpoint="c0")
+    make_cell(root, task="rte", backbone="minilm-l6", labels=("a", "b", "c"), metric="f1")
+    make_cell(root, "entropy", task="rte", backbone="minilm-l6", labels=("a", "b", "c"), metric="f1")
+    make_cell(root, task="rte", backbone="minilm-l6", revision="sha256-2", labels=("a", "b", "c"), metric="f1")
+    make_cell(root, "romebert", status="error", error="Logits of sample 3 at exit 2 are not finite.")
+    make_cell(root, "deebert", status="started")
+    return root

@@ -1,0 +1,299 @@
+"""Latency protocols on simulated time: what they decide is a function of the times alone."""
+
+from __future__ import annotations
+
+import gc
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from bench.errors import UsageError
+from bench.latency import LatencyOptions, LatencyResult, measure
+from bench.latency.machine import GpuState, MachineState
+from bench.latency.run import Configurations, permutation, run_protocol
+from strategies.entropy import NormalisedEntropy
+from tests.helpers.engines import make_batch, make_model
+
+MS = 1_000_000
+
+
+class FakeClock:
+    """Time passes only when a query says so."""
+
+    def __init__(self) -> None:
+        self.now = 0
+        self.log: list[tuple[str, int]] = []
+
+    def __call__(self) -> int:
+        return self.now
+
+    def query(self, label: str, cost: Callable[[int], int], layer: int = 12) -> Callable[[int], int]:
+        def run(i: int) -> int:
+            self.log.append((label, i))
+            self.now += cost(self.now)
+            return layer
+
+        return run
+
+    def probe(self) -> MachineState:
+        seconds = self.now / 1e9
+        # a machine of two cores on which only this process works, on one of them
+        return MachineState(seconds, 2, 0.0, busy=seconds, total=2 * seconds, own=seconds, mhz=None, throttle_count=0)
+
+
+def simulate(
+    costs: dict[str, Callable[[int], int]],
+    options: LatencyOptions,
+    tokens: list[int] | None = None,
+    probe: Callable[[], MachineState] | None = None,
+) -> tuple[LatencyResult, FakeClock]:
+    clock = FakeClock()
+    queries = {label: clock.query(label, cost) for label, cost in costs.items()}
+    forced, lengths = clock.query("forced", lambda now: MS), tokens or [16] * 24
+    configurations = Configurations(
+        queries, ["plain"], lengths, [1] * len(lengths), range(1, 13), lambda i, depth: forced(i)
+    )
+    result = run_protocol(
+        configurations, options, device="cpu", dtype="float32", threads=1, clock=clock, probe=probe or clock.probe
+    )
+    return result, clock
+
+
+STEADY = {"plain": lambda now: 10 * MS, "early": lambda now: 4 * MS}
+OPTIONS = LatencyOptions(samples=16, seconds=60.0)
+
+
+# --------------------------------------------------------------------------- the whole protocol
+
+
+def test_a_steady_machine_stops_at_the_fewest_rounds_with_the_true_speedup() -> None:
+    result, _ = simulate(STEADY, OPTIONS)
+    assert result.valid
+    assert (result.stop, len(result.rounds)) == ("interval within 1%", OPTIONS.min_rounds)
+    early = result.summary("early")
+    assert early.mean == pytest.approx(0.004)
+    assert early.timer is not None
+    assert early.sampling is not None
+    assert (early.timer.low, early.timer.high) == pytest.approx((2.5, 2.5))
+    assert early.sampling.estimate == pytest.approx(2.5)
+    assert result.summary("plain").timer is None
+    assert early.percentiles == {}  # 16 samples are too few
+
+
+def test_every_round_runs_all_samples_of_one_permutation_through_all_configurations() -> None:
+    options = replace(OPTIONS, streak=4)
+    result, clock = simulate(STEADY, options)
+    assert sorted(result.samples) == sorted(set(result.samples))
+    assert len(result.samples) == 16
+    measured = clock.log[-len(result.rounds) * 32 :]
+    for r in range(len(result.rounds)):
+        run = measured[32 * r : 32 * (r + 1)]
+        for label in STEADY:
+            assert [i for name, i in run if name == label] == result.samples
+        assert result.rounds[r].first == run[0][0]
+        streaks = [run[4 * k][0] for k in range(8)]
+        assert streaks == ["plain", "early", "early", "plain"] * 2  # A B B A
+
+
+def test_abba_cancels_a_linear_drift_of_the_machine_from_the_ratio() -> None:
+    slowing = {
+        "plain": lambda now: int(10 * MS * (1 + now / 1e11)),
+        "early": lambda now: int(5 * MS * (1 + now / 1e11)),
+    }
+    result, _ = simulate(slowing, replace(OPTIONS, streak=4))
+    assert result.speedup("early") == pytest.approx(2.0, rel=2e-3)
+
+
+def test_the_warm_up_visits_every_depth_and_bucket_before_the_clock_counts() -> None:
+    result, _ = simulate(STEADY, OPTIONS, tokens=[5, 16, 17, 40, 64] * 5)
+    assert result.warmup.depths == list(range(1, 13))
+    assert result.warmup.buckets == [16, 32, 48, 64]
+    assert result.warmup.agreed
+    assert result.warmup.blocks == 2
+
+
+def test_what_a_configuration_does_on_first_use_of_a_bucket_is_never_timed() -> None:
+    """Recording a graph, compiling: for each configuration and length of its own, even the last of the permutation."""
+    tokens = [16] * 39 + [400]
+    options = replace(OPTIONS, samples=40, streak=4)
+    rare = permutation(40, 40, options.seed).index(39)
+    assert rare >= 2 * options.streak  # no warm-up block has it
+    clock = FakeClock()
+    known: set[tuple[str, int]] = set()
+
+    def recording(label: str) -> Callable[[int], float]:
+        def run(i: int) -> float:
+            clock.now += 5 * MS if (label, tokens[i]) in known else 3000 * MS
+            known.add((label, tokens[i]))
+            return 12.0
+
+        return run
+
+    labels = ("plain", "early", "other")
+    configurations = Configurations(
+        {label: recording(label) for label in labels}, ["plain"], tokens, [1] * 40, range(1, 13),
+        lambda i, depth: recording("forced")(i),
+    )  # fmt: skip
+    result = run_protocol(
+        configurations, options, device="cpu", dtype="float32", threads=1, clock=clock, probe=clock.probe
+    )
+    assert {int(result.table(label).max()) for label in labels} == {5 * MS}
+
+
+def test_every_batch_is_visited_before_the_clock_counts() -> None:
+    clock, forced = FakeClock(), list[int]()
+
+    def force(i: int, depth: int) -> float:
+        forced.append(i)
+        return float(depth)
+
+    query = clock.query("plain", lambda now: MS)
+    configurations = Configurations({"plain": query}, ["plain"], [16] * 9, [2] * 9, range(1, 3), force)
+    result = run_protocol(
+        configurations, replace(OPTIONS, streak=1), device="cpu", dtype="float32", threads=1, clock=clock,
+        probe=clock.probe,
+    )  # fmt: skip
+    assert sorted(i for _, i in clock.log[:9]) == list(range(9))
+    assert result.warmup.passes == len(clock.log) + len(forced) - 9 * len(result.rounds)
+
+
+def test_more_buckets_than_depths_are_all_visited() -> None:
+    tokens = [16 * k for k in range(1, 21)]
+    result, _ = simulate(STEADY, replace(OPTIONS, samples=20), tokens=tokens)
+    assert result.warmup.buckets == tokens
+
+
+def test_the_warm_up_goes_on_until_two_blocks_agree() -> None:
+    # the first second of the simulated machine is slow
+    warming = {"plain": lambda now: (30 if now < 1e9 else 10) * MS, "early": lambda now: 4 * MS}
+    result, _ = simulate(warming, OPTIONS)
+    assert result.warmup.agreed
+    assert result.warmup.blocks > 2
+    assert result.table("plain").max() == 10 * MS
+
+
+def test_a_machine_that_never_settles_is_said_so() -> None:
+    unstable = {"plain": lambda now: int(10 * MS * (1.5 + math.sin(now / 1e8))), "early": lambda now: 4 * MS}
+    result, _ = simulate(unstable, replace(OPTIONS, seconds=2.0))
+    assert not result.warmup.agreed
+    assert "no two warm-up blocks agreed" in result.notes[0]
+    assert result.stop == "time limit"
+
+
+def test_a_drifting_run_is_invalid() -> None:
+    drifting = {"plain": lambda now: int(10 * MS * (1 + now / 2e10)), "early": lambda now: 4 * MS}
+    result, _ = simulate(drifting, replace(OPTIONS, min_rounds=8))
+    assert not result.valid
+    assert result.reasons[0].startswith("drift")
+    assert result.to_json()["validity"] == "INVALID"
+
+
+def test_load_from_other_processes_makes_a_run_invalid() -> None:
+    ticks = iter(range(1000))
+
+    def busy() -> MachineState:
+        now = next(ticks)
+        return MachineState(now, 2, 3.0, busy=2.0 * now, total=2.0 * now, own=1.0 * now, mhz=None, throttle_count=None)
+
+    result, _ = simulate(STEADY, OPTIONS, probe=busy)
+    assert result.reasons == ["load: other processes used 1.0 of 2 cores"]
+
+
+def test_the_garbage_collector_is_off_in_rounds_and_back_on_after() -> None:
+    seen: list[bool] = []
+
+    def early(now: int) -> int:
+        seen.append(gc.isenabled())
+        return MS
+
+    simulate({"plain": lambda now: MS, "early": early}, OPTIONS)
+    rounds = 16 * OPTIONS.min_rounds
+    assert seen[-rounds:] == [False] * rounds
+    assert gc.isenabled()
+
+
+def test_the_result_is_json_with_raw_nanoseconds() -> None:
+    result, _ = simulate(STEADY, OPTIONS)
+    found = json.loads(json.dumps(result.to_json(), allow_nan=False))
+    assert found["protocol"] == "single-stream-v1"
+    assert found["rounds"][0]["times"]["early"] == [4 * MS] * 16
+    assert found["options"]["streak"] == OPTIONS.streak
+    assert found["options"]["seed"] == OPTIONS.seed
+    assert found["rules"]["percentile_floors"]["p99"] == 662
+    assert found["clock"] == "simulated"
+    assert [r["collecting"] for r in found["rounds"]] == [False] * OPTIONS.min_rounds
+    assert found["summary"]["early"]["device_mean"] is None
+    assert found["summary"]["early"]["timer"]["estimate"] == pytest.approx(2.5)
+
+
+class DeviceClock:
+    """A device that is busy for half of each query."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock, self.begun, self.found = clock, 0, list[int]()
+
+    def start(self) -> None:
+        self.begun = self.clock.now
+
+    def stop(self) -> None:
+        self.found.append((self.clock.now - self.begun) // 2)
+
+    def read(self) -> list[int]:
+        found, self.found = self.found, []
+        return found
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_device_events_are_a_second_column_and_a_silent_driver_is_named(told: bool) -> None:
+    clock = FakeClock()
+    gpu = GpuState("gpu", 1500, 2000, 50, (), 0, None) if told else None
+    configurations = Configurations(
+        {"plain": clock.query("plain", lambda now: 10 * MS), "early": clock.query("early", lambda now: 4 * MS)},
+        ["plain"], [16] * 8, [1] * 8, range(1, 3), lambda i, depth: 1.0,
+    )  # fmt: skip
+    result = run_protocol(
+        configurations, OPTIONS, device="cuda:0", dtype="float32", threads=1, clock=clock,
+        probe=lambda: replace(clock.probe(), gpu=gpu), timer=DeviceClock(clock),
+    )  # fmt: skip
+    assert result.summary("early").device_mean == pytest.approx(0.002)
+    assert result.summary("early").mean == pytest.approx(0.004)
+    assert [note for note in result.notes if "NVML" in note] == ([] if told else result.notes)
+
+
+# --------------------------------------------------------------------------- a real model
+
+
+def test_a_real_model_is_measured_against_its_faster_baseline() -> None:
+    model = make_model("bert")
+    samples = [make_batch([n]) for n in (4, 9, 20, 6)]
+    options = LatencyOptions(samples=4, seconds=0.2, min_rounds=2, max_rounds=3, threads=1)
+    before = torch.get_num_threads()
+    result = measure(
+        model, {"always": (NormalisedEntropy(), math.inf), "never": (NormalisedEntropy(), -1.0)}, samples, options
+    )
+    assert torch.get_num_threads() == before
+    assert result.order == ["plain", "stock", "always", "never"]
+    assert result.layers == {"plain": [5] * 4, "stock": [5] * 4, "always": [1] * 4, "never": [5] * 4}
+    totals = {label: result.table(label).sum() for label in ("plain", "stock")}
+    assert totals[result.baseline] == min(totals.values())
+    assert result.threads == 1
+    assert result.warmup.depths == [1, 2, 3, 4, 5]
+    assert (np.concatenate([result.table(label) for label in result.order]) > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("lengths", "label", "message"),
+    [
+        ([], "a", "at least one sample"),
+        ([[4, 4]], "a", "batches of one sample"),
+        ([[4]], "plain", "taken by a baseline"),
+    ],
+)
+def test_requests_that_make_no_sense(lengths: list[list[int]], label: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        measure(make_model("bert"), {label: (NormalisedEntropy(), 0.5)}, [make_batch(n) for n in lengths])

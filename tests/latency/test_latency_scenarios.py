@@ -1,0 +1,246 @@
+"""Depth table, serving, energy and batches: the other scenarios around the same engine."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from backbones.base import Batch
+from bench.errors import UsageError
+from bench.inference.executors import make_engine, plain_call
+from bench.inference.graphs import EagerSegment
+from bench.inference.live import run_live
+from bench.latency import LatencyOptions, measure
+from bench.latency.depth import ForcedExit, Shallow, depth_table, taking_turns, truncated, without_checks
+from bench.latency.energy import NO_COUNTER, NO_GPU, energy_per_sample
+from bench.latency.scenarios import Load, served_rates
+from bench.latency.serving import Served, arrivals, capacity, serve
+from strategies.base import ExitModel
+from strategies.elbert import MonotoneWindow
+from strategies.entropy import NormalisedEntropy
+from tests.helpers.engines import make_batch, make_model
+
+MS = 1_000_000
+QUICK = LatencyOptions(samples=4, seconds=0.2, min_rounds=2, max_rounds=3, threads=1)
+
+
+class Simulated:
+    """A clock on which sleeping and answering take time, and looking takes a microsecond."""
+
+    def __init__(self, service: Callable[[int], int]) -> None:
+        self.now, self.service = 0, service
+
+    def clock(self) -> int:
+        self.now += 1000
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += int(seconds * 1e9)
+
+    def query(self, i: int) -> float:
+        self.now += self.service(i)
+        return 1.0
+
+    def serve(self, count: int, rate: float) -> Served:
+        return serve(self.query, range(count), rate, seed=5, clock=self.clock, sleep=self.sleep)
+
+
+def lindley(gaps: np.ndarray, service: float) -> np.ndarray:
+    """Latencies of a queue with one server: w_{n+1} = max(0, w_n + s - gap)."""
+    waits = [0.0]
+    for gap in gaps:
+        waits.append(max(0.0, waits[-1] + service - gap))
+    return np.array(waits) + service
+
+
+def test_arrivals_are_poisson_and_scale_with_the_rate() -> None:
+    slow, fast = arrivals(5000, 10, 3), arrivals(5000, 100, 3)
+    np.testing.assert_allclose(slow, fast * 10.0, rtol=1e-6)
+    gaps = np.diff(slow) / 1e9
+    assert gaps.mean() == pytest.approx(0.1, rel=0.05)
+    assert gaps.std() == pytest.approx(0.1, rel=0.05)
+
+
+@pytest.mark.parametrize("rate", [10.0, 60.0, 95.0])
+def test_serving_is_the_queue_with_one_server(rate: float) -> None:
+    found = Simulated(lambda i: 10 * MS).serve(400, rate)
+    expected = lindley(np.diff(arrivals(400, rate, 5)), 10 * MS)
+    np.testing.assert_allclose(found.latencies, expected, atol=MS)
+    assert found.busy == pytest.approx(rate * 0.01, rel=0.2)
+
+
+def test_at_a_low_rate_nobody_waits() -> None:
+    found = Simulated(lambda i: 10 * MS).serve(662, 1.0)
+    assert found.tail["p99"] == pytest.approx(0.010, abs=0.02)
+    assert found.tail["p50"] == pytest.approx(0.010, abs=1e-4)
+
+
+def test_capacity_is_between_what_held_and_what_did_not() -> None:
+    found = capacity(lambda rate: Simulated(lambda i: 10 * MS).serve(700, rate), 0.05, 1.0, 200.0, steps=8)
+    assert found.rate is not None
+    assert 40 < found.rate < 100  # one server of 10 ms cannot hold 100 per second
+    held = [run.rate for run in found.runs if run.tail["p99"] <= 0.05]
+    missed = [run.rate for run in found.runs if run.tail["p99"] > 0.05]
+    assert max(held) == found.rate < min(missed) < found.rate * 1.05
+
+
+def test_shorter_answers_hold_a_higher_rate() -> None:
+    def held(service: int) -> float | None:
+        return capacity(lambda rate: Simulated(lambda i: service * MS).serve(700, rate), 0.05, 1.0, 900.0).rate
+
+    rates = [held(10), held(4)]
+    assert rates[0] is not None
+    assert rates[1] is not None
+    assert rates[1] > 2 * rates[0]
+
+
+def test_a_target_below_one_answer_is_never_held() -> None:
+    found = capacity(lambda rate: Simulated(lambda i: 10 * MS).serve(700, rate), 0.005, 1.0, 10.0)
+    assert found.rate is None
+    assert len(found.runs) == 1
+
+
+def test_serving_refuses_what_makes_no_sense() -> None:
+    with pytest.raises(UsageError, match="positive rate"):
+        Simulated(lambda i: MS).serve(3, 0.0)
+    with pytest.raises(UsageError, match="at least one sample"):
+        Simulated(lambda i: MS).serve(0, 1.0)
+    with pytest.raises(UsageError, match="too few for p99"):
+        capacity(lambda rate: Simulated(lambda i: MS).serve(100, rate), 1.0, 1.0, 10.0)
+    with pytest.raises(UsageError, match="low < high"):
+        capacity(lambda rate: Simulated(lambda i: MS).serve(700, rate), 1.0, 10.0, 1.0)
+
+
+def test_an_engine_is_warm_before_the_first_query_arrives() -> None:
+    """What a first query takes longer, for recording or compiling, is not the tail of any rate."""
+    model = make_model("bert")
+    single = measure(model, {"early": (NormalisedEntropy(), 0.5)}, [make_batch([5])], QUICK)
+    asked: list[int] = []
+
+    def query(i: int) -> float:
+        asked.append(i)
+        return 1.0
+
+    load = Load(target=10.0, percentile=50, queries=3, steps=0)
+    found, _ = served_rates({"early": query}, single, load, 4, lambda message: None)
+    assert asked[:4] == [0, 1, 2, 3]
+    assert len(asked) == 4 + sum(len(run.latencies) for run in found["early"].runs)
+
+
+# --------------------------------------------------------------------------- energy
+
+
+def test_energy_is_what_the_counter_gained_per_sample() -> None:
+    machine = Simulated(lambda i: 10 * MS)
+    found = energy_per_sample(
+        machine.query, range(8), "cuda", seconds=1.0, clock=machine.clock, counter=lambda: machine.now // 5000
+    )
+    assert found.joules == pytest.approx(0.010 * 200, rel=1e-3)  # 200 watts for 10 ms
+    assert found.samples % 8 == 0
+
+
+def test_energy_without_hardware_is_said_and_not_zero() -> None:
+    machine = Simulated(lambda i: MS)
+    found = energy_per_sample(machine.query, range(3), "cpu")
+    assert (found.joules, found.note) == (None, NO_GPU)
+    assert machine.now == 0  # nothing was run for nothing
+    none = energy_per_sample(machine.query, range(3), "cuda:0", counter=lambda: None)
+    assert (none.joules, none.note) == (None, NO_COUNTER)
+
+
+# --------------------------------------------------------------------------- depth table
+
+
+@pytest.mark.parametrize("depth", [1, 3, 5, 9])
+def test_a_forced_exit_pays_for_every_check_and_leaves_where_it_is_told(depth: int) -> None:
+    model = make_model("bert")
+    asked = []
+
+    class Watched(NormalisedEntropy):
+        def step(self, state, seen):  # type: ignore[no-untyped-def]
+            asked.append(seen.layer)
+            return super().step(state, seen)
+
+    found = run_live(model, ForcedExit(Watched(), depth), 0.0, make_batch([5, 8]))
+    assert found.layer.tolist() == [min(depth, 5)] * 2
+    assert asked == list(range(1, min(depth, 4) + 1))
+
+
+def test_the_depth_table_of_a_real_model() -> None:
+    model = make_model("bert")
+    samples = [make_batch([n]) for n in (4, 9, 20, 30)]
+    table = depth_table(model, MonotoneWindow(window=0), {"never": -1.0, "always": math.inf}, samples, QUICK)
+    assert table.buckets == [16, 32]
+    assert table.checked.shape == table.bare.shape == (5, 2)
+    assert (table.checked > 0).all()
+    np.testing.assert_allclose(table.checks, table.checked - table.bare)
+    never = table.points["never"]
+    assert never.predicted == pytest.approx(table.predict([5] * 4, [4, 9, 20, 30]))
+    assert table.points["always"].predicted == pytest.approx(table.predict([1] * 4, [4, 9, 20, 30]))
+    assert never.ratio.low <= never.ratio.estimate <= never.ratio.high
+    assert table.lengths == [6.5, 25.0]
+    assert table.predict([3], [25]) == pytest.approx(table.checked[2, 1])
+    # a length between the buckets' lies between them
+    assert min(table.checked[2]) <= table.predict([3], [15]) <= max(table.checked[2])
+    json.dumps(table.to_json(), allow_nan=False)
+
+
+@pytest.mark.parametrize("layer", [1, 3, 5])
+@pytest.mark.parametrize("model_type", ["albert", "bert", "modernbert"])
+def test_layers_without_checks_are_the_same_under_every_executor(model_type: str, layer: int) -> None:
+    model, batch = make_model(model_type).double(), make_batch([7])
+    expected = truncated(model, layer)(batch)
+    torch.testing.assert_close(expected, ForcedAnswer(model, layer)(batch))
+    recorded = plain_call(make_engine(Shallow(model, layer), "graph", record=EagerSegment))
+    torch.testing.assert_close(recorded(batch), expected)
+    compiled = make_engine(model, "compile", backend="eager")
+    torch.testing.assert_close(without_checks(model, compiled, "compile", layer)(batch), expected)
+
+
+class ForcedAnswer:
+    """What leaving at an exit answers, all checks made."""
+
+    def __init__(self, model: ExitModel, layer: int) -> None:
+        self.model, self.criterion = model, ForcedExit(NormalisedEntropy(), layer)
+
+    def __call__(self, batch: Batch) -> Tensor:
+        return run_live(self.model, self.criterion, 0.0, batch).logits
+
+
+@pytest.mark.parametrize("depths", [1, 3, 5])
+def test_turns_answer_every_sample_once_at_every_depth(depths: int) -> None:
+    asked: list[tuple[int, int]] = []
+    queries = [lambda i, k=k: asked.append((i, k)) or 0.0 for k in range(depths)]  # type: ignore[func-returns-value]
+    for turn in taking_turns("exits", queries).values():
+        begun = len(asked)
+        for i in range(7):
+            turn(i)
+        in_a_row = [k for _, k in asked[begun:]]
+        assert depths == 1 or all(a != b for a, b in pairwise(in_a_row))
+    assert sorted(asked) == [(i, k) for i in range(7) for k in range(depths)]
+
+
+# --------------------------------------------------------------------------- batches
+
+
+def test_offline_batches_count_their_samples() -> None:
+    model = make_model("bert")
+    samples = [make_batch([4, 9, 7]), make_batch([20, 3])]
+    options = LatencyOptions(protocol="offline-batch-v1", samples=4, seconds=0.2, min_rounds=2, max_rounds=2)
+    result = measure(model, {"always": (NormalisedEntropy(), math.inf)}, samples, options)
+    assert sorted(result.sizes) == [2, 3]
+    summary = result.summary("plain")
+    assert summary.samples_per_second == pytest.approx(5 / (2 * summary.mean))
+    assert result.summary("always").mean_layer == 1.0
+
+
+def test_an_unknown_protocol_is_refused() -> None:
+    with pytest.raises(UsageError, match="Unknown latency protocol 'mlperf'"):
+        measure(make_model("bert"), {}, [make_batch([4])], LatencyOptions(protocol="mlperf"))

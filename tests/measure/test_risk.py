@@ -1,0 +1,122 @@
+"""Certified operating points: p-values by hand, the fixed sequence, conformal control, and rule texts."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from bench.errors import UsageError
+from bench.measure.curve import exact_curve, exit_layers
+from bench.measure.points import Rule, choose
+from bench.measure.risk import (
+    binomial_p,
+    conformal,
+    fixed_cuts,
+    hoeffding_bentkus_p,
+    learn_then_test,
+    loss_table,
+    p_value,
+    risk_controlled,
+)
+from bench.selfcheck.intervals import world
+
+
+@pytest.mark.parametrize("text", ["risk=0.02@0.95", "gap=0.01@0.9", "risk=0.05", "gap=0.1"])
+def test_rules_are_read_and_written(text: str) -> None:
+    rule = Rule.parse(text)
+    assert rule.certified
+    assert rule.format() == text
+    assert Rule.parse(rule.format()) == rule
+
+
+@pytest.mark.parametrize(
+    "text", ["risk=0@0.95", "risk=0.1@1", "risk=0.1@0", "risk=1.5", "gap=x@0.9", "2x@0.9", "risk=-0.1"]
+)
+def test_senseless_rules_are_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        Rule.parse(text)
+
+
+def test_choose_sends_certified_rules_away() -> None:
+    curve = exact_curve(np.zeros((3, 2)), [])
+    with pytest.raises(ValueError, match="risk"):
+        choose(curve, np.zeros(len(curve)), np.ones(len(curve)), 0.0, Rule.parse("risk=0.1"))
+
+
+@pytest.mark.parametrize(("losses", "samples", "level"), [(0, 100, 0.05), (3, 200, 0.05), (30, 200, 0.1)])
+def test_the_binomial_p_value_is_exact(losses: int, samples: int, level: float) -> None:
+    table = np.repeat([1.0, 0.0], [losses, samples - losses])
+    assert binomial_p(table, level) == pytest.approx(stats.binom.cdf(losses, samples, level))
+    assert p_value(table, level) == binomial_p(table, level)
+
+
+def test_hoeffding_bentkus_is_weaker_than_exact_but_falls_with_evidence() -> None:
+    p = [hoeffding_bentkus_p(mean, 300, 0.1) for mean in (0.0, 0.03, 0.06, 0.1, 0.2)]
+    assert p == sorted(p)
+    assert p[-1] == 1.0
+    for mean, have in zip((0.0, 0.03, 0.06), p, strict=False):
+        assert have >= stats.binom.cdf(round(300 * mean), 300, 0.1) * (1 - 1e-9)
+    assert p_value(np.full(300, 0.03), 0.1) == pytest.approx(p[1])
+
+
+def test_losses_by_hand() -> None:
+    answers, labels = np.array([[0, 1, 1], [1, 0, 0], [0, 0, 1]]), np.array([1, 1, 0])
+    assert loss_table("risk", answers, labels).tolist() == [[1, 0, 0], [1, 0, 0], [1, 1, 0]]
+    assert loss_table("gap", answers, labels).tolist() == [[1, 0, 0], [0, 0, 0], [0, 0, 0]]
+    values = np.array([[0.5, 3.0, 1.0]], dtype=np.float32)
+    assert loss_table("risk", values, np.ones(1)).tolist() == [[0.5, 1.0, 0.0]]
+    with pytest.raises(ValueError, match="needs classes"):
+        loss_table("gap", values, np.ones(1))
+
+
+def test_cuts_are_fixed_sorted_and_fit_counts_and_probabilities() -> None:
+    cuts = np.array(fixed_cuts())
+    assert (np.diff(cuts) > 0).all()
+    assert {-3.0, -0.5, 0.0, 0.5, 1.0} <= set(cuts.tolist())
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_learn_then_test_stops_at_the_first_cut_that_fails(strict: bool) -> None:
+    sample = world(3, population=400)
+    losses = loss_table("risk", sample.answers, sample.labels)
+    cut = learn_then_test(sample.scores, losses, 0.1, 0.9, strict)
+    rows = np.arange(400)
+
+    def p(c: float) -> float:
+        return p_value(losses[rows, exit_layers(sample.scores, c, strict) - 1], 0.1)
+
+    tried = [c for c in fixed_cuts() if c <= cut]
+    assert all(p(c) <= 0.1 + 1e-12 for c in tried[:: max(1, len(tried) // 50)])
+    assert p(cut) <= 0.1
+    assert p(fixed_cuts()[fixed_cuts().index(cut) + 1]) > 0.1
+
+
+def test_conformal_control_uses_the_running_worst() -> None:
+    sample = world(4, population=300)
+    losses = loss_table("risk", sample.answers, sample.labels)
+    cut = conformal(sample.scores, losses, 0.1)
+    layers = exit_layers(sample.scores, cut)
+    assert (losses[np.arange(300), layers - 1].sum() + 1) / 301 <= 0.1
+
+
+def test_too_few_samples_certify_nothing_and_say_how_many_would() -> None:
+    sample = world(5, population=100)
+    curve = exact_curve(sample.scores, [])
+    point = risk_controlled(curve, sample.scores, sample.answers, sample.labels, Rule.parse("risk=0.02@0.95"))
+    assert point.index is None
+    needed = math.ceil(math.log(0.05) / math.log(0.98))
+    assert f"{needed} are needed" in point.reason
+    point = risk_controlled(curve, sample.scores, sample.answers, sample.labels, Rule.parse("risk=0.005"))
+    assert "199 are needed" in point.reason
+
+
+@pytest.mark.parametrize("text", ["risk=0.1@0.9", "gap=0.1@0.9", "risk=0.1", "gap=0.1"])
+def test_points_lie_on_the_curve(text: str) -> None:
+    sample = world(6, population=500)
+    curve = exact_curve(sample.scores, [])
+    point = risk_controlled(curve, sample.scores, sample.answers, sample.labels, Rule.parse(text))
+    assert point.cut is not None
+    assert point.index == curve.row(point.cut)

@@ -1,0 +1,175 @@
+"""Hostile text through every view, LaTeX that compiles, figures that open."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import xml.etree.ElementTree as ElementTree
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from bench.progress import Progress
+from bench.report import figures
+from bench.report.formats import Table, md, tex, to_csv, to_latex, to_markdown
+from bench.report.provenance import provenance
+from bench.report.series import panels
+from bench.report.svg import esc, ticks
+from bench.report.tables import points_tables
+from bench.report.write import write_report
+from bench.results.data import load_store
+from tests.helpers.report_store import make_cell, varied_store
+
+SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+QUOTES = "\"'`' onmouseover=alert(3) x=\"{{7*7}} ]]> --> & $x^{2$ \\end{table} | %\n#"
+LONG = "long" * 400
+RTL = "\u202eمرحبا بالعالم שלום"
+EMOJI = "👩‍👩‍👧‍👦🇩🇪\x00\x07\ud800"
+HOSTILE = {"script": SCRIPT, "quotes": QUOTES, "long": LONG, "rtl": RTL, "emoji": EMOJI}
+NAMES = {k: v.replace("\ud800", "").replace("/", "∕") for k, v in HOSTILE.items()}
+
+
+class Reader(HTMLParser):
+    """Collects tags, attributes and text as a browser would see them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store in which every text that can come from outside is an attack."""
+    store = tmp_path_factory.mktemp("hostile")
+    for name, text in NAMES.items():
+        for i, strategy in enumerate((text, "entropy")):
+            make_cell(store, strategy, f"task {text}", f"backbone {text}", i, criterion={"window": text},
+                      labels=(text, "b"), ids=(text,), warnings=[text], command=f"bench run {text}",
+                      latency="invalid", samples=30, place=f"t-{name}/b/c{i}")  # fmt: skip
+        make_cell(store, "deebert", text, status="error", error=text, place=f"t-{name}/b/failed")
+    return store
+
+
+@pytest.fixture(scope="module")
+def written(hostile: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("out")
+    write_report(hostile, out, ["html", "md", "latex", "csv", "figures"], Progress(quiet=True))
+    return out
+
+
+def test_nothing_in_the_page_comes_alive(written: Path) -> None:
+    page = (written / "report.html").read_text(encoding="utf-8")
+    reader = Reader()
+    reader.feed(page)
+    assert reader.tags.count("script") == 1
+    assert "img" not in reader.tags
+    allowed = {"onsubmit"}
+    assert {name for name, _ in reader.attributes if name.startswith("on")} <= allowed
+    assert "<script>alert" not in page
+    assert "49 ]]" not in page
+    text = "".join(reader.text)
+    assert "alert(1)" in text
+    assert "مرحبا" in text
+    assert "👩" in text
+
+
+def test_nothing_breaks_out_of_markdown_or_csv(written: Path) -> None:
+    text = (written / "report.md").read_text(encoding="utf-8")
+    assert "<script" not in text
+    assert "<img" not in text
+    for table in text.split("\n\n"):
+        rows = [line for line in table.splitlines() if line.startswith("|")]
+        widths = {len([1 for i, c in enumerate(row) if c == "|" and row[i - 1] != "\\"]) for row in rows}
+        assert len(widths) <= 1
+    assert to_csv([{"a": "=cmd()", "b": -1.5, "c": "@x"}]) == "a,b,c\n'=cmd(),-1.5,'@x\n"
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_svg_of_hostile_text_is_xml(name: str) -> None:
+    found = ElementTree.fromstring(f'<svg a="{esc(HOSTILE[name])}">{esc(HOSTILE[name])}</svg>')
+    assert len(found) == 0
+    assert found.text
+
+
+def test_figures_open(written: Path) -> None:
+    svg, pdf, png = (sorted((written / "figures").glob(f"*.{kind}")) for kind in ("svg", "pdf", "png"))
+    assert len(svg) == len(pdf) == len(png) > 5
+    for path in svg:
+        root = ElementTree.parse(path).getroot()
+        assert root.tag.endswith("svg")
+        assert path.with_suffix(".csv").exists()
+        assert b"<dc:date>" not in path.read_bytes()
+    for path in pdf:
+        content = path.read_bytes()
+        assert content.startswith(b"%PDF-")
+        assert content.rstrip().endswith(b"%%EOF")
+        assert b"CreationDate" not in content
+    for path in png:
+        assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_figures_are_a_column_wide_with_legible_letters(tmp_path: Path) -> None:
+    [panel, *_] = panels(load_store(varied_store(tmp_path / "r")))
+    [figure, *_] = figures.panel_figures(panel, [])
+    paths = figures.save(figure, tmp_path / "f")
+    root = ElementTree.parse(paths[0]).getroot()
+    assert root.attrib["width"] == f"{figures.COLUMN * 72:g}pt"
+    sizes = [v for k, v in figures.STYLE.items() if k.endswith(("labelsize", "fontsize", "font.size"))]
+    assert min(sizes) >= 6.5
+
+
+def test_latex_of_hostile_tables_compiles_or_is_balanced(written: Path, tmp_path: Path) -> None:
+    tables = (written / "tables.tex").read_text(encoding="utf-8")
+    assert tables.isascii()
+    for name in ("table", "tabular"):
+        assert tables.count(f"\\begin{{{name}}}") == tables.count(f"\\end{{{name}}}") > 0
+    shutil.copy(written / "tables.tex", tmp_path)
+    (tmp_path / "paper.tex").write_text(
+        "\\documentclass{article}\\usepackage[T1]{fontenc}\\usepackage{booktabs,graphicx,textcomp}\n"
+        "\\begin{document}\\input{tables}\\end{document}\n"
+    )
+    if shutil.which("pdflatex"):
+        command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-draftmode", "paper.tex"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, errors="replace")
+        assert done.returncode == 0, done.stdout[-2000:]
+
+
+def test_latex_is_booktabs(tmp_path: Path) -> None:
+    data = load_store(varied_store(tmp_path))
+    table = points_tables(panels(data), provenance(data.cells))[0]
+    text = to_latex(table)
+    assert all(rf"\{rule}" in text for rule in ("toprule", "midrule", "bottomrule"))
+    assert "|" not in text
+    body = text.split(r"\midrule")[1].split(r"\bottomrule")[0]
+    rows = [line for line in body.splitlines() if line.endswith(r"\\")]
+    assert len(rows) == len(table.rows)
+    assert {line.count(" & ") for line in rows} == {len(table.columns) - 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("a_b&c%", r"a\_b\&c\%"), ("2×", r"2$\times$"), ("é", r"{\footnotesize U+00E9}")]
+)
+def test_tex(text: str, expected: str) -> None:
+    assert tex(text) == expected
+
+
+def test_md() -> None:
+    assert md("a|b <i> *c*\nd") == r"a\|b &lt;i&gt; \*c\* d"
+    assert "Nothing to show." in to_markdown(Table("t", "T", ["a"], [], "c", []))
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (0.8731, 0.8732), (1.0, 1.0), (-3.0, 12.0), (0.0, 1e-9)])
+def test_ticks_lie_within(low: float, high: float) -> None:
+    found = ticks(low, high)
+    assert 1 <= len(found) <= 12
+    assert all(low - 1e-9 <= t <= high + 1e-9 for t in found)

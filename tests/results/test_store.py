@@ -1,0 +1,181 @@
+"""Results on disk: whole or absent, found again by many names, one writer at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from bench import files
+from bench.cell.run import command_line
+from bench.errors import UsageError
+from bench.files import remove_leftovers, replace_file, write_json
+from bench.progress import Progress
+from bench.results.store import SCHEMA_VERSION, Store, read_record, slug
+
+QUIET = Progress(quiet=True)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir())
+
+
+def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
+    path = tmp_path / "deep/er/file"
+    for text in ("one", "two"):
+        with replace_file(path) as temporary:
+            temporary.write_text(text)
+            assert temporary.parent == path.parent
+        assert path.read_text() == text
+    assert names(path.parent) == ["file"]
+
+
+def test_what_fails_half_way_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def fail() -> None:
+        with replace_file(path) as temporary:
+            temporary.write_text("ne")
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        fail()
+    assert (path.read_text(), names(tmp_path)) == ("old", ["file"])
+
+
+def test_content_is_on_the_disk_before_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a power cut could leave a file with a name and no content."""
+    order: list[str] = []
+    sync, rename = os.fsync, Path.replace
+    monkeypatch.setattr(files.os, "fsync", lambda handle: (order.append("sync"), sync(handle))[1])
+    monkeypatch.setattr(Path, "replace", lambda self, to: (order.append("rename"), rename(self, to))[1])
+    write_json(tmp_path / "file", {})
+    assert order == ["sync", "rename", "sync"]  # the file, its name, the folder
+
+
+def test_leftovers_of_the_killed_are_removed_and_nothing_else(tmp_path: Path) -> None:
+    for name in (".record.json.0123abcd.tmp", "record.json", "notes.tmp", ".hidden"):
+        (tmp_path / name).write_text("")
+    remove_leftovers(tmp_path)
+    remove_leftovers(tmp_path / "not there")
+    assert names(tmp_path) == [".hidden", "notes.tmp", "record.json"]
+
+
+def test_json_has_no_numbers_that_are_none(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "file", {"x": float("nan")})
+    assert names(tmp_path) == []
+    write_json(tmp_path / "file", {"ö": 1.5})
+    assert (tmp_path / "file").read_text(encoding="utf-8") == '{\n "ö": 1.5\n}\n'
+
+
+def filled(root: Path, *cells: tuple[str, str]) -> Store:
+    """A store with a record for each (strategy, key)."""
+    store = Store(root)
+    for number, (strategy, key) in enumerate(cells):
+        cell = store.cell("sst2", "bert-base", strategy, 0, key)
+        cell.write("success", {"n": number})
+        os.utime(cell.record_file, ns=(number, number))
+    return store
+
+
+KEYS = ("0123456789abcdef", "01ff456789abcdef")
+
+
+def test_records_come_back(tmp_path: Path) -> None:
+    store = filled(tmp_path, ("entropy", KEYS[0]))
+    (cell,) = store.cells()
+    assert cell.folder == tmp_path / "sst2/bert-base/entropy-s0-01234567"
+    assert cell.read() == {"schema_version": SCHEMA_VERSION, "status": "success", "n": 0}
+    assert store.cell("rte", "bert-base", "entropy", 0, KEYS[0]).read() is None
+
+
+def test_runs_are_found_by_folder_name_key_and_last(tmp_path: Path) -> None:
+    store = filled(tmp_path, ("entropy", KEYS[0]), ("full", KEYS[1]))
+    one, other = store.cells()
+    for run in (str(one.folder), "entropy-s0-01234567", "0123", "01234567"):
+        assert store.find(run) == one
+    assert store.find("last") == other
+    with pytest.raises(UsageError, match=r"'01' matches 2 runs .*give more of the name"):
+        store.find("01")
+    with pytest.raises(UsageError, match=r"No run 'abc' in .* \(2 runs there\)"):
+        store.find("abc")
+    with pytest.raises(UsageError, match=r"No run 'last' in .* \(0 runs there\)"):
+        Store(tmp_path / "empty").find("last")
+
+
+def test_what_is_cached_is_no_run_wherever_the_results_are(tmp_path: Path) -> None:
+    store = filled(tmp_path / ".cache/results", ("entropy", KEYS[0]))
+    write_json(store.cache("checkpoints", "key") / "record.json", {})
+    write_json(store.cache("exits", "key").parent / "record.json", {})
+    assert [cell.folder.name for cell in store.cells()] == ["entropy-s0-01234567"]
+
+
+BAD = {
+    "damaged": ('{"schema_version": 1', "is damaged .*Delete it"),
+    "not text": (b"\xff\xfe", "is damaged .*Delete it"),
+    "no object": ("[]", "is damaged .*it "),
+    "no version": ("{}", "is damaged .*it "),
+    "newer": (json.dumps({"schema_version": SCHEMA_VERSION + 1}), "was written by a newer ExitBench"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_records_that_cannot_be_read(case: str, tmp_path: Path) -> None:
+    content, message = BAD[case]
+    (tmp_path / "record.json").write_bytes(content.encode() if isinstance(content, str) else content)
+    with pytest.raises(UsageError, match=message):
+        read_record(tmp_path / "record.json")
+
+
+def test_one_at_a_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store, order = Store(tmp_path), []
+    inside, leave = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with store.lock("key", QUIET):
+            inside.set()
+            leave.wait(30)
+            order.append("first")
+
+    def second() -> None:
+        with store.lock("key", Progress()):
+            order.append("second")
+
+    threads = [threading.Thread(target=first), threading.Thread(target=second)]
+    threads[0].start()
+    assert inside.wait(30)
+    threads[1].start()
+    with store.lock("another key", QUIET):  # other cells do not wait
+        leave.set()
+    for thread in threads:
+        thread.join(30)
+    assert order == ["first", "second"]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("elbert-mono", "elbert-mono"),
+        ("my_module:Name", "my_module-Name"),
+        ("../../etc", "etc"),
+        ("org/model v2", "org-model-v2"),
+        ("///", "unnamed"),
+        ("ä", "unnamed"),
+    ],
+)
+def test_names_as_folders(name: str, expected: str) -> None:
+    assert slug(name) == expected
+
+
+def test_the_recorded_command_does_not_say_where_the_folder_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = tmp_path / "mine" / "project"
+    here.mkdir(parents=True)
+    monkeypatch.chdir(here)
+    given = ["run", "--results-dir", str(here / "results"), "--hub-root", str(here.parent / "hub"), "--quiet"]
+    assert command_line(given) == "bench run --results-dir results --hub-root ../hub"
+    assert command_line(["show", "/elsewhere/x"]) == "bench show /elsewhere/x"

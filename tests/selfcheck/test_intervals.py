@@ -1,0 +1,73 @@
+"""The simulations run, repeat exactly, and a broken interval would be seen; seeds and samples are kept apart."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bench.measure.seeds import over_seeds, widening
+from bench.selfcheck import intervals as s
+
+
+def test_wilson_covers_and_repeats() -> None:
+    truth = s.world(0)
+    found = s.wilson_coverage(truth, 1000, 0)
+    assert found.ok
+    assert found == s.wilson_coverage(truth, 1000, 0)
+
+
+def test_mcnemar_is_conservative_and_never_above_its_level() -> None:
+    exact, middle = s.false_alarms(400, 0)
+    assert exact.share <= middle.share
+    assert exact.share <= 0.05 + 3 * exact.error
+
+
+def test_mid_p_by_hand() -> None:
+    assert s.midp(0, 0) == 1.0
+    assert s.midp(0, 3) == pytest.approx(2 * (0.125 - 0.0625))
+
+
+def test_certified_cuts_keep_their_risk() -> None:
+    found = s.risk_findings(s.world(0, population=4000), 30, 0, 0.1, 0.9, samples=300)
+    for finding in found:
+        slack = 3 * finding.error  # 30 experiments only; the command runs 1000
+        assert finding.share <= finding.highest + slack, finding.name
+
+
+def test_an_interval_that_is_too_narrow_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s, "wilson", lambda k, n: s.Interval(k / n, k / n - 0.005, k / n + 0.005))
+    assert not s.wilson_coverage(s.world(0), 300, 0).ok
+
+
+def accuracy(sums: np.ndarray) -> np.ndarray:
+    """Mean of 300 samples."""
+    return sums[:, 0] / 300
+
+
+def test_seed_spread_and_sample_interval_are_told_apart() -> None:
+    random = np.random.default_rng(0)
+    right = (random.random((1, 300)) < 0.8).astype(float)
+    same = over_seeds(np.repeat(right, 4, axis=0)[:, :, None], accuracy)
+    assert same.std == 0
+    assert same.both is not None
+    assert (same.both.low, same.both.high) == pytest.approx((same.samples.low, same.samples.high))
+    rates = np.array([0.6, 0.7, 0.8, 0.9])[:, None]
+    apart = over_seeds((random.random((4, 300)) < rates).astype(float)[:, :, None], accuracy)
+    assert apart.std is not None
+    assert apart.both is not None
+    assert apart.std > 0.08
+    assert apart.both.high - apart.both.low > 2 * (apart.samples.high - apart.samples.low)
+
+
+def test_one_seed_shows_no_spread() -> None:
+    found = over_seeds(np.ones((1, 300, 1)), accuracy)
+    assert found.std is None
+    assert found.both is None
+    assert "spread unknown" in found.describe()
+    with pytest.raises(ValueError, match="seeds"):
+        over_seeds(np.ones((0, 3, 1)), accuracy)
+
+
+def test_few_seeds_widen_more() -> None:
+    assert widening(1.0, 3.0, 3) > widening(1.0, 5.0, 5) > widening(1.0, 50.0, 50) > 1
+    assert widening(1.0, 0.0, 3) == 1

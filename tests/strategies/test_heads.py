@@ -1,0 +1,127 @@
+"""Heads cost what they say and train what they say; FastBERT's published figures are reproduced exactly."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench.catalog import HEADS
+from strategies.base import Head, pool
+from strategies.fastbert import StudentHead, published_head_macs, published_layer_macs, published_macs
+from tests.helpers.engines import POOLED, make_model
+
+TOKENS, OUTPUTS = 9, 3
+
+
+@pytest.mark.parametrize("layer", [1, 5])
+@pytest.mark.parametrize("name", list(HEADS))
+def test_macs_are_what_torch_counts(name: str, layer: int) -> None:
+    head = make_model("bert", HEADS.load(name), OUTPUTS).head
+    hidden = torch.randn(1, TOKENS, head.hidden_size)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        head(hidden, None, layer)
+    assert head.macs(TOKENS, layer) * 2 == counter.get_total_flops()
+
+
+@pytest.mark.parametrize("name", list(HEADS))
+def test_exit_parameters_are_the_ones_an_exit_uses(name: str) -> None:
+    head: Head = make_model("bert", HEADS.load(name), OUTPUTS).head
+    for layer in range(1, head.num_layers + 1):
+        head.zero_grad(set_to_none=True)
+        head(torch.randn(2, TOKENS, head.hidden_size), None, layer).sum().backward()
+        used = {id(p) for p in head.parameters() if p.grad is not None}
+        assert used == {id(p) for p in head.exit_parameters(layer)}
+    sets = [{id(p) for p in head.exit_parameters(layer)} for layer in range(1, head.num_layers + 1)]
+    assert head.shares_parameters == bool(sets[0] & sets[-1])
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+@pytest.mark.parametrize("name", list(HEADS))
+def test_padding_changes_nothing(name: str, pooling: str) -> None:
+    encoder = make_model("bert").encoder
+    torch.manual_seed(1)
+    head = HEADS.load(name)(encoder, OUTPUTS, pooling=pooling).eval()  # type: ignore[arg-type]
+    hidden = torch.randn(2, TOKENS, head.hidden_size)
+    mask = (torch.arange(TOKENS) < torch.tensor([[TOKENS], [4]])).long()
+    padded = head(hidden, mask, 2)
+    assert torch.allclose(padded[0], head(hidden[:1], None, 2)[0], atol=1e-6)
+    assert torch.allclose(padded[1], head(hidden[1:, :4], None, 2)[0], atol=1e-6)
+    assert not torch.allclose(padded[1], head(hidden[1:], None, 2)[0], atol=1e-6) or pooling == "cls"
+
+
+@pytest.mark.parametrize("model_type", POOLED)
+@pytest.mark.parametrize("name", ["highway", "shared", "shared-pooler"])
+def test_poolers_start_from_the_pretrained_one(name: str, model_type: str) -> None:
+    encoder = make_model(model_type).encoder
+    pretrained = encoder.pretrained_pooler()
+    assert pretrained is not None
+    head = HEADS.load(name)(encoder, OUTPUTS)
+    poolers = [p for n, p in head.named_parameters() if "pooler" in n and n.endswith("weight")]
+    assert len(poolers) == (encoder.num_layers if name == "highway" else 1)
+    for weight in poolers:
+        assert torch.equal(weight, pretrained.weight)
+        assert weight.data_ptr() != pretrained.weight.data_ptr()
+
+
+def test_the_student_is_the_published_one_step_by_step() -> None:
+    """The same numbers from torch's own attention: no residual, no layer norm, first token, two tanh."""
+    head = StudentHead(make_model("bert").encoder, OUTPUTS).eval()
+    student = head.exits[2]
+    hidden = torch.randn(2, TOKENS, head.hidden_size)
+    mask = (torch.arange(TOKENS) < torch.tensor([[TOKENS], [5]])).long()
+    parts = dict(student.named_parameters())
+    attention = torch.nn.MultiheadAttention(128, 2, batch_first=True).eval()
+    names = ("query", "key", "value")
+    with torch.no_grad():
+        attention.in_proj_weight.copy_(torch.cat([parts[f"{n}.weight"] for n in names]))
+        attention.in_proj_bias.copy_(torch.cat([parts[f"{n}.bias"] for n in names]))
+        attention.out_proj.weight.copy_(parts["output.weight"])
+        attention.out_proj.bias.copy_(parts["output.bias"])
+        x = torch.tanh(hidden @ parts["narrow.weight"].T + parts["narrow.bias"])
+        x, _ = attention(x, x, x, key_padding_mask=mask == 0)
+        x = torch.tanh(x[:, 0] @ parts["dense.weight"].T + parts["dense.bias"])
+        expected = x @ parts["classifier.weight"].T + parts["classifier.bias"]
+        assert torch.allclose(head(hidden, mask, 3), expected, atol=1e-6)
+
+
+def test_mean_pooling_ignores_padding() -> None:
+    hidden, mask = torch.randn(1, 4, 3), torch.tensor([[1, 1, 0, 0]])
+    assert torch.allclose(pool(hidden, mask, "mean"), hidden[:, :2].mean(dim=1))
+
+
+# ---- FastBERT's own convention: BERT-base at 128 tokens, two classes, linear layers only
+
+
+def test_published_layer_and_classifier() -> None:
+    assert published_layer_macs() == 905_969_664
+    assert published_head_macs() == 20_988_160
+
+
+def test_published_model_without_early_exit() -> None:
+    assert published_macs(12, classifiers=1) == 10_892_624_128
+    # the README's and the paper's 21785M: multiply and add, and without the last linear layer
+    assert 2 * (published_macs(12, classifiers=1) - 128 * 2) == 21_785_247_744
+
+
+@pytest.mark.parametrize("layers", range(1, 13))
+def test_published_early_exit(layers: int) -> None:
+    assert published_macs(layers) == layers * (905_969_664 + 20_988_160)
+
+
+def test_published_full_depth_costs_two_per_cent_more() -> None:
+    assert published_macs(12) == 11_123_493_888
+    assert published_macs(12) / published_macs(12, classifiers=1) == pytest.approx(1.021, abs=5e-4)
+
+
+def test_paper_table_1_in_multiplies_and_adds() -> None:
+    narrow, attention, dense = 128 * 768 * 128, 4 * 128 * 128 * 128, 128 * 128 * 128
+    assert f"{2 * attention / 1e6:.1f}M" == "16.8M"
+    assert f"{2 * dense / 1e6:.1f}M" == "4.2M"  # on all 128 tokens; the released code applies it to one
+    assert f"{2 * (narrow + attention + dense) / 1e6:.1f}M" == "46.1M"
+    assert published_head_macs() == narrow + attention + dense // 128 + 128 * 2
+
+
+def test_our_convention_adds_the_attention_products() -> None:
+    head = make_model("bert", StudentHead, 2).head
+    assert head.macs(128, 1) == published_head_macs(hidden=head.hidden_size) + 2 * 128 * 128 * 128

@@ -1,0 +1,148 @@
+"""The rules of the criteria, restated by brute force on one sample at a time."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from bench.inference.replay import replay, scores
+from bench.measure.curve import exact_curve, exit_layers
+from strategies.base import Start, StrategyError
+from tests.strategies.test_strategies import CAUSAL, LAYERS, make, random_logits, score_of
+
+
+def agree_in_a_row(labels: list[int], patience: int) -> int:
+    """PABEE on one sample, by counting back from every exit."""
+    for i in range(patience, len(labels)):
+        if patience > 0 and len(set(labels[i - patience : i + 1])) == 1:
+            return i + 1
+    return len(labels)
+
+
+@settings(max_examples=60, deadline=None)
+@given(labels=arrays(np.int64, (20, LAYERS), elements=st.integers(0, 2)), patience=st.integers(0, LAYERS + 1))
+def test_patience_counts_agreements(labels: np.ndarray[Any, Any], patience: int) -> None:
+    logits = 3.0 * np.eye(3, dtype=np.float32)[labels]
+    found = replay("patience", logits, patience=patience)
+    assert found.layer.tolist() == [agree_in_a_row(row.tolist(), patience) for row in labels]
+
+
+def test_patience_outside_the_paper() -> None:
+    logits = random_logits("patience")
+    assert (replay("patience", logits, patience=0).layer == LAYERS).all()
+    assert (replay("patience", logits, patience=LAYERS).layer == LAYERS).all()
+    assert (replay("patience", logits, patience=-1).layer == 1).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    values=arrays(np.float32, (10, LAYERS), elements=st.floats(-2, 2, width=32)),
+    patience=st.integers(1, LAYERS),
+    tolerance=st.sampled_from([0.0, 0.25, 0.5, 1.0]),
+)
+def test_patience_for_regression(values: np.ndarray[Any, Any], patience: int, tolerance: float) -> None:
+    found = replay("patience", values[:, :, None], patience=patience, tolerance=tolerance)
+    for row, layer, answer in zip(values, found.layer, found.prediction, strict=True):
+        close = [abs(b - a) < tolerance for a, b in itertools.pairwise(row)]
+        expected = [i + 2 for i in range(len(close)) if i + 1 >= patience and all(close[i + 1 - patience : i + 1])]
+        assert layer == (expected or [LAYERS])[0]
+        assert answer == row[layer - 1]
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 9999), patience=st.integers(1, LAYERS), classes=st.integers(2, 4))
+def test_patience_is_the_label_window_one_longer(seed: int, patience: int, classes: int) -> None:
+    logits = random_logits("patience", seed, classes=classes)
+    window = replay("elbert-label", logits, 0.0, window=patience + 1, first="none")
+    assert np.array_equal(replay("patience", logits, patience=patience).layer, window.layer)
+
+
+def window_holds(name: str, p: np.ndarray[Any, Any], spread: float) -> bool:
+    """ELBERT's window test on the probabilities [N, C] of the window's exits, for any number of classes."""
+    labels = p.argmax(axis=1)
+    if name == "elbert-mono":
+        tracked = p[:, labels[0]]
+        return bool(labels[-1] == labels[0] and (np.diff(tracked) >= 0).all())
+    constant = bool((labels == labels[0]).all())
+    return constant and (name == "elbert-label" or float(np.ptp(p.max(axis=1))) <= spread)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 9999), window=st.integers(1, LAYERS), classes=st.integers(2, 4))
+@pytest.mark.parametrize("name", ["elbert-mono", "elbert-range", "elbert-label"])
+def test_elbert_windows_follow_the_class_predicted_at_their_start(
+    name: str, seed: int, window: int, classes: int
+) -> None:
+    logits = random_logits(name, seed, samples=15, classes=classes).double()
+    extra: dict[str, object] = {"range": 0.2} if name == "elbert-range" else {}
+    found = replay(name, logits, 0.3, window=window, **extra)
+    for sample, layer in zip(torch.softmax(logits, dim=-1).numpy(), found.layer, strict=True):
+        expected = LAYERS
+        for i in range(LAYERS, 0, -1):
+            p = sample[i - 1]
+            sure = -(p * np.log(p)).sum() / math.log(classes) < 0.3
+            if sure or (i >= window and window_holds(name, sample[i - window : i], 0.2)):
+                expected = i
+        assert layer == expected
+
+
+@pytest.mark.parametrize("threshold", [0.1, 0.5, 0.9])
+def test_random_leaves_with_the_probability_of_its_threshold(threshold: float) -> None:
+    samples = 20_000
+    logits = torch.zeros(samples, LAYERS, 2)
+    found = scores(make("random"), logits)
+    assert ((found >= 0) & (found < 1)).all()
+    for layer in range(LAYERS):
+        assert (found[:, layer] < threshold).mean() == pytest.approx(threshold, abs=0.015)
+    correlation = np.corrcoef(found.T) - np.eye(LAYERS)
+    assert np.abs(correlation).max() < 0.03
+    other = scores(make("random", seed=1), logits)
+    assert abs(np.corrcoef(found[:, 0], other[:, 0])[0, 1]) < 0.03
+
+
+def test_random_needs_the_samples_numbers() -> None:
+    with pytest.raises(StrategyError, match="numbers"):
+        make("random").start(Start(3, LAYERS, 2))
+
+
+@pytest.mark.parametrize("layer", [1, 4, LAYERS, LAYERS + 2])
+def test_fixed_exit_is_where_it_is_put(layer: int) -> None:
+    found = replay("fixed-exit", random_logits("fixed-exit"), layer=layer)
+    assert (found.layer == min(layer, LAYERS)).all()
+    assert bool(make("fixed-exit", layer=layer).warnings(LAYERS)) == (layer >= LAYERS)
+
+
+def test_oracles_leave_at_the_earliest_exit_that_will_do() -> None:
+    logits = random_logits("oracle-correct", samples=200)
+    labels = torch.arange(200) % 3
+    answers = logits.argmax(dim=-1).numpy()
+    right = exit_layers(make("oracle-correct").acausal_scores(logits, labels).numpy(), 0.0)
+    same = exit_layers(make("oracle-consistent").acausal_scores(logits, None).numpy(), 0.0)
+    for row, label, a, b in zip(answers, labels.tolist(), right, same, strict=True):
+        hits = np.flatnonzero(row == label)
+        assert a == (hits[0] + 1 if len(hits) else 1)
+        assert b == np.flatnonzero(row == row[-1])[0] + 1
+    with pytest.raises(StrategyError, match="labels"):
+        make("oracle-correct").acausal_scores(logits, None)
+
+
+def test_no_criterion_beats_the_correct_oracle() -> None:
+    """More right answers it cannot give, and as many only with at least as many layers."""
+    logits, labels = random_logits("entropy", samples=300), torch.arange(300) % 3
+    oracle = exit_layers(make("oracle-correct").acausal_scores(logits, labels).numpy(), 0.0)
+    right = (logits.argmax(dim=-1) == labels[:, None]).numpy()
+    best = right[np.arange(300), oracle - 1].sum()
+    for name in CAUSAL:
+        criterion = make(name)
+        found = exact_curve(score_of(criterion, logits), [right], strict=criterion.strict)
+        accuracy = found.sums[0][:, 0]
+        assert (accuracy <= best).all()
+        assert (found.mean_layer[accuracy == best] >= oracle.mean()).all()

@@ -1,0 +1,299 @@
+"""The trainer: same seed same weights, resumed or not; schedule, accumulation, freezing, clipping; and it learns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from backbones.load import BackboneRequest, load_backbone
+from bench.errors import UsageError
+from bench.inference.exits import collect
+from bench.progress import Progress
+from bench.results.spec import TrainArgs
+from bench.tasks.base import LoadOptions, TaskData
+from bench.tasks.demo import Demo
+from bench.tasks.encode import encode
+from bench.training import trainer
+from bench.training.checkpoint import load_tensors
+from bench.training.trainer import Fit, TrainLog, linear_schedule, train
+from strategies.base import ExitModel, Recipe, Stage
+from strategies.controls import FinetuneRecipe
+from strategies.deebert import DeeBertRecipe, HighwayHead
+from strategies.elbert import ElbertRecipe, SharedHead
+from strategies.entropy import JointRecipe, LinearHead
+
+QUIET = Progress(quiet=True)
+LAYERS = 3
+ARGS = TrainArgs(steps=6, lr=1e-3, batch_size=8)
+
+
+@pytest.fixture(scope="module")
+def data() -> TaskData:
+    return Demo().load(LoadOptions(limit=80))
+
+
+def setting(
+    data: TaskData,
+    folder: Path,
+    args: TrainArgs = ARGS,
+    *,
+    head: type = LinearHead,
+    recipe: type[Recipe] = JointRecipe,
+    seed: int = 0,
+    dropout: float = 0.1,
+) -> tuple[ExitModel, Recipe, Fit]:
+    """A fresh little BERT, a recipe, and what it is to be fitted on."""
+    shape = {"num_hidden_layers": LAYERS, "hidden_size": 32, "hidden_dropout_prob": dropout, "classifier_dropout": 0.0}
+    loaded = load_backbone(BackboneRequest("bert-demo", "scratch", shape), data.train.first, seed=seed)
+    torch.manual_seed(seed)
+    model = ExitModel(loaded.encoder, head(loaded.encoder, 2))
+    encoded = encode(data.train, loaded.tokenizer, 48)
+    fit = Fit(encoded, data.train.labels, 0, args, "fp32", seed, torch.device("cpu"), folder / "progress.safetensors")
+    return model, recipe(LAYERS), fit
+
+
+def weights(model: ExitModel) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+class Stopped(Exception):
+    """What interrupts a training in these tests."""
+
+
+def test_the_same_seed_gives_the_same_weights_whatever_was_drawn_before(data: TaskData, tmp_path: Path) -> None:
+    found = []
+    for drawn in (1, 5):
+        model, recipe, fit = setting(data, tmp_path)
+        torch.rand(drawn)
+        state = torch.get_rng_state()
+        train(model, recipe, fit, QUIET)
+        assert torch.equal(torch.get_rng_state(), state)
+        found.append(weights(model))
+    assert same(*found)
+    model, recipe, fit = setting(data, tmp_path, seed=1)
+    train(model, recipe, fit, QUIET)
+    assert not same(found[0], weights(model))
+
+
+@pytest.mark.parametrize("recipe", [JointRecipe, ElbertRecipe, DeeBertRecipe])
+@pytest.mark.parametrize("stop", [1, 4, 5, 8, 11])
+def test_resumed_training_is_bit_identical(
+    recipe: type[Recipe], stop: int, data: TaskData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With dropout, so that the random state matters; stopped before the given step, over both stages."""
+    head = SharedHead if recipe is ElbertRecipe else HighwayHead
+    model, rule, fit = setting(data, tmp_path / "whole", head=head, recipe=recipe)
+    log = train(model, rule, fit, QUIET)
+    expected, steps = weights(model), sum(log.steps.values())
+    stop = min(stop, steps - 1)
+
+    update, done = trainer._Stage._update, 0
+
+    def stopping(self: trainer._Stage, *arguments: object) -> float:
+        nonlocal done
+        if done == stop:
+            raise Stopped
+        done += 1
+        return update(self, *arguments)  # type: ignore[arg-type]
+
+    model, rule, fit = setting(data, tmp_path / "stopped", head=head, recipe=recipe)
+    fit = replace(fit, save_every=0.0)
+    monkeypatch.setattr(trainer._Stage, "_update", stopping)
+    with pytest.raises(Stopped):
+        train(model, rule, fit, QUIET)
+    monkeypatch.setattr(trainer._Stage, "_update", update)
+    model, rule, _ = setting(data, tmp_path / "other", head=head, recipe=recipe, seed=7)  # all is overwritten
+    again = train(model, rule, fit, QUIET)
+    assert same(weights(model), expected)
+    assert (again.stages, again.steps, again.recipe, again.resumed) == (log.stages, log.steps, log.recipe, 1)
+
+
+def test_progress_is_saved_now_and_then_only(data: TaskData, tmp_path: Path) -> None:
+    model, recipe, fit = setting(data, tmp_path)
+    train(model, recipe, fit, QUIET)
+    assert not fit.progress_file.exists()
+    train(model, recipe, replace(fit, save_every=0.0), QUIET)
+    tensors, facts = load_tensors(fit.progress_file)
+    assert isinstance(facts, dict)
+    assert (facts["stage"], facts["step"], len(facts["log"]["losses"])) == (0, 5, 5)
+    assert {name.partition(".")[0] for name in tensors} == {"model", "optimizer", "random"}
+
+
+def test_accumulation_equals_the_bigger_batch(data: TaskData, tmp_path: Path) -> None:
+    """Two micro-batches of 8 against the same 16 rows at once: the order of rows is the sampler's own business."""
+    found = []
+    for rows in ([np.arange(8), np.arange(8, 16)], [np.arange(16)]):
+        args = TrainArgs(steps=1, lr=1e-2, batch_size=8, warmup=0.0)
+        model, recipe, fit = setting(data, tmp_path, args, dropout=0.0)
+        stage = trainer._Stage(model, recipe, recipe.stages[0], 0, fit, TrainLog())
+        loss = stage._update(0, rows)
+        found.append((loss, weights(model)))
+    (loss, small), (whole, big) = found
+    assert loss == pytest.approx(whole, rel=1e-5)
+    # Adam's first step is lr times the gradient's sign, so only gradients that are noise may differ by much
+    differ = [float((small[name] - big[name]).abs().gt(1e-4).float().mean()) for name in big]
+    assert max(differ) < 0.01
+
+
+def test_accumulated_steps_cover_the_epoch(data: TaskData, tmp_path: Path) -> None:
+    args = TrainArgs(epochs=2, batch_size=8, accumulate=4)
+    model, recipe, fit = setting(data, tmp_path, args)
+    stage = trainer._Stage(model, recipe, recipe.stages[0], 0, fit, TrainLog())
+    assert (len(fit.data), stage.steps) == (72, 2 * 3)  # 9 batches an epoch: 4, 4 and 1
+    rows = [[len(batch) for batch in batches] for _, batches in stage._steps(0)]
+    assert rows == [[8] * 4, [8] * 4, [8]] * 2
+    seen = np.concatenate([row for _, batches in stage._steps(3) for row in batches])
+    assert sorted(seen.tolist()) == list(range(72))
+    assert [step for step, _ in stage._steps(4)] == [4, 5]
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        (TrainArgs(steps=4, lr=1.0, warmup=0.0), [1.0, 0.75, 0.5, 0.25]),
+        (TrainArgs(steps=4, lr=1.0, warmup=0.5), [1 / 3, 2 / 3, 1.0, 0.5]),
+        (TrainArgs(steps=4, lr=1.0, warmup_steps=1), [0.5, 1.0, 2 / 3, 1 / 3]),
+    ],
+)
+def test_learning_rates(args: TrainArgs, expected: list[float], data: TaskData, tmp_path: Path) -> None:
+    """Of the weights; the recipe's own parameters keep their constant rate."""
+    model, recipe, fit = setting(data, tmp_path, args, head=SharedHead, recipe=ElbertRecipe)
+    stage = trainer._Stage(model, recipe, recipe.stages[0], 0, fit, TrainLog())
+    rates, own = [], []
+    for _ in range(4):
+        groups = stage.optimizer.param_groups
+        rates.append(groups[0]["lr"])
+        own.append(groups[-1]["lr"])
+        stage.optimizer.step()
+        stage.scheduler.step()
+    assert rates == pytest.approx(expected)
+    assert own == [recipe.own_lr] * 4
+
+
+def test_schedule_ends_at_zero_and_never_below() -> None:
+    factor = linear_schedule(2, 10)
+    values = [factor(step) for step in range(12)]
+    assert values[2] == max(values) == 1.0
+    assert values[10:] == [0.0, 0.0]
+
+
+def test_biases_and_norms_do_not_decay(data: TaskData, tmp_path: Path) -> None:
+    model, recipe, fit = setting(data, tmp_path)
+    stage = trainer._Stage(model, recipe, recipe.stages[0], 0, fit, TrainLog())
+    decay = {id(p): group["weight_decay"] for group in stage.optimizer.param_groups for p in group["params"]}
+    for name, parameter in model.named_parameters():
+        plain = name.endswith("bias") or "LayerNorm" in name
+        if id(parameter) in decay:
+            assert decay[id(parameter)] == (0.0 if plain else ARGS.weight_decay), name
+    assert set(decay.values()) == {0.0, 0.01}
+
+
+def test_gradients_are_clipped(data: TaskData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    norms: list[float] = []
+    clip = torch.nn.utils.clip_grad_norm_
+
+    def noting(parameters: list[torch.nn.Parameter], limit: float) -> Tensor:
+        before = clip(parameters, limit)
+        norms.append(float(clip(parameters, float("inf"))))
+        return before
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", noting)
+    model, recipe, fit = setting(data, tmp_path, replace(ARGS, clip=0.01))
+    train(model, recipe, fit, QUIET)
+    assert len(norms) == 6
+    assert max(norms) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_frozen_stages_leave_everything_else_alone(
+    data: TaskData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, recipe, fit = setting(data, tmp_path, head=HighwayHead, recipe=DeeBertRecipe)
+    between: dict[str, Tensor] = {}
+    boundary = trainer._Stage._save_boundary
+
+    def noting(self: trainer._Stage) -> None:
+        between.update(weights(self.model))
+        boundary(self)
+
+    monkeypatch.setattr(trainer._Stage, "_save_boundary", noting)
+    before = weights(model)
+    log = train(model, recipe, fit, QUIET)
+    after = weights(model)
+    early = {n for n in after if n.startswith("head.") and f".{LAYERS - 1}." not in n}
+    moved = {n for n in after if not torch.equal(between[n], before[n])}
+    assert moved
+    assert not moved & early
+    assert {n for n in after if not torch.equal(after[n], between[n])} == early
+    assert log.steps == {"fine-tune": 6, "exits": 6}
+    assert all(p.requires_grad for p in model.parameters())
+    assert not model.training
+
+
+def test_only_the_last_exit_is_trained_by_fine_tuning(data: TaskData, tmp_path: Path) -> None:
+    model, recipe, fit = setting(data, tmp_path, recipe=FinetuneRecipe)
+    before = weights(model)
+    train(model, recipe, fit, QUIET)
+    moved = {n for n, value in weights(model).items() if n.startswith("head.") and not torch.equal(value, before[n])}
+    assert moved == {n for n in before if n.startswith("head.") and f".{LAYERS - 1}." in n}
+
+
+def test_elberts_weights_move_and_sum_to_the_number_of_layers(data: TaskData, tmp_path: Path) -> None:
+    model, recipe, fit = setting(data, tmp_path, head=SharedHead, recipe=ElbertRecipe)
+    (start,) = recipe.report().values()
+    log = train(model, recipe, fit, QUIET)
+    (learned,) = log.recipe.values()
+    assert len(learned) == LAYERS
+    assert sum(learned) == pytest.approx(LAYERS, abs=5e-5 * LAYERS)  # each is rounded to four places
+    assert max(abs(a - b) for a, b in zip(learned, start, strict=True)) > 1e-4
+
+
+def test_a_stage_may_have_epochs_and_a_rate_of_its_own(data: TaskData, tmp_path: Path) -> None:
+    class TwoStages(JointRecipe):
+        stages = (Stage("long", epochs=2), Stage("gentle", lr_scale=0.1, epochs=1))
+
+    model, recipe, fit = setting(data, tmp_path, TrainArgs(epochs=5, lr=1.0, batch_size=8), recipe=TwoStages)
+    stages = [trainer._Stage(model, recipe, s, n, fit, TrainLog()) for n, s in enumerate(recipe.stages)]
+    assert [s.steps for s in stages] == [18, 9]
+    assert stages[1].optimizer.param_groups[0]["initial_lr"] == pytest.approx(0.1)
+
+
+def test_a_loss_that_is_not_finite_stops(data: TaskData, tmp_path: Path) -> None:
+    class Infinite(JointRecipe):
+        def losses(self, stage: Stage, logits: Sequence[Tensor], labels: Tensor, step: int) -> tuple[Tensor, ...]:
+            return tuple(z.sum() * float("inf") for z in logits)
+
+    model, recipe, fit = setting(data, tmp_path, recipe=Infinite)
+    with pytest.raises(UsageError, match=r"The training loss is nan at step 0: take a smaller train\.lr"):
+        train(model, recipe, fit, QUIET)
+
+
+def test_bf16_autocast_keeps_the_weights_in_float32(data: TaskData, tmp_path: Path) -> None:
+    model, recipe, fit = setting(data, tmp_path, replace(ARGS, steps=2))
+    train(model, recipe, replace(fit, precision="bf16"), QUIET)
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+@pytest.mark.slow
+def test_it_learns(tmp_path: Path) -> None:
+    """On 600 demo sentences the loss falls and the last exit beats chance on other sentences."""
+    data = Demo().load(LoadOptions(limit=600))
+    args = TrainArgs(steps=150, lr=2e-3, batch_size=32)
+    model, recipe, fit = setting(data, tmp_path, args, dropout=0.0)
+    log = train(model, recipe, fit, QUIET)
+    losses = log.stages["train"]
+    assert losses[-1] < 0.7 * losses[0]
+    loaded = load_backbone(BackboneRequest("bert-demo"), data.train.first)
+    split = data.evaluation["evaluation"]
+    encoded = encode(split, loaded.tokenizer, 48)
+    found = collect(model, split, encoded, 0, device=torch.device("cpu"), dtype="fp32", progress=QUIET)
+    assert (found.predictions[:, -1] == split.labels).mean() > 0.6
