@@ -20,10 +20,6 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.masking_utils import create_bidirectional_mask
 
 
-class BackboneError(ValueError):
-    """A backbone that cannot be had as asked; the message is one line for the user."""
-
-
 @dataclass(frozen=True)
 class Batch:
     """Token ids of B samples padded to T tokens.

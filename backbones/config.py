@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from transformers.activations import ACT2FN
 
 from backbones import ENCODERS
-from backbones.base import BackboneError
+from backbones.errors import BackboneError
 
 # Fields that shape an encoder. Special token ids are not among them: they belong to the tokenizer.
 _SHAPE = (

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from backbones.base import BackboneError
+from backbones.errors import BackboneError
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 
-from backbones.base import BackboneError
+from backbones.errors import BackboneError
 from backbones.hubcalls import patiently, root
 
 COMMIT = re.compile(r"[0-9a-f]{40}")

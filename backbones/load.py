@@ -19,9 +19,10 @@ from transformers import AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from backbones import ENCODERS
-from backbones.base import BackboneError, LayeredEncoder
+from backbones.base import LayeredEncoder
 from backbones.config import has_segments, max_tokens, own_names
 from backbones.demo_tokenizer import word_tokenizer
+from backbones.errors import BackboneError
 from backbones.folders import first_line, weight_files
 from backbones.resolve import BackboneRequest, Resolved, resolve
 

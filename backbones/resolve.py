@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from backbones.base import BackboneError
 from backbones.catalog import BACKBONES, Named
 from backbones.config import apply_overrides, model_type_of, unknown, usual_names
+from backbones.errors import BackboneError
 from backbones.folders import (
     COMMIT,
     check_weights,

@@ -68,12 +68,9 @@ def report(error: Exception) -> int:
         message = explain()
         print(message if "\n" in message else f"Error: {message} See `{where} --help`.", file=sys.stderr)
         return errors.USAGE
-    if isinstance(error, errors.BenchError):
+    if isinstance(error, errors.UserError):
         print(f"Error: {error}", file=sys.stderr)
         return error.exit_code
-    if is_users(error):
-        print(f"Error: {error}", file=sys.stderr)
-        return errors.USAGE
     if isinstance(error, OSError) and error.errno in PATH_ERRORS:
         path = error.filename2 or error.filename or "The output"  # the second is where a finished file was to go
         print(f"Error: {path} cannot be used: {error.strerror}.", file=sys.stderr)
@@ -81,13 +78,6 @@ def report(error: Exception) -> int:
     traceback.print_exc()
     print(f"Internal error: {error!r}. Please report it with the lines above.", file=sys.stderr)
     return errors.INTERNAL
-
-
-def is_users(error: Exception) -> bool:
-    """Whether ``error`` is one that backbones or strategies raise for the user; does not import them."""
-    kinds = (("backbones.base", "BackboneError"), ("strategies.base", "StrategyError"))
-    loaded = [getattr(sys.modules[m], name) for m, name in kinds if m in sys.modules]
-    return isinstance(error, tuple(loaded))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """What can go wrong, and the exit code that says so.
 
-Every error a user can cause is raised as a :class:`BenchError` (or as the
-``ValueError`` family of :mod:`backbones` and :mod:`strategies`, which know nothing of this package) and
-is shown as one line without a traceback. Anything else is an internal error.
+Every error that a user can cause is a :class:`backbones.errors.UserError`, also those of :mod:`backbones` and
+:mod:`strategies`, and is shown as one line without a traceback. Anything else is an internal error.
 """
 
 from __future__ import annotations
+
+from backbones.errors import UserError as UserError
 
 OK = 0
 INTERNAL = 1
@@ -18,16 +19,8 @@ READER_GONE = 141
 """What a shell gives for a process that SIGPIPE ended: never 0, so that a verdict that nobody read is no success."""
 
 
-class BenchError(Exception):
-    """An error with a one-line message for the user and a process exit code."""
-
-    exit_code: int = INTERNAL
-
-
-class UsageError(BenchError):
+class UsageError(UserError):
     """Bad input: an unknown name, a malformed file, a combination that makes no sense."""
-
-    exit_code = USAGE
 
 
 class DataError(UsageError):
@@ -42,19 +35,17 @@ class Damaged(UsageError):
         self.reason = reason
 
 
-class DiskFull(BenchError):
+class DiskFull(UserError):
     """There is no room for what has to be written."""
 
-    exit_code = USAGE
 
-
-class NothingComparable(BenchError):
+class NothingComparable(UserError):
     """A comparison in which nothing could be paired or measured."""
 
     exit_code = NOTHING_COMPARABLE
 
 
-class CellsFailed(BenchError):
+class CellsFailed(UserError):
     """Some cells of a run or sweep failed; the others were recorded."""
 
     exit_code = CELLS_FAILED

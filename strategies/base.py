@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from backbones.base import Batch, LayeredEncoder
+from backbones.errors import UserError
 from strategies.hand import Judge
 from strategies.probe import Probe
 
@@ -30,7 +31,7 @@ State = dict[str, Tensor]
 Pooling = Literal["cls", "mean"]
 
 
-class StrategyError(ValueError):
+class StrategyError(UserError):
     """A strategy that cannot do what is asked; the message is one line for the user."""
 
 

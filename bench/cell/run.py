@@ -24,7 +24,7 @@ from bench.cell.record import backbone_facts, record_head, summary, task_facts, 
 from bench.cell.resolve import Parts, Request, refuse_nonsense, resolve
 from bench.cell.timing import measure_latency, read_times
 from bench.environment import machine_id
-from bench.errors import BenchError
+from bench.errors import UserError
 from bench.files import remove_leftovers
 from bench.inference.exits import DTYPES, AllExits, collect
 from bench.inference.replay import fit
@@ -82,7 +82,7 @@ class Work:
 
 
 def run(request: Request, context: Context) -> tuple[Cell, Record]:
-    """Measure one cell, or return its record if it is there already. Raises BenchError for what cannot be run."""
+    """Measure one cell, or return its record if it is there already. Raises UserError for what cannot be run."""
     return run_work(prepared(request, context))
 
 
@@ -147,7 +147,7 @@ def measured(work: Work, quality: str) -> Record:
             work.cell.write("cancelled", head)
         raise
     except Exception as error:
-        kind = "user" if isinstance(error, BenchError | ValueError) else "internal"
+        kind = "user" if isinstance(error, UserError) else "internal"
         detail = {"kind": kind, "message": str(error), "traceback": traceback.format_exc(limit=-8)}
         if previous is None or previous["status"] != "success":
             work.cell.write("error", {**head, "error": detail if kind == "internal" else {**detail, "traceback": ""}})

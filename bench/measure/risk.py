@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtr
 
+from bench.errors import UsageError
 from bench.measure.curve import Curve, Scores, exit_layers
 from bench.measure.points import Point, Rule
 
@@ -37,14 +38,14 @@ Loss = Literal["risk", "gap"]
 def loss_table(kind: Loss, answers: NDArray[Any], labels: NDArray[Any]) -> Float:
     """The loss [N, L] in [0, 1] of every sample leaving at every exit, from answers [N, L] and labels [N].
 
-    Raises ValueError for the gap of a regression task, which has no right and wrong.
+    Raises UsageError for the gap of a regression task, which has no right and wrong.
     """
     full = answers[:, -1:]
     if answers.dtype.kind != "f":
         early = answers != full if kind == "risk" else (full == labels[:, None]) & (answers != labels[:, None])
         return early.astype(np.float64)
     if kind == "gap":
-        raise ValueError("An accuracy gap needs classes; for regression control the disagreement: risk=.")
+        raise UsageError("An accuracy gap needs classes; for regression control the disagreement: risk=.")
     distance: Float = np.minimum(np.abs(answers.astype(np.float64) - full), 1.0)
     return distance
 

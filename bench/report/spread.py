@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.errors import BenchError
+from bench.errors import UserError
 from bench.measure.seeds import SeedSummary
 from bench.results.data import Record, Result
 
@@ -61,5 +61,5 @@ def _pooled(results: Sequence[Result], metric: str, rule: str | None) -> SeedSum
     cells, records = [r.view.cell for r in results], [r.view.record for r in results]
     try:
         return pooled(cells, records, results[0].split, metric, rule)
-    except (BenchError, OSError, KeyError, TypeError, ValueError):
+    except (UserError, OSError, KeyError, TypeError, ValueError):
         return None

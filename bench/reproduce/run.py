@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.cell.run import Context
-from bench.errors import BenchError
+from bench.errors import UserError
 from bench.reproduce.cells import Asked
 from bench.reproduce.checks import make_check
 from bench.reproduce.evidence import NotRun, Place, Run
@@ -73,7 +73,7 @@ def _place(block: str, task: str, strategies: Mapping[str, Gathered]) -> Place:
             if cell.reasons:
                 raise NotRun(cell.reasons[0])
             runs[name] = [Run.load(folder) for folder in cell.folders]
-        except (NotRun, BenchError) as reason:
+        except (NotRun, UserError) as reason:
             missing[name] = f"{name}: {reason}"
     return Place(block, task, runs, missing)
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from bench.cell.record import record_head, usable_record
 from bench.cell.run import Context
-from bench.errors import BenchError, CellsFailed
+from bench.errors import CellsFailed, UserError
 from bench.sweep.engines.base import Ending, Engine, Job
 from bench.sweep.estimate import memory_of
 from bench.sweep.plan import Plan, Planned, refreshed
@@ -189,6 +189,6 @@ def record_death(cell: Planned, context: Context, message: str) -> Path | None:
             error = {"kind": "died", "message": message, "traceback": ""}
             begun = {k: v for k, v in (previous or {}).items() if k not in ("schema_version", "status")}
             work.cell.write("error", {**head, **begun, "error": error})
-    except (BenchError, OSError):
+    except (UserError, OSError):
         return None
     return work.cell.folder

@@ -18,13 +18,14 @@ from typing import Any, cast
 
 import torch
 
-from backbones.base import BackboneError, LayeredEncoder
+from backbones.base import LayeredEncoder
 from backbones.catalog import BACKBONES
+from backbones.errors import BackboneError
 from backbones.load import encoder_class, outline
 from bench.cell.record import usable_record
 from bench.cell.run import Context
 from bench.environment import machine_id
-from bench.errors import BenchError
+from bench.errors import UserError
 from bench.results.store import Store
 from bench.sweep.plan import Plan, Planned
 from bench.tasks.base import Split, TaskData
@@ -176,7 +177,7 @@ def recorded_speeds(store: Store) -> dict[tuple[object, ...], float]:
     for cell in store.cells():
         try:
             record = cast(dict[str, Any], usable_record(cell.record_file))
-        except BenchError:
+        except UserError:
             continue
         if record.get("status") != "success" or record["environment"].get("machine_id") != machine_id():
             continue

@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from backbones.base import BackboneError
 from backbones.load import BackboneRequest
 from bench.cell.resolve import Parts, Request, resolve
 from bench.cell.run import Context, Work, backbone_request, finished_record, found_out
-from bench.errors import BenchError, DataError, UsageError
+from bench.errors import DataError, UsageError, UserError
 from bench.results.spec import Facts, RunSpec, key, training_identity
 from bench.tasks.base import LoadOptions, TaskData
 
@@ -75,7 +74,7 @@ def make_plan(requests: Sequence[Request], context: Context) -> Plan:
     for request in requests:
         try:
             spec, parts = resolve(request)
-        except (BenchError, ValueError) as error:
+        except UserError as error:
             if len(requests) == 1:
                 raise
             raise UsageError(f"{request.strategy}, {request.task}, seed {request.seed}: {error}") from error
@@ -111,7 +110,7 @@ class Looked:
                 raise DataError(data)
             at_hand = data
             work = found_out(spec, parts, data, self.context)
-        except (BenchError, BackboneError) as error:
+        except UserError as error:
             group = training_group(request, spec, parts)
             return Planned(request, spec, parts, label, backbone, group, "unknown", data=at_hand, why=str(error))
         training = key(training_identity(spec, work.facts))
@@ -128,7 +127,7 @@ class Looked:
             options = LoadOptions(0, request.limit, self.context.hub_root, offline=True)
             try:
                 self._data[place] = parts.task.load(options)
-            except BenchError as error:
+            except UserError as error:
                 self._data[place] = str(error)
         return self._data[place]
 

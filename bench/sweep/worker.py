@@ -11,7 +11,7 @@ from typing import Literal
 
 from bench.cell.run import Context, command_line, prepared, run_work
 from bench.cli.verbs.fresh import arguments
-from bench.errors import BenchError
+from bench.errors import UserError
 from bench.progress import Progress
 from bench.results.store import Store
 from bench.sweep.engines.base import Ending, Job
@@ -33,7 +33,7 @@ def run_job(job: Job) -> Ending:
         if remote is not None:
             remote.send(work)
     except Exception as error:
-        kind: Literal["user", "internal"] = "user" if isinstance(error, BenchError | ValueError) else "internal"
+        kind: Literal["user", "internal"] = "user" if isinstance(error, UserError) else "internal"
         if kind == "internal" and not job.quiet:
             traceback.print_exc()
         message = str(error) if kind == "user" else f"{type(error).__name__}: {error}"

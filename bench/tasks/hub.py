@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from backbones.hubcalls import passing, patiently, root
-from bench.errors import BenchError, DataError
+from bench.errors import DataError, UserError
 from bench.tasks.base import Kind, LoadOptions, Split, Task, TaskData
 from bench.tasks.checks import Table, class_indices, digest, make_split, targets
 from bench.tasks.sampling import hold_out, limited
@@ -98,7 +98,7 @@ class HubTask(Task):
                 self._require(files, f"the mirror of {self.dataset}")
                 builder.download_and_prepare()
                 tables = [self._table(builder.as_dataset(split=name), name) for name in self._wanted]
-            except BenchError:
+            except UserError:
                 raise
             except Exception as error:
                 raise DataError(

@@ -10,7 +10,7 @@ import huggingface_hub
 import pytest
 from safetensors.torch import load_file, save_file
 
-from backbones.base import BackboneError
+from backbones.errors import BackboneError
 from backbones.load import BackboneRequest, describe, load_backbone
 from tests.helpers.model_folders import HUB_ID, TEXTS, ask, save_model
 

@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from transformers.utils import logging as transformers_logging
 
 from backbones import ENCODERS
-from backbones.base import BackboneError
 from backbones.catalog import BACKBONES
+from backbones.errors import BackboneError
 from backbones.load import BackboneRequest, describe, load_backbone
 from tests.helpers.model_folders import COMMIT, HUB_ID, TEXTS, ask, save_model, tokens_of
 

@@ -10,9 +10,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from backbones import ENCODERS
-from backbones.base import BackboneError, Batch, LayeredEncoder
+from backbones.base import Batch, LayeredEncoder
 from backbones.catalog import BACKBONES
 from backbones.config import has_segments, own_names, usual_names
+from backbones.errors import BackboneError
 from backbones.load import BackboneRequest, describe, load_backbone, outline
 from bench.tasks.encode import EncodedSplit, collate
 from tests.backbones.test_backbones import SIZES, make, make_batch, stock

@@ -13,7 +13,7 @@ import huggingface_hub
 import pytest
 
 from backbones import hubcalls
-from backbones.base import BackboneError
+from backbones.errors import BackboneError
 from backbones.load import BackboneRequest, load_backbone
 from bench.errors import DataError
 from bench.tasks import get_task

@@ -68,7 +68,7 @@ def test_losses_by_hand() -> None:
     assert loss_table("gap", answers, labels).tolist() == [[1, 0, 0], [0, 0, 0], [0, 0, 0]]
     values = np.array([[0.5, 3.0, 1.0]], dtype=np.float32)
     assert loss_table("risk", values, np.ones(1)).tolist() == [[0.5, 1.0, 0.0]]
-    with pytest.raises(ValueError, match="needs classes"):
+    with pytest.raises(UsageError, match="needs classes"):
         loss_table("gap", values, np.ones(1))
 
 

@@ -287,7 +287,7 @@ def mirrored_tasks(hub_root: Path) -> tuple[list[str], list[str]]:
 
 def mirrored_model(folder: Path) -> Finding:
     """One model folder of the mirror: complete, or what it lacks."""
-    from backbones.base import BackboneError
+    from backbones.errors import BackboneError
     from backbones.folders import tokenizer_files, weight_files
 
     name = f"{folder.parent.name}/{folder.name}"
@@ -305,8 +305,8 @@ def mirrored_model(folder: Path) -> Finding:
 
 def backbones(hub_root: Path | None, online: bool) -> Iterator[Finding]:
     """Which named backbones can be had right now."""
-    from backbones.base import BackboneError
     from backbones.catalog import BACKBONES
+    from backbones.errors import BackboneError
     from backbones.load import BackboneRequest
     from backbones.resolve import resolve
 
