@@ -16,10 +16,11 @@ from bench.cell.fitting import Probing, refit
 from bench.cell.resolve import Parts
 from bench.errors import UsageError
 from bench.progress import Progress
-from bench.results.spec import Facts, RunSpec, TrainArgs, exits_identity, key, training_identity
+from bench.results.spec import Facts, RunSpec, exits_identity, key, training_identity
 from bench.results.store import Cell, Store
 from bench.tasks import get_task, registry
 from bench.tasks.base import LoadOptions, Task, TaskData
+from bench.training.args import TrainArgs
 from bench.training.checkpoint import load_tensors
 from strategies.base import Criterion, ExitModel
 

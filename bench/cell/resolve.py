@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 from backbones.catalog import BACKBONES
 from bench.catalog import HEADS, RECIPES, STRATEGIES
-from bench.cell.settings import accepted, bind, split_settings
 from bench.errors import UsageError
 from bench.measure.points import Rule
-from bench.results.spec import Init, LatencyArgs, RunSpec, TrainArgs
+from bench.results.spec import Init, LatencyArgs, RunSpec
+from bench.settings import bind, settable_arguments, split_settings
 from bench.tasks import get_task
+from bench.training.args import TrainArgs
 
 if TYPE_CHECKING:
     from bench.tasks.base import Task
@@ -83,7 +84,7 @@ def _wrapped_versions(criterion: type[Criterion], of: str | None) -> tuple[int, 
     around: Callable[[str], type[Strategy]] | None = getattr(criterion, "around", None)
     if around is None:
         return ()
-    inner = around(of or cast(str, accepted(criterion)["of"].default))
+    inner = around(of or cast(str, settable_arguments(criterion)["of"].default))
     return (version_of(inner), *_wrapped_versions(inner.criterion, None))
 
 
@@ -106,7 +107,8 @@ def resolve(request: Request) -> tuple[RunSpec, Parts]:
     backbone = request.backbone or task.default_backbone
     demo = backbone.endswith("-demo")
     init: Init = "scratch" if demo else request.init or "pretrained"
-    pooled = {"pooling": BACKBONES[backbone].pooling} if backbone in BACKBONES and "pooling" in accepted(head) else {}
+    pools = backbone in BACKBONES and "pooling" in settable_arguments(head)
+    pooled = {"pooling": BACKBONES[backbone].pooling} if pools else {}
     spec = RunSpec(
         strategy=strategy.name if request.strategy in STRATEGIES else request.strategy,
         task=task.name,

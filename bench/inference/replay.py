@@ -12,10 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from bench.catalog import STRATEGIES
-from bench.cell.settings import bind, split_threshold
 from bench.errors import UsageError
 from bench.inference.exits import AllExits
 from bench.measure.curve import exit_layers
+from bench.settings import bind, split_threshold
 from strategies.base import Criterion, Evidence, Seen, Start, Strategy, check_finite, predict
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bench.cell.settings import bind
 from bench.registry import Registry
 from bench.reproduce.base import Check
+from bench.settings import bind
 
 CHECKS: Registry[type[Check]] = Registry(
     "check",

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Literal
 
 from bench.errors import UsageError
+from bench.training.args import TrainArgs
 
 IDENTITY_VERSION = 1
 
@@ -25,38 +26,6 @@ ON_GPU = ("graph", "conditional")
 
 Init = Literal["pretrained", "scratch"]
 Dtype = Literal["fp32", "bf16", "fp16", "fp64"]
-
-
-@dataclass(frozen=True)
-class TrainArgs:
-    """How a checkpoint is fitted. AdamW, linear warm-up and decay to zero, gradient clipping.
-
-    ``warmup`` is a fraction of the steps, or with ``warmup_steps`` a number of them; ``steps`` replaces ``epochs``
-    where a paper states steps. ``precision`` bf16 means autocast; auto is bf16 on CUDA and fp32 on CPU.
-    """
-
-    epochs: float = 3.0
-    steps: int | None = None
-    lr: float = 2e-5
-    batch_size: int = 32
-    accumulate: int = 1
-    warmup: float = 0.1
-    warmup_steps: int | None = None
-    weight_decay: float = 0.01
-    clip: float = 1.0
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-
-    def __post_init__(self) -> None:
-        for name in ("lr", "clip"):
-            if not getattr(self, name) > 0:
-                raise UsageError(f"train.{name} must be positive, not {getattr(self, name)}.")
-        for name in ("batch_size", "accumulate"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"train.{name} must be at least 1, not {getattr(self, name)}.")
-        if not (self.epochs > 0 and (self.steps is None or self.steps > 0)):
-            raise UsageError("train.epochs and train.steps must be positive.")
-        if not (0 <= self.warmup < 1 and self.weight_decay >= 0):
-            raise UsageError("train.warmup must be in [0, 1) and train.weight_decay not negative.")
 
 
 @dataclass(frozen=True)
@@ -111,7 +80,7 @@ class RunSpec:
     head_args: Mapping[str, object] = field(default_factory=dict)
     recipe_args: Mapping[str, object] = field(default_factory=dict)
     backbone_args: Mapping[str, object] = field(default_factory=dict)
-    train: TrainArgs = TrainArgs()
+    train: TrainArgs = field(default_factory=TrainArgs)
     max_length: int = 128
     limit: int | None = None
     seed: int = 0

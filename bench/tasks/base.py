@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -81,14 +81,12 @@ class LoadOptions:
     offline: bool = False
     select_fraction: float = 0.1
     select_max: int = 1000
-    extra: Mapping[str, object] = field(default_factory=dict)
 
 
 class Task(ABC):
     """A named task. One instance per entry of the table in :mod:`bench.tasks`."""
 
     name: str
-    summary: str
     max_length: int = 128
     default_backbone: str = "albert-base"
     training: Mapping[str, object] = {}

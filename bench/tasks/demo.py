@@ -51,7 +51,6 @@ class Demo(Task):
     """Built-in reviews of graded difficulty, no network needed; accuracy."""
 
     name = "demo"
-    summary = __doc__ or ""
     max_length = 48
     default_backbone = "albert-demo"
     # About half a minute on one core; a higher rate learns as fast and levels the exits out.
@@ -72,11 +71,6 @@ class Demo(Task):
             revision=_digest((train, evaluation)),
             source="built in",
         )
-
-
-def grade(sample_id: str) -> int:
-    """Difficulty grade 0..5 of a demo sample, from its id."""
-    return int(sample_id.rpartition("-g")[2])
 
 
 def generate() -> tuple[Split, Split]:

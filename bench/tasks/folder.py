@@ -38,7 +38,6 @@ LABELS = "labels.txt"
 class FolderTask(Task):
     """Your own files: train and validation as csv, tsv, jsonl or parquet."""
 
-    summary = __doc__ or ""
     max_length = 128
 
     def __init__(self, folder: Path) -> None:

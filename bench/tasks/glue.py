@@ -20,7 +20,6 @@ class CoLA(GlueTask):
     """Linguistic acceptability of one sentence; Matthews correlation."""
 
     name = config = "cola"
-    summary = __doc__ or ""
     columns = ("sentence",)
     label_names = ("unacceptable", "acceptable")
     metrics = ("matthews",)
@@ -31,7 +30,6 @@ class SST2(GlueTask):
     """Sentiment of movie-review phrases; accuracy."""
 
     name = config = "sst2"
-    summary = __doc__ or ""
     columns = ("sentence",)
     label_names = ("negative", "positive")
     published_rows = {"train": 67349, "validation": 872}
@@ -41,7 +39,6 @@ class MRPC(GlueTask):
     """Paraphrase of news sentences; accuracy and F1."""
 
     name = config = "mrpc"
-    summary = __doc__ or ""
     columns = ("sentence1", "sentence2")
     label_names = ("not_equivalent", "equivalent")
     metrics = ("accuracy", "f1")
@@ -52,7 +49,6 @@ class QQP(GlueTask):
     """Duplicate questions of Quora; accuracy and F1."""
 
     name = config = "qqp"
-    summary = __doc__ or ""
     columns = ("question1", "question2")
     label_names = ("not_duplicate", "duplicate")
     metrics = ("accuracy", "f1")
@@ -63,7 +59,6 @@ class STSB(GlueTask):
     """Similarity of two sentences on a scale of 0 to 5 (regression); Pearson and Spearman correlation."""
 
     name = config = "stsb"
-    summary = __doc__ or ""
     kind = "regression"
     columns = ("sentence1", "sentence2")
     label_range = (0.0, 5.0)
@@ -75,7 +70,6 @@ class MNLI(GlueTask):
     """Entailment over ten genres, evaluated on matched and mismatched genres; accuracy."""
 
     name = config = "mnli"
-    summary = __doc__ or ""
     columns = ("premise", "hypothesis")
     label_names = ("entailment", "neutral", "contradiction")
     evaluation = ("validation_matched", "validation_mismatched")
@@ -86,7 +80,6 @@ class QNLI(GlueTask):
     """Does the sentence answer the question (from SQuAD); accuracy."""
 
     name = config = "qnli"
-    summary = __doc__ or ""
     columns = ("question", "sentence")
     label_names = ("entailment", "not_entailment")
     published_rows = {"train": 104743, "validation": 5463}
@@ -96,7 +89,6 @@ class RTE(GlueTask):
     """Textual entailment, two classes, 2,490 training pairs; accuracy."""
 
     name = config = "rte"
-    summary = __doc__ or ""
     columns = ("sentence1", "sentence2")
     label_names = ("entailment", "not_entailment")
     published_rows = {"train": 2490, "validation": 277}
@@ -106,7 +98,6 @@ class WNLI(GlueTask):
     """Pronoun resolution as entailment (adversarial validation split); accuracy."""
 
     name = config = "wnli"
-    summary = __doc__ or ""
     columns = ("sentence1", "sentence2")
     label_names = ("not_entailment", "entailment")
     published_rows = {"train": 635, "validation": 71}

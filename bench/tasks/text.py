@@ -9,7 +9,6 @@ class AGNews(HubTask):
     """Topic of a news item, four classes (Zhang et al., 2015); accuracy on the test split."""
 
     name = "ag_news"
-    summary = __doc__ or ""
     dataset = "fancyzhx/ag_news"
     revision = "eb185aade064a813bc0b7f42de02595523103ca4"
     columns = ("text",)
@@ -23,7 +22,6 @@ class IMDB(HubTask):
     """Sentiment of whole movie reviews (Maas et al., 2011); accuracy on the test split."""
 
     name = "imdb"
-    summary = __doc__ or ""
     dataset = "stanfordnlp/imdb"
     revision = "e6281661ce1c48d982bc483cf8a173c1bbeb5d31"
     columns = ("text",)

@@ -22,8 +22,8 @@ from torch import Tensor
 from backbones.base import Batch
 from bench.errors import UsageError
 from bench.progress import Progress
-from bench.results.spec import TrainArgs
 from bench.tasks.encode import EncodedSplit, collate, training_batches
+from bench.training.args import TrainArgs
 from bench.training.checkpoint import load_tensors, optimizer_tensors, restore_optimizer, save_tensors
 from strategies.base import ExitModel, Recipe, Stage
 

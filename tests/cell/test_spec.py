@@ -14,7 +14,6 @@ from bench.results.spec import (
     Facts,
     LatencyArgs,
     RunSpec,
-    TrainArgs,
     exits_identity,
     key,
     quality_identity,
@@ -22,6 +21,7 @@ from bench.results.spec import (
     speed_identity,
     training_identity,
 )
+from bench.training.args import TrainArgs
 
 SPEC = RunSpec(
     strategy="elbert-mono",

@@ -15,11 +15,11 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from bench.catalog import HEADS, RECIPES, STRATEGIES
-from bench.cell.settings import accepted
 from bench.inference.replay import make_criterion, replay, scores
 from bench.measure.curve import exact_curve, exit_layers
-from bench.results.spec import TrainArgs
+from bench.settings import settable_arguments
 from bench.tasks import TASKS
+from bench.training.args import TrainArgs
 from strategies.base import Criterion, Evidence, Seen, Start, State, Strategy, StrategyError, select
 from tests.helpers.criteria import reads
 from tests.helpers.engines import make_model
@@ -36,7 +36,7 @@ PLACED = {"full", "truncated", "fixed-exit"}  # controls whose exit no threshold
 
 def make(name: str, **arguments: object) -> Criterion:
     kind = {**KINDS, **UNFITTED}[name]
-    own = {key: value for key, value in SHORT.items() if key in accepted(kind.criterion)}
+    own = {key: value for key, value in SHORT.items() if key in settable_arguments(kind.criterion)}
     criterion = make_criterion(kind, {**own, **arguments})[0]
     if criterion.fits and name not in UNFITTED:
         criterion.fit(held_out(name))
@@ -235,17 +235,19 @@ def test_every_strategy_explains_itself(name: str) -> None:
     assert kind.equations
     published = bool(kind.presets)
     assert not published or (kind.citation and kind.sources and kind.differences)
-    settable = accepted(kind.criterion)
+    settable = settable_arguments(kind.criterion)
     for key in kind.sources:  # a source is about something that exists
         prefix, dot, rest = key.partition(".")
-        target = {"train": vars(TrainArgs()), "recipe": accepted(kind.recipe)}.get(prefix) if dot else settable
+        target = (
+            {"train": vars(TrainArgs()), "recipe": settable_arguments(kind.recipe)}.get(prefix) if dot else settable
+        )
         assert (
             rest in (target or ())
             if dot
             else key in (*settable, "threshold", kind.criterion.threshold_name, "head", "presets")
         )
     explained = {key.removeprefix("recipe.") for key in kind.sources}
-    assert set(settable) | set(accepted(kind.recipe)) <= explained | {"first", "weights", "seed"}
+    assert set(settable) | set(settable_arguments(kind.recipe)) <= explained | {"first", "weights", "seed"}
 
 
 @pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind.presets])
@@ -258,7 +260,7 @@ def test_presets_are_settings_that_exist(name: str) -> None:
             if prefix == "train":
                 TrainArgs(**{rest: value})  # type: ignore[arg-type]
             elif prefix == "recipe":
-                assert rest in accepted(kind.recipe)
+                assert rest in settable_arguments(kind.recipe)
             elif prefix == "backbone":
                 assert hasattr(make_model("albert").encoder.model.config, rest)
             else:

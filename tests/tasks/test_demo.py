@@ -7,9 +7,14 @@ import pytest
 
 from bench.tasks import get_task
 from bench.tasks.base import LoadOptions, Split
-from bench.tasks.demo import BAD, EVALUATION_ROWS, GOOD, GRADES, LUKEWARM, ORDINALS, TRAIN_ROWS, generate, grade
+from bench.tasks.demo import BAD, EVALUATION_ROWS, GOOD, GRADES, LUKEWARM, ORDINALS, TRAIN_ROWS, generate
 
 EVALUATION, TRAIN = generate()
+
+
+def grade(sample_id: str) -> int:
+    """Difficulty 0..5, from the sample's id."""
+    return int(sample_id.rpartition("-g")[2])
 
 
 def words_of(text: str) -> list[int]:

@@ -12,8 +12,8 @@ import torch
 from backbones import ENCODERS
 from bench.catalog import HEADS, RECIPES
 from bench.progress import Progress
-from bench.results.spec import TrainArgs
 from bench.tasks.encode import EncodedSplit
+from bench.training.args import TrainArgs
 from bench.training.trainer import Fit, train
 from strategies.base import ExitModel, Recipe
 from tests.helpers.engines import PAD, SIZES, make_model

@@ -15,11 +15,11 @@ from backbones.load import BackboneRequest, load_backbone
 from bench.errors import UsageError
 from bench.inference.exits import collect
 from bench.progress import Progress
-from bench.results.spec import TrainArgs
 from bench.tasks.base import LoadOptions, TaskData
 from bench.tasks.demo import Demo
 from bench.tasks.encode import encode
 from bench.training import trainer
+from bench.training.args import TrainArgs
 from bench.training.checkpoint import load_tensors
 from bench.training.trainer import Fit, TrainLog, linear_schedule, train
 from strategies.base import ExitModel, Recipe, Stage

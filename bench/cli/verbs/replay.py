@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from rich.text import Text
 
 from bench.catalog import STRATEGIES
-from bench.cell.settings import bind, parse_settings, split_threshold
 from bench.cli.display import console, points_table, print_json
 from bench.errors import OK, DataError, UsageError
+from bench.settings import bind, parse_settings, split_threshold
 
 if TYPE_CHECKING:
     from strategies.base import Evidence

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import errors
-from bench.cell.settings import parse_settings
 from bench.cli.display import print_json, print_record
 from bench.progress import Progress
+from bench.settings import parse_settings
 
 if TYPE_CHECKING:
     from bench.cell.resolve import Request

@@ -8,10 +8,10 @@ from pathlib import Path
 from rich.text import Text
 
 from bench.catalog import STRATEGIES
-from bench.cell.settings import accepted
 from bench.cli.display import console, print_json, print_record
 from bench.errors import OK, UsageError
 from bench.results.store import Store
+from bench.settings import settable_arguments
 
 
 def show_run(run: str, results_dir: Path, json: bool) -> int:
@@ -35,9 +35,9 @@ def show_run(run: str, results_dir: Path, json: bool) -> int:
 def show_strategy(name: str, json: bool) -> int:
     """Print a strategy's paper, equations, arguments with their sources, and what differs from the paper."""
     strategy = STRATEGIES.load(name)
-    arguments = {p.name: p.default for p in accepted(strategy.criterion).values()}
-    recipe = {f"recipe.{p.name}": p.default for p in accepted(strategy.recipe).values()}
-    head = {f"head.{p.name}": p.default for p in accepted(strategy.head).values()}
+    arguments = {p.name: p.default for p in settable_arguments(strategy.criterion).values()}
+    recipe = {f"recipe.{p.name}": p.default for p in settable_arguments(strategy.recipe).values()}
+    head = {f"head.{p.name}": p.default for p in settable_arguments(strategy.head).values()}
     threshold = {strategy.criterion.threshold_name: strategy.criterion.default_threshold}
     presets = {task: dict(settings) for task, settings in strategy.presets.items()}
     facts: dict[str, object] = {

@@ -15,11 +15,11 @@ from backbones.load import BackboneRequest, load_backbone
 from bench.catalog import STRATEGIES
 from bench.cell.resolve import Request, resolve
 from bench.cell.run import Context, run
-from bench.cell.settings import accepted
 from bench.inference.exits import AllExits
 from bench.measure.cost import CostModel
 from bench.progress import Progress
 from bench.results.store import Store
+from bench.settings import settable_arguments
 from strategies.base import Criterion
 
 TASK = "demo"
@@ -58,7 +58,7 @@ class GateCell:
     @property
     def arguments(self) -> dict[str, object]:
         """The criterion's arguments that differ from its defaults."""
-        known = accepted(STRATEGIES.load(self.strategy).criterion)
+        known = settable_arguments(STRATEGIES.load(self.strategy).criterion)
         return {name: value for name, value in SMALL.items() if name in known}
 
     @property

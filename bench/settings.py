@@ -44,7 +44,7 @@ def split_settings(settings: Mapping[str, object], prefixes: Iterable[str]) -> d
     return groups
 
 
-def accepted(target: type) -> dict[str, inspect.Parameter]:
+def settable_arguments(target: type) -> dict[str, inspect.Parameter]:
     """The keyword-only parameters of a class: what a user may set."""
     parameters = inspect.signature(target).parameters.values()
     return {p.name: p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
@@ -86,14 +86,14 @@ def _threshold_name(target: Any, given: Mapping[str, object], what: str) -> str:
 
 def _around(target: Any, given: Mapping[str, object], what: str) -> tuple[dict[str, object], type, dict[str, object]]:
     """The own arguments of a class around another, that class, and what is left for it."""
-    parameters = accepted(target)
+    parameters = settable_arguments(target)
     own = _bind_own(target, {k: v for k, v in given.items() if k in parameters}, what)
     return own, target.wrapped(**own), {k: v for k, v in given.items() if k not in parameters}
 
 
 def _bind_own(target: type, given: Mapping[str, object], what: str) -> dict[str, object]:
     """The arguments of ``target`` itself, given or default."""
-    parameters = accepted(target)
+    parameters = settable_arguments(target)
     for name in given:
         if name not in parameters:
             close = difflib.get_close_matches(name, parameters, n=1)
