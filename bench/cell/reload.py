@@ -13,6 +13,7 @@ from backbones.load import describe, load_backbone
 from bench.catalog import HEADS, RECIPES, STRATEGIES
 from bench.cell import run as runner
 from bench.cell.fitting import Probing, refit
+from bench.cell.request import Context
 from bench.cell.resolve import Parts
 from bench.errors import UsageError
 from bench.progress import Progress
@@ -109,7 +110,7 @@ def reload(
             f"Train it again with: {record.get('command')} --overwrite always"
         )
     parts, data = parts_of(record), load_task(record, hub_root, offline)
-    context = runner.Context(store, progress, hub_root, offline)
+    context = Context(store, progress, hub_root, offline)
     request = runner.backbone_request(spec, parts, context)
     backbone = describe(request)
     facts = Facts(cast(str, backbone["digest"]), data.revision, parts.versions)

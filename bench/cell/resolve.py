@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from backbones.catalog import BACKBONES
 from bench.catalog import HEADS, RECIPES, STRATEGIES
+from bench.cell.request import Request
 from bench.errors import UsageError
 from bench.measure.points import Rule
 from bench.results.spec import Init, LatencyArgs, RunSpec
@@ -27,27 +28,6 @@ TRAINING: Mapping[str, Mapping[str, object]] = {
     "pretrained": {"lr": 5e-5, "epochs": 3.0},
     "scratch": {"lr": 5e-4, "epochs": 5.0},
 }
-
-
-@dataclass(frozen=True)
-class Request:
-    """What `bench run` was given for one cell; None means "choose for me"."""
-
-    strategy: str
-    task: str
-    backbone: str | None = None
-    recipe: str | None = None
-    head: str | None = None
-    init: Init | None = None
-    seed: int = 0
-    settings: Mapping[str, object] = field(default_factory=dict)
-    preset: str | None = None
-    thresholds: tuple[float, ...] | None = None
-    select: tuple[str, ...] = ()
-    limit: int | None = None
-    device: str = "auto"
-    dtype: str = "fp32"
-    latency: bool = True
 
 
 @dataclass(frozen=True)
@@ -88,7 +68,7 @@ def _wrapped_versions(criterion: type[Criterion], of: str | None) -> tuple[int, 
     return (version_of(inner), *_wrapped_versions(inner.criterion, None))
 
 
-def resolve(request: Request) -> tuple[RunSpec, Parts]:
+def resolve_request(request: Request) -> tuple[RunSpec, Parts]:
     """The spec for ``request`` with every default written out. Raises UsageError for what makes no sense."""
     strategy = STRATEGIES.load(request.strategy)
     task = get_task(request.task)

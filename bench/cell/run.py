@@ -6,13 +6,11 @@ runs that share a stage share its work.
 
 from __future__ import annotations
 
-import os
-import sys
 import traceback
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 
@@ -21,7 +19,8 @@ from bench.cell.fitting import Probing
 from bench.cell.live_check import live_check
 from bench.cell.precision import precision_changes
 from bench.cell.record import backbone_facts, record_head, summary, task_facts, usable_record
-from bench.cell.resolve import Parts, Request, refuse_nonsense, resolve
+from bench.cell.request import Context, Request
+from bench.cell.resolve import Parts, refuse_nonsense, resolve_request
 from bench.cell.timing import measure_latency, read_times
 from bench.environment import machine_id
 from bench.errors import UserError
@@ -31,7 +30,6 @@ from bench.inference.replay import fit
 from bench.measure.cost import CostModel
 from bench.measure.points import STANDARD, Rule
 from bench.measure.trade_off import Costs, TradeOff, default_point, given_points, operating_points
-from bench.progress import Progress
 from bench.results.migrations import SCHEMA_VERSION
 from bench.results.quarantine import damaged, sound
 from bench.results.spec import (
@@ -44,27 +42,12 @@ from bench.results.spec import (
     speed_identity,
     training_identity,
 )
-from bench.results.store import Cell, Record, Store
+from bench.results.store import Cell, Record
 from bench.tasks.base import LoadOptions, Split, TaskData
 from bench.tasks.encode import EncodedSplit, encode
 from bench.training.checkpoint import load_tensors, save_tensors
-from bench.training.trainer import SAVE_EVERY, Fit, train
+from bench.training.trainer import Fit, train
 from strategies.base import Criterion, ExitModel, Recipe
-
-Overwrite = Literal["missing", "always", "never"]
-
-
-@dataclass(frozen=True)
-class Context:
-    """Everything about a run that cannot change its result."""
-
-    store: Store
-    progress: Progress
-    hub_root: Path | None = None
-    offline: bool = False
-    overwrite: Overwrite = "missing"
-    command: str = ""
-    save_every: float = SAVE_EVERY
 
 
 @dataclass
@@ -88,7 +71,7 @@ def run(request: Request, context: Context) -> tuple[Cell, Record]:
 
 def prepared(request: Request, context: Context) -> Work:
     """The cell with its data, before any of its work is done."""
-    spec, parts = resolve(request)
+    spec, parts = resolve_request(request)
     data = parts.task.load(LoadOptions(spec.seed, spec.limit, context.hub_root, context.offline))
     return found_out(spec, parts, data, context)
 
@@ -380,18 +363,3 @@ def times_file(work: Work) -> Path:
 
 def _json_thresholds(spec: RunSpec) -> list[float] | None:
     return None if spec.thresholds is None else list(spec.thresholds)
-
-
-def command_line(arguments: list[str] | None = None) -> str:
-    """The command as typed, for the record; paths say nothing of where this folder or the home folder are."""
-    words = ["bench", *(sys.argv[1:] if arguments is None else arguments)]
-    words = [word for word in words if word not in ("--json", "--quiet")]  # they change nothing in the record
-    return " ".join(f'"{w}"' if " " in w else w for w in map(_from_here, words))
-
-
-def _from_here(word: str) -> str:
-    """A full path in or beside the current folder as it is seen from there; any below the home folder without it."""
-    here = Path.cwd()
-    if here.parent != Path(here.anchor) and word.startswith(f"{here.parent}{os.sep}"):
-        return os.path.relpath(word, here)
-    return word.replace(str(Path.home()), "~")

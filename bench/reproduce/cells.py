@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bench.cell.resolve import Request
+from bench.cell.request import Request
 from bench.errors import UsageError
 from bench.reproduce.papers.schema import Block, Plan
 from bench.sweep.config import cells

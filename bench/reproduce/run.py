@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.cell.run import Context
+from bench.cell.request import Context
 from bench.errors import UserError
 from bench.reproduce.cells import Asked
 from bench.reproduce.checks import make_check
@@ -53,10 +53,10 @@ def gathered_places(asked: Sequence[Asked], outcomes: Sequence[Outcome]) -> list
     """
     by_request = {repr(o.cell.spec): o for o in outcomes}
     found: dict[tuple[str, str], dict[str, Gathered]] = {}
-    from bench.cell.resolve import resolve
+    from bench.cell.resolve import resolve_request
 
     for one in asked:
-        spec, _ = resolve(one.request)
+        spec, _ = resolve_request(one.request)
         outcome = by_request[repr(spec)]
         cell = found.setdefault((one.block, spec.task), {}).setdefault(spec.strategy, Gathered())
         if outcome.ok and outcome.folder is not None:

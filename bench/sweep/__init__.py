@@ -1,14 +1,14 @@
 """Many cells: planned, estimated, run on an engine, and gone on with after any fault.
 
-A sweep is a list of :class:`bench.cell.resolve.Request` (:mod:`bench.sweep.config` reads one from YAML).
+A sweep is a list of :class:`bench.cell.request.Request` (:mod:`bench.sweep.config` reads one from YAML).
 :func:`make_plan` resolves all of them before anything runs and groups what shares a training; :func:`run_plan` runs
-the plan on an engine (:func:`make_engine`) and says what became of every cell.
+the plan on an engine (:func:`make_engine`) and says what became of every cell; :func:`run_cells` is the two in one.
 """
 
 from __future__ import annotations
 
-from bench.sweep.driver import Outcome, failures, run_plan
+from bench.sweep.driver import Outcome, failures, run_cells, run_plan
 from bench.sweep.engines.base import Engine, make_engine
 from bench.sweep.plan import Plan, Planned, make_plan
 
-__all__ = ["Engine", "Outcome", "Plan", "Planned", "failures", "make_engine", "make_plan", "run_plan"]
+__all__ = ["Engine", "Outcome", "Plan", "Planned", "failures", "make_engine", "make_plan", "run_cells", "run_plan"]

@@ -14,7 +14,7 @@
     include:                        # further matrices
       - {strategy: fixed-exit, task: sst2, settings: {layer: [3, 6]}}
 
-Keys are the fields of :class:`bench.cell.resolve.Request`.
+Keys are the fields of :class:`bench.cell.request.Request`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from typing import Any
 
 import yaml
 
-from bench.cell.resolve import Request
+from bench.cell.request import Request
 from bench.errors import UsageError
 from bench.registry import unknown
 

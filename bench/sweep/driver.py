@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench.cell.record import record_head, usable_record
-from bench.cell.run import Context
+from bench.cell.request import Context, Request
 from bench.errors import CellsFailed, UserError
-from bench.sweep.engines.base import Ending, Engine, Job
+from bench.sweep.engines.base import Ending, Engine, Job, make_engine
 from bench.sweep.estimate import memory_of
-from bench.sweep.plan import Plan, Planned, refreshed
+from bench.sweep.plan import Plan, Planned, make_plan, refreshed
+from bench.sweep.remote import Remote
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,15 @@ class Outcome:
     error: str = ""
     attempts: int = 0
     seconds: float = 0.0
+    traceback: str = ""
 
     @property
     def ok(self) -> bool:
         """Whether the cell's record is there."""
         return self.status in ("recorded", "success")
 
-    def to_json(self) -> dict[str, Any]:
-        """For ``--json`` and the sweep's journal."""
+    def note(self) -> dict[str, Any]:
+        """Return the line that the sweep's journal keeps."""
         spec = self.cell.spec
         named = {"strategy": spec.strategy, "task": spec.task, "backbone": spec.backbone, "seed": spec.seed}
         folder = None if self.folder is None else str(self.folder)
@@ -44,6 +46,33 @@ class Outcome:
             **named, "label": self.cell.label, "status": self.status, "folder": folder, "error": self.error,
             "attempts": self.attempts, "seconds": round(self.seconds, 2),
         }  # fmt: skip
+
+
+def run_cells(
+    requests: Sequence[Request],
+    context: Context,
+    engine: Engine | None = None,
+    sync: str | None = None,
+    on_end: Callable[[Outcome], None] | None = None,
+) -> list[Outcome]:
+    """Plan ``requests``, run what is missing on ``engine`` (default: this machine), and return an outcome a cell.
+
+    A mistake in any request is raised before the first cell runs; see :func:`run_plan` for the rest. ``sync`` is a URL
+    that finished cells are fetched from and sent to.
+    """
+    remote = None if sync is None else Remote(sync, context.store)
+    if remote is not None:
+        context.progress.say(f"{remote.fetch_cells()} cells fetched from {sync}.")
+    plan = make_plan(requests, context)
+    missing = sum(cell.status != "recorded" for cell in plan.cells)
+    context.progress.say(
+        f"{len(plan.cells)} cells, {len(plan.cells) - missing} recorded, {missing} to run; "
+        f"{len(plan.trainings())} trainings."
+    )
+    outcomes = run_plan(plan, context, engine or make_engine(), sync, on_end)
+    if remote is not None:
+        remote.fetch_cells()  # what other machines made
+    return outcomes
 
 
 def run_plan(
@@ -76,7 +105,7 @@ class _Sweep:
         self.plan, self.context, self.engine, self.sync, self.on_end = plan, context, engine, sync, on_end
         self.outcomes: dict[int, Outcome] = {}
         self.attempts: dict[int, int] = {}
-        self.quiet: deque[Job] = deque()  # untimed cells that may start
+        self.untimed: deque[Job] = deque()  # cells that may start
         self.timed: deque[Job] = deque()
         self.waiting: dict[str, deque[Job]] = {}  # behind the first cell of their training
         self.running = 0
@@ -85,7 +114,7 @@ class _Sweep:
     def run(self) -> list[Outcome]:
         self._queue()
         try:
-            while self.quiet or self.timed or self.running:
+            while self.untimed or self.timed or self.running:
                 self._start()
                 for job, ending in self.engine.wait():
                     self.running -= 1
@@ -114,10 +143,10 @@ class _Sweep:
 
     def _ready(self, *jobs: Job) -> None:
         for job in jobs:
-            (self.timed if job.timed else self.quiet).append(job)
+            (self.timed if job.timed else self.untimed).append(job)
 
     def _start(self) -> None:
-        for queue in (self.quiet, self.timed):
+        for queue in (self.untimed, self.timed):
             while queue and self.engine.has_room(queue[0]):
                 job = queue.popleft()
                 self.attempts[job.number] = self.attempts.get(job.number, 0) + 1
@@ -128,14 +157,14 @@ class _Sweep:
         cell, tries = self.plan.cells[job.number], self.attempts[job.number]
         if ending.status == "died" and tries < self.engine.attempts:
             self.context.progress.say(f"{cell.label}: {ending.message}; started again.")
-            (self.timed if job.timed else self.quiet).appendleft(job)
+            (self.timed if job.timed else self.untimed).appendleft(job)
             return
         folder = None if ending.folder is None else Path(ending.folder)
         message = ending.message
         if ending.status == "died":
             message = f"{message}, {tries} times" if tries > 1 else message
             folder = record_death(cell, self.context, message)
-        self._note(job.number, Outcome(cell, ending.status, folder, message, tries, ending.seconds))
+        self._note(job.number, Outcome(cell, ending.status, folder, message, tries, ending.seconds, ending.traceback))
         behind = self.waiting.pop(job.training, None)
         if behind and ending.status == "success":
             self._ready(*behind)
@@ -146,10 +175,12 @@ class _Sweep:
     def _note(self, number: int, outcome: Outcome) -> None:
         self.outcomes[number] = outcome
         if outcome.status != "recorded":
-            note = json.dumps(outcome.to_json(), ensure_ascii=False)
+            note = json.dumps(outcome.note(), ensure_ascii=False)
             self.journal.parent.mkdir(parents=True, exist_ok=True)
             with self.journal.open("a", encoding="utf-8") as file:  # one line a cell, however many there are
                 file.write(note + "\n")
+            if outcome.traceback:  # a mistake of ours: shown even where nothing else is said
+                print(outcome.traceback, file=sys.stderr, end="")
             how = f"{outcome.status}: {outcome.error}" if outcome.error else f"done in {outcome.seconds:.0f} s"
             self.context.progress.say(f"[{len(self.outcomes)}/{len(self.plan.cells)}] {outcome.cell.label}: {how}")
         if self.on_end is not None:

@@ -23,7 +23,7 @@ from backbones.catalog import BACKBONES
 from backbones.errors import BackboneError
 from backbones.load import encoder_class, outline
 from bench.cell.record import usable_record
-from bench.cell.run import Context
+from bench.cell.request import Context
 from bench.environment import machine_id
 from bench.errors import UserError
 from bench.results.store import Store

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from backbones.load import BackboneRequest
-from bench.cell.resolve import Parts, Request, resolve
-from bench.cell.run import Context, Work, backbone_request, finished_record, found_out
+from bench.cell.request import Context, Request
+from bench.cell.resolve import Parts, resolve_request
+from bench.cell.run import Work, backbone_request, finished_record, found_out
 from bench.errors import DataError, UsageError, UserError
 from bench.results.spec import Facts, RunSpec, key, training_identity
 from bench.tasks.base import LoadOptions, TaskData
@@ -73,7 +74,7 @@ def make_plan(requests: Sequence[Request], context: Context) -> Plan:
     resolved: dict[str, tuple[Request, RunSpec, Parts]] = {}
     for request in requests:
         try:
-            spec, parts = resolve(request)
+            spec, parts = resolve_request(request)
         except UserError as error:
             if len(requests) == 1:
                 raise

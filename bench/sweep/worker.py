@@ -6,11 +6,12 @@ import os
 import sys
 import time
 import traceback
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
-from bench.cell.run import Context, command_line, prepared, run_work
-from bench.cli.verbs.fresh import arguments
+from bench.cell.command import command_line, write_arguments
+from bench.cell.request import Context
+from bench.cell.run import prepared, run_work
 from bench.errors import UserError
 from bench.progress import Progress
 from bench.results.store import Store
@@ -21,11 +22,11 @@ LONGEST = 4000  # characters of a message that travels back
 
 
 def run_job(job: Job) -> Ending:
-    """Run the cell; an error is an answer like any other. KeyboardInterrupt goes through."""
+    """Run the cell of ``job`` and return how it ended, errors included. KeyboardInterrupt goes through."""
     begun = time.monotonic()
     try:
-        settle(job)
-        work = prepared(job.request, context_of(job))
+        follow_driver(job)
+        work = prepared(job.request, make_context(job))
         remote = None if job.sync is None else Remote(job.sync, work.context.store)
         if remote is not None:
             remote.fetch(work)
@@ -33,16 +34,16 @@ def run_job(job: Job) -> Ending:
         if remote is not None:
             remote.send(work)
     except Exception as error:
-        kind: Literal["user", "internal"] = "user" if isinstance(error, UserError) else "internal"
-        if kind == "internal" and not job.quiet:
-            traceback.print_exc()
-        message = str(error) if kind == "user" else f"{type(error).__name__}: {error}"
-        return Ending("error", None, message[:LONGEST], kind, time.monotonic() - begun)
+        seconds = time.monotonic() - begun
+        if isinstance(error, UserError):
+            return Ending("error", None, str(error)[:LONGEST], seconds=seconds)
+        message = f"{type(error).__name__}: {error}"
+        return Ending("error", None, message[:LONGEST], traceback.format_exc(), seconds)
     return Ending("success", str(cell.folder), seconds=time.monotonic() - begun)
 
 
-def settle(job: Job) -> None:
-    """Be where the driver is: its folder, its import path, the threads that it gives."""
+def follow_driver(job: Job) -> None:
+    """Take on the driver's folder and import path, and the threads that it gives."""
     import torch
 
     if Path(job.cwd).is_dir():  # another machine may not have it; then paths in the request are absolute
@@ -52,10 +53,9 @@ def settle(job: Job) -> None:
         torch.set_num_threads(job.threads)
 
 
-def context_of(job: Job) -> Context:
-    """The runner's context, with the command that would run this cell alone."""
+def make_context(job: Job) -> Context:
+    """Return the runner's context, with the command that would run this cell alone."""
     hub_root = None if job.hub_root is None else Path(job.hub_root)
     store, progress = Store(Path(job.results_dir)), Progress(quiet=job.quiet)
     context = Context(store, progress, hub_root, job.offline, job.overwrite)
-    command = command_line(arguments(job.request, context))
-    return Context(store, progress, hub_root, job.offline, job.overwrite, command)
+    return replace(context, command=command_line(write_arguments(job.request, context)))

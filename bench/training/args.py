@@ -7,6 +7,8 @@ from typing import Literal
 
 from bench.errors import UsageError
 
+SAVE_EVERY = 60.0  # seconds between progress checkpoints
+
 
 @dataclass(frozen=True)
 class TrainArgs:

@@ -23,11 +23,9 @@ from backbones.base import Batch
 from bench.errors import UsageError
 from bench.progress import Progress
 from bench.tasks.encode import EncodedSplit, collate, training_batches
-from bench.training.args import TrainArgs
+from bench.training.args import SAVE_EVERY, TrainArgs
 from bench.training.checkpoint import load_tensors, optimizer_tensors, restore_optimizer, save_tensors
 from strategies.base import ExitModel, Recipe, Stage
-
-SAVE_EVERY = 60.0  # seconds between progress checkpoints
 
 
 @dataclass

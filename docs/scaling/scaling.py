@@ -17,8 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.cell.resolve import Request
-from bench.cell.run import Context
+from bench.cell.request import Context, Request
 from bench.cli.display import console, name_table, print_json
 from bench.inference.exits import AllExits
 from bench.progress import Progress

@@ -80,7 +80,7 @@ def _bench(arguments: list[str], notes: str, moment: Moment | None, delay: float
     import torch
 
     from bench.__main__ import main
-    from bench.cell import run as runner
+    from bench.cell import request
 
     # a test run in the background of a shell inherits an ignored Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -88,7 +88,7 @@ def _bench(arguments: list[str], notes: str, moment: Moment | None, delay: float
     sys.stdout = open(f"{notes}.out", "w")  # noqa: SIM115 - until the process ends
     sys.stderr = open(f"{notes}.err", "w", buffering=1)  # noqa: SIM115
     _count(notes)
-    runner.Context = partial(runner.Context, save_every=0.0)  # type: ignore[misc, assignment]
+    request.Context = partial(request.Context, save_every=0.0)  # type: ignore[misc, assignment]
     if delay:
         _wrap("bench.cell.run:train", lambda call: (time.sleep(delay), call())[1])
     if moment is not None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from bench.cell.run import Context
+from bench.cell.request import Context
 from bench.progress import Progress
 from bench.results.store import Store
 from bench.sweep import Plan, make_plan

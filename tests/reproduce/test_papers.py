@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from bench.cell.resolve import resolve
+from bench.cell.resolve import resolve_request
 from bench.errors import UsageError
 from bench.reproduce.cells import asked_cells
 from bench.reproduce.checks import CHECKS, make_check
@@ -27,7 +27,7 @@ def test_a_paper_is_sound(name: str) -> None:
         assert plan is not None
         asked = asked_cells(plan)
         for one in asked:
-            resolve(one.request)
+            resolve_request(one.request)
     planned = {one.request.strategy for one in asked_cells(paper.full)}
     for claim in paper.claims:
         make_check(claim.check, claim.arguments)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench import files
-from bench.cell.run import command_line
+from bench.cell.command import command_line
 from bench.errors import UsageError
 from bench.files import remove_leftovers, replace_file, write_json
 from bench.progress import Progress

@@ -10,8 +10,9 @@ import pytest
 
 from bench.__main__ import main
 from bench.cell.reload import spec_of
-from bench.cell.resolve import Request, resolve
-from bench.cell.run import Context, prepared
+from bench.cell.request import Context, Request
+from bench.cell.resolve import resolve_request
+from bench.cell.run import prepared
 from bench.progress import Progress
 from bench.results.spec import Facts, exits_identity, key, quality_identity
 from bench.results.store import Store
@@ -85,7 +86,7 @@ def test_which_of_two_versions_was_raised_matters(monkeypatch: pytest.MonkeyPatc
 
 
 def test_what_wraps_nothing_has_no_such_versions() -> None:
-    spec, parts = resolve(Request("entropy", "demo"))
+    spec, parts = resolve_request(Request("entropy", "demo"))
     assert parts.wrapped_versions(spec) == ()
 
 

@@ -223,7 +223,7 @@ def test_one_cell_of_every_training_goes_first(task: Path, tmp_path: Path) -> No
 
 
 def test_where_the_first_fails_the_next_one_tries(task: Path, tmp_path: Path) -> None:
-    engine = Pretended(8, {"entropy 0": [Ending("error", None, "it is no good", "user")]})
+    engine = Pretended(8, {"entropy 0": [Ending("error", None, "it is no good")]})
     found = run_pretended(task, tmp_path, engine, strategy=["entropy", "patience", "random"], seed=0)
     assert [s for s, *_ in engine.started] == ["entropy", "patience", "random"]
     assert engine.most == 1
@@ -234,7 +234,7 @@ def test_where_the_first_fails_the_next_one_tries(task: Path, tmp_path: Path) ->
 
 
 def test_the_dead_are_replaced_and_user_errors_are_not(task: Path, tmp_path: Path) -> None:
-    died, wrong = Ending("died", message="its process was ended by SIGKILL"), Ending("error", None, "no", "user")
+    died, wrong = Ending("died", message="its process was ended by SIGKILL"), Ending("error", None, "no")
     engine = Pretended(8, {"entropy 0": [died, died], "entropy 1": [wrong], "entropy 2": [died] * 3})
     found = run_pretended(task, tmp_path, engine, strategy="entropy", seed=[0, 1, 2])
     assert [(o.status, o.attempts) for o in found] == [("success", 3), ("error", 1), ("died", 3)]

@@ -7,8 +7,8 @@ import subprocess
 import sys
 from typing import Any
 
-from bench.cell.resolve import Request
-from bench.cell.run import Context
+from bench.cell.command import write_arguments
+from bench.cell.request import Context, Request
 from bench.errors import CellsFailed
 
 
@@ -17,40 +17,10 @@ def run_fresh(asked: Request, context: Context) -> dict[str, Any]:
 
     Raises CellsFailed where that process failed; it has said why on stderr. KeyboardInterrupt reaches both.
     """
-    done = subprocess.run(
-        [sys.executable, "-m", "bench", *arguments(asked, context)], stdout=subprocess.PIPE, text=True, check=False
-    )
+    quiet = ["--quiet"] if context.progress.quiet else []
+    words = [sys.executable, "-m", "bench", *write_arguments(asked, context), *quiet, "--json"]
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode != 0:
         raise CellsFailed(f"its process ended with exit code {done.returncode}, see above")
     [found] = json.loads(done.stdout)
     return dict(found)
-
-
-def arguments(asked: Request, context: Context) -> list[str]:
-    """The command line of one cell: also the exact command that its record keeps."""
-    words = ["run", "--strategy", asked.strategy, "--task", asked.task, "--seed", str(asked.seed)]
-    options: dict[str, object] = {
-        "--backbone": asked.backbone,
-        "--recipe": asked.recipe,
-        "--head": asked.head,
-        "--init": asked.init,
-        "--preset": asked.preset,
-        "--limit": asked.limit,
-        "--device": asked.device,
-        "--dtype": asked.dtype,
-        "--results-dir": context.store.root,
-        "--hub-root": context.hub_root,
-        "--overwrite": context.overwrite,
-    }
-    for option, value in options.items():
-        words += [option, str(value)] if value is not None else []
-    for name, value in asked.settings.items():
-        words += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
-    for rule in asked.select:
-        words += [f"--select={rule}"]
-    if asked.thresholds is not None:
-        words += [f"--thresholds={','.join(map(repr, asked.thresholds))}"]
-    words += [] if asked.latency else ["--no-latency"]
-    words += ["--offline"] if context.offline else []
-    words += ["--quiet"] if context.progress.quiet else []
-    return [*words, "--json"]

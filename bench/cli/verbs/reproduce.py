@@ -36,8 +36,9 @@ def reproduce_paper(
         raise UsageError(f"Paper '{name}' has no {scale} plan.")
     progress = Progress(quiet=quiet)
     progress.say("Loading torch and transformers.")
+    from bench.cell.command import command_line
+    from bench.cell.request import Context
     from bench.cell.resolve import hub_root as find_hub
-    from bench.cell.run import Context, command_line
     from bench.cli.verbs.run import whole_numbers
     from bench.cli.verbs.sweep import in_bytes, in_words, show_plan
     from bench.reproduce import output

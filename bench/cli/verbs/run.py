@@ -16,8 +16,7 @@ from bench.progress import Progress
 from bench.settings import parse_settings
 
 if TYPE_CHECKING:
-    from bench.cell.resolve import Request
-    from bench.cell.run import Context
+    from bench.cell.request import Context, Request
 
 
 def run_cells(
@@ -50,9 +49,9 @@ def run_cells(
         options = cells_asked(strategies, tasks, seeds, settings, thresholds)
 
     progress.say("Loading torch and transformers.")
-    from bench.cell.resolve import Request
+    from bench.cell.command import command_line
+    from bench.cell.request import Context, Request
     from bench.cell.resolve import hub_root as find_hub
-    from bench.cell.run import Context, command_line
     from bench.results.store import Store
 
     if offline:
@@ -77,12 +76,12 @@ def run_cells(
 
 def one_after_another(requests: list[Request], context: Context, json: bool) -> int:
     """Run a few cells in this process (timed ones in new ones) and show each as it ends."""
-    from bench.cell.resolve import resolve
+    from bench.cell.resolve import resolve_request
     from bench.cell.run import run
     from bench.cli.verbs.fresh import run_fresh
 
     for asked in requests:
-        resolve(asked)  # a mistake in the last cell is told before the first one runs
+        resolve_request(asked)  # a mistake in the last cell is told before the first one runs
     shown, failed = [], []
     for asked in requests:
         try:

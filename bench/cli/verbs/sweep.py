@@ -9,8 +9,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from bench.cell.resolve import Request
-from bench.cell.run import Context
+from bench.cell.request import Context, Request
 from bench.cli.display import NAMES, console, print_json
 from bench.errors import OK
 from bench.sweep import Outcome, failures, make_engine, make_plan, run_plan
@@ -100,7 +99,7 @@ def show_plan(plan: Plan, total: Total, json: bool) -> None:
 def show_outcomes(outcomes: Sequence[Outcome], json: bool) -> None:
     """A line for every cell, or with ``json`` its outcome as data."""
     if json:
-        print_json([outcome.to_json() for outcome in outcomes])
+        print_json([outcome.note() for outcome in outcomes])
         return
     table = Table(title=f"{sum(o.ok for o in outcomes)} of {len(outcomes)} cells", title_justify="left")
     for column in ("cell", "status", "all layers", "record"):

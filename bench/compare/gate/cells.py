@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from backbones.load import BackboneRequest, load_backbone
 from bench.catalog import STRATEGIES
-from bench.cell.resolve import Request, resolve
-from bench.cell.run import Context, run
+from bench.cell.request import Context, Request
+from bench.cell.resolve import resolve_request
+from bench.cell.run import run
 from bench.inference.exits import AllExits
 from bench.measure.cost import CostModel
 from bench.progress import Progress
@@ -64,7 +65,7 @@ class GateCell:
     @property
     def criterion(self) -> Criterion:
         """The present criterion."""
-        spec, parts = resolve(self.request)
+        spec, parts = resolve_request(self.request)
         return parts.criterion(spec)
 
     @property
@@ -74,7 +75,7 @@ class GateCell:
 
     def flops(self, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
         """FLOPs [N, L] by the present cost model. Only shapes matter, so no vocabulary is built from the data."""
-        spec, parts = resolve(self.request)
+        spec, parts = resolve_request(self.request)
         loaded = load_backbone(BackboneRequest(spec.backbone, spec.init, spec.backbone_args), ["one two"], seed=0)
         with torch.random.fork_rng(devices=[]):
             head = parts.head(loaded.encoder, 2, **spec.head_args)  # type: ignore[arg-type]

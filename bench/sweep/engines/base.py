@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from bench.cell.resolve import Request
-from bench.cell.run import Overwrite
+from bench.cell.request import Overwrite, Request
 from bench.errors import UsageError
 from bench.registry import unknown
 
@@ -39,12 +38,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Ending:
-    """How a job ended. ``died`` is a worker that ended without an answer: killed, or lost with its machine."""
+    """How a job ended; ``died`` is a worker that ended without an answer: killed, or lost with its machine.
+
+    ``message`` is one line; ``traceback`` is there for a mistake of ours.
+    """
 
     status: Literal["success", "error", "died"]
     folder: str | None = None
     message: str = ""
-    kind: Literal["", "user", "internal"] = ""
+    traceback: str = ""
     seconds: float = 0.0
 
 

@@ -1,0 +1,56 @@
+"""The command that makes a cell: as it was typed, or written out for one cell of many."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.cell.request import Context, Request
+
+
+def command_line(arguments: Sequence[str] | None = None) -> str:
+    """Return ``bench`` with ``arguments`` (default: as typed) for the record.
+
+    Paths say nothing of where this folder or the home folder are.
+    """
+    words = ["bench", *(sys.argv[1:] if arguments is None else arguments)]
+    words = [word for word in words if word not in ("--json", "--quiet")]  # they change nothing in the record
+    return " ".join(f'"{w}"' if " " in w else w for w in map(_from_here, words))
+
+
+def write_arguments(request: Request, context: Context) -> list[str]:
+    """Return the arguments of ``bench`` that run ``request`` alone."""
+    words = ["run", "--strategy", request.strategy, "--task", request.task, "--seed", str(request.seed)]
+    options: dict[str, object] = {
+        "--backbone": request.backbone,
+        "--recipe": request.recipe,
+        "--head": request.head,
+        "--init": request.init,
+        "--preset": request.preset,
+        "--limit": request.limit,
+        "--device": request.device,
+        "--dtype": request.dtype,
+        "--results-dir": context.store.root,
+        "--hub-root": context.hub_root,
+        "--overwrite": context.overwrite,
+    }
+    for option, value in options.items():
+        words += [option, str(value)] if value is not None else []
+    for name, value in request.settings.items():
+        words += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
+    words += [f"--select={rule}" for rule in request.select]
+    if request.thresholds is not None:
+        words += [f"--thresholds={','.join(map(repr, request.thresholds))}"]
+    words += [] if request.latency else ["--no-latency"]
+    return [*words, "--offline"] if context.offline else words
+
+
+def _from_here(word: str) -> str:
+    """A full path in or beside the current folder as it is seen from there; any below the home folder without it."""
+    here = Path.cwd()
+    if here.parent != Path(here.anchor) and word.startswith(f"{here.parent}{os.sep}"):
+        return os.path.relpath(word, here)
+    return word.replace(str(Path.home()), "~")

@@ -1,0 +1,53 @@
+"""What is asked of the runner: the question of one cell, and everything around it that cannot change the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from bench.progress import Progress
+from bench.results.spec import Init
+from bench.results.store import Store
+from bench.training.args import SAVE_EVERY
+
+Overwrite = Literal["missing", "always", "never"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `bench run` was given for one cell; None means "choose for me"."""
+
+    strategy: str
+    task: str
+    backbone: str | None = None
+    recipe: str | None = None
+    head: str | None = None
+    init: Init | None = None
+    seed: int = 0
+    settings: Mapping[str, object] = field(default_factory=dict)
+    preset: str | None = None
+    thresholds: tuple[float, ...] | None = None
+    select: tuple[str, ...] = ()
+    limit: int | None = None
+    device: str = "auto"
+    dtype: str = "fp32"
+    latency: bool = True
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where results are kept, where data and weights come from, what is said; ``command`` goes into the record.
+
+    ``overwrite`` says when a recorded cell is measured again: where something of what is asked is missing, always, or
+    never. ``save_every`` is the seconds between two progress checkpoints of a training.
+    """
+
+    store: Store
+    progress: Progress
+    hub_root: Path | None = None
+    offline: bool = False
+    overwrite: Overwrite = "missing"
+    command: str = ""
+    save_every: float = SAVE_EVERY
