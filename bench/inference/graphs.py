@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, Protocol
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
@@ -57,22 +58,25 @@ def run_beforehand(work: Callable[[], object]) -> None:
 
 
 class CudaGraphSegment:
-    """A CUDA graph of the work. All graphs share one memory pool.
+    """A CUDA graph of the work. All graphs that live at the same time share one memory pool.
 
+    The pool goes with its last graph, and torch refuses to record into one that has gone: then a new one is begun.
     Outputs are held, so that none lies in the scratch memory of a graph recorded later. They may lie in that of one
     recorded earlier; that is replayed before, never between a segment and the next, which is all that reads them.
     """
 
     _pool: Any = None
+    _alive: WeakSet[CudaGraphSegment] = WeakSet()
 
     def __init__(self, work: Work) -> None:
         run_beforehand(work)
-        if CudaGraphSegment._pool is None:
+        if not CudaGraphSegment._alive:
             CudaGraphSegment._pool = torch.cuda.graph_pool_handle()
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph, pool=CudaGraphSegment._pool):
             # a clone where the work hands its input through (a state that did not change): outputs are our own
             self.outputs = tuple(made.clone() for made in work())
+        CudaGraphSegment._alive.add(self)
         self.graph.replay()  # recording computes nothing, and the next segment's first runs read these outputs
 
     def replay(self) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 import torch
@@ -12,9 +15,10 @@ from torch import Tensor
 from backbones import ENCODERS
 from backbones.base import Batch
 from bench.errors import UsageError
+from bench.inference import graphs
 from bench.inference.conditional import ConditionalEngine, EagerProgram, Record, Step
 from bench.inference.executors import EXECUTORS, Changes, Engine, NoExit, changes, in_dtype, make_engine, plain_call
-from bench.inference.graphs import EagerSegment, SegmentEngine
+from bench.inference.graphs import CudaGraphSegment, EagerSegment, SegmentEngine
 from bench.inference.live import run_live
 from bench.results.spec import ON_GPU
 from strategies.base import Criterion, ExitModel, StrategyError
@@ -260,3 +264,30 @@ def test_changed_predictions_are_counted() -> None:
     first = plain_call(make_engine(model))(batches[0]).argmax(dim=-1)
     found = changes(make_engine(model), make_engine(other), NoExit(), 0.0, batches)
     assert found == Changes(4, int((first != 0).sum()), 0)
+
+
+def test_graphs_share_a_pool_as_long_as_one_of_them_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pool goes with its last graph, and torch records nothing more into it."""
+    handles = itertools.count()
+    used: list[int] = []
+
+    @contextlib.contextmanager
+    def capture(graph: object, pool: int) -> Iterator[None]:
+        used.append(pool)
+        yield
+
+    class Graph:
+        def replay(self) -> None: ...
+
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: next(handles))
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph", capture)
+    monkeypatch.setattr(graphs, "run_beforehand", lambda work: None)
+    first, second = (CudaGraphSegment(lambda: ()) for _ in range(2))
+    del first
+    third = CudaGraphSegment(lambda: ())
+    del second, third
+    gc.collect()
+    fourth = CudaGraphSegment(lambda: ())
+    assert fourth.outputs == ()
+    assert used == [0, 0, 0, 1]
