@@ -1,10 +1,13 @@
-"""Calls to the hub that may fail for a moment: tried again, each time after a longer wait, and said."""
+"""The hub: whether it may be asked at all, and calls that may fail for a moment, tried again after a wait."""
 
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -20,6 +23,39 @@ _silent = False
 """Whether the last call gave up after all its attempts: until something answers, the next ones have one each."""
 
 log = logging.getLogger("exitbench.hub")
+
+_OFFLINE = "HF_HUB_OFFLINE"
+_READERS = ("huggingface_hub.constants", "datasets.config")
+"""The modules that read the switch when they are imported, and keep what they read."""
+
+
+def is_offline() -> bool:
+    """Return whether the environment forbids the hub's libraries to use the network."""
+    return any(
+        os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE") for name in (_OFFLINE, "TRANSFORMERS_OFFLINE")
+    )
+
+
+@contextmanager
+def hub_offline(asked: bool = True) -> Iterator[None]:
+    """Keep the hub's libraries off the network, here and in processes started meanwhile; not unless ``asked``."""
+    if not asked:
+        yield
+        return
+    named = os.environ.get(_OFFLINE)
+    before = {name: vars(sys.modules[name])[_OFFLINE] for name in _READERS if name in sys.modules}
+    os.environ[_OFFLINE] = "1"
+    for name in before:
+        setattr(sys.modules[name], _OFFLINE, True)
+    try:
+        yield
+    finally:
+        del os.environ[_OFFLINE]
+        if named is not None:
+            os.environ[_OFFLINE] = named
+        for name in _READERS:
+            if name in sys.modules:  # one that was imported meanwhile has read what holds no longer
+                setattr(sys.modules[name], _OFFLINE, before.get(name, is_offline()))
 
 
 def patiently(what: str, call: Callable[[], T]) -> T:

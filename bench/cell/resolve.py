@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from backbones.catalog import BACKBONES
@@ -214,11 +213,3 @@ def pick_device(device: str) -> str:
     if kind == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda: torch finds no GPU here. `bench doctor` says more; --device cpu runs without.")
     return device
-
-
-def hub_root(given: Path | None, environment: Mapping[str, str]) -> Path | None:
-    """The local mirror from --hub-root or EXITBENCH_HUB. Raises UsageError where it is no folder."""
-    chosen = given or (Path(environment["EXITBENCH_HUB"]) if environment.get("EXITBENCH_HUB") else None)
-    if chosen is not None and not chosen.is_dir():
-        raise UsageError(f"The hub mirror {chosen} is not a folder. Give one with datasets/ and models/ in it.")
-    return chosen

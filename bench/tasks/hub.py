@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
-from backbones.hubcalls import passing, patiently, root
+from backbones.hubcalls import hub_offline, passing, patiently, root
 from bench.errors import DataError, UserError
 from bench.tasks.base import Kind, LoadOptions, Split, Task, TaskData
 from bench.tasks.checks import Table, class_indices, digest, make_split, targets
@@ -111,7 +111,7 @@ class HubTask(Task):
     def _read_hub(self, options: LoadOptions) -> list[Table]:
         import datasets
 
-        with _offline(options.offline):
+        with hub_offline(options.offline):
             try:
                 found = patiently(
                     self._label, lambda: datasets.load_dataset(self.dataset, self.config, revision=self.revision)
@@ -173,23 +173,3 @@ def _quiet() -> Iterator[None]:
     finally:
         if shown:
             enable_progress_bar()
-
-
-@contextmanager
-def _offline(asked: bool) -> Iterator[None]:
-    """Let only cached hub files be used while ``asked`` holds.
-
-    The two libraries read HF_HUB_OFFLINE when they are imported, which may be long past.
-    """
-    import datasets
-    import huggingface_hub.constants
-
-    switches: Sequence[Any] = (datasets.config, huggingface_hub.constants)
-    before = [module.HF_HUB_OFFLINE for module in switches]
-    for module, was in zip(switches, before, strict=True):
-        module.HF_HUB_OFFLINE = asked or was
-    try:
-        yield
-    finally:
-        for module, was in zip(switches, before, strict=True):
-            module.HF_HUB_OFFLINE = was

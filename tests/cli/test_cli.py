@@ -14,6 +14,7 @@ import pytest
 import bench
 from backbones.catalog import BACKBONES
 from bench.__main__ import main
+from bench.cli.app import COMMANDS
 from bench.inference.exits import AllExits
 from tests.helpers.small_runs import STEPS, TINY, run_json, settings, write_task
 
@@ -42,7 +43,9 @@ LIGHT = {
     "help": ["--help"],
     "version": ["--version"],
     "no arguments": [],
-    "help of run": ["run", "--help"],
+    **{
+        f"help of {verb}": [verb, "--help"] for verb in [*COMMANDS, "bench-engine"] if verb not in ("table", "criteria")
+    },
     **{f"list {kind}": ["list", kind] for kind in "strategies heads recipes backbones tasks papers runs".split()},
     "unknown strategy": ["run", "--strategy", "elbert_mono", "--task", "demo"],
 }
@@ -85,7 +88,8 @@ def test_a_strategys_presets_read_as_settings(capsys: pytest.CaptureFixture[str]
 def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out
-    assert all(f"\n  {verb} " in shown for verb in "run replay show list doctor".split())
+    assert all(f"\n  {verb} " in shown for verb in COMMANDS)
+    assert "bench-engine" not in shown  # a former name
 
 
 # --------------------------------------------------------------------------- from question to record

@@ -86,7 +86,7 @@ def test_what_cannot_be_measured_is_said_first(
     options: list[str], said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert main(["bench-engine", *options]) == USAGE
+    assert main(["selfcheck", *options]) == USAGE
     error = capsys.readouterr().err
     assert said in error
     assert len(error.strip().splitlines()) == 1

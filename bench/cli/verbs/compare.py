@@ -4,29 +4,40 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from bench.cli.display import console, print_json
+from bench.cli.session import Session, with_session
 from bench.errors import NOTHING_COMPARABLE
 
 
-def compare_results(
-    base: str,
-    candidate: str,
-    *,
-    fail_on: str,
-    across: str,
-    margin: float,
-    cost_margin: float,
-    latency_factor: float,
-    markdown: Path | None,
-    junit: Path | None,
-    tracker: Path | None,
-    tracker_costs: Path | None,
-    everything: bool,
-    json: bool,
+@with_session("json")
+def compare(
+    session: Session,
+    base: Annotated[str, typer.Argument(help="Results folder, run's folder, or git revision (REV:results).")],
+    candidate: Annotated[str, typer.Argument(help="The same for what is judged.")],
+    fail_on: Annotated[
+        str, typer.Option(help="Verdicts for exit code 3: worse,inconclusive,not-comparable; or none.")
+    ] = "worse",
+    across: Annotated[str, typer.Option(help="Settings that may differ, such as dtype,seed,train.")] = "",
+    margin: Annotated[float, typer.Option(help="Quality differences up to so many points are no regression.")] = 0.5,
+    cost_margin: Annotated[float, typer.Option(help="The same for FLOPs at operating points, in percent.")] = 1.0,
+    latency_factor: Annotated[float, typer.Option(help="The same for latency, in percent.")] = 5.0,
+    markdown: Annotated[Path | None, typer.Option(help="Append a Markdown report, as for a job summary.")] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML.")] = None,
+    tracker: Annotated[
+        Path | None, typer.Option(help="Write the candidate's quality and speed-ups as customBiggerIsBetter JSON.")
+    ] = None,
+    tracker_costs: Annotated[
+        Path | None, typer.Option(help="Write its FLOPs and latency as customSmallerIsBetter JSON.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Show what is the same too.")] = False,
 ) -> int:
-    """Print the comparison and write the files asked for; exit code 0, 3 (a verdict of ``fail_on``) or 4 (nothing)."""
-    from bench.compare.compare import compare, parse_fail_on
+    """What got better, worse or stayed the same; exit code 3 for a regression, 4 where nothing compares."""
+    from bench.compare.compare import compare as compare_results
+    from bench.compare.compare import parse_fail_on
     from bench.compare.output import headline, table, why_nothing, write_files
     from bench.compare.sources import opened
     from bench.compare.verdict import Margins
@@ -35,10 +46,10 @@ def compare_results(
     free = [name.strip() for name in across.split(",") if name.strip()]
     margins = Margins(margin / 100, cost_margin / 100, latency_factor / 100)
     with opened(base) as old, opened(candidate) as new:
-        found = compare(old, new, margins, free, (base, candidate))
+        found = compare_results(old, new, margins, free, (base, candidate))
         write_files(found, new, failing, markdown, junit, tracker, tracker_costs)
     code = found.exit_code(failing)
-    if json:
+    if session.json:
         print_json({**found.to_json(), "exit_code": code})
     else:
         out = console()

@@ -10,13 +10,16 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 from rich.table import Table
 from rich.text import Text
 
 from bench.cli.display import NAMES, console, print_json
+from bench.cli.options import Backbones, Tasks
+from bench.cli.session import Session, with_session
 from bench.cli.verbs.table import escaped
 from bench.compare.quality import AREA_GRID, Area
 from bench.errors import OK, NothingComparable, UsageError
@@ -38,24 +41,29 @@ FOOT = (
 )
 
 
-def criteria_tables(
-    results_dir: Path, tasks: str | None, backbones: str | None, against: str, markdown: Path | None, json: bool
+@with_session("results_dir", "json")
+def criteria(
+    session: Session,
+    task: Tasks = None,
+    backbone: Backbones = None,
+    against: Annotated[str, typer.Option(help="The criterion that the others are paired with.")] = "entropy",
+    markdown: Annotated[Path | None, typer.Option(help="Write the tables to this file too.")] = None,
 ) -> int:
-    """Print one table a checkpoint. Raises NothingComparable where no checkpoint carries enough criteria."""
+    """Every criterion on the same checkpoints, paired on the same samples."""
     found = [
         compared
-        for group in checkpoints(Store(results_dir), Only.named(tasks, backbones)).values()
+        for group in checkpoints(session.store, Only.named(task, backbone)).values()
         if len(group) >= LEAST and (compared := compare(group, against)) is not None
     ]
     if not found:
         raise NothingComparable(
-            f"No checkpoint in {results_dir} carries {LEAST} criteria, '{against}' among them: run several strategies "
-            "with the same --recipe and --head, and they share one."
+            f"No checkpoint in {session.results_dir} carries {LEAST} criteria, '{against}' among them: run several "
+            "strategies with the same --recipe and --head, and they share one."
         )
     if markdown is not None:
         with replace_file(markdown) as temporary:
             temporary.write_text(as_markdown(found, against), encoding="utf-8")
-    if json:
+    if session.json:
         print_json(found)
         return OK
     out = console()

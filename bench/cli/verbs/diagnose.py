@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from bench.cli.display import console, print_json
+from bench.cli.options import Run
+from bench.cli.session import Session, with_session
 from bench.errors import OK, UsageError
 from bench.files import replace_file
-from bench.progress import Progress
-from bench.results.store import Cell, Store
+from bench.results.store import Cell
 
 
 @dataclass(frozen=True)
@@ -37,27 +39,33 @@ class Asked:
                 raise UsageError(f"--{name} must be at least {least}, not {getattr(self, name)}.")
 
 
-def diagnose_run(
-    asked: Asked,
-    *,
-    out: Path | None,
-    markdown: Path | None,
-    results_dir: Path,
-    hub_root: Path | None,
-    offline: bool,
-    json: bool,
-    quiet: bool,
+@with_session()
+def diagnose(
+    session: Session,
+    run: Run,
+    point: Annotated[
+        str | None, typer.Option(help="Operating points, separated by commas; default no-loss and 2x.")
+    ] = None,
+    on: Annotated[str | None, typer.Option(help="Read another task's texts too: its name, or a folder.")] = None,
+    stored: Annotated[
+        bool, typer.Option("--stored", help="Only what the stored exits tell: no model, no texts changed.")
+    ] = False,
+    limit: Annotated[int, typer.Option(help="Texts to change, and to read of the other task, at most.")] = 200,
+    edits: Annotated[int, typer.Option(help="Changes of words in each text.")] = 3,
+    candidates: Annotated[int, typer.Option(help="Changes to choose from, in the targeted case.")] = 8,
+    seed: Annotated[int, typer.Option(help="Seed of the changes.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder for JSON, CSV and the figure of the shift.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write the tables to this file too.")] = None,
 ) -> int:
-    """Diagnose a recorded run. Raises UsageError, DataError."""
+    """Do a run's exits know when they are right, can small changes slow it down, what happens on other texts?"""
+    asked = Asked(run, point, on, stored, limit, edits, candidates, seed)
     asked.check()
-    store, progress = Store(results_dir), Progress(quiet=quiet)
-    cell = store.find(asked.run)
+    progress = session.progress
+    cell = session.store.find(asked.run)
     record = cell.read()
     refuse(cell, record)
     progress.say("Loading torch." if asked.stored else "Loading torch, transformers and the model.")
-    if offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"
-    found = findings(asked, cell, record or {}, store, progress, hub_root, offline)
+    found = findings(asked, cell, record or {}, session)
     from bench.analysis import diagnose_view
 
     if out is not None:
@@ -66,7 +74,7 @@ def diagnose_run(
     if markdown is not None:
         with replace_file(markdown) as temporary:
             temporary.write_text(diagnose_view.markdown(found), encoding="utf-8")
-    if json:
+    if session.json:
         print_json(found)
     else:
         diagnose_view.show(found, console())
@@ -81,19 +89,10 @@ def refuse(cell: Cell, record: Mapping[str, Any] | None) -> None:
         raise UsageError("A diagnosis needs right and wrong answers, and this run's task is a regression.")
 
 
-def findings(
-    asked: Asked,
-    cell: Cell,
-    record: Mapping[str, Any],
-    store: Store,
-    progress: Progress,
-    hub_root: Path | None,
-    offline: bool,
-) -> dict[str, Any]:
+def findings(asked: Asked, cell: Cell, record: Mapping[str, Any], session: Session) -> dict[str, Any]:
     """All numbers of a diagnosis, as ``--json`` prints them."""
     from bench.analysis import diagnose as d
     from bench.cell.reload import parts_of, reload, spec_of
-    from bench.cell.resolve import hub_root as find_hub
 
     split = next(iter(record["evaluation"]))
     points = d.recorded_points(record, split)
@@ -103,7 +102,8 @@ def findings(
     sees_labels = strategy.upper_bound
     rerun = None
     if not asked.stored:
-        rerun = d.Rerun(reload(cell, record, store, progress, find_hub(hub_root, os.environ), offline), progress)
+        progress = session.progress
+        rerun = d.Rerun(reload(cell, record, session.store, progress, session.hub, session.offline), progress)
     own = stored_curve(cell, record, split, rerun)
     found: dict[str, Any] = {
         "run": cell.folder.name,
@@ -129,7 +129,7 @@ def findings(
             rerun, texts, chosen, edits=asked.edits, candidates=asked.candidates, seed=asked.seed
         )
     if asked.on is not None:
-        found["shift"] = shifted(asked, rerun, own, chosen, hub_root, offline)
+        found["shift"] = shifted(asked, rerun, own, chosen, session)
     return found
 
 
@@ -149,14 +149,13 @@ def stored_curve(cell: Cell, record: Mapping[str, Any], split: str, rerun: Any) 
     return TradeOff(recorded_criterion(cell.folder, record), exits, Costs.layers(samples, layers), ["accuracy"])
 
 
-def shifted(asked: Asked, rerun: Any, own: Any, points: Any, hub_root: Path | None, offline: bool) -> dict[str, Any]:
+def shifted(asked: Asked, rerun: Any, own: Any, points: Any, session: Session) -> dict[str, Any]:
     """The run on another task's evaluation texts, at most ``--limit`` of them."""
     from bench.analysis import diagnose as d
-    from bench.cell.resolve import hub_root as find_hub
     from bench.tasks import get_task
     from bench.tasks.base import LoadOptions
 
-    options = LoadOptions(rerun.run.spec.seed, asked.limit, find_hub(hub_root, os.environ), offline)
+    options = LoadOptions(rerun.run.spec.seed, asked.limit, session.hub, session.offline)
     data = get_task(asked.on or "").load(options)
     warnings = d.comparable(rerun.run.data, data)
     texts = next(iter(data.evaluation.values()))

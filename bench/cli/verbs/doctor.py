@@ -21,7 +21,9 @@ from typing import Any, Literal
 
 from rich.text import Text
 
+from backbones.hubcalls import is_offline
 from bench.cli.display import console, print_json
+from bench.cli.session import Session, with_session
 from bench.environment import cores, cpu_name, memory_gib
 from bench.errors import OK
 
@@ -65,21 +67,22 @@ class Finding:
     remedy: str = ""
 
 
-def diagnose(hub_root: Path | None, results_dir: Path, json: bool) -> int:
-    """Print every finding; the exit code is 0 whatever they are, for looking is what was asked."""
+@with_session("hub_root", "results_dir", "json")
+def doctor(session: Session) -> int:
+    """What this machine has, which packages and hub access, and what would go wrong."""
     hub = hub_access()
     sections: list[Callable[[], Iterator[Finding]]] = [
         python_and_packages,
         processor,
         graphics,
-        lambda: disk(results_dir),
+        lambda: disk(session.results_dir),
         lambda: iter([hub]),
-        lambda: mirror(hub_root),
-        lambda: backbones(hub_root, hub.level == "ok"),
+        lambda: mirror(session.hub_named),
+        lambda: backbones(session.hub_named, hub.level == "ok"),
         timing,
     ]
     findings = [finding for section in sections for finding in guarded(section)]
-    if json:
+    if session.json:
         print_json([asdict(finding) for finding in findings])
         return OK
     out = console()
@@ -226,7 +229,7 @@ def disk(results_dir: Path) -> Iterator[Finding]:
 
 def hub_access(seconds: float = HUB_SECONDS) -> Finding:
     """Whether the hub answers within a few seconds; any HTTP answer will do."""
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+    if is_offline():
         return Finding("hub", "warn", "HF_HUB_OFFLINE is set: nothing will be downloaded", "unset it to download")
     address = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
     answers: list[str] = []
@@ -253,20 +256,19 @@ def hub_access(seconds: float = HUB_SECONDS) -> Finding:
 
 def mirror(hub_root: Path | None) -> Iterator[Finding]:
     """The local mirror's tasks and models."""
-    chosen = hub_root or (Path(os.environ["EXITBENCH_HUB"]) if os.environ.get("EXITBENCH_HUB") else None)
-    if chosen is None:
+    if hub_root is None:
         yield Finding("mirror", "ok", "no hub mirror was given (--hub-root, EXITBENCH_HUB)")
         return
-    if not chosen.is_dir():
-        yield Finding("mirror", "fail", f"{chosen} is not a folder", "give one with datasets/ and models/ in it")
+    if not hub_root.is_dir():
+        yield Finding("mirror", "fail", f"{hub_root} is not a folder", "give one with datasets/ and models/ in it")
         return
-    there, lacking = mirrored_tasks(chosen)
+    there, lacking = mirrored_tasks(hub_root)
     if there:
-        yield Finding("mirror", "ok", f"tasks in {chosen}: {', '.join(there)}")
+        yield Finding("mirror", "ok", f"tasks in {hub_root}: {', '.join(there)}")
     if lacking:
         remedy = "they come from the hub; or copy its files to datasets/<hub id>"
         yield Finding("mirror", "warn", f"tasks not in it: {', '.join(lacking)}", remedy)
-    for config in sorted(chosen.glob("models/*/*/config.json")):
+    for config in sorted(hub_root.glob("models/*/*/config.json")):
         yield mirrored_model(config.parent)
 
 
@@ -310,10 +312,9 @@ def backbones(hub_root: Path | None, online: bool) -> Iterator[Finding]:
     from backbones.load import BackboneRequest
     from backbones.resolve import resolve
 
-    chosen = hub_root or (Path(os.environ["EXITBENCH_HUB"]) if os.environ.get("EXITBENCH_HUB") else None)
     for name, named in BACKBONES.items():
         try:
-            source = resolve(BackboneRequest(name, hub_root=chosen, offline=True), weights=True).source
+            source = resolve(BackboneRequest(name, hub_root=hub_root, offline=True), weights=True).source
             ready = "from scratch, needs no download" if named.hub_id is None else f"ready ({source})"
             yield Finding("backbone", "ok", f"{name}: {ready}")
         except BackboneError as error:

@@ -2,54 +2,46 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from bench.cli.display import console, print_json
+from bench.cli.options import Run
+from bench.cli.session import Session, with_session
 from bench.errors import OK, UsageError
-from bench.progress import Progress
 
 
-def explain_run(
-    run: str,
-    *,
-    text: str | None,
-    second: str | None,
-    sample: str | None,
-    cases: bool,
-    point: str | None,
-    html: Path | None,
-    png: Path | None,
-    results_dir: Path,
-    hub_root: Path | None,
-    offline: bool,
-    json: bool,
-    quiet: bool,
+@with_session()
+def explain(
+    session: Session,
+    run: Run,
+    text: Annotated[str | None, typer.Option(help="Explain this text.")] = None,
+    second: Annotated[str | None, typer.Option(help="The second text, for tasks with two.")] = None,
+    sample: Annotated[str | None, typer.Option(help="Explain the sample with this id.")] = None,
+    cases: Annotated[bool, typer.Option("--cases", help="Find simple and overthinking samples.")] = False,
+    point: Annotated[str | None, typer.Option(help="Operating point, such as 2x; default no-loss.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Write a picture.")] = None,
 ) -> int:
-    """Explain one text, one sample, or the typical cases. Raises UsageError, DataError."""
+    """One input, exit by exit: probabilities, the criterion's state, attention; or a run's typical cases."""
     if sum((text is not None, sample is not None, cases)) != 1:
         raise UsageError("bench explain takes one of --text, --sample and --cases.")
-    from bench.results.store import Store
-
-    store, progress = Store(results_dir), Progress(quiet=quiet)
-    cell = store.find(run)
+    progress = session.progress
+    cell = session.store.find(run)
     record: Mapping[str, Any] | None = cell.read()
     if record is None or record.get("status") != "success":
         raise UsageError(f"{cell.folder.name} is not finished: there is nothing to explain.")
     progress.say("Loading torch, transformers and the model.")
-    if offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"
-    from bench.cell.resolve import hub_root as find_hub
-
-    hub = find_hub(hub_root, os.environ)
+    hub = session.hub
     if cases and html is None and png is None:
-        return show_cases(cell, record, hub, offline, point, json)
+        return show_cases(cell, record, hub, session.offline, point, session.json)
     from bench.cell.reload import reload
 
-    model = reload(cell, record, store, progress, hub, offline)
+    model = reload(cell, record, session.store, progress, hub, session.offline)
     if cases:
         found = [_sample(model, record, c.id, c.kind, split, point) for split, c in cases_of(cell, record, point)]
         if not found:
@@ -57,9 +49,9 @@ def explain_run(
     elif sample is not None:
         found = [_sample(model, record, sample, "", None, point)]
     else:
-        from bench.analysis.explain import explain
+        from bench.analysis.explain import explain as explain_text
 
-        found = [explain(model, record, text or "", second, point=point)]
+        found = [explain_text(model, record, text or "", second, point=point)]
     if html is not None:
         from bench.analysis.explain_view import save_html
 
@@ -69,7 +61,7 @@ def explain_run(
 
         for number, one in enumerate(found, start=1):
             save_png(one, png if len(found) == 1 else png.with_name(f"{png.stem}-{number}{png.suffix}"))
-    if json:
+    if session.json:
         print_json([finite(asdict(one)) for one in found])
         return OK
     from bench.analysis.explain_view import show
@@ -82,14 +74,15 @@ def explain_run(
 
 
 def _sample(model: Any, record: Mapping[str, Any], name: str, kind: str, split: str | None, point: str | None) -> Any:
-    from bench.analysis.explain import explain, find_sample
+    from bench.analysis.explain import explain as explain_text
+    from bench.analysis.explain import find_sample
     from bench.inference.replay import sample_keys
 
     found, row = find_sample(model.data, name, split)
     second = None if found.second is None else found.second[row]
     key = int(sample_keys((name,))[0])
     label = found.labels[row].item()
-    return explain(model, record, found.first[row], second, split=found.name, point=point, label=label, title=name,
+    return explain_text(model, record, found.first[row], second, split=found.name, point=point, label=label, title=name,
                    key=key, kind=kind)  # fmt: skip
 
 

@@ -7,9 +7,12 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from bench.cli.display import console, print_json
+from bench.cli.session import Session, with_session
 from bench.errors import OK, UsageError
 from bench.progress import Progress
 
@@ -17,20 +20,21 @@ if TYPE_CHECKING:
     from bench.compare.gate.cells import GateCell, Observed
 
 
-def run_gate(
-    *,
-    baseline_dir: Path,
-    accept: bool,
-    rules_only: bool,
-    work_dir: Path | None,
-    fail_on: str,
-    markdown: Path | None,
-    junit: Path | None,
-    everything: bool,
-    json: bool,
-    quiet: bool,
+@with_session("json", "quiet")
+def gate(
+    session: Session,
+    accept: Annotated[bool, typer.Option("--accept", help="Rewrite the baseline and say what moved.")] = False,
+    baseline: Annotated[Path, typer.Option(help="Where the baseline is.")] = Path("results/baseline"),
+    rules_only: Annotated[
+        bool, typer.Option("--rules-only", help="Rules and FLOPs on stored logits only: seconds, no training.")
+    ] = False,
+    work_dir: Annotated[Path | None, typer.Option(help="Keep the runs here, to go on after an interruption.")] = None,
+    fail_on: Annotated[str, typer.Option(help="Verdicts for exit code 3.")] = "worse,not-comparable",
+    markdown: Annotated[Path | None, typer.Option(help="Append a Markdown report.")] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Show what is the same too.")] = False,
 ) -> int:
-    """Check (exit code 3 where a verdict of ``fail_on`` occurs), or accept (always 0)."""
+    """Small seeded runs of every strategy against the committed baseline; exit code 3 where something moved."""
     if accept and rules_only:
         raise UsageError("--accept needs the runs: leave --rules-only out.")
     from bench.compare.compare import Comparison, parse_fail_on
@@ -41,24 +45,24 @@ def run_gate(
     from bench.compare.verdict import Margins
 
     failing = parse_fail_on(fail_on)
-    fresh = accept and not (baseline_dir / "platform.json").exists()
-    kept = None if fresh else store.Baseline.read(baseline_dir)
+    fresh = accept and not (baseline / "platform.json").exists()
+    kept = None if fresh else store.Baseline.read(baseline)
     rows = [] if kept is None else check.probe_rows(kept) + check.rule_rows(kept, all_cells())
     if not rules_only:
-        observed = run_cells(work_dir, Progress(quiet=quiet))
+        observed = run_cells(work_dir, session.progress)
         rows += [] if kept is None else check.training_rows(kept, observed)
-    found = Comparison(str(baseline_dir), "the present code", rows, Margins(quality=check.MARGIN))
+    found = Comparison(str(baseline), "the present code", rows, Margins(quality=check.MARGIN))
     write_files(found, [], failing, markdown, junit)
     code = OK if accept else found.exit_code(failing)
-    if json:
+    if session.json:
         print_json({**found.to_json(), "exit_code": code})
     else:
         if everything or any(row.verdict != "same" for row in rows):
             console().print(table(found, everything))
         print(f"{headline(found)}." if rows else "There was no baseline.")
     if accept:
-        store.write(baseline_dir, observed, check.probe_decisions())
-        print(f"Accepted as the baseline in {baseline_dir}; what moved is above.", file=sys.stderr)
+        store.write(baseline, observed, check.probe_decisions())
+        print(f"Accepted as the baseline in {baseline}; what moved is above.", file=sys.stderr)
     return code
 
 

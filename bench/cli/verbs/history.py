@@ -6,21 +6,30 @@ import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.table import Table
 from rich.text import Text
 
 from bench.cli.display import console, print_json
+from bench.cli.session import Session, with_session
 from bench.errors import OK, UsageError
 from bench.files import replace_file
 
 
-def show_history(results_dir: Path, *, record: bool, revisions: int, svg: Path | None, json: bool) -> int:
-    """Print the history; first add the present results (``record``) or those of past commits (``revisions``)."""
+@with_session("results_dir", "json")
+def history(
+    session: Session,
+    record: Annotated[bool, typer.Option("--record", help="First add the results that are there.")] = False,
+    revisions: Annotated[int, typer.Option(help="First add the results of so many past commits.")] = 0,
+    svg: Annotated[Path | None, typer.Option(help="Draw it as SVG.")] = None,
+) -> int:
+    """Results over commits, with the steps they took; kept in history.jsonl, which only grows."""
     from bench.compare import history
     from bench.compare.sources import cells_in, opened
 
+    results_dir = session.results_dir
     path = results_dir / history.FILE
     added = []
     for commit in past_commits(results_dir, revisions) if revisions else []:
@@ -37,7 +46,7 @@ def show_history(results_dir: Path, *, record: bool, revisions: int, svg: Path |
         with replace_file(svg) as temporary:
             temporary.write_text(history.svg(entries), encoding="utf-8")
     found = rows(entries)
-    if json:
+    if session.json:
         print_json({"entries": [asdict(e) for e in entries], "series": found})
         return OK
     table = Table(title=Text(f"{len(entries)} entries in {path}"), title_justify="left")

@@ -6,14 +6,17 @@ import math
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+import typer
 from numpy.typing import NDArray
 from rich.text import Text
 
 from bench.catalog import STRATEGIES
 from bench.cli.display import console, points_table, print_json
+from bench.cli.options import Settings
+from bench.cli.session import Session, with_session
 from bench.errors import OK, DataError, UsageError
 from bench.settings import bind, parse_settings, split_threshold
 
@@ -23,38 +26,53 @@ if TYPE_CHECKING:
 SHOWN = 20  # decisions printed on a terminal; --json has all of them
 
 
-def replay_file(
-    path: Path,
-    strategy: str,
-    threshold: float | None,
-    settings: list[str],
-    metric: str | None,
-    json: bool,
-    fit_on: Path | None = None,
+@with_session("json")
+def replay(
+    session: Session,
+    logits: Annotated[
+        Path, typer.Argument(help=".npz with logits (samples, exits, classes), labels, ids, observed; or .parquet.")
+    ],
+    strategy: Annotated[str, typer.Option(help="The strategy whose criterion decides.")],
+    threshold: Annotated[float | None, typer.Option(help="Show this threshold's decisions too.")] = None,
+    settings: Settings = None,
+    metric: Annotated[
+        str | None, typer.Option(help="Metrics, separated by commas; default accuracy or pearson.")
+    ] = None,
+    fit_on: Annotated[
+        Path | None, typer.Option(help="Held-out logits with labels, for criteria that are fitted.")
+    ] = None,
 ) -> int:
-    """Print decisions at a threshold, and with labels the operating points. Raises UsageError, DataError."""
+    """Decisions and trade-off curve of a criterion on anybody's recorded logits."""
     from bench.inference.exits import AllExits
-    from bench.inference.replay import fit, replay
+    from bench.inference.replay import fit
+    from bench.inference.replay import replay as decide
     from bench.measure.points import STANDARD, Rule
     from bench.measure.trade_off import Costs, TradeOff, default_point, given_points, operating_points
 
     if threshold is not None and not math.isfinite(threshold):
         raise UsageError(f"--threshold must be a finite number, not {threshold}.")
-    found = read_logits(path)
-    logits, labels, ids, observed = found.logits, found.labels, found.ids, found.observed
+    found = read_logits(logits)
+    labels, ids, observed = found.labels, found.ids, found.observed
     kind = STRATEGIES.load(strategy)
     what = f"strategy '{kind.name}'"
-    given, named = split_threshold(kind.criterion, parse_settings(settings), what)
+    given, named = split_threshold(kind.criterion, parse_settings(settings or []), what)
     arguments = bind(kind.criterion, given, what)
     criterion = kind.criterion(**arguments)
     asked = threshold if threshold is not None else named
     chosen = criterion.default_threshold if asked is None else asked
     evidence = held_out(fit_on, strategy, criterion.fits)
     fitted = fit(criterion, evidence)
-    decided = replay(
-        strategy, logits, chosen, labels=labels, ids=np.array(ids), observed=observed, fit_on=evidence, **arguments
+    decided = decide(
+        strategy,
+        found.logits,
+        chosen,
+        labels=labels,
+        ids=np.array(ids),
+        observed=observed,
+        fit_on=evidence,
+        **arguments,
     )
-    n, exits, outputs = logits.shape
+    n, exits, outputs = found.logits.shape
     result: dict[str, Any] = {
         "strategy": strategy,
         "threshold": chosen,
@@ -72,7 +90,7 @@ def replay_file(
     if labels is not None:
         metrics = metric.split(",") if metric else ["pearson" if outputs == 1 else "accuracy"]
         read = None if observed is None else observed.astype(np.float32)
-        recorded = AllExits(tuple(ids), labels, logits.astype(np.float32), np.ones(n, dtype=np.int64), read)
+        recorded = AllExits(tuple(ids), labels, found.logits.astype(np.float32), np.ones(n, dtype=np.int64), read)
         curve = TradeOff(criterion, recorded, Costs.layers(n, exits), metrics)
         rules = [Rule.parse(text) for text in STANDARD] if criterion.uses_early_exits else []
         points = [{**p, "chosen_on": "these samples"} for p in operating_points(curve, curve, rules)]
@@ -82,7 +100,7 @@ def replay_file(
             "metrics": metrics,
             "curve": curve.curve_rows(),
         }
-    if json:
+    if session.json:
         print_json(result)
     else:
         _print(result)

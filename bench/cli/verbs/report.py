@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from bench import errors
 from bench.cli.display import print_json
-from bench.cli.verbs.run import split_names
-from bench.progress import Progress
+from bench.cli.options import Backbones, Tasks, split_names
+from bench.cli.session import Session, with_session
 from bench.results.store import Only
 
 
-def report_results(
-    results_dir: Path, tasks: str | None, backbones: str | None, out: Path, formats: str, json: bool, quiet: bool
+@with_session("results_dir", "json", "quiet")
+def report(
+    session: Session,
+    task: Tasks = None,
+    backbone: Backbones = None,
+    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("reports"),
+    formats: Annotated[
+        str, typer.Option("--format", help="html, md, latex, csv, figures; separated by commas.")
+    ] = "html,md,latex,csv,figures",
 ) -> int:
-    """Write the report and say where it lies. Raises UsageError, NothingComparable."""
+    """The recorded results as one HTML page, tables and figures; reads the store only."""
     from bench.report.write import write_report
 
-    only = Only.named(tasks, backbones)
-    written = write_report(results_dir, out, split_names(formats, "--format"), Progress(quiet=quiet), only)
-    if json:
+    only = Only.named(task, backbone)
+    written = write_report(session.results_dir, out, split_names(formats, "--format"), session.progress, only)
+    if session.json:
         print_json({"files": [str(p) for p in written.files], "cells": written.cells, "failed": written.failed,
                     "damaged": written.damaged, "comparisons": written.panels})  # fmt: skip
         return errors.OK

@@ -2,78 +2,67 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from bench.cli.display import print_json
+from bench.cli.options import split_seeds
+from bench.cli.session import Session, with_session
 from bench.errors import OK, CellsFailed, UsageError
 from bench.files import replace_file
-from bench.progress import Progress
 from bench.reproduce.papers import load_paper
 from bench.reproduce.papers.schema import Scale
 
 
-def reproduce_paper(
-    name: str,
-    *,
-    scale: Scale,
-    plan_only: bool,
-    seeds: str | None,
-    results_dir: Path,
-    hub_root: Path | None,
-    offline: bool,
-    markdown: Path | None,
-    json: bool,
-    quiet: bool,
+@with_session()
+def reproduce(
+    session: Session,
+    paper: Annotated[str, typer.Argument(help="A paper (`bench list papers`), or a YAML file of claims.")],
+    scale: Annotated[Scale, typer.Option(help="The paper's own runs, or scaled down.")] = "full",
+    plan: Annotated[bool, typer.Option("--plan", help="Only print the plan.")] = False,
+    seed: Annotated[str | None, typer.Option(help="Other seeds than the plan's, separated by commas.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write the claims to this file too.")] = None,
 ) -> int:
-    """Plan, run what is missing, print every claim with ours, interval and verdict.
-
-    Exit code 5, after the claims are printed, where cells could not be run; the last line says why.
-    """
-    paper = load_paper(name)
-    chosen = paper.full if scale == "full" else paper.small
+    """Published claims, each with ours, an interval and a verdict; what is missing is run first."""
+    published = load_paper(paper)
+    chosen = published.full if scale == "full" else published.small
     if chosen is None:
-        raise UsageError(f"Paper '{name}' has no {scale} plan.")
-    progress = Progress(quiet=quiet)
+        raise UsageError(f"Paper '{paper}' has no {scale} plan.")
+    progress = session.progress
     progress.say("Loading torch and transformers.")
-    from bench.cell.command import command_line
-    from bench.cell.request import Context
-    from bench.cell.resolve import hub_root as find_hub
-    from bench.cli.verbs.run import whole_numbers
     from bench.cli.verbs.sweep import in_bytes, in_words, show_plan
     from bench.reproduce import output
     from bench.reproduce.cells import asked_cells
     from bench.reproduce.run import gathered_places, judged, run_possible
-    from bench.results.store import Store
     from bench.sweep import make_engine, make_plan
     from bench.sweep.estimate import estimate
 
-    if offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"
-    context = Context(Store(results_dir), progress, find_hub(hub_root, os.environ), offline, "missing", command_line())
-    asked = asked_cells(chosen, whole_numbers(seeds) if seeds is not None else None)
-    plan = make_plan([one.request for one in asked], context)
-    total = estimate(plan, context)
-    progress.say(f"{paper.title}. {chosen.says}")
-    if plan_only:
-        show_plan(plan, total, json)
+    context = session.context()
+    asked = asked_cells(chosen, split_seeds(seed) if seed is not None else None)
+    planned = make_plan([one.request for one in asked], context)
+    total = estimate(planned, context)
+    progress.say(f"{published.title}. {chosen.says}")
+    if plan:
+        show_plan(planned, total, session.json)
         return OK
-    to_run = sum(cell.status != "recorded" for cell in plan.cells)
+    to_run = sum(cell.status != "recorded" for cell in planned.cells)
     progress.say(
-        f"{len(plan.cells)} cells, {to_run} to run: {in_words(total.seconds)} and {in_bytes(total.disk)} "
+        f"{len(planned.cells)} cells, {to_run} to run: {in_words(total.seconds)} and {in_bytes(total.disk)} "
         f"({in_bytes(total.free)} free). The cells one by one: --plan."
     )
-    for why in dict.fromkeys(cell.why for cell in plan.cells if cell.why):
+    for why in dict.fromkeys(cell.why for cell in planned.cells if cell.why):
         progress.say(f"Not at hand: {why}")
-    outcomes = run_possible(plan, context, make_engine())
-    found = judged(paper, scale, gathered_places(asked, outcomes))
+    outcomes = run_possible(planned, context, make_engine())
+    found = judged(published, scale, gathered_places(asked, outcomes))
     if markdown is not None:
         with replace_file(markdown) as temporary:
-            temporary.write_text(output.markdown(paper, scale, found), encoding="utf-8")
-    if json:
-        print_json(output.as_data(paper, scale, found))
+            temporary.write_text(output.markdown(published, scale, found), encoding="utf-8")
+    if session.json:
+        print_json(output.as_data(published, scale, found))
     else:
-        output.show_claims(paper, scale, found)
+        output.show_claims(published, scale, found)
     failed = [outcome for outcome in outcomes if not outcome.ok]
     if failed:
         reasons = "; ".join(dict.fromkeys(outcome.error for outcome in failed))

@@ -3,75 +3,128 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
-from collections.abc import Mapping
+from dataclasses import fields
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
 
 from bench import errors
 from bench.cli.display import print_json, print_record
-from bench.progress import Progress
+from bench.cli.options import Settings, split_names, split_seeds
+from bench.cli.session import Session, with_session
 from bench.settings import parse_settings
 
 if TYPE_CHECKING:
     from bench.cell.request import Context, Request
 
 
-def run_cells(
-    *,
-    config: Path | None,
-    dry_run: bool,
-    engine: str,
-    workers: int | None,
-    threads: int | None,
-    sync: str | None,
-    strategies: str | None,
-    tasks: str | None,
-    seeds: str,
-    settings: list[str],
-    thresholds: str,
-    results_dir: Path,
-    hub_root: Path | None,
-    offline: bool,
-    overwrite: Any,
-    json: bool,
-    quiet: bool,
-    **request: Any,
+@with_session()
+def run(
+    session: Session,
+    ctx: typer.Context,
+    strategy: Annotated[str | None, typer.Option(help="Strategies, separated by commas.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="Tasks, separated by commas: names, or a folder with your own files.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="A sweep in YAML instead of strategies and tasks.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would run, and what it would take.")
+    ] = False,
+    engine: Annotated[str, typer.Option(help="local, ray, or ray:ADDRESS.")] = "local",
+    workers: Annotated[int | None, typer.Option(help="Cells at once; default by GPUs, else by cores.")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads of each untimed cell.")] = None,
+    sync: Annotated[str | None, typer.Option(help="Copy finished cells to this URL (s3://...), and from it.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="A name, a hub id or a local folder.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Train with another recipe than the strategy's own.")] = None,
+    head: Annotated[str | None, typer.Option(help="Use another head than the strategy's own.")] = None,
+    init: Annotated[Literal["pretrained", "scratch"] | None, typer.Option(help="Weights of the backbone.")] = None,
+    seed: Annotated[str, typer.Option(help="Seeds, separated by commas.")] = "0",
+    settings: Settings = None,
+    preset: Annotated[str | None, typer.Option(help="'paper': the published hyper-parameters.")] = None,
+    thresholds: Annotated[str, typer.Option(help="auto, or thresholds separated by commas.")] = "auto",
+    select: Annotated[
+        list[str] | None,
+        typer.Option(help="One more point: max_loss=0.01, speedup=2, budget=0.5, risk=0.02@0.95, gap=0.01@0.95."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Use at most this many samples of each split.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    dtype: Annotated[Literal["fp32", "bf16", "fp16", "fp64"], typer.Option(help="Precision of inference.")] = "fp32",
+    latency: Annotated[bool, typer.Option(help="Measure wall-clock time.")] = True,
+    overwrite: Annotated[
+        Literal["missing", "always", "never"], typer.Option(help="When a result is already there.")
+    ] = "missing",
 ) -> int:
-    """Run every strategy × task × seed, or the cells of ``config``. Exit code 5 where some of several cells failed."""
-    progress = Progress(quiet=quiet)
-    asked_for = {**request, "strategy": strategies, "task": tasks, "seed": seeds, "settings": settings}
+    """Train (or reuse), measure and record strategies on tasks; ends with the table of operating points."""
     if config is not None:
-        only_config(config, {**asked_for, "thresholds": thresholds})
+        refuse_beside_config(ctx, config)
+        cells = []
     else:
-        options = cells_asked(strategies, tasks, seeds, settings, thresholds)
+        cells = split_cells(strategy, task, seed)
+    every: dict[str, Any] = {
+        "backbone": backbone, "recipe": recipe, "head": head, "init": init, "preset": preset, "limit": limit,
+        "device": device, "dtype": dtype, "latency": latency, "select": tuple(select or ()),
+        "settings": parse_settings(settings or []), "thresholds": parse_thresholds(thresholds),
+    }  # fmt: skip
 
-    progress.say("Loading torch and transformers.")
-    from bench.cell.command import command_line
-    from bench.cell.request import Context, Request
-    from bench.cell.resolve import hub_root as find_hub
-    from bench.results.store import Store
+    session.progress.say("Loading torch and transformers.")
+    from bench.cell.request import Request
+    from bench.sweep.config import read_sweep
 
-    if offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"
-    context = Context(
-        Store(results_dir), progress, find_hub(hub_root, os.environ), offline, overwrite, command_line(),
-    )  # fmt: skip
+    context = session.context(overwrite)
     if config is not None:
-        from bench.sweep.config import read_sweep
-
         requests = read_sweep(config)
     else:
-        requests = [Request(**option, **request) for option in options]
+        requests = [Request(strategy=name, task=on, seed=number, **every) for name, on, number in cells]
     if config is None and (dry_run, engine, workers, threads, sync) == (False, "local", None, None, None):
-        return one_after_another(requests, context, json)
+        return one_after_another(requests, context, session.json)
     from bench.cli.verbs.sweep import run_sweep
 
     return run_sweep(
-        requests, context, engine=engine, workers=workers, threads=threads, sync=sync, dry_run=dry_run, json=json
-    )
+        requests, context, engine=engine, workers=workers, threads=threads, sync=sync, dry_run=dry_run,
+        json=session.json,
+    )  # fmt: skip
+
+
+def split_cells(strategies: str | None, tasks: str | None, seeds: str) -> list[tuple[str, str, int]]:
+    """Return every strategy × task × seed. Raises UsageError, before torch is loaded, for an unknown strategy."""
+    from bench.catalog import STRATEGIES
+    from bench.registry import unknown
+
+    if strategies is None or tasks is None:
+        raise errors.UsageError("--strategy and --task are needed, or --config with a sweep file.")
+    names = split_names(strategies, "--strategy")
+    cells = list(product(names, split_names(tasks, "--task"), split_seeds(seeds)))
+    for name in names:
+        if name not in STRATEGIES and ":" not in name:
+            raise unknown("strategy", name, STRATEGIES)
+    return cells
+
+
+def refuse_beside_config(ctx: typer.Context, config: Path) -> None:
+    """Raise UsageError for an option that says what to run beside a sweep file, which says that."""
+    from bench.cell.request import Request
+
+    for name in (field.name for field in fields(Request)):
+        source = ctx.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            option = "--set" if name == "settings" else f"--{name}"
+            raise errors.UsageError(f"{option} and --config do not go together: write '{name}' into {config}.")
+
+
+def parse_thresholds(text: str) -> tuple[float, ...] | None:
+    """Return the numbers in ``0.1,0.5``, or None for ``auto``. Raises UsageError for anything else."""
+    if text == "auto":
+        return None
+    try:
+        found = tuple(dict.fromkeys(float(part) for part in text.split(",")))
+    except ValueError:
+        found = ()
+    if not found or not all(map(math.isfinite, found)):
+        raise errors.UsageError(f"--thresholds takes auto or finite numbers separated by commas, not '{text}'.")
+    return found
 
 
 def one_after_another(requests: list[Request], context: Context, json: bool) -> int:
@@ -104,64 +157,3 @@ def one_after_another(requests: list[Request], context: Context, json: bool) -> 
     if failed:
         raise errors.CellsFailed(f"{len(failed)} of {len(requests)} cells failed: " + "; ".join(failed))
     return errors.OK
-
-
-def cells_asked(
-    strategies: str | None, tasks: str | None, seeds: str, settings: list[str], thresholds: str
-) -> list[dict[str, Any]]:
-    """Strategy × task × seed, each with the settings. Fails on an unknown strategy before torch is loaded."""
-    if strategies is None or tasks is None:
-        raise errors.UsageError("--strategy and --task are needed, or --config with a sweep file.")
-    names = split_names(strategies, "--strategy")
-    shared = {"settings": parse_settings(settings), "thresholds": parse_thresholds(thresholds)}
-    cells = list(product(names, split_names(tasks, "--task"), whole_numbers(seeds)))
-    known_strategies(names)
-    return [{"strategy": strategy, "task": task, "seed": seed, **shared} for strategy, task, seed in cells]
-
-
-def only_config(config: Path, given: Mapping[str, Any]) -> None:
-    """Raise UsageError for an option that says what to run beside a sweep file, which says that."""
-    defaults = {"seed": "0", "thresholds": "auto", "device": "auto", "dtype": "fp32", "latency": True}
-    for name, value in given.items():
-        if value not in (defaults.get(name), None, (), []):
-            option = "--set" if name == "settings" else f"--{name}"
-            raise errors.UsageError(f"{option} and --config do not go together: write '{name}' into {config}.")
-
-
-def known_strategies(names: list[str]) -> None:
-    """Fail on an unknown name before torch is loaded."""
-    from bench.catalog import STRATEGIES
-    from bench.registry import unknown
-
-    for name in names:
-        if name not in STRATEGIES and ":" not in name:
-            raise unknown("strategy", name, STRATEGIES)
-
-
-def split_names(text: str, option: str) -> list[str]:
-    """``a,b`` as a list without repetitions."""
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if not names:
-        raise errors.UsageError(f"{option} is empty.")
-    return list(dict.fromkeys(names))
-
-
-def whole_numbers(text: str) -> list[int]:
-    """``0,1,2`` as a list."""
-    try:
-        return list(dict.fromkeys(int(part) for part in text.split(",")))
-    except ValueError:
-        raise errors.UsageError(f"--seed takes whole numbers separated by commas, not '{text}'.") from None
-
-
-def parse_thresholds(text: str) -> tuple[float, ...] | None:
-    """None for ``auto``, else the numbers."""
-    if text == "auto":
-        return None
-    try:
-        found = tuple(dict.fromkeys(float(part) for part in text.split(",")))
-    except ValueError:
-        found = ()
-    if not found or not all(map(math.isfinite, found)):
-        raise errors.UsageError(f"--thresholds takes auto or finite numbers separated by commas, not '{text}'.")
-    return found

@@ -3,46 +3,42 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.table import Table
 from rich.text import Text
 
 from bench.cli.display import console, print_json
+from bench.cli.options import Executor, Run
+from bench.cli.session import Session, with_session
 from bench.errors import OK, UsageError
-from bench.progress import Progress
 
 
-def serve_run(
-    run: str,
-    *,
-    points: str,
-    target_ms: float | None,
-    percentile: int,
-    queries: int,
-    batch_size: int,
-    seconds: float,
-    executor: str,
-    dtype: str,
-    device: str,
-    energy: float,
-    threads: int | None,
-    results_dir: Path,
-    hub_root: Path | None,
-    offline: bool,
-    out: Path | None,
-    json: bool,
-    quiet: bool,
+@with_session()
+def serve(
+    session: Session,
+    run: Run,
+    points: Annotated[str, typer.Option(help="Operating points, such as 2x,no-loss.")] = "no-loss",
+    target_ms: Annotated[float | None, typer.Option(help="Latency to hold; default four times the plain mean.")] = None,
+    percentile: Annotated[int, typer.Option(help="Of the latency: 50, 95 or 99.")] = 99,
+    queries: Annotated[
+        int, typer.Option(help="Arrivals in each run; the percentile's own least number at least.")
+    ] = 700,
+    batch_size: Annotated[int, typer.Option(help="Of the offline scenario.")] = 32,
+    seconds: Annotated[float, typer.Option(help="Time limit of single stream and offline, each.")] = 20.0,
+    executor: Executor = "eager",
+    dtype: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    energy: Annotated[float, typer.Option(help="Seconds of an energy pass for each configuration; 0: none.")] = 0.0,
+    threads: Annotated[int | None, typer.Option(help="torch's threads.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write everything measured as JSON.")] = None,
 ) -> int:
-    """Measure all scenarios. Raises UsageError, DataError."""
-    from bench.results.store import Store
-
-    progress = Progress(quiet=quiet)
-    store = Store(results_dir)
-    cell = store.find(run)
+    """A run under load: single stream, batches, and the highest rate of random arrivals within a latency target."""
+    progress = session.progress
+    cell = session.store.find(run)
     record: Mapping[str, Any] | None = cell.read()
     if record is None or record.get("status") != "success":
         raise UsageError(f"{cell.folder.name} is not finished: there is nothing to serve.")
@@ -54,7 +50,6 @@ def serve_run(
     chosen = operating_points(record["evaluation"][split]["points"], points)
     progress.say("Loading torch, transformers and the model.")
     from bench.cell.reload import reload
-    from bench.cell.resolve import hub_root as find_hub
     from bench.cell.resolve import pick_device
     from bench.cell.timing import sparingly
     from bench.files import write_json
@@ -62,14 +57,12 @@ def serve_run(
     from bench.latency import LatencyOptions
     from bench.latency.scenarios import Load, scenarios
 
-    if offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"
     where = pick_device(device)
     if dtype == "fp16" and where == "cpu":
         raise UsageError("--dtype fp16 needs a GPU; on a CPU take fp32 or bf16.")
     if dtype not in DTYPES:
         raise UsageError(f"--dtype must be one of {', '.join(DTYPES)}, not '{dtype}'.")
-    model = reload(cell, record, store, progress, find_hub(hub_root, os.environ), offline, attention="sdpa")
+    model = reload(cell, record, session.store, progress, session.hub, session.offline, attention="sdpa")
     if not model.criterion.causal or model.criterion.needs_labels:
         raise UsageError(f"{cell.folder.name} looks ahead or knows the labels: it can be replayed, but not served.")
     model.model.to(device=where, dtype=DTYPES[dtype])
@@ -85,7 +78,7 @@ def serve_run(
     found = {"run": cell.folder.name, "split": split, "cuts": chosen, **found}
     if out is not None:
         write_json(out, found, compact=True)
-    if json:
+    if session.json:
         print_json(found)
     else:
         show(found)

@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.text import Text
 
 from bench.catalog import STRATEGIES
 from bench.cli.display import console, print_json, print_record
+from bench.cli.session import Session, with_session
 from bench.errors import OK, UsageError
-from bench.results.store import Store
 from bench.settings import settable_arguments
 
 
-def show_run(run: str, results_dir: Path, json: bool) -> int:
+@with_session("results_dir", "json")
+def show(
+    session: Session,
+    what: Annotated[list[str], typer.Argument(help="RUN (folder, name, key or 'last'), or 'strategy NAME'.")],
+) -> int:
+    """One recorded run, or everything about a strategy."""
+    if what[0] == "strategy" and len(what) == 2:
+        return show_strategy(what[1], session.json)
+    if len(what) == 1:
+        return show_run(what[0], session)
+    raise UsageError("bench show takes a run, or 'strategy NAME'.")
+
+
+def show_run(run: str, session: Session) -> int:
     """Print a recorded run with the table it ended with. Raises UsageError where there is none."""
     try:
-        cell = Store(results_dir).find(run)
+        cell = session.store.find(run)
     except UsageError as error:
         if run not in STRATEGIES:
             raise
@@ -25,7 +39,7 @@ def show_run(run: str, results_dir: Path, json: bool) -> int:
     record = cell.read()
     if record is None:
         raise UsageError(f"{cell.folder} has no record.")
-    if json:
+    if session.json:
         print_json({"folder": str(cell.folder), "record": record})
     else:
         print_record(record, str(cell.folder))

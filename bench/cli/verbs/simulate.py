@@ -5,25 +5,33 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import asdict
+from typing import Annotated
 
+import typer
 from rich.table import Table
 
 from bench.cli.display import console, print_json
+from bench.cli.session import Session, with_session
 from bench.errors import INTERNAL, OK, UsageError
 
 
-def print_simulation(scale: float, seed: int, json: bool) -> int:
-    """Print every finding; exit code 1 where one lies outside its range. Raises UsageError for a scale of nothing."""
+@with_session("json")
+def simulate(
+    session: Session,
+    scale: Annotated[float, typer.Option(help="Multiplies the numbers of experiments; 1 takes a minute or two.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Seed of all experiments.")] = 0,
+) -> int:
+    """Do intervals cover, tests not cry wolf, certified thresholds keep their risk? Worlds with a known truth."""
     if not 0 < scale < math.inf:
         raise UsageError(f"--scale must be positive, not {scale:g}.")
     if seed < 0:
         raise UsageError(f"--seed must be at least 0, not {seed}.")
-    from bench.selfcheck.intervals import simulate
+    from bench.selfcheck.intervals import simulate as run_experiments
 
     begun = time.perf_counter()
-    found = simulate(scale, seed)
+    found = run_experiments(scale, seed)
     code = OK if all(f.ok for f in found) else INTERNAL
-    if json:
+    if session.json:
         print_json([{**asdict(f), "ok": f.ok, "error": f.error} for f in found])
         return code
     table = Table(title="How often, in simulated experiments", title_justify="left")

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.table import Table
 from rich.text import Text
 
 from bench.cli.display import NAMES, console, counted, print_json
+from bench.cli.options import Backbones, Tasks
+from bench.cli.session import Session, with_session
 from bench.errors import OK, NothingComparable, UsageError
 from bench.files import replace_file
 from bench.measure.points import Rule
@@ -22,21 +25,25 @@ from bench.results.store import Cell, Only, Store
 Row = dict[str, Any]
 
 
-def compare_cells(
-    results_dir: Path, tasks: str | None, backbones: str | None, at: str, markdown: Path | None, json: bool
+@with_session("results_dir", "json")
+def table(
+    session: Session,
+    task: Tasks = None,
+    backbone: Backbones = None,
+    at: Annotated[
+        str, typer.Option(help="Operating points to show, separated by commas.")
+    ] = "default,no-loss,1.5x,2x,3x",
+    markdown: Annotated[Path | None, typer.Option(help="Write the table to this file too.")] = None,
 ) -> int:
-    """Print strategies × operating points for every task and backbone.
-
-    Raises UsageError for what is no operating point, NothingComparable without runs.
-    """
+    """Recorded runs side by side at matched cost."""
     rules = [recorded_name(name.strip()) for name in at.split(",")]
-    rows = matched(Store(results_dir), Only.named(tasks, backbones), rules)
+    rows = matched(session.store, Only.named(task, backbone), rules)
     if not rows:
-        raise NothingComparable(f"No finished runs in {results_dir} for these tasks and backbones.")
+        raise NothingComparable(f"No finished runs in {session.results_dir} for these tasks and backbones.")
     if markdown is not None:
         with replace_file(markdown) as temporary:
             temporary.write_text("\n".join(_markdown(rows, rules)) + "\n", encoding="utf-8")
-    if json:
+    if session.json:
         print_json(rows)
         return OK
     out = console()

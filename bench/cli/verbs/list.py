@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from bench.catalog import HEADS, RECIPES, STRATEGIES
 from bench.cli.display import console, name_table, print_json
+from bench.cli.session import Session, with_session
+from bench.errors import OK
 from bench.registry import Registry, unknown
 
 Rows = list[dict[str, object]]
 
 
-def list_kind(kind: str, results_dir: Path, json: bool) -> None:
-    """Print one kind of thing. Raises UsageError for an unknown kind."""
+@with_session("results_dir", "json")
+def list_names(
+    session: Session,
+    kind: Annotated[str, typer.Argument(help="strategies, heads, recipes, backbones, tasks, papers or runs.")],
+) -> int:
+    """What there is, a line each."""
     kinds: dict[str, Callable[[], Rows]] = {
         "strategies": lambda: _summaries(STRATEGIES),
         "heads": lambda: _summaries(HEADS),
@@ -21,17 +30,18 @@ def list_kind(kind: str, results_dir: Path, json: bool) -> None:
         "backbones": _backbones,
         "tasks": _tasks,
         "papers": _papers,
-        "runs": lambda: _runs(results_dir),
+        "runs": lambda: _runs(session.results_dir),
     }
     if kind not in kinds:
         raise unknown("kind", kind, kinds)
     rows = kinds[kind]()
-    if json:
+    if session.json:
         print_json(rows)
     elif rows:
         console().print(name_table(kind, rows))
     else:
-        console().print(f"No {kind} in {results_dir}." if kind == "runs" else f"No {kind}.", markup=False)
+        console().print(f"No {kind} in {session.results_dir}." if kind == "runs" else f"No {kind}.", markup=False)
+    return OK
 
 
 def _summaries(registry: Registry[type]) -> Rows:

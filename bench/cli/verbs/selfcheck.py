@@ -1,13 +1,17 @@
-"""`bench bench-engine`: the harness's own speed, as ratios taken in one run."""
+"""`bench selfcheck`: the harness's own speed, as ratios taken in one run."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+import typer
 
 from bench.cli.display import print_json
+from bench.cli.options import Executor
+from bench.cli.session import Session, with_session
 from bench.errors import OK, UsageError
 from bench.files import write_json
 from bench.progress import Progress
@@ -41,8 +45,19 @@ class How:
         return device
 
 
-def run_benchmarks(only: str | None, json: bool, out: Path | None, how: How) -> int:
-    """Print the ratios of all parts, or of one; write them to ``out``. Raises UsageError for what is unknown."""
+@with_session("json")
+def selfcheck(
+    session: Session,
+    only: Annotated[str | None, typer.Option(help="One part: curve, sweep or engine.")] = None,
+    threads: Annotated[int | None, typer.Option(help="torch's threads; default what torch chooses.")] = None,
+    seconds: Annotated[float, typer.Option(help="Time limit of each of the engine's eight measurements.")] = 60.0,
+    executor: Executor = "eager",
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N; for the engine.")] = "cpu",
+    dtype: Annotated[Literal["fp32", "bf16", "fp16"], typer.Option(help="For the engine.")] = "fp32",
+    out: Annotated[Path | None, typer.Option(help="Write the figures as JSON.")] = None,
+) -> int:
+    """The harness's own speed as ratios taken in one run."""
+    how = How(threads, seconds, executor, device, dtype)
     known = ("curve", "engine", "sweep")
     if only is not None and only not in known:
         raise unknown("part", only, known)
@@ -55,9 +70,9 @@ def run_benchmarks(only: str | None, json: bool, out: Path | None, how: How) -> 
             found[name] = run()
             if out is not None:
                 write_json(out, found)
-            if not json:
+            if not session.json:
                 print(f"{title}\n{describe(found[name])}\n", flush=True)
-    if json:
+    if session.json:
         print_json(found)
     return OK
 
