@@ -97,12 +97,9 @@ class Rerun:
         """Every exit of ``split``, judged by the run's criterion; accuracy alone is measured."""
         run = self.run
         encoded = encode(split, run.tokenizer, run.max_length)
-        pad = int(run.tokenizer.pad_token_id)
-        exits = collect(
-            run.model, split, encoded, pad, device=torch.device("cpu"), dtype="fp32", progress=self.progress
-        )
+        exits = collect(run.model, split, encoded, device=torch.device("cpu"), dtype="fp32", progress=self.progress)
         if run.criterion.probe is not None:
-            observed = observe_split(run.model, run.criterion.probe, encoded, pad, self.progress)
+            observed = observe_split(run.model, run.criterion.probe, encoded, self.progress)
             exits = replace(exits, observed=observed.numpy())
         return self.judge(exits)
 

@@ -40,7 +40,6 @@ class Probing:
     probe: Probe
     store: Store
     exits: Mapping[str, object]
-    pad_id: int
     progress: Progress
 
     @property
@@ -69,7 +68,7 @@ class Probing:
             remove_leftovers(self.folder)
             if sound(self.store, path, load_tensors, self.progress) is None:
                 part = drawn(train, seed)
-                features, logits = split_features(self.model, encoded(part), self.pad_id, self.progress)
+                features, logits = split_features(self.model, encoded(part), self.progress)
                 numbers = self.probe.fit(features, logits, torch.tensor(part.labels.tolist()))
                 facts = {"key": self.key, "samples": len(part), "numbers": numbers}
                 save_tensors(path, self.probe.state_dict(), facts)
@@ -96,7 +95,7 @@ class Probing:
         with self.store.lock(f"probe-{self.key}", self.progress):
             remove_leftovers(self.folder)
             if sound(self.store, path, load_tensors, self.progress) is None:
-                observed = observe_split(self.model, self.probe, encoded, self.pad_id, self.progress)
+                observed = observe_split(self.model, self.probe, encoded, self.progress)
                 save_tensors(path, {"observed": observed}, {})
         return replace(exits, observed=load_tensors(path)[0]["observed"].numpy())
 

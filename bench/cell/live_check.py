@@ -38,7 +38,6 @@ def live_check(
     replayed: TradeOff,
     points: Sequence[Mapping[str, object]],
     encoded: EncodedSplit,
-    pad_id: int,
     spec: RunSpec,
 ) -> dict[str, object]:
     """Run up to 64 samples live at batch 1 and count where exit or prediction differ from the replay."""
@@ -48,7 +47,7 @@ def live_check(
     keys = sample_keys(replayed.exits.ids)
     other_exit = other_answer = 0
     for row in rows:
-        batch = collate(encoded, [row], pad_id).to(spec.device)
+        batch = collate(encoded, [row]).to(spec.device)
         found = run_live(model, criterion, cut, batch, keys=keys[row : row + 1].to(spec.device))
         layer, answer = int(found.layer[0]), predict(found.logits.float())[0].item()
         expected = replayed.predictions[row, layer - 1].item()

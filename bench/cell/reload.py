@@ -127,7 +127,7 @@ def reload(
     model.load_state_dict(tensors)
     model = model.to(torch.device("cpu")).eval()
     if criterion.probe is not None:
-        identity, pad = exits_identity(spec_of(record), facts), int(loaded.tokenizer.pad_token_id)
-        Probing(model, criterion.probe, store, identity, pad, progress).load()
+        identity = exits_identity(spec_of(record), facts)
+        Probing(model, criterion.probe, store, identity, progress).load()
     refit(criterion, cell.folder, record)
     return Reloaded(spec, data, model, criterion, loaded.tokenizer, runner.length(work, loaded))

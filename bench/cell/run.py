@@ -46,7 +46,7 @@ from bench.results.store import Cell, Record
 from bench.tasks.base import LoadOptions, Split, TaskData
 from bench.tasks.encode import EncodedSplit, encode
 from bench.training.checkpoint import load_tensors, save_tensors
-from bench.training.trainer import Fit, train
+from bench.training.trainer import TrainingPlan, train
 from strategies.base import Criterion, ExitModel, Recipe
 
 
@@ -178,16 +178,13 @@ def measure_cell(work: Work) -> Record:
 
     primary = next(iter(data.evaluation))
     points = cast(list[dict[str, object]], cast(dict[str, object], evaluation[primary])["points"])
-    pad = int(loaded.tokenizer.pad_token_id)
-    live = (
-        live_check(model, criterion, curves[primary], points, encoded[primary], pad, spec) if criterion.causal else None
-    )
+    live = live_check(model, criterion, curves[primary], points, encoded[primary], spec) if criterion.causal else None
     latency = None
     if spec.latency is not None and wants_latency(work):
         times = times_file(work)
         known = sound(work.context.store, times, read_times, work.context.progress, work.warnings)
         latency = measure_latency(
-            model, whole, criterion, points, curves[primary], encoded[primary], pad, spec, spec.latency, times,
+            model, whole, criterion, points, curves[primary], encoded[primary], spec, spec.latency, times,
             speed_key(work), work.context.progress, None if work.context.overwrite == "always" else known,
         )  # fmt: skip
     return {
@@ -241,10 +238,9 @@ def fitted(work: Work, model: ExitModel, recipe: Recipe, loaded: Loaded) -> Reco
             context.progress.say(
                 f"Training {spec.recipe} on {spec.backbone} for {spec.task}: {len(encoded)} samples, seed {spec.seed}."
             )
-            fit = Fit(
+            fit = TrainingPlan(
                 encoded,
                 work.data.train.labels,
-                int(loaded.tokenizer.pad_token_id),
                 spec.train,
                 resolved_precision(spec),
                 spec.seed,
@@ -288,11 +284,10 @@ def recorded(
         remove_leftovers(path.parent)
         found = sound(context.store, path, AllExits.load, context.progress, work.warnings)
         if found is None:
-            pad = int(loaded.tokenizer.pad_token_id)
             device = torch.device(spec.device)
-            collect(
-                model, split, encoded[split.name], pad, device=device, dtype=spec.dtype, progress=context.progress
-            ).save(path)
+            collect(model, split, encoded[split.name], device=device, dtype=spec.dtype, progress=context.progress).save(
+                path
+            )
     model.to(device=spec.device, dtype=DTYPES[spec.dtype]).eval()
     return found or AllExits.load(path)
 
@@ -308,8 +303,8 @@ def fitted_criterion(
     """Fit the criterion's probe and the criterion, where there is anything to; the exits with what the probe reads."""
     spec, data, probed = work.spec, work.data, None
     if criterion.probe is not None:
-        identity, pad = exits_identity(spec, work.facts), int(loaded.tokenizer.pad_token_id)
-        probing = Probing(model, criterion.probe, work.context.store, identity, pad, work.context.progress)
+        identity = exits_identity(spec, work.facts)
+        probing = Probing(model, criterion.probe, work.context.store, identity, work.context.progress)
         probed = probing.fit(data.train, lambda s: encode(s, loaded.tokenizer, length(work, loaded)), spec.seed)
         splits = (data.select, *data.evaluation.values())
         exits = {s.name: probing.read(exits[s.name], s, encoded[s.name]) for s in splits}

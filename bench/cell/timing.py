@@ -48,7 +48,6 @@ def measure_latency(
     points: list[dict[str, Any]],
     replayed: TradeOff,
     encoded: EncodedSplit,
-    pad_id: int,
     spec: RunSpec,
     args: LatencyArgs,
     path: Path,
@@ -74,7 +73,7 @@ def measure_latency(
             executor=args.executor,
         )
         queries = query_rows(len(encoded), size)
-        batches = [collate(encoded, rows, pad_id) for rows in queries]
+        batches = [collate(encoded, rows) for rows in queries]
         keys = sample_keys(replayed.exits.ids)
         found = measure(
             model,

@@ -114,14 +114,14 @@ def _lists(values: NDArray[np.float32]) -> pa.FixedSizeListArray:
 
 
 def all_logits(
-    model: ExitModel, encoded: EncodedSplit, rows: NDArray[np.int64], pad_id: int, device: torch.device
+    model: ExitModel, encoded: EncodedSplit, rows: NDArray[np.int64], device: torch.device
 ) -> list[torch.Tensor]:
     """Logits [B, C] of every exit; in halves where the device has no memory for all rows at once.
 
     Raises UsageError where it has none for a single one.
     """
     try:
-        return model(collate(encoded, rows, pad_id).to(device))
+        return model(collate(encoded, rows).to(device))
     except torch.OutOfMemoryError as error:
         if len(rows) == 1:
             raise UsageError(
@@ -129,7 +129,7 @@ def all_logits(
             ) from error
     torch.cuda.empty_cache()
     halves = (rows[: len(rows) // 2], rows[len(rows) // 2 :])
-    first, second = (all_logits(model, encoded, half, pad_id, device) for half in halves)
+    first, second = (all_logits(model, encoded, half, device) for half in halves)
     return [torch.cat(pair) for pair in zip(first, second, strict=True)]
 
 
@@ -138,7 +138,6 @@ def collect(
     model: ExitModel,
     split: Split,
     encoded: EncodedSplit,
-    pad_id: int,
     *,
     device: torch.device,
     dtype: str,
@@ -150,7 +149,7 @@ def collect(
     logits = np.empty((len(split), model.num_layers, model.head.num_outputs), dtype=np.float32)
     with progress.work(f"All exits of {split.name}", len(split)) as work:
         for rows in length_batches(encoded.lengths, batch_size):
-            found = all_logits(model, encoded, rows, pad_id, device)
+            found = all_logits(model, encoded, rows, device)
             for layer, z in enumerate(found, start=1):
                 check_finite(z, layer, [split.ids[i] for i in rows])
                 logits[rows, layer - 1] = z.float().cpu().numpy()

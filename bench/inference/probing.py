@@ -56,22 +56,22 @@ def observe(model: ExitModel, probe: Probe, batch: Batch) -> Tensor:
 
 
 @torch.inference_mode()
-def observe_split(model: ExitModel, probe: Probe, encoded: EncodedSplit, pad_id: int, progress: Progress) -> Tensor:
+def observe_split(model: ExitModel, probe: Probe, encoded: EncodedSplit, progress: Progress) -> Tensor:
     """:func:`observe` over a split, float32 [N, L, K] in its order, on the host."""
     width = probe.width(model.head.num_outputs)
     read = torch.empty(len(encoded), model.num_layers, width)
-    for rows, batch in _batches(model, encoded, pad_id, progress, "Probing every exit"):
+    for rows, batch in _batches(model, encoded, progress, "Probing every exit"):
         read[rows] = observe(model, probe, batch).float().cpu()
     return read
 
 
-def split_features(model: ExitModel, encoded: EncodedSplit, pad_id: int, progress: Progress) -> tuple[Tensor, Tensor]:
+def split_features(model: ExitModel, encoded: EncodedSplit, progress: Progress) -> tuple[Tensor, Tensor]:
     """Pooled hidden states float32 [N, L, H] and logits [N, L, C] of every exit over a split, on the host."""
     samples, layers = len(encoded), model.num_layers
     features = torch.empty(samples, layers, model.encoder.hidden_size)
     logits = torch.empty(samples, layers, model.head.num_outputs)
     with torch.inference_mode():
-        for rows, batch in _batches(model, encoded, pad_id, progress, "Features for the probe"):
+        for rows, batch in _batches(model, encoded, progress, "Features for the probe"):
             for layer, hidden in enumerate(model.encoder(batch), start=1):
                 features[rows, layer - 1] = pool(hidden, batch.attention_mask, model.head.pooling).float().cpu()
                 logits[rows, layer - 1] = model.head(hidden, batch.attention_mask, layer).float().cpu()
@@ -79,11 +79,11 @@ def split_features(model: ExitModel, encoded: EncodedSplit, pad_id: int, progres
 
 
 def _batches(
-    model: ExitModel, encoded: EncodedSplit, pad_id: int, progress: Progress, what: str, batch_size: int = 64
+    model: ExitModel, encoded: EncodedSplit, progress: Progress, what: str, batch_size: int = 64
 ) -> Iterator[tuple[Tensor, Batch]]:
     """Row numbers and batch, samples of like length together."""
     device = next(model.parameters()).device
     with progress.work(what, len(encoded)) as work:
         for rows in length_batches(encoded.lengths, batch_size):
-            yield torch.from_numpy(rows), collate(encoded, rows, pad_id).to(device)
+            yield torch.from_numpy(rows), collate(encoded, rows).to(device)
             work.advance(len(rows))

@@ -23,13 +23,14 @@ class EncodedSplit:
 
     ``lengths`` int64 [N] counts real tokens with special ones; ``truncated`` is the number of samples
     that were cut to the maximal length; ``token_type_ids`` is None where all of them are 0, which
-    is what models assume then.
+    is what models assume then; ``pad_id`` fills up the shorter samples of a batch.
     """
 
     input_ids: list[list[int]]
     token_type_ids: list[list[int]] | None
     lengths: NDArray[np.int64]
     truncated: int
+    pad_id: int
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -38,7 +39,7 @@ class EncodedSplit:
 def encode(split: Split, tokenizer: Any, max_length: int) -> EncodedSplit:
     """Tokenise ``split`` (a pair where it has a second text), cutting at ``max_length`` tokens.
 
-    ``tokenizer`` is a transformers tokenizer. Pairs are cut longest text first, the library's default.
+    ``tokenizer`` is a transformers tokenizer with a padding token. Pairs are cut longest text first, its default.
     """
     first, second = list(split.first), None if split.second is None else list(split.second)
     # Asked for by name: transformers 5 leaves ALBERT's token types out by default, though the model uses them.
@@ -57,14 +58,14 @@ def encode(split: Split, tokenizer: Any, max_length: int) -> EncodedSplit:
             verbose=False,  # else the tokenizer warns of the very lengths that are asked for
         )
         truncated = sum(len(row) > max_length for row in again["input_ids"])
-    return EncodedSplit(ids, types if any(map(any, types)) else None, lengths, truncated)
+    return EncodedSplit(ids, types if any(map(any, types)) else None, lengths, truncated, int(tokenizer.pad_token_id))
 
 
-def collate(encoded: EncodedSplit, rows: Sequence[int] | NDArray[np.int64], pad_id: int) -> Batch:
+def collate(encoded: EncodedSplit, rows: Sequence[int] | NDArray[np.int64]) -> Batch:
     """The given rows as one batch [B, T], T the longest of them; no mask where nothing is padded."""
     chosen = [int(row) for row in rows]
     longest = int(encoded.lengths[chosen].max())
-    input_ids = torch.tensor([_padded(encoded.input_ids[row], longest, pad_id) for row in chosen])
+    input_ids = torch.tensor([_padded(encoded.input_ids[row], longest, encoded.pad_id) for row in chosen])
     types = None
     if encoded.token_type_ids is not None:
         types = torch.tensor([_padded(encoded.token_type_ids[row], longest, 0) for row in chosen])

@@ -42,12 +42,11 @@ class TrainLog:
 
 
 @dataclass(frozen=True)
-class Fit:
+class TrainingPlan:
     """What a model is fitted on and how. ``precision`` is fp32 or bf16 (autocast)."""
 
     data: EncodedSplit
     labels: NDArray[np.int64] | NDArray[np.float32]
-    pad_id: int
     args: TrainArgs
     precision: str
     seed: int
@@ -56,17 +55,17 @@ class Fit:
     save_every: float = SAVE_EVERY
 
 
-def train(model: ExitModel, recipe: Recipe, fit: Fit, progress: Progress) -> TrainLog:
-    """Fit ``model`` in place, stage by stage, resuming from ``fit.progress_file`` if it is there."""
-    model.to(fit.device)
-    recipe.to(fit.device)
+def train(model: ExitModel, recipe: Recipe, plan: TrainingPlan, progress: Progress) -> TrainLog:
+    """Fit ``model`` in place, stage by stage, resuming from ``plan.progress_file`` if it is there."""
+    model.to(plan.device)
+    recipe.to(plan.device)
     begun = time.monotonic()
     log = TrainLog()
-    saved = _Saved.read(fit.progress_file)
+    saved = _Saved.read(plan.progress_file)
     for number, stage in enumerate(recipe.stages):
         if saved is not None and number < saved.stage:
             continue
-        _Stage(model, recipe, stage, number, fit, log).run(saved, progress)
+        _Stage(model, recipe, stage, number, plan, log).run(saved, progress)
         saved = None
     log.recipe = recipe.report()
     log.seconds = round(time.monotonic() - begun, 2)
@@ -95,11 +94,13 @@ class _Saved:
 class _Stage:
     """One stage: its trainable parameters, its optimiser, its loop."""
 
-    def __init__(self, model: ExitModel, recipe: Recipe, stage: Stage, number: int, fit: Fit, log: TrainLog) -> None:
-        self.model, self.recipe, self.stage, self.number, self.fit, self.log = model, recipe, stage, number, fit, log
+    def __init__(
+        self, model: ExitModel, recipe: Recipe, stage: Stage, number: int, plan: TrainingPlan, log: TrainLog
+    ) -> None:
+        self.model, self.recipe, self.stage, self.number, self.plan, self.log = model, recipe, stage, number, plan, log
         self.trained = freeze(model, stage)
-        args = fit.args
-        self.batches_per_epoch = math.ceil(len(fit.data) / args.batch_size)
+        args = plan.args
+        self.batches_per_epoch = math.ceil(len(plan.data) / args.batch_size)
         per_epoch = math.ceil(self.batches_per_epoch / args.accumulate)
         epochs = args.epochs if stage.epochs is None else stage.epochs
         self.steps = args.steps if args.steps is not None else max(1, math.ceil(epochs * per_epoch))
@@ -117,7 +118,7 @@ class _Stage:
         decay = [p for p in self.trained if p.ndim > 1]
         plain = [p for p in self.trained if p.ndim <= 1]
         groups: list[dict[str, object]] = [
-            {"params": decay, "weight_decay": self.fit.args.weight_decay, "lr": lr, "scheduled": True},
+            {"params": decay, "weight_decay": self.plan.args.weight_decay, "lr": lr, "scheduled": True},
             {"params": plain, "weight_decay": 0.0, "lr": lr, "scheduled": True},
         ]
         own = list(self.recipe.parameters())
@@ -126,7 +127,7 @@ class _Stage:
         return torch.optim.AdamW([g for g in groups if g["params"]], lr=lr, fused=True)
 
     def run(self, saved: _Saved | None, progress: Progress) -> None:
-        with seeded(self.fit.seed + self.number, self.fit.device):
+        with seeded(self.plan.seed + self.number, self.plan.device):
             done = 0 if saved is None else self._restore(saved)
             last_save = time.monotonic()
             title = f"Training, stage {self.number + 1}/{len(self.recipe.stages)} ({self.stage.name})"
@@ -135,7 +136,7 @@ class _Stage:
                 for step, rows in self._steps(done):
                     self.losses.append(self._update(step, rows))
                     work.advance(1, f"loss {np.mean(self.losses[-50:]):.3f}")
-                    if time.monotonic() - last_save >= self.fit.save_every and step + 1 < self.steps:
+                    if time.monotonic() - last_save >= self.plan.save_every and step + 1 < self.steps:
                         self._save(step + 1)
                         last_save = time.monotonic()
         tenths = np.array_split(np.array(self.losses), min(10, len(self.losses)))
@@ -146,10 +147,10 @@ class _Stage:
 
     def _steps(self, done: int) -> Iterator[tuple[int, list[NDArray[np.int64]]]]:
         """Optimiser steps from ``done`` on, each with its micro-batches of row numbers."""
-        args, step = self.fit.args, done
+        args, step = self.plan.args, done
         while step < self.steps:
             epoch, first = divmod(step, self.per_epoch)
-            batches = training_batches(self.fit.data.lengths, args.batch_size, self.fit.seed, epoch)
+            batches = training_batches(self.plan.data.lengths, args.batch_size, self.plan.seed, epoch)
             for i in range(first, self.per_epoch):
                 if step >= self.steps:
                     return
@@ -166,7 +167,7 @@ class _Stage:
                 self._shrink(error)
         if not math.isfinite(total):
             raise UsageError(f"The training loss is {total} at step {step}: take a smaller train.lr, or other weights.")
-        torch.nn.utils.clip_grad_norm_(self.trained, self.fit.args.clip)
+        torch.nn.utils.clip_grad_norm_(self.trained, self.plan.args.clip)
         self.optimizer.step()
         self.scheduler.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -178,8 +179,8 @@ class _Stage:
         for rows in micro_batches:
             most = self.log.micro_batch or len(rows)
             for part in (rows[i : i + most] for i in range(0, len(rows), most)):
-                batch = collate(self.fit.data, part, self.fit.pad_id).to(self.fit.device)
-                labels = torch.from_numpy(self.fit.labels[part]).to(self.fit.device)
+                batch = collate(self.plan.data, part).to(self.plan.device)
+                labels = torch.from_numpy(self.plan.labels[part]).to(self.plan.device)
                 with self._autocast():
                     logits = stage_logits(self.model, self.recipe, self.stage, batch)
                 losses = self.recipe.losses(self.stage, logits, labels, step)
@@ -190,7 +191,7 @@ class _Stage:
 
     def _shrink(self, error: torch.OutOfMemoryError) -> None:
         """Half as many samples at once from here on; the step begins anew, and its batch stays the same."""
-        most = self.log.micro_batch or self.fit.args.batch_size
+        most = self.log.micro_batch or self.plan.args.batch_size
         if most == 1:
             raise UsageError(
                 "The GPU has no memory to train on a single sample: take a smaller backbone or max_length."
@@ -200,9 +201,9 @@ class _Stage:
         torch.cuda.empty_cache()
 
     def _autocast(self) -> torch.autocast | nullcontext[None]:
-        if self.fit.precision == "fp32":
+        if self.plan.precision == "fp32":
             return nullcontext()
-        return torch.autocast(self.fit.device.type, dtype=torch.bfloat16)
+        return torch.autocast(self.plan.device.type, dtype=torch.bfloat16)
 
     # ---- progress on disk
 
@@ -210,19 +211,19 @@ class _Stage:
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         tensors |= {f"recipe.{name}": value for name, value in self.recipe.state_dict().items()}
         tensors["random.cpu"] = torch.get_rng_state()
-        if self.fit.device.type == "cuda":
-            tensors["random.cuda"] = torch.cuda.get_rng_state(self.fit.device)
+        if self.plan.device.type == "cuda":
+            tensors["random.cuda"] = torch.cuda.get_rng_state(self.plan.device)
         return tensors
 
     def _save(self, step: int) -> None:
         tensors = self._tensors() | optimizer_tensors(self.optimizer)
         log = {"stages": self.log.stages, "steps": self.log.steps, "losses": self.losses, "resumed": self.log.resumed}
-        save_tensors(self.fit.progress_file, tensors, {"stage": self.number, "step": step, "log": log})
+        save_tensors(self.plan.progress_file, tensors, {"stage": self.number, "step": step, "log": log})
 
     def _save_boundary(self) -> None:
         """The end of a stage is the beginning of the next: no optimiser to go on with."""
         log = {"stages": self.log.stages, "steps": self.log.steps, "losses": [], "resumed": self.log.resumed}
-        save_tensors(self.fit.progress_file, self._tensors(), {"stage": self.number + 1, "step": 0, "log": log})
+        save_tensors(self.plan.progress_file, self._tensors(), {"stage": self.number + 1, "step": 0, "log": log})
 
     def _restore(self, saved: _Saved) -> int:
         """Put everything back; the number of steps of this stage already done."""
@@ -240,8 +241,8 @@ class _Stage:
             restore_optimizer(self.optimizer, saved.tensors)
             self._set_rates(saved.step)
             torch.set_rng_state(saved.tensors["random.cpu"])
-            if self.fit.device.type == "cuda":
-                torch.cuda.set_rng_state(saved.tensors["random.cuda"], self.fit.device)
+            if self.plan.device.type == "cuda":
+                torch.cuda.set_rng_state(saved.tensors["random.cuda"], self.plan.device)
         return saved.step
 
     def _set_rates(self, step: int) -> None:

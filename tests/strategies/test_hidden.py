@@ -240,14 +240,14 @@ class Careful(ClassDistances):
 
 def tokens_of(part: Split) -> EncodedSplit:
     lengths = np.array([3 + int(name[1:]) % 4 for name in part.ids])
-    return EncodedSplit([[5 + i % 40] * int(n) for i, n in enumerate(lengths)], None, lengths, 0)
+    return EncodedSplit([[5 + i % 40] * int(n) for i, n in enumerate(lengths)], None, lengths, 0, 1)
 
 
 def test_what_a_probe_learned_is_loaded_the_next_time(tmp_path: Path) -> None:
     model, store, quiet = make_model("bert"), Store(tmp_path), Progress(quiet=True)
 
     def probing(probe: Probe, **identity: object) -> Probing:
-        return Probing(model, probe, store, {"seed": 0, **identity}, 1, quiet)
+        return Probing(model, probe, store, {"seed": 0, **identity}, quiet)
 
     first, second = probing(Careful()), probing(Careful())
     facts = first.fit(split(30), tokens_of, 0)
@@ -273,7 +273,7 @@ def test_what_a_probe_learned_is_loaded_the_next_time(tmp_path: Path) -> None:
 def make_batch_of(encoded: EncodedSplit, row: int) -> Any:
     from bench.tasks.encode import collate
 
-    return collate(encoded, [row], 1)
+    return collate(encoded, [row])
 
 
 # --------------------------------------------------------------------------- from anybody's files

@@ -71,15 +71,17 @@ def test_real_tokenizers_give_the_types_that_the_model_uses(shared: Path, model:
 
 
 def test_collate_pads_to_the_longest_of_the_batch() -> None:
-    encoded = EncodedSplit([[1, 2], [1, 4, 2], [1, 4, 4, 4, 2]], [[0, 1], [0, 0, 1], [0] * 5], np.array([2, 3, 5]), 0)
-    batch = collate(encoded, [1, 0], pad_id=9)
+    encoded = EncodedSplit(
+        [[1, 2], [1, 4, 2], [1, 4, 4, 4, 2]], [[0, 1], [0, 0, 1], [0] * 5], np.array([2, 3, 5]), 0, pad_id=9
+    )
+    batch = collate(encoded, [1, 0])
     assert batch.attention_mask is not None
     assert batch.token_type_ids is not None
     assert batch.input_ids.tolist() == [[1, 4, 2], [1, 2, 9]]
     assert batch.attention_mask.tolist() == [[1, 1, 1], [1, 1, 0]]
     assert batch.token_type_ids.tolist() == [[0, 0, 1], [0, 1, 0]]
     assert {t.dtype for t in (batch.input_ids, batch.attention_mask, batch.token_type_ids)} == {torch.int64}
-    assert collate(encoded, np.array([2]), pad_id=9).attention_mask is None
+    assert collate(encoded, np.array([2])).attention_mask is None
 
 
 @given(lengths=LENGTHS, size=st.integers(1, 50))

@@ -14,7 +14,7 @@ from bench.catalog import HEADS, RECIPES
 from bench.progress import Progress
 from bench.tasks.encode import EncodedSplit
 from bench.training.args import TrainArgs
-from bench.training.trainer import Fit, train
+from bench.training.trainer import TrainingPlan, train
 from strategies.base import ExitModel, Recipe
 from tests.helpers.engines import PAD, SIZES, make_model
 
@@ -22,13 +22,15 @@ KEY_BIAS = ("key.bias", "k_lin.bias")
 LAYERS, OUTPUTS = SIZES["num_hidden_layers"], 3
 
 
-def fit(folder: Path) -> Fit:
+def plan(folder: Path) -> TrainingPlan:
     lengths = np.array([4, 9, 6, 5, 8, 7, 4, 6], dtype=np.int64)
     generator = np.random.default_rng(5)
     ids = [generator.integers(5, 50, n).tolist() for n in lengths]
     args = TrainArgs(steps=3, lr=1e-3, batch_size=4, warmup=0.0, weight_decay=0.1, precision="fp32")
     labels = generator.integers(0, OUTPUTS, len(ids))
-    return Fit(EncodedSplit(ids, None, lengths, 0), labels, PAD, args, "fp32", 1, torch.device("cpu"), folder / "p")
+    return TrainingPlan(
+        EncodedSplit(ids, None, lengths, 0, PAD), labels, args, "fp32", 1, torch.device("cpu"), folder / "p"
+    )
 
 
 def snapshot(model: ExitModel) -> dict[str, torch.Tensor]:
@@ -66,7 +68,7 @@ def test_outside_a_stage_nothing_changes(
     recipe = RECIPES.load(recipe_name)(LAYERS)
     recipe.stages = (replace(recipe.stages[number], epochs=None),)
     before, allowed = snapshot(model), trained_names(model, recipe)
-    train(model, recipe, fit(tmp_path), Progress(quiet=True))
+    train(model, recipe, plan(tmp_path), Progress(quiet=True))
     after = snapshot(model)
     changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
     assert changed <= allowed
@@ -89,8 +91,8 @@ def test_whole_recipes_leave_the_fine_tuned_model_alone(name: str, tmp_path: Pat
     full, first = (make_model("bert", HEADS.load("highway"), OUTPUTS) for _ in range(2))
     recipe, short = RECIPES.load(name)(LAYERS), RECIPES.load(name)(LAYERS)
     short.stages = short.stages[:1]
-    train(full, recipe, fit(tmp_path / "a"), Progress(quiet=True))
-    train(first, short, fit(tmp_path / "b"), Progress(quiet=True))
+    train(full, recipe, plan(tmp_path / "a"), Progress(quiet=True))
+    train(first, short, plan(tmp_path / "b"), Progress(quiet=True))
     kept = {n: v for n, v in first.state_dict().items() if n.startswith("encoder.") or f".{LAYERS - 1}." in n}
     for key, value in kept.items():
         assert torch.equal(full.state_dict()[key], value), key
@@ -112,7 +114,7 @@ def test_frozen_parts_stay_in_evaluation_mode_and_hand_out_no_gradient(name: str
         return losses(stage, logits, labels, step)
 
     recipe.losses = watch  # type: ignore[method-assign]
-    train(model, recipe, fit(tmp_path), Progress(quiet=True))
+    train(model, recipe, plan(tmp_path), Progress(quiet=True))
     assert {backbone for backbone, _, _ in seen} == {stage.backbone for stage in stages}
     assert all(training == backbone for backbone, training, _ in seen)
     assert all(last == backbone for backbone, _, last in seen)  # a frozen stage's last exit is a teacher

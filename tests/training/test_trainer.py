@@ -21,7 +21,7 @@ from bench.tasks.encode import encode
 from bench.training import trainer
 from bench.training.args import TrainArgs
 from bench.training.checkpoint import load_tensors
-from bench.training.trainer import Fit, TrainLog, linear_schedule, train
+from bench.training.trainer import TrainingPlan, TrainLog, linear_schedule, train
 from strategies.base import ExitModel, Recipe, Stage
 from strategies.controls import FinetuneRecipe
 from strategies.deebert import DeeBertRecipe, HighwayHead
@@ -47,15 +47,17 @@ def setting(
     recipe: type[Recipe] = JointRecipe,
     seed: int = 0,
     dropout: float = 0.1,
-) -> tuple[ExitModel, Recipe, Fit]:
+) -> tuple[ExitModel, Recipe, TrainingPlan]:
     """A fresh little BERT, a recipe, and what it is to be fitted on."""
     shape = {"num_hidden_layers": LAYERS, "hidden_size": 32, "hidden_dropout_prob": dropout, "classifier_dropout": 0.0}
     loaded = load_backbone(BackboneRequest("bert-demo", "scratch", shape), data.train.first, seed=seed)
     torch.manual_seed(seed)
     model = ExitModel(loaded.encoder, head(loaded.encoder, 2))
     encoded = encode(data.train, loaded.tokenizer, 48)
-    fit = Fit(encoded, data.train.labels, 0, args, "fp32", seed, torch.device("cpu"), folder / "progress.safetensors")
-    return model, recipe(LAYERS), fit
+    plan = TrainingPlan(
+        encoded, data.train.labels, args, "fp32", seed, torch.device("cpu"), folder / "progress.safetensors"
+    )
+    return model, recipe(LAYERS), plan
 
 
 def weights(model: ExitModel) -> dict[str, Tensor]:
@@ -73,15 +75,15 @@ class Stopped(Exception):
 def test_the_same_seed_gives_the_same_weights_whatever_was_drawn_before(data: TaskData, tmp_path: Path) -> None:
     found = []
     for drawn in (1, 5):
-        model, recipe, fit = setting(data, tmp_path)
+        model, recipe, plan = setting(data, tmp_path)
         torch.rand(drawn)
         state = torch.get_rng_state()
-        train(model, recipe, fit, QUIET)
+        train(model, recipe, plan, QUIET)
         assert torch.equal(torch.get_rng_state(), state)
         found.append(weights(model))
     assert same(*found)
-    model, recipe, fit = setting(data, tmp_path, seed=1)
-    train(model, recipe, fit, QUIET)
+    model, recipe, plan = setting(data, tmp_path, seed=1)
+    train(model, recipe, plan, QUIET)
     assert not same(found[0], weights(model))
 
 
@@ -92,8 +94,8 @@ def test_resumed_training_is_bit_identical(
 ) -> None:
     """With dropout, so that the random state matters; stopped before the given step, over both stages."""
     head = SharedHead if recipe is ElbertRecipe else HighwayHead
-    model, rule, fit = setting(data, tmp_path / "whole", head=head, recipe=recipe)
-    log = train(model, rule, fit, QUIET)
+    model, rule, plan = setting(data, tmp_path / "whole", head=head, recipe=recipe)
+    log = train(model, rule, plan, QUIET)
     expected, steps = weights(model), sum(log.steps.values())
     stop = min(stop, steps - 1)
 
@@ -106,24 +108,24 @@ def test_resumed_training_is_bit_identical(
         done += 1
         return update(self, *arguments)  # type: ignore[arg-type]
 
-    model, rule, fit = setting(data, tmp_path / "stopped", head=head, recipe=recipe)
-    fit = replace(fit, save_every=0.0)
+    model, rule, plan = setting(data, tmp_path / "stopped", head=head, recipe=recipe)
+    plan = replace(plan, save_every=0.0)
     monkeypatch.setattr(trainer._Stage, "_update", stopping)
     with pytest.raises(Stopped):
-        train(model, rule, fit, QUIET)
+        train(model, rule, plan, QUIET)
     monkeypatch.setattr(trainer._Stage, "_update", update)
     model, rule, _ = setting(data, tmp_path / "other", head=head, recipe=recipe, seed=7)  # all is overwritten
-    again = train(model, rule, fit, QUIET)
+    again = train(model, rule, plan, QUIET)
     assert same(weights(model), expected)
     assert (again.stages, again.steps, again.recipe, again.resumed) == (log.stages, log.steps, log.recipe, 1)
 
 
 def test_progress_is_saved_now_and_then_only(data: TaskData, tmp_path: Path) -> None:
-    model, recipe, fit = setting(data, tmp_path)
-    train(model, recipe, fit, QUIET)
-    assert not fit.progress_file.exists()
-    train(model, recipe, replace(fit, save_every=0.0), QUIET)
-    tensors, facts = load_tensors(fit.progress_file)
+    model, recipe, plan = setting(data, tmp_path)
+    train(model, recipe, plan, QUIET)
+    assert not plan.progress_file.exists()
+    train(model, recipe, replace(plan, save_every=0.0), QUIET)
+    tensors, facts = load_tensors(plan.progress_file)
     assert isinstance(facts, dict)
     assert (facts["stage"], facts["step"], len(facts["log"]["losses"])) == (0, 5, 5)
     assert {name.partition(".")[0] for name in tensors} == {"model", "optimizer", "random"}
@@ -134,8 +136,8 @@ def test_accumulation_equals_the_bigger_batch(data: TaskData, tmp_path: Path) ->
     found = []
     for rows in ([np.arange(8), np.arange(8, 16)], [np.arange(16)]):
         args = TrainArgs(steps=1, lr=1e-2, batch_size=8, warmup=0.0)
-        model, recipe, fit = setting(data, tmp_path, args, dropout=0.0)
-        stage = trainer._Stage(model, recipe, recipe.stages[0], 0, fit, TrainLog())
+        model, recipe, plan = setting(data, tmp_path, args, dropout=0.0)
+        stage = trainer._Stage(model, recipe, recipe.stages[0], 0, plan, TrainLog())
         loss = stage._update(0, rows)
         found.append((loss, weights(model)))
     (loss, small), (whole, big) = found
@@ -147,9 +149,9 @@ def test_accumulation_equals_the_bigger_batch(data: TaskData, tmp_path: Path) ->
 
 def test_accumulated_steps_cover_the_epoch(data: TaskData, tmp_path: Path) -> None:
     args = TrainArgs(epochs=2, batch_size=8, accumulate=4)
-    model, recipe, fit = setting(data, tmp_path, args)
-    stage = trainer._Stage(model, recipe, recipe.stages[0], 0, fit, TrainLog())
-    assert (len(fit.data), stage.steps) == (72, 2 * 3)  # 9 batches an epoch: 4, 4 and 1
+    model, recipe, plan = setting(data, tmp_path, args)
+    stage = trainer._Stage(model, recipe, recipe.stages[0], 0, plan, TrainLog())
+    assert (len(plan.data), stage.steps) == (72, 2 * 3)  # 9 batches an epoch: 4, 4 and 1
     rows = [[len(batch) for batch in batches] for _, batches in stage._steps(0)]
     assert rows == [[8] * 4, [8] * 4, [8]] * 2
     seen = np.concatenate([row for _, batches in stage._steps(3) for row in batches])
@@ -167,8 +169,8 @@ def test_accumulated_steps_cover_the_epoch(data: TaskData, tmp_path: Path) -> No
 )
 def test_learning_rates(args: TrainArgs, expected: list[float], data: TaskData, tmp_path: Path) -> None:
     """Of the weights; the recipe's own parameters keep their constant rate."""
-    model, recipe, fit = setting(data, tmp_path, args, head=SharedHead, recipe=ElbertRecipe)
-    stage = trainer._Stage(model, recipe, recipe.stages[0], 0, fit, TrainLog())
+    model, recipe, plan = setting(data, tmp_path, args, head=SharedHead, recipe=ElbertRecipe)
+    stage = trainer._Stage(model, recipe, recipe.stages[0], 0, plan, TrainLog())
     rates, own = [], []
     for _ in range(4):
         groups = stage.optimizer.param_groups
@@ -188,8 +190,8 @@ def test_schedule_ends_at_zero_and_never_below() -> None:
 
 
 def test_biases_and_norms_do_not_decay(data: TaskData, tmp_path: Path) -> None:
-    model, recipe, fit = setting(data, tmp_path)
-    stage = trainer._Stage(model, recipe, recipe.stages[0], 0, fit, TrainLog())
+    model, recipe, plan = setting(data, tmp_path)
+    stage = trainer._Stage(model, recipe, recipe.stages[0], 0, plan, TrainLog())
     decay = {id(p): group["weight_decay"] for group in stage.optimizer.param_groups for p in group["params"]}
     for name, parameter in model.named_parameters():
         plain = name.endswith("bias") or "LayerNorm" in name
@@ -208,8 +210,8 @@ def test_gradients_are_clipped(data: TaskData, tmp_path: Path, monkeypatch: pyte
         return before
 
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", noting)
-    model, recipe, fit = setting(data, tmp_path, replace(ARGS, clip=0.01))
-    train(model, recipe, fit, QUIET)
+    model, recipe, plan = setting(data, tmp_path, replace(ARGS, clip=0.01))
+    train(model, recipe, plan, QUIET)
     assert len(norms) == 6
     assert max(norms) == pytest.approx(0.01, rel=1e-3)
 
@@ -217,7 +219,7 @@ def test_gradients_are_clipped(data: TaskData, tmp_path: Path, monkeypatch: pyte
 def test_frozen_stages_leave_everything_else_alone(
     data: TaskData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, recipe, fit = setting(data, tmp_path, head=HighwayHead, recipe=DeeBertRecipe)
+    model, recipe, plan = setting(data, tmp_path, head=HighwayHead, recipe=DeeBertRecipe)
     between: dict[str, Tensor] = {}
     boundary = trainer._Stage._save_boundary
 
@@ -227,7 +229,7 @@ def test_frozen_stages_leave_everything_else_alone(
 
     monkeypatch.setattr(trainer._Stage, "_save_boundary", noting)
     before = weights(model)
-    log = train(model, recipe, fit, QUIET)
+    log = train(model, recipe, plan, QUIET)
     after = weights(model)
     early = {n for n in after if n.startswith("head.") and f".{LAYERS - 1}." not in n}
     moved = {n for n in after if not torch.equal(between[n], before[n])}
@@ -240,17 +242,17 @@ def test_frozen_stages_leave_everything_else_alone(
 
 
 def test_only_the_last_exit_is_trained_by_fine_tuning(data: TaskData, tmp_path: Path) -> None:
-    model, recipe, fit = setting(data, tmp_path, recipe=FinetuneRecipe)
+    model, recipe, plan = setting(data, tmp_path, recipe=FinetuneRecipe)
     before = weights(model)
-    train(model, recipe, fit, QUIET)
+    train(model, recipe, plan, QUIET)
     moved = {n for n, value in weights(model).items() if n.startswith("head.") and not torch.equal(value, before[n])}
     assert moved == {n for n in before if n.startswith("head.") and f".{LAYERS - 1}." in n}
 
 
 def test_elberts_weights_move_and_sum_to_the_number_of_layers(data: TaskData, tmp_path: Path) -> None:
-    model, recipe, fit = setting(data, tmp_path, head=SharedHead, recipe=ElbertRecipe)
+    model, recipe, plan = setting(data, tmp_path, head=SharedHead, recipe=ElbertRecipe)
     (start,) = recipe.report().values()
-    log = train(model, recipe, fit, QUIET)
+    log = train(model, recipe, plan, QUIET)
     (learned,) = log.recipe.values()
     assert len(learned) == LAYERS
     assert sum(learned) == pytest.approx(LAYERS, abs=5e-5 * LAYERS)  # each is rounded to four places
@@ -261,8 +263,8 @@ def test_a_stage_may_have_epochs_and_a_rate_of_its_own(data: TaskData, tmp_path:
     class TwoStages(JointRecipe):
         stages = (Stage("long", epochs=2), Stage("gentle", lr_scale=0.1, epochs=1))
 
-    model, recipe, fit = setting(data, tmp_path, TrainArgs(epochs=5, lr=1.0, batch_size=8), recipe=TwoStages)
-    stages = [trainer._Stage(model, recipe, s, n, fit, TrainLog()) for n, s in enumerate(recipe.stages)]
+    model, recipe, plan = setting(data, tmp_path, TrainArgs(epochs=5, lr=1.0, batch_size=8), recipe=TwoStages)
+    stages = [trainer._Stage(model, recipe, s, n, plan, TrainLog()) for n, s in enumerate(recipe.stages)]
     assert [s.steps for s in stages] == [18, 9]
     assert stages[1].optimizer.param_groups[0]["initial_lr"] == pytest.approx(0.1)
 
@@ -272,14 +274,14 @@ def test_a_loss_that_is_not_finite_stops(data: TaskData, tmp_path: Path) -> None
         def losses(self, stage: Stage, logits: Sequence[Tensor], labels: Tensor, step: int) -> tuple[Tensor, ...]:
             return tuple(z.sum() * float("inf") for z in logits)
 
-    model, recipe, fit = setting(data, tmp_path, recipe=Infinite)
+    model, recipe, plan = setting(data, tmp_path, recipe=Infinite)
     with pytest.raises(UsageError, match=r"The training loss is nan at step 0: take a smaller train\.lr"):
-        train(model, recipe, fit, QUIET)
+        train(model, recipe, plan, QUIET)
 
 
 def test_bf16_autocast_keeps_the_weights_in_float32(data: TaskData, tmp_path: Path) -> None:
-    model, recipe, fit = setting(data, tmp_path, replace(ARGS, steps=2))
-    train(model, recipe, replace(fit, precision="bf16"), QUIET)
+    model, recipe, plan = setting(data, tmp_path, replace(ARGS, steps=2))
+    train(model, recipe, replace(plan, precision="bf16"), QUIET)
     assert {p.dtype for p in model.parameters()} == {torch.float32}
 
 
@@ -288,12 +290,12 @@ def test_it_learns(tmp_path: Path) -> None:
     """On 600 demo sentences the loss falls and the last exit beats chance on other sentences."""
     data = Demo().load(LoadOptions(limit=600))
     args = TrainArgs(steps=150, lr=2e-3, batch_size=32)
-    model, recipe, fit = setting(data, tmp_path, args, dropout=0.0)
-    log = train(model, recipe, fit, QUIET)
+    model, recipe, plan = setting(data, tmp_path, args, dropout=0.0)
+    log = train(model, recipe, plan, QUIET)
     losses = log.stages["train"]
     assert losses[-1] < 0.7 * losses[0]
     loaded = load_backbone(BackboneRequest("bert-demo"), data.train.first)
     split = data.evaluation["evaluation"]
     encoded = encode(split, loaded.tokenizer, 48)
-    found = collect(model, split, encoded, 0, device=torch.device("cpu"), dtype="fp32", progress=QUIET)
+    found = collect(model, split, encoded, device=torch.device("cpu"), dtype="fp32", progress=QUIET)
     assert (found.predictions[:, -1] == split.labels).mean() > 0.6

@@ -105,13 +105,13 @@ def _asked(model: Any, split: str, batch_size: int) -> Any:
     from bench.tasks.encode import collate, encode
 
     rows = model.data.evaluation[split]
-    encoded, pad = encode(rows, model.tokenizer, model.max_length), int(model.tokenizer.pad_token_id)
+    encoded = encode(rows, model.tokenizer, model.max_length)
     keys = sample_keys(rows.ids)
     batches = query_rows(len(encoded), batch_size)
     return Asked(
-        [collate(encoded, [row], pad) for row in range(len(encoded))],
+        [collate(encoded, [row]) for row in range(len(encoded))],
         list(keys.split(1)),
-        [collate(encoded, some, pad) for some in batches],
+        [collate(encoded, some) for some in batches],
         [keys[some] for some in batches],
     )
 
