@@ -62,20 +62,22 @@ def reader_gone() -> int:
 
 def report(error: Exception) -> int:
     """Print ``error`` for the user and return its exit code; a traceback only for our own mistakes."""
+    from bench.text import show_hidden
+
     explain = getattr(error, "format_message", None)  # the command line's own errors; typer has its own copy of click
     if explain is not None:
         where = getattr(getattr(error, "ctx", None), "command_path", "bench")
         message = explain()
-        print(message if "\n" in message else f"Error: {message} See `{where} --help`.", file=sys.stderr)
+        print(show_hidden(message if "\n" in message else f"Error: {message} See `{where} --help`."), file=sys.stderr)
         return errors.USAGE
     if isinstance(error, errors.UserError):
-        print(f"Error: {error}", file=sys.stderr)
+        print(show_hidden(f"Error: {error}"), file=sys.stderr)
         return error.exit_code
     if isinstance(error, OSError) and error.errno in PATH_ERRORS:
         path = error.filename2 or error.filename or "The output"  # the second is where a finished file was to go
-        print(f"Error: {path} cannot be used: {error.strerror}.", file=sys.stderr)
+        print(show_hidden(f"Error: {path} cannot be used: {error.strerror}."), file=sys.stderr)
         return errors.USAGE
-    traceback.print_exc()
+    print(show_hidden(traceback.format_exc()), end="", file=sys.stderr)
     print(f"Internal error: {error!r}. Please report it with the lines above.", file=sys.stderr)
     return errors.INTERNAL
 

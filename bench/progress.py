@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
+
+from bench.text import TextConsole, show_hidden
 
 LINE_EVERY = 10.0  # seconds between plain lines
 
@@ -28,12 +29,12 @@ class Progress:
     def __init__(self, stream: TextIO | None = None, quiet: bool = False) -> None:
         self.stream = stream or sys.stderr
         self.quiet = quiet
-        self.console = Console(file=self.stream, highlight=False, markup=False)
+        self.console = TextConsole(file=self.stream)
 
     def say(self, message: str) -> None:
         """One line, now."""
         if not self.quiet:
-            print(message, file=self.stream, flush=True)
+            print(show_hidden(message), file=self.stream, flush=True)
 
     @contextmanager
     def work(self, title: str, total: int) -> Iterator[Work]:
@@ -41,8 +42,13 @@ class Progress:
         if self.quiet:
             yield Work()
         elif self.console.is_terminal:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-            notes = (TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+            columns = (
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+            )
+            notes = (TimeRemainingColumn(), TextColumn("{task.fields[note]}", markup=False))
             with RichProgress(*columns, *notes, console=self.console, transient=True) as bar:
                 yield _Bar(bar, title, total)
         else:

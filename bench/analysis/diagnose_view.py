@@ -14,6 +14,7 @@ from bench.report import numbers
 from bench.report.figures import Figure, save
 from bench.report.formats import Table, to_csv, to_markdown
 from bench.report.style import COLOURS
+from bench.text import escape_markdown
 
 Found = Mapping[str, Any]
 
@@ -128,18 +129,20 @@ def show(found: Found, out: Any) -> None:
     for table in tables(found):
         printed = RichTable(title=Text(table.title), title_justify="left")
         for column in table.columns:
-            printed.add_column(Text(column), overflow="fold")
+            printed.add_column(column, overflow="fold")
         for row in table.rows:
-            printed.add_row(*map(Text, row))
+            printed.add_row(*row)
         out.print(printed)
-        out.print(Text(table.caption))
+        out.print(table.caption)
     for note in found["notes"]:
-        out.print(Text(note))
+        out.print(note)
 
 
 def markdown(found: Found) -> str:
     """The tables as Markdown."""
-    return "\n".join([to_markdown(table) for table in tables(found)] + [f"{note}\n" for note in found["notes"]])
+    return "\n".join(
+        [to_markdown(table) for table in tables(found)] + [f"{escape_markdown(note)}\n" for note in found["notes"]]
+    )
 
 
 def flat(row: Found) -> dict[str, Any]:

@@ -32,16 +32,16 @@ def show(found: Explanation, out: Any) -> None:
     """Print text with heat, the exits, and where criteria leave on a rich console."""
     answer = f"leaves at exit {found.layer} of {len(found.steps)} as {found.answer}"
     label = "" if found.label is None else f", label {found.label}"
-    out.print(Text(f"{found.title}: {answer}{label} (point {found.point}, threshold {_threshold(found.threshold)})"))
+    out.print(f"{found.title}: {answer}{label} (point {found.point}, threshold {_threshold(found.threshold)})")
     if found.kind:
-        out.print(Text(found.kind))
+        out.print(found.kind)
     text = Text()
     for token, share in zip(found.tokens, found.shades, strict=True):
         text.append(token.before)
         style = "dim" if token.special else f"black on {heat(share)}"
         text.append(token.text, style=style)
     out.print(text)
-    out.print(Text(f"Heat: attention from {found.read_out}, rolled out to exit {found.layer}."))
+    out.print(f"Heat: attention from {found.read_out}, rolled out to exit {found.layer}.")
     out.print(steps_table(found))
     out.print(leavings_table(found))
 
@@ -51,13 +51,13 @@ def steps_table(found: Explanation) -> Table:
     table = Table(title="Exit by exit", title_justify="left")
     table.add_column("exit", justify="right")
     for name in found.labels:
-        table.add_column(Text(f"p({name})"), justify="right")
+        table.add_column(f"p({name})", justify="right")
     for name in ("entropy", "score", "state", ""):
         table.add_column(name, justify="left" if name in ("state", "") else "right", overflow="fold")
     for step in found.steps:
         row = [str(step.layer), *(f"{p:.3f}" for p in step.probabilities), f"{step.entropy:.3f}", score(step.score)]
         row += [step.state, f"leaves: {step.answer}" if step.leaves else ""]
-        table.add_row(*map(Text, row), style="bold" if step.leaves else "")
+        table.add_row(*row, style="bold" if step.leaves else "")
     return table
 
 
@@ -70,7 +70,7 @@ def leavings_table(found: Explanation) -> Table:
         table.add_column(name, overflow="fold")
     for item in found.leavings:
         row = (item.criterion, numbers.rule(item.point), _threshold(item.threshold), str(item.layer), item.answer)
-        table.add_row(*map(Text, row))
+        table.add_row(*row)
     return table
 
 

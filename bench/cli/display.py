@@ -7,23 +7,23 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from bench.text import TextConsole, escape_json
 
 NAMES = {"accuracy": "accuracy", "f1": "F1", "matthews": "Matthews", "pearson": "Pearson", "spearman": "Spearman"}
 
 
-def console() -> Console:
+def console() -> TextConsole:
     """Stdout, at least 100 wide so that piped tables are not cut."""
-    plain = Console(highlight=False)
-    return plain if plain.is_terminal else Console(highlight=False, width=max(plain.width, 140))
+    plain = TextConsole()
+    return plain if plain.is_terminal else TextConsole(width=max(plain.width, 140))
 
 
 def print_json(value: object) -> None:
     """``value`` on stdout as JSON."""
-    json.dump(value, sys.stdout, indent=1, ensure_ascii=False, allow_nan=False)
-    sys.stdout.write("\n")
+    sys.stdout.write(escape_json(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)) + "\n")
 
 
 def counted(record: Mapping[str, Any], split: str) -> str:
@@ -82,9 +82,9 @@ def print_record(record: Mapping[str, Any], where: str) -> None:
     out = console()
     spec = record["spec"]
     if record["status"] != "success":
-        out.print(f"{spec['strategy']} on {spec['backbone']} for {spec['task']}: {record['status']}", markup=False)
+        out.print(f"{spec['strategy']} on {spec['backbone']} for {spec['task']}: {record['status']}")
         if "error" in record:
-            out.print(record["error"]["message"], markup=False)
+            out.print(record["error"]["message"])
         return
     task, backbone = record["task"], record["backbone"]
     for split, summary in record["evaluation"].items():
@@ -96,8 +96,8 @@ def print_record(record: Mapping[str, Any], where: str) -> None:
         title = f"{name} | {model} | {task['name']} {split}, {used}, seed {spec['seed']}"
         latency = (record["latency"] or {}).get("configurations", {}).get("all layers")
         out.print(points_table(title, summary, task["metrics"], latency))
-    out.print(Text("\n".join(notes(record))))
-    out.print(Text(f"Record: {where}"))
+    out.print("\n".join(notes(record)))
+    out.print(f"Record: {where}")
 
 
 def notes(record: Mapping[str, Any]) -> list[str]:
@@ -168,5 +168,5 @@ def name_table(title: str, rows: Sequence[Mapping[str, object]]) -> Table:
     for column in rows[0] if rows else ["nothing"]:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*[Text("" if v is None else str(v)) for v in row.values()])
+        table.add_row(*["" if v is None else str(v) for v in row.values()])
     return table

@@ -22,6 +22,7 @@ import numpy as np
 from bench.compare.pairing import settings
 from bench.compare.sources import Found
 from bench.errors import UsageError
+from bench.text import escape_html
 
 FILE = "history.jsonl"
 
@@ -214,12 +215,12 @@ def _panel(found: Sequence[Entry], name: str, top: int) -> str:
         return round(x, 1), round(top + HEIGHT - HEIGHT * (value - low) / span, 1)
 
     points = " ".join(f"{x},{y}" for x, y in (at(i, v) for i, v in enumerate(numbers)))
-    parts = [f'<text x="{LEFT}" y="{top - 8}">{_escaped(kept[-1].label)}: {_escaped(name)}</text>']
+    parts = [f'<text x="{LEFT}" y="{top - 8}">{escape_html(kept[-1].label)}: {escape_html(name)}</text>']
     parts.append(f'<polyline points="{points}"/>')
     for i, e in enumerate(kept):
         x, y = at(i, numbers[i])
         title = f"{e.commit[:9]} {e.at}: {numbers[i]:.5g}"
-        parts.append(f'<circle cx="{x}" cy="{y}" r="2.5" fill="#2563eb"><title>{_escaped(title)}</title></circle>')
+        parts.append(f'<circle cx="{x}" cy="{y}" r="2.5" fill="#2563eb"><title>{escape_html(title)}</title></circle>')
     for step in steps(series, margin_of(name, numbers[0])):
         x = at(step.at, low)[0]
         dash = 'stroke="#dc2626" stroke-dasharray="4 3"'
@@ -227,7 +228,3 @@ def _panel(found: Sequence[Entry], name: str, top: int) -> str:
         parts.append(f'<text x="{x + 4}" y="{top + 10}">{step.before:.4g} → {step.after:.4g}</text>')
     parts.append(f'<text x="{WIDTH + 4}" y="{at(0, numbers[-1])[1] + 4}">{numbers[-1]:.5g}</text>')
     return "<g>" + "".join(parts) + "</g>"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -14,6 +14,7 @@ from bench.compare.compare import Comparison
 from bench.compare.sources import Found
 from bench.compare.verdict import VERDICTS, Row
 from bench.files import replace_file, write_json
+from bench.text import escape_markdown, quote_markdown, show_hidden
 
 MARKS = {"worse": "🔴", "inconclusive": "🟡", "not comparable": "⚪", "better": "🟢", "same": "✔"}
 
@@ -51,21 +52,26 @@ def table(comparison: Comparison, everything: bool = False) -> Table:
         made.add_column(column, overflow="fold", justify="right" if column in ("base", "candidate") else "left")
     for row in shown(comparison, everything):
         cells = [row.verdict, row.cell, row.name, number(row, row.base), number(row, row.candidate), row.reason]
-        made.add_row(*[Text(cell) for cell in cells])
+        made.add_row(*cells)
     return made
 
 
 def markdown(comparison: Comparison) -> str:
     """For a job summary: the verdict first, what changed in a table, the rest folded away."""
-    lines = [f"## ExitBench: {headline(comparison)}", "", f"`{comparison.base}` → `{comparison.candidate}`", ""]
+    lines = [
+        f"## ExitBench: {headline(comparison)}",
+        "",
+        f"{quote_markdown(comparison.base)} → {quote_markdown(comparison.candidate)}",
+        "",
+    ]
     if not comparison.compared:
-        lines += [why_nothing(comparison), ""]
+        lines += [escape_markdown(why_nothing(comparison)), ""]
     lines += _rows(shown(comparison, everything=False))
     same = [row for row in comparison.rows if row.verdict == "same"]
     if same:
         lines += ["", f"<details><summary>{len(same)} the same</summary>", "", *_rows(same), "", "</details>"]
     for cell, notes in comparison.notes.items():
-        lines += ["", f"{cell}: {'; '.join(notes)}."]
+        lines += ["", escape_markdown(f"{cell}: {'; '.join(notes)}.")]
     margins = comparison.margins
     lines += [
         "",
@@ -84,7 +90,7 @@ def _rows(rows: Sequence[Row]) -> list[str]:
     for row in rows:
         fields = [f"{MARKS[row.verdict]} {row.verdict}", row.cell, row.name]
         fields += [number(row, row.base), number(row, row.candidate), row.reason]
-        lines.append("| " + " | ".join(field.replace("|", "\\|").replace("\n", " ") for field in fields) + " |")
+        lines.append("| " + " | ".join(map(escape_markdown, fields)) + " |")
     return lines
 
 
@@ -98,13 +104,16 @@ def junit(comparison: Comparison, fail_on: Sequence[str]) -> bytes:
     suite = ElementTree.SubElement(suites, "testsuite", {"name": "bench compare", **counts})
     for row in rows:
         name = f"{row.name} ({row.split})" if row.split else row.name
-        case = ElementTree.SubElement(suite, "testcase", {"classname": row.cell, "name": name})
+        case = ElementTree.SubElement(
+            suite, "testcase", {"classname": show_hidden(row.cell), "name": show_hidden(name)}
+        )
+        reason = show_hidden(row.reason)
         if row in failed:
-            ElementTree.SubElement(case, "failure", {"message": f"{row.verdict}: {row.reason}", "type": row.verdict})
+            ElementTree.SubElement(case, "failure", {"message": f"{row.verdict}: {reason}", "type": row.verdict})
         elif row in skipped:
-            ElementTree.SubElement(case, "skipped", {"message": row.reason})
+            ElementTree.SubElement(case, "skipped", {"message": reason})
         else:
-            ElementTree.SubElement(case, "system-out").text = f"{row.verdict}: {row.reason}"
+            ElementTree.SubElement(case, "system-out").text = f"{row.verdict}: {reason}"
     return bytes(ElementTree.tostring(suites, encoding="utf-8", xml_declaration=True))
 
 

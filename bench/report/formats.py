@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from bench.text import escape_latex, escape_markdown, guard_csv
 
 Row = dict[str, Any]
 
@@ -32,60 +33,25 @@ def to_csv(rows: Sequence[Row]) -> str:
     columns = list(dict.fromkeys(k for row in rows for k in row))
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(columns)
+    writer.writerow([guard_csv(k) for k in columns])
     for row in rows:
-        writer.writerow([_csv_cell(row.get(k)) for k in columns])
+        writer.writerow([guard_csv(row.get(k)) for k in columns])
     return out.getvalue()
-
-
-def _csv_cell(value: object) -> object:
-    if (
-        isinstance(value, str)
-        and value[:1] in ("=", "+", "-", "@", "\t", "\r")
-        and not re.fullmatch(r"-?[\d.]+", value)
-    ):
-        return "'" + value
-    return value
 
 
 def to_markdown(table: Table) -> str:
     """A heading, the table, its caption; cells cannot break out of it."""
-    lines = [f"### {md(table.title)}", ""]
+    lines = [f"### {escape_markdown(table.title)}", ""]
     if table.rows:
-        lines.append("| " + " | ".join(md(c) for c in table.columns) + " |")
+        lines.append("| " + " | ".join(escape_markdown(c) for c in table.columns) + " |")
         lines.append("|" + " --- |" * len(table.columns))
-        lines += ["| " + " | ".join(md(c) for c in row) + " |" for row in table.rows]
+        lines += ["| " + " | ".join(escape_markdown(c) for c in row) + " |" for row in table.rows]
     else:
         lines.append("Nothing to show.")
-    return "\n".join([*lines, "", md(table.caption), ""])
-
-
-def md(text: str) -> str:
-    """Text for Markdown: nothing in it is markup, HTML or the end of a cell."""
-    flat = " ".join(text.split())
-    safe = flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_{}\[\]()#+!|~$])", r"\\\1", safe)
+    return "\n".join([*lines, "", escape_markdown(table.caption), ""])
 
 
 LONGEST = 60  # letters of a cell in print; the CSV has all of them
-LATEX = {
-    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", '"': r"\textquotedbl{}", "×": r"$\times$", "−": r"$-$", "–": "--", "“": "``", "”": "''",
-    "·": r"$\cdot$", "…": r"\ldots{}", "'": r"\textquotesingle{}", "`": r"\textasciigrave{}",
-}  # fmt: skip
-
-
-def tex(text: str) -> str:
-    """Text for LaTeX with any engine: what ASCII cannot say is named by its code point."""
-    flat = " ".join(text.split())
-    made = []
-    for c in flat:
-        if c in LATEX:
-            made.append(LATEX[c])
-        else:
-            made.append(c if " " <= c < "\x7f" else rf"{{\footnotesize U+{ord(c):04X}}}")
-    return re.sub(r"-(?=-)", "-{}", "".join(made)) if "--" in flat else "".join(made)
 
 
 def to_latex(table: Table) -> str:
@@ -94,11 +60,13 @@ def to_latex(table: Table) -> str:
     lines = [r"\begin{table}", r"\centering\scriptsize\setlength{\tabcolsep}{3pt}"]
     lines += [r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"]
     lines += [rf"\begin{{tabular}}{{@{{}}{columns}@{{}}}}", r"\toprule"]
-    lines += [" & ".join(tex(c) for c in table.columns) + r" \\", r"\midrule"]
+    lines += [" & ".join(escape_latex(c) for c in table.columns) + r" \\", r"\midrule"]
     for before, row in zip([None, *table.rows], table.rows, strict=False):
         if before is not None and before[0] != row[0]:
             lines.append(r"\addlinespace")
         shown = ["" if i == 0 and before is not None and before[0] == c else c for i, c in enumerate(row)]
-        lines.append(" & ".join(tex(c if len(c) <= LONGEST else c[: LONGEST - 1] + "…") for c in shown) + r" \\")
-    lines += [r"\bottomrule", r"\end{tabular}}", rf"\caption{{{tex(table.caption)}}}"]
+        lines.append(
+            " & ".join(escape_latex(c if len(c) <= LONGEST else c[: LONGEST - 1] + "…") for c in shown) + r" \\"
+        )
+    lines += [r"\bottomrule", r"\end{tabular}}", rf"\caption{{{escape_latex(table.caption)}}}"]
     return "\n".join([*lines, rf"\label{{tab:{table.name}}}", r"\end{table}", ""])

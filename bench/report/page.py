@@ -23,6 +23,7 @@ from bench.report.style import COLOURS
 from bench.report.svg import swatch
 from bench.report.tables import AREA_NAMES, mark_of, trained_as
 from bench.results.data import StoreData
+from bench.text import escape_html
 
 DEFAULT_RULE = "no-loss"
 
@@ -40,7 +41,9 @@ class Drawn:
 
 def environment() -> Environment:
     """Templates with autoescape on and no silent holes."""
-    made = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=escape_html
+    )
     made.filters |= {"num": numbers.number, "percent": numbers.percent, "rule": numbers.rule}
     return made
 

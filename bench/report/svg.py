@@ -11,18 +11,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from bench.report.style import Look
+from bench.text import escape_html as esc
 
 WIDTH, HEIGHT = 440, 300
 LEFT, RIGHT, TOP, BOTTOM = 64, 12, 14, 46
-
-
-def esc(text: object) -> str:
-    """``text`` for SVG and HTML, in content and in attributes; control characters, which XML forbids, are shown."""
-    shown = "".join(c if c >= " " or c in "\n\t" else "�" for c in str(text))
-    return str(escape(shown.encode("utf-8", "replace").decode("utf-8")))
 
 
 def ticks(low: float, high: float, about: int = 5) -> list[float]:

@@ -12,13 +12,14 @@ from bench.files import replace_file
 from bench.progress import Progress
 from bench.report import content, tables
 from bench.report.figures import Figure, panel_figures, realisation_figure, save
-from bench.report.formats import Table, md, tex, to_csv, to_latex, to_markdown
+from bench.report.formats import Table, to_csv, to_latex, to_markdown
 from bench.report.page import render
 from bench.report.paper_figures import paper_figures
 from bench.report.provenance import Mark, machines, provenance
 from bench.report.series import panels
 from bench.results.data import StoreData, load_store
 from bench.results.store import ALL, Only
+from bench.text import escape_latex, escape_markdown
 
 FORMATS = ("html", "md", "latex", "csv", "figures")
 
@@ -85,13 +86,13 @@ def markdown(
 ) -> str:
     """Everything in one Markdown file."""
     lines = ["# ExitBench report", ""]
-    lines += [f"- machine {id_}: {md(text)}" for id_, text in machines(data.cells).items()]
-    lines += [f"- code {m.letter}: {md(m.text)} ({len(m.cells)} cells)" for m in marks.values()]
-    lines += [f"- failed: {md(v.name)}: {md(v.error)}" for v in data.of_status("error")]
-    lines += [f"- not finished: {md(v.name)} ({v.status})" for v in data.of_status("started", "cancelled")]
+    lines += [f"- machine {id_}: {escape_markdown(text)}" for id_, text in machines(data.cells).items()]
+    lines += [f"- code {m.letter}: {escape_markdown(m.text)} ({len(m.cells)} cells)" for m in marks.values()]
+    lines += [f"- failed: {escape_markdown(v.name)}: {escape_markdown(v.error)}" for v in data.of_status("error")]
+    lines += [f"- not finished: {escape_markdown(v.name)} ({v.status})" for v in data.of_status("started", "cancelled")]
     invalid = [v for v in data.of_status("success") if v.latency_problem]
-    lines += [f"- latency INVALID: {md(v.name)}: {md(v.latency_problem)}" for v in invalid]
-    lines += [f"- damaged: {md(name)}: {md(why)}" for name, why in data.damaged]
+    lines += [f"- latency INVALID: {escape_markdown(v.name)}: {escape_markdown(v.latency_problem)}" for v in invalid]
+    lines += [f"- damaged: {escape_markdown(name)}: {escape_markdown(why)}" for name, why in data.damaged]
     if not points:
         lines += ["", "There are no finished results here yet."]
     parts = [to_markdown(t) for t in points]
@@ -99,7 +100,8 @@ def markdown(
         parts.append(to_markdown(single["curves"]))
     if drawn:
         parts.append("### Figures\n")
-        parts += [f"![{md(f.name)}](figures/{f.name}.png)\n\n{md(f.caption)}\n" for f in drawn]
+        for f in drawn:
+            parts.append(f"![{escape_markdown(f.name)}](figures/{f.name}.png)\n\n{escape_markdown(f.caption)}\n")
     if data.cells or data.damaged:
         parts.append(to_markdown(single["cells"]))
     return "\n".join([*lines, "", *parts])
@@ -116,9 +118,8 @@ def captions(drawn: list[Figure]) -> str:
     """Every figure's caption, for Markdown and as LaTeX."""
     parts = ["# Captions\n"]
     for figure in drawn:
-        parts.append(
-            f"## {md(figure.name)}\n\n{md(figure.caption)}\n\n```latex\n\\caption{{{tex(figure.caption)}}}\n```\n"
-        )
+        code = f"```latex\n\\caption{{{escape_latex(figure.caption)}}}\n```\n"
+        parts.append(f"## {escape_markdown(figure.name)}\n\n{escape_markdown(figure.caption)}\n\n{code}")
     return "\n".join(parts)
 
 

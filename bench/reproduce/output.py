@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.table import Table
-from rich.text import Text
 
 from bench.cli.display import console
 from bench.measure.stats import Interval
 from bench.reproduce.papers.schema import Claim, Paper, Scale
 from bench.reproduce.verdict import Finding, Part
+from bench.text import escape_markdown
 
 Judged = Sequence[tuple[Claim, Finding]]
 
@@ -30,16 +30,16 @@ FOOT = (
 def show_claims(paper: Paper, scale: Scale, found: Judged) -> None:
     """The claims with their verdicts, then what every verdict rests on."""
     out = console()
-    out.print(Text(_heading(paper, scale)))
+    out.print(_heading(paper, scale))
     for columns, rows in ((CLAIMS, claim_rows(found)), (PARTS, part_rows(found))):
         table = Table()
         for column in columns:
             table.add_column(column, overflow="fold")
         for row in rows:
-            table.add_row(*map(Text, row))
+            table.add_row(*row)
         if rows:
             out.print(table)
-    out.print(Text(FOOT))
+    out.print(FOOT)
 
 
 def markdown(paper: Paper, scale: Scale, found: Judged) -> str:
@@ -47,9 +47,7 @@ def markdown(paper: Paper, scale: Scale, found: Judged) -> str:
     lines = [f"# {paper.name}: its claims, measured", "", _heading(paper, scale), ""]
     for columns, rows in ((CLAIMS, claim_rows(found)), (PARTS, part_rows(found))):
         lines += ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
-        lines += [
-            "| " + " | ".join(cell.replace("|", "\\|").replace("<", "&lt;") for cell in row) + " |" for row in rows
-        ]
+        lines += [f"| {' | '.join(map(escape_markdown, row))} |" for row in rows]
         lines.append("")
     return "\n".join([*lines, FOOT]) + "\n"
 

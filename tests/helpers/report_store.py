@@ -92,7 +92,7 @@ def make_cell(
                  "revision": revision, "source": "made up", "select": "select", "evaluation": ["evaluation"],
                  "rows": {"train": {"used": 400, "available": 400}, "select": {"used": 50, "available": 450},
                           "evaluation": {"used": samples, "available": samples}}},
-        "backbone": {"name": backbone, "model_type": "albert", "revision": "r1", "layers": layers,
+        "backbone": {"name": backbone, "model_type": "albert", "init": "scratch", "revision": "r1", "layers": layers,
                      "depth": whole or layers, "hidden": 8, "parameters": 10, "head_parameters": 2, "pooling": "cls",
                      "source": "made up"},
         "training": {"key": checkpoint or key, "reused": False, "truncated": 0, "steps": {"train": 3}, "seconds": 1.0},

@@ -11,6 +11,7 @@ import typer
 from bench.cli.display import console, print_json
 from bench.cli.session import Session, with_session
 from bench.errors import NOTHING_COMPARABLE
+from bench.text import show_hidden
 
 
 @with_session("json")
@@ -56,8 +57,8 @@ def compare(
         if everything or any(row.verdict != "same" for row in found.rows):
             out.print(table(found, everything))
         for cell, notes in found.notes.items():
-            out.print(f"{cell}: {'; '.join(notes)}.", markup=False)
-        out.print(f"{headline(found)}.", markup=False)
+            out.print(f"{cell}: {'; '.join(notes)}.")
+        out.print(f"{headline(found)}.")
     if code == NOTHING_COMPARABLE:
-        print(why_nothing(found), file=sys.stderr)
+        print(show_hidden(why_nothing(found)), file=sys.stderr)
     return code

@@ -20,7 +20,6 @@ from rich.text import Text
 from bench.cli.display import NAMES, console, print_json
 from bench.cli.options import Backbones, Tasks
 from bench.cli.session import Session, with_session
-from bench.cli.verbs.table import escaped
 from bench.compare.quality import AREA_GRID, Area
 from bench.errors import OK, NothingComparable, UsageError
 from bench.files import replace_file
@@ -29,6 +28,7 @@ from bench.measure.stats import Interval
 from bench.reproduce.evidence import NotRun, Run, measured, minus
 from bench.results.spec import key
 from bench.results.store import Cell, Only, Store
+from bench.text import escape_markdown
 
 LEAST = 3  # criteria that a checkpoint must carry to be a table
 COLUMNS = ("criterion", "arguments", "seeds", "least layers", "at L/2", "difference at L/2", "difference of the curve")
@@ -74,7 +74,7 @@ def criteria(
         for row in table["rows"]:
             shown.add_row(*map(Text, _cells(row)))
         out.print(shown)
-    out.print(Text(FOOT.format(grid=AREA_GRID, against=against)))
+    out.print(FOOT.format(grid=AREA_GRID, against=against))
     return OK
 
 
@@ -202,7 +202,12 @@ def as_markdown(tables: Sequence[Mapping[str, Any]], against: str) -> str:
     """All tables, then what the columns are."""
     lines: list[str] = []
     for table in tables:
-        lines += [f"### {escaped(table['title'])}", "", f"| {' | '.join(COLUMNS)} |", "|" + " --- |" * len(COLUMNS)]
-        lines += [f"| {' | '.join(map(escaped, _cells(row)))} |" for row in table["rows"]]
+        lines += [
+            f"### {escape_markdown(table['title'])}",
+            "",
+            f"| {' | '.join(COLUMNS)} |",
+            "|" + " --- |" * len(COLUMNS),
+        ]
+        lines += [f"| {' | '.join(map(escape_markdown, _cells(row)))} |" for row in table["rows"]]
         lines.append("")
     return "\n".join([*lines, FOOT.format(grid=AREA_GRID, against=against)]) + "\n"

@@ -19,8 +19,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
-from rich.text import Text
-
 from backbones.hubcalls import is_offline
 from bench.cli.display import console, print_json
 from bench.cli.session import Session, with_session
@@ -87,9 +85,9 @@ def doctor(session: Session) -> int:
         return OK
     out = console()
     for f in findings:
-        out.print(Text(f"{f.level:<5}{f.area:<10}{f.text}" + (f" -> {f.remedy}" if f.remedy else "")), soft_wrap=True)
+        out.print(f"{f.level:<5}{f.area:<10}{f.text}" + (f" -> {f.remedy}" if f.remedy else ""), soft_wrap=True)
     bad = {level: sum(f.level == level for f in findings) for level in ("fail", "warn")}
-    out.print(Text(f"{bad['fail']} of {len(findings)} would fail, {bad['warn']} to know of."))
+    out.print(f"{bad['fail']} of {len(findings)} would fail, {bad['warn']} to know of.")
     return OK
 
 

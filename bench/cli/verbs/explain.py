@@ -123,7 +123,7 @@ def show_cases(
         data: Any = load_task(record, hub, offline)
     except UsageError as error:
         data = None
-        console().print(Text(f"Texts are left out: {error}"))
+        console().print(f"Texts are left out: {error}")
     rows = []
     for split, case in found:
         words, label = "", None

@@ -15,6 +15,7 @@ from bench.cli.display import console, print_json
 from bench.cli.session import Session, with_session
 from bench.errors import OK, UsageError
 from bench.progress import Progress
+from bench.text import show_hidden
 
 if TYPE_CHECKING:
     from bench.compare.gate.cells import GateCell, Observed
@@ -62,7 +63,7 @@ def gate(
         print(f"{headline(found)}." if rows else "There was no baseline.")
     if accept:
         store.write(baseline, observed, check.probe_decisions())
-        print(f"Accepted as the baseline in {baseline}; what moved is above.", file=sys.stderr)
+        print(show_hidden(f"Accepted as the baseline in {baseline}; what moved is above."), file=sys.stderr)
     return code
 
 

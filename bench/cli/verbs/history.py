@@ -16,6 +16,7 @@ from bench.cli.display import console, print_json
 from bench.cli.session import Session, with_session
 from bench.errors import OK, UsageError
 from bench.files import replace_file
+from bench.text import show_hidden
 
 
 @with_session("results_dir", "json")
@@ -38,7 +39,7 @@ def history(
     if record:
         added += history.append(path, cells_in(results_dir))
     if added:
-        print(f"Added {len(added)} to {path}.", file=sys.stderr)
+        print(show_hidden(f"Added {len(added)} to {path}."), file=sys.stderr)
     entries = history.read(path)
     if not entries:
         raise UsageError(f"{path} has no entries: `bench history --record` adds the results that are there.")
@@ -55,7 +56,7 @@ def history(
     for row in found:
         marks = [f"{s['before']:.4g} -> {s['after']:.4g} at {s['commit'][:9] or s['at']}" for s in row["steps"]]
         cells_ = [row["cell"], row["what"], f"{row['values'][0]:.5g}", f"{row['values'][-1]:.5g}", "\n".join(marks)]
-        table.add_row(*[Text(cell) for cell in cells_])
+        table.add_row(*cells_)
     console().print(table)
     return OK
 

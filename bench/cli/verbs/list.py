@@ -40,7 +40,7 @@ def list_names(
     elif rows:
         console().print(name_table(kind, rows))
     else:
-        console().print(f"No {kind} in {session.results_dir}." if kind == "runs" else f"No {kind}.", markup=False)
+        console().print(f"No {kind} in {session.results_dir}." if kind == "runs" else f"No {kind}.")
     return OK
 
 

@@ -119,11 +119,11 @@ def _print(result: dict[str, Any]) -> None:
         )
     )
     for row in result["decisions"][:SHOWN]:
-        out.print(Text(f"  {row['id']}: exit {row['layer']}, prediction {row['prediction']}"))
+        out.print(f"  {row['id']}: exit {row['layer']}, prediction {row['prediction']}")
     if result["samples"] > SHOWN:
         out.print(f"  ... {result['samples'] - SHOWN} more; --json prints all.")
     for warning in result["warnings"]:
-        out.print(Text(f"Warning: {warning}"))
+        out.print(f"Warning: {warning}")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +12,7 @@ from bench.cli.display import print_json
 from bench.cli.options import Backbones, Tasks, split_names
 from bench.cli.session import Session, with_session
 from bench.results.store import Only
+from bench.text import show_hidden
 
 
 @with_session("results_dir", "json", "quiet")
@@ -37,5 +37,6 @@ def report(
     page = next((p for p in written.files if p.name == "report.html"), written.files[0])
     missing = [f"{n} {what}" for n, what in ((written.failed, "failed"), (written.damaged, "damaged")) if n]
     said = f" ({', '.join(missing)})" if missing else ""
-    sys.stdout.write(f"{written.cells} cells{said}, {written.panels} comparisons, {len(written.files)} files: {page}\n")
+    counts = f"{written.cells} cells{said}, {written.panels} comparisons, {len(written.files)} files"
+    print(show_hidden(f"{counts}: {page}"))
     return errors.OK

@@ -16,6 +16,7 @@ from bench.cli.display import print_json, print_record
 from bench.cli.options import Settings, split_names, split_seeds
 from bench.cli.session import Session, with_session
 from bench.settings import parse_settings
+from bench.text import show_hidden
 
 if TYPE_CHECKING:
     from bench.cell.request import Context, Request
@@ -147,7 +148,7 @@ def one_after_another(requests: list[Request], context: Context, json: bool) -> 
             if len(requests) == 1:
                 raise
             failed.append(f"{asked.strategy}, {asked.task}, seed {asked.seed}: {error}")
-            print(f"Error in {failed[-1]}", file=sys.stderr)
+            print(show_hidden(f"Error in {failed[-1]}"), file=sys.stderr)
             continue
         shown.append(found)
         if not json:

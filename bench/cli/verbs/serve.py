@@ -140,7 +140,7 @@ def show(found: Mapping[str, Any]) -> None:
         )
     out = console()
     out.print(table)
-    out.print(Text("\n".join(judgement(found))))
+    out.print("\n".join(judgement(found)))
 
 
 def judgement(found: Mapping[str, Any]) -> list[str]:

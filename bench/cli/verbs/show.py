@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
 from bench.catalog import STRATEGIES
 from bench.cli.display import console, print_json, print_record
@@ -82,7 +81,7 @@ def show_strategy(name: str, json: bool) -> int:
             lines = [f"{k} = {v}" if key != "sources" else f"{k}: {v}" for k, v in value.items()]
         else:
             lines = [str(v) for v in value] if isinstance(value, list) else [str(value)]
-        out.print(Text(f"{key}: {lines[0]}" if len(lines) == 1 else "\n  ".join([f"{key}:", *lines])))
+        out.print(f"{key}: {lines[0]}" if len(lines) == 1 else "\n  ".join([f"{key}:", *lines]))
     return OK
 
 

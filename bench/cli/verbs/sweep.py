@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.table import Table
-from rich.text import Text
 
 from bench.cell.request import Context, Request
 from bench.cli.display import NAMES, console, print_json
@@ -85,7 +84,7 @@ def show_plan(plan: Plan, total: Total, json: bool) -> None:
     for row in rows:
         there = STATUS[row["status"]]
         table.add_row(
-            Text(row["cell"]), str(numbers[row["training"]]), there, in_words(row["seconds"]), in_bytes(row["disk"])
+            row["cell"], str(numbers[row["training"]]), there, in_words(row["seconds"]), in_bytes(row["disk"])
         )
     out = console()
     out.print(table)
@@ -93,7 +92,7 @@ def show_plan(plan: Plan, total: Total, json: bool) -> None:
     lines = [", ".join(f"{n} {name}" for name, n in counts.items() if n) + "."]
     lines.append(f"In all {in_words(total.seconds)} and {in_bytes(total.disk)} ({in_bytes(total.free)} free).")
     lines += [f"Unknown: {why}" for why in dict.fromkeys(row["why"] for row in rows if row["why"])]
-    out.print(Text("\n".join([*lines, *total.notes])))
+    out.print("\n".join([*lines, *total.notes]))
 
 
 def show_outcomes(outcomes: Sequence[Outcome], json: bool) -> None:
@@ -105,9 +104,7 @@ def show_outcomes(outcomes: Sequence[Outcome], json: bool) -> None:
     for column in ("cell", "status", "all layers", "record"):
         table.add_column(column, overflow="fold")
     for outcome in outcomes:
-        table.add_row(
-            Text(outcome.cell.label), outcome.status, Text(quality(outcome)), Text(str(outcome.folder or "-"))
-        )
+        table.add_row(outcome.cell.label, outcome.status, quality(outcome), str(outcome.folder or "-"))
     console().print(table)
 
 

@@ -21,6 +21,7 @@ from bench.report.numbers import quality
 from bench.report.spread import over_seeds
 from bench.results.spec import key
 from bench.results.store import Cell, Only, Store
+from bench.text import escape_markdown
 
 Row = dict[str, Any]
 
@@ -49,7 +50,7 @@ def table(
     out = console()
     for group, members in _groups(rows).items():
         out.print(_table(group, members, rules))
-    out.print(Text(FOOT))
+    out.print(FOOT)
     return OK
 
 
@@ -181,20 +182,15 @@ def _table(group: str, rows: Sequence[Row], rules: Sequence[str]) -> Table:
     for column in _columns(rules):
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*[Text(cell) for cell in _cells(row, rules)])
+        table.add_row(*_cells(row, rules))
     return table
 
 
 def _markdown(rows: Sequence[Row], rules: Sequence[str]) -> list[str]:
     lines: list[str] = []
     for group, members in _groups(rows).items():
-        lines += [f"### {escaped(group)}", "", "| " + " | ".join(_columns(rules)) + " |"]
+        lines += [f"### {escape_markdown(group)}", "", f"| {' | '.join(map(escape_markdown, _columns(rules)))} |"]
         lines.append("|" + " --- |" * len(_columns(rules)))
-        lines += ["| " + " | ".join(escaped(cell) for cell in _cells(row, rules)) + " |" for row in members]
+        lines += [f"| {' | '.join(map(escape_markdown, _cells(row, rules)))} |" for row in members]
         lines.append("")
     return [*lines, FOOT]
-
-
-def escaped(text: str) -> str:
-    """Text that does not break out of a cell of a Markdown table."""
-    return text.replace("|", "\\|").replace("<", "&lt;")

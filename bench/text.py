@@ -1,0 +1,110 @@
+"""Text for the place it is written to: one function a sink, used by everything that shows what came from outside.
+
+Names, texts, labels and messages can hold anything. Each function returns text that its sink shows as it stands:
+nothing in it moves a cursor, hides letters, opens a tag or ends a cell.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from markupsafe import Markup, escape
+from rich.console import Console
+from rich.segment import Segment
+from rich.text import Text
+
+HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 but tab and line feed, DEL, C1: escape sequences, carriage returns
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # marks, embeddings, overrides and isolates of direction
+    "\u2028\u2029\ud800-\udfff\ufffe\uffff]"  # separators, halves of characters, and what XML forbids
+)
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # what makes a spreadsheet calculate
+NUMBER = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?")
+LATEX = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "|": r"\textbar{}", '"': r"\textquotedbl{}", "×": r"$\times$", "−": r"$-$", "–": "--", "“": "``", "”": "''",
+    "·": r"$\cdot$", "…": r"\ldots{}", "'": r"\textquotesingle{}", "`": r"\textasciigrave{}",
+}  # fmt: skip
+
+
+def show_hidden(text: object) -> str:
+    r"""Return ``text`` for a terminal, or for an XML writer that escapes markup itself: what would act is spelled out.
+
+    Control characters, marks of direction, halves of characters and code points that XML forbids become ``\x1b`` or
+    ``\u202e``; tabs and line feeds stay.
+    """
+    return HIDDEN.sub(_spell, str(text))
+
+
+def _spell(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def escape_json(text: str) -> str:
+    """Return a JSON document whose strings hold no hidden characters; it reads as the same values."""
+    return HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def escape_html(text: object) -> Markup:
+    """Return ``text`` for the content and the attributes of HTML and SVG; Markup is taken as it is."""
+    return text if isinstance(text, Markup) else escape(show_hidden(text))
+
+
+def escape_markdown(text: str) -> str:
+    """Return ``text`` on one line for a cell, heading or paragraph of Markdown, without markup, HTML or links."""
+    flat = show_hidden(" ".join(text.split()))
+    safe = re.sub(r"[\\`*|~$]|(?<![^\W_])_|_(?![^\W_])|\](?=[(\[:])", r"\\\g<0>", flat)
+    safe = re.sub(r"^([-+]|#+|[0-9]+[.)])(?=\s)|(?<=\s)(#+)$|^--+$", _escape_last, safe)  # lists, headings, rules
+    return safe.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _escape_last(found: re.Match[str]) -> str:
+    return f"{found[0][:-1]}\\{found[0][-1]}"
+
+
+def quote_markdown(text: str) -> str:
+    """Return ``text`` on one line as code in Markdown, outside tables."""
+    flat = show_hidden(" ".join(text.split()))
+    fence = "`" * (1 + max(map(len, re.findall("`+", flat)), default=0))
+    pad = " " if flat.startswith("`") or flat.endswith("`") else ""
+    return f"{fence}{pad}{flat}{pad}{fence}"
+
+
+def escape_latex(text: str) -> str:
+    """Return ``text`` on one line for LaTeX with any engine: what ASCII cannot say is named by its code point."""
+    flat = " ".join(text.split())
+    made = []
+    for c in flat:
+        if c in LATEX:
+            made.append(LATEX[c])
+        else:
+            made.append(c if " " <= c < "\x7f" else rf"{{\footnotesize U+{ord(c):04X}}}")
+    return re.sub(r"-(?=-)", "-{}", "".join(made)) if "--" in flat else "".join(made)
+
+
+def guard_csv(value: object) -> object:
+    """Return a cell of a CSV file: text that a spreadsheet would calculate gets an apostrophe; numbers stay."""
+    if not isinstance(value, str):
+        return value
+    cell = show_hidden(value)
+    return f"'{cell}" if value.startswith(FORMULA) and not NUMBER.fullmatch(value) else cell
+
+
+class TextConsole(Console):
+    """A console on which text stays text: no markup, no emoji codes, and what is hidden is spelled out."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return a string to print or a table's cell as it is measured and shown."""
+        return super().render_str(show_hidden(text), **options)
+
+    def render(self, renderable: Any, options: Any = None) -> Iterator[Segment]:
+        """Yield the pieces of anything printed; styles are the console's own and stay."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=show_hidden(segment.text))
