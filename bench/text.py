@@ -58,7 +58,7 @@ def escape_markdown(text: str) -> str:
     """Return ``text`` on one line for a cell, heading or paragraph of Markdown, without markup, HTML or links."""
     flat = show_hidden(" ".join(text.split()))
     safe = re.sub(r"[\\`*|~$]|(?<![^\W_])_|_(?![^\W_])|\](?=[(\[:])", r"\\\g<0>", flat)
-    safe = re.sub(r"^([-+]|#+|[0-9]+[.)])(?=\s)|(?<=\s)(#+)$|^--+$", _escape_last, safe)  # lists, headings, rules
+    safe = re.sub(r"^-(?=\s)|^(\+|[0-9]+[.)])(?=\s|$)|^#+(?=\s)|(^|(?<=\s))#+$|^--+$", _escape_last, safe)
     return safe.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 

@@ -93,6 +93,8 @@ def plain(text: str) -> str:
 @example("[x](y)[z][w] ![a](b) [q]: u")
 @example("a\\")
 @example("# #")
+@example("#")
+@example("1.")
 def test_markdown_shows_the_text_and_nothing_else(text: str) -> None:
     cell = escape_markdown(text)
     table = rendered(f"| a | b |\n| --- | --- |\n| {cell} | end |\n")
