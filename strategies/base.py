@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, cast
 
@@ -22,7 +22,6 @@ from torch.nn import functional as F
 
 from backbones.base import Batch, LayeredEncoder
 from backbones.errors import UserError
-from strategies.hand import Judge
 from strategies.probe import Probe
 
 State = dict[str, Tensor]
@@ -277,12 +276,6 @@ class Criterion(ABC):
     causal: ClassVar[bool] = True
     """False for an upper bound that looks at later exits: :meth:`acausal_scores` replays it, and it cannot run live."""
 
-    def __init_subclass__(cls, **kwargs: object) -> None:
-        """A class that changes any method does not inherit the double of the old ones: then the tensors decide."""
-        super().__init_subclass__(**kwargs)
-        if "by_hand" not in vars(cls) and any(map(callable, vars(cls).values())):
-            cls.by_hand = Criterion.by_hand  # type: ignore[method-assign]
-
     def refuse(self, num_outputs: int) -> str | None:
         """Why this criterion cannot serve a task with ``num_outputs`` logits, or None."""
         if num_outputs == 1 and not self.regression:
@@ -318,14 +311,6 @@ class Criterion(ABC):
     def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
         """The state after this exit and the score [n] at it, from what was seen up to here."""
 
-    def by_hand(self, start: Start, cut: float) -> Judge | None:
-        """A fresh judge of one sample at ``cut``, quicker than :meth:`step` and never of another opinion.
-
-        None where there is none: the tensors decide. See :mod:`strategies.hand`. A class that changes a method of a
-        criterion that has one states its own.
-        """
-        return None
-
     def leaves(self, score: Tensor, cut: float) -> Tensor:
         """Which samples leave, bool [n]. A score of +inf never does, and at the cut -inf nobody does."""
         if self.strict or cut == -math.inf:
@@ -342,6 +327,27 @@ class Criterion(ABC):
     def macs(self, num_outputs: int, layer: int) -> int:
         """Multiply-accumulates of the criterion's own head at exit ``layer``, for one sample."""
         return 0
+
+
+def step_through(
+    criterion: Criterion,
+    logits: Tensor,
+    *,
+    keys: Tensor | None = None,
+    labels: Tensor | None = None,
+    observed: Tensor | None = None,
+) -> Iterator[tuple[State, Tensor]]:
+    """Step a criterion through recorded logits [N, L, C]: yield its state and scores [N] after each exit 1..L.
+
+    ``keys`` int64 [N] default to 0..N-1; ``observed`` [N, L, K] is what its probe read, where it has one.
+    """
+    samples, exits, outputs = logits.shape
+    numbers = torch.arange(samples) if keys is None else keys
+    state = criterion.start(Start(samples, exits, outputs, logits.dtype, logits.device, numbers, labels))
+    for layer in range(1, exits + 1):
+        read = None if observed is None else observed[:, layer - 1]
+        state, score = criterion.step(state, Seen(layer, logits[:, layer - 1], read))
+        yield state, score
 
 
 def select(state: State, rows: Tensor) -> State:

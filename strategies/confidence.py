@@ -9,10 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from strategies import hand
-from strategies.base import Criterion, Seen, Start, State, Strategy
+from strategies.base import Criterion, Seen, State, Strategy
 from strategies.entropy import JointRecipe, LinearHead
-from strategies.hand import Judge
 
 
 def unsureness(logits: Tensor) -> Tensor:
@@ -25,9 +23,6 @@ class MaxProbability(Criterion):
 
     def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
         return state, unsureness(seen.logits)
-
-    def by_hand(self, start: Start, cut: float) -> Judge | None:
-        return hand.by_measure(hand.unsureness, start.num_outputs, cut)
 
 
 class MaximumProbability(Strategy):

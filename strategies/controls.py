@@ -107,6 +107,45 @@ class FixedExit(Strategy):
     sources = {"layer": "3, our choice: half of a 6-layer model, a quarter of a 12-layer one"}
 
 
+class ForcedExits(Criterion):
+    """A criterion that is asked, at its full cost, and overruled: for measuring what leaving somewhere costs.
+
+    Sample ``key`` leaves at ``exits[key]`` (threshold 0); without ``exits`` all leave at the exit that is the
+    threshold, so that what an executor records serves all depths. What is said is a score, so that it is said in a
+    replayed CUDA graph too, where no Python runs. ``inner`` None asks nothing.
+    """
+
+    threshold_name = "exit"
+    default_threshold = 0.0
+    regression = True
+
+    def __init__(self, inner: Criterion | None = None, exits: Sequence[int] = ()) -> None:
+        self.inner: Criterion = NeverLeave() if inner is None else inner
+        self.exits, self.probe = tuple(exits), self.inner.probe
+        self._table = torch.tensor(self.exits)
+
+    def cut(self, threshold: float) -> float:
+        return 0.5 - threshold
+
+    def threshold(self, cut: float) -> float:
+        return 0.5 - cut
+
+    def start(self, start: Start) -> State:
+        state = self.inner.start(start)
+        if not self.exits:
+            return state
+        if start.keys is None:
+            raise ValueError("Prescribed exits need the samples' keys.")
+        self._table = self._table.to(start.keys.device)  # moved once: the way there cannot be recorded in a graph
+        return {**state, "exit": self._table[start.keys].to(start.dtype)}
+
+    def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
+        after, score = self.inner.step(state, seen)
+        if not self.exits:
+            return after, torch.full_like(score, -seen.layer)
+        return {**after, "exit": state["exit"]}, state["exit"] - seen.layer
+
+
 def _signed(value: int) -> int:
     """A 64-bit pattern as the signed number that int64 tensors take."""
     return value - (1 << 64) if value >= 1 << 63 else value

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from backbones.base import LayeredEncoder
-from strategies import hand
 from strategies.base import (
     Criterion,
     Head,
@@ -20,7 +19,6 @@ from strategies.base import (
     Recipe,
     Seen,
     Stage,
-    Start,
     State,
     Strategy,
     apply_linear,
@@ -30,7 +28,6 @@ from strategies.base import (
     task_loss,
 )
 from strategies.entropy import entropy
-from strategies.hand import Judge
 
 SCRIPTS: Mapping[str, object] = {
     "train.lr": 2e-5,
@@ -82,9 +79,6 @@ class NatsEntropy(Criterion):
 
     def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
         return state, entropy(seen.logits)
-
-    def by_hand(self, start: Start, cut: float) -> Judge | None:
-        return hand.by_measure(hand.entropy, start.num_outputs, cut)
 
 
 class DeeBert(Strategy):

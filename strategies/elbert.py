@@ -9,14 +9,12 @@ label stays the same.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from backbones.base import LayeredEncoder
-from strategies import hand
 from strategies.base import (
     Criterion,
     Head,
@@ -35,16 +33,6 @@ from strategies.base import (
     task_loss,
 )
 from strategies.entropy import normalised_entropy
-from strategies.hand import Judge
-
-Probabilities = Sequence[Sequence[float]]
-"""Class probabilities of several exits, as plain numbers."""
-
-FIRST_BY_HAND: Mapping[str, Callable[[Sequence[float]], float]] = {
-    "entropy": hand.normalised_entropy,
-    "least": min,
-    "none": lambda p: math.inf,
-}
 
 
 class SharedHead(Head):
@@ -174,33 +162,6 @@ class Window(Criterion):
             window = window[:, 1:]
         return {"history": window}, score
 
-    def same_by_hand(self, past: Probabilities) -> bool | None:
-        """The double of :func:`same_label`."""
-        labels = [hand.stands_out(p, self.margin) for p in past]
-        certain = {label for label in labels if label is not None}
-        if len(certain) > 1 or -1 in certain:
-            return False
-        return None if None in labels else True
-
-    def judge(self, start: Start, cut: float, fires: Callable[[Probabilities], bool | None]) -> Judge | None:
-        """The double of :meth:`step`, given that of :meth:`fires` on the probabilities of the last N exits."""
-        if not hand.serves(start.num_outputs, cut):
-            return None
-        first = FIRST_BY_HAND[self.first]
-        window = self.window if self.window <= start.num_layers else 0
-        past: list[list[float]] = []
-
-        def judge(logits: Sequence[float]) -> bool | None:
-            p = hand.softmax(logits)
-            leaves = hand.below(first(p), cut)
-            past.append(p)
-            if leaves is not False or not window or len(past) < window:
-                return leaves
-            fired = fires(past[-window:])
-            return fired and cut > -math.inf
-
-        return judge
-
 
 class MonotoneWindow(Window):
     """Criterion 1: over the window, the confidence in the class predicted at its start never drops, and
@@ -212,23 +173,6 @@ class MonotoneWindow(Window):
         confidence = tracked(p).gather(2, label[:, None, None].expand(-1, p.shape[1], 1)).squeeze(2)
         never_drops = (confidence[:, 1:] >= confidence[:, :-1]).all(dim=1)
         return (clear_label(p[:, 0], self.margin) == label) & never_drops
-
-    def by_hand(self, start: Start, cut: float) -> Judge | None:
-        def fires(past: Probabilities) -> bool | None:
-            label = hand.stands_out(past[-1])
-            if label is None:
-                return None
-            first = hand.stands_out(past[0], self.margin)
-            certain: bool | None = True if first == label else None if first is None else False
-            for before, after in pairwise(past):
-                drops = hand.below(after[label], before[label])
-                if drops or certain is False:
-                    return False
-                if drops is None:
-                    certain = None
-            return certain
-
-        return self.judge(start, cut, fires)
 
 
 class RangeWindow(Window):
@@ -247,22 +191,12 @@ class RangeWindow(Window):
         best = confidence[..., 0] if confidence.shape[-1] == 2 else confidence.amax(dim=-1)
         return same_label(p, self.margin) & (best.amax(dim=1) - best.amin(dim=1) <= self.range)
 
-    def by_hand(self, start: Start, cut: float) -> Judge | None:
-        def fires(past: Probabilities) -> bool | None:
-            best = [p[0] if len(p) == 2 else max(p) for p in past]
-            return hand.every([self.same_by_hand(past), hand.below(max(best) - min(best), self.range)])
-
-        return self.judge(start, cut, fires)
-
 
 class LabelWindow(Window):
     """Criterion 3: over the window the predicted label is the same (released as ``bias_1``, the shipped setting)."""
 
     def fires(self, window: Tensor) -> Tensor:
         return same_label(torch.softmax(window, dim=-1), self.margin)
-
-    def by_hand(self, start: Start, cut: float) -> Judge | None:
-        return self.judge(start, cut, self.same_by_hand)
 
 
 def same_label(p: Tensor, margin: float) -> Tensor:

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from backbones.base import LayeredEncoder
-from strategies import hand
 from strategies.base import (
     Criterion,
     Head,
@@ -21,7 +20,6 @@ from strategies.base import (
     Recipe,
     Seen,
     Stage,
-    Start,
     State,
     Strategy,
     apply_linear,
@@ -29,7 +27,6 @@ from strategies.base import (
     pool,
     task_loss,
 )
-from strategies.hand import Judge
 
 
 def entropy(logits: Tensor) -> Tensor:
@@ -77,9 +74,6 @@ class NormalisedEntropy(Criterion):
 
     def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
         return state, normalised_entropy(seen.logits)
-
-    def by_hand(self, start: Start, cut: float) -> Judge | None:
-        return hand.by_measure(hand.normalised_entropy, start.num_outputs, cut)
 
 
 class Entropy(Strategy):

@@ -15,9 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from backbones.base import LayeredEncoder
-from strategies import hand
-from strategies.base import Criterion, Head, Pooling, Recipe, Seen, Stage, Start, State, Strategy, pool, task_loss
-from strategies.hand import Judge
+from strategies.base import Criterion, Head, Pooling, Recipe, Seen, Stage, State, Strategy, pool, task_loss
 
 WIDTH = 128
 """Width of the student classifier (paper Table 1)."""
@@ -166,9 +164,6 @@ class Speed(Criterion):
 
     def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
         return state, uncertainty(seen.logits)
-
-    def by_hand(self, start: Start, cut: float) -> Judge | None:
-        return hand.by_measure(hand.normalised_entropy, start.num_outputs, cut)
 
 
 class FastBert(Strategy):

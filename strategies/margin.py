@@ -9,10 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from strategies import hand
-from strategies.base import Criterion, Seen, Start, State, Strategy
+from strategies.base import Criterion, Seen, State, Strategy
 from strategies.entropy import JointRecipe, LinearHead
-from strategies.hand import Judge
 
 
 class SmallMargin(Criterion):
@@ -23,9 +21,6 @@ class SmallMargin(Criterion):
     def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
         best = torch.softmax(seen.logits, dim=-1).topk(2, dim=-1).values
         return state, 1 - (best[:, 0] - best[:, 1])
-
-    def by_hand(self, start: Start, cut: float) -> Judge | None:
-        return hand.by_measure(hand.narrowness, start.num_outputs, cut)
 
 
 class Margin(Strategy):

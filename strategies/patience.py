@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from backbones.base import LayeredEncoder
-from strategies import hand
 from strategies.base import (
     Criterion,
     Head,
@@ -32,7 +31,6 @@ from strategies.base import (
     predict,
     task_loss,
 )
-from strategies.hand import Judge
 
 
 class SharedPoolerHead(Head):
@@ -111,25 +109,6 @@ class Patience(Criterion):
         agrees = (answer - last).abs() < self.tolerance if seen.logits.shape[-1] == 1 else answer == last
         agreed = torch.where(agrees, state["agreed"] + 1, 0)
         return {"last": answer, "agreed": agreed}, -agreed.to(torch.float32)
-
-    def by_hand(self, start: Start, cut: float) -> Judge | None:
-        if not hand.serves(start.num_outputs, cut):
-            return None
-        last, agreed = -1, 0
-
-        def judge(logits: Sequence[float]) -> bool | None:
-            nonlocal last, agreed
-            answer = hand.stands_out(hand.softmax(logits))
-            if answer is None:
-                return None
-            agreed = agreed + 1 if answer == last else 0
-            last = answer
-            beyond = agreed + cut
-            if 0 < abs(beyond) < hand.ROUNDING:  # float32 may see a cut beside a whole number as the number
-                return None
-            return beyond >= 0
-
-        return judge
 
 
 class Pabee(Strategy):

@@ -5,18 +5,14 @@ Confidence and patience at once: a sample leaves when enough consecutive exits a
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from strategies import hand
 from strategies.base import Criterion, Seen, Start, State, Strategy, StrategyError
 from strategies.confidence import unsureness
 from strategies.entropy import JointRecipe, LinearHead, normalised_entropy
-from strategies.hand import Judge
 
 UNREADY = 2.0
 """Stands for an exit that was not there; beyond every measure used here, all of which are at most 1."""
@@ -64,26 +60,11 @@ class PatientConfidence(Consecutive):
         super().__init__(patience=patience)
         if measure not in ("entropy", "max-probability"):
             raise StrategyError(f"measure must be 'entropy' or 'max-probability', not '{measure}'.")
-        entropy = measure == "entropy"
-        self.measure = normalised_entropy if entropy else unsureness
-        self.measure_by_hand = hand.normalised_entropy if entropy else hand.unsureness
+        self.measure = normalised_entropy if measure == "entropy" else unsureness
 
     def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
         recent, score = self.latest(state, self.measure(seen.logits))
         return {"recent": recent}, score
-
-    def by_hand(self, start: Start, cut: float) -> Judge | None:
-        if not hand.serves(start.num_outputs, cut):
-            return None
-        recent = [UNREADY] * self.patience
-
-        def judge(logits: Sequence[float]) -> bool | None:
-            recent.append(self.measure_by_hand(hand.softmax(logits)))
-            if math.isnan(recent[-1]):
-                return None
-            return hand.below(max(recent[-self.patience :]), cut)
-
-        return judge
 
 
 class PatientAndConfident(Strategy):

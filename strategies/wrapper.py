@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from strategies import STRATEGIES
-from strategies.base import Criterion, Evidence, Seen, Start, State, Strategy, StrategyError
+from strategies.base import Criterion, Evidence, Start, State, Strategy, StrategyError, step_through
 
 
 class Wrapper(Criterion):
@@ -80,11 +80,5 @@ class Wrapper(Criterion):
 @torch.inference_mode()
 def scores_on(criterion: Criterion, evidence: Evidence) -> Tensor:
     """The scores [N, L] of ``criterion`` on the held-out split."""
-    samples, exits, outputs = evidence.logits.shape
-    state = criterion.start(Start(samples, exits, outputs, evidence.logits.dtype, keys=torch.arange(samples)))
-    found = []
-    for layer in range(1, exits + 1):
-        observed = None if evidence.observed is None else evidence.observed[:, layer - 1]
-        state, score = criterion.step(state, Seen(layer, evidence.logits[:, layer - 1], observed))
-        found.append(score)
-    return torch.stack(found, dim=1)
+    steps = step_through(criterion, evidence.logits, observed=evidence.observed)
+    return torch.stack([score for _, score in steps], dim=1)

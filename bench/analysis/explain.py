@@ -17,7 +17,7 @@ from bench.cell.reload import Reloaded
 from bench.errors import UsageError
 from bench.inference.probing import observe
 from bench.tasks.base import Split
-from strategies.base import Criterion, Seen, Start, State
+from strategies.base import Criterion, State, step_through
 
 
 @dataclass(frozen=True)
@@ -215,16 +215,16 @@ def stepped(
     layers, outputs = logits.shape
     log_p = torch.log_softmax(logits.double(), dim=-1)
     entropy = -(log_p.exp() * log_p).sum(dim=-1) / math.log(outputs)
-    state: State = {}
+    trace: list[tuple[State, Tensor]] = []
     if criterion.causal and not criterion.needs_labels:
-        state = criterion.start(Start(1, layers, outputs, logits.dtype, keys=torch.tensor([key])))
+        read = None if observed is None else observed.unsqueeze(0)
+        trace = list(step_through(criterion, logits.unsqueeze(0), keys=torch.tensor([key]), observed=read))
     steps: list[Step] = []
     gone = False
     for layer in range(1, layers + 1):
         score, shown, leaves = math.inf, "", False
-        if criterion.causal and not criterion.needs_labels:
-            at = slice(layer - 1, layer)
-            state, scores = criterion.step(state, Seen(layer, logits[at], None if observed is None else observed[at]))
+        if trace:
+            state, scores = trace[layer - 1]
             score, shown = float(scores[0]), state_text(state)
             leaves = bool(criterion.leaves(scores, cut)[0])
         leaves = not gone and (leaves or layer == layers)

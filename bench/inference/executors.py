@@ -21,23 +21,14 @@ from bench.inference.conditional import ConditionalEngine, CudaProgram, Record
 from bench.inference.graphs import CudaGraphSegment, Segment, SegmentEngine, Work
 from bench.inference.live import Outcome, run_live
 from bench.results.spec import EXECUTORS, ON_GPU
-from strategies.base import Criterion, ExitModel, Seen, State, predict
+from strategies.base import Criterion, ExitModel, predict
+from strategies.controls import NeverLeave
 
 
 class Engine(Protocol):
     """Early-exit inference: criterion, cut on its score, batch and sample keys to an outcome."""
 
     def __call__(self, criterion: Criterion, cut: float, batch: Batch, keys: Tensor | None = None) -> Outcome: ...
-
-
-class NoExit(Criterion):
-    """Never leave, compute no head but the last: the plain model within an executor."""
-
-    regression = True
-    uses_early_exits = False
-
-    def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
-        raise AssertionError("A criterion without early exits is never asked.")
 
 
 class LiveEngine:
@@ -91,7 +82,7 @@ def compile_layers(model: ExitModel, backend: str = "inductor") -> ExitModel:
 
 def plain_call(engine: Engine) -> Callable[[Batch], Tensor]:
     """The plain model under an executor: a batch to the last exit's logits [B, C]."""
-    never = NoExit()
+    never = NeverLeave()
     return lambda batch: engine(never, 0.0, batch).logits
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from backbones.base import Batch
 from bench.inference.probing import judged, look, remember
 from strategies.base import Criterion, ExitModel, Start, StrategyError, check_finite, select
+from strategies.fast import judge_of
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def _run_one(model: ExitModel, criterion: Criterion, cut: float, batch: Batch, k
     hidden, mask = encoder.embed(batch)
     if criterion.uses_early_exits:
         start = start_of(model, hidden, keys)
-        decide = _by_hand(model, criterion, cut, start) or _by_tensors(model, criterion, cut, start)
+        decide = _by_judge(model, criterion, cut, start) or _by_tensors(model, criterion, cut, start)
         for layer in range(1, last):
             hidden = encoder.layer(layer, hidden, mask)
             logits = judged(head(hidden, attention, layer))
@@ -100,9 +101,9 @@ def _by_tensors(model: ExitModel, criterion: Criterion, cut: float, start: Start
     return decide
 
 
-def _by_hand(model: ExitModel, criterion: Criterion, cut: float, start: Start) -> Decide | None:
+def _by_judge(model: ExitModel, criterion: Criterion, cut: float, start: Start) -> Decide | None:
     """The criterion's judge in plain numbers; where it cannot tell, tensors take over, from exit 1 on."""
-    judge = criterion.by_hand(start, cut)
+    judge = judge_of(criterion, start, cut)
     if judge is None:
         return None
     passed: list[Tensor] = []

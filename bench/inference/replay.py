@@ -16,7 +16,7 @@ from bench.errors import UsageError
 from bench.inference.exits import AllExits
 from bench.measure.curve import exit_layers
 from bench.settings import bind, split_threshold
-from strategies.base import Criterion, Evidence, Seen, Start, Strategy, check_finite, predict
+from strategies.base import Criterion, Evidence, Strategy, check_finite, predict, step_through
 
 
 @dataclass(frozen=True)
@@ -112,13 +112,9 @@ def scores(
     given = None if labels is None or not criterion.needs_labels else torch.as_tensor(np.array(labels))
     if not criterion.causal:
         return criterion.acausal_scores(logits, given).numpy()
-    state = criterion.start(
-        Start(samples, exits, outputs, logits.dtype, keys=torch.arange(samples) if keys is None else keys, labels=given)
-    )
     found = torch.empty((samples, exits), dtype=logits.dtype)
-    for layer in range(1, exits + 1):
-        seen = Seen(layer, logits[:, layer - 1], None if read is None else read[:, layer - 1])
-        state, found[:, layer - 1] = criterion.step(state, seen)
+    for at, (_, score) in enumerate(step_through(criterion, logits, keys=keys, labels=given, observed=read)):
+        found[:, at] = score
     return found.numpy()
 
 

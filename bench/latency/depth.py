@@ -6,7 +6,6 @@ is the harness's test of itself.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -23,43 +22,8 @@ from bench.latency.queries import count_through, exit_query, measure, plain_quer
 from bench.latency.result import LatencyOptions, LatencyResult
 from bench.latency.run import Query
 from bench.measure.stats import Interval, paired_ratio
-from strategies.base import Criterion, ExitModel, Seen, Start, State
-from strategies.hand import Judge
-
-
-class ForcedExit(Criterion):
-    """A criterion at full cost, heard and overruled: every sample leaves at a given exit (cut 0).
-
-    What it says is a score, so that it is said in a replayed CUDA graph too, where no Python runs.
-    """
-
-    regression = True
-
-    def __init__(self, criterion: Criterion, layer: int) -> None:
-        self.criterion, self.layer, self.probe = criterion, layer, criterion.probe
-
-    def start(self, start: Start) -> State:
-        return self.criterion.start(start)
-
-    def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
-        state, score = self.criterion.step(state, seen)
-        return state, torch.full_like(score, -1.0 if seen.layer >= self.layer else 1.0)
-
-    def by_hand(self, start: Start, cut: float) -> Judge | None:
-        judge = self.criterion.by_hand(start, -math.inf)  # no score is too near to that cut for a judge
-        return None if judge is None else overruled(judge, self.layer)
-
-
-def overruled(judge: Judge, exit: int) -> Judge:
-    """Hear the judge, and leave at ``exit``. Where it cannot tell, the tensors are heard, as they always would be."""
-    layer = 0
-
-    def judge_and_count(logits: Sequence[float]) -> bool | None:
-        nonlocal layer
-        layer += 1
-        return None if judge(logits) is None else layer >= exit
-
-    return judge_and_count
+from strategies.base import Criterion, ExitModel
+from strategies.controls import ForcedExits
 
 
 @dataclass(frozen=True)
@@ -130,8 +94,9 @@ def depth_table(
     device = next(model.parameters()).device
     engine = make_engine(model, options.executor)
     last = model.num_layers
-    exits = [exit_query(engine, ForcedExit(criterion, k), 0.0, batches, keys, device) for k in range(1, last + 1)]
-    bare = [plain_query(model, without_checks(model, engine, options.executor, k), batches) for k in range(1, last + 1)]
+    forced, depths = ForcedExits(criterion), range(1, last + 1)
+    exits = [exit_query(engine, forced, forced.cut(k), batches, keys, device) for k in depths]
+    bare = [plain_query(model, without_checks(model, engine, options.executor, k), batches) for k in depths]
     result = measure(
         model,
         {label: (criterion, cut) for label, cut in points.items()},

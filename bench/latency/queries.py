@@ -21,25 +21,11 @@ from bench.latency.machine import MachineState, read_machine
 from bench.latency.result import LatencyOptions, LatencyResult
 from bench.latency.run import Clock, Configurations, DeviceTimer, Query, run_protocol
 from bench.results.spec import ON_GPU, PROTOCOLS, SINGLE_STREAM
-from strategies.base import Criterion, ExitModel, Seen, State
+from strategies.base import Criterion, ExitModel
+from strategies.controls import ForcedExits
 
 PlainCall = Callable[[Batch], Tensor]
 """A model without early exits: a batch to logits [B, C]."""
-
-
-class Forced(Criterion):
-    """Leave at the exit that is the threshold, whatever the logits: the depths of the warm-up.
-
-    One criterion for all depths, so that what an executor records serves them all.
-    """
-
-    regression = True
-
-    def cut(self, threshold: float) -> float:
-        return 0.5 - threshold
-
-    def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
-        return state, torch.full_like(seen.logits[:, 0], -float(seen.layer))
 
 
 class CudaTimer:
@@ -140,7 +126,7 @@ def measure(
         for label, (criterion, cut) in points.items():
             queries[label] = exit_query(run, criterion, cut, batches, numbers, device)
         queries.update(extra or {})
-        force, depths = Forced(), range(1, model.num_layers + 1)
+        force, depths = ForcedExits(), range(1, model.num_layers + 1)
         forced = [exit_query(run, force, force.cut(k), batches, numbers, device) for k in depths]
         gpu = gpu_of(model)
 

@@ -15,24 +15,23 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from transformers import AlbertConfig, AlbertModel, BertConfig, BertModel
 
 from backbones.albert import AlbertEncoder
 from backbones.base import Batch, LayeredEncoder
 from backbones.bert import BertEncoder
 from bench.inference.executors import make_engine
-from bench.latency.depth import depth_table, overruled
+from bench.latency.depth import depth_table
 from bench.latency.machine import MachineState, others, read_machine
 from bench.latency.queries import count_through, exit_query, measure
 from bench.latency.result import LatencyOptions, LatencyResult
 from bench.latency.run import Clock, Query
 from bench.measure.cost import CostModel
 from bench.measure.stats import Interval, paired_ratio
-from strategies.base import Criterion, ExitModel, Seen, Start, State
+from strategies.base import Criterion, ExitModel, step_through
+from strategies.controls import ForcedExits
 from strategies.elbert import LabelWindow, MonotoneWindow, SharedHead
 from strategies.entropy import LinearHead, NormalisedEntropy
-from strategies.hand import Judge
 
 CLASSES = 2
 HeadType = type[SharedHead] | type[LinearHead]
@@ -42,31 +41,6 @@ CHECKS: Mapping[str, tuple[Criterion, HeadType]] = {
     "entropy": (NormalisedEntropy(), LinearHead),
 }
 """The criteria and heads whose cost is paid: the costliest and the cheapest of the common ones."""
-
-
-class Scripted(Criterion):
-    """A criterion at full cost whose scores are replaced: sample ``key`` leaves at ``exits[key]`` (cut 0.5)."""
-
-    def __init__(self, criterion: Criterion, exits: Sequence[int]) -> None:
-        self.criterion, self.script, self.probe = criterion, list(exits), criterion.probe
-        self.exits = torch.tensor(self.script)
-
-    def start(self, start: Start) -> State:
-        if start.keys is None:
-            raise ValueError("A script needs the samples' keys.")
-        self.exits = self.exits.to(start.keys.device)  # moved once: the way there cannot be recorded in a graph
-        return {**self.criterion.start(start), "exit": self.exits[start.keys].to(start.dtype)}
-
-    def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
-        after, _ = self.criterion.step(state, seen)
-        after["exit"] = state["exit"]
-        return after, state["exit"] - seen.layer  # one operation more than the criterion itself
-
-    def by_hand(self, start: Start, cut: float) -> Judge | None:
-        judge = self.criterion.by_hand(start, -math.inf)
-        if judge is None or start.keys is None or start.samples != 1:
-            return None
-        return overruled(judge, self.script[int(start.keys)])
 
 
 def bert_base() -> LayeredEncoder:
@@ -293,7 +267,7 @@ def _ratios(
             layers = np.minimum(script, model.num_layers)
             flops[f"{what}, {check}"] = float(plain.sum() / table[np.arange(len(layers)), layers - 1].sum())
             queries[f"{what}, {check}"] = exit_query(
-                engine, Scripted(criterion, script), 0.5, batches, keys, parameter.device
+                engine, ForcedExits(criterion, script), 0.5, batches, keys, parameter.device
             )
     result = measure(model, {}, batches, options, extra=queries, clock=clock)
     return [_ratio(size, len(batches[0]), what, result, flops[what]) for what in queries]
@@ -324,10 +298,8 @@ def _median_score(model: ExitModel, criterion: Criterion, batches: Sequence[Batc
     scores = []
     for batch in batches:
         moved = batch.to(next(model.parameters()).device)
-        state = criterion.start(Start(1, model.num_layers, CLASSES, device=moved.input_ids.device))
-        for layer, logits in enumerate(model(moved), start=1):
-            state, score = criterion.step(state, Seen(layer, logits.float()))
-            scores.append(float(score))
+        logits = torch.stack(model(moved), dim=1).float()
+        scores += [float(score) for _, score in step_through(criterion, logits)]
     finite = [score for score in scores if math.isfinite(score)]
     return float(np.quantile(finite, 0.3)) if finite else 0.0
 

@@ -8,19 +8,17 @@ import torch
 from backbones import ENCODERS
 from bench.errors import UsageError
 from bench.inference.conditional import ConditionalEngine, CudaProgram
-from bench.inference.executors import Engine, NoExit
+from bench.inference.executors import Engine
 from bench.inference.graphs import SegmentEngine
 from bench.inference.live import run_live
-from bench.latency.depth import ForcedExit
 from bench.selfcheck.engine import CHECKS
-from bench.selfcheck.engine import Scripted as Script
 from strategies.base import Criterion, ExitModel
+from strategies.controls import ForcedExits, NeverLeave
 from strategies.elbert import SharedHead
 from strategies.entropy import NormalisedEntropy
-from tests.helpers.criteria import fitted
+from tests.helpers.criteria import CAUSAL, KEYS, KINDS, OUTPUTS, criterion_of, cuts_of, fitted
 from tests.helpers.engines import make_batch, make_model, single
 from tests.helpers.tapes import HostProgram, HostSegment, TapeProgram, TapeSegment
-from tests.inference.test_live import CAUSAL, KEYS, OUTPUTS, REGISTRY, criterion_of, cuts_of
 
 
 def captured(model: ExitModel, conditional: bool) -> Engine:
@@ -55,14 +53,14 @@ def test_every_backbone_can_be_captured(model_type: str, attention: str, conditi
     exits = [agree(engine, model, NormalisedEntropy(), cut, LENGTHS) for cut in (-1.0, 0.5, 2.0)]
     assert exits[0] == {5}
     assert exits[2] == {1}
-    agree(engine, model, NoExit(), 0.0, LENGTHS)
+    agree(engine, model, NeverLeave(), 0.0, LENGTHS)
 
 
 @pytest.mark.parametrize("conditional", [False, True])
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
 @pytest.mark.parametrize("name", CAUSAL)
 def test_every_head_and_criterion_can_be_captured(name: str, pooling: str, conditional: bool) -> None:
-    model = make_model("bert", REGISTRY.load(name).head, OUTPUTS[name]).double()
+    model = make_model("bert", KINDS[name].head, OUTPUTS[name]).double()
     model.head.pooling = pooling  # type: ignore[assignment]
     criterion, engine = fitted(criterion_of(name), model), captured(model, conditional)
     batch = make_batch([12, 5, 9, 2, 12, 7])
@@ -78,16 +76,18 @@ def test_every_head_and_criterion_can_be_captured(name: str, pooling: str, condi
 @pytest.mark.parametrize("depth", [1, 3, 5, 9])
 def test_forced_exits_are_taken_where_nothing_but_the_graph_is_replayed(depth: int, conditional: bool) -> None:
     model = make_model("bert", SharedHead)
-    engine, criterion = captured(model, conditional), ForcedExit(NormalisedEntropy(), depth)
+    engine, criterion = captured(model, conditional), ForcedExits(NormalisedEntropy())
     for lengths in ([5], [9], [5, 8]):
-        assert engine(criterion, 0.0, make_batch(lengths)).layer.tolist() == [min(depth, 5)] * len(lengths)
+        assert engine(criterion, criterion.cut(depth), make_batch(lengths)).layer.tolist() == [min(depth, 5)] * len(
+            lengths
+        )
 
 
 @pytest.mark.parametrize("conditional", [False, True])
 @pytest.mark.parametrize("check", CHECKS)
 def test_scripts_are_followed_where_nothing_but_the_graph_is_replayed(check: str, conditional: bool) -> None:
     model = make_model("bert", SharedHead, outputs=2)
-    engine, criterion = captured(model, conditional), Script(CHECKS[check][0], [2, 5, 1, 9])
+    engine, criterion = captured(model, conditional), ForcedExits(CHECKS[check][0], [2, 5, 1, 9])
     for key, expected in [(0, 2), (1, 5), (2, 1), (3, 5), (0, 2)]:
         assert engine(criterion, 0.5, make_batch([6]), torch.tensor([key])).layer.tolist() == [expected]
 

@@ -17,16 +17,16 @@ from backbones.base import Batch
 from bench.errors import UsageError
 from bench.inference import graphs
 from bench.inference.conditional import ConditionalEngine, EagerProgram, Record, Step
-from bench.inference.executors import EXECUTORS, Changes, Engine, NoExit, changes, in_dtype, make_engine, plain_call
+from bench.inference.executors import EXECUTORS, Changes, Engine, changes, in_dtype, make_engine, plain_call
 from bench.inference.graphs import CudaGraphSegment, EagerSegment, SegmentEngine
 from bench.inference.live import run_live
 from bench.results.spec import ON_GPU
 from strategies.base import Criterion, ExitModel, StrategyError
+from strategies.controls import EarliestConsistent, ForcedExits, NeverLeave
 from strategies.elbert import LabelWindow, MonotoneWindow, SharedHead
 from strategies.entropy import NormalisedEntropy
-from tests.helpers.criteria import fitted
+from tests.helpers.criteria import CAUSAL, KEYS, KINDS, OUTPUTS, criterion_of, cuts_of, fitted
 from tests.helpers.engines import make_batch, make_model, single
-from tests.inference.test_live import KEYS, OUTPUTS, REGISTRY, Oracle, Scripted, criterion_of, cuts_of
 
 CRITERIA: dict[str, tuple[Callable[[], Criterion], float]] = {
     "entropy": (NormalisedEntropy, 0.5),
@@ -34,7 +34,7 @@ CRITERIA: dict[str, tuple[Callable[[], Criterion], float]] = {
     "label": (lambda: LabelWindow(window=3), 0.2),
     "never": (NormalisedEntropy, -1.0),
     "always": (NormalisedEntropy, math.inf),
-    "plain": (NoExit, 0.0),
+    "plain": (NeverLeave, 0.0),
 }
 BATCHES = [[7], [16], [17], [1], [33, 5, 16, 2, 40, 16], [15, 16, 17], [4, 4, 4, 4, 4], [40, 3]]
 
@@ -62,7 +62,7 @@ def test_segments_equal_the_eager_engine_over_changing_lengths(model_type: str, 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_mixed_exits_move_to_smaller_buckets(attention: str) -> None:
     model = make_model("bert", attention=attention).double()
-    engine, criterion = segments(model), Scripted()
+    engine, criterion = segments(model), ForcedExits(exits=range(10))
     wanted = [1, 5, 3, 5, 1, 2]
     batch = make_batch([40, 5, 30, 16, 20, 8])
     found = engine(criterion, 0.5, batch, torch.tensor(wanted))
@@ -92,10 +92,10 @@ def test_conditional_programs_equal_the_eager_engine_over_changing_lengths(model
         assert {tokens for _, _, tokens in engine._programs} == {16, 32}  # 1, 7 and 16 tokens; 17 tokens
 
 
-@pytest.mark.parametrize("name", [n for n in REGISTRY if REGISTRY.load(n).criterion.causal])
+@pytest.mark.parametrize("name", CAUSAL)
 def test_every_criterion_runs_as_a_conditional_program(name: str) -> None:
     """Counters, windows and probes with a memory: whatever a criterion remembers between exits."""
-    model = make_model("bert", REGISTRY.load(name).head, OUTPUTS[name]).double()
+    model = make_model("bert", KINDS[name].head, OUTPUTS[name]).double()
     criterion, engine = fitted(criterion_of(name), model), conditional(model)
     batch = make_batch([12, 5, 9, 2, 12, 7])
     for cut in cuts_of(criterion, model, batch):
@@ -130,7 +130,7 @@ class CountingBodies(EagerProgram):
 def test_a_conditional_program_runs_the_layers_up_to_the_exit_and_no_more(exit_layer: int) -> None:
     engine = conditional(make_model("bert"), CountingBodies)
     for _ in range(2):  # the flag that ended the first replay is set again
-        found = engine(Scripted(), 0.5, make_batch([6]), torch.tensor([exit_layer]))
+        found = engine(ForcedExits(exits=range(10)), 0.5, make_batch([6]), torch.tensor([exit_layer]))
         assert found.layer.tolist() == [min(exit_layer, 5)]
         assert CountingBodies.ran == min(exit_layer, 5)
 
@@ -152,7 +152,7 @@ def test_a_single_sample_runs_ahead_by_the_speculation_and_no_more(
     exit_layer: int, speculate: int, replays: int
 ) -> None:
     engine = SegmentEngine(make_model("bert"), Counting, speculate=speculate)
-    batch, keys, criterion = make_batch([6]), torch.tensor([exit_layer]), Scripted()
+    batch, keys, criterion = make_batch([6]), torch.tensor([exit_layer]), ForcedExits(exits=range(10))
     engine(criterion, 0.5, batch, keys)
     Counting.replays = 0
     found = engine(criterion, 0.5, batch, keys)
@@ -183,15 +183,15 @@ def test_an_empty_batch_has_an_empty_outcome() -> None:
 def test_errors_are_the_eager_engines() -> None:
     model = make_model("bert")
     with pytest.raises(StrategyError, match="cannot run live"):
-        segments(model)(Oracle(), 0.5, make_batch([4]))
+        segments(model)(EarliestConsistent(), 0.5, make_batch([4]))
     with torch.no_grad():
         model.encoder._layers[1].output.dense.bias.fill_(math.nan)
     with pytest.raises(StrategyError, match="Logits of sample 2 at exit 2 are not finite"):
-        segments(model)(Scripted(), 0.5, make_batch([4, 4]), torch.tensor([5, 2]))
+        segments(model)(ForcedExits(exits=range(10)), 0.5, make_batch([4, 4]), torch.tensor([5, 2]))
     with pytest.raises(StrategyError, match="cannot run live"):
-        conditional(model)(Oracle(), 0.5, make_batch([4]))
+        conditional(model)(EarliestConsistent(), 0.5, make_batch([4]))
     with pytest.raises(StrategyError, match="Logits of sample 2 at exit 2 are not finite"):
-        conditional(model)(Scripted(), 0.5, make_batch([4]), torch.tensor([2]))
+        conditional(model)(ForcedExits(exits=range(10)), 0.5, make_batch([4]), torch.tensor([2]))
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
@@ -262,7 +262,7 @@ def test_changed_predictions_are_counted() -> None:
         assert isinstance(other.head, SharedHead)
         other.head.classifier.bias.copy_(torch.tensor([50.0, 0.0, 0.0]))
     first = plain_call(make_engine(model))(batches[0]).argmax(dim=-1)
-    found = changes(make_engine(model), make_engine(other), NoExit(), 0.0, batches)
+    found = changes(make_engine(model), make_engine(other), NeverLeave(), 0.0, batches)
     assert found == Changes(4, int((first != 0).sum()), 0)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import Any
 
@@ -13,54 +12,17 @@ from torch import Tensor, nn
 from backbones import ENCODERS
 from backbones.base import Batch
 from bench.inference.live import Outcome, run_live
-from bench.inference.probing import observe
-from bench.registry import Registry
-from strategies import STRATEGIES
-from strategies.base import Criterion, ExitModel, Seen, Start, State, Strategy, StrategyError, predict
-from tests.helpers.criteria import fitted
+from strategies.base import ExitModel, StrategyError, predict
+from strategies.controls import EarliestConsistent, ForcedExits
+from tests.helpers.criteria import CAUSAL, KEYS, KINDS, OUTPUTS, criterion_of, cuts_of, fitted
 from tests.helpers.engines import make_batch, make_model, replay, single
-
-REGISTRY: Registry[type[Strategy]] = Registry("strategy", STRATEGIES)
-CAUSAL = [name for name in REGISTRY if REGISTRY.load(name).criterion.causal]
-OUTPUTS = {name: 3 if REGISTRY.load(name).criterion.classification else 1 for name in CAUSAL}
-
-
-def criterion_of(name: str) -> Criterion:
-    cls = REGISTRY.load(name).criterion
-    try:
-        return cls(window=3)  # type: ignore[call-arg]  # short enough to fire within the tiny backbones
-    except TypeError:
-        return cls()
-
-
-def cuts_of(criterion: Criterion, model: ExitModel, batch: Batch) -> list[float]:
-    """Never, always, and the quartiles of the scores that occur: exits at many depths."""
-    with torch.inference_mode():
-        logits = model(batch)
-    observed = None if criterion.probe is None else observe(model, criterion.probe, batch)
-    state = criterion.start(Start(len(batch), model.num_layers, logits[0].shape[-1], logits[0].dtype, keys=KEYS))
-    scores = []
-    for layer, z in enumerate(logits, start=1):
-        read = None if observed is None else observed[:, layer - 1]
-        state, score = criterion.step(state, Seen(layer, z, read))
-        scores.append(score.double())
-    finite = torch.cat(scores)
-    finite = finite[finite.isfinite()]
-    levels = finite.quantile(torch.tensor([0.1, 0.3, 0.5, 0.8], dtype=torch.float64)).tolist() if len(finite) else []
-    # half way between two scores: no decision hangs on the last bit of a logit
-    ordered = sorted(set(finite.tolist()))
-    between = [(a + b) / 2 for level in levels for a, b in itertools.pairwise(ordered) if a <= level < b]
-    return [-math.inf, *between, math.inf]
-
-
-KEYS = torch.arange(100, 106)
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("name", CAUSAL)
 @pytest.mark.parametrize("model_type", sorted(ENCODERS))
 def test_live_equals_replay(model_type: str, name: str, attention: str) -> None:
-    strategy = REGISTRY.load(name)
+    strategy = KINDS[name]
     model = make_model(model_type, strategy.head, OUTPUTS[name], attention).double()
     batch = make_batch([12, 5, 9, 2, 12, 7])
     criterion = fitted(criterion_of(name), model)
@@ -82,19 +44,6 @@ def test_live_equals_replay(model_type: str, name: str, attention: str) -> None:
     assert len(depths) >= (min(3, len(cuts)) if criterion.uses_early_exits else 1)
 
 
-class Scripted(Criterion):
-    """Each sample's exit is prescribed by its key."""
-
-    regression = True
-
-    def start(self, start: Start) -> State:
-        assert start.keys is not None
-        return {"exit": start.keys}
-
-    def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
-        return state, (state["exit"] - seen.layer).double()
-
-
 class Recorder:
     """Which shapes pass through the layers."""
 
@@ -112,7 +61,7 @@ class Recorder:
 
 def exits(model: ExitModel, lengths: list[int], wanted: list[int]) -> tuple[Outcome, Recorder]:
     recorder = Recorder(model)
-    return run_live(model, Scripted(), 0.5, make_batch(lengths), keys=torch.tensor(wanted)), recorder
+    return run_live(model, ForcedExits(exits=range(10)), 0.5, make_batch(lengths), keys=torch.tensor(wanted)), recorder
 
 
 def test_finished_samples_leave_and_padding_is_trimmed() -> None:
@@ -136,7 +85,9 @@ def test_layers_not_needed_are_not_run(wanted: list[int], layers_run: int) -> No
 
 def test_an_empty_batch_has_an_empty_outcome() -> None:
     batch = Batch(torch.empty(0, 4, dtype=torch.long))
-    found = run_live(make_model("bert"), Scripted(), 0.5, batch, keys=torch.empty(0, dtype=torch.long))
+    found = run_live(
+        make_model("bert"), ForcedExits(exits=range(10)), 0.5, batch, keys=torch.empty(0, dtype=torch.long)
+    )
     assert found.layer.shape == (0,)
     assert found.logits.shape == (0, 3)
 
@@ -147,18 +98,14 @@ def test_left_padding_is_not_trimmed_away() -> None:
     mask = torch.ones(3, 8, dtype=torch.long)
     mask[1, :4] = 0
     keys = torch.tensor([1, 4, 4])
-    found = run_live(model, Scripted(), 0.5, Batch(ids, mask), keys=keys)
-    alone = run_live(model, Scripted(), 0.5, Batch(ids[1:2], mask[1:2]), keys=keys[1:2])
+    found = run_live(model, ForcedExits(exits=range(10)), 0.5, Batch(ids, mask), keys=keys)
+    alone = run_live(model, ForcedExits(exits=range(10)), 0.5, Batch(ids[1:2], mask[1:2]), keys=keys[1:2])
     torch.testing.assert_close(found.logits[1:2], alone.logits)
-
-
-class Oracle(Scripted):
-    causal = False
 
 
 def test_an_oracle_cannot_run_live() -> None:
     with pytest.raises(StrategyError, match="cannot run live"):
-        run_live(make_model("bert"), Oracle(), 0.5, make_batch([4]))
+        run_live(make_model("bert"), EarliestConsistent(), 0.5, make_batch([4]))
 
 
 @pytest.mark.parametrize("size", [1, 3])
@@ -167,7 +114,7 @@ def test_answers_that_are_not_finite_name_sample_and_exit(size: int) -> None:
     nn.init.constant_(model.encoder.layer.__self__._layers[1].output.dense.bias, math.nan)  # type: ignore[attr-defined]
     keys = torch.tensor([2, 5, 1])[:size]
     with pytest.raises(StrategyError, match="Logits of sample 2 at exit 2 are not finite"):
-        run_live(model, Scripted(), 0.5, make_batch([4, 4, 4][:size]), keys=keys)
+        run_live(model, ForcedExits(exits=range(10)), 0.5, make_batch([4, 4, 4][:size]), keys=keys)
 
 
 @pytest.mark.parametrize("size", [1, 2])

@@ -18,11 +18,12 @@ from bench.inference.executors import make_engine, plain_call
 from bench.inference.graphs import EagerSegment
 from bench.inference.live import run_live
 from bench.latency import LatencyOptions, measure
-from bench.latency.depth import ForcedExit, Shallow, depth_table, taking_turns, truncated, without_checks
+from bench.latency.depth import Shallow, depth_table, taking_turns, truncated, without_checks
 from bench.latency.energy import NO_COUNTER, NO_GPU, energy_per_sample
 from bench.latency.scenarios import Load, served_rates
 from bench.latency.serving import Served, arrivals, capacity, serve
 from strategies.base import ExitModel
+from strategies.controls import ForcedExits
 from strategies.elbert import MonotoneWindow
 from strategies.entropy import NormalisedEntropy
 from tests.helpers.engines import make_batch, make_model
@@ -168,7 +169,8 @@ def test_a_forced_exit_pays_for_every_check_and_leaves_where_it_is_told(depth: i
             asked.append(seen.layer)
             return super().step(state, seen)
 
-    found = run_live(model, ForcedExit(Watched(), depth), 0.0, make_batch([5, 8]))
+    forced = ForcedExits(Watched())
+    found = run_live(model, forced, forced.cut(depth), make_batch([5, 8]))
     assert found.layer.tolist() == [min(depth, 5)] * 2
     assert asked == list(range(1, min(depth, 4) + 1))
 
@@ -208,10 +210,10 @@ class ForcedAnswer:
     """What leaving at an exit answers, all checks made."""
 
     def __init__(self, model: ExitModel, layer: int) -> None:
-        self.model, self.criterion = model, ForcedExit(NormalisedEntropy(), layer)
+        self.model, self.criterion, self.layer = model, ForcedExits(NormalisedEntropy()), layer
 
     def __call__(self, batch: Batch) -> Tensor:
-        return run_live(self.model, self.criterion, 0.0, batch).logits
+        return run_live(self.model, self.criterion, self.criterion.cut(self.layer), batch).logits
 
 
 @pytest.mark.parametrize("depths", [1, 3, 5])

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from bench.measure.curve import Curve, exact_curve, exit_layers
+from bench.measure.curve import exact_curve, exit_layers
+from tests.helpers.curves import check_curve, statistics, sums_at
 
 Array = NDArray[Any]
 AWKWARD = [-np.inf, np.inf, 0.0, -0.0, 1.0, np.nextafter(1.0, 2.0), 0.5, -3.0, 1e-310, 1e300, np.finfo(np.float64).max]
@@ -29,55 +30,6 @@ def naive_exit(row: Array, cut: float, strict: bool) -> int:
     return len(row)
 
 
-def statistics(samples: int, exits: int, seed: int = 0) -> list[Array]:
-    rng = np.random.default_rng(seed)
-    correct = rng.random((samples, exits)) < 0.7
-    return [
-        correct,
-        rng.integers(0, 10**12, (samples, exits, 1)),
-        rng.normal(size=(samples, exits, 3)),
-        np.broadcast_to(np.arange(1, exits + 1), (samples, exits)),
-    ]
-
-
-def sums_at(stats: list[Array], layers: Array) -> list[Array]:
-    rows = np.arange(len(layers))
-    return [s.reshape(*s.shape[:2], -1)[rows, layers - 1].sum(axis=0) for s in stats]
-
-
-def check(scores: Array, strict: bool) -> Curve:
-    stats = statistics(*scores.shape)
-    curve = exact_curve(scores, stats, strict)
-    reachable = set()
-    for cuts in (curve.cuts, curve.midpoints):
-        assert len(cuts) == len(curve)
-        assert cuts[0] == -np.inf
-        assert (cuts[:-1] < cuts[1:]).all()
-        for k, cut in enumerate(cuts):
-            layers = exit_layers(scores, cut, strict)
-            reachable.add(layers.tobytes())
-            assert curve.row(cut) == k
-            for have, want in zip(curve.sums, sums_at(stats, layers), strict=True):
-                np.testing.assert_allclose(have[k], want, rtol=1e-12, atol=1e-12)
-                if want.dtype.kind == "i":
-                    assert (have[k] == want).all()
-            assert curve.mean_layer[k] == layers.mean()
-            counts = np.bincount(layers - 1, minlength=scores.shape[1])
-            assert (curve.exit_counts[k] == counts).all()
-            assert (curve.histogram(cut) == counts).all()
-    # every decision set that any cut at all can give has exactly one row
-    probes = np.unique(scores.astype(np.float64))
-    with np.errstate(over="ignore"):
-        beside = [np.nextafter(probes, np.inf), np.nextafter(probes, -np.inf), [-np.inf, np.inf]]
-    probes = np.concatenate([probes, *beside])
-    everything = {exit_layers(scores, c, strict).tobytes() for c in probes}
-    assert everything == reachable
-    assert len(curve) == len(reachable)
-    for cut in probes:
-        assert (curve.histogram(cut) == curve.exit_counts[curve.row(cut)]).all()
-    return curve
-
-
 def shapes() -> st.SearchStrategy[tuple[int, ...]]:
     return hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=7)
 
@@ -85,13 +37,13 @@ def shapes() -> st.SearchStrategy[tuple[int, ...]]:
 @given(hnp.arrays(np.float64, shapes(), elements=st.sampled_from(AWKWARD)), st.booleans())
 @settings(deadline=None, max_examples=150)
 def test_ties_infinities_and_neighbouring_floats(scores: Array, strict: bool) -> None:
-    check(scores, strict)
+    check_curve(scores, strict)
 
 
 @given(hnp.arrays(np.float32, shapes(), elements=st.sampled_from(AWKWARD32)), st.booleans())
 @settings(deadline=None, max_examples=150)
 def test_float32_ties_infinities_and_neighbouring_floats(scores: Array, strict: bool) -> None:
-    curve = check(scores, strict)
+    curve = check_curve(scores, strict)
     assert (curve.midpoints == curve.midpoints.astype(np.float32)).all()
     assert (curve.cuts == curve.cuts.astype(np.float32)).all()
 
@@ -99,13 +51,13 @@ def test_float32_ties_infinities_and_neighbouring_floats(scores: Array, strict: 
 @given(hnp.arrays(np.float64, shapes(), elements=st.floats(allow_nan=False)), st.booleans())
 @settings(deadline=None, max_examples=100)
 def test_any_floats(scores: Array, strict: bool) -> None:
-    check(scores, strict)
+    check_curve(scores, strict)
 
 
 @given(hnp.arrays(np.int64, shapes(), elements=st.integers(-4, 4)), st.booleans(), st.sampled_from(["f4", "f8"]))
 @settings(deadline=None, max_examples=100)
 def test_integer_scores_such_as_patience(scores: Array, strict: bool, dtype: str) -> None:
-    curve = check(scores.astype(dtype), strict)
+    curve = check_curve(scores.astype(dtype), strict)
     inner = curve.midpoints[1:-1]
     assert ((inner * 2) % 1 == 0).all()
 
@@ -135,7 +87,7 @@ def test_midpoints_survive_noise(scores: Array, strict: bool, seed: int) -> None
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_larger_random_scores(strict: bool, dtype: type) -> None:
     rng = np.random.default_rng(3)
-    check(rng.gamma(0.5, size=(60, 12)).astype(dtype), strict)
+    check_curve(rng.gamma(0.5, size=(60, 12)).astype(dtype), strict)
 
 
 def test_raising_the_cut_never_leaves_later() -> None:
@@ -149,7 +101,7 @@ def test_raising_the_cut_never_leaves_later() -> None:
 @pytest.mark.parametrize("strict", [True, False])
 @pytest.mark.parametrize("value", [0.3, -np.inf, np.inf])
 def test_constant_scores(value: float, strict: bool) -> None:
-    curve = check(np.full((5, 3), value), strict)
+    curve = check_curve(np.full((5, 3), value), strict)
     assert curve.mean_layer.tolist() == ([3.0] if value == np.inf else [3.0, 1.0])
 
 

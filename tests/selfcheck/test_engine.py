@@ -16,8 +16,9 @@ from bench.inference.graphs import EagerSegment
 from bench.inference.live import run_live
 from bench.latency import LatencyOptions
 from bench.latency.queries import default_baselines
-from bench.selfcheck.engine import CHECKS, Scripted, describe, offline, single_stream
+from bench.selfcheck.engine import CHECKS, describe, offline, single_stream
 from strategies.base import ExitModel
+from strategies.controls import ForcedExits
 from strategies.elbert import SharedHead
 from tests.helpers.engines import make_batch, make_model
 
@@ -34,13 +35,13 @@ def test_a_script_is_followed_by_every_executor(executor: str, check: str) -> No
     made = make_engine(model(), executor, record=EagerSegment, program=EagerProgram, backend="eager")
     batch, exits = make_batch([4, 9, 7, 7]), [2, 5, 1, 9]
     keys = make_batch([1]).input_ids.new_tensor([3, 0, 1, 2])
-    found = made(Scripted(CHECKS[check][0], exits), 0.5, batch, keys)
+    found = made(ForcedExits(CHECKS[check][0], exits), 0.5, batch, keys)
     assert found.layer.tolist() == [5, 2, 5, 1]
 
 
 def test_a_script_needs_keys() -> None:
-    with pytest.raises(ValueError, match="needs the samples' keys"):
-        run_live(model(), Scripted(CHECKS["entropy"][0], [1]), 0.5, make_batch([4]))
+    with pytest.raises(ValueError, match="need the samples' keys"):
+        run_live(model(), ForcedExits(CHECKS["entropy"][0], [1]), 0.5, make_batch([4]))
 
 
 def test_the_ratios_are_complete_and_printable() -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from bench.inference.replay import make_criterion, replay, scores
 from strategies.divergence import jensen_shannon
 from strategies.patient import UNREADY
-from tests.strategies.test_strategies import LAYERS, random_logits
+from tests.helpers.criteria import LAYERS, random_logits
 
 
 def log_p(*exits: Sequence[float]) -> Tensor:

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from bench.measure.curve import exact_curve
 from strategies.base import Criterion, select
-from tests.measure.test_curve import check
-from tests.strategies.test_strategies import CAUSAL, KINDS, LAYERS, make, random_logits, score_of, seen_at, start
+from tests.helpers.criteria import CAUSAL, KINDS, LAYERS, make, random_logits, score_of, seen_at, start
+from tests.helpers.curves import check_curve
 
 INTEGER = [name for name in CAUSAL if KINDS[name].criterion.integer]
 
@@ -40,7 +40,7 @@ def stepped(criterion: Criterion, logits: Tensor, cut: float) -> list[int]:
 def test_the_curve_has_every_set_of_decisions_once(name: str, seed: int) -> None:
     """All of its rows and statistics equal the rule's, and no cut at all gives anything that is not on it."""
     criterion = make(name)
-    check(score_of(criterion, random_logits(name, seed, samples=12)), criterion.strict)
+    check_curve(score_of(criterion, random_logits(name, seed, samples=12)), criterion.strict)
 
 
 @pytest.mark.parametrize("name", CAUSAL)

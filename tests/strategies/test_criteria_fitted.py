@@ -14,7 +14,7 @@ from bench.measure.curve import exit_layers
 from strategies.base import Evidence, StrategyError
 from strategies.budget import Budget, exit_cuts, exit_shares, shares_of
 from strategies.temperature import TemperatureScaled, fit_temperatures
-from tests.strategies.test_strategies import KINDS, LAYERS, held_out, random_logits
+from tests.helpers.criteria import KINDS, LAYERS, held_out, random_logits
 
 LOGIT_CRITERIA = [
     name

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bench.inference.replay import make_criterion, replay
 from bench.measure.curve import exact_curve
-from strategies.base import Seen, Start
+from strategies.base import step_through
 from tests.helpers.golden_deviations import REASONS, listed, reason
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -75,12 +75,9 @@ def stepped(case: dict[str, Any]) -> list[int]:
     name, threshold, arguments = translate(case)
     criterion, _ = make_criterion(name, arguments)
     z = logits_of(case)
-    size, exits, outputs = z.shape
-    state = criterion.start(Start(size, exits, outputs))
-    layers = torch.full((size,), exits)
-    for layer in range(1, exits):
-        state, score = criterion.step(state, Seen(layer, z[:, layer - 1]))
-        layers[criterion.leaves(score, criterion.cut(threshold)) & (layers == exits)] = layer
+    layers = torch.full((len(z),), z.shape[1])
+    for layer, (_, score) in enumerate(step_through(criterion, z), start=1):
+        layers[criterion.leaves(score, criterion.cut(threshold)) & (layers == z.shape[1])] = layer
     return layers.tolist()
 
 

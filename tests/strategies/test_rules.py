@@ -16,7 +16,7 @@ from hypothesis.extra.numpy import arrays
 from bench.inference.replay import replay, scores
 from bench.measure.curve import exact_curve, exit_layers
 from strategies.base import Start, StrategyError
-from tests.strategies.test_strategies import CAUSAL, LAYERS, make, random_logits, score_of
+from tests.helpers.criteria import CAUSAL, LAYERS, make, random_logits, score_of
 
 
 def agree_in_a_row(labels: list[int], patience: int) -> int:

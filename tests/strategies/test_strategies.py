@@ -10,73 +10,33 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from safetensors.torch import load, save
-from torch import Tensor
 
 from bench.catalog import HEADS, RECIPES, STRATEGIES
-from bench.inference.replay import make_criterion, replay, scores
-from bench.measure.curve import exact_curve, exit_layers
+from bench.inference.replay import replay
+from bench.measure.curve import exit_layers
 from bench.settings import settable_arguments
 from bench.tasks import TASKS
 from bench.training.args import TrainArgs
-from strategies.base import Criterion, Evidence, Seen, Start, State, Strategy, StrategyError, select
-from tests.helpers.criteria import reads
+from strategies.base import Seen, State, StrategyError, select
+from tests.helpers.criteria import (
+    CAUSAL,
+    JUDGED,
+    KINDS,
+    LAYERS,
+    finite_cuts,
+    held_out,
+    make,
+    random_logits,
+    reads,
+    score_of,
+    seen_at,
+    start,
+)
 from tests.helpers.engines import make_model
 
-LAYERS = 6
-KINDS: dict[str, type[Strategy]] = {name: STRATEGIES.load(name) for name in STRATEGIES}
-CAUSAL = [name for name, kind in KINDS.items() if kind.criterion.causal]
 ACAUSAL = [name for name in KINDS if name not in CAUSAL]
-UNFITTED = {f"{name}, unfitted": KINDS[name] for name in CAUSAL if KINDS[name].criterion.fits}
-JUDGED = [*CAUSAL, *UNFITTED]
-SHORT = {"window": 3}  # windows that fire within six exits
 PLACED = {"full", "truncated", "fixed-exit"}  # controls whose exit no threshold moves
-
-
-def make(name: str, **arguments: object) -> Criterion:
-    kind = {**KINDS, **UNFITTED}[name]
-    own = {key: value for key, value in SHORT.items() if key in settable_arguments(kind.criterion)}
-    criterion = make_criterion(kind, {**own, **arguments})[0]
-    if criterion.fits and name not in UNFITTED:
-        criterion.fit(held_out(name))
-    return criterion
-
-
-def held_out(name: str) -> Evidence:
-    """Other samples than those that are judged, for criteria that are fitted."""
-    logits = random_logits(name, seed=1000)
-    return Evidence(logits, logits[:, -2].argmax(dim=-1), reads(KINDS[name].criterion(), logits))
-
-
-def score_of(criterion: Criterion, logits: Tensor, keys: Tensor | None = None) -> NDArray[Any]:
-    """The scores of a criterion whose probe, if it has one, read made-up numbers."""
-    return scores(criterion, logits, keys=keys, observed=reads(criterion, logits))
-
-
-def seen_at(criterion: Criterion, logits: Tensor, layer: int) -> Seen:
-    """What ``criterion`` sees at an exit of logits [N, L, C]."""
-    observed = reads(criterion, logits)
-    return Seen(layer, logits[:, layer - 1], None if observed is None else observed[:, layer - 1])
-
-
-def random_logits(name: str, seed: int = 0, samples: int = 40, classes: int = 3, scale: float = 2.0) -> Tensor:
-    """Logits [N, L, C] whose exits agree often enough for windows and counters to fire."""
-    outputs = classes if {**KINDS, **UNFITTED}[name].criterion.classification else 1
-    generator = torch.Generator().manual_seed(seed)
-    own = torch.randn(samples, 1, outputs, generator=generator)
-    return scale * (own + 0.7 * torch.randn(samples, LAYERS, outputs, generator=generator).cumsum(dim=1))
-
-
-def start(logits: Tensor, keys: Tensor | None = None) -> Start:
-    samples, exits, outputs = logits.shape
-    return Start(samples, exits, outputs, logits.dtype, keys=torch.arange(samples) if keys is None else keys)
-
-
-def finite_cuts(criterion: Criterion, logits: Tensor) -> list[float]:
-    found = score_of(criterion, logits)
-    curve = exact_curve(found, [], strict=criterion.strict)
-    return curve.midpoints.tolist()
 
 
 # ---------------------------------------------------------------- every criterion

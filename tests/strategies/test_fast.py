@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -11,13 +12,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from bench.inference.live import run_live
-from strategies import hand
-from strategies.base import Criterion, Seen, Start, State
+from strategies import fast
+from strategies.base import Criterion, Seen, Start, State, step_through
+from strategies.controls import ForcedExits
 from strategies.elbert import MonotoneWindow
 from strategies.entropy import LinearHead, NormalisedEntropy
-from strategies.hand import Judge
+from strategies.fast import JUDGES, Judge, entropy_share, is_below, judge_of, softmax_numbers
+from tests.helpers.criteria import KINDS, LAYERS, finite_cuts, make, random_logits
 from tests.helpers.engines import make_batch, make_model
-from tests.strategies.test_strategies import KINDS, LAYERS, finite_cuts, make, random_logits
 
 ARGUMENTS: dict[str, list[dict[str, object]]] = {
     "elbert-mono": [{}, {"first": "least"}, {"first": "none"}, {"margin": 0.2}, {"window": 0}, {"window": 1}],
@@ -28,26 +30,22 @@ ARGUMENTS: dict[str, list[dict[str, object]]] = {
 }
 
 
-def judge_of(criterion: Criterion, classes: int, cut: float = 0.1) -> Judge | None:
-    return criterion.by_hand(Start(1, LAYERS, classes), cut)
+def judge_for(criterion: Criterion, classes: int, cut: float = 0.1) -> Judge | None:
+    return judge_of(criterion, Start(1, LAYERS, classes), cut)
 
 
-HAVE_ONE = [name for name, kind in KINDS.items() if kind.criterion.causal and judge_of(make(name), 3) is not None]
+HAVE_ONE = [name for name, kind in KINDS.items() if kind.criterion.causal and judge_for(make(name), 3) is not None]
 CASES = [(name, arguments) for name in HAVE_ONE for arguments in ARGUMENTS.get(name, [{}])]
 
 
 def by_tensors(criterion: Criterion, logits: Tensor, cut: float) -> list[bool]:
     """Whether one sample, [L, C], leaves at each of its exits."""
-    state, found = criterion.start(Start(1, len(logits), logits.shape[1], logits.dtype)), []
-    for layer in range(1, len(logits) + 1):
-        state, score = criterion.step(state, Seen(layer, logits[layer - 1 : layer]))
-        found.append(bool(criterion.leaves(score, cut)))
-    return found
+    return [bool(criterion.leaves(score, cut)) for _, score in step_through(criterion, logits[None])]
 
 
-def by_hand(criterion: Criterion, logits: Tensor, cut: float) -> list[bool | None]:
+def by_judge(criterion: Criterion, logits: Tensor, cut: float) -> list[bool | None]:
     """The judge's verdicts on one sample, [L, C], up to the first that it does not have."""
-    judge = criterion.by_hand(Start(1, len(logits), logits.shape[1], logits.dtype), cut)
+    judge = judge_of(criterion, Start(1, len(logits), logits.shape[1], logits.dtype), cut)
     assert judge is not None
     found: list[bool | None] = []
     for exit_logits in logits.tolist():
@@ -65,7 +63,7 @@ def test_the_common_criteria_have_a_judge() -> None:
 @st.composite
 def samples(draw: st.DrawFn) -> Tensor:
     """Logits [L, C] of one sample: sure and unsure exits, exits that repeat, and some a rounding apart."""
-    classes = draw(st.sampled_from([2, 3, 5, hand.FEW]))
+    classes = draw(st.sampled_from([2, 3, 5, fast.FEW]))
     scale = draw(st.sampled_from([0.01, 1.0, 10.0, 300.0]))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**32)))
     logits = scale * torch.randn(LAYERS, classes, generator=generator)
@@ -82,13 +80,10 @@ def samples(draw: st.DrawFn) -> Tensor:
 def test_what_a_judge_says_the_tensors_say(name: str, arguments: dict[str, object], data: st.DataObject) -> None:
     """At cuts near and at the scores themselves, where float32 and float64 could differ."""
     criterion, logits = make(name, **arguments), data.draw(samples())
-    state, scores = criterion.start(Start(1, *logits.shape)), [math.inf, -math.inf, 0.1, 1.0]
-    for layer in range(1, LAYERS + 1):
-        state, score = criterion.step(state, Seen(layer, logits[layer - 1 : layer]))
-        scores.append(float(score))
+    scores = [math.inf, -math.inf, 0.1, 1.0, *(float(score) for _, score in step_through(criterion, logits[None]))]
     cut = data.draw(st.sampled_from(scores)) * (1 + data.draw(st.sampled_from([0.0, 1e-7, -1e-7, 1e-5, -1e-5, 1e-3])))
     expected = by_tensors(criterion, logits, cut)
-    for told, known in zip(by_hand(criterion, logits, cut), expected, strict=False):
+    for told, known in zip(by_judge(criterion, logits, cut), expected, strict=False):
         assert told is None or told == known
 
 
@@ -123,10 +118,10 @@ def test_a_judge_says_nothing_else_of_odd_logits_at_odd_cuts(
 ) -> None:
     sample = torch.tensor([logits] * 4, dtype=dtype)
     for cut in ODD_CUTS:
-        if judge_of(make(name, **arguments), len(logits), cut) is None:
+        if judge_for(make(name, **arguments), len(logits), cut) is None:
             continue  # it leaves the cut to the tensors
         expected = by_tensors(make(name, **arguments), sample, cut)
-        for told, known in zip(by_hand(make(name, **arguments), sample, cut), expected, strict=False):
+        for told, known in zip(by_judge(make(name, **arguments), sample, cut), expected, strict=False):
             assert told is None or told == known, cut
 
 
@@ -137,14 +132,14 @@ def test_a_judge_seldom_leaves_it_to_the_tensors(name: str, arguments: dict[str,
     logits = random_logits(name, samples=60, classes=classes)
     cuts = finite_cuts(criterion, logits)
     cut = cuts[len(cuts) // 2]
-    verdicts = [verdict for row in logits for verdict in by_hand(criterion, row, cut)]
+    verdicts = [verdict for row in logits for verdict in by_judge(criterion, row, cut)]
     assert verdicts.count(None) <= 0.02 * len(verdicts)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("name", HAVE_ONE)
 def test_logits_that_are_not_finite_are_left_to_the_tensors(name: str, bad: float) -> None:
-    judge = judge_of(make(name), 3)
+    judge = judge_for(make(name), 3)
     assert judge is not None
     if bad == -math.inf:  # a class with probability 0 is nothing special
         assert judge([1.0, 2.0, bad]) in (None, False, True)
@@ -154,17 +149,9 @@ def test_logits_that_are_not_finite_are_left_to_the_tensors(name: str, bad: floa
 
 @pytest.mark.parametrize("name", HAVE_ONE)
 def test_many_classes_and_one_are_left_to_the_tensors(name: str) -> None:
-    assert judge_of(make(name), hand.FEW) is not None
-    assert judge_of(make(name), hand.FEW + 1) is None
-    assert judge_of(make(name), 1) is None
-
-
-class Halved(NormalisedEntropy):
-    """Decides otherwise than its base, and says nothing of judges."""
-
-    def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
-        state, score = super().step(state, seen)
-        return state, score / 2
+    assert judge_for(make(name), fast.FEW) is not None
+    assert judge_for(make(name), fast.FEW + 1) is None
+    assert judge_for(make(name), 1) is None
 
 
 class Renamed(MonotoneWindow):
@@ -173,10 +160,34 @@ class Renamed(MonotoneWindow):
     threshold_name = "puzzlement"
 
 
-def test_a_judge_is_not_inherited_where_a_method_is_changed() -> None:
-    assert judge_of(NormalisedEntropy(), 2) is not None
-    assert judge_of(Halved(), 2) is None
-    assert judge_of(Renamed(window=2), 2) is not None
+class Halved(NormalisedEntropy):
+    """Decides otherwise than its base."""
+
+    def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
+        state, score = super().step(state, seen)
+        return state, score / 2
+
+
+def test_a_subclass_has_no_judge() -> None:
+    for criterion in (Renamed(window=2), Halved(), make("temperature"), make("temperature, unfitted")):
+        assert judge_for(criterion, 2) is None
+    assert judge_for(NormalisedEntropy(), 2) is not None
+
+
+@pytest.mark.parametrize(("prescribed", "cut"), [((), -2.5), ((9, 3), 0.5)])
+def test_an_overruled_criterion_is_heard_by_its_judge(prescribed: tuple[int, ...], cut: float) -> None:
+    """It leaves at exit 3; where the inner judge cannot tell, nor can this one."""
+    start = Start(1, LAYERS, 3, keys=torch.tensor([1]))
+    judge = judge_of(ForcedExits(NormalisedEntropy(), prescribed), start, cut)
+    assert judge is not None
+    assert [judge([float(layer), 0.0, 1.0]) for layer in range(5)] == [False, False, True, True, True]
+    assert judge([math.nan, 0.0, 0.0]) is None
+    for without in (ForcedExits(Halved(), prescribed), ForcedExits(exits=prescribed)):
+        assert judge_of(without, start, cut) is None
+
+
+def test_a_prescribed_exit_without_a_key_is_left_to_the_tensors() -> None:
+    assert judge_for(ForcedExits(NormalisedEntropy(), [1]), 3) is None
 
 
 class Hesitant(NormalisedEntropy):
@@ -193,21 +204,23 @@ class Hesitant(NormalisedEntropy):
         total = state["sum"] + super().step({}, seen)[1]
         return {"sum": total}, -total
 
-    def by_hand(self, start: Start, cut: float) -> Judge | None:
-        total = 0.0
 
-        def judge(logits: list[float]) -> bool | None:
-            nonlocal total
-            self.asked += 1
-            total += hand.normalised_entropy(hand.softmax(logits))
-            return None if self.asked == self.gives_up else hand.below(-total, cut)
+def judge_hesitantly(criterion: Hesitant, start: Start, cut: float) -> Judge:
+    total = 0.0
 
-        return judge  # type: ignore[return-value]
+    def judge(logits: Sequence[float]) -> bool | None:
+        nonlocal total
+        criterion.asked += 1
+        total += entropy_share(softmax_numbers(logits))
+        return None if criterion.asked == criterion.gives_up else is_below(-total, cut)
+
+    return judge
 
 
 @pytest.mark.parametrize("gives_up", [1, 2, 3, 99])
-def test_tensors_take_over_where_a_judge_gives_up(gives_up: int) -> None:
+def test_tensors_take_over_where_a_judge_gives_up(gives_up: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the first exit on, so that a criterion with memory has seen them all; and for the rest of the sample."""
+    monkeypatch.setitem(JUDGES, Hesitant, judge_hesitantly)
     model, batch = make_model("bert", LinearHead), make_batch([7])
     exits = set()
     for cut in (-0.01, -0.3, -0.6, -1.0, -1.5, -2.0, -2.5, -3.0, -99.0):

@@ -1,0 +1,64 @@
+"""The exact curve against the rule applied cut by cut, on any scores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.measure.curve import Curve, exact_curve, exit_layers
+
+Array = NDArray[Any]
+
+
+def statistics(samples: int, exits: int, seed: int = 0) -> list[Array]:
+    """Additive statistics [N, L, S]: booleans, large integers, floats and layers."""
+    rng = np.random.default_rng(seed)
+    correct = rng.random((samples, exits)) < 0.7
+    return [
+        correct,
+        rng.integers(0, 10**12, (samples, exits, 1)),
+        rng.normal(size=(samples, exits, 3)),
+        np.broadcast_to(np.arange(1, exits + 1), (samples, exits)),
+    ]
+
+
+def sums_at(stats: list[Array], layers: Array) -> list[Array]:
+    """Sums of statistics over samples that leave at ``layers`` [N]."""
+    rows = np.arange(len(layers))
+    return [s.reshape(*s.shape[:2], -1)[rows, layers - 1].sum(axis=0) for s in stats]
+
+
+def check_curve(scores: Array, strict: bool) -> Curve:
+    """The exact curve of ``scores``, after every row of it was compared with the rule applied cut by cut."""
+    stats = statistics(*scores.shape)
+    curve = exact_curve(scores, stats, strict)
+    reachable = set()
+    for cuts in (curve.cuts, curve.midpoints):
+        assert len(cuts) == len(curve)
+        assert cuts[0] == -np.inf
+        assert (cuts[:-1] < cuts[1:]).all()
+        for k, cut in enumerate(cuts):
+            layers = exit_layers(scores, cut, strict)
+            reachable.add(layers.tobytes())
+            assert curve.row(cut) == k
+            for have, want in zip(curve.sums, sums_at(stats, layers), strict=True):
+                np.testing.assert_allclose(have[k], want, rtol=1e-12, atol=1e-12)
+                if want.dtype.kind == "i":
+                    assert (have[k] == want).all()
+            assert curve.mean_layer[k] == layers.mean()
+            counts = np.bincount(layers - 1, minlength=scores.shape[1])
+            assert (curve.exit_counts[k] == counts).all()
+            assert (curve.histogram(cut) == counts).all()
+    # every decision set that any cut at all can give has exactly one row
+    probes = np.unique(scores.astype(np.float64))
+    with np.errstate(over="ignore"):
+        beside = [np.nextafter(probes, np.inf), np.nextafter(probes, -np.inf), [-np.inf, np.inf]]
+    probes = np.concatenate([probes, *beside])
+    everything = {exit_layers(scores, c, strict).tobytes() for c in probes}
+    assert everything == reachable
+    assert len(curve) == len(reachable)
+    for cut in probes:
+        assert (curve.histogram(cut) == curve.exit_counts[curve.row(cut)]).all()
+    return curve
