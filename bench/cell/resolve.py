@@ -10,6 +10,7 @@ from backbones.catalog import BACKBONES
 from bench.catalog import HEADS, RECIPES, STRATEGIES
 from bench.cell.request import Request
 from bench.errors import UsageError
+from bench.inference.placement import find_device
 from bench.measure.points import Rule
 from bench.results.spec import Init, LatencyArgs, RunSpec
 from bench.settings import bind, settable_arguments, split_settings
@@ -104,7 +105,7 @@ def resolve_request(request: Request) -> tuple[RunSpec, Parts]:
         limit=request.limit,
         seed=request.seed,
         dtype=cast(Any, request.dtype),
-        device=pick_device(request.device),
+        device=find_device(request.device),
         thresholds=request.thresholds,
         select=tuple(Rule.parse(text).format() for text in request.select),
         latency=latency_args(groups["latency"]) if request.latency else None,
@@ -199,17 +200,3 @@ def refuse_nonsense(spec: RunSpec, parts: Parts, criterion: Criterion, recipe: R
             f"Recipe '{spec.recipe}' trains the last exit only, and an untrained exit may not answer: "
             f"take another --recipe for strategy '{spec.strategy}', or a head that shares its parameters."
         )
-
-
-def pick_device(device: str) -> str:
-    """``auto`` is the GPU where there is one. Raises UsageError for a device that is not there."""
-    import torch
-
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    kind = device.partition(":")[0]
-    if kind not in ("cpu", "cuda"):
-        raise UsageError(f"Unknown device '{device}'. Known: auto, cpu, cuda.")
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: torch finds no GPU here. `bench doctor` says more; --device cpu runs without.")
-    return device

@@ -18,9 +18,9 @@ import numpy as np
 from bench.files import Shape, check_shape, read_object, write_json
 from bench.inference.executors import make_engine
 from bench.inference.replay import sample_keys
-from bench.latency import LatencyOptions, measure
 from bench.latency.depth import depth_table
-from bench.latency.queries import default_baselines
+from bench.latency.queries import default_baselines, measure
+from bench.latency.result import LatencyOptions
 from bench.measure.trade_off import TradeOff
 from bench.progress import LINE_EVERY, Progress
 from bench.results.spec import LatencyArgs, RunSpec

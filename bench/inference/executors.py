@@ -20,7 +20,7 @@ from bench.errors import UsageError
 from bench.inference.conditional import ConditionalEngine, CudaProgram, Record
 from bench.inference.graphs import CudaGraphSegment, Segment, SegmentEngine, Work
 from bench.inference.live import Outcome, run_live
-from bench.results.spec import EXECUTORS, ON_GPU
+from bench.inference.placement import EXECUTORS, ON_GPU, check_placement
 from strategies.base import Criterion, ExitModel, predict
 from strategies.controls import NeverLeave
 
@@ -62,9 +62,8 @@ def make_engine(
         compiled = compile_layers(model, backend)
         return LiveEngine(compiled)
     if executor in ON_GPU:
-        device = next(model.parameters()).device
-        if record is None and device.type != "cuda":
-            raise UsageError(f"The {executor} executor needs an NVIDIA GPU, and the model is on '{device}': use eager.")
+        if record is None:
+            check_placement(str(next(model.parameters()).device), executor=executor)
         segments = SegmentEngine(model, record or CudaGraphSegment, bucket=bucket)
         return segments if executor == "graph" else ConditionalEngine(model, segments, program or CudaProgram)
     raise UsageError(f"Unknown executor '{executor}'. Known: {', '.join(EXECUTORS)}.")

@@ -1,7 +1,5 @@
 """Latency that can be trusted: versioned protocols, raw times kept, validity stated."""
 
-from bench.latency.queries import measure
-from bench.latency.result import LatencyOptions, LatencyResult, Summary
-from bench.results.spec import PROTOCOLS
-
-__all__ = ["PROTOCOLS", "LatencyOptions", "LatencyResult", "Summary", "measure"]
+SINGLE_STREAM, OFFLINE_BATCH = "single-stream-v1", "offline-batch-v1"
+PROTOCOLS = (SINGLE_STREAM, OFFLINE_BATCH)
+"""The protocols, one query after another: a sample each, as interactive services see them, or a batch each."""

@@ -87,7 +87,7 @@ def depth_table(
 
     Depths take turns (:func:`taking_turns`). Everything is interleaved in one run of the protocol, so that prediction
     and measurement saw the same machine.
-    Errors as :func:`bench.latency.measure`.
+    Errors as :func:`bench.latency.queries.measure`.
     """
     options = options or LatencyOptions(samples=16)
     batches, keys = list(samples), count_through(samples)

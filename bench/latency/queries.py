@@ -17,10 +17,11 @@ from torch import Tensor
 from backbones.base import Batch
 from bench.errors import UsageError
 from bench.inference.executors import Engine, make_engine, plain_call
+from bench.inference.placement import ON_GPU
+from bench.latency import PROTOCOLS, SINGLE_STREAM
 from bench.latency.machine import MachineState, read_machine
 from bench.latency.result import LatencyOptions, LatencyResult
 from bench.latency.run import Clock, Configurations, DeviceTimer, Query, run_protocol
-from bench.results.spec import ON_GPU, PROTOCOLS, SINGLE_STREAM
 from strategies.base import Criterion, ExitModel
 from strategies.controls import ForcedExits
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from backbones.base import Batch
 from bench.inference.executors import make_engine
+from bench.latency import OFFLINE_BATCH, SINGLE_STREAM
 from bench.latency.energy import energy_per_sample
 from bench.latency.machine import disturbances, read_machine
 from bench.latency.protocol import OTHERS_LIMIT, PERCENTILE_FLOORS
@@ -30,7 +31,6 @@ from bench.latency.queries import (
 from bench.latency.result import LatencyOptions, LatencyResult
 from bench.latency.run import Query
 from bench.latency.serving import Capacity, capacity, serve
-from bench.results.spec import OFFLINE_BATCH, SINGLE_STREAM
 from strategies.base import Criterion, ExitModel
 
 

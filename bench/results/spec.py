@@ -14,18 +14,13 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Literal
 
 from bench.errors import UsageError
+from bench.inference.placement import EXECUTORS, Dtype, check_placement
+from bench.latency import PROTOCOLS, SINGLE_STREAM
 from bench.training.args import TrainArgs
 
 IDENTITY_VERSION = 1
 
-SINGLE_STREAM, OFFLINE_BATCH = "single-stream-v1", "offline-batch-v1"
-PROTOCOLS = (SINGLE_STREAM, OFFLINE_BATCH)
-EXECUTORS = ("eager", "graph", "compile", "conditional")
-ON_GPU = ("graph", "conditional")
-"""The executors that record CUDA graphs."""
-
 Init = Literal["pretrained", "scratch"]
-Dtype = Literal["fp32", "bf16", "fp16", "fp64"]
 
 
 @dataclass(frozen=True)
@@ -97,13 +92,7 @@ class RunSpec:
             raise UsageError(f"--limit must be at least 8, not {self.limit}: part of it is held out.")
         if not 0 <= self.seed < 2**32:
             raise UsageError(f"--seed must be in 0..4294967295, not {self.seed}.")
-        if self.dtype == "fp16" and self.device == "cpu":
-            raise UsageError("--dtype fp16 needs a GPU; on a CPU take fp32 or bf16.")
-        if self.latency is not None and self.latency.executor in ON_GPU and device_kind(self) != "cuda":
-            raise UsageError(
-                f"latency.executor={self.latency.executor} records CUDA graphs: it needs --device cuda. "
-                "Take eager or compile."
-            )
+        check_placement(self.device, self.dtype, "eager" if self.latency is None else self.latency.executor)
 
 
 @dataclass(frozen=True)

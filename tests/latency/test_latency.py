@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from bench.errors import UsageError
-from bench.latency import LatencyOptions, LatencyResult, measure
 from bench.latency.machine import GpuState, MachineState
+from bench.latency.queries import measure
+from bench.latency.result import LatencyOptions, LatencyResult
 from bench.latency.run import Configurations, permutation, run_protocol
 from strategies.entropy import NormalisedEntropy
 from tests.helpers.engines import make_batch, make_model

@@ -17,9 +17,10 @@ from bench.errors import UsageError
 from bench.inference.executors import make_engine, plain_call
 from bench.inference.graphs import EagerSegment
 from bench.inference.live import run_live
-from bench.latency import LatencyOptions, measure
 from bench.latency.depth import Shallow, depth_table, taking_turns, truncated, without_checks
 from bench.latency.energy import NO_COUNTER, NO_GPU, energy_per_sample
+from bench.latency.queries import measure
+from bench.latency.result import LatencyOptions
 from bench.latency.scenarios import Load, served_rates
 from bench.latency.serving import Served, arrivals, capacity, serve
 from strategies.base import ExitModel

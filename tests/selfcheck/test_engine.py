@@ -14,8 +14,8 @@ from bench.inference.conditional import EagerProgram
 from bench.inference.executors import EXECUTORS, make_engine
 from bench.inference.graphs import EagerSegment
 from bench.inference.live import run_live
-from bench.latency import LatencyOptions
 from bench.latency.queries import default_baselines
+from bench.latency.result import LatencyOptions
 from bench.selfcheck.engine import CHECKS, describe, offline, single_stream
 from strategies.base import ExitModel
 from strategies.controls import ForcedExits
@@ -75,8 +75,8 @@ def test_the_ratios_are_complete_and_printable() -> None:
     ("options", "said"),
     [
         (["--executor", "grahp"], "Unknown executor 'grahp'. Did you mean 'graph'?"),
-        (["--executor", "graph"], "needs a GPU"),
-        (["--executor", "conditional"], "needs a GPU"),
+        (["--executor", "graph"], "needs an NVIDIA GPU"),
+        (["--executor", "conditional"], "needs an NVIDIA GPU"),
         (["--dtype", "fp16"], "needs a GPU"),
         (["--device", "cuda"], "torch finds no GPU here"),
         (["--seconds", "0"], "must be positive"),

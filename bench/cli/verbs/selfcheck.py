@@ -14,9 +14,9 @@ from bench.cli.options import Executor
 from bench.cli.session import Session, with_session
 from bench.errors import OK, UsageError
 from bench.files import write_json
+from bench.inference.placement import EXECUTORS, check_placement, find_device
 from bench.progress import Progress
 from bench.registry import unknown
-from bench.results.spec import EXECUTORS, ON_GPU
 
 
 @dataclass(frozen=True)
@@ -31,17 +31,12 @@ class How:
 
     def check(self) -> str:
         """The device. Raises UsageError for what makes no sense or is not there."""
-        from bench.cell.resolve import pick_device
-
         if self.executor not in EXECUTORS:
             raise unknown("executor", self.executor, EXECUTORS)
         if self.seconds <= 0 or (self.threads is not None and self.threads < 1):
             raise UsageError("--seconds and --threads must be positive.")
-        device = pick_device(self.device)
-        if device == "cpu" and (self.executor in ON_GPU or self.dtype == "fp16"):
-            raise UsageError(
-                f"{self.executor} in {self.dtype} needs a GPU: on a CPU take eager or compile, fp32 or bf16."
-            )
+        device = find_device(self.device)
+        check_placement(device, self.dtype, self.executor)
         return device
 
 

@@ -50,16 +50,15 @@ def serve(
     chosen = operating_points(record["evaluation"][split]["points"], points)
     progress.say("Loading torch, transformers and the model.")
     from bench.cell.reload import reload
-    from bench.cell.resolve import pick_device
     from bench.cell.timing import sparingly
     from bench.files import write_json
     from bench.inference.exits import DTYPES
-    from bench.latency import LatencyOptions
+    from bench.inference.placement import check_placement, find_device
+    from bench.latency.result import LatencyOptions
     from bench.latency.scenarios import Load, scenarios
 
-    where = pick_device(device)
-    if dtype == "fp16" and where == "cpu":
-        raise UsageError("--dtype fp16 needs a GPU; on a CPU take fp32 or bf16.")
+    where = find_device(device)
+    check_placement(where, dtype, executor)
     if dtype not in DTYPES:
         raise UsageError(f"--dtype must be one of {', '.join(DTYPES)}, not '{dtype}'.")
     model = reload(cell, record, session.store, progress, session.hub, session.offline, attention="sdpa")
