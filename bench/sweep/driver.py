@@ -18,6 +18,7 @@ from bench.sweep.engines.base import Ending, Engine, Job, make_engine
 from bench.sweep.estimate import memory_of
 from bench.sweep.plan import Plan, Planned, make_plan, refreshed
 from bench.sweep.remote import Remote
+from bench.text import show_hidden
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def run_cells(
     A mistake in any request is raised before the first cell runs; see :func:`run_plan` for the rest. ``sync`` is a URL
     that finished cells are fetched from and sent to.
     """
-    remote = None if sync is None else Remote(sync, context.store)
+    remote = None if sync is None else Remote(sync, context.store, context.progress)
     if remote is not None:
         context.progress.say(f"{remote.fetch_cells()} cells fetched from {sync}.")
     plan = make_plan(requests, context)
@@ -180,7 +181,7 @@ class _Sweep:
             with self.journal.open("a", encoding="utf-8") as file:  # one line a cell, however many there are
                 file.write(note + "\n")
             if outcome.traceback:  # a mistake of ours: shown even where nothing else is said
-                print(outcome.traceback, file=sys.stderr, end="")
+                print(show_hidden(outcome.traceback), file=sys.stderr, end="")
             how = f"{outcome.status}: {outcome.error}" if outcome.error else f"done in {outcome.seconds:.0f} s"
             self.context.progress.say(f"[{len(self.outcomes)}/{len(self.plan.cells)}] {outcome.cell.label}: {how}")
         if self.on_end is not None:

@@ -4,44 +4,60 @@ Workers keep a store of their own. Before a cell they fetch what is there of it;
 directory, the checkpoint and the exits. ``record.json`` goes last, so that a cell is there whole or not at all; a
 training's first cell is sent before the others start, so that none trains again. Nothing is locked and nothing is
 ever changed, but for a record that is replaced by a newer one of the same cell.
+
+What arrives is foreign: it is kept under names that a store has, and only once it has been read.
 """
 
 from __future__ import annotations
 
 import json
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from backbones.hubcalls import patiently
+from bench.cell.record import usable_record
 from bench.cell.run import Work
-from bench.errors import UsageError
-from bench.files import replace_file
+from bench.errors import Damaged, UsageError, UserError
+from bench.files import read_object, replace_file
+from bench.inference.exits import AllExits
+from bench.progress import Progress
 from bench.results.spec import exits_identity, key, training_identity
 from bench.results.store import Store
+from bench.training.checkpoint import load_tensors
 
 RECORD = "record.json"
+READERS: dict[str, Callable[[Path], object]] = {
+    ".json": read_object, ".parquet": AllExits.load, ".safetensors": load_tensors
+}  # fmt: skip
+"""Ending -> how a file is read to know that it is whole; files with other endings are not kept."""
 
 
 class Remote:
-    """The results at ``url``, beside the local ``store``. Raises UsageError for a URL that cannot be used."""
+    """The results at ``url``, beside the local ``store``. Raises UsageError for a URL that cannot be used.
 
-    def __init__(self, url: str, store: Store) -> None:
+    ``progress`` says what is left out of what is there, and why.
+    """
+
+    def __init__(self, url: str, store: Store, progress: Progress) -> None:
         import fsspec
 
         try:
             self.files, self.root = fsspec.core.url_to_fs(url)
         except ImportError as error:
             raise UsageError(f"--sync {url} needs another package: {error}.") from error
-        except ValueError as error:
-            raise UsageError(f"--sync {url} is no URL that fsspec knows: {error}.") from error
-        self.url, self.store = url, store
+        except Exception as error:  # every file system has its own way to say that a URL is nothing for it
+            said = " ".join(str(error).split()).rstrip(".")
+            raise UsageError(f"--sync {url} is no URL that fsspec can use: {said}.") from error
+        self.url, self.store, self.progress = url, store, progress
 
     def fetch(self, work: Work) -> None:
         """Bring what is there of a cell, of its checkpoint and of its exits into the local store."""
         self._fetch_cell(self._name(work.cell.folder))
         for folder in self._caches(work):
-            for name in self._list(self._name(folder)):
-                self._get(name)
+            missing = [n for n in self._list(self._name(folder)) if not (self.store.root / n).exists()]
+            self._fetch_files([n for n in missing if Path(n).parent == Path(self._name(folder))])
 
     def send(self, work: Work) -> None:
         """Bring a finished cell, its checkpoint and its exits to the URL."""
@@ -52,14 +68,31 @@ class Remote:
 
     def fetch_cells(self) -> int:
         """Bring every finished cell that is not here yet into the local store; how many there were."""
-        records = [name for name in self._list("") if name.endswith(f"/{RECORD}") and not name.startswith(".")]
-        return sum(self._fetch_cell(name.removesuffix(f"/{RECORD}")) for name in records)
+        names = [name.removesuffix(f"/{RECORD}") for name in self._list("") if name.endswith(f"/{RECORD}")]
+        return sum(self._fetch_cell(name) for name in names if not name.startswith("."))
 
     def _fetch_cell(self, name: str) -> bool:
-        if self._finished(self.store.root / name / RECORD) or f"{name}/{RECORD}" not in self._list(name):
+        """Bring the cell in the folder ``name``, whole; False where it is here, is not there, or cannot be used."""
+        if self._finished(self.store.root / name / RECORD):
             return False
-        for file in sorted(self._list(name), key=lambda f: f.endswith(RECORD)):
-            self._get(file, again=True)
+        found = [file for file in self._list(name) if file.rpartition("/")[0] == name]
+        return f"{name}/{RECORD}" in found and self._fetch_files(found)
+
+    def _fetch_files(self, names: list[str]) -> bool:
+        """Bring files into the local store, all of them or none; each is read first, the record is put last."""
+        place = self.store.root / ".cache"
+        place.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="incoming-", dir=place) as folder:
+            arrived = [Path(folder) / str(number) for number in range(len(names))]
+            for path, name in zip(arrived, names, strict=True):
+                self._try(name, lambda: self.files.get_file(f"{self.root}/{name}", str(path)))  # noqa: B023 - called now
+                reason = unusable(path, name)
+                if reason:
+                    self.progress.say(f"{self.url}/{name} is left out: {reason}.")
+                    return False
+            for path, name in sorted(zip(arrived, names, strict=True), key=lambda pair: pair[1].endswith(RECORD)):
+                with replace_file(self.store.root / name) as temporary:
+                    path.replace(temporary)
         return True
 
     def _finished(self, path: Path) -> bool:
@@ -76,17 +109,15 @@ class Remote:
         return path.relative_to(self.store.root).as_posix()
 
     def _list(self, name: str) -> list[str]:
-        """Files below ``name``, as names below the root."""
+        """Files below ``name``, as names below the root, but for those that must not be in a store."""
         top = f"{self.root}/{name}".rstrip("/")
         self.files.invalidate_cache()
         found: list[str] = self._try(name, lambda: self.files.find(top) if self.files.exists(top) else [])
-        return [file.removeprefix(self.root).lstrip("/") for file in found]
-
-    def _get(self, name: str, again: bool = False) -> None:
-        path = self.store.root / name
-        if again or not path.exists():
-            with replace_file(path) as temporary:
-                self._try(name, lambda: self.files.get_file(f"{self.root}/{name}", str(temporary)))
+        names = [file.removeprefix(self.root).lstrip("/") for file in found]
+        for name in names:
+            if not stays_below(name):
+                self.progress.say(f"{self.url}/{name} is left out: its name leads out of the results folder.")
+        return [name for name in names if stays_below(name) and not is_hidden(name)]
 
     def _put(self, path: Path, again: bool) -> None:
         there = f"{self.root}/{self._name(path)}"
@@ -98,5 +129,38 @@ class Remote:
         """A call over the network: tried again where that may help. Raises UsageError, one line, where it fails."""
         try:
             return patiently(f"{self.url}/{name}", call)
-        except OSError as error:
+        except (OSError, NotImplementedError) as error:  # the latter: a file system that can only be read
             raise UsageError(f"{self.url}/{name}: {type(error).__name__}: {error}") from error
+
+
+def stays_below(name: str) -> bool:
+    """Whether an object's name, joined to a folder, is a file somewhere in that folder."""
+    return not any(part in ("", ".", "..") or set(part) & set("\\\0") for part in name.split("/"))
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a name is no part of results: below a folder such as ``.git``, or a hidden file; ``.cache`` is one."""
+    return any(part.startswith(".") for part in name.removeprefix(".cache/").split("/"))
+
+
+def unusable(path: Path, name: str) -> str:
+    """Return why what arrived at ``path`` cannot be kept as ``name``, or the empty string."""
+    reader = usable_record if name.endswith(f"/{RECORD}") else READERS.get(Path(name).suffix)
+    if reader is None:
+        return "no file of a results folder ends like that"
+    try:
+        found = reader(path)
+    except Damaged as error:
+        return error.reason
+    except UserError as error:
+        return str(error).removeprefix(f"{path} ")
+    except Exception as error:  # foreign bytes
+        return f"{type(error).__name__}: {error}"
+    folder = Path(name).parent.name
+    if (
+        isinstance(found, dict)
+        and reader is usable_record
+        and folder.rpartition("-")[2] != str(found["quality_key"])[:8]
+    ):
+        return f"the record is another cell's, not that of {folder}"
+    return ""

@@ -27,7 +27,7 @@ def run_job(job: Job) -> Ending:
     try:
         follow_driver(job)
         work = prepared(job.request, make_context(job))
-        remote = None if job.sync is None else Remote(job.sync, work.context.store)
+        remote = None if job.sync is None else Remote(job.sync, work.context.store, work.context.progress)
         if remote is not None:
             remote.fetch(work)
         cell, _ = run_work(work)

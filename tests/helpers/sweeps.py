@@ -13,6 +13,7 @@ from bench.progress import Progress
 from bench.results.store import Store
 from bench.sweep import Plan, make_plan
 from bench.sweep.config import cells
+from bench.sweep.remote import Remote
 
 SHAPE = {"backbone.num_hidden_layers": 2, "backbone.hidden_size": 16, "backbone.intermediate_size": 24}
 TINY: dict[str, Any] = {
@@ -36,6 +37,12 @@ def write(path: Path, content: dict[str, Any]) -> Path:
 def quiet(results: Path) -> Context:
     """A context that says nothing."""
     return Context(Store(results), Progress(quiet=True), offline=True)
+
+
+def remote_of(url: str, results: Path) -> Remote:
+    """The results at ``url`` beside those in ``results``."""
+    context = quiet(results)
+    return Remote(url, context.store, context.progress)
 
 
 def planned(content: dict[str, Any], results: Path) -> Plan:

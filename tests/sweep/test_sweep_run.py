@@ -23,7 +23,7 @@ from bench.sweep.remote import Remote
 from tests.helpers.kills import TIMEOUT
 from tests.helpers.small_runs import write_task
 from tests.helpers.sweep_recipes import lines
-from tests.helpers.sweeps import planned, quiet, records, sweep, write
+from tests.helpers.sweeps import planned, quiet, records, remote_of, sweep, write
 
 pytestmark = pytest.mark.slow
 
@@ -198,9 +198,8 @@ def test_machines_that_share_nothing_but_a_url(task: Path, tmp_path: Path) -> No
     assert len(lines(tmp_path / "log")) == 1  # the checkpoint came over, too
     theirs = records(tmp_path / "two")
     assert {name: theirs[name] for name in records(tmp_path / "one")} == records(tmp_path / "one")
-    third = quiet(tmp_path / "three")
-    assert Remote(url, third.store).fetch_cells() == 3
-    assert Remote(url, third.store).fetch_cells() == 0
+    assert remote_of(url, tmp_path / "three").fetch_cells() == 3
+    assert remote_of(url, tmp_path / "three").fetch_cells() == 0
     assert records(tmp_path / "three") == theirs
 
 
@@ -211,7 +210,7 @@ def test_a_half_sent_cell_is_not_there(task: Path, tmp_path: Path) -> None:
     (outcome,) = run(content, tmp_path / "one")
     plan = planned(content, tmp_path / "one")
     work = prepared(plan.cells[0].request, quiet(tmp_path / "one"))
-    remote = Remote("memory://bucket/results", work.context.store)
+    remote = Remote("memory://bucket/results", work.context.store, work.context.progress)
     remote.send(work)
     there = remote._list("")
     assert sum(name.endswith("record.json") for name in there) == 1
@@ -222,7 +221,7 @@ def test_a_half_sent_cell_is_not_there(task: Path, tmp_path: Path) -> None:
     record = f"/bucket/results/{outcome.folder.relative_to((tmp_path / 'one').resolve()).as_posix()}/record.json"
     kept = memory.cat(record)
     memory.rm(record)
-    other = Remote("memory://bucket/results", quiet(tmp_path / "two").store)
+    other = remote_of("memory://bucket/results", tmp_path / "two")
     assert other.fetch_cells() == 0
     memory.pipe(record, kept)
     assert other.fetch_cells() == 1
@@ -231,7 +230,7 @@ def test_a_half_sent_cell_is_not_there(task: Path, tmp_path: Path) -> None:
 
 def test_a_place_that_does_not_answer_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("backbones.hubcalls.time.sleep", lambda _: None)
-    remote = Remote((tmp_path / "bucket").as_uri(), quiet(tmp_path / "results").store)
+    remote = remote_of((tmp_path / "bucket").as_uri(), tmp_path / "results")
 
     def slow(*_: Any) -> Any:
         raise TimeoutError("slow")

@@ -36,7 +36,7 @@ def run_sweep(
     json: bool,
 ) -> int:
     """Plan ``requests`` and run the plan, or with ``dry_run`` say what it would take. Exit code 5: some failed."""
-    remote = None if sync is None else Remote(sync, context.store)
+    remote = None if sync is None else Remote(sync, context.store, context.progress)
     if remote is not None:
         context.progress.say(f"{remote.fetch_cells()} cells fetched from {sync}.")
     plan = make_plan(requests, context)

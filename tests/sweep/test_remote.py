@@ -1,0 +1,128 @@
+"""What arrives from a second place is foreign: it stays below the results folder, and is read before it is kept."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import fsspec
+import pytest
+from fsspec.implementations.memory import MemoryFile
+
+from bench.__main__ import main
+from bench.progress import Progress
+from bench.sweep.remote import stays_below
+from tests.helpers.sweeps import TINY, remote_of, write
+
+RECORDED = sorted((Path(__file__).parents[2] / "results").glob("mrpc/*/*/record.json"))[0].parent
+"""A cell that was really measured."""
+
+
+def files_below(folder: Path) -> set[str]:
+    found = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+    return {name for name in found if not name.startswith(".cache")}
+
+
+@pytest.fixture
+def bucket(tmp_path: Path) -> Path:
+    """A folder as the second place, with one good cell in it."""
+    shutil.copytree(RECORDED, tmp_path / "bucket" / "mrpc" / "model" / RECORDED.name)
+    return tmp_path / "bucket"
+
+
+@pytest.mark.parametrize(
+    "name", ["../evil", "a/../../evil", "/etc/evil", "a//b", "", "a/./b", "a\\..\\..\\evil", "a/b\0c", ".."]
+)
+def test_names_that_lead_elsewhere(name: str) -> None:
+    assert not stays_below(name)
+
+
+def test_objects_that_would_be_written_elsewhere_are_left_out(
+    bucket: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An object store's names are any text; what a folder cannot list, its listing says here."""
+    results = tmp_path / "deep" / "results"
+    remote = remote_of(bucket.as_uri(), results)
+    record = (RECORDED / "record.json").read_bytes()
+    hostile = ("../../escaped", "/../escaped", "mrpc/../../escaped", ".git/hooks/x", "mrpc/.git/x", "a//b", "a\\..\\b")
+    listed, read = remote.files.find, remote.files.get_file
+    monkeypatch.setattr(
+        remote.files, "find", lambda top: [*listed(top), *(f"{remote.root}/{name}/record.json" for name in hostile)]
+    )
+    monkeypatch.setattr(
+        remote.files,
+        "get_file",
+        lambda there, here: read(there, here) if Path(there).is_file() else Path(here).write_bytes(record),
+    )
+    before = files_below(tmp_path)
+    assert remote.fetch_cells() == 1
+    assert {name.split("/")[0] for name in files_below(results)} == {"mrpc"}
+    assert {name for name in files_below(tmp_path) if not name.startswith("deep/results/")} == before
+
+
+def test_a_dry_run_writes_nothing_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    memory = fsspec.filesystem("memory")
+    for name in ("../../escaped/a/b", f"good/model/{RECORDED.name}"):  # past what pipe would make of the name
+        path = f"/hostile/results/{name}/record.json"
+        memory.store[path] = MemoryFile(memory, path, (RECORDED / "record.json").read_bytes())
+    config = write(tmp_path / "sweep.yaml", {"defaults": TINY, "matrix": {"strategy": "entropy", "task": "demo"}})
+    results = tmp_path / "deep" / "er" / "results"
+    words = ["run", "--config", str(config), "--results-dir", str(results), "--offline", "--dry-run"]
+    assert main([*words, "--sync", "memory://hostile/results"]) == 0
+    assert "1 cells fetched" in capsys.readouterr().err
+    assert files_below(tmp_path) == {"sweep.yaml", f"deep/er/results/good/model/{RECORDED.name}/record.json"}
+
+
+def _edit(path: Path, old: bytes, new: bytes) -> None:
+    content = path.read_bytes()
+    assert old in content
+    path.write_bytes(content.replace(old, new, 1))
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "half a record": lambda cell: (cell / "record.json").write_bytes((cell / "record.json").read_bytes()[:200]),
+    "a record that says nothing": lambda cell: (cell / "record.json").write_text("{}"),
+    "a list": lambda cell: (cell / "record.json").write_text("[1]"),
+    "a field of another type": lambda cell: _edit(cell / "record.json", b'"status": "success"', b'"status": 7'),
+    "another cell's record": lambda cell: cell.rename(cell.with_name("entropy-s0-00000000")),
+    "a newer version's": lambda cell: _edit(cell / "record.json", b'"schema_version": 1', b'"schema_version": 99'),
+    "half the logits": lambda cell: (cell / "exits-select.parquet").write_bytes(
+        (cell / "exits-select.parquet").read_bytes()[:-100]
+    ),
+    "no logits": lambda cell: (cell / "exits-select.parquet").write_bytes(b""),
+    "a program": lambda cell: (cell / "sitecustomize.py").write_text("import os"),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGE)
+def test_what_cannot_be_read_is_not_kept(
+    case: str, bucket: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [cell] = bucket.glob("*/*/*")
+    DAMAGE[case](cell)
+    remote = remote_of(bucket.as_uri(), tmp_path / "results")
+    remote.progress = Progress()
+    assert remote.fetch_cells() == 0
+    assert files_below(tmp_path / "results") == set()
+    [line] = capsys.readouterr().err.strip().splitlines()
+    assert " is left out: " in line
+
+
+def test_a_good_cell_arrives_whole_and_once(bucket: Path, tmp_path: Path) -> None:
+    remote = remote_of(bucket.as_uri(), tmp_path / "results")
+    assert (remote.fetch_cells(), remote.fetch_cells()) == (1, 0)
+    assert files_below(tmp_path / "results") == files_below(bucket)
+    [record] = (tmp_path / "results").rglob("record.json")
+    assert json.loads(record.read_text()) == json.loads((RECORDED / "record.json").read_text())
+    assert not list((tmp_path / "results" / ".cache").iterdir())
+
+
+@pytest.mark.parametrize("url", ["nope://bucket", "github://x", "dir://x", "reference://x", "zip://nowhere.zip"])
+def test_a_scheme_that_is_not_there_is_one_line(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = write(tmp_path / "sweep.yaml", {"defaults": TINY, "matrix": {"strategy": "entropy", "task": "demo"}})
+    words = ["run", "--config", str(config), "--results-dir", str(tmp_path / "results"), "--offline", "--quiet"]
+    assert main([*words, "--sync", url]) == 2
+    [line] = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith(f"Error: --sync {url} ")
