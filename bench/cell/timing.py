@@ -18,8 +18,8 @@ import numpy as np
 from bench.files import Shape, check_shape, read_object, write_json
 from bench.inference.executors import make_engine
 from bench.inference.replay import sample_keys
-from bench.latency.depth import depth_table
-from bench.latency.queries import default_baselines, measure
+from bench.latency.depth import measure_depth_table
+from bench.latency.queries import make_baselines, measure
 from bench.latency.result import LatencyOptions
 from bench.measure.trade_off import TradeOff
 from bench.progress import LINE_EVERY, Progress
@@ -80,14 +80,14 @@ def measure_latency(
             {rule: (criterion, cut) for rule, cut in chosen.items()},
             batches,
             options,
-            baselines=default_baselines(whole, make_engine(whole, args.executor), args.executor),
+            baselines=make_baselines(whole, make_engine(whole, args.executor), args.executor),
             keys=[keys[rows] for rows in queries],
             progress=None if progress.quiet else sparingly(progress),
         )
         raw = {"speed_key": key, **found.to_json(), "rows": [queries[i] for i in found.samples]}
         if args.depth:
             progress.say("Timing forced exits at every layer.")
-            raw["depth"] = depth_table(model, criterion, chosen, batches, options).to_json()
+            raw["depth"] = measure_depth_table(model, criterion, chosen, batches, options).to_json()
         write_json(path, raw, compact=True)
     return summary(raw, points, replayed, path)
 

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from backbones.base import Batch
 from bench.inference.executors import Engine, LiveEngine, make_engine, plain_call
-from bench.latency.protocol import bucket_of
-from bench.latency.queries import count_through, exit_query, measure, plain_query
+from bench.latency.protocol import find_bucket
+from bench.latency.queries import make_exit_query, make_plain_query, measure, number_samples
 from bench.latency.result import LatencyOptions, LatencyResult
 from bench.latency.run import Query
 from bench.measure.stats import Interval, paired_ratio
@@ -57,11 +57,11 @@ class DepthTable:
         return self.checked - self.bare
 
     def predict(self, layers: Sequence[int], tokens: Sequence[int]) -> float:
-        """Mean seconds of samples that leave at these exits and have these lengths (interpolated between buckets)."""
-        return float(_predict(self.checked, self.lengths, layers, tokens).mean())
+        """Return mean seconds of samples that leave at these exits and have these lengths (between buckets, linear)."""
+        return float(_interpolate(self.checked, self.lengths, layers, tokens).mean())
 
     def to_json(self) -> dict[str, Any]:
-        """Tables as nested lists, seconds; no raw times (they are the result's)."""
+        """Return the tables as nested lists, seconds; no raw times (they are the result's)."""
         return {
             "buckets": self.buckets,
             "lengths": self.lengths,
@@ -74,7 +74,7 @@ class DepthTable:
         }
 
 
-def depth_table(
+def measure_depth_table(
     model: ExitModel,
     criterion: Criterion,
     points: Mapping[str, float],
@@ -85,39 +85,39 @@ def depth_table(
 ) -> DepthTable:
     """Measure forced exits at every depth, and ``points`` (label to cut) to test the prediction on.
 
-    Depths take turns (:func:`taking_turns`). Everything is interleaved in one run of the protocol, so that prediction
+    Depths take turns (:func:`deal_turns`). Everything is interleaved in one run of the protocol, so that prediction
     and measurement saw the same machine.
     Errors as :func:`bench.latency.queries.measure`.
     """
     options = options or LatencyOptions(samples=16)
-    batches, keys = list(samples), count_through(samples)
+    batches, keys = list(samples), number_samples(samples)
     device = next(model.parameters()).device
     engine = make_engine(model, options.executor)
     last = model.num_layers
     forced, depths = ForcedExits(criterion), range(1, last + 1)
-    exits = [exit_query(engine, forced, forced.cut(k), batches, keys, device) for k in depths]
-    bare = [plain_query(model, without_checks(model, engine, options.executor, k), batches) for k in depths]
+    exits = [make_exit_query(engine, forced, forced.cut(k), batches, keys, device) for k in depths]
+    bare = [make_plain_query(model, make_unchecked_call(model, engine, options.executor, k), batches) for k in depths]
     result = measure(
         model,
         {label: (criterion, cut) for label, cut in points.items()},
         samples,
         options,
         engine=engine,
-        extra={**taking_turns("exits", exits), **taking_turns("bare", bare)},
+        extra={**deal_turns("exits", exits), **deal_turns("bare", bare)},
         progress=progress,
     )
     width = options.bucket
-    in_bucket = np.array([bucket_of(tokens, width) for tokens in result.tokens])
+    in_bucket = np.array([find_bucket(tokens, width) for tokens in result.tokens])
     buckets = sorted(set(in_bucket.tolist()))
     lengths = [float(np.mean(np.array(result.tokens)[in_bucket == bucket])) for bucket in buckets]
-    checked, unchecked = by_depth(result, "exits", last), by_depth(result, "bare", last)
+    checked, unchecked = collect_by_depth(result, "exits", last), collect_by_depth(result, "bare", last)
 
     def mean(times: NDArray[np.float64]) -> NDArray[np.float64]:
         each = times.mean(axis=1)
         return np.stack([each[:, in_bucket == bucket].mean(axis=1) for bucket in buckets], axis=1)
 
     def predict(times: NDArray[np.float64], layers: Sequence[int]) -> float:
-        return float(_predict(mean(times), lengths, layers, result.tokens).mean())
+        return float(_interpolate(mean(times), lengths, layers, result.tokens).mean())
 
     tested = {}
     for label in points:
@@ -128,8 +128,8 @@ def depth_table(
     return DepthTable(buckets, lengths, mean(checked), mean(unchecked), result, tested)
 
 
-def taking_turns(name: str, queries: Sequence[Query]) -> dict[str, Query]:
-    """The queries of all depths, re-dealt: turn j answers sample i by query (i + j) mod L.
+def deal_turns(name: str, queries: Sequence[Query]) -> dict[str, Query]:
+    """Re-deal the queries of all depths: turn j answers sample i by query (i + j) mod L.
 
     After all turns every sample has been answered at every depth, and no two in a row left at the same one. Samples
     that all leave at exit 1 would find its weights in the caches, as samples of a real operating point do not.
@@ -138,14 +138,14 @@ def taking_turns(name: str, queries: Sequence[Query]) -> dict[str, Query]:
     return {f"{name}, turn {j}": (lambda i, j=j: queries[(i + j) % count](i)) for j in range(count)}  # type: ignore[misc]
 
 
-def by_depth(result: LatencyResult, name: str, count: int) -> NDArray[np.float64]:
-    """Seconds [L, R, N] of every depth, round and sample, from the turns that :func:`taking_turns` dealt."""
+def collect_by_depth(result: LatencyResult, name: str, count: int) -> NDArray[np.float64]:
+    """Return seconds [L, R, N] of every depth, round and sample, from the turns that :func:`deal_turns` dealt."""
     turns = np.stack([result.table(f"{name}, turn {j}") for j in range(count)]) / 1e9
     samples = np.array(result.samples)
     return np.stack([turns[(depth - samples) % count, :, np.arange(len(samples))].T for depth in range(count)])
 
 
-class Shallow(ExitModel):
+class ShallowModel(ExitModel):
     """The first ``layers`` layers of a model, weights shared, and the head there."""
 
     def __init__(self, model: ExitModel, layers: int) -> None:
@@ -157,15 +157,15 @@ class Shallow(ExitModel):
         return self.layers
 
 
-def without_checks(model: ExitModel, engine: Engine, executor: str, layer: int) -> Callable[[Batch], Tensor]:
-    """Layers up to ``layer`` and its head, under the executor of ``engine``, so that checks are all that it lacks."""
+def make_unchecked_call(model: ExitModel, engine: Engine, executor: str, layer: int) -> Callable[[Batch], Tensor]:
+    """Return the layers up to ``layer`` and its head under the executor of ``engine``: checks are all that it lacks."""
     if isinstance(engine, LiveEngine):
-        return truncated(engine.model, layer)
-    return plain_call(make_engine(Shallow(model, layer), executor))
+        return make_truncated_call(engine.model, layer)
+    return plain_call(make_engine(ShallowModel(model, layer), executor))
 
 
-def truncated(model: ExitModel, layer: int) -> Callable[[Batch], Tensor]:
-    """The model cut off after ``layer``: its layers and its head, no checks on the way."""
+def make_truncated_call(model: ExitModel, layer: int) -> Callable[[Batch], Tensor]:
+    """Return the model cut off after ``layer``: its layers and its head, no checks on the way."""
 
     def call(batch: Batch) -> Tensor:
         with torch.inference_mode():
@@ -178,8 +178,8 @@ def truncated(model: ExitModel, layer: int) -> Callable[[Batch], Tensor]:
     return call
 
 
-def _predict(
+def _interpolate(
     table: NDArray[np.float64], lengths: Sequence[float], layers: Sequence[int], tokens: Sequence[int]
 ) -> NDArray[np.float64]:
-    """Seconds [N] of samples by exit and number of tokens, linear between the buckets' mean lengths."""
+    """Return seconds [N] of samples by exit and number of tokens, linear between the buckets' mean lengths."""
     return np.array([np.interp(t, lengths, table[layer - 1]) for layer, t in zip(layers, tokens, strict=True)])

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bench.latency.machine import nvml, read_gpu
+from bench.latency.machine import load_nvml, read_gpu
 from bench.latency.run import Clock, Query
 
 NO_GPU = "not measured: no NVIDIA GPU"
@@ -18,7 +18,7 @@ NO_COUNTER = "not measured: this GPU has no energy counter"
 
 
 @dataclass(frozen=True)
-class Energy:
+class EnergyUse:
     """Joules per sample, the GPU's idle power included; None with the reason in ``note`` where it was not measured."""
 
     joules: float | None
@@ -27,7 +27,7 @@ class Energy:
     note: str = ""
 
 
-def energy_per_sample(
+def measure_energy(
     query: Query,
     samples: Sequence[int],
     device: str,
@@ -36,7 +36,7 @@ def energy_per_sample(
     seconds: float = 10.0,
     clock: Clock = time.perf_counter_ns,
     counter: Callable[[], int | None] | None = None,
-) -> Energy:
+) -> EnergyUse:
     """Run the queries over and over for ``seconds`` and divide what the counter gained by the samples answered.
 
     ``device`` is torch's name of the model's device; ``counter`` reads millijoules (default: NVML's counter of that
@@ -45,13 +45,13 @@ def energy_per_sample(
     if counter is None:
         kind, _, index = device.partition(":")
         if kind != "cuda":
-            return Energy(None, 0, 0.0, NO_GPU)
-        if nvml() is None:
-            return Energy(None, 0, 0.0, NO_NVML)
+            return EnergyUse(None, 0, 0.0, NO_GPU)
+        if load_nvml() is None:
+            return EnergyUse(None, 0, 0.0, NO_NVML)
         counter = _counter(int(index or 0))
     before = counter()
     if before is None:
-        return Energy(None, 0, 0.0, NO_COUNTER)
+        return EnergyUse(None, 0, 0.0, NO_COUNTER)
     begun, done = clock(), 0
     while clock() - begun < seconds * 1e9:
         for i in samples:
@@ -59,8 +59,8 @@ def energy_per_sample(
             done += 1 if sizes is None else sizes[i]
     spent, after = (clock() - begun) / 1e9, counter()
     if after is None or done == 0:
-        return Energy(None, done, spent, NO_COUNTER)
-    return Energy((after - before) / 1e3 / done, done, spent)
+        return EnergyUse(None, done, spent, NO_COUNTER)
+    return EnergyUse((after - before) / 1e3 / done, done, spent)
 
 
 def _counter(index: int) -> Callable[[], int | None]:

@@ -54,7 +54,7 @@ class MachineState:
 
 
 def read_machine(gpu: int | None = None) -> MachineState:
-    """The machine now; ``gpu`` is torch's index of the NVIDIA GPU to ask as well."""
+    """Read the machine's state now; ``gpu`` is torch's index of the NVIDIA GPU to ask as well."""
     busy, total = _cpu_seconds()
     own = os.times()
     return MachineState(
@@ -70,8 +70,8 @@ def read_machine(gpu: int | None = None) -> MachineState:
     )
 
 
-def others(before: MachineState, after: MachineState) -> float | None:
-    """The part of all cores' time that other processes used between two states, in [0, 1]; None if unknown."""
+def find_share_of_others(before: MachineState, after: MachineState) -> float | None:
+    """Return the part of all cores' time that other processes used between two states, in [0, 1]; None if unknown."""
     if before.busy is None or after.busy is None or before.total is None or after.total is None:
         return None
     total = after.total - before.total
@@ -80,14 +80,16 @@ def others(before: MachineState, after: MachineState) -> float | None:
     return min(1.0, max(0.0, (after.busy - before.busy) - (after.own - before.own)) / total)
 
 
-def disturbances(states: Sequence[tuple[MachineState, MachineState]], limit: float) -> list[str]:
-    """What disturbed the rounds, given the states before and after each: one reason per kind, empty if nothing did.
+def find_disturbances(states: Sequence[tuple[MachineState, MachineState]], limit: float) -> list[str]:
+    """Return what disturbed the rounds, from the states before and after each: one reason a kind, empty if nothing.
 
     Other processes count when they used more than ``limit`` of the machine over all rounds together.
     """
     reasons = []
     shares = [
-        (share, after.time - before.time) for before, after in states if (share := others(before, after)) is not None
+        (share, after.time - before.time)
+        for before, after in states
+        if (share := find_share_of_others(before, after)) is not None
     ]
     seconds = sum(length for _, length in shares)
     if seconds > 0:
@@ -114,8 +116,8 @@ def disturbances(states: Sequence[tuple[MachineState, MachineState]], limit: flo
 # --------------------------------------------------------------------------- NVIDIA
 
 
-def nvml() -> Any | None:
-    """The initialised pynvml module, or None where there is no NVIDIA driver or the package is not installed."""
+def load_nvml() -> Any | None:
+    """Return the initialised pynvml module, or None where there is no NVIDIA driver or the package is not installed."""
     try:
         library = importlib.import_module("pynvml")
         library.nvmlInit()
@@ -125,12 +127,12 @@ def nvml() -> Any | None:
 
 
 def read_gpu(index: int) -> GpuState | None:
-    """What NVML says of torch's GPU ``index``; None without NVML, or where NVML does not know it."""
-    library = nvml()
+    """Read what NVML says of torch's GPU ``index``; None without NVML, or where NVML does not know it."""
+    library = load_nvml()
     if library is None:
         return None
     try:
-        handle = gpu_handle(library, index)
+        handle = find_gpu_handle(library, index)
     except library.NVMLError:
         return None
 
@@ -154,8 +156,8 @@ def read_gpu(index: int) -> GpuState | None:
     )
 
 
-def gpu_handle(library: Any, index: int) -> Any:
-    """NVML's handle of torch's GPU ``index``: CUDA_VISIBLE_DEVICES renumbers torch's devices, and not NVML's."""
+def find_gpu_handle(library: Any, index: int) -> Any:
+    """Return NVML's handle of torch's GPU ``index``: CUDA_VISIBLE_DEVICES renumbers torch's devices, and not NVML's."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     name = visible[index].strip() if index < len(visible) else ""
     if name and not name.isdigit():
@@ -164,7 +166,7 @@ def gpu_handle(library: Any, index: int) -> Any:
 
 
 def _held_down(library: Any, reasons: int) -> tuple[str, ...]:
-    """The throttling in NVML's bits; idling and limits that a user set are none."""
+    """Return the throttling in NVML's bits; idling and limits that a user set are none."""
     held = {
         "power cap": library.nvmlClocksThrottleReasonSwPowerCap,
         "hardware slowdown": library.nvmlClocksThrottleReasonHwSlowdown,
@@ -179,7 +181,7 @@ def _held_down(library: Any, reasons: int) -> tuple[str, ...]:
 
 
 def _cpu_seconds() -> tuple[float | None, float | None]:
-    """Busy and total CPU seconds of all cores since boot, from the first line of /proc/stat."""
+    """Return busy and total CPU seconds of all cores since boot, from the first line of /proc/stat."""
     try:
         line = PROC_STAT.read_text().split("\n", 1)[0].split()
     except OSError:

@@ -38,8 +38,8 @@ NOISE_FLOOR_ROUNDS = 12
 """From here on it is asked whether more rounds still help."""
 
 
-def abba(labels: Sequence[str], turn: int) -> list[str]:
-    """The order of the configurations in block ``turn`` (from 0): forwards, backwards, forwards, ...
+def alternate_order(labels: Sequence[str], turn: int) -> list[str]:
+    """Return the order of the configurations in block ``turn`` (from 0): forwards, backwards, forwards, ...
 
     Over each pair of blocks every configuration has the same mean position, so a linear drift of the machine
     cancels from all ratios.
@@ -47,14 +47,14 @@ def abba(labels: Sequence[str], turn: int) -> list[str]:
     return list(labels) if turn % 2 == 0 else list(reversed(labels))
 
 
-def blocks(samples: Sequence[int], size: int) -> list[list[int]]:
-    """A round's samples in streaks: each configuration runs one streak, then the next configuration does."""
+def split_into_streaks(samples: Sequence[int], size: int) -> list[list[int]]:
+    """Split a round's samples into streaks: each configuration runs one streak, then the next configuration does."""
     return [list(samples[i : i + size]) for i in range(0, len(samples), size)]
 
 
 @dataclass
 class Coverage:
-    """What the warm-up must have visited: every exit depth and every length bucket."""
+    """Keeps account of what a warm-up must visit: every exit depth and every length bucket."""
 
     depths: set[int]
     buckets: set[int]
@@ -68,17 +68,17 @@ class Coverage:
 
     @property
     def missing(self) -> tuple[list[int], list[int]]:
-        """Depths and buckets that nothing has visited yet."""
+        """The depths and the buckets that nothing has visited yet."""
         return sorted(self.depths - self.seen_depths), sorted(self.buckets - self.seen_buckets)
 
     @property
-    def complete(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether nothing is missing."""
         return not any(self.missing)
 
 
-def rules() -> dict[str, object]:
-    """The limits above by name, for the record: what a version of the protocol decides by."""
+def describe_rules() -> dict[str, object]:
+    """Return the limits above by name, for the record: what a version of the protocol decides by."""
     return {
         "percentile_floors": {f"p{q}": floor for q, floor in PERCENTILE_FLOORS.items()},
         "drift_limit": DRIFT_LIMIT,
@@ -88,25 +88,25 @@ def rules() -> dict[str, object]:
     }
 
 
-def bucket_of(tokens: int, width: int) -> int:
-    """The length bucket of a sample: its tokens rounded up to a multiple of ``width``."""
+def find_bucket(tokens: int, width: int) -> int:
+    """Return the length bucket of a sample: its tokens rounded up to a multiple of ``width``."""
     return -(-tokens // width) * width
 
 
-def agree(first: Mapping[str, float], second: Mapping[str, float], tolerance: float = AGREEMENT) -> bool:
-    """Whether two warm-up blocks took the same time: no configuration's mean moved by more than ``tolerance``."""
+def is_same_speed(first: Mapping[str, float], second: Mapping[str, float], tolerance: float = AGREEMENT) -> bool:
+    """Return whether two warm-up blocks took the same time: no mean moved by more than ``tolerance``."""
     return all(abs(math.log(second[label] / first[label])) <= math.log1p(tolerance) + 1e-12 for label in first)
 
 
-def half_width(plain: ArrayLike, candidate: ArrayLike) -> float:
-    """Relative half-width of the 95 % interval of the paired speed-up over rounds; infinite before two rounds."""
+def find_half_width(plain: ArrayLike, candidate: ArrayLike) -> float:
+    """Return half the relative width of the paired speed-up's 95 % interval over rounds; infinite before two rounds."""
     if len(np.asarray(plain)) < 2:
         return math.inf
     found = paired_ratio(plain, candidate)
     return math.log(found.high / found.low) / 2
 
 
-def stop_reason(
+def find_stop_reason(
     rounds: Mapping[str, Sequence[float]],
     baseline: str,
     elapsed: float,
@@ -116,7 +116,7 @@ def stop_reason(
     max_rounds: int,
     precision: float = PRECISION,
 ) -> str | None:
-    """Why to stop after these rounds, or None to go on.
+    """Return why to stop after these rounds, or None to go on.
 
     ``rounds`` maps each configuration to its time in each round; ``elapsed`` and ``seconds`` are in seconds.
     Precision is reached when every configuration's speed-up against ``baseline`` is known to ± ``precision``; the noise
@@ -126,12 +126,12 @@ def stop_reason(
     count = len(plain)
     others = [times for label, times in rounds.items() if label != baseline]
     if count >= min_rounds:
-        widest = max((half_width(plain, times) for times in others), default=0.0)
+        widest = max((find_half_width(plain, times) for times in others), default=0.0)
         if widest <= precision:
             return f"interval within {precision:.0%}"
         if count >= NOISE_FLOOR_ROUNDS:
             half = count // 2
-            before = max(half_width(plain[:half], times[:half]) for times in others)
+            before = max(find_half_width(plain[:half], times[:half]) for times in others)
             if widest >= 0.9 * before:
                 return "noise floor"
         if elapsed >= seconds:
@@ -143,8 +143,8 @@ def stop_reason(
     return None
 
 
-def drift(plain: Sequence[float], limit: float = DRIFT_LIMIT) -> str | None:
-    """Whether the plain model's time per round moved between the halves of a run; the reason, or None.
+def find_drift(plain: Sequence[float], limit: float = DRIFT_LIMIT) -> str | None:
+    """Return by how much the plain model's time per round moved between the halves of a run; None where it did not.
 
     Both large (> ``limit``) and significant (Welch's t at 1 %): noise alone is not drift.
     """
@@ -161,7 +161,7 @@ def drift(plain: Sequence[float], limit: float = DRIFT_LIMIT) -> str | None:
     return f"drift: the plain model's time moved by {math.expm1(moved):+.1%} during the run"
 
 
-def percentiles(times: ArrayLike, floors: Mapping[int, int] = PERCENTILE_FLOORS) -> dict[str, float]:
-    """The percentiles of N samples' times that N suffices for, as ``{"p50": ...}``, in the unit of ``times``."""
+def compute_percentiles(times: ArrayLike, floors: Mapping[int, int] = PERCENTILE_FLOORS) -> dict[str, float]:
+    """Return the percentiles of N samples' times that N suffices for, as ``{"p50": ...}``, in the unit of ``times``."""
     values = np.asarray(times, dtype=np.float64)
     return {f"p{q}": float(np.percentile(values, q)) for q, floor in floors.items() if len(values) >= floor}

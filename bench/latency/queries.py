@@ -1,4 +1,4 @@
-"""What the protocols time: the plain model and early exit at operating points, as queries on real samples.
+"""The queries that the protocols time: real samples through the plain model and through early exit.
 
 ``single-stream-v1``: one query after another, each one sample, as an interactive service sees them.
 ``offline-batch-v1``: one query after another, each a batch, as bulk processing sees them.
@@ -30,7 +30,7 @@ PlainCall = Callable[[Batch], Tensor]
 
 
 class CudaTimer:
-    """Device events around each query; elapsed times are read after the streak, when all have completed."""
+    """Puts device events around each query; elapsed times are read after the streak, when all have completed."""
 
     def __init__(self) -> None:
         self.pairs: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
@@ -50,8 +50,8 @@ class CudaTimer:
         return found
 
 
-def stock_plain(model: ExitModel) -> PlainCall:
-    """The untouched transformers forward pass, then the last exit's head: one plain baseline."""
+def make_stock_call(model: ExitModel) -> PlainCall:
+    """Return the untouched transformers forward pass, then the last exit's head: one plain baseline."""
     inner, head, last = model.encoder.model, model.head, model.num_layers
 
     def call(batch: Batch) -> Tensor:
@@ -66,8 +66,8 @@ def stock_plain(model: ExitModel) -> PlainCall:
     return call
 
 
-def model_plain(model: ExitModel) -> PlainCall:
-    """All layers stepped, the last head only: the other plain baseline."""
+def make_stepped_call(model: ExitModel) -> PlainCall:
+    """Return all layers stepped, then the last exit's head: the other plain baseline."""
 
     def call(batch: Batch) -> Tensor:
         with torch.inference_mode():
@@ -76,12 +76,12 @@ def model_plain(model: ExitModel) -> PlainCall:
     return call
 
 
-def default_baselines(model: ExitModel, engine: Engine, executor: str) -> dict[str, PlainCall]:
-    """The plain models that stand against early exit: stepped, stock, and under the executor if it is not eager.
+def make_baselines(model: ExitModel, engine: Engine, executor: str) -> dict[str, PlainCall]:
+    """Return the plain models that stand against early exit: stepped, stock, and under the executor if not eager.
 
     Executors that record CUDA graphs stand against the compiled model too, where torch can compile for the GPU.
     """
-    made = {"plain": model_plain(model), "stock": stock_plain(model)}
+    made = {"plain": make_stepped_call(model), "stock": make_stock_call(model)}
     if executor == "compile":
         made["plain-compile"] = plain_call(engine)
     elif executor in ON_GPU:
@@ -104,32 +104,32 @@ def measure(
     clock: Clock = time.perf_counter_ns,
     progress: Callable[[str], None] | None = None,
 ) -> LatencyResult:
-    """Latency of the plain model and of operating points, on the same samples, interleaved.
+    """Measure the plain model and operating points on the same samples, interleaved.
 
     ``points`` maps labels to (criterion, cut). ``samples`` are batches on the host, of one sample each for
     single-stream-v1 and of any size for offline-batch-v1; ``keys`` their samples' stable numbers, int64 [B] each, where
     a criterion draws at random (default: counted through). ``baselines`` stand for the plain model (default:
-    :func:`default_baselines`); speed-ups are against the fastest of them. ``engine`` replaces the executor of the
+    :func:`make_baselines`); speed-ups are against the fastest of them. ``engine`` replaces the executor of the
     options; ``extra`` are further queries to interleave. The input's way to the device and the answer's way back are
     inside the timed section for all alike. ``progress`` is called between rounds only.
 
     Raises UsageError for samples, labels or options that do not fit the protocol.
     """
     options = options or LatencyOptions()
-    with fixed_threads(options.threads), evaluating(model):
+    with fix_threads(options.threads), switch_to_evaluation(model):
         run = engine or make_engine(model, options.executor)
-        plain = dict(baselines) if baselines is not None else default_baselines(model, run, options.executor)
+        plain = dict(baselines) if baselines is not None else make_baselines(model, run, options.executor)
         check_request(points, plain, samples, options)
         parameter = next(model.parameters())
         device, batches = parameter.device, list(samples)
-        numbers = list(keys) if keys is not None else count_through(batches)
-        queries: dict[str, Query] = {label: plain_query(model, call, batches) for label, call in plain.items()}
+        numbers = list(keys) if keys is not None else number_samples(batches)
+        queries: dict[str, Query] = {label: make_plain_query(model, call, batches) for label, call in plain.items()}
         for label, (criterion, cut) in points.items():
-            queries[label] = exit_query(run, criterion, cut, batches, numbers, device)
+            queries[label] = make_exit_query(run, criterion, cut, batches, numbers, device)
         queries.update(extra or {})
         force, depths = ForcedExits(), range(1, model.num_layers + 1)
-        forced = [exit_query(run, force, force.cut(k), batches, numbers, device) for k in depths]
-        gpu = gpu_of(model)
+        forced = [make_exit_query(run, force, force.cut(k), batches, numbers, device) for k in depths]
+        gpu = find_gpu(model)
 
         def probe() -> MachineState:
             return read_machine(gpu)
@@ -155,8 +155,8 @@ def measure(
         )
 
 
-def gpu_of(model: ExitModel) -> int | None:
-    """Torch's index of the NVIDIA GPU that the model is on, None where it is on none."""
+def find_gpu(model: ExitModel) -> int | None:
+    """Return torch's index of the NVIDIA GPU that the model is on, None where it is on none."""
     device = next(model.parameters()).device
     return (device.index or 0) if device.type == "cuda" else None
 
@@ -176,14 +176,14 @@ def check_request(
         raise UsageError(f"The name '{twice[0]}' is taken by a baseline; choose another for the operating point.")
 
 
-def count_through(batches: Sequence[Batch]) -> list[Tensor]:
-    """Keys 0, 1, 2, ... over the samples of all batches, int64 [B] each."""
+def number_samples(batches: Sequence[Batch]) -> list[Tensor]:
+    """Return keys 0, 1, 2, ... over the samples of all batches, int64 [B] each."""
     sizes = [len(batch) for batch in batches]
     return list(torch.arange(sum(sizes)).split(sizes))
 
 
-def plain_query(model: ExitModel, call: PlainCall, batches: Sequence[Batch]) -> Query:
-    """Query i through a plain model."""
+def make_plain_query(model: ExitModel, call: PlainCall, batches: Sequence[Batch]) -> Query:
+    """Return what answers query i by a plain model."""
     depth, device = float(model.num_layers), next(model.parameters()).device
 
     def query(i: int) -> float:
@@ -193,7 +193,7 @@ def plain_query(model: ExitModel, call: PlainCall, batches: Sequence[Batch]) -> 
     return query
 
 
-def exit_query(
+def make_exit_query(
     engine: Engine,
     criterion: Criterion,
     cut: float,
@@ -201,7 +201,7 @@ def exit_query(
     keys: Sequence[Tensor],
     device: torch.device,
 ) -> Query:
-    """Query i through an early-exit engine at an operating point."""
+    """Return what answers query i by an early-exit engine at an operating point."""
 
     def query(i: int) -> float:
         found = engine(criterion, cut, batches[i].to(device), keys[i].to(device))
@@ -213,7 +213,7 @@ def exit_query(
 
 
 @contextmanager
-def fixed_threads(threads: int | None) -> Iterator[None]:
+def fix_threads(threads: int | None) -> Iterator[None]:
     """Run with so many torch threads, then as before."""
     before = torch.get_num_threads()
     if threads is not None:
@@ -225,7 +225,7 @@ def fixed_threads(threads: int | None) -> Iterator[None]:
 
 
 @contextmanager
-def evaluating(model: ExitModel) -> Iterator[None]:
+def switch_to_evaluation(model: ExitModel) -> Iterator[None]:
     """Run without dropout, then as before."""
     was = model.training
     model.eval()

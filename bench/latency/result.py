@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.latency.machine import MachineState
-from bench.latency.protocol import percentiles
+from bench.latency.protocol import compute_percentiles
 from bench.measure.stats import Interval, bootstrap_ratio, paired_ratio
 
 
@@ -120,11 +120,11 @@ class LatencyResult:
         return not self.reasons
 
     def table(self, label: str) -> NDArray[np.int64]:
-        """Nanoseconds [rounds, samples] of one configuration."""
+        """Return nanoseconds [rounds, samples] of one configuration."""
         return np.array([r.times[label] for r in self.rounds], dtype=np.int64)
 
     def summary(self, label: str) -> Summary:
-        """One configuration's figures, derived from the raw times."""
+        """Return one configuration's figures, derived from the raw times."""
         times, base = self.table(label), self.table(self.baseline)
         per_sample = times.mean(axis=0)
         compared = label != self.baseline
@@ -132,7 +132,7 @@ class LatencyResult:
             mean=float(times.mean()) / 1e9,
             device_mean=self._device_mean(label),
             samples_per_second=len(times) * sum(self.sizes) / float(times.sum()) * 1e9,
-            percentiles=percentiles(per_sample / 1e9),
+            percentiles=compute_percentiles(per_sample / 1e9),
             mean_layer=float(np.average(self.layers[label], weights=self.sizes)),
             timer=paired_ratio(base.sum(axis=1), times.sum(axis=1)) if compared and len(times) > 1 else None,
             sampling=bootstrap_ratio(base.mean(axis=0), per_sample) if compared else None,
@@ -142,24 +142,15 @@ class LatencyResult:
         known = [r.device_ns[label] for r in self.rounds if r.device_ns is not None]
         return float(np.mean(known)) / 1e9 if known else None
 
-    @property
-    def summaries(self) -> dict[str, Summary]:
-        """Every configuration's figures."""
-        return {label: self.summary(label) for label in self.order}
-
-    def speedup(self, label: str) -> float:
-        """Mean time of the baseline over mean time of ``label``, all rounds and samples."""
-        return float(self.table(self.baseline).mean() / self.table(label).mean())
-
     def to_json(self) -> dict[str, Any]:
-        """Plain numbers, lists and dictionaries, raw times as integer nanoseconds."""
+        """Return plain numbers, lists and dictionaries, raw times as integer nanoseconds."""
         made = asdict(self)
         made["validity"] = "VALID" if self.valid else "INVALID"
-        made["summary"] = {label: asdict(summary) for label, summary in self.summaries.items()}
+        made["summary"] = {label: asdict(self.summary(label)) for label in self.order}
         return made
 
 
-def fastest(rounds: Sequence[Round], candidates: Sequence[str]) -> str:
-    """The plain configuration with the least time in all: the one that speed-ups are against."""
+def find_fastest(rounds: Sequence[Round], candidates: Sequence[str]) -> str:
+    """Return the plain configuration with the least time in all: the one that speed-ups are against."""
     totals: Mapping[str, int] = {label: sum(sum(r.times[label]) for r in rounds) for label in candidates}
     return min(candidates, key=lambda label: totals[label])

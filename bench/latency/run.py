@@ -12,19 +12,19 @@ from typing import Protocol
 
 import numpy as np
 
-from bench.latency.machine import MachineState, disturbances, read_machine
+from bench.latency.machine import MachineState, find_disturbances, read_machine
 from bench.latency.protocol import (
     OTHERS_LIMIT,
     Coverage,
-    abba,
-    agree,
-    blocks,
-    bucket_of,
-    drift,
-    rules,
-    stop_reason,
+    alternate_order,
+    describe_rules,
+    find_bucket,
+    find_drift,
+    find_stop_reason,
+    is_same_speed,
+    split_into_streaks,
 )
-from bench.latency.result import LatencyOptions, LatencyResult, Round, WarmUp, fastest
+from bench.latency.result import LatencyOptions, LatencyResult, Round, WarmUp, find_fastest
 
 Query = Callable[[int], float]
 """Answer query i to the end, decision on the host; returns the mean exit layer (1-based) of its samples."""
@@ -47,7 +47,7 @@ class DeviceTimer(Protocol):
 
 @dataclass(frozen=True)
 class Configurations:
-    """What is measured against what.
+    """What is measured against what, as queries that are independent of any model.
 
     ``queries`` by label; ``plain`` the labels without early exit, of which the fastest is the baseline; ``tokens``
     and ``sizes`` the length and the number of samples of each query; ``depths`` the exits the warm-up must visit and
@@ -81,7 +81,7 @@ def run_protocol(
     """
     if not configurations.tokens or not configurations.plain:
         raise ValueError("Nothing to measure: at least one sample and one plain configuration are needed.")
-    samples = permutation(len(configurations.tokens), options.samples, options.seed)
+    samples = draw_samples(len(configurations.tokens), options.samples, options.seed)
     order = list(configurations.queries)
     say = progress or (lambda message: None)
     say("warming up")
@@ -91,14 +91,14 @@ def run_protocol(
     stop, begun, turn = None, clock(), 0
     while stop is None:
         before = probe()
-        with quiet():
-            collecting, first = gc.isenabled(), abba(order, turn)[0]
-            times, layers, device_ns = _one_round(configurations, samples, options, clock, timer, turn)
+        with pause_garbage_collection():
+            collecting, first = gc.isenabled(), alternate_order(order, turn)[0]
+            times, layers, device_ns = _run_round(configurations, samples, options, clock, timer, turn)
         rounds.append(Round(times, before, probe(), device_ns, first, collecting))
-        turn += len(blocks(samples, options.streak))
-        baseline = fastest(rounds, configurations.plain)
+        turn += len(split_into_streaks(samples, options.streak))
+        baseline = find_fastest(rounds, configurations.plain)
         totals = {label: [float(sum(r.times[label])) for r in rounds] for label in order}
-        stop = stop_reason(
+        stop = find_stop_reason(
             totals,
             baseline,
             (clock() - begun) / 1e9,
@@ -111,8 +111,8 @@ def run_protocol(
             f"round {len(rounds)}: plain {totals[baseline][-1] / len(samples) / 1e6:.2f} ms"
             + (f", {stop}" if stop else "")
         )
-    reasons = disturbances([(r.before, r.after) for r in rounds], OTHERS_LIMIT)
-    moved = drift(totals[baseline])
+    reasons = find_disturbances([(r.before, r.after) for r in rounds], OTHERS_LIMIT)
+    moved = find_drift(totals[baseline])
     notes = [] if warmup.agreed else ["no two warm-up blocks agreed within 5 % before the warm-up's time was over"]
     if device.startswith("cuda") and any(r.before.gpu is None or r.after.gpu is None for r in rounds):
         notes.append("the GPU's clocks and throttling are unknown: NVML (extra 'energy') says nothing of it")
@@ -132,14 +132,14 @@ def run_protocol(
         warmup=warmup,
         stop=stop,
         clock=getattr(clock, "__name__", "simulated"),
-        rules=rules(),
+        rules=describe_rules(),
         reasons=[*reasons, *([moved] if moved else [])],
         notes=notes,
     )
 
 
-def permutation(count: int, most: int, seed: int) -> list[int]:
-    """At most ``most`` of ``count`` positions in one random order, the same for everything that is measured."""
+def draw_samples(count: int, most: int, seed: int) -> list[int]:
+    """Draw at most ``most`` of ``count`` positions in random order, the same for everything that is measured."""
     return np.random.default_rng(seed).permutation(count)[:most].tolist()
 
 
@@ -151,16 +151,16 @@ def warm_up(configurations: Configurations, samples: Sequence[int], options: Lat
     """
     begun = clock()
     coverage = Coverage(
-        set(configurations.depths), {bucket_of(configurations.tokens[i], options.bucket) for i in samples}
+        set(configurations.depths), {find_bucket(configurations.tokens[i], options.bucket) for i in samples}
     )
-    by_bucket = {bucket_of(configurations.tokens[i], options.bucket): i for i in samples}
+    by_bucket = {find_bucket(configurations.tokens[i], options.bucket): i for i in samples}
     # one pass per depth, going round the buckets; then the buckets that are left, at full depth
     passes = list(zip(configurations.depths, cycle(by_bucket.values()), strict=False))
     passes += [(max(configurations.depths), i) for i in islice(by_bucket.values(), len(configurations.depths), None)]
     for depth, i in passes:
         configurations.force(i, depth)
-        coverage.visit(depth, bucket_of(configurations.tokens[i], options.bucket))
-    if not coverage.complete:
+        coverage.visit(depth, find_bucket(configurations.tokens[i], options.bucket))
+    if not coverage.is_complete:
         raise RuntimeError(f"The warm-up missed depths and buckets {coverage.missing}.")
     visited = samples if max(configurations.sizes) > 1 else list(by_bucket.values())
     for query in configurations.queries.values():
@@ -172,14 +172,14 @@ def warm_up(configurations: Configurations, samples: Sequence[int], options: Lat
     block = samples[: 2 * options.streak]
     while not agreed and (done < 2 or (clock() - begun) / 1e9 < options.seconds):
         current = {}
-        for label in abba(list(configurations.queries), done):
+        for label in alternate_order(list(configurations.queries), done):
             start = clock()
             for i in block:
                 configurations.queries[label](i)
             current[label] = float(clock() - start) / len(block)
         count += len(block) * len(configurations.queries)
         done += 1
-        agreed = previous is not None and agree(previous, current)
+        agreed = previous is not None and is_same_speed(previous, current)
         previous = current
     return WarmUp(
         passes=count,
@@ -191,7 +191,7 @@ def warm_up(configurations: Configurations, samples: Sequence[int], options: Lat
     )
 
 
-def _one_round(
+def _run_round(
     configurations: Configurations,
     samples: Sequence[int],
     options: LatencyOptions,
@@ -199,13 +199,13 @@ def _one_round(
     timer: DeviceTimer | None,
     turn: int,
 ) -> tuple[dict[str, list[int]], dict[str, list[float]], dict[str, list[int]] | None]:
-    """All samples through all configurations, streak by streak in ABBA order."""
+    """Run all samples through all configurations, streak by streak in ABBA order: times, exit layers, device times."""
     labels = list(configurations.queries)
     times: dict[str, list[int]] = {label: [] for label in labels}
     layers: dict[str, list[float]] = {label: [] for label in labels}
     device: dict[str, list[int]] | None = None if timer is None else {label: [] for label in labels}
-    for offset, streak in enumerate(blocks(samples, options.streak)):
-        for label in abba(labels, turn + offset):
+    for offset, streak in enumerate(split_into_streaks(samples, options.streak)):
+        for label in alternate_order(labels, turn + offset):
             query, own, depth = configurations.queries[label], times[label], layers[label]
             for i in streak:
                 if timer is not None:
@@ -223,7 +223,7 @@ def _one_round(
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def pause_garbage_collection() -> Iterator[None]:
     """Collect garbage now, and not while the clock runs."""
     was = gc.isenabled()
     gc.collect()

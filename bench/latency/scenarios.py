@@ -16,26 +16,26 @@ from torch import Tensor
 from backbones.base import Batch
 from bench.inference.executors import make_engine
 from bench.latency import OFFLINE_BATCH, SINGLE_STREAM
-from bench.latency.energy import energy_per_sample
-from bench.latency.machine import disturbances, read_machine
+from bench.latency.energy import measure_energy
+from bench.latency.machine import find_disturbances, read_machine
 from bench.latency.protocol import OTHERS_LIMIT, PERCENTILE_FLOORS
 from bench.latency.queries import (
-    default_baselines,
-    evaluating,
-    exit_query,
-    fixed_threads,
-    gpu_of,
+    find_gpu,
+    fix_threads,
+    make_baselines,
+    make_exit_query,
+    make_plain_query,
     measure,
-    plain_query,
+    switch_to_evaluation,
 )
 from bench.latency.result import LatencyOptions, LatencyResult
 from bench.latency.run import Query
-from bench.latency.serving import Capacity, capacity, serve
+from bench.latency.serving import Capacity, find_capacity, serve_queries
 from strategies.base import Criterion, ExitModel
 
 
 @dataclass(frozen=True)
-class Asked:
+class ScenarioSamples:
     """The samples of a task as single queries and as batches of them; ``keys`` their stable numbers, int64 [B] each."""
 
     single: Sequence[Batch]
@@ -45,7 +45,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Load:
+class ServingOptions:
     """How serving is asked: ``target`` seconds for the ``percentile`` of the latency (None: four plain means).
 
     ``queries`` arrive in each run; ``energy`` adds a pass of so many seconds per configuration (0: none).
@@ -59,16 +59,16 @@ class Load:
     energy: float = 0.0
 
 
-def scenarios(
+def measure_scenarios(
     model: ExitModel,
     criterion: Criterion,
     points: Mapping[str, float],
-    asked: Asked,
-    load: Load,
+    asked: ScenarioSamples,
+    load: ServingOptions,
     options: LatencyOptions,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
-    """All scenarios for the plain model and for ``points`` (label to cut); plain data, seconds and samples per second.
+    """Measure all scenarios for the plain model and ``points`` (label to cut): plain data, seconds, samples a second.
 
     ``single`` and ``offline`` are results of their protocols with raw times, ``serving`` a capacity per configuration,
     ``energy`` joules per sample or why there are none. Raises UsageError for too few queries.
@@ -86,51 +86,51 @@ def scenarios(
         replace(options, protocol=OFFLINE_BATCH, samples=max(1, options.samples // len(asked.batches[0])), streak=1),
         keys=asked.batch_keys, progress=progress,
     )  # fmt: skip
-    queries = single_queries(model, criterion, points, asked, single, options)
-    with fixed_threads(options.threads), evaluating(model):
-        served, reasons = served_rates(queries, single, load, len(asked.single), say, gpu_of(model))
+    queries = make_single_queries(model, criterion, points, asked, single, options)
+    with fix_threads(options.threads), switch_to_evaluation(model):
+        served, reasons = find_capacities(queries, single, load, len(asked.single), say, find_gpu(model))
         energy = {}
         if load.energy:
             device = str(next(model.parameters()).device)
             for label, query in queries.items():
                 say(f"energy of {label}")
-                energy[label] = asdict(energy_per_sample(query, single.samples, device, seconds=load.energy))
+                energy[label] = asdict(measure_energy(query, single.samples, device, seconds=load.energy))
     return {
         "single": single.to_json(),
         "offline": offline.to_json(),
-        "serving": {label: capacity_json(found) for label, found in served.items()},
+        "serving": {label: capacity_to_json(found) for label, found in served.items()},
         "serving_reasons": reasons,
         "energy": energy,
     }
 
 
-def single_queries(
+def make_single_queries(
     model: ExitModel,
     criterion: Criterion,
     points: Mapping[str, float],
-    asked: Asked,
+    asked: ScenarioSamples,
     single: LatencyResult,
     options: LatencyOptions,
 ) -> dict[str, Query]:
-    """The plain model that was fastest, and every point, as queries of one sample."""
+    """Return the plain model that was fastest, and every point, as queries of one sample."""
     engine = make_engine(model, options.executor)
-    plain = default_baselines(model, engine, options.executor)[single.baseline]
+    plain = make_baselines(model, engine, options.executor)[single.baseline]
     device: torch.device = next(model.parameters()).device
-    queries = {single.baseline: plain_query(model, plain, asked.single)}
+    queries = {single.baseline: make_plain_query(model, plain, asked.single)}
     for label, cut in points.items():
-        queries[label] = exit_query(engine, criterion, cut, asked.single, asked.single_keys, device)
+        queries[label] = make_exit_query(engine, criterion, cut, asked.single, asked.single_keys, device)
     return queries
 
 
-def served_rates(
+def find_capacities(
     queries: Mapping[str, Query],
     single: LatencyResult,
-    load: Load,
+    load: ServingOptions,
     samples: int,
     say: Callable[[str], None],
     gpu: int | None = None,
 ) -> tuple[dict[str, Capacity], list[str]]:
-    """The capacity of each configuration under one target, and what disturbed the search.
+    """Find the capacity of each configuration under one target, and what disturbed the search.
 
     Every query is answered once before the first arrives, since a new engine records or compiles on first use.
     """
@@ -144,19 +144,19 @@ def served_rates(
         for i in dict.fromkeys(arriving):
             query(i)
         # a server that is busy all the time answers 1 / mean a second: the search goes from a fifth of it to all
-        found[label] = capacity(
-            lambda rate, query=query: serve(query, arriving, rate, seed=load.seed),  # type: ignore[misc]
+        found[label] = find_capacity(
+            lambda rate, query=query: serve_queries(query, arriving, rate, seed=load.seed),  # type: ignore[misc]
             target,
             0.2 / means[label],
             1.0 / means[label],
             percentile=load.percentile,
             steps=load.steps,
         )
-    return found, disturbances([(before, read_machine(gpu))], OTHERS_LIMIT)
+    return found, find_disturbances([(before, read_machine(gpu))], OTHERS_LIMIT)
 
 
-def capacity_json(found: Capacity) -> dict[str, Any]:
-    """The rate that was held, its tail, and every rate that was tried."""
+def capacity_to_json(found: Capacity) -> dict[str, Any]:
+    """Return the rate that was held, its tail, and every rate that was tried, as plain data."""
     runs = sorted(found.runs, key=lambda run: run.rate)
     held = next((run for run in runs if run.rate == found.rate), None)
     return {

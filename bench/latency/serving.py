@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import UsageError
-from bench.latency.protocol import percentiles
-from bench.latency.run import Clock, Query, quiet
+from bench.latency.protocol import compute_percentiles
+from bench.latency.run import Clock, Query, pause_garbage_collection
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Served:
     @property
     def tail(self) -> dict[str, float]:
         """Percentiles in seconds, those that the number of queries suffices for."""
-        return percentiles(self.latencies / 1e9)
+        return compute_percentiles(self.latencies / 1e9)
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class Capacity:
     runs: list[Served]
 
 
-def arrivals(count: int, rate: float, seed: int) -> NDArray[np.int64]:
-    """Nanoseconds at which ``count`` queries arrive: exponential gaps with mean 1 / ``rate`` seconds.
+def draw_arrivals(count: int, rate: float, seed: int) -> NDArray[np.int64]:
+    """Draw the nanoseconds at which ``count`` queries arrive: exponential gaps with mean 1 / ``rate`` seconds.
 
     The same seed draws the same gaps, scaled, at every rate, so that rates are compared on one pattern.
     """
@@ -60,7 +60,7 @@ def arrivals(count: int, rate: float, seed: int) -> NDArray[np.int64]:
     return np.cumsum(gaps).astype(np.int64)
 
 
-def serve(
+def serve_queries(
     query: Query,
     samples: Sequence[int],
     rate: float,
@@ -75,10 +75,10 @@ def serve(
     """
     if not samples or not rate > 0:
         raise UsageError("Serving needs at least one sample and a positive rate.")
-    due = arrivals(len(samples), rate, seed)
+    due = draw_arrivals(len(samples), rate, seed)
     latencies = np.empty(len(samples), dtype=np.int64)
     worked = 0
-    with quiet():
+    with pause_garbage_collection():
         begun = clock()
         for n, i in enumerate(samples):
             arrived = begun + int(due[n])
@@ -95,10 +95,10 @@ def serve(
     return Served(rate, latencies, worked / total)
 
 
-def capacity(
+def find_capacity(
     run: Callable[[float], Served], target: float, low: float, high: float, *, percentile: int = 99, steps: int = 6
 ) -> Capacity:
-    """The highest rate in [low, high] whose ``percentile`` of latency stays within ``target`` seconds.
+    """Find the highest rate in [low, high] whose ``percentile`` of latency stays within ``target`` seconds.
 
     Bisects on the logarithm of the rate, ``steps`` runs beyond the two ends. Raises UsageError where a run has too few
     queries for that percentile (see PERCENTILE_FLOORS), or the rates are not 0 < low < high.

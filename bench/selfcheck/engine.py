@@ -21,9 +21,9 @@ from backbones.albert import AlbertEncoder
 from backbones.base import Batch, LayeredEncoder
 from backbones.bert import BertEncoder
 from bench.inference.executors import make_engine
-from bench.latency.depth import depth_table
-from bench.latency.machine import MachineState, others, read_machine
-from bench.latency.queries import count_through, exit_query, measure
+from bench.latency.depth import measure_depth_table
+from bench.latency.machine import MachineState, find_share_of_others, read_machine
+from bench.latency.queries import make_exit_query, measure, number_samples
 from bench.latency.result import LatencyOptions, LatencyResult
 from bench.latency.run import Clock, Query
 from bench.measure.cost import CostModel
@@ -178,7 +178,7 @@ def predicted(size: str, device: str, dtype: torch.dtype, options: LatencyOption
     for name, (criterion, head) in criteria.items():
         model = build_model(size, device, dtype, head)
         cut = _median_score(model, criterion, batches)
-        table = depth_table(model, criterion, {name: cut}, batches, replace(options, samples=len(batches)))
+        table = measure_depth_table(model, criterion, {name: cut}, batches, replace(options, samples=len(batches)))
         found[name] = {
             **asdict(table.points[name]),
             "mean_layer": table.result.summary(name).mean_layer,
@@ -256,7 +256,7 @@ def _ratios(
     clock: Clock,
 ) -> list[Ratio]:
     """Every script with every check, interleaved with the plain models in one run."""
-    parameter, lengths, keys = next(model.parameters()), _lengths(batches), count_through(batches)
+    parameter, lengths, keys = next(model.parameters()), _lengths(batches), number_samples(batches)
     queries: dict[str, Query] = {}
     flops: dict[str, float] = {}
     for check, (criterion, head) in CHECKS.items():
@@ -266,7 +266,7 @@ def _ratios(
         for what, script in exits.items():
             layers = np.minimum(script, model.num_layers)
             flops[f"{what}, {check}"] = float(plain.sum() / table[np.arange(len(layers)), layers - 1].sum())
-            queries[f"{what}, {check}"] = exit_query(
+            queries[f"{what}, {check}"] = make_exit_query(
                 engine, ForcedExits(criterion, script), 0.5, batches, keys, parameter.device
             )
     result = measure(model, {}, batches, options, extra=queries, clock=clock)
@@ -305,6 +305,6 @@ def _median_score(model: ExitModel, criterion: Criterion, batches: Sequence[Batc
 
 
 def _machine(before: MachineState, after: MachineState) -> str:
-    share = others(before, after)
+    share = find_share_of_others(before, after)
     used = "" if share is None else f", other processes used {share:.0%} of them"
     return f"{after.cores} cores{used}" + ("" if after.gpu is None else f"; {after.gpu.name}")

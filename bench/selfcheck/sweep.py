@@ -19,7 +19,7 @@ from backbones.base import Batch
 from bench.catalog import STRATEGIES
 from bench.inference.live import run_live
 from bench.inference.replay import scores
-from bench.latency.run import quiet
+from bench.latency.run import pause_garbage_collection
 from bench.measure.curve import exact_curve
 from bench.measure.stats import paired_ratio
 from bench.selfcheck.engine import build_model, random_batch
@@ -53,7 +53,7 @@ def sweep_benchmark(size: str = "bert 6x384", samples: int = 512, rounds: int = 
         # the re-run mode is many times a pass: once in the run is enough to show it
         order = ["plain", "sweep"] + (["re-run"] if turn == 0 else [])
         for mode in order if turn % 2 == 0 else order[::-1]:
-            with quiet():
+            with pause_garbage_collection():
                 begun = time.perf_counter()
                 modes[mode]()
                 seconds[mode].append(time.perf_counter() - begun)

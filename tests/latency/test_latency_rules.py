@@ -12,33 +12,33 @@ from bench.latency.protocol import (
     NOISE_FLOOR_ROUNDS,
     PERCENTILE_FLOORS,
     Coverage,
-    abba,
-    agree,
-    blocks,
-    bucket_of,
-    drift,
-    percentiles,
-    stop_reason,
+    alternate_order,
+    compute_percentiles,
+    find_bucket,
+    find_drift,
+    find_stop_reason,
+    is_same_speed,
+    split_into_streaks,
 )
 
 
 def test_abba_gives_every_configuration_the_same_mean_position() -> None:
     labels = ["plain", "a", "b", "stock"]
-    positions = {label: [abba(labels, turn).index(label) for turn in range(4)] for label in labels}
+    positions = {label: [alternate_order(labels, turn).index(label) for turn in range(4)] for label in labels}
     assert {sum(p) for p in positions.values()} == {6}
-    assert abba(labels, 0)[-1] == abba(labels, 1)[0]  # A B | B A
+    assert alternate_order(labels, 0)[-1] == alternate_order(labels, 1)[0]  # A B | B A
 
 
 @given(st.lists(st.integers(), max_size=40), st.integers(1, 9))
 def test_blocks_are_the_samples_in_order(samples: list[int], size: int) -> None:
-    made = blocks(samples, size)
+    made = split_into_streaks(samples, size)
     assert [i for block in made for i in block] == samples
     assert all(len(block) == size for block in made[:-1])
 
 
 @pytest.mark.parametrize(("tokens", "bucket"), [(1, 16), (15, 16), (16, 16), (17, 32), (128, 128)])
 def test_bucket_edges(tokens: int, bucket: int) -> None:
-    assert bucket_of(tokens, 16) == bucket
+    assert find_bucket(tokens, 16) == bucket
 
 
 def test_coverage_names_what_is_missing() -> None:
@@ -46,16 +46,16 @@ def test_coverage_names_what_is_missing() -> None:
     coverage.visit(1, 16)
     coverage.visit(3, 16)
     assert coverage.missing == ([2], [32])
-    assert not coverage.complete
+    assert not coverage.is_complete
     coverage.visit(2, 32)
-    assert coverage.complete
+    assert coverage.is_complete
 
 
 @pytest.mark.parametrize(
     ("second", "expected"), [(1.0, True), (1.05, True), (1.06, False), (0.95, False), (0.96, True)]
 )
 def test_two_blocks_agree_within_five_percent_either_way(second: float, expected: bool) -> None:
-    assert agree({"a": 1.0, "b": 2.0}, {"a": second, "b": 2.0}) is expected
+    assert is_same_speed({"a": 1.0, "b": 2.0}, {"a": second, "b": 2.0}) is expected
 
 
 @pytest.mark.parametrize(
@@ -64,11 +64,11 @@ def test_two_blocks_agree_within_five_percent_either_way(second: float, expected
      (661, ["p50", "p90", "p95"]), (662, ["p50", "p90", "p95", "p99"])],
 )  # fmt: skip
 def test_percentiles_need_enough_samples(count: int, names: list[str]) -> None:
-    assert list(percentiles(np.arange(count))) == names
+    assert list(compute_percentiles(np.arange(count))) == names
 
 
 def test_percentiles_of_enough_samples() -> None:
-    assert percentiles(np.arange(1001)) == {"p50": 500.0, "p90": 900.0, "p95": 950.0, "p99": 990.0}
+    assert compute_percentiles(np.arange(1001)) == {"p50": 500.0, "p90": 900.0, "p95": 950.0, "p99": 990.0}
 
 
 @pytest.mark.parametrize("percentile", [90, 95, 99])
@@ -97,7 +97,7 @@ def noisy(mean: float, spread: float, count: int, seed: int) -> list[float]:
     ],
 )
 def test_stopping(rounds: dict[str, list[float]], elapsed: float, expected: str | None) -> None:
-    assert stop_reason(rounds, "plain", elapsed, seconds=30.0, min_rounds=4, max_rounds=50) == expected
+    assert find_stop_reason(rounds, "plain", elapsed, seconds=30.0, min_rounds=4, max_rounds=50) == expected
 
 
 def test_the_noise_floor_is_where_more_rounds_do_not_help() -> None:
@@ -105,9 +105,9 @@ def test_the_noise_floor_is_where_more_rounds_do_not_help() -> None:
     plain = noisy(10, 0.02, 10, 0) + noisy(10, 0.2, 10, 1)
     args = {"seconds": 30.0, "min_rounds": 4, "max_rounds": 50}
     assert len(plain) >= NOISE_FLOOR_ROUNDS
-    assert stop_reason({"plain": plain, "early": [5.0] * 20}, "plain", 1.0, **args) == "noise floor"  # type: ignore[arg-type]
+    assert find_stop_reason({"plain": plain, "early": [5.0] * 20}, "plain", 1.0, **args) == "noise floor"  # type: ignore[arg-type]
     still_helps = noisy(10, 0.2, 10, 1) + noisy(10, 0.02, 10, 0)
-    assert stop_reason({"plain": still_helps, "early": [5.0] * 20}, "plain", 1.0, **args) is None  # type: ignore[arg-type]
+    assert find_stop_reason({"plain": still_helps, "early": [5.0] * 20}, "plain", 1.0, **args) is None  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -122,4 +122,4 @@ def test_the_noise_floor_is_where_more_rounds_do_not_help() -> None:
     ],
 )
 def test_drift_is_large_and_significant(plain: list[float], drifts: bool) -> None:
-    assert (drift(plain) is not None) is drifts
+    assert (find_drift(plain) is not None) is drifts

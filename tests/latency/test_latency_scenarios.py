@@ -17,12 +17,12 @@ from bench.errors import UsageError
 from bench.inference.executors import make_engine, plain_call
 from bench.inference.graphs import EagerSegment
 from bench.inference.live import run_live
-from bench.latency.depth import Shallow, depth_table, taking_turns, truncated, without_checks
-from bench.latency.energy import NO_COUNTER, NO_GPU, energy_per_sample
+from bench.latency.depth import ShallowModel, deal_turns, make_truncated_call, make_unchecked_call, measure_depth_table
+from bench.latency.energy import NO_COUNTER, NO_GPU, measure_energy
 from bench.latency.queries import measure
 from bench.latency.result import LatencyOptions
-from bench.latency.scenarios import Load, served_rates
-from bench.latency.serving import Served, arrivals, capacity, serve
+from bench.latency.scenarios import ServingOptions, find_capacities
+from bench.latency.serving import Served, draw_arrivals, find_capacity, serve_queries
 from strategies.base import ExitModel
 from strategies.controls import ForcedExits
 from strategies.elbert import MonotoneWindow
@@ -51,7 +51,7 @@ class Simulated:
         return 1.0
 
     def serve(self, count: int, rate: float) -> Served:
-        return serve(self.query, range(count), rate, seed=5, clock=self.clock, sleep=self.sleep)
+        return serve_queries(self.query, range(count), rate, seed=5, clock=self.clock, sleep=self.sleep)
 
 
 def lindley(gaps: np.ndarray, service: float) -> np.ndarray:
@@ -63,7 +63,7 @@ def lindley(gaps: np.ndarray, service: float) -> np.ndarray:
 
 
 def test_arrivals_are_poisson_and_scale_with_the_rate() -> None:
-    slow, fast = arrivals(5000, 10, 3), arrivals(5000, 100, 3)
+    slow, fast = draw_arrivals(5000, 10, 3), draw_arrivals(5000, 100, 3)
     np.testing.assert_allclose(slow, fast * 10.0, rtol=1e-6)
     gaps = np.diff(slow) / 1e9
     assert gaps.mean() == pytest.approx(0.1, rel=0.05)
@@ -73,7 +73,7 @@ def test_arrivals_are_poisson_and_scale_with_the_rate() -> None:
 @pytest.mark.parametrize("rate", [10.0, 60.0, 95.0])
 def test_serving_is_the_queue_with_one_server(rate: float) -> None:
     found = Simulated(lambda i: 10 * MS).serve(400, rate)
-    expected = lindley(np.diff(arrivals(400, rate, 5)), 10 * MS)
+    expected = lindley(np.diff(draw_arrivals(400, rate, 5)), 10 * MS)
     np.testing.assert_allclose(found.latencies, expected, atol=MS)
     assert found.busy == pytest.approx(rate * 0.01, rel=0.2)
 
@@ -85,7 +85,7 @@ def test_at_a_low_rate_nobody_waits() -> None:
 
 
 def test_capacity_is_between_what_held_and_what_did_not() -> None:
-    found = capacity(lambda rate: Simulated(lambda i: 10 * MS).serve(700, rate), 0.05, 1.0, 200.0, steps=8)
+    found = find_capacity(lambda rate: Simulated(lambda i: 10 * MS).serve(700, rate), 0.05, 1.0, 200.0, steps=8)
     assert found.rate is not None
     assert 40 < found.rate < 100  # one server of 10 ms cannot hold 100 per second
     held = [run.rate for run in found.runs if run.tail["p99"] <= 0.05]
@@ -95,7 +95,7 @@ def test_capacity_is_between_what_held_and_what_did_not() -> None:
 
 def test_shorter_answers_hold_a_higher_rate() -> None:
     def held(service: int) -> float | None:
-        return capacity(lambda rate: Simulated(lambda i: service * MS).serve(700, rate), 0.05, 1.0, 900.0).rate
+        return find_capacity(lambda rate: Simulated(lambda i: service * MS).serve(700, rate), 0.05, 1.0, 900.0).rate
 
     rates = [held(10), held(4)]
     assert rates[0] is not None
@@ -104,7 +104,7 @@ def test_shorter_answers_hold_a_higher_rate() -> None:
 
 
 def test_a_target_below_one_answer_is_never_held() -> None:
-    found = capacity(lambda rate: Simulated(lambda i: 10 * MS).serve(700, rate), 0.005, 1.0, 10.0)
+    found = find_capacity(lambda rate: Simulated(lambda i: 10 * MS).serve(700, rate), 0.005, 1.0, 10.0)
     assert found.rate is None
     assert len(found.runs) == 1
 
@@ -115,9 +115,9 @@ def test_serving_refuses_what_makes_no_sense() -> None:
     with pytest.raises(UsageError, match="at least one sample"):
         Simulated(lambda i: MS).serve(0, 1.0)
     with pytest.raises(UsageError, match="too few for p99"):
-        capacity(lambda rate: Simulated(lambda i: MS).serve(100, rate), 1.0, 1.0, 10.0)
+        find_capacity(lambda rate: Simulated(lambda i: MS).serve(100, rate), 1.0, 1.0, 10.0)
     with pytest.raises(UsageError, match="low < high"):
-        capacity(lambda rate: Simulated(lambda i: MS).serve(700, rate), 1.0, 10.0, 1.0)
+        find_capacity(lambda rate: Simulated(lambda i: MS).serve(700, rate), 1.0, 10.0, 1.0)
 
 
 def test_an_engine_is_warm_before_the_first_query_arrives() -> None:
@@ -130,8 +130,8 @@ def test_an_engine_is_warm_before_the_first_query_arrives() -> None:
         asked.append(i)
         return 1.0
 
-    load = Load(target=10.0, percentile=50, queries=3, steps=0)
-    found, _ = served_rates({"early": query}, single, load, 4, lambda message: None)
+    load = ServingOptions(target=10.0, percentile=50, queries=3, steps=0)
+    found, _ = find_capacities({"early": query}, single, load, 4, lambda message: None)
     assert asked[:4] == [0, 1, 2, 3]
     assert len(asked) == 4 + sum(len(run.latencies) for run in found["early"].runs)
 
@@ -141,7 +141,7 @@ def test_an_engine_is_warm_before_the_first_query_arrives() -> None:
 
 def test_energy_is_what_the_counter_gained_per_sample() -> None:
     machine = Simulated(lambda i: 10 * MS)
-    found = energy_per_sample(
+    found = measure_energy(
         machine.query, range(8), "cuda", seconds=1.0, clock=machine.clock, counter=lambda: machine.now // 5000
     )
     assert found.joules == pytest.approx(0.010 * 200, rel=1e-3)  # 200 watts for 10 ms
@@ -150,10 +150,10 @@ def test_energy_is_what_the_counter_gained_per_sample() -> None:
 
 def test_energy_without_hardware_is_said_and_not_zero() -> None:
     machine = Simulated(lambda i: MS)
-    found = energy_per_sample(machine.query, range(3), "cpu")
+    found = measure_energy(machine.query, range(3), "cpu")
     assert (found.joules, found.note) == (None, NO_GPU)
     assert machine.now == 0  # nothing was run for nothing
-    none = energy_per_sample(machine.query, range(3), "cuda:0", counter=lambda: None)
+    none = measure_energy(machine.query, range(3), "cuda:0", counter=lambda: None)
     assert (none.joules, none.note) == (None, NO_COUNTER)
 
 
@@ -179,7 +179,7 @@ def test_a_forced_exit_pays_for_every_check_and_leaves_where_it_is_told(depth: i
 def test_the_depth_table_of_a_real_model() -> None:
     model = make_model("bert")
     samples = [make_batch([n]) for n in (4, 9, 20, 30)]
-    table = depth_table(model, MonotoneWindow(window=0), {"never": -1.0, "always": math.inf}, samples, QUICK)
+    table = measure_depth_table(model, MonotoneWindow(window=0), {"never": -1.0, "always": math.inf}, samples, QUICK)
     assert table.buckets == [16, 32]
     assert table.checked.shape == table.bare.shape == (5, 2)
     assert (table.checked > 0).all()
@@ -199,12 +199,12 @@ def test_the_depth_table_of_a_real_model() -> None:
 @pytest.mark.parametrize("model_type", ["albert", "bert", "modernbert"])
 def test_layers_without_checks_are_the_same_under_every_executor(model_type: str, layer: int) -> None:
     model, batch = make_model(model_type).double(), make_batch([7])
-    expected = truncated(model, layer)(batch)
+    expected = make_truncated_call(model, layer)(batch)
     torch.testing.assert_close(expected, ForcedAnswer(model, layer)(batch))
-    recorded = plain_call(make_engine(Shallow(model, layer), "graph", record=EagerSegment))
+    recorded = plain_call(make_engine(ShallowModel(model, layer), "graph", record=EagerSegment))
     torch.testing.assert_close(recorded(batch), expected)
     compiled = make_engine(model, "compile", backend="eager")
-    torch.testing.assert_close(without_checks(model, compiled, "compile", layer)(batch), expected)
+    torch.testing.assert_close(make_unchecked_call(model, compiled, "compile", layer)(batch), expected)
 
 
 class ForcedAnswer:
@@ -221,7 +221,7 @@ class ForcedAnswer:
 def test_turns_answer_every_sample_once_at_every_depth(depths: int) -> None:
     asked: list[tuple[int, int]] = []
     queries = [lambda i, k=k: asked.append((i, k)) or 0.0 for k in range(depths)]  # type: ignore[func-returns-value]
-    for turn in taking_turns("exits", queries).values():
+    for turn in deal_turns("exits", queries).values():
         begun = len(asked)
         for i in range(7):
             turn(i)

@@ -8,7 +8,14 @@ import pytest
 
 from bench.cli.verbs.doctor import gpu_controls
 from bench.latency import machine
-from bench.latency.machine import GpuState, MachineState, disturbances, others, read_gpu, read_machine
+from bench.latency.machine import (
+    GpuState,
+    MachineState,
+    find_disturbances,
+    find_share_of_others,
+    read_gpu,
+    read_machine,
+)
 
 
 def state(
@@ -18,17 +25,19 @@ def state(
 
 
 def test_other_processes_are_what_is_busy_and_not_ours() -> None:
-    assert others(state(0), state(10, busy=15, own=10)) == pytest.approx(0.25)
-    assert others(state(0), state(10, busy=9.9, own=10)) == 0.0  # ticks are coarse
-    assert others(replace(state(0), busy=None), state(10)) is None
+    assert find_share_of_others(state(0), state(10, busy=15, own=10)) == pytest.approx(0.25)
+    assert find_share_of_others(state(0), state(10, busy=9.9, own=10)) == 0.0  # ticks are coarse
+    assert find_share_of_others(replace(state(0), busy=None), state(10)) is None
 
 
 def test_disturbances_are_named_once_each() -> None:
     hot = GpuState("gpu", 1000, 1000, 90, ("thermal",), 1, None)
-    found = disturbances([(state(0), state(10, 15, 10, gpu=hot)), (state(10, 15, 10), state(20, 30, 20, 3, hot))], 0.1)
+    found = find_disturbances(
+        [(state(0), state(10, 15, 10, gpu=hot)), (state(10, 15, 10), state(20, 30, 20, 3, hot))], 0.1
+    )
     assert [reason.split(":")[0] for reason in found] == ["load", "throttle", "throttle", "load"]
     assert "0.5 of 2 cores" in found[0]
-    assert disturbances([(state(0), state(10, 10.5, 10))], 0.1) == []
+    assert find_disturbances([(state(0), state(10, 10.5, 10))], 0.1) == []
 
 
 class Nvml:
@@ -91,7 +100,7 @@ def test_the_gpu_that_is_read_is_torchs_own(monkeypatch: pytest.MonkeyPatch, vis
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    monkeypatch.setattr(machine, "nvml", lambda: Nvml([77]))
+    monkeypatch.setattr(machine, "load_nvml", lambda: Nvml([77]))
     found = read_gpu(1)
     assert found is not None
     assert found.name == name
@@ -100,7 +109,7 @@ def test_the_gpu_that_is_read_is_torchs_own(monkeypatch: pytest.MonkeyPatch, vis
 
 def test_what_a_gpu_does_not_tell_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(machine, "nvml", lambda: Nvml([77]))
+    monkeypatch.setattr(machine, "load_nvml", lambda: Nvml([77]))
     assert read_gpu(0) == GpuState("first", 1000, 2000, 60, ("thermal",), 0, 7)
     assert read_gpu(1) == GpuState("second", None, None, 60, ("thermal",), 0, None)
 
@@ -109,7 +118,7 @@ def test_what_a_gpu_does_not_tell_is_none(monkeypatch: pytest.MonkeyPatch) -> No
 def test_one_process_on_the_gpu_is_ours_whatever_its_number(
     monkeypatch: pytest.MonkeyPatch, running: list[int], strangers: int
 ) -> None:
-    monkeypatch.setattr(machine, "nvml", lambda: Nvml(running))
+    monkeypatch.setattr(machine, "load_nvml", lambda: Nvml(running))
     found = read_gpu(0)
     assert found is not None
     assert found.other_processes == strangers
@@ -121,7 +130,7 @@ def test_this_machine_can_be_read() -> None:
     after = read_machine()
     assert after.time > before.time
     assert after.own >= before.own
-    share = others(before, after)
+    share = find_share_of_others(before, after)
     assert share is None or 0 <= share <= 1
 
 

@@ -14,7 +14,7 @@ from bench.inference.conditional import EagerProgram
 from bench.inference.executors import EXECUTORS, make_engine
 from bench.inference.graphs import EagerSegment
 from bench.inference.live import run_live
-from bench.latency.queries import default_baselines
+from bench.latency.queries import make_baselines
 from bench.latency.result import LatencyOptions
 from bench.selfcheck.engine import CHECKS, describe, offline, single_stream
 from strategies.base import ExitModel
@@ -138,7 +138,7 @@ def test_an_executor_stands_against_every_plain_model_there_is(
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if triton else None)
     engine = make_engine(model(), executor, record=EagerSegment, program=EagerProgram, backend="eager")
-    baselines = default_baselines(model(), engine, executor)
+    baselines = make_baselines(model(), engine, executor)
     assert set(baselines) == expected
     batch = make_batch([5])
     for name in expected - {"plain-compile"}:

@@ -174,9 +174,9 @@ def graphics() -> Iterator[Finding]:
         built = "torch is built without CUDA" if torch.version.cuda is None else "torch finds no device or driver"
         yield Finding("gpu", "warn", f"no GPU ({built})", "everything runs on the CPU; --device cuda will be refused")
         return
-    from bench.latency.machine import nvml
+    from bench.latency.machine import load_nvml
 
-    library = nvml()
+    library = load_nvml()
     driver = "driver unknown" if library is None else f"driver {library.nvmlSystemGetDriverVersion()}"
     for index in range(torch.cuda.device_count()):
         facts = torch.cuda.get_device_properties(index)
@@ -192,10 +192,10 @@ def graphics() -> Iterator[Finding]:
 
 def gpu_controls(library: Any, index: int) -> Iterator[Finding]:
     """What an administrator may do about a GPU while latency is measured; nothing here does it."""
-    from bench.latency.machine import gpu_handle
+    from bench.latency.machine import find_gpu_handle
 
     try:
-        kept_awake = library.nvmlDeviceGetPersistenceMode(gpu_handle(library, index))
+        kept_awake = library.nvmlDeviceGetPersistenceMode(find_gpu_handle(library, index))
     except library.NVMLError:
         return
     if not kept_awake:

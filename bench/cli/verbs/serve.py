@@ -55,7 +55,7 @@ def serve(
     from bench.inference.exits import DTYPES
     from bench.inference.placement import check_placement, find_device
     from bench.latency.result import LatencyOptions
-    from bench.latency.scenarios import Load, scenarios
+    from bench.latency.scenarios import ServingOptions, measure_scenarios
 
     where = find_device(device)
     check_placement(where, dtype, executor)
@@ -65,12 +65,12 @@ def serve(
     if not model.criterion.causal or model.criterion.needs_labels:
         raise UsageError(f"{cell.folder.name} looks ahead or knows the labels: it can be replayed, but not served.")
     model.model.to(device=where, dtype=DTYPES[dtype])
-    found = scenarios(
+    found = measure_scenarios(
         model.model,
         model.criterion,
         chosen,
         _asked(model, split, batch_size),
-        Load(None if target_ms is None else target_ms / 1e3, percentile, queries, energy=energy),
+        ServingOptions(None if target_ms is None else target_ms / 1e3, percentile, queries, energy=energy),
         LatencyOptions(samples=64, seconds=seconds, executor=executor, threads=threads),
         sparingly(progress),
     )
@@ -100,14 +100,14 @@ def _asked(model: Any, split: str, batch_size: int) -> Any:
     """The reported split as single samples and as batches."""
     from bench.cell.timing import query_rows
     from bench.inference.replay import sample_keys
-    from bench.latency.scenarios import Asked
+    from bench.latency.scenarios import ScenarioSamples
     from bench.tasks.encode import collate, encode
 
     rows = model.data.evaluation[split]
     encoded = encode(rows, model.tokenizer, model.max_length)
     keys = sample_keys(rows.ids)
     batches = query_rows(len(encoded), batch_size)
-    return Asked(
+    return ScenarioSamples(
         [collate(encoded, [row]) for row in range(len(encoded))],
         list(keys.split(1)),
         [collate(encoded, some) for some in batches],
