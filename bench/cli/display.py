@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
 
 from bench.text import TextConsole, escape_json
+
+if TYPE_CHECKING:
+    from bench.sweep import Outcome, Plan
+    from bench.sweep.estimate import Total
 
 NAMES = {"accuracy": "accuracy", "f1": "F1", "matthews": "Matthews", "pearson": "Pearson", "spearman": "Spearman"}
 
@@ -170,3 +175,107 @@ def name_table(title: str, rows: Sequence[Mapping[str, object]]) -> Table:
     for row in rows:
         table.add_row(*["" if v is None else str(v) for v in row.values()])
     return table
+
+
+# --------------------------------------------------------------------------- many cells
+
+STATUS = {"recorded": "recorded", "trained": "checkpoint there", "missing": "missing", "unknown": "unknown"}
+
+
+def print_plan(plan: Plan, total: Total, json: bool) -> None:
+    """Print the cells of a plan, what is there already, and an estimate of the rest."""
+    rows: list[dict[str, Any]] = [
+        {
+            "cell": cell.label,
+            "training": cell.training,
+            "status": cell.status,
+            "why": cell.why,
+            "seconds": None if cost.seconds is None else round(cost.seconds, 1),
+            "disk": cost.disk,
+            "estimated": cost.how,
+        }
+        for cell, cost in zip(plan.cells, total.cells, strict=True)
+    ]
+    if json:
+        sums = {"seconds": total.seconds, "disk": total.disk, "free": total.free}
+        print_json({"cells": rows, "trainings": len(plan.trainings()), "total": sums, "notes": list(total.notes)})
+        return
+    numbers = {training: i for i, training in enumerate(plan.trainings(), start=1)}
+    table = Table(title=f"{len(rows)} cells, {len(numbers)} trainings", title_justify="left")
+    for column in ("cell", "training", "there", "time", "disk"):
+        table.add_column(column, justify="left" if column in ("cell", "there") else "right", overflow="fold")
+    for row in rows:
+        there = STATUS[row["status"]]
+        table.add_row(
+            row["cell"],
+            str(numbers[row["training"]]),
+            there,
+            format_seconds(row["seconds"]),
+            format_bytes(row["disk"]),
+        )
+    out = console()
+    out.print(table)
+    counts = {name: sum(row["status"] == key for row in rows) for key, name in STATUS.items()}
+    lines = [", ".join(f"{n} {name}" for name, n in counts.items() if n) + "."]
+    lines.append(
+        f"In all {format_seconds(total.seconds)} and {format_bytes(total.disk)} ({format_bytes(total.free)} free)."
+    )
+    lines += [f"Unknown: {why}" for why in dict.fromkeys(row["why"] for row in rows if row["why"])]
+    out.print("\n".join([*lines, *total.notes]))
+
+
+def describe_outcome(outcome: Outcome) -> dict[str, Any]:
+    """Return folder and record of one cell of many; of one that failed its name, and why instead of the record."""
+    folder = None if outcome.folder is None else str(outcome.folder)
+    if not outcome.ok:
+        return {"cell": outcome.cell.label, "folder": folder, "error": outcome.error}
+    return {"folder": folder, "record": _read_outcome(outcome)}
+
+
+def print_outcome(outcome: Outcome) -> None:
+    """Print the record of a cell that has ended; of one that failed, the command's end says why."""
+    if outcome.ok:
+        print_record(_read_outcome(outcome), str(outcome.folder))
+
+
+def print_outcomes(outcomes: Sequence[Outcome]) -> None:
+    """Print a line for every cell: its primary metric with all layers, or why there is none."""
+    table = Table(title=f"{sum(o.ok for o in outcomes)} of {len(outcomes)} cells", title_justify="left")
+    for column in ("cell", "status", "all layers", "record"):
+        table.add_column(column, overflow="fold")
+    for outcome in outcomes:
+        found = _quality(_read_outcome(outcome)) if outcome.ok else outcome.error
+        table.add_row(outcome.cell.label, outcome.status, found, str(outcome.folder or "-"))
+    console().print(table)
+
+
+def _read_outcome(outcome: Outcome) -> dict[str, Any]:
+    from bench.results.store import read_record
+
+    return read_record(Path(str(outcome.folder)) / "record.json")
+
+
+def _quality(record: Mapping[str, Any]) -> str:
+    metric = record["task"]["metrics"][0]
+    full = record["evaluation"][record["task"]["evaluation"][0]]["full"]
+    return f"{NAMES.get(metric, metric)} {full['metrics'][metric]['value']:.3f}"
+
+
+def format_seconds(seconds: float | None) -> str:
+    """Return ``25 s``, ``3 min``, ``7.5 h``, or ``unknown``."""
+    if seconds is None:
+        return "unknown"
+    for size, unit in ((86400.0, "days"), (3600.0, "h"), (60.0, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def format_bytes(count: float | None) -> str:
+    """Return ``1.5 GiB``, ``320 KiB``, or ``unknown``."""
+    if count is None:
+        return "unknown"
+    for size, unit in ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB")):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count / 2**10:.0f} KiB"

@@ -7,8 +7,19 @@ the plan on an engine (:func:`make_engine`) and says what became of every cell; 
 
 from __future__ import annotations
 
-from bench.sweep.driver import Outcome, failures, run_cells, run_plan
+from bench.sweep.driver import Outcome, failures, fetch_and_plan, run_cells, run_plan
 from bench.sweep.engines.base import Engine, make_engine
 from bench.sweep.plan import Plan, Planned, make_plan
 
-__all__ = ["Engine", "Outcome", "Plan", "Planned", "failures", "make_engine", "make_plan", "run_cells", "run_plan"]
+__all__ = [
+    "Engine",
+    "Outcome",
+    "Plan",
+    "Planned",
+    "failures",
+    "fetch_and_plan",
+    "make_engine",
+    "make_plan",
+    "run_cells",
+    "run_plan",
+]

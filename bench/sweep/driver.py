@@ -61,19 +61,24 @@ def run_cells(
     A mistake in any request is raised before the first cell runs; see :func:`run_plan` for the rest. ``sync`` is a URL
     that finished cells are fetched from and sent to.
     """
-    remote = None if sync is None else Remote(sync, context.store, context.progress)
-    if remote is not None:
-        context.progress.say(f"{remote.fetch_cells()} cells fetched from {sync}.")
-    plan = make_plan(requests, context)
+    plan = fetch_and_plan(requests, context, sync)
     missing = sum(cell.status != "recorded" for cell in plan.cells)
     context.progress.say(
         f"{len(plan.cells)} cells, {len(plan.cells) - missing} recorded, {missing} to run; "
         f"{len(plan.trainings())} trainings."
     )
     outcomes = run_plan(plan, context, engine or make_engine(), sync, on_end)
-    if remote is not None:
-        remote.fetch_cells()  # what other machines made
+    if sync is not None:
+        Remote(sync, context.store, context.progress).fetch_cells()  # what other machines made
     return outcomes
+
+
+def fetch_and_plan(requests: Sequence[Request], context: Context, sync: str | None = None) -> Plan:
+    """Plan ``requests``, after the finished cells at the URL ``sync`` have been fetched."""
+    if sync is not None:
+        fetched = Remote(sync, context.store, context.progress).fetch_cells()
+        context.progress.say(f"{fetched} cells fetched from {sync}.")
+    return make_plan(requests, context)
 
 
 def run_plan(

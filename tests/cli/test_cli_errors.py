@@ -335,7 +335,10 @@ def test_of_several_cells_the_good_ones_are_kept(at_home: Path, capsys: pytest.C
     code = main(["run", "--task", f"{bad},{good}", "--strategy", "full", "--backbone", "bert-demo", "--json", *TINY])
     printed = capsys.readouterr()
     assert code == 5
-    assert [found["record"]["spec"]["task"] for found in json.loads(printed.out)] == ["reviews"]
+    broken, found = json.loads(printed.out)
+    assert broken["cell"] == "full, broken, bert-demo, seed 0"
+    assert "the file is empty" in broken["error"]
+    assert found["record"]["spec"]["task"] == "reviews"
     assert printed.err.splitlines()[-1].startswith("Error: 1 of 2 cells failed: full, ")
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.display import print_json
+from bench.cli.display import format_bytes, format_seconds, print_json, print_plan
 from bench.cli.options import split_seeds
 from bench.cli.session import Session, with_session
 from bench.errors import OK, CellsFailed, UsageError
@@ -32,7 +32,6 @@ def reproduce(
         raise UsageError(f"Paper '{paper}' has no {scale} plan.")
     progress = session.progress
     progress.say("Loading torch and transformers.")
-    from bench.cli.verbs.sweep import in_bytes, in_words, show_plan
     from bench.reproduce import output
     from bench.reproduce.cells import asked_cells
     from bench.reproduce.run import gathered_places, judged, run_possible
@@ -45,12 +44,12 @@ def reproduce(
     total = estimate(planned, context)
     progress.say(f"{published.title}. {chosen.says}")
     if plan:
-        show_plan(planned, total, session.json)
+        print_plan(planned, total, session.json)
         return OK
     to_run = sum(cell.status != "recorded" for cell in planned.cells)
     progress.say(
-        f"{len(planned.cells)} cells, {to_run} to run: {in_words(total.seconds)} and {in_bytes(total.disk)} "
-        f"({in_bytes(total.free)} free). The cells one by one: --plan."
+        f"{len(planned.cells)} cells, {to_run} to run: {format_seconds(total.seconds)} and {format_bytes(total.disk)} "
+        f"({format_bytes(total.free)} free). The cells one by one: --plan."
     )
     for why in dict.fromkeys(cell.why for cell in planned.cells if cell.why):
         progress.say(f"Not at hand: {why}")

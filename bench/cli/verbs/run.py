@@ -1,9 +1,9 @@
-"""`bench run`: expand the cells, run them one after another and show each as it ends, or hand them to a sweep."""
+"""`bench run`: one cell here, or many on an engine; or what they would take."""
 
 from __future__ import annotations
 
 import math
-import sys
+from collections.abc import Sequence
 from dataclasses import fields
 from itertools import product
 from pathlib import Path
@@ -11,15 +11,22 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from bench import errors
-from bench.cli.display import print_json, print_record
+from bench.cli.display import (
+    describe_outcome,
+    print_json,
+    print_outcome,
+    print_outcomes,
+    print_plan,
+    print_record,
+)
 from bench.cli.options import Settings, split_names, split_seeds
 from bench.cli.session import Session, with_session
+from bench.errors import OK, UsageError
 from bench.settings import parse_settings
-from bench.text import show_hidden
 
 if TYPE_CHECKING:
     from bench.cell.request import Context, Request
+    from bench.sweep import Engine
 
 
 @with_session()
@@ -74,19 +81,58 @@ def run(
     from bench.cell.request import Request
     from bench.sweep.config import read_sweep
 
-    context = session.context(overwrite)
     if config is not None:
         requests = read_sweep(config)
     else:
         requests = [Request(strategy=name, task=on, seed=number, **every) for name, on, number in cells]
-    if config is None and (dry_run, engine, workers, threads, sync) == (False, "local", None, None, None):
-        return one_after_another(requests, context, session.json)
-    from bench.cli.verbs.sweep import run_sweep
+    context = session.context(overwrite)
+    if dry_run:
+        return estimate_requests(requests, context, sync, session.json)
+    if len(requests) == 1 and (config, engine, workers, threads, sync) == (None, "local", None, None, None):
+        return run_here(requests[0], context, session.json)
+    from bench.sweep import make_engine
 
-    return run_sweep(
-        requests, context, engine=engine, workers=workers, threads=threads, sync=sync, dry_run=dry_run,
-        json=session.json,
-    )  # fmt: skip
+    chosen = make_engine(engine, workers, threads)
+    return run_requests(requests, context, chosen, sync, session.json, each=config is None)
+
+
+def estimate_requests(requests: Sequence[Request], context: Context, sync: str | None, json: bool) -> int:
+    """Say what ``requests`` would take, and what of it is there."""
+    from bench.sweep import fetch_and_plan
+    from bench.sweep.estimate import estimate
+
+    plan = fetch_and_plan(requests, context, sync)
+    print_plan(plan, estimate(plan, context), json)
+    return OK
+
+
+def run_here(request: Request, context: Context, json: bool) -> int:
+    """Run one cell in this process, whose errors are then the command's own, and print it."""
+    from bench.cell.run import run as run_cell
+
+    cell, record = run_cell(request, context)
+    if json:
+        print_json([{"folder": str(cell.folder), "record": record}])
+    else:
+        print_record(record, str(cell.folder))
+    return OK
+
+
+def run_requests(
+    requests: Sequence[Request], context: Context, engine: Engine, sync: str | None, json: bool, *, each: bool
+) -> int:
+    """Run many cells; print ``each`` as it ends, or a line a cell at the end. Raises CellsFailed where some failed."""
+    from bench.sweep import failures, run_cells
+
+    outcomes = run_cells(requests, context, engine, sync, print_outcome if each and not json else None)
+    if json:
+        print_json([describe_outcome(outcome) for outcome in outcomes])
+    elif not each:
+        print_outcomes(outcomes)
+    failed = failures(outcomes)
+    if failed is not None:
+        raise failed
+    return OK
 
 
 def split_cells(strategies: str | None, tasks: str | None, seeds: str) -> list[tuple[str, str, int]]:
@@ -95,7 +141,7 @@ def split_cells(strategies: str | None, tasks: str | None, seeds: str) -> list[t
     from bench.registry import unknown
 
     if strategies is None or tasks is None:
-        raise errors.UsageError("--strategy and --task are needed, or --config with a sweep file.")
+        raise UsageError("--strategy and --task are needed, or --config with a sweep file.")
     names = split_names(strategies, "--strategy")
     cells = list(product(names, split_names(tasks, "--task"), split_seeds(seeds)))
     for name in names:
@@ -112,7 +158,7 @@ def refuse_beside_config(ctx: typer.Context, config: Path) -> None:
         source = ctx.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE":
             option = "--set" if name == "settings" else f"--{name}"
-            raise errors.UsageError(f"{option} and --config do not go together: write '{name}' into {config}.")
+            raise UsageError(f"{option} and --config do not go together: write '{name}' into {config}.")
 
 
 def parse_thresholds(text: str) -> tuple[float, ...] | None:
@@ -124,37 +170,5 @@ def parse_thresholds(text: str) -> tuple[float, ...] | None:
     except ValueError:
         found = ()
     if not found or not all(map(math.isfinite, found)):
-        raise errors.UsageError(f"--thresholds takes auto or finite numbers separated by commas, not '{text}'.")
+        raise UsageError(f"--thresholds takes auto or finite numbers separated by commas, not '{text}'.")
     return found
-
-
-def one_after_another(requests: list[Request], context: Context, json: bool) -> int:
-    """Run a few cells in this process (timed ones in new ones) and show each as it ends."""
-    from bench.cell.resolve import resolve_request
-    from bench.cell.run import run
-    from bench.cli.verbs.fresh import run_fresh
-
-    for asked in requests:
-        resolve_request(asked)  # a mistake in the last cell is told before the first one runs
-    shown, failed = [], []
-    for asked in requests:
-        try:
-            if len(requests) > 1 and asked.latency:
-                found = run_fresh(asked, context)
-            else:
-                cell, record = run(asked, context)
-                found = {"folder": str(cell.folder), "record": record}
-        except Exception as error:
-            if len(requests) == 1:
-                raise
-            failed.append(f"{asked.strategy}, {asked.task}, seed {asked.seed}: {error}")
-            print(show_hidden(f"Error in {failed[-1]}"), file=sys.stderr)
-            continue
-        shown.append(found)
-        if not json:
-            print_record(found["record"], found["folder"])
-    if json:
-        print_json(shown)
-    if failed:
-        raise errors.CellsFailed(f"{len(failed)} of {len(requests)} cells failed: " + "; ".join(failed))
-    return errors.OK
