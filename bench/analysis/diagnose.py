@@ -15,9 +15,10 @@ from bench.analysis.diagnosis import Decided, agreement, exit_qualities, flip_su
 from bench.analysis.perturb import push
 from bench.cell.reload import Reloaded
 from bench.errors import UsageError
-from bench.inference.exits import AllExits, collect
+from bench.inference.exits import collect
 from bench.inference.probing import observe_split
 from bench.measure.cost import CostModel
+from bench.measure.exits import AllExits
 from bench.measure.trade_off import Costs, TradeOff
 from bench.progress import Progress
 from bench.tasks.base import Split, TaskData

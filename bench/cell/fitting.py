@@ -12,10 +12,11 @@ import torch
 
 from bench.errors import UsageError
 from bench.files import remove_leftovers
-from bench.inference.exits import AllExits
 from bench.inference.probing import observe_split, split_features
-from bench.inference.replay import fit, make_criterion
+from bench.inference.replay import fit, make_criterion, make_evidence
+from bench.measure.exits import AllExits
 from bench.progress import Progress
+from bench.results.exits import read_exits
 from bench.results.quarantine import sound
 from bench.results.spec import key
 from bench.results.store import Cell, Record, Store
@@ -123,7 +124,7 @@ def refit(criterion: Criterion, folder: Path, record: Mapping[str, Any]) -> Crit
         path = Cell(folder).exits_file(record["task"]["select"])
         if not path.exists():
             raise UsageError(f"{folder.name} has no stored exits of its held-out split; run the cell again.")
-        fit(criterion, AllExits.load(path).evidence())
+        fit(criterion, make_evidence(read_exits(path)))
     return criterion
 
 

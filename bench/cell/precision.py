@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from bench.inference.exits import AllExits
+from bench.measure.exits import AllExits
 from bench.measure.trade_off import TradeOff
 from bench.results.store import Record
 

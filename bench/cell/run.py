@@ -25,11 +25,13 @@ from bench.cell.timing import measure_latency, read_times
 from bench.environment import machine_id
 from bench.errors import UserError
 from bench.files import remove_leftovers
-from bench.inference.exits import DTYPES, AllExits, collect
-from bench.inference.replay import fit
+from bench.inference.exits import DTYPES, collect
+from bench.inference.replay import fit, make_evidence
 from bench.measure.cost import CostModel
+from bench.measure.exits import AllExits
 from bench.measure.points import STANDARD, Rule
 from bench.measure.trade_off import Costs, TradeOff, default_point, given_points, operating_points
+from bench.results.exits import read_exits, write_exits
 from bench.results.migrations import SCHEMA_VERSION
 from bench.results.quarantine import damaged, sound
 from bench.results.spec import (
@@ -171,10 +173,10 @@ def measure_cell(work: Work) -> Record:
         points = default_point(report) + operating_points(select, report, rules)
         points += given_points(report, spec.thresholds or ())
         evaluation[name] = summary(curves[name], points)
-        exits[name].save(work.cell.exits_file(name))
+        write_exits(exits[name], work.cell.exits_file(name))
         if name in full:
             precision[name] = precision_changes(report, full[name], points)
-    exits[data.select.name].save(work.cell.exits_file(data.select.name))
+    write_exits(exits[data.select.name], work.cell.exits_file(data.select.name))
 
     primary = next(iter(data.evaluation))
     points = cast(list[dict[str, object]], cast(dict[str, object], evaluation[primary])["points"])
@@ -282,14 +284,15 @@ def recorded(
     path = context.store.cache("exits", name) / f"{split.name}.parquet"
     with context.store.lock(f"exits-{name}", context.progress):
         remove_leftovers(path.parent)
-        found = sound(context.store, path, AllExits.load, context.progress, work.warnings)
+        found = sound(context.store, path, read_exits, context.progress, work.warnings)
         if found is None:
             device = torch.device(spec.device)
-            collect(model, split, encoded[split.name], device=device, dtype=spec.dtype, progress=context.progress).save(
-                path
+            passed = collect(
+                model, split, encoded[split.name], device=device, dtype=spec.dtype, progress=context.progress
             )
+            write_exits(passed, path)
     model.to(device=spec.device, dtype=DTYPES[spec.dtype]).eval()
-    return found or AllExits.load(path)
+    return found or read_exits(path)
 
 
 def fitted_criterion(
@@ -308,7 +311,7 @@ def fitted_criterion(
         probed = probing.fit(data.train, lambda s: encode(s, loaded.tokenizer, length(work, loaded)), spec.seed)
         splits = (data.select, *data.evaluation.values())
         exits = {s.name: probing.read(exits[s.name], s, encoded[s.name]) for s in splits}
-    return exits, {"probe": probed, "fitted": fit(criterion, exits[data.select.name].evidence())}
+    return exits, {"probe": probed, "fitted": fit(criterion, make_evidence(exits[data.select.name]))}
 
 
 def halved(work: Work) -> Mapping[str, Split]:

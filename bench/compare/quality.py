@@ -18,11 +18,12 @@ from bench.cell.fitting import recorded_criterion
 from bench.compare.pairing import Pair
 from bench.compare.sources import Found
 from bench.compare.verdict import Margins, Row
-from bench.inference.exits import AllExits
 from bench.measure import metrics as m
+from bench.measure.exits import AllExits
 from bench.measure.stats import Interval, draw_counts, mcnemar, paired_bootstrap
 from bench.measure.trade_off import Costs, TradeOff
-from bench.results.store import slug
+from bench.results.exits import read_exits
+from bench.results.places import slug
 
 Array = NDArray[Any]
 Float = NDArray[np.float64]
@@ -47,7 +48,7 @@ class Side:
 def load_exits(cell: Found, split: str) -> AllExits | None:
     """Every exit's recorded logits, or None where the record travels without them."""
     path = cell.folder / f"exits-{slug(split)}.parquet"
-    return AllExits.load(path) if path.exists() else None
+    return read_exits(path) if path.exists() else None
 
 
 def common(base: AllExits, candidate: AllExits) -> tuple[AllExits, AllExits]:

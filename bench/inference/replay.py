@@ -13,8 +13,8 @@ from torch import Tensor
 
 from bench.catalog import STRATEGIES
 from bench.errors import UsageError
-from bench.inference.exits import AllExits
 from bench.measure.curve import exit_layers
+from bench.measure.exits import AllExits
 from bench.settings import bind, split_threshold
 from strategies.base import Criterion, Evidence, Strategy, check_finite, predict, step_through
 
@@ -75,6 +75,12 @@ def fit(criterion: Criterion, evidence: Evidence | None) -> dict[str, list[float
     if evidence is None:
         raise UsageError("This criterion is fitted on labelled samples held out for it: give them with fit_on.")
     return criterion.fit(evidence)
+
+
+def make_evidence(exits: AllExits) -> Evidence:
+    """Return recorded exits as tensors, for a criterion to be fitted on."""
+    observed = None if exits.observed is None else torch.from_numpy(exits.observed)
+    return Evidence(torch.from_numpy(exits.logits), torch.tensor(exits.labels.tolist()), observed)
 
 
 def as_logits(logits: ArrayLike | Tensor) -> Tensor:

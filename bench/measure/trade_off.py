@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.inference.exits import AllExits
 from bench.inference.replay import recorded_scores
 from bench.measure import metrics as m
 from bench.measure.curve import Curve, exact_curve, exit_layers
+from bench.measure.exits import AllExits
 from bench.measure.points import Rule, choose, pareto
 from bench.measure.risk import risk_controlled
 from bench.measure.stats import Interval, bootstrap, bootstrap_ratio, wilson

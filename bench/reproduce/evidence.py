@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from bench.cell.fitting import recorded_criterion
 from bench.compare.quality import cut_of
-from bench.inference.exits import AllExits
 from bench.measure import metrics as m
 from bench.measure.seeds import interval_over_seeds
 from bench.measure.stats import Interval, draw_counts
 from bench.measure.trade_off import Costs, TradeOff
+from bench.results.exits import read_exits
 from bench.results.store import Cell
 
 Float = NDArray[np.float64]
@@ -50,7 +50,7 @@ class Run:
         split = record["task"]["evaluation"][0]
         if not cell.exits_file(split).exists():
             raise NotRun(f"{folder.name} has no recorded logits")
-        exits = AllExits.load(cell.exits_file(split))
+        exits = read_exits(cell.exits_file(split))
         criterion = recorded_criterion(folder, record)
         return cls(record, TradeOff(criterion, exits, Costs.layers(*exits.logits.shape[:2]), record["task"]["metrics"]))
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from bench.errors import DataError, NothingComparable, UsageError
+from bench.errors import Damaged, DataError, NothingComparable, UsageError
+from bench.results import exits
 from bench.results.store import ALL, Cell, Only, Store
 
 Array = NDArray[Any]
@@ -35,13 +35,10 @@ class Exits:
 def read_exits(path: Path) -> Exits:
     """The stored logits of all exits. Raises DataError for a file that is not one of ours."""
     try:
-        table = pq.read_table(path)
-        exits, outputs = (int(table.schema.metadata[name]) for name in (b"exits", b"outputs"))
-        logits = table["logits"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        shaped = logits.reshape(len(table), exits, outputs)
-        return Exits(tuple(map(str, table["id"].to_pylist())), table["label"].to_numpy(), shaped)
-    except Exception as error:  # pyarrow has a class for each way a file can be wrong
-        raise DataError(f"{path} is not a Parquet file of exits as ExitBench writes them ({error}).") from error
+        found = exits.read_exits(path)
+    except Damaged as error:
+        raise DataError(str(error)) from error
+    return Exits(found.ids, found.labels, found.logits)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from bench.cell.fitting import recorded_criterion
-from bench.inference.exits import AllExits
 from bench.inference.replay import recorded_scores
 from bench.measure import metrics as m
 from bench.measure.curve import exit_layers
+from bench.measure.exits import AllExits
 from bench.measure.seeds import SeedSummary, over_seeds
+from bench.results.exits import read_exits
 from bench.results.store import Cell
 
 
@@ -26,7 +27,7 @@ def pooled(
     """
     if not m.is_additive(metric) or not all(cell.exits_file(split).exists() for cell in cells):
         return None
-    exits = [AllExits.load(cell.exits_file(split)) for cell in cells]
+    exits = [read_exits(cell.exits_file(split)) for cell in cells]
     if any(e.ids != exits[0].ids for e in exits):
         return None
     statistics = []

@@ -9,7 +9,8 @@ from typing import TypeVar
 
 from bench.errors import Damaged
 from bench.progress import Progress
-from bench.results.store import LONGEST, Store, slug
+from bench.results.places import LONGEST, slug
+from bench.results.store import Store
 
 T = TypeVar("T")
 

@@ -10,9 +10,7 @@ The key is the first 8 digits of the cell's quality identity, so what differs in
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,12 +23,11 @@ from bench.errors import UsageError
 from bench.files import check_shape, read_object, write_json
 from bench.progress import Progress
 from bench.results.migrations import SCHEMA_VERSION, upgrade
+from bench.results.places import LONGEST, RECORD, exits_file, slug, times_file
+from bench.results.run import Run
 
 Status = Literal["started", "success", "error", "cancelled"]
 Record = dict[str, object]
-
-LONGEST = 255
-"""Bytes of a file's name on the usual file systems."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +39,15 @@ class Cell:
     @property
     def record_file(self) -> Path:
         """The record; its ``status`` says whether the cell is finished."""
-        return self.folder / "record.json"
+        return self.folder / RECORD
 
     def latency_file(self, speed_key: str) -> Path:
         """Raw times of one machine and protocol, and their summary."""
-        return self.folder / f"latency-{speed_key[:8]}.json"
+        return times_file(self.folder, speed_key)
 
     def exits_file(self, split: str) -> Path:
         """Every sample of ``split`` at every exit."""
-        return self.folder / f"exits-{slug(split)}.parquet"
+        return exits_file(self.folder, split)
 
     def read(self) -> Record | None:
         """The record, or None before the first is written. Raises Damaged, or UsageError for a newer one."""
@@ -61,6 +58,14 @@ class Cell:
     def write(self, status: Status, record: Mapping[str, object]) -> None:
         """Replace the record."""
         write_json(self.record_file, {"schema_version": SCHEMA_VERSION, "status": status, **record})
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A record that could not be read: where it lies (relative to the store), and why, in one line."""
+
+    name: str
+    why: str
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,33 @@ class Store:
         """Every cell with a record, in order of path."""
         found = self.root.glob("*/*/*/record.json")
         return [Cell(path.parent) for path in sorted(found) if ".cache" not in path.relative_to(self.root).parts]
+
+    def runs(self, only: Only | None = None) -> tuple[list[Run], list[LeftOut]]:
+        """Read every run, or those of ``only``, in order of path; what cannot be read is left out, with the reason.
+
+        Raises UsageError where there is no folder.
+        """
+        if not self.root.is_dir():
+            raise UsageError(f"There is no results folder {self.root}. `bench run` makes one.")
+        found: list[Run] = []
+        left_out: list[LeftOut] = []
+        for cell in self.cells():
+            name = cell.folder.relative_to(self.root).as_posix()
+            try:
+                run = Run.load(cell.folder, name)
+            except (UsageError, OSError) as error:
+                left_out.append(LeftOut(name, str(error).replace(str(self.root), self.root.name)))
+                continue
+            if only is None or only.has(run):
+                found.append(run)
+        return found, left_out
+
+    def find_run(self, text: str) -> Run:
+        """Read a run by its folder, its name, the start of its key, or ``last`` (the newest).
+
+        Raises UsageError where none or several match, Damaged where the record is.
+        """
+        return Run.load(self.find(text).folder)
 
     def find(self, run: str) -> Cell:
         """A cell by its folder, its name, the start of its key, or ``last`` (the newest).
@@ -130,6 +162,10 @@ class Only:
         """From ``a,b`` as the command line has it; None and empty text mean all."""
         return cls(*(frozenset(filter(None, map(str.strip, (text or "").split(",")))) for text in (tasks, backbones)))
 
+    def has(self, run: Run) -> bool:
+        """Whether ``run`` is one of them."""
+        return (not self.tasks or run.task in self.tasks) and (not self.backbones or run.backbone in self.backbones)
+
     def holds(self, record: Mapping[str, Any]) -> bool:
         """Whether a record is of them."""
         spec = record["spec"]
@@ -148,15 +184,3 @@ def read_record(path: Path) -> Record:
         return upgrade(record)
     except UsageError as error:
         raise UsageError(f"{path} {error}") from None
-
-
-def slug(name: str, room: int = LONGEST) -> str:
-    """A name as a safe folder name: letters, digits, dot, dash and underscore, ``room`` of them at most.
-
-    One that is longer keeps its start; a hash of the whole name tells it from others that start alike.
-    """
-    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "unnamed"
-    if len(safe) <= room:
-        return safe
-    digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()  # a path may be no UTF-8
-    return f"{safe[: room - 9]}-{digest[:8]}"

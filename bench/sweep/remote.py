@@ -21,15 +21,15 @@ from bench.cell.record import usable_record
 from bench.cell.run import Work
 from bench.errors import Damaged, UsageError, UserError
 from bench.files import read_object, replace_file
-from bench.inference.exits import AllExits
 from bench.progress import Progress
+from bench.results.exits import read_exits
 from bench.results.spec import exits_identity, key, training_identity
 from bench.results.store import Store
 from bench.training.checkpoint import load_tensors
 
 RECORD = "record.json"
 READERS: dict[str, Callable[[Path], object]] = {
-    ".json": read_object, ".parquet": AllExits.load, ".safetensors": load_tensors
+    ".json": read_object, ".parquet": read_exits, ".safetensors": load_tensors
 }  # fmt: skip
 """Ending -> how a file is read to know that it is whole; files with other endings are not kept."""
 

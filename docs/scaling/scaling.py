@@ -19,8 +19,9 @@ import numpy as np
 
 from bench.cell.request import Context, Request
 from bench.cli.display import console, name_table, print_json
-from bench.inference.exits import AllExits
+from bench.measure.exits import AllExits
 from bench.progress import Progress
+from bench.results.exits import write_exits
 from bench.results.store import Store
 from bench.sweep.driver import run_plan
 from bench.sweep.engines.base import Ending, Job
@@ -103,8 +104,8 @@ def measure(folder: Path, repeats: int = 50) -> Constants:
         made = store.cell("task", "backbone", "strategy", number, f"{number:08d}")
         made.write("started", {"quality_key": "0" * 16})
         for split in ("select", "validation"):
-            exits.save(store.cache("exits", f"{number:08d}") / f"{split}.parquet")
-            exits.save(made.exits_file(split))
+            write_exits(exits, store.cache("exits", f"{number:08d}") / f"{split}.parquet")
+            write_exits(exits, made.exits_file(split))
         made.write("success", record)
 
     def locks(number: int) -> None:

@@ -16,9 +16,10 @@ from rich.console import Console
 from bench.__main__ import main
 from bench.analysis import diagnose_view
 from bench.analysis.diagnose import OperatingPoint, chosen_points, curve_row, shift_findings, spread_cuts
-from bench.inference.exits import AllExits
 from bench.inference.replay import replay
+from bench.measure.exits import AllExits
 from bench.measure.trade_off import Costs, TradeOff
+from bench.results.exits import read_exits
 from bench.results.store import Store
 from strategies.controls import OracleCorrect
 from strategies.entropy import NormalisedEntropy
@@ -135,7 +136,7 @@ def test_stored_exits_need_no_model(capsys: pytest.CaptureFixture[str], monkeypa
     assert found["shift"] is None
     cell = Store(Path("r")).find(run_of("entropy"))
     (path,) = [p for p in cell.folder.glob("exits-*.parquet") if "select" not in p.name]
-    exits = AllExits.load(path)
+    exits = read_exits(path)
     accuracy = (exits.predictions == exits.labels[:, None]).mean(axis=0)
     assert [row["accuracy"]["estimate"] for row in found["exits"]] == pytest.approx(accuracy.tolist())
     default = next(row for row in found["consistency"] if row["point"] == "default")

@@ -17,6 +17,8 @@ from bench.__main__ import main
 from bench.errors import Damaged, DiskFull, UsageError
 from bench.files import replace_file
 from bench.inference import exits as exits_module
+from bench.measure.exits import AllExits
+from bench.results.exits import read_exits, write_exits
 from bench.training import trainer
 from bench.training.checkpoint import load_tensors, save_tensors
 from tests.helpers.compare_records import logits
@@ -138,16 +140,16 @@ def test_weights_know_their_checksum(where: float, tmp_path: Path) -> None:
 def test_exits_know_their_checksum(where: float, tmp_path: Path) -> None:
     path = tmp_path / "exits.parquet"
     made = logits()
-    made.save(path)
-    assert np.array_equal(exits_module.AllExits.load(path).logits, made.logits)
+    write_exits(made, path)
+    assert np.array_equal(read_exits(path).logits, made.logits)
     flip(path, where)
     with pytest.raises(Damaged, match="is damaged"):
-        exits_module.AllExits.load(path)
+        read_exits(path)
 
 
 def test_a_changed_label_is_noticed(tmp_path: Path) -> None:
     made = logits()
-    other = exits_module.AllExits(made.ids, 1 - made.labels, made.logits, made.lengths)
+    other = AllExits(made.ids, 1 - made.labels, made.logits, made.lengths)
     assert made.checksum() != other.checksum()
 
 
@@ -240,9 +242,7 @@ def test_without_memory_for_a_batch_smaller_parts_make_the_same_batch(
     assert small["record"]["training"]["steps"] == whole["record"]["training"]["steps"]
     losses = [r["record"]["training"]["stages"]["train"] for r in (small, whole)]
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
-    ours, theirs = (
-        exits_module.AllExits.load(Path(r["folder"]) / "exits-validation.parquet").logits for r in (small, whole)
-    )
+    ours, theirs = (read_exits(Path(r["folder"]) / "exits-validation.parquet").logits for r in (small, whole))
     assert np.abs(ours - theirs).max() < 1e-3
 
 

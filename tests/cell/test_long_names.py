@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from bench.__main__ import main
 from bench.errors import OK, USAGE
-from bench.results.store import LONGEST, Store, slug
+from bench.results.places import LONGEST, slug
+from bench.results.store import Store
 from tests.helpers.small_runs import TINY, run_json, write_task
 
 KEY = "0123456789abcdef"

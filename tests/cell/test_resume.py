@@ -43,7 +43,7 @@ MOMENTS: dict[str, tuple[Moment, int, list[str]]] = {
     "after the weights": (moment("bench.cell.run:save_tensors", "after"), 0, SPLITS),
     "in the pass over all exits": (moment("bench.inference.exits:check_finite", "before", 3), 0, SPLITS),
     "while writing the exits": (moment("bench.inference.exits:pq.write_table", "after"), 0, SPLITS),
-    "between two splits' exits": (moment("bench.cell.run:AllExits.save", "after"), 0, SPLITS[1:]),
+    "between two splits' exits": (moment("bench.cell.run:write_exits", "after"), 0, SPLITS[1:]),
     "before the live check": (moment("bench.cell.run:live_check", "before"), 0, []),
     "before the final record": (moment("bench.results.store:Cell.write", "before", 2), 0, []),
     "while writing the final record": (moment("pathlib:Path.replace", "before", 2, "record.json"), 0, []),

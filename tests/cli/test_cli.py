@@ -15,7 +15,7 @@ import bench
 from backbones.catalog import BACKBONES
 from bench.__main__ import main
 from bench.cli.app import COMMANDS
-from bench.inference.exits import AllExits
+from bench.results.exits import read_exits
 from tests.helpers.small_runs import STEPS, TINY, run_json, settings, write_task
 
 ROOT = Path(__file__).parents[2]
@@ -128,7 +128,7 @@ def test_a_run_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str
     replayed = json.loads(capsys.readouterr().out)
     assert replayed["mean_layer"] == record["evaluation"]["validation"]["points"][0]["mean_layer"]
     assert replayed["full"]["metrics"] == record["evaluation"]["validation"]["full"]["metrics"]
-    assert [d["id"] for d in replayed["decisions"]] == list(AllExits.load(exits).ids)
+    assert [d["id"] for d in replayed["decisions"]] == list(read_exits(exits).ids)
 
 
 def test_progress_goes_to_stderr_and_data_to_stdout(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from bench.__main__ import main
-from bench.inference.exits import AllExits
+from bench.inference.replay import make_evidence
 from bench.measure.curve import exact_curve, exit_layers
+from bench.results.exits import read_exits
 from bench.results.store import Store
 from strategies.entropy import normalised_entropy
 from tests.helpers.small_runs import TINY, write_task
@@ -59,8 +60,8 @@ def test_the_figure_at_half_the_layers_is_the_curves(results: Path, capsys: pyte
         record: Any = cell.read()
         if record["spec"]["strategy"] != "entropy":
             continue
-        exits = AllExits.load(cell.exits_file("validation"))
-        scores = np.stack([normalised_entropy(z) for z in exits.evidence().logits.unbind(1)], axis=1)
+        exits = read_exits(cell.exits_file("validation"))
+        scores = np.stack([normalised_entropy(z) for z in make_evidence(exits).logits.unbind(1)], axis=1)
         cuts = exact_curve(scores, []).midpoints
         layers = [exit_layers(scores, cut) for cut in cuts]
         spent = next(chosen for chosen in layers if chosen.mean() <= 1.5)  # cuts go from tight to loose

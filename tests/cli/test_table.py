@@ -10,7 +10,8 @@ import pytest
 
 from bench.__main__ import main
 from bench.files import write_json
-from bench.inference.exits import AllExits
+from bench.measure.exits import AllExits
+from bench.results.exits import write_exits
 
 
 def put(root: Path, strategy: str, seed: int, value: float, status: str = "success", **spec: object) -> None:
@@ -105,9 +106,8 @@ def test_several_seeds_with_their_logits_show_spread_and_a_two_level_interval(
         # exit 1 cannot tell, exit 2 is sure: everything leaves at the last
         logits = np.stack([np.zeros((100, 2)), np.stack([np.zeros(100), 9 * np.array(signs)], axis=1)], axis=1)
         ids = tuple(map(str, range(100)))
-        AllExits(ids, np.ones(100, dtype=np.int64), logits.astype(np.float32), np.full(100, 5)).save(
-            folder / "exits-evaluation.parquet"
-        )
+        exits = AllExits(ids, np.ones(100, dtype=np.int64), logits.astype(np.float32), np.full(100, 5))
+        write_exits(exits, folder / "exits-evaluation.parquet")
     assert main(["table", "--results-dir", str(tmp_path), "--at", "2x", "--json"]) == 0
     [row] = json.loads(capsys.readouterr().out)
     for column in ("all layers", "2x"):

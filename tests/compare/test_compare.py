@@ -20,7 +20,7 @@ from bench.compare.quality import paired_test
 from bench.compare.sources import cells_in, opened
 from bench.compare.verdict import Margins, Row, adjusted
 from bench.errors import NOTHING_COMPARABLE, OK, REGRESSION, USAGE, UsageError
-from bench.inference.exits import AllExits
+from bench.measure.exits import AllExits
 from tests.helpers.compare_records import Made, changed, logits
 
 

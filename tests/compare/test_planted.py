@@ -23,8 +23,8 @@ from bench.compare.gate.baseline import Baseline
 from bench.compare.gate.cells import GateCell, Observed
 from bench.compare.sources import cells_in
 from bench.compare.verdict import Row
-from bench.inference.exits import AllExits
 from bench.measure.cost import CostModel
+from bench.measure.exits import AllExits
 from strategies import elbert, entropy, patience
 from tests.helpers.compare_records import Made, logits
 

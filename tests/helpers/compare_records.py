@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.files import write_json
-from bench.inference.exits import AllExits
 from bench.inference.replay import make_criterion
+from bench.measure.exits import AllExits
 from bench.measure.points import STANDARD, Rule
 from bench.measure.trade_off import Costs, TradeOff, given_points, operating_points
+from bench.results.exits import write_exits
 
 LAYER, HEAD, EMBED = 1_000_000, 20_000, 50_000
 
@@ -103,8 +104,8 @@ class Made:
         folder = root / self.task / self.backbone / f"{self.strategy}-s{self.seed}-{self.version:08d}"
         write_json(folder / "record.json", json.loads(json.dumps(self.record())))
         if self.with_samples:
-            self.exits.save(folder / "exits-evaluation.parquet")
-            self.select.save(folder / "exits-select.parquet")
+            write_exits(self.exits, folder / "exits-evaluation.parquet")
+            write_exits(self.select, folder / "exits-select.parquet")
         if self.times is not None:
             write_json(folder / "latency-1.json", raw_times(self.times))
         return root

@@ -17,8 +17,9 @@ import bench
 from bench.__main__ import main
 from bench.catalog import STRATEGIES
 from bench.errors import UsageError
-from bench.inference.exits import AllExits
 from bench.inference.replay import sample_keys
+from bench.measure.exits import AllExits
+from bench.results.exits import read_exits, write_exits
 from strategies.base import Evidence, StrategyError
 from tests.helpers.criteria import reads
 
@@ -104,8 +105,8 @@ def test_long_tables_are_cut_and_say_so(tmp_path: Path, capsys: pytest.CaptureFi
 def test_exits_of_a_run_are_read_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "exits.parquet"
     kept = AllExits(("a", "b", "c", "d"), LABELS, LOGITS.astype(np.float32), np.full(4, 7))
-    kept.save(path)
-    again = AllExits.load(path)
+    write_exits(kept, path)
+    again = read_exits(path)
     assert again.ids == kept.ids
     for name in ("labels", "logits", "lengths"):
         assert np.array_equal(getattr(again, name), getattr(kept, name))

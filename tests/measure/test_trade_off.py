@@ -11,9 +11,10 @@ import pytest
 
 from bench.cell.precision import precision_changes
 from bench.cell.timing import summary, timed_points
-from bench.inference.exits import AllExits
+from bench.measure.exits import AllExits
 from bench.measure.points import STANDARD, Rule
 from bench.measure.trade_off import Costs, TradeOff, default_point, given_points, operating_points
+from bench.results.exits import read_exits, write_exits
 from strategies.controls import AtLayer, NeverLeave
 from strategies.entropy import NormalisedEntropy
 from strategies.patience import Patience
@@ -39,8 +40,8 @@ def trade_off(criterion=None, seed: int = 0, metrics=("accuracy",)) -> TradeOff:
 
 def test_exits_survive_save_and_load(tmp_path) -> None:
     exits = recorded()
-    exits.save(tmp_path / "exits.parquet")
-    again = AllExits.load(tmp_path / "exits.parquet")
+    write_exits(exits, tmp_path / "exits.parquet")
+    again = read_exits(tmp_path / "exits.parquet")
     assert again.ids == exits.ids
     for name in ("labels", "logits", "lengths"):
         np.testing.assert_array_equal(getattr(again, name), getattr(exits, name))

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.inference.exits import AllExits
+from bench.measure.exits import AllExits
 from bench.progress import Progress
 from bench.report.captions import caption
 from bench.report.series import panels
 from bench.report.spread import over_seeds
 from bench.report.write import write_report
 from bench.results.data import load_store
+from bench.results.exits import write_exits
 from bench.results.store import Store
 from tests.helpers.report_store import make_cell
 
@@ -40,7 +41,7 @@ def seeded(tmp_path: Path) -> Path:
         sure = np.where(np.arange(100) < right, 9.0, -9.0)
         logits = np.stack([np.zeros((100, 2)), np.stack([np.zeros(100), sure], axis=1)], axis=1).astype(np.float32)
         exits = AllExits(tuple(map(str, range(100))), np.ones(100, dtype=np.int64), logits, np.full(100, 5))
-        exits.save(folder / "exits-evaluation.parquet")
+        write_exits(exits, folder / "exits-evaluation.parquet")
     return root
 
 

@@ -12,8 +12,8 @@ import yaml
 
 from bench.__main__ import main
 from bench.errors import UsageError
-from bench.inference.exits import AllExits
 from bench.inference.replay import make_criterion
+from bench.measure.exits import AllExits
 from bench.measure.stats import Interval
 from bench.measure.trade_off import Costs, TradeOff
 from bench.reproduce.checks import make_check

@@ -14,7 +14,8 @@ from bench.cell.command import command_line
 from bench.errors import UsageError
 from bench.files import remove_leftovers, replace_file, write_json
 from bench.progress import Progress
-from bench.results.store import SCHEMA_VERSION, Store, read_record, slug
+from bench.results.places import slug
+from bench.results.store import SCHEMA_VERSION, Store, read_record
 
 QUIET = Progress(quiet=True)
 

@@ -19,14 +19,15 @@ from bench.__main__ import main
 from bench.catalog import STRATEGIES
 from bench.cell.fitting import SAMPLES, Probing, drawn, recorded_criterion
 from bench.errors import UsageError
-from bench.inference.exits import AllExits
 from bench.inference.graphs import EagerSegment, SegmentEngine
 from bench.inference.live import run_live
 from bench.inference.probing import observe
-from bench.inference.replay import make_criterion, recorded_scores
+from bench.inference.replay import make_criterion, make_evidence, recorded_scores
 from bench.measure.cost import CostModel
 from bench.measure.curve import exit_layers
+from bench.measure.exits import AllExits
 from bench.progress import Progress
+from bench.results.exits import read_exits, write_exits
 from bench.results.store import Cell, Store
 from bench.tasks.base import Split
 from bench.tasks.encode import EncodedSplit
@@ -193,16 +194,16 @@ def test_exits_keep_what_was_observed(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     logits, observed = random.normal(size=(5, 4, 2)), random.normal(size=(5, 4, 3))
     kept = AllExits(tuple("abcde"), np.arange(5), logits.astype(np.float32), np.full(5, 9), observed.astype(np.float32))
-    kept.save(tmp_path / "with.parquet")
-    replace(kept, observed=None).save(tmp_path / "without.parquet")
-    again = AllExits.load(tmp_path / "with.parquet")
+    write_exits(kept, tmp_path / "with.parquet")
+    write_exits(replace(kept, observed=None), tmp_path / "without.parquet")
+    again = read_exits(tmp_path / "with.parquet")
     assert np.array_equal(again.observed, kept.observed)
     assert np.array_equal(again.logits, kept.logits)
-    assert AllExits.load(tmp_path / "without.parquet").observed is None
+    assert read_exits(tmp_path / "without.parquet").observed is None
     part = again.take(np.array([3, 0]))
     assert part.ids == ("d", "a")
     assert np.array_equal(part.observed, kept.observed[[3, 0]])
-    evidence = again.evidence()
+    evidence = make_evidence(again)
     assert evidence.labels.dtype == torch.int64
     assert np.array_equal(evidence.observed, kept.observed)
 
@@ -340,7 +341,7 @@ def test_a_run_records_what_its_criterion_read_and_learned(
         assert (record["criterion"]["probe"] is not None) == (name in READING)
         assert bool(record["criterion"]["fitted"]) == (name == "temperature")
         assert record["live_check"]["ok"]
-        exits = AllExits.load(cell.exits_file("validation"))
+        exits = read_exits(cell.exits_file("validation"))
         found = recorded_scores(recorded_criterion(cell.folder, record), exits)
         strict = make_criterion(name, {})[0].strict
         for point in record["evaluation"]["validation"]["points"]:

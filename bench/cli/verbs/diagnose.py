@@ -136,13 +136,13 @@ def findings(asked: Asked, cell: Cell, record: Mapping[str, Any], session: Sessi
 def stored_curve(cell: Cell, record: Mapping[str, Any], split: str, rerun: Any) -> Any:
     """The trade-off on the run's stored exits. Raises UsageError where they are gone."""
     from bench.cell.fitting import recorded_criterion
-    from bench.inference.exits import AllExits
     from bench.measure.trade_off import Costs, TradeOff
+    from bench.results.exits import read_exits
 
     path = cell.exits_file(split)
     if not path.exists():
         raise UsageError(f"{cell.folder.name} has no stored exits of {split}; run the cell again.")
-    exits = AllExits.load(path)
+    exits = read_exits(path)
     if rerun is not None:
         return rerun.judge(exits)
     samples, layers, _ = exits.logits.shape

@@ -91,9 +91,9 @@ def cases_of(cell: Any, record: Mapping[str, Any], point: str | None, most: int 
     from bench.analysis.cases import find_cases
     from bench.analysis.explain import operating_point
     from bench.cell.fitting import recorded_criterion
-    from bench.inference.exits import AllExits
     from bench.inference.replay import recorded_scores
     from bench.results.data import Exits
+    from bench.results.exits import read_exits
 
     if record["task"]["kind"] == "regression":
         raise UsageError("Cases need right and wrong answers, and this task is a regression.")
@@ -101,7 +101,7 @@ def cases_of(cell: Any, record: Mapping[str, Any], point: str | None, most: int 
     path = cell.exits_file(split)
     if not path.exists():
         raise UsageError(f"{cell.folder.name} has no stored exits of {split}; run the cell again.")
-    criterion, recorded = recorded_criterion(cell.folder, record), AllExits.load(path)
+    criterion, recorded = recorded_criterion(cell.folder, record), read_exits(path)
     found = recorded_scores(criterion, recorded)
     exits = Exits(recorded.ids, recorded.labels, recorded.logits)
     _, _, cut = operating_point(record, split, point)

@@ -17,7 +17,7 @@ from bench.catalog import STRATEGIES
 from bench.cli.display import console, points_table, print_json
 from bench.cli.options import Settings
 from bench.cli.session import Session, with_session
-from bench.errors import OK, DataError, UsageError
+from bench.errors import OK, Damaged, DataError, UsageError
 from bench.settings import bind, parse_settings, split_threshold
 
 if TYPE_CHECKING:
@@ -43,9 +43,9 @@ def replay(
     ] = None,
 ) -> int:
     """Decisions and trade-off curve of a criterion on anybody's recorded logits."""
-    from bench.inference.exits import AllExits
     from bench.inference.replay import fit
     from bench.inference.replay import replay as decide
+    from bench.measure.exits import AllExits
     from bench.measure.points import STANDARD, Rule
     from bench.measure.trade_off import Costs, TradeOff, default_point, given_points, operating_points
 
@@ -164,11 +164,11 @@ def read_logits(path: Path) -> Recorded:
     if not path.exists():
         raise UsageError(f"There is no file {path}.")
     if path.suffix == ".parquet":
-        from bench.inference.exits import AllExits
+        from bench.results.exits import read_exits
 
         try:
-            found = AllExits.load(path)
-        except Exception as error:  # pyarrow has a class for each way a file can be wrong
+            found = read_exits(path)
+        except Damaged as error:
             raise DataError(f"{path} is not a Parquet file of exits as ExitBench writes them ({error}).") from error
         return Recorded(found.logits, found.labels, list(found.ids), found.observed)
     if path.suffix != ".npz":

@@ -22,7 +22,8 @@ from bench.compare.gate.golden import Golden, decided
 from bench.environment import cpu_name, versions
 from bench.errors import UsageError
 from bench.files import write_json
-from bench.inference.exits import AllExits
+from bench.measure.exits import AllExits
+from bench.results.exits import read_exits, write_exits
 
 VERSION = 1
 
@@ -38,7 +39,7 @@ class Baseline:
 
     def exits(self, kept: Mapping[str, Any]) -> AllExits:
         """The stored logits of a cell."""
-        return AllExits.load(self.folder / kept["backbone"] / kept["logits"])
+        return read_exits(self.folder / kept["backbone"] / kept["logits"])
 
     @classmethod
     def read(cls, folder: Path) -> Baseline:
@@ -105,7 +106,7 @@ def write(folder: Path, observed: Mapping[GateCell, Observed], probe: Mapping[st
         name = logits_name(cell, found)
         path = made / cell.backbone / name
         if not path.exists():
-            found.exits.save(path)
+            write_exits(found.exits, path)
         write_json(made / cell.backbone / f"{cell.strategy}.json", describe(cell, found, name))
     write_json(made / "probe.json", probe)
     write_json(made / "platform.json", platform())

@@ -16,9 +16,10 @@ from bench.catalog import STRATEGIES
 from bench.cell.request import Context, Request
 from bench.cell.resolve import resolve_request
 from bench.cell.run import run
-from bench.inference.exits import AllExits
 from bench.measure.cost import CostModel
+from bench.measure.exits import AllExits
 from bench.progress import Progress
+from bench.results.exits import read_exits
 from bench.results.store import Store
 from bench.settings import settable_arguments
 from strategies.base import Criterion
@@ -108,4 +109,4 @@ def observe(cell: GateCell, folder: Path, progress: Progress) -> Observed:
     """Run a cell as `bench run` would, with results in ``folder``, through whose cache cells share their training."""
     context = Context(Store(folder), progress, offline=True, command="bench gate")
     found, record = run(cell.request, context)
-    return Observed(dict(record), AllExits.load(found.exits_file("evaluation")))
+    return Observed(dict(record), read_exits(found.exits_file("evaluation")))

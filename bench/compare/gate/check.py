@@ -14,8 +14,8 @@ from bench.compare.gate.cells import GateCell, Observed
 from bench.compare.gate.golden import SHAPES, Golden, criterion_scores, decided, moved, probe, redecide
 from bench.compare.quality import sample_row, tested_row
 from bench.compare.verdict import Row, adjusted
-from bench.inference.exits import AllExits
 from bench.measure.curve import exit_layers
+from bench.measure.exits import AllExits
 
 TOLERANCE = 0.005
 """Largest difference of a logit that counts as float noise. With SSE instead of AVX-512 most models move by 1e-7. Where

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench.inference.exits import AllExits
-from bench.inference.replay import fit, recorded_scores
+from bench.inference.replay import fit, make_evidence, recorded_scores
 from bench.measure.curve import Curve, Scores, exact_curve, exit_layers
+from bench.measure.exits import AllExits
 from strategies.base import Criterion
 
 Int = NDArray[np.int64]
@@ -50,7 +50,7 @@ def criterion_scores(criterion: Criterion, exits: AllExits) -> Scores:
 
     One that is fitted is fitted on the same samples: here it is judged against itself, not by how good it is.
     """
-    fit(criterion, exits.evidence())
+    fit(criterion, make_evidence(exits))
     return recorded_scores(criterion, exits)
 
 

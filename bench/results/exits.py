@@ -1,0 +1,112 @@
+"""The file of every exit's logits over a split: the one writer and the one reader. Needs no torch.
+
+One row a sample: ``id``, ``label``, ``tokens``, ``logits`` (all exits, flat) and maybe ``observed``; the schema's
+metadata say how many ``exits`` and ``outputs`` there are, and the ``sha256`` of the content.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from bench.errors import Damaged
+from bench.files import replace_file
+from bench.measure.exits import AllExits
+
+LABELS = (pa.int64(), pa.float32())
+"""Types of labels: a class, or a value."""
+
+
+def write_exits(exits: AllExits, path: Path) -> None:
+    """Write ``exits`` as Parquet, one row a sample, whole or not at all."""
+    _, layers, outputs = exits.logits.shape
+    columns = {
+        "id": pa.array(exits.ids, pa.string()),
+        "label": pa.array(exits.labels),
+        "tokens": pa.array(exits.lengths),
+        "logits": _lists(exits.logits),
+    }
+    if exits.observed is not None:
+        columns["observed"] = _lists(exits.observed)
+    facts = {"exits": str(layers), "outputs": str(outputs), "sha256": exits.checksum()}
+    table = pa.table(columns).replace_schema_metadata(facts)
+    with replace_file(path) as temporary:
+        # floats byte by byte: signs and exponents are alike and compress, which takes two fifths off a file
+        numbers = [f"{name}.list.element" for name in ("logits", "observed") if name in columns]
+        pq.write_table(table, temporary, compression="zstd", use_dictionary=["id"], use_byte_stream_split=numbers)
+
+
+def read_exits(path: Path) -> AllExits:
+    """Return what :func:`write_exits` wrote. Raises Damaged, naming the field, where something else is there now.
+
+    Raises FileNotFoundError where there is no file.
+    """
+    try:
+        table = pq.read_table(path, partitioning=None)
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        raise Damaged(path, str(error).partition("\n")[0]) from error
+    metadata = table.schema.metadata or {}
+    facts = {name.decode(errors="replace"): value.decode(errors="replace") for name, value in metadata.items()}
+    layers, outputs = (_count(path, facts, name) for name in ("exits", "outputs"))
+    labels = _column(path, table, "label", *LABELS)
+    found = AllExits(
+        ids=tuple(_column(path, table, "id", pa.string()).to_pylist()),
+        labels=labels.to_numpy(),
+        logits=_array(path, table, "logits", (layers, outputs)),
+        lengths=_column(path, table, "tokens", pa.int64()).to_numpy(),
+        observed=_array(path, table, "observed", (layers, 0)) if "observed" in table.column_names else None,
+    )
+    if "sha256" not in facts:
+        raise Damaged(path, "it has no checksum sha256")
+    if facts["sha256"] != found.checksum():
+        raise Damaged(path, "its checksum sha256 differs: values or the order of rows are not those that were written")
+    return found
+
+
+def _count(path: Path, facts: dict[str, str], name: str) -> int:
+    """Return a positive number of the metadata."""
+    text = facts.get(name)
+    if text is None:
+        raise Damaged(path, f"{name} is missing")
+    if not (text.isdecimal() and int(text)):
+        raise Damaged(path, f"{name} is '{text}', a positive whole number is needed")
+    return int(text)
+
+
+def _column(path: Path, table: pa.Table, name: str, *kinds: pa.DataType) -> pa.ChunkedArray:
+    """Return a column of one of ``kinds`` without gaps."""
+    if name not in table.column_names:
+        raise Damaged(path, f"{name} is missing")
+    column = table[name]
+    if column.type not in kinds:
+        raise Damaged(path, f"{name} is {column.type}, {' or '.join(map(str, kinds))} is needed")
+    if column.null_count:
+        raise Damaged(path, f"{name} has {column.null_count} gaps")
+    return column
+
+
+def _array(path: Path, table: pa.Table, name: str, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Return a column of lists as float32 [N, exits, outputs], 0 for any number of outputs; writable, so a copy."""
+    if name not in table.column_names:
+        raise Damaged(path, f"{name} is missing")
+    kind = table[name].type
+    if not (pa.types.is_fixed_size_list(kind) and pa.types.is_float32(kind.value_type)):
+        raise Damaged(path, f"{name} is {kind}, lists of float32 of one length are needed")
+    layers, outputs = shape
+    if kind.list_size != layers * outputs if outputs else kind.list_size % layers:
+        raise Damaged(path, f"{name} has {kind.list_size} numbers a row, which is not {layers} exits")
+    flat = table[name].combine_chunks().flatten()
+    if flat.null_count or len(flat) != len(table) * kind.list_size:
+        raise Damaged(path, f"{name} has gaps")
+    return np.array(flat.to_numpy(zero_copy_only=False)).reshape(len(table), layers, -1)
+
+
+def _lists(values: NDArray[np.float32]) -> pa.FixedSizeListArray:
+    """Return [N, L, K] as a column with a list of L * K numbers a row."""
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1), pa.float32()), values[0].size)

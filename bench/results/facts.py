@@ -1,0 +1,183 @@
+"""What a record says besides measured numbers: data, weights, training, code and machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from bench.results.part import Number, Part
+
+
+class Rows(Part):
+    """How much of a split was used."""
+
+    used: int
+    available: int | None
+    """None where that is not known."""
+    truncated: int | None = None
+    """Samples longer than the longest input, where the split was encoded for evaluation."""
+
+
+class TaskFacts(Part):
+    """Where the data came from and how much of it was used."""
+
+    name: str
+    kind: Literal["classification", "regression"]
+    labels: tuple[str, ...]
+    metrics: tuple[str, ...]
+    """The first is the one that points are chosen by."""
+    revision: str
+    source: str
+    select: str
+    """The split that thresholds are chosen on."""
+    evaluation: tuple[str, ...]
+    """The reported splits, the primary one first."""
+    rows: Mapping[str, Rows]
+
+
+class BackboneFacts(Part):
+    """Which weights, and the shape of the model."""
+
+    name: str
+    model_type: str
+    source: str
+    revision: str | None
+    digest: str
+    init: str
+    layers: int
+    """Exits of this model."""
+    depth: int | None = None
+    """Layers of the whole backbone, of which this one may be a part; unset in the oldest records."""
+    hidden: int
+    parameters: int
+    head_parameters: int
+    pooling: str
+
+    @property
+    def whole_depth(self) -> int:
+        """Layers of the whole backbone."""
+        return self.layers if self.depth is None else self.depth
+
+
+class Training(Part):
+    """How the checkpoint was fitted, or that it was reused."""
+
+    key: str
+    """Identity of the checkpoint: the same for all runs that share it."""
+    reused: bool
+    truncated: int
+    """Training samples longer than the longest input."""
+    stages: Mapping[str, tuple[Number, ...]]
+    """Mean loss of each tenth of each stage."""
+    steps: Mapping[str, int]
+    recipe: Mapping[str, tuple[Number, ...]]
+    """What the recipe itself learned."""
+    seconds: Number
+    resumed: int
+    micro_batch: int | None = None
+    """Samples that fitted into the device's memory at once, where a whole batch did not."""
+
+
+class FittedProbe(Part):
+    """What a criterion's probe learned from training features."""
+
+    key: str
+    samples: int
+    numbers: Mapping[str, tuple[Number, ...]]
+
+
+class FittedCriterion(Part):
+    """What was fitted after the model."""
+
+    probe: FittedProbe | None
+    fitted: Mapping[str, tuple[Number, ...]]
+    """The criterion's own numbers, from the select split."""
+
+
+class Source(Part):
+    """The checkout of ExitBench that ran."""
+
+    commit: str
+    dirty: bool
+
+
+class Machine(Part):
+    """The machine, as far as it can change a timing."""
+
+    system: str
+    cpu: str
+    cores: int
+    memory_gib: Number | None
+    threads: int
+    gpus: tuple[str, ...]
+
+
+class Environment(Part):
+    """Code, packages and machine."""
+
+    versions: Mapping[str, str | None]
+    machine: Machine
+    machine_id: str
+    """Two results with the same one may be compared in time."""
+    source: Source | None
+    """None for an installed release."""
+
+
+class BackboneIdentity(Part):
+    """The backbone's part of an identity."""
+
+    name: str
+    init: str
+    args: Mapping[str, Any]
+    digest: str
+
+
+class TaskIdentity(Part):
+    """The data's part of an identity."""
+
+    name: str
+    revision: str
+    limit: int | None
+    max_length: int
+
+
+class PartIdentity(Part):
+    """The head's or the recipe's part of an identity."""
+
+    name: str
+    args: Mapping[str, Any]
+    version: int
+
+
+class StrategyIdentity(Part):
+    """The criterion's part of an identity."""
+
+    name: str
+    version: int
+    args: Mapping[str, Any]
+    wrapped: tuple[int, ...] | None = None
+    """Versions of the strategies that a wrapper is around, where one is not 1."""
+
+
+class Identity(Part):
+    """Everything that can change a prediction; see :mod:`bench.results.spec`."""
+
+    identity_version: int
+    backbone: BackboneIdentity
+    task: TaskIdentity
+    head: PartIdentity
+    recipe: PartIdentity
+    train: Mapping[str, Any]
+    seed: int
+    dtype: str
+    device: str
+    padding: str
+    strategy: StrategyIdentity
+
+
+class RunError(Part):
+    """Why a run failed: a user's error in one line, or one of ours with its traceback."""
+
+    kind: Literal["user", "internal"]
+    message: str
+    traceback: str

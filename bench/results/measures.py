@@ -1,0 +1,152 @@
+"""The measured numbers of a record: what a criterion reaches on a split, and at what cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Tag
+
+from bench.results.part import Cut, Estimate, Number, Part
+from bench.results.times import TimedPoint
+
+
+class Performance(Part):
+    """What one cut gives on a split."""
+
+    metrics: Mapping[str, Estimate]
+    """By metric, with intervals over samples."""
+    samples: int
+    mean_layer: Number
+    """Mean exit layer, 1-based."""
+    layer_fraction: Number
+    """``mean_layer`` over the number of exits."""
+    cost_unit: Literal["flops", "layers"]
+    cost_speedup: Estimate
+    """Cost of the plain model over cost with early exits."""
+    cost_mean: Number
+    """Cost a sample, in ``cost_unit``."""
+    exit_counts: tuple[int, ...]
+    """Samples leaving at exit 1..L."""
+
+
+class ChosenOn(Part):
+    """What the select split promised of a cut that was chosen there."""
+
+    quality: Number
+    """Of the first metric."""
+    cost_speedup: Number
+
+
+class _Rule(Part):
+    rule: str
+    """What was asked: ``no-loss``, ``2x``, ``default``, or a threshold."""
+    chosen_on: Literal["select", "default", "given"]
+
+
+class _Chosen(_Rule):
+    cut: Cut
+    """Of the scores; -inf lets nobody leave early."""
+    threshold: Number | None
+    """The cut in the criterion's own terms; None where nobody leaves early."""
+    select: ChosenOn | None = None
+
+
+class OperatingPoint(Performance, _Chosen):
+    """A cut that a rule chose on the select split, and what it gives on the reported one."""
+
+    latency: TimedPoint | None = None
+    """Its time, where it was measured."""
+
+
+class UnreachedPoint(_Rule):
+    """A rule that no cut satisfies on the select split."""
+
+    reason: str
+
+
+def _tag_of(point: Any) -> str:
+    return "unreached" if (isinstance(point, dict) and "reason" in point) or hasattr(point, "reason") else "reached"
+
+
+AnyPoint = Annotated[
+    Annotated[OperatingPoint, Tag("reached")] | Annotated[UnreachedPoint, Tag("unreached")], Discriminator(_tag_of)
+]
+
+
+class CurveRow(Part):
+    """One row of a trade-off curve."""
+
+    threshold: Number | None
+    """None where nobody leaves early."""
+    quality: Number
+    """Of the first metric."""
+    mean_layer: Number
+    cost_speedup: Number
+    pareto: bool
+    """Whether no other row is at least as good and as cheap, and better in one of them."""
+
+
+class SplitResult(Part):
+    """One evaluation split: the full model, every exit by itself, the curve, the operating points."""
+
+    samples: int
+    full: Performance
+    """All layers for everybody."""
+    per_exit: Mapping[str, tuple[Number, ...]]
+    """By metric: everybody forced to leave at exit 1..L."""
+    points: tuple[AnyPoint, ...]
+    curve_rows: int
+    """Rows of the exact curve, of which ``curve`` keeps at most 200."""
+    curve: tuple[CurveRow, ...]
+
+    @cached_property
+    def reached(self) -> Mapping[str, OperatingPoint]:
+        """The operating points that were reached, by rule, in the order of the record."""
+        return {point.rule: point for point in self.points if isinstance(point, OperatingPoint)}
+
+    @cached_property
+    def unreached(self) -> Mapping[str, UnreachedPoint]:
+        """The others, by rule."""
+        return {point.rule: point for point in self.points if isinstance(point, UnreachedPoint)}
+
+
+class HeldOut(Part):
+    """The split that thresholds were chosen on."""
+
+    split: str
+    full: Mapping[str, Estimate]
+    """All layers, by metric."""
+
+
+class LiveCheck(Part):
+    """The early-stopping forward against the replay, on a sample of the primary split."""
+
+    samples: int
+    cut: Cut
+    dtype: str
+    other_exit: int
+    """Samples that left elsewhere than the replay says."""
+    other_prediction: int
+    bound: Number
+    """The largest share of disagreement that rounding explains."""
+    ok: bool
+
+
+class Changes(Part):
+    """How many samples are answered, or leave, otherwise."""
+
+    predictions: int
+    exits: int
+
+
+class PrecisionChanges(Part):
+    """What half precision changes on a split, against the same checkpoint in fp32."""
+
+    samples: int
+    against: str
+    all_layers: int
+    """Predictions of the last exit that differ."""
+    points: Mapping[str, Changes]
+    """By rule."""

@@ -1,0 +1,111 @@
+"""What every part of a record is built on: strict, frozen, and wrong in one line that names the field."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator, ValidationError, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+STRICT = ConfigDict(strict=True, frozen=True, extra="forbid")
+"""Types are taken at their word, nothing is changed after it was read, and nothing is there that nobody knows."""
+
+
+def _check_number(value: object) -> float:
+    """Return ``value`` as it is: a whole number stays one, so that it is written as it was read."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise PydanticCustomError("number", "a number is needed")
+    return value
+
+
+def _read_cut(value: object) -> float:
+    return -math.inf if value is None or value == -math.inf else _check_number(value)
+
+
+def _write_cut(value: float) -> Any:  # pydantic would turn whole numbers into what is stated here
+    return None if value == -math.inf else value
+
+
+if TYPE_CHECKING:
+    Number: TypeAlias = float
+    Cut: TypeAlias = float
+else:
+    Number = Annotated[Any, PlainValidator(_check_number), WithJsonSchema({"type": "number"})]
+    Cut = Annotated[
+        Any,
+        PlainValidator(_read_cut),
+        PlainSerializer(_write_cut),
+        WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "null"}]}),
+    ]
+    """A cut of the scores. JSON has no infinity: null on disk is -inf, the cut at which nobody leaves early."""
+
+
+class Part(BaseModel):
+    """A part of a record. What was not set, because an older version did not know it, is not written either."""
+
+    model_config: ClassVar[ConfigDict] = STRICT
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, object]) -> Self:
+        """Return the part that plain JSON values describe. Raises ValidationError."""
+        return cls.model_validate_json(json.dumps(plain))
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return plain JSON values, in the order in which they are written."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+
+class Estimate(Part):
+    """A number with its 95 % interval."""
+
+    value: Number
+    low: Number
+    high: Number
+
+
+NEEDED = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "bool_type": "true or false",
+    "float_type": "a number",
+    "number": "a number",
+    "tuple_type": "a list",
+    "dict_type": "an object",
+    "model_type": "an object",
+    "dataclass_type": "an object",
+    "model_attributes_type": "an object",
+}
+
+
+def describe_error(error: ValidationError, tags: Sequence[str] = ()) -> str:
+    """Return the first thing that is wrong as ``evaluation.test.samples is text, a whole number is needed``.
+
+    ``tags`` are names in pydantic's paths that are no names of fields: the tags of unions.
+    """
+    first = error.errors(include_url=False)[0]
+    where = field_path([step for step in first["loc"] if step not in tags])
+    kind = first["type"]
+    if kind == "missing":
+        return f"{where} is missing"
+    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
+        return f"{where} is no field that this version knows"
+    if kind == "literal_error":
+        return f"{where} is {first['input']!r}, {first['ctx']['expected']} is needed"
+    if kind in NEEDED:
+        return f"{where} is {kind_of(first['input'])}, {NEEDED[kind]} is needed"
+    return f"{where}: {first['msg']}"
+
+
+def field_path(steps: Sequence[str | int]) -> str:
+    """Return ``points[2].cut`` for ``("points", 2, "cut")``."""
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).removeprefix(".")
+
+
+def kind_of(value: object) -> str:
+    """Return what a JSON value is, in words."""
+    names = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list", dict: "an object"}
+    return names.get(type(value), "null" if value is None else type(value).__name__)

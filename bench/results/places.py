@@ -1,0 +1,33 @@
+"""Names of a run's files, safe on every file system."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+RECORD = "record.json"
+LONGEST = 255
+"""Bytes of a file's name on the usual file systems."""
+
+
+def exits_file(folder: Path, split: str) -> Path:
+    """Return where the logits of every exit over ``split`` are kept in a run's ``folder``."""
+    return folder / f"exits-{slug(split)}.parquet"
+
+
+def times_file(folder: Path, speed_key: str) -> Path:
+    """Return where the raw times of one machine and protocol are kept in a run's ``folder``."""
+    return folder / f"latency-{speed_key[:8]}.json"
+
+
+def slug(name: str, room: int = LONGEST) -> str:
+    """Return a name as a safe folder name: letters, digits, dot, dash and underscore, ``room`` of them at most.
+
+    One that is longer keeps its start; a hash of the whole name tells it from others that start alike.
+    """
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "unnamed"
+    if len(safe) <= room:
+        return safe
+    digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()  # a path may be no UTF-8
+    return f"{safe[: room - 9]}-{digest[:8]}"

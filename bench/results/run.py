@@ -1,0 +1,208 @@
+"""A recorded run: the one thing that tables, reports and comparisons are made of.
+
+Nothing here needs torch before a criterion is asked for.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.errors import DataError, UsageError
+from bench.measure.exits import AllExits
+from bench.results.exits import read_exits
+from bench.results.measures import OperatingPoint, SplitResult
+from bench.results.places import RECORD, exits_file
+from bench.results.record import RunRecord, UnfinishedRecord, read_record
+from bench.results.spec import RunSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from bench.measure.trade_off import TradeOff
+    from strategies.base import Criterion
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One recorded cell: its folder, its record, and what follows from them.
+
+    ``head`` is the record of a run of any status; :attr:`record` that of a finished one. ``name`` is the folder's
+    relative to the store.
+    """
+
+    folder: Path
+    head: RunRecord | UnfinishedRecord
+    name: str
+
+    @classmethod
+    def load(cls, folder: Path, name: str | None = None) -> Run:
+        """Read the run in ``folder``.
+
+        Raises Damaged, UsageError for one that a newer version wrote, FileNotFoundError where there is no record.
+        """
+        return cls(folder, read_record(folder / RECORD), folder.name if name is None else name)
+
+    @property
+    def record(self) -> RunRecord:
+        """The record of a finished run. Raises UsageError, in one line, for another one."""
+        if isinstance(self.head, RunRecord):
+            return self.head
+        raise UsageError(f"{self.folder.name} is not finished ({self.status}): run it again.")
+
+    def is_finished(self) -> bool:
+        """Whether there are results."""
+        return isinstance(self.head, RunRecord)
+
+    def finished(self) -> Run:
+        """Return this run. Raises UsageError, in one line, where it is not finished."""
+        _ = self.record
+        return self
+
+    @property
+    def status(self) -> str:
+        """``success``, ``error``, ``cancelled`` or ``started``."""
+        return self.head.status
+
+    @property
+    def error(self) -> str:
+        """Why the run failed, in one line; empty where it did not."""
+        failed = self.head.error if isinstance(self.head, UnfinishedRecord) else None
+        return "" if failed is None else failed.message
+
+    @property
+    def spec(self) -> RunSpec:
+        """What was asked."""
+        return self.head.spec
+
+    @property
+    def strategy(self) -> str:
+        """The strategy's name."""
+        return self.spec.strategy
+
+    @property
+    def task(self) -> str:
+        """The task's name."""
+        return self.spec.task
+
+    @property
+    def backbone(self) -> str:
+        """The backbone's name."""
+        return self.spec.backbone
+
+    @property
+    def seed(self) -> int:
+        """The seed of training and of the select split."""
+        return self.spec.seed
+
+    @property
+    def label(self) -> str:
+        """What the run is called in comparisons."""
+        spec = self.spec
+        return f"{spec.strategy} | {spec.backbone} {spec.head}+{spec.recipe} | {spec.task} | seed {spec.seed}"
+
+    @property
+    def layers(self) -> int:
+        """Number of exits L."""
+        return self.record.backbone.layers
+
+    @property
+    def primary(self) -> str:
+        """The first evaluation split."""
+        return self.record.task.evaluation[0]
+
+    @property
+    def metric(self) -> str:
+        """The task's first metric, the one that points are chosen by."""
+        return self.record.task.metrics[0]
+
+    def result(self, split: str | None = None) -> SplitResult:
+        """Return what was measured on ``split``, the primary one by default. Raises UsageError for an unknown one."""
+        found = self.record.evaluation.get(split or self.primary)
+        if found is None:
+            known = ", ".join(self.record.evaluation)
+            raise UsageError(f"{self.folder.name} has no evaluation split '{split}'. Known: {known}.")
+        return found
+
+    def point(self, rule: str, split: str | None = None) -> OperatingPoint | None:
+        """Return the operating point of ``rule``; None where it was not reached or never asked for."""
+        return self.result(split).reached.get(rule)
+
+    def cut_of(self, rule: str | None, split: str | None = None) -> float:
+        """Return the cut of an operating point; -inf, at which nobody leaves early, for None (all layers).
+
+        Raises UsageError, with the reason, for a point that was not reached or does not exist.
+        """
+        if rule is None:
+            return -math.inf
+        point = self.point(rule, split)
+        if point is None:
+            missing = self.result(split).unreached.get(rule)
+            why = f"did not reach it: {missing.reason}" if missing else f"has no operating point '{rule}'"
+            raise UsageError(f"{self.folder.name} {why}")
+        return point.cut
+
+    # ----------------------------------------------------------------------- from the recorded logits
+
+    def exits_file(self, split: str | None = None) -> Path:
+        """Return where every exit's logits over ``split`` are; the file may be left out of a repository."""
+        return exits_file(self.folder, split or self.primary)
+
+    def has_exits(self, split: str | None = None) -> bool:
+        """Whether the logits are beside the record."""
+        return self.exits_file(split).exists()
+
+    def exits(self, split: str | None = None) -> AllExits:
+        """Return every exit's logits over ``split``, read once. Raises Damaged, DataError where they are not there."""
+        path = self.exits_file(split)
+        if path not in self._exits:
+            try:
+                self._exits[path] = read_exits(path)
+            except FileNotFoundError as error:
+                raise DataError(f"{self.folder.name} has no stored exits ({path.name}); run the cell again.") from error
+        return self._exits[path]
+
+    @cached_property
+    def _exits(self) -> dict[Path, AllExits]:
+        return {}
+
+    @cached_property
+    def criterion(self) -> Criterion:
+        """The criterion with its recorded arguments, fitted as in the run on the select split.
+
+        Raises DataError where it is fitted and the logits of that split are gone.
+        """
+        from bench.inference.replay import fit, make_criterion, make_evidence
+
+        criterion, _ = make_criterion(self.spec.strategy, self.spec.criterion_args)
+        if criterion.fits:
+            fit(criterion, make_evidence(self.exits(self.record.task.select)))
+        return criterion
+
+    def trade_off(self, split: str | None = None) -> TradeOff:
+        """Return the criterion's exact curve over the recorded logits, its costs counted in layers; made once."""
+        from bench.measure.trade_off import Costs, TradeOff
+
+        path = self.exits_file(split)
+        if path not in self._trade_offs:
+            exits = self.exits(split)
+            costs = Costs.layers(*exits.logits.shape[:2])
+            self._trade_offs[path] = TradeOff(self.criterion, exits, costs, self.record.task.metrics)
+        return self._trade_offs[path]
+
+    @cached_property
+    def _trade_offs(self) -> dict[Path, TradeOff]:
+        return {}
+
+    def layers_at(self, rule: str | None, split: str | None = None) -> NDArray[np.int64]:
+        """Return the exit layers, 1-based [N], of an operating point; of all layers for None."""
+        from bench.inference.replay import recorded_scores
+        from bench.measure.curve import exit_layers
+
+        scores = recorded_scores(self.criterion, self.exits(split))
+        cut = float(scores.dtype.type(self.cut_of(rule, split)))  # as a live comparison rounds it
+        return exit_layers(scores, cut, strict=self.criterion.strict)
