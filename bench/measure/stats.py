@@ -16,8 +16,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from bench.measure.curve import Curve
-
 Array = NDArray[Any]
 Float = NDArray[np.float64]
 FromStatistics = Callable[[Float], Float]
@@ -155,62 +153,6 @@ def bootstrap_ratio(
     """
     pairs = np.column_stack([numerator, denominator])
     return bootstrap(pairs, lambda sums: np.asarray(sums[..., 0] / sums[..., 1]), replicates, seed, level)
-
-
-@dataclass(frozen=True)
-class Band:
-    """A metric along a grid of speed-ups with a pointwise interval; all float64 [G].
-
-    NaN where the curve, or all of its replicates, do not reach the speed-up.
-    """
-
-    speedups: Float
-    estimate: Float
-    low: Float
-    high: Float
-    level: float = 0.95
-
-
-def curve_band(
-    curve: Curve,
-    plain: Array,
-    speedups: ArrayLike,
-    metric: FromStatistics,
-    *,
-    quality: int = 0,
-    cost: int = 1,
-    replicates: int = 1000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> Band:
-    """Whole-curve bootstrap: the metric at given speed-ups, quality *and* cost resampled together.
-
-    ``quality`` and ``cost`` number the curve's statistics; ``plain`` [N] is each sample's cost without
-    early exits. Each replicate re-weights the sorted events (no second sort), which gives its whole
-    curve, read off at the speed-ups by linear interpolation between neighbouring cuts.
-    """
-    grid, base = np.asarray(speedups, dtype=np.float64), np.asarray(plain, dtype=np.float64)
-
-    def read_off(sums: Float, costs: Float, full: float) -> Float:
-        return np.interp(grid, full / costs[:, 0], metric(sums), left=np.nan, right=np.nan)
-
-    # At any one speed-up only two rows matter, so thin long curves to about what a plot can show.
-    rows = _rows_across(curve.sums[cost][:, 0], grid, base.sum())
-    estimate = read_off(curve.sums[quality].astype(float), curve.sums[cost].astype(float), float(base.sum()))
-    found = []
-    for weights in draw_counts(curve.samples, replicates, seed):
-        sums, costs = (curve.reweighted(weights, s, rows) for s in (quality, cost))
-        found += [read_off(sums[b], costs[b], float(weights[b] @ base)) for b in range(len(weights))]
-    low, high = _quantiles(np.stack(found), level)
-    return Band(grid, estimate, low, high, level)
-
-
-def _rows_across(costs: Array, grid: Float, base: float, most: int = 4096) -> NDArray[np.int64]:
-    """At most about ``most`` rows, evenly spread and with every row beside a grid point."""
-    spread = np.unique(np.linspace(0, len(costs) - 1, min(most, len(costs))).astype(np.int64))
-    at = np.searchsorted(base / costs, grid)
-    beside = np.clip(np.concatenate([at - 1, at]), 0, len(costs) - 1)
-    return np.unique(np.concatenate([spread, beside]))
 
 
 def _columns(statistics: Array) -> Float:

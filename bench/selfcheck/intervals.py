@@ -1,4 +1,4 @@
-"""Do the error bars keep their word? Simulated worlds in which the truth is known, many times over, seeded.
+"""Checks that the error bars keep their word, in simulated worlds in which the truth is known, seeded.
 
 A world is a large population of samples with scores and correctness at every exit; an experiment draws samples from
 it. Counted is how often an interval covers the population's value, how often a test of equal models cries wolf, and how
@@ -26,8 +26,8 @@ Float = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Finding:
-    """How often something happened in ``times`` experiments, and the range in which it should."""
+class Experiment:
+    """How often something happened in ``times`` repetitions, and the range in which it should."""
 
     name: str
     share: float
@@ -60,13 +60,13 @@ class World:
     labels: Array
 
     def draw(self, random: np.random.Generator, samples: int) -> World:
-        """An independent sample."""
+        """Draw an independent sample."""
         rows = random.integers(0, len(self.labels), samples)
         return World(self.scores[rows], self.answers[rows], self.labels[rows])
 
 
-def world(seed: int, population: int = 20_000, exits: int = 6) -> World:
-    """Samples of graded difficulty: deeper exits are righter, and surer where they are right."""
+def make_world(seed: int, population: int = 20_000, exits: int = 6) -> World:
+    """Make samples of graded difficulty: deeper exits are righter, and surer where they are right."""
     random = np.random.default_rng(seed)
     labels = (random.random(population) < 0.35).astype(np.int64)
     difficulty = random.normal(size=population)
@@ -79,106 +79,108 @@ def world(seed: int, population: int = 20_000, exits: int = 6) -> World:
     return World(scores, answers, labels)
 
 
-def simulate(scale: float = 1.0, seed: int = 0) -> list[Finding]:
-    """Every finding; ``scale`` multiplies the numbers of experiments (1 takes about a minute)."""
+def run_experiments(scale: float = 1.0, seed: int = 0) -> list[Experiment]:
+    """Run every experiment; ``scale`` multiplies the numbers of repetitions (1 takes about a minute)."""
     times = lambda n: max(20, round(n * scale))  # noqa: E731 - a name for one multiplication
-    truth = world(seed)
+    truth = make_world(seed)
     found = [
-        wilson_coverage(truth, times(4000), seed),
-        f1_coverage(truth, times(1000), seed),
-        difference_coverage(truth, times(1000), seed),
-        area_coverage(truth, times(500), seed),
-        seeds_coverage(times(1000), seed),
-        *false_alarms(times(4000), seed),
-        bootstrap_alarms(truth, times(500), seed),
-        holm_alarms(times(1000), seed),
+        check_wilson(truth, times(4000), seed),
+        check_f1(truth, times(1000), seed),
+        check_difference(truth, times(1000), seed),
+        check_area(truth, times(500), seed),
+        check_seeds(times(1000), seed),
+        *check_mcnemar(times(4000), seed),
+        check_bootstrap_test(truth, times(500), seed),
+        check_holm(times(1000), seed),
     ]
     for level, confidence in ((0.05, 0.9), (0.1, 0.95)):
-        found += risk_findings(truth, times(1000), seed, level, confidence)
+        found += check_risk(truth, times(1000), seed, level, confidence)
     return found
 
 
 # --------------------------------------------------------------------------- coverage
 
 
-def _randoms(seed: int, times: int, purpose: int) -> Iterator[np.random.Generator]:
-    """An independent generator for each experiment of one purpose."""
+def _make_generators(seed: int, times: int, purpose: int) -> Iterator[np.random.Generator]:
+    """Yield an independent generator for each repetition of one experiment, which ``purpose`` numbers."""
     for i in range(times):
         yield np.random.default_rng([seed, purpose, i])
 
 
-def _covered(intervals: list[Interval], truth: float) -> float:
+def _share_covered(intervals: list[Interval], truth: float) -> float:
     return float(np.mean([i.low <= truth <= i.high for i in intervals]))
 
 
-def wilson_coverage(truth: World, times: int, seed: int, samples: int = 400) -> Finding:
-    """Accuracy of the last exit."""
+def check_wilson(truth: World, times: int, seed: int, samples: int = 400) -> Experiment:
+    """Count how often Wilson's interval covers the accuracy of the last exit."""
     right = truth.answers[:, -1] == truth.labels
-    draws = (random.integers(0, len(right), samples) for random in _randoms(seed, times, 1))
+    draws = (random.integers(0, len(right), samples) for random in _make_generators(seed, times, 1))
     intervals = [wilson(int(right[rows].sum()), samples) for rows in draws]
-    share = _covered(intervals, float(right.mean()))
-    return Finding(f"Wilson, accuracy, n = {samples}", share, times, 0.93, 0.97)
+    share = _share_covered(intervals, float(right.mean()))
+    return Experiment(f"Wilson, accuracy, n = {samples}", share, times, 0.93, 0.97)
 
 
-def _f1(sums: Float) -> Float:
+def _compute_f1(sums: Float) -> Float:
     return m.from_statistics("f1", sums)
 
 
-def f1_coverage(truth: World, times: int, seed: int, samples: int = 400) -> Finding:
-    """F1 of an early exit by the percentile bootstrap."""
+def check_f1(truth: World, times: int, seed: int, samples: int = 400) -> Experiment:
+    """Count how often the percentile bootstrap covers the F1 of an early exit."""
     table = m.statistics("f1", truth.answers[:, 2:3], truth.labels)[:, 0]
     intervals = []
-    for random in _randoms(seed, times, 2):
+    for random in _make_generators(seed, times, 2):
         rows = random.integers(0, len(table), samples)
-        intervals.append(bootstrap(table[rows], _f1, replicates=500, seed=int(random.integers(2**31))))
-    value = float(_f1(table.sum(axis=0, keepdims=True))[0])
-    return Finding(f"bootstrap, F1, n = {samples}", _covered(intervals, value), times, 0.93, 0.97)
+        intervals.append(bootstrap(table[rows], _compute_f1, replicates=500, seed=int(random.integers(2**31))))
+    value = float(_compute_f1(table.sum(axis=0, keepdims=True))[0])
+    return Experiment(f"bootstrap, F1, n = {samples}", _share_covered(intervals, value), times, 0.93, 0.97)
 
 
-def difference_coverage(truth: World, times: int, seed: int, samples: int = 400) -> Finding:
-    """Difference of two exits' F1 on the same samples by the paired bootstrap."""
+def check_difference(truth: World, times: int, seed: int, samples: int = 400) -> Experiment:
+    """Count how often the paired bootstrap covers the difference of two exits' F1 on the same samples."""
     one, other = (m.statistics("f1", truth.answers[:, k : k + 1], truth.labels)[:, 0] for k in (4, 2))
     intervals = []
-    for random in _randoms(seed, times, 3):
+    for random in _make_generators(seed, times, 3):
         rows = random.integers(0, len(one), samples)
         draw = int(random.integers(2**31))
-        intervals.append(paired_bootstrap(one[rows], other[rows], _f1, replicates=500, seed=draw))
-    value = float(_f1(one.sum(0, keepdims=True))[0] - _f1(other.sum(0, keepdims=True))[0])
-    return Finding(f"paired bootstrap, F1 difference, n = {samples}", _covered(intervals, value), times, 0.93, 0.97)
+        intervals.append(paired_bootstrap(one[rows], other[rows], _compute_f1, replicates=500, seed=draw))
+    value = float(_compute_f1(one.sum(0, keepdims=True))[0] - _compute_f1(other.sum(0, keepdims=True))[0])
+    return Experiment(
+        f"paired bootstrap, F1 difference, n = {samples}", _share_covered(intervals, value), times, 0.93, 0.97
+    )
 
 
 GRID = np.linspace(1.5, 5.5, 17)
 
 
-def _curve(sample: World) -> Curve:
+def _make_curve(sample: World) -> Curve:
     right = sample.answers == sample.labels[:, None]
     layers = np.broadcast_to(np.arange(1, right.shape[1] + 1), right.shape)
     return exact_curve(sample.scores, [right, layers])
 
 
-def _areas(curve: Curve, weights: Float) -> Float:
+def _compute_areas(curve: Curve, weights: Float) -> Float:
     rows = np.unique(np.linspace(0, len(curve) - 1, 300).astype(np.int64))
     total = weights.sum(axis=1, keepdims=True)
     quality, layers = (curve.reweighted(weights, k, rows)[:, :, 0] / total for k in (0, 1))
     return np.array([np.interp(GRID, x[::-1], q[::-1]).mean() for q, x in zip(quality, layers, strict=True)])
 
 
-def area_coverage(truth: World, times: int, seed: int, samples: int = 300) -> Finding:
-    """Mean accuracy over layer budgets, the whole curve re-weighted."""
-    value = float(_areas(_curve(truth), np.ones((1, len(truth.labels))))[0])
+def check_area(truth: World, times: int, seed: int, samples: int = 300) -> Experiment:
+    """Count how often the bootstrap of the whole curve covers the mean accuracy over layer budgets."""
+    value = float(_compute_areas(_make_curve(truth), np.ones((1, len(truth.labels))))[0])
     intervals = []
-    for random in _randoms(seed, times, 4):
-        curve = _curve(truth.draw(random, samples))
+    for random in _make_generators(seed, times, 4):
+        curve = _make_curve(truth.draw(random, samples))
         draws = draw_counts(samples, 256, int(random.integers(2**31)))
-        low, high = np.quantile(np.concatenate([_areas(curve, w) for w in draws]), [0.025, 0.975])
+        low, high = np.quantile(np.concatenate([_compute_areas(curve, w) for w in draws]), [0.025, 0.975])
         intervals.append(Interval(value, float(low), float(high)))
-    return Finding(f"bootstrap, curve area, n = {samples}", _covered(intervals, value), times, 0.93, 0.97)
+    return Experiment(f"bootstrap, curve area, n = {samples}", _share_covered(intervals, value), times, 0.93, 0.97)
 
 
-def seeds_coverage(times: int, seed: int, seeds: int = 5, samples: int = 400) -> Finding:
-    """Accuracy over seeds and samples by the two-level bootstrap."""
+def check_seeds(times: int, seed: int, seeds: int = 5, samples: int = 400) -> Experiment:
+    """Count how often the two-level bootstrap covers the accuracy over seeds and samples."""
     intervals = []
-    for random in _randoms(seed, times, 5):
+    for random in _make_generators(seed, times, 5):
         easy = random.normal(size=samples)  # what makes a sample easy, for every seed alike
         offset = random.normal(scale=0.12, size=(seeds, 1))  # what makes a training run good
         right = (1.0 + easy + offset + random.normal(size=(seeds, samples)) > 0).astype(np.float64)
@@ -188,14 +190,14 @@ def seeds_coverage(times: int, seed: int, seeds: int = 5, samples: int = 400) ->
         intervals.append(both)
     value = float(stats.norm.cdf(1.0 / np.sqrt(2 + 0.12**2)))
     name = f"two-level bootstrap, accuracy, {seeds} seeds, n = {samples}"
-    return Finding(name, _covered(intervals, value), times, 0.93, 0.97)
+    return Experiment(name, _share_covered(intervals, value), times, 0.93, 0.97)
 
 
 # --------------------------------------------------------------------------- false alarms
 
 
-def midp(only_a: int, only_b: int) -> float:
-    """Mid-p McNemar (Fagerland, Lydersen & Laake 2013): the exact p less half the probability of what was seen."""
+def compute_midp(only_a: int, only_b: int) -> float:
+    """Return mid-p (Fagerland, Lydersen & Laake 2013): the exact p less half the probability of what was seen."""
     total = only_a + only_b
     if total == 0:
         return 1.0
@@ -204,59 +206,61 @@ def midp(only_a: int, only_b: int) -> float:
     )
 
 
-def _discordant(seed: int, times: int, purpose: int, samples: int, share: float) -> Iterator[tuple[int, int]]:
-    """Two equally good models on the same samples: how many only the first and only the second gets right."""
-    for random in _randoms(seed, times, purpose):
+def _draw_discordant(seed: int, times: int, purpose: int, samples: int, share: float) -> Iterator[tuple[int, int]]:
+    """Yield how many samples only the first and only the second of two equally good models gets right."""
+    for random in _make_generators(seed, times, purpose):
         a, b, _ = random.multinomial(samples, [share / 2, share / 2, 1 - share])
         yield int(a), int(b)
 
 
-def false_alarms(times: int, seed: int, samples: int = 3000, share: float = 0.2) -> list[Finding]:
-    """McNemar's test of equal models at 5 %: exact, and mid-p."""
+def check_mcnemar(times: int, seed: int, samples: int = 3000, share: float = 0.2) -> list[Experiment]:
+    """Count how often McNemar's test of equal models cries wolf at 5 %: exact, and mid-p."""
     exact, middle = [], []
-    for a, b in _discordant(seed, times, 6, samples, share):
+    for a, b in _draw_discordant(seed, times, 6, samples, share):
         exact.append(mcnemar(np.repeat([1, 0], [a, b]), np.repeat([0, 1], [a, b])) < 0.05)
-        middle.append(midp(a, b) < 0.05)
+        middle.append(compute_midp(a, b) < 0.05)
     where = f"n = {samples}, {100 * share:g} % answers differ"
     note = "discrete, hence conservative: below 5 % always, and the less differs the further below"
     return [
-        Finding(f"exact McNemar, false alarms, {where}", float(np.mean(exact)), times, 0.03, 0.07, note),
-        Finding(
+        Experiment(f"exact McNemar, false alarms, {where}", float(np.mean(exact)), times, 0.03, 0.07, note),
+        Experiment(
             f"mid-p McNemar, false alarms, {where}", float(np.mean(middle)), times, 0.03, 0.07, "not used: no bound"
         ),
     ]
 
 
-def bootstrap_alarms(truth: World, times: int, seed: int, samples: int = 400) -> Finding:
-    """The paired bootstrap test of F1 that `bench compare` uses, on two models that are equal by construction."""
+def check_bootstrap_test(truth: World, times: int, seed: int, samples: int = 400) -> Experiment:
+    """Count how often `bench compare`'s paired bootstrap test of F1 cries wolf on two models equal by construction."""
     from bench.compare.quality import paired_test
 
     alarms = []
-    for random in _randoms(seed, times, 7):
+    for random in _make_generators(seed, times, 7):
         sample = truth.draw(random, samples)
         swapped = random.random(samples) < 0.5  # which of two exits is called base: exchangeable, hence equal
         one, other = sample.answers[:, 3], sample.answers[:, 4]
         base, candidate = np.where(swapped, one, other), np.where(swapped, other, one)
         alarms.append(paired_test("f1", base, candidate, sample.labels, seed=int(random.integers(2**31)))[1] < 0.05)
-    return Finding(f"paired bootstrap test, F1, false alarms, n = {samples}", float(np.mean(alarms)), times, 0.03, 0.07)
+    return Experiment(
+        f"paired bootstrap test, F1, false alarms, n = {samples}", float(np.mean(alarms)), times, 0.03, 0.07
+    )
 
 
-def holm_alarms(times: int, seed: int, tasks: int = 8) -> Finding:
-    """Any false alarm at all over eight tasks, after Holm's adjustment."""
-    drawn = list(_discordant(seed, times * tasks, 8, 1000, 0.2))
+def check_holm(times: int, seed: int, tasks: int = 8) -> Experiment:
+    """Count how often there is any false alarm at all over eight tasks, after Holm's adjustment."""
+    drawn = list(_draw_discordant(seed, times * tasks, 8, 1000, 0.2))
     p = [mcnemar(np.repeat([1, 0], [a, b]), np.repeat([0, 1], [a, b])) for a, b in drawn]
     alarms = [bool((holm(p[i : i + tasks]) < 0.05).any()) for i in range(0, len(p), tasks)]
     share = float(np.mean(alarms))
     spread = float(np.std(alarms))
-    return Finding(f"Holm over {tasks} tasks, any false alarm", share, times, 0.0, 0.05, "a bound", spread)
+    return Experiment(f"Holm over {tasks} tasks, any false alarm", share, times, 0.0, 0.05, "a bound", spread)
 
 
 # --------------------------------------------------------------------------- risk
 
 
-def risk_findings(
+def check_risk(
     truth: World, times: int, seed: int, level: float, confidence: float, samples: int = 500
-) -> list[Finding]:
+) -> list[Experiment]:
     """Choose on random samples, look at the population they come from: how often is the risk above the level?
 
     Learn-then-Test may exceed it in 1 - confidence of the splits; conformal risk control promises the mean only.
@@ -265,23 +269,23 @@ def risk_findings(
     for kind in ("risk", "gap"):
         losses = loss_table(kind, truth.answers, truth.labels)
         chosen: dict[str, list[float]] = {"ltt": [], "crc": []}
-        for random in _randoms(seed, times, 9):
+        for random in _make_generators(seed, times, 9):
             rows = random.integers(0, len(losses), samples)
             scores, seen = truth.scores[rows], losses[rows]
-            for name, choose in _choices(level, confidence).items():
+            for name, choose in _list_choices(level, confidence).items():
                 layers = exit_layers(truth.scores, choose(scores, seen))
                 chosen[name].append(float(losses[np.arange(len(losses)), layers - 1].mean()))
         over = np.array(chosen["ltt"]) > level
         where, most = f"{kind} {level:g}, n = {samples}", round(1 - confidence, 12)
         name, note = f"Learn-then-Test, {where}: above in", f"at most {100 * most:g} % of splits"
-        found.append(Finding(name, float(over.mean()), times, 0.0, most, note, float(over.std())))
+        found.append(Experiment(name, float(over.mean()), times, 0.0, most, note, float(over.std())))
         mean, spread = float(np.mean(chosen["crc"])), float(np.std(chosen["crc"]))
         note = f"at most {level:g} on average"
-        found.append(Finding(f"conformal, {where}: mean risk", mean, times, 0.0, level, note, spread))
+        found.append(Experiment(f"conformal, {where}: mean risk", mean, times, 0.0, level, note, spread))
     return found
 
 
-def _choices(level: float, confidence: float) -> dict[str, Callable[[Float, Float], float]]:
+def _list_choices(level: float, confidence: float) -> dict[str, Callable[[Float, Float], float]]:
     return {
         "ltt": lambda scores, losses: float(
             np.nan_to_num(learn_then_test(scores, losses, level, confidence), nan=-np.inf)

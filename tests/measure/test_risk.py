@@ -21,7 +21,7 @@ from bench.measure.risk import (
     p_value,
     risk_controlled,
 )
-from bench.selfcheck.intervals import world
+from bench.selfcheck.intervals import make_world
 
 
 @pytest.mark.parametrize("text", ["risk=0.02@0.95", "gap=0.01@0.9", "risk=0.05", "gap=0.1"])
@@ -80,7 +80,7 @@ def test_cuts_are_fixed_sorted_and_fit_counts_and_probabilities() -> None:
 
 @pytest.mark.parametrize("strict", [True, False])
 def test_learn_then_test_stops_at_the_first_cut_that_fails(strict: bool) -> None:
-    sample = world(3, population=400)
+    sample = make_world(3, population=400)
     losses = loss_table("risk", sample.answers, sample.labels)
     cut = learn_then_test(sample.scores, losses, 0.1, 0.9, strict)
     rows = np.arange(400)
@@ -95,7 +95,7 @@ def test_learn_then_test_stops_at_the_first_cut_that_fails(strict: bool) -> None
 
 
 def test_conformal_control_uses_the_running_worst() -> None:
-    sample = world(4, population=300)
+    sample = make_world(4, population=300)
     losses = loss_table("risk", sample.answers, sample.labels)
     cut = conformal(sample.scores, losses, 0.1)
     layers = exit_layers(sample.scores, cut)
@@ -103,7 +103,7 @@ def test_conformal_control_uses_the_running_worst() -> None:
 
 
 def test_too_few_samples_certify_nothing_and_say_how_many_would() -> None:
-    sample = world(5, population=100)
+    sample = make_world(5, population=100)
     curve = exact_curve(sample.scores, [])
     point = risk_controlled(curve, sample.scores, sample.answers, sample.labels, Rule.parse("risk=0.02@0.95"))
     assert point.index is None
@@ -115,7 +115,7 @@ def test_too_few_samples_certify_nothing_and_say_how_many_would() -> None:
 
 @pytest.mark.parametrize("text", ["risk=0.1@0.9", "gap=0.1@0.9", "risk=0.1", "gap=0.1"])
 def test_points_lie_on_the_curve(text: str) -> None:
-    sample = world(6, population=500)
+    sample = make_world(6, population=500)
     curve = exact_curve(sample.scores, [])
     point = risk_controlled(curve, sample.scores, sample.answers, sample.labels, Rule.parse(text))
     assert point.cut is not None

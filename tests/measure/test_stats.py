@@ -12,14 +12,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats as reference
 
-from bench.measure.curve import exact_curve, exit_layers
 from bench.measure.stats import (
     CHUNK,
     Interval,
     bootstrap,
     bootstrap_mean,
     bootstrap_ratio,
-    curve_band,
     draw_counts,
     holm,
     mcnemar,
@@ -27,7 +25,6 @@ from bench.measure.stats import (
     paired_ratio,
     wilson,
 )
-from bench.selfcheck.curve import curve_benchmark, describe
 
 Array = NDArray[Any]
 
@@ -200,56 +197,3 @@ def test_coverage_is_about_nominal(method: str) -> None:
 
 def accuracy(sums: Array) -> Array:
     return np.asarray(sums[..., 0] / 80)
-
-
-def small_curve() -> tuple[Array, Array, Array]:
-    rng = np.random.default_rng(5)
-    layers = np.broadcast_to(np.arange(1, 5), (80, 4)) * 10
-    return np.round(rng.random((80, 4)), 2), rng.random((80, 4)) < [0.6, 0.7, 0.8, 0.9], layers
-
-
-def test_curve_band_equals_resampling_the_samples_themselves() -> None:
-    scores, correct, flops = small_curve()
-    grid, plain = [0.5, 1.0, 1.3, 2.0, 3.9, 9.0], np.full(80, 41)
-    band = curve_band(exact_curve(scores, [correct, flops]), plain, grid, accuracy, replicates=80, seed=3)
-    found = []
-    for weights in np.concatenate(list(draw_counts(80, 80, seed=3))):
-        drawn = np.repeat(np.arange(80), weights.astype(int))
-        curve = exact_curve(scores[drawn], [correct[drawn], flops[drawn]])
-        speedup = plain[drawn].sum() / curve.sums[1][:, 0]
-        found.append(np.interp(grid, speedup, curve.sums[0][:, 0] / 80, left=np.nan, right=np.nan))
-    low, high = np.nanquantile(np.array(found)[:, 2:5], [0.025, 0.975], axis=0)
-    np.testing.assert_allclose(band.low[2:5], low)
-    np.testing.assert_allclose(band.high[2:5], high)
-    for values in (band.estimate, band.low, band.high):
-        assert np.isnan(values).tolist() == [True, True, False, False, False, True]
-    assert (band.low[2:5] < band.estimate[2:5]).all()
-    assert (band.estimate[2:5] < band.high[2:5]).all()
-
-
-def test_curve_band_reads_the_curve_itself_where_a_row_hits_the_speedup() -> None:
-    scores, correct, flops = small_curve()
-    curve = exact_curve(scores, [correct, flops])
-    for row in (0, 20, len(curve) - 1):
-        at = np.arange(80), exit_layers(scores, curve.midpoints[row]) - 1
-        band = curve_band(curve, flops[:, -1], [flops[:, -1].sum() / flops[at].sum()], accuracy, replicates=5)
-        assert band.estimate[0] == pytest.approx(correct[at].mean())
-
-
-def test_long_curves_are_thinned_but_keep_the_rows_at_the_grid() -> None:
-    rng = np.random.default_rng(6)
-    scores, correct = rng.random((3000, 6)), rng.random((3000, 6)) < 0.8
-    flops = np.broadcast_to(np.arange(1, 7), (3000, 6))
-    curve = exact_curve(scores, [correct, flops])
-    assert len(curve) > 4096
-    grid = np.linspace(1, 5.9, 40)
-    band = curve_band(curve, flops[:, -1], grid, lambda s: s[..., 0] / 3000, replicates=2)
-    full = np.interp(grid, 6 * 3000 / curve.sums[1][:, 0], curve.sums[0][:, 0] / 3000)
-    np.testing.assert_allclose(band.estimate, full, rtol=1e-12)
-
-
-def test_the_engine_benchmark_reports_what_it_timed() -> None:
-    result = curve_benchmark(repeats=1, replicates=2)
-    assert result["curve_points"] > 10_000
-    assert result["exact_vs_grid"] == pytest.approx(result["grid_s"] / result["exact_curve_s"])
-    assert "2 bootstrap replicates" in describe(result)

@@ -10,25 +10,25 @@ from bench.selfcheck import intervals as s
 
 
 def test_wilson_covers_and_repeats() -> None:
-    truth = s.world(0)
-    found = s.wilson_coverage(truth, 1000, 0)
+    truth = s.make_world(0)
+    found = s.check_wilson(truth, 1000, 0)
     assert found.ok
-    assert found == s.wilson_coverage(truth, 1000, 0)
+    assert found == s.check_wilson(truth, 1000, 0)
 
 
 def test_mcnemar_is_conservative_and_never_above_its_level() -> None:
-    exact, middle = s.false_alarms(400, 0)
+    exact, middle = s.check_mcnemar(400, 0)
     assert exact.share <= middle.share
     assert exact.share <= 0.05 + 3 * exact.error
 
 
 def test_mid_p_by_hand() -> None:
-    assert s.midp(0, 0) == 1.0
-    assert s.midp(0, 3) == pytest.approx(2 * (0.125 - 0.0625))
+    assert s.compute_midp(0, 0) == 1.0
+    assert s.compute_midp(0, 3) == pytest.approx(2 * (0.125 - 0.0625))
 
 
 def test_certified_cuts_keep_their_risk() -> None:
-    found = s.risk_findings(s.world(0, population=4000), 30, 0, 0.1, 0.9, samples=300)
+    found = s.check_risk(s.make_world(0, population=4000), 30, 0, 0.1, 0.9, samples=300)
     for finding in found:
         slack = 3 * finding.error  # 30 experiments only; the command runs 1000
         assert finding.share <= finding.highest + slack, finding.name
@@ -36,7 +36,7 @@ def test_certified_cuts_keep_their_risk() -> None:
 
 def test_an_interval_that_is_too_narrow_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(s, "wilson", lambda k, n: s.Interval(k / n, k / n - 0.005, k / n + 0.005))
-    assert not s.wilson_coverage(s.world(0), 300, 0).ok
+    assert not s.check_wilson(s.make_world(0), 300, 0).ok
 
 
 def accuracy(sums: np.ndarray) -> np.ndarray:

@@ -79,7 +79,12 @@ def _parts(how: How, device: str) -> list[tuple[str, str, Callable[[], Any], Cal
     from bench.selfcheck import sweep as sweepbench
 
     return [
-        ("curve", "Exact curves and bootstraps (MNLI size: 9,815 x 12)", selfbench.curve_benchmark, selfbench.describe),
+        (
+            "curve",
+            "Exact curves and bootstraps (MNLI size: 9,815 x 12)",
+            selfbench.time_curves,
+            selfbench.describe_curves,
+        ),
         ("sweep", "A whole sweep against one plain pass", sweepbench.sweep_benchmark, sweepbench.describe),
         (
             "engine",

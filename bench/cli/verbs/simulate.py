@@ -26,7 +26,7 @@ def simulate(
         raise UsageError(f"--scale must be positive, not {scale:g}.")
     if seed < 0:
         raise UsageError(f"--seed must be at least 0, not {seed}.")
-    from bench.selfcheck.intervals import simulate as run_experiments
+    from bench.selfcheck.intervals import run_experiments
 
     begun = time.perf_counter()
     found = run_experiments(scale, seed)
