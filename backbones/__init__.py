@@ -1,11 +1,24 @@
 """The table of contents: model type -> the encoder class that steps through its layers."""
 
-ENCODERS = {
-    "albert": "backbones.albert:AlbertEncoder",
-    "bert": "backbones.bert:BertEncoder",
-    "deberta-v2": "backbones.deberta:DebertaEncoder",
-    "distilbert": "backbones.distilbert:DistilBertEncoder",
-    "electra": "backbones.electra:ElectraEncoder",
-    "modernbert": "backbones.modernbert:ModernBertEncoder",
-    "roberta": "backbones.roberta:RobertaEncoder",
-}
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from backbones.names import Registry
+
+if TYPE_CHECKING:
+    from backbones.base import LayeredEncoder
+
+ENCODERS: Registry[type[LayeredEncoder]] = Registry(
+    "model type",
+    {
+        "albert": "backbones.albert:AlbertEncoder",
+        "bert": "backbones.bert:BertEncoder",
+        "deberta-v2": "backbones.deberta:DebertaEncoder",
+        "distilbert": "backbones.distilbert:DistilBertEncoder",
+        "electra": "backbones.electra:ElectraEncoder",
+        "modernbert": "backbones.modernbert:ModernBertEncoder",
+        "roberta": "backbones.roberta:RobertaEncoder",
+    },
+    base="backbones.base:LayeredEncoder",
+)

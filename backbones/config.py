@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from transformers.activations import ACT2FN
 
 from backbones import ENCODERS
 from backbones.errors import BackboneError
+from backbones.names import unknown_name
 
 # Fields that shape an encoder. Special token ids are not among them: they belong to the tokenizer.
 _SHAPE = (
@@ -76,14 +76,6 @@ _POSITIVE = (
 _MAY_BE_ZERO = {"deberta-v2": ("type_vocab_size",)}
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> BackboneError:
-    """The error for a name that is not there, with the closest known one as a suggestion."""
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"Did you mean '{close[0]}'?" if close else f"Known: {', '.join(names)}."
-    return BackboneError(f"Unknown {kind} '{name}'. {hint}")
-
-
 def overridable(model_type: str) -> tuple[str, ...]:
     """The configuration fields of ``model_type`` that a request may set."""
     shape = (*_SHAPE, *_OWN_SHAPE.get(model_type, ()))
@@ -148,7 +140,7 @@ def apply_overrides(
     """
     for key in overrides:
         if key not in overridable(model_type):
-            raise unknown(f"{model_type} configuration field", key, overridable(model_type))
+            raise unknown_name(f"{model_type} configuration field", key, overridable(model_type))
         if pretrained and key != "num_hidden_layers" and key not in _dropouts(model_type):
             raise BackboneError(
                 f"'{key}' cannot be overridden: the pretrained weights fix it "
@@ -200,7 +192,7 @@ def check(config: Mapping[str, object], model_type: str) -> None:
             raise BackboneError(f"{key} must be above 0 and at most 1, not {value!r}.")
     act = config.get("hidden_act", "gelu")
     if act not in ACT2FN:
-        raise unknown("hidden_act", str(act), ACT2FN)
+        raise unknown_name("hidden_act", str(act), ACT2FN)
     hidden, heads = config.get("hidden_size"), config.get("num_attention_heads")
     if isinstance(hidden, int) and isinstance(heads, int) and hidden % heads:
         raise BackboneError(f"hidden_size {hidden} is not a multiple of num_attention_heads {heads}.")

@@ -12,5 +12,9 @@ class UserError(Exception):
     exit_code: int = 2
 
 
+class UsageError(UserError):
+    """Bad input: an unknown name, a malformed file, a combination that makes no sense."""
+
+
 class BackboneError(UserError):
     """A backbone that cannot be had as asked."""

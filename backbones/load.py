@@ -6,7 +6,6 @@ transformers' settings are changed by loading.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from backbones.errors import BackboneError
 from backbones.folders import first_line, weight_files
 from backbones.resolve import BackboneRequest, Resolved, resolve
 
-__all__ = ["BackboneRequest", "Loaded", "describe", "encoder_class", "load_backbone", "outline"]
+__all__ = ["BackboneRequest", "Loaded", "describe", "load_backbone", "outline"]
 
 
 @dataclass(frozen=True)
@@ -77,11 +76,11 @@ def load_backbone(request: BackboneRequest, corpus: Sequence[str] = (), seed: in
         torch.default_generator.manual_seed(seed)
         if found.init == "scratch":
             # without the stock pooler: its random weights would be no better than a head's own
-            model = encoder_class(found.model_type).stock(config)
+            model = ENCODERS.load(found.model_type).stock(config)
             warnings: tuple[str, ...] = ()
         else:
             model, warnings = _pretrained(found, cast(Path, found.folder), config)
-    encoder = encoder_class(found.model_type)(model).eval()
+    encoder = ENCODERS.load(found.model_type)(model).eval()
     return Loaded(encoder, tokenizer, found.digest, found.revision, found.source, (*found.warnings, *warnings))
 
 
@@ -92,15 +91,9 @@ def outline(request: BackboneRequest) -> LayeredEncoder:
     """
     found = resolve(request)
     config = _config(found, request.attention)
-    kind = encoder_class(found.model_type)
+    kind = ENCODERS.load(found.model_type)
     with torch.device("meta"):
         return kind(kind.stock(config))
-
-
-def encoder_class(model_type: str) -> type[LayeredEncoder]:
-    """The encoder class that :data:`backbones.ENCODERS` lists for ``model_type``."""
-    module, _, name = ENCODERS[model_type].partition(":")
-    return cast(type[LayeredEncoder], getattr(importlib.import_module(module), name))
 
 
 def stock_config(model_type: str, fields: Mapping[str, object], attention: str = "sdpa") -> Any:
@@ -108,7 +101,7 @@ def stock_config(model_type: str, fields: Mapping[str, object], attention: str =
 
     Its attention is eager where the stock model has no other.
     """
-    model_class: Any = encoder_class(model_type).model_class
+    model_class: Any = ENCODERS.load(model_type).model_class
     with _quiet_transformers():  # special tokens' ids that the class takes for granted may exceed a small vocabulary
         config = model_class.config_class.from_dict(own_names(fields, model_type))
     config._attn_implementation = attention if model_class._supports_sdpa else "eager"
@@ -138,7 +131,7 @@ def _tokenizer(found: Resolved, folder: Path) -> Any:
 
 def _pretrained(found: Resolved, folder: Path, config: Any) -> tuple[PreTrainedModel, tuple[str, ...]]:
     weight_files(folder)
-    model_class: Any = encoder_class(found.model_type).model_class
+    model_class: Any = ENCODERS.load(found.model_type).model_class
     try:
         model, info = model_class.from_pretrained(
             folder,

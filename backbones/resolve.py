@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 from backbones.catalog import BACKBONES, Named
-from backbones.config import apply_overrides, model_type_of, unknown, usual_names
-from backbones.errors import BackboneError
+from backbones.config import apply_overrides, model_type_of, usual_names
+from backbones.errors import BackboneError, UserError
 from backbones.folders import (
     COMMIT,
     check_weights,
@@ -23,6 +23,7 @@ from backbones.folders import (
     tokenizer_files,
     weight_files,
 )
+from backbones.names import unknown_name
 
 Init = Literal["pretrained", "scratch"]
 ATTENTION = ("sdpa", "eager")
@@ -79,7 +80,7 @@ def resolve(request: BackboneRequest, *, weights: bool = False) -> Resolved:
     if request.init not in ("pretrained", "scratch"):
         raise BackboneError(f"init must be 'pretrained' or 'scratch', not '{request.init}'.")
     if request.attention not in ATTENTION:
-        raise unknown("attention", request.attention, ATTENTION)
+        raise unknown_name("attention", request.attention, ATTENTION)
     named = BACKBONES.get(request.name)
     if named is not None and named.hub_id is None:
         return _demo(request, named)
@@ -130,12 +131,12 @@ def package_folder(package: str) -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def _not_found(name: str) -> BackboneError:
+def _not_found(name: str) -> UserError:
     separators = {os.sep, os.altsep or os.sep, "/"}
     if name.startswith(("~", ".")) or any(mark in name for mark in separators):
         path = Path(name).expanduser()
         return BackboneError(f"{name} is not a folder." if os.path.exists(path) else f"There is no folder {name}.")
-    return unknown("backbone", name, BACKBONES)
+    return unknown_name("backbone", name, BACKBONES)
 
 
 def _from_folder(request: BackboneRequest, folder: Path, hub_id: str | None) -> Resolved:

@@ -6,6 +6,7 @@ Every error that a user can cause is a :class:`backbones.errors.UserError`, also
 
 from __future__ import annotations
 
+from backbones.errors import UsageError as UsageError
 from backbones.errors import UserError as UserError
 
 OK = 0
@@ -17,10 +18,6 @@ CELLS_FAILED = 5
 INTERRUPTED = 130
 READER_GONE = 141
 """What a shell gives for a process that SIGPIPE ended: never 0, so that a verdict that nobody read is no success."""
-
-
-class UsageError(UserError):
-    """Bad input: an unknown name, a malformed file, a combination that makes no sense."""
 
 
 class DataError(UsageError):

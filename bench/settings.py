@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import json
 import math
@@ -10,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from backbones.names import unknown_name
 from bench.errors import UsageError
 
 
@@ -37,9 +37,7 @@ def split_settings(settings: Mapping[str, object], prefixes: Iterable[str]) -> d
     for key, value in settings.items():
         prefix, dot, rest = key.partition(".")
         if dot and prefix not in known:
-            close = difflib.get_close_matches(prefix, known, n=1)
-            hint = f" Did you mean '{close[0]}.{rest}'?" if close else f" Known prefixes: {', '.join(sorted(known))}."
-            raise UsageError(f"Unknown setting '{key}'.{hint}")
+            raise unknown_name("setting", key, [f"{name}.{rest}" for name in known])
         groups[prefix if dot else ""][rest if dot else key] = value
     return groups
 
@@ -96,10 +94,9 @@ def _bind_own(target: type, given: Mapping[str, object], what: str) -> dict[str,
     parameters = settable_arguments(target)
     for name in given:
         if name not in parameters:
-            close = difflib.get_close_matches(name, parameters, n=1)
-            known = f" Known: {', '.join(sorted(parameters))}." if parameters else " It has no arguments."
-            hint = f" Did you mean '{close[0]}'?" if close else known
-            raise UsageError(f"Unknown argument '{name}' of {what}.{hint}")
+            if not parameters:
+                raise UsageError(f"Unknown argument '{name}' of {what}. It has no arguments.")
+            raise unknown_name("argument", name, parameters, f" of {what}")
     init = getattr(target, "__init__")  # noqa: B009 - mypy refuses target.__init__
     hints = get_type_hints(init)
     bound: dict[str, object] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import ClassVar
 
 import torch
@@ -31,16 +30,7 @@ class Wrapper(Criterion):
     @staticmethod
     def around(of: str) -> type[Strategy]:
         """The strategy that ``of`` names: its version is a part of every result's identity."""
-        module, colon, name = STRATEGIES.get(of, of).partition(":")
-        if not colon:
-            raise StrategyError(f"Unknown strategy '{of}' to wrap. Known: {', '.join(sorted(STRATEGIES))}.")
-        try:
-            found: type[Strategy] = getattr(import_module(module), name)
-        except (ModuleNotFoundError, AttributeError) as error:
-            raise StrategyError(f"Cannot wrap '{of}': {error}.") from error
-        if not hasattr(found, "criterion"):
-            raise StrategyError(f"Cannot wrap '{of}': it is no strategy.")
-        return found
+        return STRATEGIES.load(of)
 
     @classmethod
     def wrapped(cls, of: str) -> type[Criterion]:

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from backbones.base import Batch
 from bench.analysis.rollout import recorded_attention, rollout
-from bench.catalog import STRATEGIES
 from bench.cell.reload import Reloaded
 from bench.errors import UsageError
 from bench.inference.probing import observe
 from bench.tasks.base import Split
+from strategies import STRATEGIES
 from strategies.base import Criterion, State, step_through
 
 
@@ -272,7 +272,7 @@ def others(run: Reloaded, logits: Tensor, labels: Sequence[str], key: int) -> li
     Left out are those that would have to be fitted first, and those that read more than logits.
     """
     found = []
-    for name in STRATEGIES:
+    for name in STRATEGIES.builtin:
         if name == run.spec.strategy:
             continue
         kind = STRATEGIES.load(name)

@@ -10,7 +10,6 @@ from typing import Any, cast
 import torch
 
 from backbones.load import describe, load_backbone
-from bench.catalog import HEADS, RECIPES, STRATEGIES
 from bench.cell import run as runner
 from bench.cell.fitting import Probing, refit
 from bench.cell.request import Context
@@ -19,10 +18,11 @@ from bench.errors import UsageError
 from bench.progress import Progress
 from bench.results.spec import Facts, RunSpec, exits_identity, key, training_identity
 from bench.results.store import Cell, Store
-from bench.tasks import get_task, registry
+from bench.tasks import TASKS, get_task
 from bench.tasks.base import LoadOptions, Task, TaskData
 from bench.training.args import TrainArgs
 from bench.training.checkpoint import load_tensors
+from strategies import HEADS, RECIPES, STRATEGIES
 from strategies.base import Criterion, ExitModel
 
 
@@ -60,7 +60,7 @@ def spec_of(record: Mapping[str, Any]) -> RunSpec:
 def task_of(record: Mapping[str, Any]) -> Task:
     """The task of a record, by its name. Raises UsageError for the user's own files where they are out of sight."""
     name, source = str(record["spec"]["task"]), str(record["task"].get("source", ""))
-    if name not in registry() and source.startswith("folder ") and not Path(name).is_dir():
+    if name not in TASKS and source.startswith("folder ") and not Path(name).is_dir():
         raise UsageError(f"The run's data is a folder named '{name}', which is not here: run this where it lies.")
     return get_task(name)
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from backbones.catalog import BACKBONES
-from bench.catalog import HEADS, RECIPES, STRATEGIES
 from bench.cell.request import Request
 from bench.errors import UsageError
 from bench.inference.placement import find_device
@@ -16,6 +15,7 @@ from bench.results.spec import Init, LatencyArgs, RunSpec
 from bench.settings import bind, settable_arguments, split_settings
 from bench.tasks import get_task
 from bench.training.args import TrainArgs
+from strategies import HEADS, RECIPES, STRATEGIES
 
 if TYPE_CHECKING:
     from bench.tasks.base import Task
@@ -184,7 +184,7 @@ def _part(registry: Any, name: str | None, strategy: type[Strategy], kind: str) 
 def registry_name(registry: Any, part: type, fallback: str) -> str:
     """The name that ``part`` is listed under, else the strategy's that brings it."""
     target = f"{part.__module__}:{part.__name__}"
-    return next((n for n in registry if registry.target(n) == target), fallback)
+    return next((name for name, listed in registry.table.items() if listed == target), fallback)
 
 
 def refuse_nonsense(spec: RunSpec, parts: Parts, criterion: Criterion, recipe: Recipe, head: Head) -> None:

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from backbones.names import Registry, unknown_name
 from bench.errors import OK
-from bench.registry import Registry, unknown
 
 COMMANDS = {
     "run": "bench.cli.verbs.run:run",
@@ -48,7 +48,7 @@ class Verbs(TyperGroup):
         name = FORMER.get(cmd_name, cmd_name)
         if name not in COMMANDS:
             if not ctx.resilient_parsing:  # while a shell completes a line, nothing is wrong yet
-                ctx.fail(str(unknown("command", name, COMMANDS)).replace("Unknown", "No such", 1))
+                ctx.fail(str(unknown_name("command", name, COMMANDS)).replace("Unknown", "No such", 1))
             return None
         alone = typer.Typer(**PLAIN)
         alone.command(name)(VERBS.load(name))
@@ -56,7 +56,8 @@ class Verbs(TyperGroup):
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, VERBS.summary(name)) for name in COMMANDS])
+            said = dict(VERBS.summaries())
+            formatter.write_dl([(name, said[name]) for name in COMMANDS])
 
 
 app = typer.Typer(name="bench", cls=Verbs, no_args_is_help=True, **PLAIN)

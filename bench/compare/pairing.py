@@ -8,13 +8,12 @@ a comparison: another revision of the data, and other weights of the backbone.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from backbones.names import unknown_name
 from bench.compare.sources import Found
-from bench.errors import UsageError
 
 NAMES = ("strategy", "task", "backbone")
 NOT_ASKED = ("thresholds", "latency", "device", "select", "rules")
@@ -78,9 +77,7 @@ def check_across(across: Sequence[str], cells: Sequence[Found]) -> None:
     known = {name for cell in cells for name in (*cell.spec, *settings(cell.spec))}
     for name in across:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"Did you mean '{close[0]}'?" if close else f"Known: {', '.join(sorted(known))}."
-            raise UsageError(f"Unknown setting '{name}' in --across. {hint}")
+            raise unknown_name("setting", name, known, " in --across")
 
 
 def newest(cells: Sequence[Found]) -> list[Found]:

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from bench.catalog import STRATEGIES
 from bench.errors import UsageError
 from bench.measure.curve import exit_layers
 from bench.measure.exits import AllExits
 from bench.settings import bind, split_threshold
+from strategies import STRATEGIES
 from strategies.base import Criterion, Evidence, Strategy, check_finite, predict, step_through
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from backbones.names import unknown_name
 from bench.errors import UsageError
-from bench.registry import unknown
 
 Values = NDArray[Any]
 Sums = NDArray[np.float64]
@@ -83,7 +83,7 @@ def compute(metrics: Sequence[str], predictions: Values, labels: Values) -> dict
 
 def _metric(name: str) -> Callable[[Values, Values], float]:
     if name not in METRICS:
-        raise unknown("metric", name, METRICS)
+        raise unknown_name("metric", name, METRICS)
     return METRICS[name]
 
 

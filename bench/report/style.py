@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import product
 
-from bench.catalog import STRATEGIES
+from strategies import STRATEGIES
 
 COLOURS = {
     "blue": "#0072B2",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bench.registry import Registry
+from backbones.names import Registry
 from bench.reproduce.base import Check
 from bench.settings import bind
 
@@ -18,6 +18,7 @@ CHECKS: Registry[type[Check]] = Registry(
         "ordered-by-speedup": "bench.reproduce.ordering:OrderedBySpeedup",
         "values-at": "bench.reproduce.values:ValuesAt",
     },
+    base="bench.reproduce.base:Check",
 )
 
 

@@ -16,13 +16,13 @@ import torch
 from numpy.typing import NDArray
 
 from backbones.base import Batch
-from bench.catalog import STRATEGIES
 from bench.inference.live import run_live
 from bench.inference.replay import scores
 from bench.latency.run import pause_garbage_collection
 from bench.measure.curve import exact_curve
 from bench.measure.stats import paired_ratio
 from bench.selfcheck.engine import build_model, random_batch
+from strategies import STRATEGIES
 from strategies.base import Criterion, ExitModel
 from strategies.entropy import NormalisedEntropy
 
@@ -72,7 +72,7 @@ def sweep_benchmark(size: str = "bert 6x384", samples: int = 512, rounds: int = 
 def causal_criteria(num_outputs: int) -> dict[str, Criterion]:
     """One criterion of every strategy that can be replayed from logits alone, with its defaults."""
     found = {}
-    for name in STRATEGIES:
+    for name in STRATEGIES.builtin:
         kind = STRATEGIES.load(name).criterion
         if kind.causal and kind.uses_early_exits:
             criterion = kind()

@@ -28,9 +28,9 @@ from typing import Any
 
 import yaml
 
+from backbones.names import unknown_name
 from bench.cell.request import Request
 from bench.errors import UsageError
-from bench.registry import unknown
 
 PARTS = ("defaults", "matrix", "exclude", "include")
 LISTS = ("thresholds", "select")
@@ -158,7 +158,7 @@ def _checked(key: str, value: Any, where: str) -> Any:
         names = {int: "a whole number", bool: "true or false", str: "text"}
         raise UsageError(f"{where} must be {names[wanted[0]]}, not '{value}'.")
     if key in CHOICES and value not in CHOICES[key]:
-        raise UsageError(f"{where}: {unknown(key, str(value), CHOICES[key])}")
+        raise UsageError(f"{where}: {unknown_name(key, str(value), CHOICES[key])}")
     return value
 
 
@@ -182,7 +182,9 @@ def _fields() -> list[str]:
 def _known(given: Iterable[str], known: Iterable[str], where: str) -> None:
     for key in given:
         if key not in known:
-            raise unknown("key", f"{where}.{key}" if where else key, [f"{where}.{k}" if where else k for k in known])
+            raise unknown_name(
+                "key", f"{where}.{key}" if where else key, [f"{where}.{k}" if where else k for k in known]
+            )
 
 
 def _mapping(content: object, where: str) -> Mapping[str, Any]:

@@ -18,10 +18,11 @@ from typing import Any, cast
 
 import torch
 
+from backbones import ENCODERS
 from backbones.base import LayeredEncoder
 from backbones.catalog import BACKBONES
 from backbones.errors import BackboneError
-from backbones.load import encoder_class, outline
+from backbones.load import outline
 from bench.cell.record import usable_record
 from bench.cell.request import Context
 from bench.environment import machine_id
@@ -218,7 +219,7 @@ def _from_catalog(cell: Planned) -> LayeredEncoder | None:
     named = BACKBONES.get(cell.spec.backbone)
     if named is None:
         return None
-    kind = encoder_class(named.model_type)
+    kind = ENCODERS.load(named.model_type)
     shape = {"hidden_size": named.hidden, "num_hidden_layers": named.layers, "intermediate_size": 4 * named.hidden}
     config: Any = kind.model_class.config_class
     with torch.device("meta"):

@@ -9,33 +9,31 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from backbones.names import Registry
 from bench.errors import UsageError
-from bench.registry import Registry
 
 if TYPE_CHECKING:
     from bench.tasks.base import Task
 
-TASKS: dict[str, str] = {
-    "demo": "bench.tasks.demo:Demo",
-    "cola": "bench.tasks.glue:CoLA",
-    "sst2": "bench.tasks.glue:SST2",
-    "mrpc": "bench.tasks.glue:MRPC",
-    "qqp": "bench.tasks.glue:QQP",
-    "stsb": "bench.tasks.glue:STSB",
-    "mnli": "bench.tasks.glue:MNLI",
-    "qnli": "bench.tasks.glue:QNLI",
-    "rte": "bench.tasks.glue:RTE",
-    "wnli": "bench.tasks.glue:WNLI",
-    "ag_news": "bench.tasks.text:AGNews",
-    "imdb": "bench.tasks.text:IMDB",
-}
-
-ENTRY_POINTS = "exitbench.tasks"
-
-
-def registry() -> Registry[type[Task]]:
-    """Task classes by name: the table above plus entry points of installed packages."""
-    return Registry("task", TASKS, ENTRY_POINTS)
+TASKS: Registry[type[Task]] = Registry(
+    "task",
+    {
+        "demo": "bench.tasks.demo:Demo",
+        "cola": "bench.tasks.glue:CoLA",
+        "sst2": "bench.tasks.glue:SST2",
+        "mrpc": "bench.tasks.glue:MRPC",
+        "qqp": "bench.tasks.glue:QQP",
+        "stsb": "bench.tasks.glue:STSB",
+        "mnli": "bench.tasks.glue:MNLI",
+        "qnli": "bench.tasks.glue:QNLI",
+        "rte": "bench.tasks.glue:RTE",
+        "wnli": "bench.tasks.glue:WNLI",
+        "ag_news": "bench.tasks.text:AGNews",
+        "imdb": "bench.tasks.text:IMDB",
+    },
+    base="bench.tasks.base:Task",
+    group="exitbench.tasks",
+)
 
 
 def get_task(name: str) -> Task:
@@ -44,8 +42,7 @@ def get_task(name: str) -> Task:
     A listed name wins over a folder of the same name; write ``./name`` for the folder.
     Raises :class:`bench.errors.UsageError` for a name that is none of these.
     """
-    tasks = registry()
-    if name not in tasks:
+    if name not in TASKS:
         folder = Path(name).expanduser()
         if os.path.isdir(folder):  # pathlib fails on names that no folder can have
             from bench.tasks.folder import FolderTask
@@ -55,4 +52,4 @@ def get_task(name: str) -> Task:
             raise UsageError(f"Task '{name}' is a file. Give the folder that it and the other splits' files are in.")
         if "/" in name or "\\" in name:
             raise UsageError(f"Task folder '{name}' does not exist. Give a folder with train.* and validation.* files.")
-    return tasks.load(name)()
+    return TASKS.load(name)()

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from backbones import ENCODERS
 from backbones.base import Batch, LayeredEncoder
-from backbones.load import encoder_class, stock_config
+from backbones.load import stock_config
 from tests.helpers.engines import EXTRA, POOLED
 
 SIZES = {
@@ -27,7 +27,7 @@ DROPOUT = {"albert": 0.1, "distilbert": 0.2, "modernbert": 0.0}
 
 
 def make(model_type: str, attention: str = "sdpa", **overrides: object) -> LayeredEncoder:
-    cls = encoder_class(model_type)
+    cls = ENCODERS.load(model_type)
     config = stock_config(model_type, {**SIZES, **EXTRA.get(model_type, {}), **overrides}, attention)
     torch.manual_seed(7)
     return cls(cls.stock(config, pooler=True)).eval()

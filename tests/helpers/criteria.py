@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from backbones.base import Batch
-from bench.catalog import STRATEGIES
 from bench.inference.probing import observe
 from bench.inference.replay import make_criterion, scores
 from bench.measure.curve import exact_curve
 from bench.settings import settable_arguments
+from strategies import STRATEGIES
 from strategies.base import Criterion, Evidence, ExitModel, Seen, Start, Strategy, step_through
 
 

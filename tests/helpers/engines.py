@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from backbones import ENCODERS
 from backbones.base import Batch
-from backbones.load import encoder_class, stock_config
+from backbones.load import stock_config
 from bench.inference.live import Outcome
 from bench.inference.probing import observe
 from strategies.base import Criterion, ExitModel, Head, Seen, Start
@@ -46,7 +47,7 @@ def make_model(
     model_type: str, head: type[Head] = LinearHead, outputs: int = 3, attention: str = "sdpa", **overrides: object
 ) -> ExitModel:
     """An exit model with random weights large enough that its exits differ."""
-    cls = encoder_class(model_type)
+    cls = ENCODERS.load(model_type)
     config = stock_config(model_type, {**SIZES, **EXTRA.get(model_type, {}), **overrides}, attention)
     torch.manual_seed(7)
     encoder = cls(cls.stock(config, pooler=True))

@@ -7,9 +7,10 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
+from backbones import ENCODERS
 from backbones.base import Batch
 from backbones.demo_tokenizer import word_tokenizer
-from backbones.load import BackboneRequest, Loaded, encoder_class, stock_config
+from backbones.load import BackboneRequest, Loaded, stock_config
 from tests.helpers.engines import EXTRA
 
 TEXTS = ["The cat sat on the mat.", "the dog, the cat; a bird", "Nobody saw the bird"]
@@ -29,7 +30,7 @@ def save_model(folder: Path, model_type: str = "bert", pooler: bool = True, **ov
     padding = {"pad_token_id": 1 if model_type == "roberta" else 0}
     config = stock_config(model_type, {**SMALL, **padding, **EXTRA.get(model_type, {}), **overrides})
     torch.manual_seed(5)
-    model = encoder_class(model_type).stock(config, pooler)
+    model = ENCODERS.load(model_type).stock(config, pooler)
     model.save_pretrained(folder)
     word_tokenizer(TEXTS, model_type, 40, 32).save_pretrained(folder)
     return model

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from backbones import ENCODERS
 from backbones.base import Batch, LayeredEncoder
-from backbones.load import encoder_class, stock_config
+from backbones.load import stock_config
 from bench.measure.cost import CostModel
 from strategies.base import Criterion, ExitModel, Head, Seen, State
 from strategies.controls import Full
@@ -21,7 +21,7 @@ HEADS = {"linear": LinearHead, "shared": SharedHead}
 
 
 def encoder_of(model_type: str, layers: int = 3, inner: int = 48) -> LayeredEncoder:
-    cls = encoder_class(model_type)
+    cls = ENCODERS.load(model_type)
     sizes = {"vocab_size": 40, "hidden_size": 24, "num_hidden_layers": layers, "num_attention_heads": 3}
     rest = {"intermediate_size": inner, "max_position_embeddings": 40, "pad_token_id": 1}
     # eager: the counter sees nothing of fused attention on a CPU
@@ -44,7 +44,7 @@ def counted(encoder: LayeredEncoder, head: Head, tokens: int, exit_: int, early:
 
 @pytest.mark.parametrize("head_name", HEADS)
 @pytest.mark.parametrize("layers", [1, 4])
-@pytest.mark.parametrize("model_type", ENCODERS)
+@pytest.mark.parametrize("model_type", ENCODERS.builtin)
 def test_flops_equal_torchs_count(model_type: str, layers: int, head_name: str) -> None:
     encoder = encoder_of(model_type, layers)
     head = HEADS[head_name](encoder, 3).eval()

@@ -18,7 +18,7 @@ import backbones
 from backbones.base import Batch
 from backbones.load import BackboneRequest, load_backbone
 from bench.__main__ import main
-from bench.catalog import STRATEGIES
+from strategies import STRATEGIES
 from tests.helpers.model_folders import SMALL, TEXTS
 from tests.helpers.small_runs import TINY, run_json, write_task
 
@@ -89,7 +89,7 @@ def test_a_task(modules: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_backbone(modules: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from backbones.demo_tokenizer import word_tokenizer
 
-    monkeypatch.setitem(backbones.ENCODERS, "ernie", "my_ernie:ErnieEncoder")
+    monkeypatch.setitem(backbones.ENCODERS.table, "ernie", "my_ernie:ErnieEncoder")
     torch.manual_seed(0)
     config = transformers.AutoConfig.for_model("ernie", **SMALL, use_task_id=True)
     model = transformers.ErnieModel(config).eval()

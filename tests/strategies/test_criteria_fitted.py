@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.errors import UsageError
+from bench.errors import UsageError, UserError
 from bench.inference.replay import make_criterion, scores
 from bench.measure.curve import exit_layers
 from strategies.base import Evidence, StrategyError
@@ -136,15 +136,15 @@ def test_every_argument_of_the_wrapped_criterion_is_a_part_of_the_identity() -> 
 @pytest.mark.parametrize(
     ("name", "of", "words"),
     [
-        ("temperature", "entropi", "Unknown strategy 'entropi' to wrap. Known: .*entropy"),
-        ("temperature", "nowhere:Nothing", "Cannot wrap"),
+        ("temperature", "entropi", "Unknown strategy 'entropi'. Did you mean 'entropy'"),
+        ("temperature", "nowhere:Nothing", "Cannot import"),
         ("budget", "oracle-correct", "cannot be wrapped"),
         ("budget", "full", "cannot be wrapped"),
         ("budget", "patience", "whole number"),
     ],
 )
 def test_what_cannot_be_wrapped(name: str, of: str, words: str) -> None:
-    with pytest.raises(StrategyError, match=words):
+    with pytest.raises(UserError, match=words):
         make_criterion(name, {"of": of})
 
 

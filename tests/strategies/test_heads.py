@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.catalog import HEADS
+from strategies import HEADS
 from strategies.base import Head, pool
 from strategies.fastbert import StudentHead, published_head_macs, published_layer_macs, published_macs
 from tests.helpers.engines import POOLED, make_model

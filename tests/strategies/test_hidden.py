@@ -16,7 +16,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import bench
 from bench.__main__ import main
-from bench.catalog import STRATEGIES
 from bench.cell.fitting import SAMPLES, Probing, drawn, recorded_criterion
 from bench.errors import UsageError
 from bench.inference.graphs import EagerSegment, SegmentEngine
@@ -31,6 +30,7 @@ from bench.results.exits import read_exits, write_exits
 from bench.results.store import Cell, Store
 from bench.tasks.base import Split
 from bench.tasks.encode import EncodedSplit
+from strategies import STRATEGIES
 from strategies.base import Seen, StrategyError
 from strategies.learned import LearnedExit, LearningToExit, wrongness
 from strategies.probe import Probe

@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load, save
 
-from bench.catalog import HEADS, RECIPES, STRATEGIES
+from backbones.errors import UserError
 from bench.inference.replay import replay
 from bench.measure.curve import exit_layers
 from bench.settings import settable_arguments
 from bench.tasks import TASKS
 from bench.training.args import TrainArgs
+from strategies import HEADS, RECIPES, STRATEGIES
 from strategies.base import Seen, State, StrategyError, select
 from tests.helpers.criteria import (
     CAUSAL,
@@ -191,7 +192,7 @@ def test_the_state_is_per_sample(name: str) -> None:
 def test_every_strategy_explains_itself(name: str) -> None:
     kind = KINDS[name]
     assert kind.name == name
-    assert STRATEGIES.summary(name).endswith((".", ")"))
+    assert dict(STRATEGIES.summaries())[name].endswith((".", ")"))
     assert kind.equations
     published = bool(kind.presets)
     assert not published or (kind.citation and kind.sources and kind.differences)
@@ -287,7 +288,7 @@ def test_regression_is_for_criteria_without_probabilities(name: str) -> None:
     ],
 )
 def test_arguments_out_of_range_are_refused(name: str, arguments: dict[str, object]) -> None:
-    with pytest.raises(StrategyError):
+    with pytest.raises(UserError):
         make(name, **arguments)
 
 
@@ -305,7 +306,7 @@ def test_arguments_out_of_range_are_refused(name: str, arguments: dict[str, obje
     ],
 )
 def test_recipe_arguments_out_of_range_are_refused(name: str, arguments: dict[str, Any]) -> None:
-    with pytest.raises(StrategyError):
+    with pytest.raises(UserError):
         RECIPES.load(name)(LAYERS, **arguments)
 
 

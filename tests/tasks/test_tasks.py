@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 
 from bench.errors import DataError, UsageError
 from bench.measure.metrics import METRICS
-from bench.tasks import TASKS, get_task, registry
+from bench.tasks import TASKS, get_task
 from bench.tasks.base import LoadOptions, Split
 from bench.tasks.hub import HubTask
 from bench.tasks.sampling import hold_out, limited
 
-HUB_TASKS = [name for name in TASKS if issubclass(registry().load(name), HubTask)]
+HUB_TASKS = [name for name in TASKS if issubclass(TASKS.load(name), HubTask)]
 GLUE = "cola sst2 mrpc qqp stsb mnli qnli rte wnli".split()
 
 
@@ -58,13 +58,13 @@ def hub_task(name: str) -> HubTask:
 
 def test_listing_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from bench.tasks import TASKS, registry; names = list(registry());"
-        "summaries = [registry().summary(n) for n in names]; assert all(summaries), summaries;"
+        "import sys; from bench.tasks import TASKS; names = list(TASKS);"
+        "said = dict(TASKS.summaries()); assert list(said) == names; assert all(said.values()), said;"
         "print(len(names), sorted({'torch', 'numpy', 'datasets', 'transformers'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     count, _, heavy = done.stdout.strip().partition(" ")
-    assert int(count) >= len(TASKS)
+    assert int(count) >= len(TASKS.builtin)
     assert heavy == "[]"
 
 
@@ -72,7 +72,7 @@ def test_all_of_glue_is_there() -> None:
     assert set(GLUE) <= set(TASKS)
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", TASKS.builtin)
 def test_entries_say_who_they_are(name: str) -> None:
     task = get_task(name)
     assert task.name == name

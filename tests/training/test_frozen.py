@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from backbones import ENCODERS
-from bench.catalog import HEADS, RECIPES
 from bench.progress import Progress
 from bench.tasks.encode import EncodedSplit
 from bench.training.args import TrainArgs
 from bench.training.trainer import TrainingPlan, train
+from strategies import HEADS, RECIPES
 from strategies.base import ExitModel, Recipe
 from tests.helpers.engines import PAD, SIZES, make_model
 

@@ -272,12 +272,12 @@ def mirror(hub_root: Path | None) -> Iterator[Finding]:
 
 def mirrored_tasks(hub_root: Path) -> tuple[list[str], list[str]]:
     """Names of the hub tasks whose train files the mirror has, and of those it lacks."""
-    from bench.tasks import registry
+    from bench.tasks import TASKS
 
     there: list[str] = []
     lacking: list[str] = []
-    for name in registry():
-        task = registry().load(name)
+    for name in TASKS.builtin:
+        task = TASKS.load(name)
         if hasattr(task, "dataset"):
             folder = hub_root / "datasets" / task.dataset / (getattr(task, "config", None) or "")
             found = any(folder.glob("**/train*"))

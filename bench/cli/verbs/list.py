@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from bench.catalog import HEADS, RECIPES, STRATEGIES
+from backbones.names import Registry, unknown_name
 from bench.cli.display import console, name_table, print_json
 from bench.cli.session import Session, with_session
 from bench.errors import OK
-from bench.registry import Registry, unknown
+from strategies import HEADS, RECIPES, STRATEGIES
 
 Rows = list[dict[str, object]]
 
@@ -33,7 +33,7 @@ def list_names(
         "runs": lambda: _runs(session.results_dir),
     }
     if kind not in kinds:
-        raise unknown("kind", kind, kinds)
+        raise unknown_name("kind", kind, kinds)
     rows = kinds[kind]()
     if session.json:
         print_json(rows)
@@ -44,8 +44,8 @@ def list_names(
     return OK
 
 
-def _summaries(registry: Registry[type]) -> Rows:
-    return [{"name": name, "what": registry.summary(name)} for name in registry]
+def _summaries(registry: Registry[Any]) -> Rows:
+    return [{"name": name, "what": what} for name, what in registry.summaries()]
 
 
 def _backbones() -> Rows:
@@ -65,9 +65,9 @@ def _backbones() -> Rows:
 
 
 def _tasks() -> Rows:
-    from bench.tasks import registry
+    from bench.tasks import TASKS
 
-    return _summaries(registry())
+    return _summaries(TASKS)
 
 
 def _papers() -> Rows:

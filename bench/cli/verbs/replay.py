@@ -13,12 +13,12 @@ import typer
 from numpy.typing import NDArray
 from rich.text import Text
 
-from bench.catalog import STRATEGIES
 from bench.cli.display import console, points_table, print_json
 from bench.cli.options import Settings
 from bench.cli.session import Session, with_session
 from bench.errors import OK, Damaged, DataError, UsageError
 from bench.settings import bind, parse_settings, split_threshold
+from strategies import STRATEGIES
 
 if TYPE_CHECKING:
     from strategies.base import Evidence

@@ -137,8 +137,8 @@ def run_requests(
 
 def split_cells(strategies: str | None, tasks: str | None, seeds: str) -> list[tuple[str, str, int]]:
     """Return every strategy × task × seed. Raises UsageError, before torch is loaded, for an unknown strategy."""
-    from bench.catalog import STRATEGIES
-    from bench.registry import unknown
+    from backbones.names import unknown_name
+    from strategies import STRATEGIES
 
     if strategies is None or tasks is None:
         raise UsageError("--strategy and --task are needed, or --config with a sweep file.")
@@ -146,7 +146,7 @@ def split_cells(strategies: str | None, tasks: str | None, seeds: str) -> list[t
     cells = list(product(names, split_names(tasks, "--task"), split_seeds(seeds)))
     for name in names:
         if name not in STRATEGIES and ":" not in name:
-            raise unknown("strategy", name, STRATEGIES)
+            raise unknown_name("strategy", name, STRATEGIES)
     return cells
 
 

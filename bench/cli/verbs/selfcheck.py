@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from backbones.names import unknown_name
 from bench.cli.display import print_json
 from bench.cli.options import Executor
 from bench.cli.session import Session, with_session
@@ -16,7 +17,6 @@ from bench.errors import OK, UsageError
 from bench.files import write_json
 from bench.inference.placement import EXECUTORS, check_placement, find_device
 from bench.progress import Progress
-from bench.registry import unknown
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class How:
     def check(self) -> str:
         """The device. Raises UsageError for what makes no sense or is not there."""
         if self.executor not in EXECUTORS:
-            raise unknown("executor", self.executor, EXECUTORS)
+            raise unknown_name("executor", self.executor, EXECUTORS)
         if self.seconds <= 0 or (self.threads is not None and self.threads < 1):
             raise UsageError("--seconds and --threads must be positive.")
         device = find_device(self.device)
@@ -55,7 +55,7 @@ def selfcheck(
     how = How(threads, seconds, executor, device, dtype)
     known = ("curve", "engine", "sweep")
     if only is not None and only not in known:
-        raise unknown("part", only, known)
+        raise unknown_name("part", only, known)
     device = how.check()
     progress = Progress()
     found: dict[str, Mapping[str, Any]] = {}

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from bench.catalog import STRATEGIES
 from bench.cli.display import console, print_json, print_record
 from bench.cli.session import Session, with_session
 from bench.errors import OK, UsageError
 from bench.settings import settable_arguments
+from strategies import STRATEGIES
 
 
 @with_session("results_dir", "json")

@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 
 from backbones.load import BackboneRequest, load_backbone
-from bench.catalog import STRATEGIES
 from bench.cell.request import Context, Request
 from bench.cell.resolve import resolve_request
 from bench.cell.run import run
@@ -22,6 +21,7 @@ from bench.progress import Progress
 from bench.results.exits import read_exits
 from bench.results.store import Store
 from bench.settings import settable_arguments
+from strategies import STRATEGIES
 from strategies.base import Criterion
 
 TASK = "demo"
@@ -99,7 +99,7 @@ class Observed:
 def all_cells() -> Iterator[GateCell]:
     """Every registered strategy on three backbone families, and one strategy on each of the others."""
     for backbone in BACKBONES:
-        for strategy in STRATEGIES:
+        for strategy in STRATEGIES.builtin:
             yield GateCell(strategy, backbone)
     for backbone in ONCE:
         yield GateCell("entropy", backbone)

@@ -8,14 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from bench.catalog import STRATEGIES
 from bench.compare.gate.baseline import Baseline, plain_flops, platform
 from bench.compare.gate.cells import GateCell, Observed
 from bench.compare.gate.golden import SHAPES, Golden, criterion_scores, decided, moved, probe, redecide
 from bench.compare.quality import sample_row, tested_row
 from bench.compare.verdict import Row, adjusted
 from bench.measure.curve import exit_layers
+<<<<<<< HEAD
 from bench.measure.exits import AllExits
+=======
+from strategies import STRATEGIES
+>>>>>>> 1bf5d31 (One Registry and one did-you-mean for every table; a broken plug-in is one line and is listed as broken; what is no subclass is refused before it is called)
 
 TOLERANCE = 0.005
 """Largest difference of a logit that counts as float noise. With SSE instead of AVX-512 most models move by 1e-7. Where
@@ -28,7 +31,7 @@ ACCEPT = "if intended: bench gate --accept"
 def probe_decisions() -> dict[str, dict[str, Any]]:
     """What every registered criterion decides on the probe, by strategy and shape."""
     made: dict[str, dict[str, Any]] = {}
-    for name in STRATEGIES:
+    for name in STRATEGIES.builtin:
         criterion = GateCell(name, "albert-demo").criterion
         shapes = {shape: probe(n, criterion) for shape, n in SHAPES.items() if criterion.refuse(n) is None}
         # the oracles look for the largest logit, which a single output always is
@@ -39,7 +42,7 @@ def probe_decisions() -> dict[str, dict[str, Any]]:
 def probe_rows(baseline: Baseline) -> list[Row]:
     """Every criterion on the probe."""
     rows = []
-    for name in STRATEGIES:
+    for name in STRATEGIES.builtin:
         row = Row(name, "rule on the probe", "same", "every exit as in the baseline")
         stored, criterion = baseline.probe.get(name), GateCell(name, "albert-demo").criterion
         if stored is None:

@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
+from backbones.names import unknown_name
 from bench.errors import UsageError
-from bench.registry import unknown
 from bench.reproduce.papers.schema import Paper, parse_paper
 
 
@@ -29,7 +29,7 @@ def load_paper(name: str) -> Paper:
     if name.endswith(".yaml") and Path(name).is_file():
         return parse_text(Path(name).read_text(encoding="utf-8"), name)
     if name not in papers():
-        raise unknown("paper", name, papers())
+        raise unknown_name("paper", name, papers())
     text = (files(__package__) / f"{name}.yaml").read_text(encoding="utf-8")
     return parse_text(text, f"{name}.yaml")
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from backbones.names import suggest
 from bench.errors import UsageError
 
 Evidence = Literal["paper", "code", "readme", "issue", "2nd", "digitised"]
@@ -108,8 +108,7 @@ def _build(kind: Any, entry: Any, where: str) -> Any:
     known = {f.name: f for f in fields(kind)}
     for name in _mapping(entry, where):
         if name not in known:
-            close = difflib.get_close_matches(str(name), known, n=1)
-            raise UsageError(f"{where}: unknown key '{name}'." + (f" Did you mean '{close[0]}'?" if close else ""))
+            raise UsageError(f"{where}: unknown key '{name}'. {suggest(str(name), known)}")
     missing = [n for n, f in known.items() if f.default is MISSING and f.default_factory is MISSING and n not in entry]
     if missing:
         raise UsageError(f"{where}: '{missing[0]}' is missing.")

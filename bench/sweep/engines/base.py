@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from backbones.names import unknown_name
 from bench.cell.request import Overwrite, Request
 from bench.errors import UsageError
-from bench.registry import unknown
 
 
 @dataclass(frozen=True)
@@ -87,4 +87,4 @@ def make_engine(name: str = "local", workers: int | None = None, threads: int | 
         from bench.sweep.engines.ray import RayEngine
 
         return RayEngine(address, workers, threads)
-    raise unknown("engine", name, ("local", "ray", "ray:ADDRESS"))
+    raise unknown_name("engine", name, ("local", "ray", "ray:ADDRESS"))

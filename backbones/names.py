@@ -1,0 +1,155 @@
+"""Names: one did-you-mean, and one kind of table whose classes are imported when they are first asked for."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Generic, TypeVar, cast
+
+from backbones.errors import UsageError
+
+T = TypeVar("T")
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Return ``Did you mean 'x'?`` for the closest of ``known``, or the list of them where none is close."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"Did you mean '{close[0]}'?" if close else f"Known: {', '.join(names) or 'none'}."
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str], where: str = "") -> UsageError:
+    """Return the error for a ``kind`` of thing that is not there; ``where`` follows the name, as in " of --set"."""
+    return UsageError(f"Unknown {kind} '{name}'{where}. {suggest(name, known)}")
+
+
+@cache
+def installed(group: str, path: tuple[str, ...]) -> Mapping[str, tuple[str, ...]]:
+    """The entry points of ``group`` on the import ``path``: each name with its targets, two where packages disagree.
+
+    Finding them reads every installed package, hence once for each import path.
+    """
+    found: dict[str, dict[str, None]] = {}
+    for entry in entry_points(group=group):
+        found.setdefault(entry.name, {})[entry.value] = None
+    return {name: tuple(targets) for name, targets in found.items()}
+
+
+class Registry(Generic[T]):
+    """Classes by name: a table of ours, and what installed packages add. Listing the names imports nothing.
+
+    ``table`` maps names to ``"package.module:Class"``; ``base``, written so too, is what a class that is not ours must
+    be a subclass of: anything else is refused before anybody calls it. ``group`` is the entry point group through which
+    packages add names; a name in ``table`` wins.
+    """
+
+    def __init__(self, kind: str, table: Mapping[str, str], base: str = "", group: str | None = None) -> None:
+        self.kind, self.table, self.base, self.group = kind, dict(table), base, group
+
+    @property
+    def builtin(self) -> list[str]:
+        """The names of our own table, in alphabetical order."""
+        return sorted(self.table)
+
+    def _plugins(self) -> Mapping[str, tuple[str, ...]]:
+        return {} if self.group is None else installed(self.group, tuple(sys.path))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted({*self.table, *self._plugins()}))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.table or name in self._plugins()
+
+    def load(self, name: str, *, listed_only: bool = False) -> T:
+        """Import what ``name`` stands for: a listed name, or ``package.module:Class`` itself.
+
+        ``listed_only`` is for names that somebody else wrote: they import nothing that is not installed as a plug-in.
+        Raises UsageError for an unknown name, a module that cannot be imported and a class of another kind; a
+        mistake in a module of our own table is raised as it is.
+        """
+        if name in self.table:
+            module, _, attribute = self.table[name].partition(":")
+            return getattr(importlib.import_module(module), attribute)
+        targets = self._plugins().get(name, ())
+        if len(targets) > 1:
+            raise self._unusable(name, f"packages disagree what it is: {' or '.join(targets)}")
+        if not targets and ":" not in name:
+            raise unknown_name(self.kind, name, self)
+        if not targets and listed_only:
+            raise self._unusable(name, "it names a module, which is not imported for a name out of a file")
+        found = self._import(name, *targets)
+        module, _, attribute = self.base.partition(":")
+        wanted = getattr(importlib.import_module(module), attribute)
+        if not (isinstance(found, type) and issubclass(found, wanted)):
+            raise self._unusable(name, f"it is no subclass of {module}.{attribute}")
+        if lacking := sorted(getattr(found, "__abstractmethods__", ())):
+            raise self._unusable(name, f"it lacks {', '.join(lacking)}")
+        return cast(T, found)
+
+    def _import(self, name: str, target: str | None = None) -> object:
+        """What ``target`` or else ``name`` is in its module, which is not ours and may fail in any way."""
+        module, _, attribute = (target or name).partition(":")
+        if not (module and attribute):
+            raise self._unusable(name, f"'{target or name}' is not module:Class")
+        try:
+            found = importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            hint = "" if target else " Is its folder on PYTHONPATH?"
+            raise UsageError(f"Cannot import {self.kind} '{name}': {error}.{hint}") from error
+        except (Exception, SystemExit) as error:
+            raise UsageError(f"Cannot import {self.kind} '{name}': {describe_failure(error)}.") from error
+        if not hasattr(found, attribute):
+            raise unknown_name(f"{self.kind} in {module}", attribute, [n for n in vars(found) if n[0] != "_"])
+        return getattr(found, attribute)
+
+    def _unusable(self, name: str, reason: str) -> UsageError:
+        return UsageError(f"{self.kind.capitalize()} '{name}' cannot be used: {reason}.")
+
+    def summaries(self) -> list[tuple[str, str]]:
+        """Every name with the first line of its docstring, or with ``broken:`` and why it cannot be used.
+
+        Ours are read from the source without importing it; whether a plug-in works shows only when it is imported.
+        """
+        rows = [(name, self._first_line(target)) for name, target in self.table.items()]
+        for name, targets in self._plugins().items():
+            if name not in self.table:
+                rows.append((name, self._try(name)))
+            elif targets != (self.table[name],):
+                rows.append((name, f"broken: {' and '.join(targets)} of an installed package has a built-in's name"))
+        return sorted(rows)
+
+    def _try(self, name: str) -> str:
+        try:
+            return inspect.cleandoc(getattr(self.load(name), "__doc__", None) or "").partition("\n")[0]
+        except UsageError as error:
+            return f"broken: {error}"
+
+    @staticmethod
+    def _first_line(target: str) -> str:
+        module, _, attribute = target.partition(":")
+        spec = importlib.util.find_spec(module)
+        if spec is None or spec.origin is None:
+            return ""
+        tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+        found = (
+            node for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == attribute
+        )
+        return next(((ast.get_docstring(node) or "").partition("\n")[0] for node in found), "")
+
+
+def describe_failure(error: BaseException) -> str:
+    """``ValueError: why (file.py, line 3)``: an exception of somebody's code in one line, with where it was raised."""
+    text = " ".join(str(error).split())
+    frame = traceback.extract_tb(error.__traceback__)[-1:]
+    if isinstance(error, SyntaxError) or not frame:  # its message says where
+        return f"{type(error).__name__}: {text}"
+    return f"{type(error).__name__}: {text} ({Path(frame[0].filename).name}, line {frame[0].lineno})"
