@@ -17,12 +17,9 @@ import bench
 from bench.__main__ import main
 from bench.errors import UsageError
 from bench.inference.replay import sample_keys
-<<<<<<< HEAD
 from bench.measure.exits import AllExits
 from bench.results.exits import read_exits, write_exits
-=======
 from strategies import STRATEGIES
->>>>>>> 1bf5d31 (One Registry and one did-you-mean for every table; a broken plug-in is one line and is listed as broken; what is no subclass is refused before it is called)
 from strategies.base import Evidence, StrategyError
 from tests.helpers.criteria import reads
 

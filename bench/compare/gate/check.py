@@ -14,11 +14,8 @@ from bench.compare.gate.golden import SHAPES, Golden, criterion_scores, decided,
 from bench.compare.quality import sample_row, tested_row
 from bench.compare.verdict import Row, adjusted
 from bench.measure.curve import exit_layers
-<<<<<<< HEAD
 from bench.measure.exits import AllExits
-=======
 from strategies import STRATEGIES
->>>>>>> 1bf5d31 (One Registry and one did-you-mean for every table; a broken plug-in is one line and is listed as broken; what is no subclass is refused before it is called)
 
 TOLERANCE = 0.005
 """Largest difference of a logit that counts as float noise. With SSE instead of AVX-512 most models move by 1e-7. Where
