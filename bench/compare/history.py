@@ -22,7 +22,6 @@ import numpy as np
 from bench.compare.pairing import settings
 from bench.compare.sources import Found
 from bench.errors import UsageError
-from bench.text import escape_html
 
 FILE = "history.jsonl"
 
@@ -180,51 +179,3 @@ def margin_of(name: str, level: float) -> float:
     if "speed-up" not in name:
         return 0.005
     return abs(level) * (0.05 if name.startswith("latency") else 0.01)
-
-
-# --------------------------------------------------------------------------- drawing
-
-WIDTH, HEIGHT, LEFT = 640, 70, 20
-
-
-def svg(entries: Sequence[Entry]) -> str:
-    """Every series and number as a small line over its entries, steps as dashed lines; a self-contained SVG."""
-    panels: list[str] = []
-    for found in by_series(entries).values():
-        for name in _names(found):
-            panels.append(_panel(found, name, top=len(panels) * (HEIGHT + 34) + 24))
-    height = len(panels) * (HEIGHT + 34) + 30
-    style = "text{font:11px sans-serif;fill:#333}polyline{fill:none;stroke:#2563eb;stroke-width:1.5}"
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH + 160}" height="{height}"><style>{style}</style>'
-    return head + "".join(panels) + "</svg>\n"
-
-
-def _names(found: Sequence[Entry]) -> list[str]:
-    return list(dict.fromkeys(name for e in found for name in e.values))
-
-
-def _panel(found: Sequence[Entry], name: str, top: int) -> str:
-    kept = [e for e in found if name in e.values]
-    series = [e.values[name] for e in kept]
-    numbers = [v.value for v in series]
-    low, high = min(numbers), max(numbers)
-    span = high - low or max(abs(high), 1.0) * 0.01
-
-    def at(i: int, value: float) -> tuple[float, float]:
-        x = LEFT + (WIDTH - 2 * LEFT) * (i / max(len(series) - 1, 1))
-        return round(x, 1), round(top + HEIGHT - HEIGHT * (value - low) / span, 1)
-
-    points = " ".join(f"{x},{y}" for x, y in (at(i, v) for i, v in enumerate(numbers)))
-    parts = [f'<text x="{LEFT}" y="{top - 8}">{escape_html(kept[-1].label)}: {escape_html(name)}</text>']
-    parts.append(f'<polyline points="{points}"/>')
-    for i, e in enumerate(kept):
-        x, y = at(i, numbers[i])
-        title = f"{e.commit[:9]} {e.at}: {numbers[i]:.5g}"
-        parts.append(f'<circle cx="{x}" cy="{y}" r="2.5" fill="#2563eb"><title>{escape_html(title)}</title></circle>')
-    for step in steps(series, margin_of(name, numbers[0])):
-        x = at(step.at, low)[0]
-        dash = 'stroke="#dc2626" stroke-dasharray="4 3"'
-        parts.append(f'<line x1="{x}" x2="{x}" y1="{top}" y2="{top + HEIGHT}" {dash}/>')
-        parts.append(f'<text x="{x + 4}" y="{top + 10}">{step.before:.4g} → {step.after:.4g}</text>')
-    parts.append(f'<text x="{WIDTH + 4}" y="{at(0, numbers[-1])[1] + 4}">{numbers[-1]:.5g}</text>')
-    return "<g>" + "".join(parts) + "</g>"

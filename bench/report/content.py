@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,9 +52,18 @@ def best(early: Sequence[Series], most: int = MOST_DRAWN) -> list[Series]:
 
 
 def left_out(panel: Panel) -> str:
-    """What :func:`drawn` left out, as a sentence for the caption."""
+    """Return what :func:`drawn` left out, as a sentence for a figure's caption."""
     early = sum(s.early for s in panel.series)
     return f" The best {MOST_DRAWN} of {early} series are drawn; the tables have all." if early > MOST_DRAWN else ""
+
+
+def offered(panel: Panel) -> str:
+    """Return what the legend does not show at first, or at all, as a sentence for the page's caption."""
+    early = sum(s.early for s in panel.series)
+    if early <= MOST_DRAWN:
+        return ""
+    rest = "." if early <= MOST_OFFERED else f", of the best {MOST_OFFERED}; the tables have all."
+    return f"The best {MOST_DRAWN} of {early} series are shown at first; the legend switches the others on{rest}"
 
 
 def _volume(series: Series) -> float:
@@ -103,22 +112,21 @@ class Diagnosis:
     note: str = ""
 
 
-def diagnoses(panel: Panel, tell: Callable[[str], None] = lambda _: None) -> list[Diagnosis]:
+def diagnoses(panel: Panel) -> list[Diagnosis]:
     """Every checkpoint of a panel once; several criteria that read the same logits share a diagnosis."""
     sharing: dict[str, list[Series]] = {}
     for series in panel.series:
         sharing.setdefault(series.first.view.exits_key, []).append(series)
-    return [_diagnosis(panel, found, tell) for found in sharing.values()]
+    return [_diagnosis(panel, found) for found in sharing.values()]
 
 
-def _diagnosis(panel: Panel, sharing: Sequence[Series], tell: Callable[[str], None]) -> Diagnosis:
+def _diagnosis(panel: Panel, sharing: Sequence[Series]) -> Diagnosis:
     first = sharing[0]
     others = len({s.label for s in sharing}) - 1
     label = first.label + (f" and {others} more" if others else "")
     result = first.first
     if result.view.record["task"].get("kind") == "regression":
         return Diagnosis(label, first, None, None, "not defined for regression")
-    tell(f"Reading exits of {result.view.name}")
     try:
         exits = next((e for s in sharing for e in (s.first.view.exits(panel.split),) if e is not None), None)
     except DataError:

@@ -1,44 +1,91 @@
-"""The page's charts about single exits: their quality, their confidence, what they know, what leaving there costs."""
+"""Charts over exits: where samples leave, what every exit is worth alone, what it knows, what leaving there costs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from bench.report import content, numbers
 from bench.report.captions import caption
-from bench.report.charts import Chart, Key, exit_ticks, keys
 from bench.report.content import Diagnosis, metric_name
+from bench.report.marks import SMALL, Axis, Bar, Chart, Interval, Key, Line, Mark, Point, pad_range
 from bench.report.series import Panel, Series
-from bench.report.svg import Plot, padded, swatch
+
+SHOWN_RULES = ("no-loss", "2x")  # where samples leave is drawn at these points, where they were reached
+HEIGHT = 240
 
 
-def per_exit(panel: Panel) -> Chart:
-    """Quality with all samples forced to leave at the same exit."""
+def exit_axis(layers: int, label: str = "exit") -> Axis:
+    """Return the axis of exits 1 to ``layers``."""
+    step = 1 if layers <= 12 else 2 if layers <= 24 else max(1, layers // 12)
+    return Axis(label, 0.5, layers + 0.5, [float(k) for k in range(step, layers + 1, step)])
+
+
+def series_keys(series: Iterable[Series]) -> list[Key]:
+    """Return a legend's entries."""
+    return [Key(s.full_name, s.label, s.look) for s in series]
+
+
+def exits_used_charts(panel: Panel) -> list[Chart]:
+    """Build the charts of where samples leave, for two operating points or the first one that was reached."""
+    shown = content.drawn(panel)
+    reached = list(dict.fromkeys(r for s in shown for r in s.rules if s.point(r, panel.metric)))
+    return [_exits_used(panel, rule) for rule in [r for r in SHOWN_RULES if r in reached] or reached[:1]]
+
+
+def _exits_used(panel: Panel, rule: str) -> Chart:
+    found = [(s, p["exit_counts"]) for s in content.drawn(panel) if (p := s.point(rule, panel.metric))]
+    shares = [[c / sum(counts) for c in counts] for _, counts in found]
+    width = 0.84 / len(found)
+    marks: list[Mark] = []
+    for i, ((series, _), share) in enumerate(zip(found, shares, strict=True)):
+        for k, value in enumerate(share):
+            if value:
+                tip = f"{series.full_name}\nexit {k + 1}: {numbers.percent(value)} of samples"
+                at = k + 0.58 + i * width
+                marks.append(Bar(series.label, series.look, at, width, 0.0, value, tip, capped=True))
+    several = ", mean over seeds" if any(len(s.results) > 1 for s, _ in found) else ""
+    return Chart(
+        f"Exits used, {numbers.rule(rule)}",
+        f"Exits at {numbers.rule(rule)}, {panel.title}",
+        f"Share of samples that leave at each exit at the operating point “{numbers.rule(rule)}”{several}.",
+        caption(panel, [s for s, _ in found]),
+        exit_axis(max(map(len, shares))),
+        Axis("share of samples", 0.0, max(map(max, shares)) * 1.12, short="share leaving"),
+        marks,
+        series_keys(s for s, _ in found),
+        height=HEIGHT,
+    )
+
+
+def every_exit_chart(panel: Panel) -> Chart:
+    """Build the chart of quality with all samples forced to leave at the same exit, each checkpoint once."""
     metric, shown = metric_name(panel.metric), _one_per_checkpoint(panel)
-    rows = {s.label: content.per_exit(s.first) for s in shown}
-    values = [
-        v
-        for found in rows.values()
-        for row in found
-        for v in (row["quality"], row["low"], row["high"])
-        if v is not None
-    ]
-    plot = Plot(f"{metric} of every exit alone, {panel.title}", "exit", metric, (0.7, panel.layers + 0.3),
-                padded(values), x_ticks=exit_ticks(panel.layers), height=240)  # fmt: skip
+    marks: list[Mark] = []
+    values: list[float] = []
     for i, series in enumerate(shown):
-        found, aside = rows[series.label], 0.07 * (i - (len(shown) - 1) / 2)  # so that intervals do not hide another
-        plot.line([r["exit"] + aside for r in found], [r["quality"] for r in found], series.look, series.label)
-        for row in found:
-            if row["low"] is not None:
-                plot.whisker(row["exit"] + aside, row["low"], row["high"], series.look, series.label)
+        rows, aside = content.per_exit(series.first), 0.07 * (i - (len(shown) - 1) / 2)  # so that no interval hides
+        at, qualities = [r["exit"] + aside for r in rows], [r["quality"] for r in rows]
+        marks.append(Line(series.label, series.look, at, qualities))
+        values += qualities
+        for x, row in zip(at, rows, strict=True):
             tip = f"{series.label}\nexit {row['exit']} alone: {metric} {numbers.number(row['quality'])}"
             if row["low"] is not None:
+                marks.append(Interval(series.label, series.look, x, row["low"], row["high"]))
+                values += [row["low"], row["high"]]
                 tip += f" [{numbers.number(row['low'])}, {numbers.number(row['high'])}]"
-            plot.mark(row["exit"] + aside, row["quality"], series.look, series.label, tip, size=3.2)
-    words = f"{metric} when every sample leaves at the same exit (criteria that share a checkpoint are drawn once). "
-    words += caption(panel, shown, points=False, lowest=True)
-    words = words[:1].upper() + words[1:]
-    return Chart("Every exit alone", words, plot.render(words), keys(shown))
+            marks.append(Point(series.label, series.look, x, row["quality"], tip, size=SMALL))
+    words = f"{metric} when every sample leaves at the same exit (criteria that share a checkpoint are drawn once)."
+    return Chart(
+        "Every exit alone",
+        f"{metric} of every exit alone, {panel.title}",
+        words[:1].upper() + words[1:],
+        caption(panel, shown, points=False, lowest=True),
+        exit_axis(panel.layers),
+        Axis(metric, *pad_range(values)),
+        marks,
+        series_keys(shown),
+        height=HEIGHT,
+    )
 
 
 def _one_per_checkpoint(panel: Panel) -> list[Series]:
@@ -48,81 +95,84 @@ def _one_per_checkpoint(panel: Panel) -> list[Series]:
     return list(kept.values())[: content.MOST_DRAWN]
 
 
-def calibration(panel: Panel, found: Sequence[Diagnosis]) -> list[Chart]:
-    """ECE and AUROC of every exit."""
-    known = [d for d in found if d.calibration is not None][: content.MOST_DRAWN]
+def knowledge_charts(panel: Panel, found: Sequence[Diagnosis]) -> list[Chart]:
+    """Build the charts of what exits know: calibration error, AUROC and overthinking, where there are logits."""
+    known = [d for d in found if d.calibration and d.headroom][: content.MOST_DRAWN]
     if not known:
         return []
-    charts = []
-    for title, name, y, label in (
-        ("Calibration", "ece", None, "expected calibration error"),
-        ("Does confidence tell right from wrong?", "auroc", (0.4, 1.0), "AUROC of “this exit is right”"),
-    ):
-        series = {d.label: getattr(d.calibration, name) for d in known}
-        values = [v for column in series.values() for v in column if v is not None]
-        shown = y if y and min(values, default=1.0) >= y[0] else padded([*values, 0.0] if name == "ece" else values)
-        plot = Plot(f"{label}, {panel.title}", "exit", label, (0.7, panel.layers + 0.3),
-                    (max(0.0, shown[0]), shown[1]), x_ticks=exit_ticks(panel.layers), height=240)  # fmt: skip
-        for d in known:
-            pairs = [(k + 1, v) for k, v in enumerate(series[d.label]) if v is not None]
-            if pairs:
-                plot.line([p[0] for p in pairs], [p[1] for p in pairs], d.series.look, d.label)
-            for layer, value in pairs:
-                tip = f"{d.label}\nexit {layer}: {label} {numbers.number(value)}"
-                plot.mark(layer, value, d.series.look, d.label, tip, size=3.2)
-        words = (
-            "Expected calibration error of every exit, 15 equal bins of confidence: 0 is perfect."
-            if name == "ece"
-            else "How well an exit's confidence ranks its right answers above its wrong ones: 0.5 is chance, 1 perfect."
-        )
-        words += " " + caption(panel, [d.series for d in known], points=False, lowest=True)
-        charts.append(
-            Chart(title, words, plot.render(words), [Key(d.label, swatch(d.series.look), d.label) for d in known])
-        )
-    return charts
+    errors, ranks, lost = (
+        [column(d) for d in known]
+        for column in (lambda d: d.calibration.ece, lambda d: d.calibration.auroc, lambda d: d.headroom.overthought)
+    )
+    low, high = pad_range([0.0, *_flat(errors)])
+    error = Axis("expected calibration error", max(0.0, low), high, short="ECE")
+    low, high = (0.4, 1.0) if min(_flat(ranks), default=1.0) >= 0.4 else pad_range(_flat(ranks))
+    rank = Axis("AUROC of “this exit is right”", max(0.0, low), high, short="AUROC")
+    share = Axis("right here, wrong at the last", 0.0, max([*_flat(lost), 0.01]) * 1.1, short="overthought")
+    return [
+        _over_exits(panel, known, errors, error, "Calibration",
+                    "Expected calibration error of every exit, 15 equal bins of confidence: 0 is perfect."),
+        _over_exits(panel, known, ranks, rank, "Does confidence tell right from wrong?",
+                    "How well an exit's confidence ranks its right answers above its wrong ones: 0.5 is chance, 1 "
+                    "perfect."),
+        _over_exits(panel, known, lost, share, "Overthinking",
+                    "Share of samples that an exit answers rightly and the last exit wrongly.", numbers.percent),
+    ]  # fmt: skip
 
 
-def overthinking(panel: Panel, found: Sequence[Diagnosis]) -> Chart | None:
-    """Samples that an earlier exit answers rightly and the last one wrongly."""
-    known = [d for d in found if d.headroom is not None][: content.MOST_DRAWN]
-    if not known:
-        return None
-    top = max([v for d in known if d.headroom for v in d.headroom.overthought] + [0.01])
-    plot = Plot(f"Overthinking, {panel.title}", "exit", "right here, wrong at the last",
-                (0.7, panel.layers + 0.3), (0.0, top * 1.1), x_ticks=exit_ticks(panel.layers), height=240)  # fmt: skip
-    for d in known:
-        values = d.headroom.overthought if d.headroom else []
-        plot.line(list(range(1, len(values) + 1)), values, d.series.look, d.label)
-        for k, value in enumerate(values):
-            tip = f"{d.label}\nright at exit {k + 1}, wrong at the last: {numbers.percent(value)}"
-            plot.mark(k + 1, value, d.series.look, d.label, tip, size=3.2)
-    words = "Share of samples that an exit answers rightly and the last exit wrongly. "
-    words += caption(panel, [d.series for d in known], points=False, lowest=True)
+def _flat(columns: Iterable[Sequence[float | None]]) -> list[float]:
+    return [v for column in columns for v in column if v is not None]
+
+
+def _over_exits(
+    panel: Panel,
+    known: Sequence[Diagnosis],
+    columns: Sequence[Sequence[float | None]],
+    y: Axis,
+    title: str,
+    words: str,
+    text: Callable[[float], str] = numbers.number,
+) -> Chart:
+    """Build a chart of one number of every exit, a line a checkpoint; exits without the number are left out."""
+    marks: list[Mark] = []
+    for d, column in zip(known, columns, strict=True):
+        pairs = [(k, v) for k, v in enumerate(column, start=1) if v is not None]
+        if pairs:
+            marks.append(Line(d.label, d.series.look, [float(k) for k, _ in pairs], [v for _, v in pairs]))
+        for layer, value in pairs:
+            tip = f"{d.label}\nexit {layer}: {y.label} {text(value)}"
+            marks.append(Point(d.label, d.series.look, layer, value, tip, size=SMALL))
+    source = caption(panel, [d.series for d in known], points=False, lowest=True)
+    keys = [Key(d.label, d.label, d.series.look) for d in known]
     return Chart(
-        "Overthinking", words, plot.render(words), [Key(d.label, swatch(d.series.look), d.label) for d in known]
+        title, f"{y.label}, {panel.title}", words, source, exit_axis(panel.layers), y, marks, keys, height=HEIGHT
     )
 
 
-def depth(panel: Panel, series: Series) -> Chart | None:
-    """A depth table as stacked bars: the layers below, the checks on the way on top."""
-    rows = [r for r in content.depth_rows(panel) if r["series"] == series.label]
+def depth_chart(panel: Panel) -> Chart | None:
+    """Build the chart of what leaving at each exit costs, layers below and checks on top, where it was measured."""
+    rows = content.depth_rows(panel)
     if not rows:
         return None
-    top = max(r["layers_ms"] + max(0.0, r["checks_ms"]) for r in rows)
-    layers = len(rows)
-    plot = Plot(f"Depth table of {series.label}, {panel.title}", "forced exit", "ms a sample",
-                (0.5, layers + 0.5), (0.0, top * 1.08), x_ticks=exit_ticks(layers), height=240)  # fmt: skip
-    for row in rows:
-        at, low, more = row["exit"] - 0.38, row["layers_ms"], max(0.0, row["checks_ms"])
-        tip = f"{series.label}\nexit {row['exit']}: layers {low:.3f} ms, checks {row['checks_ms']:.3f} ms"
-        plot.bar(at, 0.76, 0.0, low, series.look, "layers", tip)
-        plot.bar(at, 0.76, low, low + more, series.look, "checks", tip, light=True)
-    words = "Time of leaving at each exit: layers and one head below, heads and criterion on the way lighter on top "
-    words += f"({series.label}). " + caption(panel, [series], points=False, lowest=True)
-    if not rows[0]["valid"]:
-        words += " INVALID timing."
-    keys = [
-        Key("layers", swatch(series.look), "layers"),
-        Key("checks on the way", swatch(series.look, light=True), "checks"),
-    ]
-    return Chart(f"Depth table, {series.label}", words, plot.render(words), keys)
+    shown = [s for s in panel.series if any(r["series"] == s.label for r in rows)]
+    width = 0.8 / len(shown)
+    marks: list[Mark] = []
+    for i, series in enumerate(shown):
+        for row in (r for r in rows if r["series"] == series.label):
+            at, low, more = row["exit"] - 0.4 + width * i, row["layers_ms"], max(0.0, row["checks_ms"])
+            tip = f"{series.label}\nexit {row['exit']}: layers {low:.3f} ms, checks {row['checks_ms']:.3f} ms"
+            marks.append(Bar(series.label, series.look, at, width, 0.0, low, tip))
+            marks.append(Bar(series.label, series.look, at, width, low, low + more, tip, light=True, capped=True))
+    invalid = list(dict.fromkeys(r["series"] for r in rows if not r["valid"]))
+    return Chart(
+        "Depth table",
+        f"Depth table, {panel.title}",
+        "Time of leaving at each exit: layers and one head below, heads and criterion on the way lighter on top."
+        + (f" INVALID timing: {', '.join(invalid)}." if invalid else ""),
+        caption(panel, shown, points=False, lowest=True),
+        exit_axis(max(r["exit"] for r in rows), "forced exit"),
+        Axis("ms a sample", 0.0, max(r["layers_ms"] + max(0.0, r["checks_ms"]) for r in rows) * 1.12),
+        marks,
+        series_keys(shown),
+        height=HEIGHT,
+    )

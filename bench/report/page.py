@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -12,15 +11,15 @@ from markupsafe import Markup
 
 from bench.measure.areas import DEFINITIONS
 from bench.measure.points import STANDARD
-from bench.report import charts, content, exit_charts, numbers
+from bench.report import content, numbers
 from bench.report.captions import asked, seeds, sizes
-from bench.report.charts import Chart
-from bench.report.content import Diagnosis, metric_name
+from bench.report.charts import PanelCharts
+from bench.report.content import metric_name
 from bench.report.formats import Table
-from bench.report.provenance import Mark, machine_of, machines, provenance_key
+from bench.report.marks import Chart
+from bench.report.provenance import Revision, machine_of, machines, provenance_key
 from bench.report.series import Panel, Series, notes_of
-from bench.report.style import COLOURS
-from bench.report.svg import swatch
+from bench.report.svg import draw_svg, draw_swatch, style_sheet
 from bench.report.tables import AREA_NAMES, mark_of, trained_as
 from bench.results.data import StoreData
 from bench.text import escape_html
@@ -28,23 +27,12 @@ from bench.text import escape_html
 DEFAULT_RULE = "no-loss"
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """A panel with everything drawn in it."""
-
-    panel: Panel
-    charts: Sequence[Chart]
-    diagnoses: Sequence[Diagnosis]
-    depth: str
-    warnings: Sequence[str]
-
-
 def environment() -> Environment:
     """Templates with autoescape on and no silent holes."""
     made = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=escape_html
     )
-    made.filters |= {"num": numbers.number, "percent": numbers.percent, "rule": numbers.rule}
+    made.filters |= {"percent": numbers.percent, "rule": numbers.rule, "svg": draw_svg, "swatch": draw_swatch}
     return made
 
 
@@ -55,26 +43,22 @@ def template(name: str) -> str:
 
 def render(
     data: StoreData,
-    panels: Sequence[Panel],
-    marks: Mapping[str, Mark],
+    made: Sequence[PanelCharts],
+    realisation: Chart | None,
+    marks: Mapping[str, Revision],
     tables: Mapping[str, Table],
     points: Sequence[Table],
-    diagnosed: Mapping[int, Sequence[Diagnosis]],
-    tell: Callable[[str], None] = lambda _: None,
 ) -> str:
-    """The whole page as one text. The same input gives the same bytes."""
-    rules, drawn = _rules(panels), []
-    for panel in panels:
-        tell(f"Drawing {panel.title}")
-        drawn.append(draw(panel, diagnosed[panel.number]))
+    """Render the whole page as one text. The same input gives the same bytes."""
+    panels = [one.panel for one in made]
+    rules = _rules(panels)
     anchors = {view.name: f"cell-{i}" for i, view in enumerate(data.cells, start=1)}
     return (
         environment()
         .from_string(template("page.html.j2"))
         .render(
-            css=Markup(template("style.css")),
+            css=Markup(style_sheet()),
             js=Markup(template("page.js")),
-            colours=COLOURS,
             data=data,
             done=data.of_status("success"),
             failed=data.of_status("error"),
@@ -88,9 +72,9 @@ def render(
             rules=rules,
             default_rule=DEFAULT_RULE if DEFAULT_RULE in rules else next(iter(rules), "full"),
             matrix=matrix(panels, marks, anchors),
-            panels=panels,
-            drawn=drawn,
-            realisation=charts.realisation(panels),
+            panels=made,
+            notes_of=notes_of,
+            realisation=realisation,
             curves=tables["curves"],
             curve_groups=_by_first(tables["curves"]),
             sizes=sizes,
@@ -102,18 +86,6 @@ def render(
         )
         + "\n"
     )
-
-
-def draw(panel: Panel, diagnosed: Sequence[Diagnosis]) -> Drawn:
-    """Every chart of one panel."""
-    made = [charts.trade_off(panel), *charts.exit_histograms(panel), exit_charts.per_exit(panel)]
-    made += exit_charts.calibration(panel, diagnosed)
-    over = exit_charts.overthinking(panel, diagnosed)
-    made += [over] if over else []
-    depths = [c for s in content.drawn(panel) if (c := exit_charts.depth(panel, s))]
-    warnings = [f"{s.label}: {w}" for s in panel.series for w in notes_of(s)]
-    said = "" if depths else "Depth table (what leaving at each exit costs, layers and checks apart): not measured."
-    return Drawn(panel, [*made, *depths], diagnosed, said, list(dict.fromkeys(warnings)))
 
 
 def _by_first(table: Table) -> dict[str, list[Sequence[str]]]:
@@ -135,7 +107,7 @@ def _rules(panels: Sequence[Panel]) -> list[str]:
     return [r for r in STANDARD if r in found] + sorted(r for r in found if r not in STANDARD)
 
 
-def matrix(panels: Sequence[Panel], marks: Mapping[str, Mark], anchors: Mapping[str, str]) -> list[dict[str, Any]]:
+def matrix(panels: Sequence[Panel], marks: Mapping[str, Revision], anchors: Mapping[str, str]) -> list[dict[str, Any]]:
     """The main table: a row for every strategy with its settings, a cell for every panel, each with all its points."""
     rows: dict[str, dict[str, Any]] = {}
     for panel in panels:
@@ -143,7 +115,7 @@ def matrix(panels: Sequence[Panel], marks: Mapping[str, Mark], anchors: Mapping[
         for series in panel.series:
             row = rows.setdefault(
                 series.label,
-                {"label": series.label, "bound": series.upper_bound, "swatch": swatch(series.look), "cells": {}},
+                {"label": series.label, "bound": series.upper_bound, "swatch": draw_swatch(series.look), "cells": {}},
             )
             row.setdefault("trained", []).append(trained_as(series))
             row["cells"][panel.number] = _cell(panel, series, speedups.get(id(series)), marks, anchors)
@@ -151,7 +123,7 @@ def matrix(panels: Sequence[Panel], marks: Mapping[str, Mark], anchors: Mapping[
 
 
 def _cell(
-    panel: Panel, series: Series, alone: float | None, marks: Mapping[str, Mark], anchors: Mapping[str, str]
+    panel: Panel, series: Series, alone: float | None, marks: Mapping[str, Revision], anchors: Mapping[str, str]
 ) -> dict[str, Any]:
     points: dict[str, Any] = {}
     for rule in series.rules:

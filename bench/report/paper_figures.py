@@ -1,187 +1,189 @@
-"""ELBERT's own figures, drawn from our data: figure 2 (several tasks), figure 3 (against other methods), ablations."""
+"""The figures for print: every panel's charts, and ELBERT's own figures drawn from our data."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from bench.report import content
 from bench.report.captions import caption, facts
+from bench.report.charts import SPEEDUP, PanelCharts
 from bench.report.content import metric_name
-from bench.report.figures import Figure, cut, draw_trade_off, legend_height
+from bench.report.figures import Figure, caption_of
 from bench.report.formats import Row
+from bench.report.marks import SMALL, Axis, Band, Chart, Key, Line, Mark, Point, pad_range
 from bench.report.series import Panel, Series
-from bench.report.style import COLOURS, DASHES, MARKERS, look
+from bench.report.style import COLOURS, DASHES, MARKERS, Look
 from bench.report.tables import trained_as
-from bench.results.data import Array, Result, canonical
+from bench.results.data import Result, canonical
 
 DELTAS = tuple(round(0.1 * k, 1) for k in range(1, 11))  # ELBERT sec. 3: threshold 0.1 to 1.0
 FIRST = ("elbert-mono", "elbert-label", "elbert-range")  # whose curves figure 2 shows, the first that is there
+SHADES = ("#08264d", "#3b496c", "#575d6d", "#707173", "#8a8678", "#a59c74", "#c3b369", "#e1cc55")  # cividis
+POINTS = 7  # markers on a line of many vertices
 
 
-def paper_figures(panels: Sequence[Panel]) -> list[Figure]:
-    """Those of the paper's figures that the store has results for."""
-    return [*_figure_2(panels), *_figure_3(panels), *_windows(panels), *_criteria(panels)]
+def panel_figures(made: PanelCharts) -> Iterator[Figure]:
+    """Return the figures of one panel: trade-off, exits, calibration and depth, those that there is data for."""
+    panel, title, slug = made.panel, made.panel.title, made.panel.slug
+    if made.trade_off.legend:
+        words = caption_of(title, [made.trade_off], content.left_out(panel))
+        yield Figure(f"trade-off-{slug}", words, content.curve_csv(panel), [made.trade_off])
+    exits = [made.every_exit, *made.exits_used[-1:]]
+    yield Figure(f"exits-{slug}", caption_of(title, exits), content.exits_csv(panel), exits, 1.3 * len(exits))
+    if made.knowledge:
+        words = caption_of(title, made.knowledge)
+        yield Figure(f"calibration-{slug}", words, content.calibration_csv(made.diagnoses), made.knowledge, 2.8)
+    if made.depth:
+        yield Figure(f"depth-{slug}", caption_of(title, [made.depth]), content.depth_rows(panel), [made.depth])
+
+
+def realisation_figure(chart: Chart, panels: Sequence[Panel]) -> Figure:
+    """Return the figure of promised against measured speed-up."""
+    return Figure("flops-and-time", caption_of(chart.title, [chart]), content.realisation_rows(panels), [chart], 2.5)
+
+
+def paper_figures(panels: Sequence[PanelCharts]) -> list[Figure]:
+    """Return those of the paper's figures that the store has results for."""
+    plain = [made.panel for made in panels]
+    return [*_figure_2(plain), *_figure_3(panels), *_windows(plain), *_criteria(plain)]
 
 
 def at_threshold(result: Result, delta: float) -> tuple[float, float]:
-    """Computation (1 / FLOPs speed-up) and quality where the threshold is ``delta``: the stored row just below it."""
+    """Return computation (1 / FLOPs speed-up) and quality at threshold ``delta``: the stored row just below it."""
     speedup, quality, thresholds, _ = result.curve
     known = [(-np.inf if t is None else float(t), k) for k, t in enumerate(thresholds)]
     k = max((item for item in known if item[0] <= delta), default=min(known))[1]
     return float(1 / speedup[k]), float(quality[k])
 
 
+def paper_variant(panel: Panel) -> Series | None:
+    """Return the series that stands for ELBERT on ``panel``, None where there is none.
+
+    The paper's own training (recipe elbert, one shared head) goes before another, then the window nearest to the
+    paper's 8 of 24 layers, in proportion.
+    """
+
+    def distance(series: Series) -> tuple[int, bool, float, str]:
+        spec = series.first.view.spec
+        trained = (spec.get("recipe"), spec.get("head")) == ("elbert", "shared")
+        window = dict(spec.get("criterion_args") or {}).get("window")
+        away = abs(window - panel.layers / 3) if isinstance(window, int) else np.inf
+        return FIRST.index(series.strategy), not trained, float(away), series.label
+
+    return min((s for s in panel.series if s.strategy in FIRST), key=distance, default=None)
+
+
 def _figure_2(panels: Sequence[Panel]) -> list[Figure]:
-    chosen = []
-    for panel in panels:
-        series = next((s for name in FIRST for s in panel.series if s.strategy == name), None)
-        if series is not None:
-            chosen.append((panel, series))
+    chosen = [(panel, series) for panel in panels if (series := paper_variant(panel))]
     if not chosen:
         return []
     rows: list[Row] = []
-    for panel, series in chosen:
-        for delta in DELTAS:
-            found = [at_threshold(r, delta) for r in series.results]
-            cost, quality = np.mean(found, axis=0)
-            rows.append({"panel": panel.title, "series": series.label, "threshold": delta, "computation": float(cost),
-                         "metric": panel.metric, "quality": float(quality)})  # fmt: skip
-    results = [r for _, s in chosen for r in s.results]
-    height = 2.0 + legend_height([p.title for p, _ in chosen])
+    lines: list[tuple[str, Look, list[float], list[float]]] = []
+    for i, (panel, series) in enumerate(chosen):
+        found = [np.mean([at_threshold(r, delta) for r in series.results], axis=0) for delta in DELTAS]
+        own = Look(list(COLOURS)[i % len(COLOURS)], MARKERS[i % len(MARKERS)], DASHES[i // 7 % len(DASHES)])
+        lines.append((panel.title, own, [float(cost) for cost, _ in found], [float(quality) for _, quality in found]))
+        rows += [
+            {"panel": panel.title, "series": series.label, "threshold": delta, "computation": float(cost),
+             "metric": panel.metric, "quality": float(quality)}
+            for delta, (cost, quality) in zip(DELTAS, found, strict=True)
+        ]  # fmt: skip
     words = (
         "After ELBERT's figure 2: quality against computation (fraction of the plain model's FLOPs), threshold 0.1 to "
-        f"1.0 in steps of 0.1 from right to left, not chosen on any data. {facts(results)}"
+        "1.0 in steps of 0.1 from right to left, not chosen on any data. "
+        + "".join(f"{panel.title}: {series.label}, {trained_as(series)}. " for panel, series in chosen)
+        + facts([r for _, s in chosen for r in s.results])
     )
-    return [Figure("elbert-figure-2", words, rows, lambda f: _draw_2(f, rows), height)]
+    metrics = " / ".join(sorted({metric_name(p.metric) for p, _ in chosen}))
+    chart = _lines_chart(lines, "computation (fraction of the plain model)", metrics, every=True)
+    return [Figure("elbert-figure-2", words, rows, [chart])]
 
 
-def _draw_2(fig: Any, rows: Sequence[Row]) -> None:
-    ax = fig.subplots()
-    names = list(dict.fromkeys(r["panel"] for r in rows))
-    colours = list(COLOURS.values())
-    for i, name in enumerate(names):
-        own = [r for r in rows if r["panel"] == name]
-        dashes = tuple(float(v) for v in DASHES[i // 7 % 4].split())
-        ax.plot([r["computation"] for r in own], [r["quality"] for r in own], marker=MARKERS[i % 7], markersize=2.8,
-                color=colours[i % 7], linestyle=(0, dashes) if dashes else "-", label=cut(name))  # fmt: skip
-    metrics = sorted({metric_name(r["metric"]) for r in rows})
-    ax.set_xlabel("computation (fraction of the plain model)")
-    ax.set_ylabel(" / ".join(metrics))
-    ax.grid(True)
-    fig.legend(loc="outside lower center", ncols=1 if max(map(len, names)) > 20 else 2)
-
-
-def _figure_3(panels: Sequence[Panel]) -> list[Figure]:
-    counts = {p.number: len({s.strategy for s in p.series if s.early}) for p in panels}
-    most = sorted((p for p in panels if counts[p.number] > 1), key=lambda p: (-counts[p.number], p.number))[:6]
-    several = sorted(most, key=lambda p: p.number)
+def _figure_3(panels: Sequence[PanelCharts]) -> list[Figure]:
+    counts = {p.panel.number: len({s.strategy for s in p.panel.series if s.early}) for p in panels}
+    most = sorted((p for p in panels if counts[p.panel.number] > 1), key=lambda p: -counts[p.panel.number])[:6]
+    several = sorted(most, key=lambda p: p.panel.number)
     if not several:
         return []
-    rows = [{"panel": p.title, **row} for p in several for row in content.curve_csv(p)]
+    rows = [{"panel": p.panel.title, **row} for p in several for row in content.curve_csv(p.panel)]
     words = (
         "After ELBERT's figure 3: strategies against each other; stars are plain compression (models of fewer layers "
-        "and the full model, without early exit). " + " ".join(f"{p.title}: {caption(p)}" for p in several)
+        "and the full model, without early exit). "
+        + " ".join(f"{p.panel.title}: {p.trade_off.source}" for p in several)
     )
-    height = 0.6 + 1.75 * len(several)
-    return [Figure("elbert-figure-3", words, rows, lambda f: _draw_3(f, several), height)]
+    charts = [
+        replace(p.trade_off, title=p.panel.title, marks=[m for m in p.trade_off.marks if not isinstance(m, Band)])
+        for p in several
+    ]
+    return [Figure("elbert-figure-3", words, rows, charts, 0.3 + 1.75 * len(several), titled=True)]
 
 
-def _draw_3(fig: Any, panels: Sequence[Panel]) -> None:
-    axes = fig.subplots(len(panels), 1, squeeze=False)[:, 0]
-    named: dict[str, Any] = {}
-    for ax, panel in zip(axes, panels, strict=True):
-        draw_trade_off(ax, panel, bands=False)
-        ax.set_title(cut(panel.title))
-        ax.set_xlabel("")
-        handles, labels = ax.get_legend_handles_labels()
-        named = {**dict(zip(labels, handles, strict=True)), **named}
-    axes[-1].set_xlabel("FLOPs speed-up over the plain model")
-    long = max(map(len, named)) > 22
-    fig.legend(list(named.values()), list(named), loc="outside lower center", ncols=1 if long else 2)
-
-
-def _windows(panels: Sequence[Panel]) -> list[Figure]:
+def _windows(panels: Sequence[Panel]) -> Iterator[Figure]:
     """One figure for every strategy of which a panel has several windows and nothing else that differs."""
-    made = []
     for panel in panels:
         groups: dict[str, list[tuple[int, Series]]] = defaultdict(list)
         for series in panel.series:
             args = dict(series.first.view.spec.get("criterion_args") or {})
             window = args.pop("window", None)
             if isinstance(window, int):
-                groups[canonical([series.strategy, args, _checkpoint(series)])].append((window, series))
+                key = canonical([series.strategy, args, series.first.view.exits_key])
+                groups[key].append((window, series))
         for number, (_, found) in enumerate(sorted(groups.items()), start=1):
             if len({w for w, _ in found}) > 1:
-                made.append(_ablation(panel, f"window-{panel.slug}-{number}", sorted(found, key=lambda f: f[0])))
-    return made
+                found.sort(key=lambda item: item[0])
+                named = [(f"window {w}" if w else "no window", s) for w, s in found]
+                looks = [Look(SHADES[i * len(SHADES) // len(found)], MARKERS[i % len(MARKERS)], "")
+                         for i in range(len(found))]  # fmt: skip
+                words = f"Window size of {found[0][1].strategy} on {panel.title}, same checkpoint. "
+                words += caption(panel, [s for _, s in found])
+                yield _curves_figure(f"window-{panel.slug}-{number}", words, panel, named, looks)
 
 
-def _checkpoint(series: Series) -> str:
-    return series.first.view.exits_key
-
-
-def _ablation(panel: Panel, name: str, found: Sequence[tuple[int, Series]]) -> Figure:
-    labelled = [(f"window {w}" if w else "no window", s) for w, s in found]
-    strategy = found[0][1].strategy
-    words = f"Window size of {strategy} on {panel.title}, same checkpoint. {caption(panel, [s for _, s in found])}"
-    return Figure(name, words, _rows(labelled), lambda f: _draw_lines(f, panel, labelled, by_strategy=False), 2.6)
-
-
-def _criteria(panels: Sequence[Panel]) -> list[Figure]:
+def _criteria(panels: Sequence[Panel]) -> Iterator[Figure]:
     """Criteria on the same checkpoint: the only comparison of criteria alone."""
-    made = []
     for panel in panels:
         groups: dict[str, list[Series]] = defaultdict(list)
         for series in panel.series:
             if series.early:
-                groups[_checkpoint(series)].append(series)
+                groups[series.first.view.exits_key].append(series)
         several = [g for g in groups.values() if len({s.strategy for s in g}) > 1]
         for number, found in enumerate(several, start=1):
             shown, names = content.best(found), [s.strategy for s in found]
-            labelled = [(s.strategy if names.count(s.strategy) == 1 else s.label, s) for s in shown]
+            named = [(s.strategy if names.count(s.strategy) == 1 else s.label, s) for s in shown]
             words = f"Criteria on one and the same checkpoint ({trained_as(found[0])}), {panel.title}. "
             words += caption(panel, found)
             words += f" The best {len(shown)} of {len(found)} are drawn." if len(shown) < len(found) else ""
-            name = f"criteria-{panel.slug}-{number}"
-            height = 2.0 + legend_height([label for label, _ in labelled])
-            made.append(Figure(name, words, _rows(labelled), _drawer(panel, labelled), height))
-    return made
+            yield _curves_figure(f"criteria-{panel.slug}-{number}", words, panel, named, [s.look for s in shown])
 
 
-def _drawer(panel: Panel, labelled: Sequence[tuple[str, Series]]) -> Any:
-    return lambda fig: _draw_lines(fig, panel, labelled, by_strategy=True)
-
-
-def _rows(labelled: Sequence[tuple[str, Series]]) -> list[Row]:
+def _curves_figure(
+    name: str, words: str, panel: Panel, named: Sequence[tuple[str, Series]], looks: Sequence[Look]
+) -> Figure:
+    """Return a figure of the trade-off curves of some series, under names of their own."""
     rows: list[Row] = []
-    for label, series in labelled:
+    lines = []
+    for (label, series), own in zip(named, looks, strict=True):
         line = series.line
+        lines.append((label, own, line.speedup.tolist(), line.quality.tolist()))
         for x, y, low, high in zip(line.speedup, line.quality, line.low, line.high, strict=True):
-            rows.append(
-                {"series": label, "speedup": float(x), "quality": float(y), "low": float(low), "high": float(high)}
-            )
-    return rows
+            numbers = {"speedup": float(x), "quality": float(y), "low": float(low), "high": float(high)}
+            rows.append({"series": label, **numbers})
+    return Figure(name, words, rows, [_lines_chart(lines, SPEEDUP, metric_name(panel.metric))])
 
 
-def _draw_lines(fig: Any, panel: Panel, labelled: Sequence[tuple[str, Series]], by_strategy: bool) -> None:
-    ax = fig.subplots()
-    shades: Array = np.linspace(0.15, 0.85, len(labelled))
-    for (label, series), shade in zip(labelled, shades, strict=True):
-        own = look(series.strategy)  # its marker too: lines of one colour cross here
-        found: Mapping[str, Any] = {"color": own.hex, "marker": own.marker, "markevery": 0.17, "markersize": 2.8}
-        if not by_strategy:  # one strategy, so shade says which window
-            from matplotlib import colormaps
-
-            found = {"color": colormaps["cividis"](float(shade))}
-        dashes = tuple(float(v) for v in series.look.dash.split()) if by_strategy else ()
-        ax.plot(series.line.speedup, series.line.quality, label=cut(label), linestyle=(0, dashes) if dashes else "-",
-                **found)  # fmt: skip
-    ax.set_xlabel("FLOPs speed-up over the plain model")
-    ax.set_ylabel(metric_name(panel.metric))
-    ax.grid(True)
-    names = [label for label, _ in labelled]
-    fig.legend(loc="outside lower center", ncols=1 if max(map(len, names)) > 22 else 2)
+def _lines_chart(
+    lines: Sequence[tuple[str, Look, list[float], list[float]]], x: str, y: str, every: bool = False
+) -> Chart:
+    """Build a chart of lines with markers, at ``every`` vertex or at a few: lines of one colour cross here."""
+    across = Axis(x, *pad_range((v for _, _, xs, _ in lines for v in xs), 0.03))
+    up = Axis(y, *pad_range((v for _, _, _, ys in lines for v in ys), 0.06))
+    marks: list[Mark] = []
+    for name, own, xs, ys in lines:
+        marks.append(Line(name, own, xs, ys))
+        where = range(len(xs)) if every else np.searchsorted(xs, np.linspace(xs[0], xs[-1], POINTS))
+        marks += [Point(name, own, xs[k], ys[k], "", size=SMALL) for k in dict.fromkeys(int(k) for k in where)]
+    return Chart("", f"{y} against {x}", "", "", across, up, marks, [Key(n, n, own) for n, own, _, _ in lines])

@@ -35,7 +35,7 @@ def machines(cells: Sequence[CellView]) -> dict[str, str]:
 
 
 @dataclass
-class Mark:
+class Revision:
     """A source revision or environment that results came from, with the letter that marks them in tables."""
 
     letter: str
@@ -49,13 +49,13 @@ class Mark:
         return f"{self.code}; {self.packages}"
 
 
-def provenance(cells: Sequence[CellView]) -> dict[str, Mark]:
+def provenance(cells: Sequence[CellView]) -> dict[str, Revision]:
     """Every combination of commit, dirty flag and package versions, lettered in order of the cells."""
-    found: dict[str, Mark] = {}
+    found: dict[str, Revision] = {}
     for view in cells:
         key = provenance_key(view)
         if key not in found:
-            found[key] = Mark(_letter(len(found)), *_code_and_packages(view))
+            found[key] = Revision(_letter(len(found)), *_code_and_packages(view))
         found[key].cells.append(view.name)
     return found
 

@@ -38,6 +38,11 @@ class Series:
         return self.results[0]
 
     @property
+    def full_name(self) -> str:
+        """Its label, and that it is an upper bound where it is one."""
+        return f"{self.label} (upper bound)" if self.upper_bound else self.label
+
+    @property
     def strategy(self) -> str:
         """The strategy's name."""
         return self.first.view.strategy
@@ -201,6 +206,7 @@ def _series(results: Sequence[Result], namer: Namer) -> list[Series]:
     return made
 
 
-def notes_of(series: Series) -> list[str]:
-    """Warnings stored with the cells, each once."""
-    return list(dict.fromkeys(str(w) for r in series.results for w in r.view.record.get("warnings") or ()))
+def notes_of(panel: Panel) -> list[str]:
+    """Return the warnings stored with a panel's cells, each once, after the series they are about."""
+    found = (f"{s.label}: {w}" for s in panel.series for r in s.results for w in r.view.record.get("warnings") or ())
+    return list(dict.fromkeys(found))

@@ -30,7 +30,7 @@ DASHES = ("", "5 2.5", "1.5 2", "7 2 1.5 2")  # as SVG says them; lengths in lin
 
 @dataclass(frozen=True)
 class Look:
-    """Colour name, marker and dash pattern of a strategy."""
+    """Colour (a name of :data:`COLOURS` or #RRGGBB), marker and dash pattern, of a strategy as a rule."""
 
     colour: str
     marker: str
@@ -39,7 +39,7 @@ class Look:
     @property
     def hex(self) -> str:
         """The colour as #RRGGBB."""
-        return COLOURS[self.colour]
+        return COLOURS.get(self.colour, self.colour)
 
 
 LOOKS = {

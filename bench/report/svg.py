@@ -1,44 +1,191 @@
-"""Small inline SVG charts for the page: axes, lines with bands, markers that tell their numbers.
+"""Charts as small inline SVG for the page, and stacked in a file of their own.
 
-Colours are classes (``c-blue``), so that the page's style sheet decides what they are in light, dark and print. Every
-text passes through :func:`esc`. Sizes are in units of the view box, which is narrow so that letters stay legible when a
-phone scales it down.
+Colours are classes (``c-blue``), so that the style sheet decides what they are in light, dark and print. Every text
+passes through :func:`escape_html`. Sizes are in units of the view box, which is narrow so that letters stay legible
+when a phone scales it down.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from importlib.resources import files
+from typing import assert_never
 
 from markupsafe import Markup
 
-from bench.report.style import Look
-from bench.text import escape_html as esc
+from bench.report.marks import Band, Bar, Chart, Dots, Interval, Line, Mark, Point, Reference, tick_text
+from bench.report.style import COLOURS, Look
+from bench.text import escape_html
 
-WIDTH, HEIGHT = 440, 300
+WIDTH = 440
 LEFT, RIGHT, TOP, BOTTOM = 64, 12, 14, 46
+Place = tuple[float, float]
 
 
-def ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Round numbers within [low, high], about so many."""
-    span = high - low
-    if not (math.isfinite(span) and span > 0):
-        return [low]
-    raw = span / about
-    base = 10.0 ** math.floor(math.log10(raw))
-    step = next(m * base for m in (1, 2, 2.5, 5, 10) if m * base >= raw * 0.999)
-    first = math.ceil(low / step - 1e-9)
-    return [round(step * (first + i), 10) for i in range(math.floor(high / step + 1e-9) - first + 1)]
+def style_sheet() -> str:
+    """Return the style of pages and charts, with the palette's colours."""
+    css = (files("bench.report") / "templates" / "style.css").read_text(encoding="utf-8")
+    return css + "".join(f".c-{name}{{--c:{code}}}\n" for name, code in COLOURS.items())
 
 
-def short(value: float) -> str:
-    """A tick's number without trailing zeros."""
-    return f"{value:.10g}".replace("-", "−")
+def draw_svg(chart: Chart) -> Markup:
+    """Draw ``chart`` as an ``svg`` element whose marks the page's script can find, tell and switch."""
+    plane = _Plane(chart)
+    words = f"{chart.name}. {chart.words} {chart.source}".strip()
+    x, y = chart.x, chart.y
+    return Markup(
+        f'<svg class="chart" viewBox="0 0 {WIDTH} {chart.height}" role="group" aria-label="{escape_html(words)}" '
+        f'data-x="{x.low:.8g} {x.high:.8g}" data-y="{y.low:.8g} {y.high:.8g}" '
+        f'data-box="{LEFT} {TOP} {WIDTH - RIGHT} {plane.bottom}" '
+        f'data-xn="{escape_html(x.label)}" data-yn="{escape_html(y.label)}">{_inner(chart, plane)}</svg>'
+    )
 
 
-def marker_path(marker: str, x: float, y: float, r: float) -> str:
-    """The outline of a marker around (x, y); names as matplotlib's."""
+def stack_svg(charts: Sequence[Chart]) -> str:
+    """Draw charts one below another, each under its title, as an SVG file that needs nothing else."""
+    parts, top = [], 0
+    for chart in charts:
+        inner = _inner(chart, _Plane(chart, titled=True))
+        parts.append(f'<g transform="translate(0 {top + 20})"><text x="{LEFT}" y="2">{escape_html(chart.title)}</text>')
+        parts.append(f"{inner}</g>")
+        top += chart.height + 24
+    box = f'viewBox="0 0 {WIDTH} {top}" style="width:{WIDTH}px;font-family:sans-serif"'
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" {box}><style>{style_sheet()}</style>'
+        f'<rect width="{WIDTH}" height="{top}" style="fill:var(--bg)"/>{"".join(parts)}</svg>\n'
+    )
+
+
+def _inner(chart: Chart, plane: _Plane) -> str:
+    return "".join([*_frame(chart, plane), *(_draw_mark(mark, plane) for mark in chart.marks)])
+
+
+def draw_swatch(look: Look, marker: str = "") -> Markup:
+    """Draw the line and marker of a legend's entry; ``marker`` where it is not the look's own."""
+    return Markup(
+        '<svg class="swatch" viewBox="0 0 28 12" width="28" height="12" aria-hidden="true">'
+        f'<path {_class("ln", look)} d="M1 6L27 6"{_dash(look)}/>'
+        f'<path {_class("pt", look)} d="{_marker(marker or look.marker, 14, 6, 4)}"/></svg>'
+    )
+
+
+class _Plane:
+    """Where in the view box data coordinates lie; ``titled``: no script will tell the tips."""
+
+    def __init__(self, chart: Chart, titled: bool = False) -> None:
+        self.titled = titled
+        self.bottom = chart.height - BOTTOM
+        self._x, self._y = chart.x, chart.y
+
+    def x(self, value: float) -> float:
+        return LEFT + (value - self._x.low) / self._x.span * (WIDTH - LEFT - RIGHT)
+
+    def y(self, value: float) -> float:
+        return TOP + (self._y.high - value) / self._y.span * (self.bottom - TOP)
+
+    def places(self, xs: Sequence[float], ys: Sequence[float]) -> list[Place]:
+        return [(self.x(a), self.y(b)) for a, b in zip(xs, ys, strict=True)]
+
+
+def _frame(chart: Chart, plane: _Plane) -> list[str]:
+    bottom, end = plane.bottom, WIDTH - RIGHT
+    parts = [f'<rect class="plot" x="{LEFT}" y="{TOP}" width="{end - LEFT}" height="{bottom - TOP}"/>']
+    for value in chart.x.numbers():
+        x = f"{plane.x(value):.1f}"
+        parts.append(f'<line class="grid" x1="{x}" x2="{x}" y1="{TOP}" y2="{bottom}"/>')
+        parts.append(f'<text x="{x}" y="{bottom + 16}" text-anchor="middle">{tick_text(value)}</text>')
+    for value in chart.y.numbers():
+        y = plane.y(value)
+        parts.append(f'<line class="grid" x1="{LEFT}" x2="{end}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{tick_text(value)}</text>')
+    middle = (TOP + bottom) / 2
+    parts.append(
+        f'<text class="axis" x="{(LEFT + end) / 2}" y="{chart.height - 8}" text-anchor="middle">'
+        f"{escape_html(chart.x.label)}</text>"
+        f'<text class="axis" transform="rotate(-90 13 {middle})" x="13" y="{middle}" text-anchor="middle">'
+        f"{escape_html(chart.y.label)}</text>"
+    )
+    return parts
+
+
+def _draw_mark(mark: Mark, plane: _Plane) -> str:
+    match mark:
+        case Line():
+            places = plane.places(mark.x, mark.y)
+            kept = keep_apart(places)
+            notes = "|".join(mark.notes[i] for i in kept) if mark.notes else ""
+            more = f' data-told="{escape_html(notes)}"' if mark.notes else ""
+            path = f'd="{_path(places[i] for i in kept)}"{_dash(mark.look)}'
+            return f"<path {_class('thin' if mark.thin else 'ln', mark.look)} {path} {_of(mark)}{more}/>"
+        case Band():
+            upper, lower = (
+                [edge[i] for i in keep_apart(edge)]
+                for edge in (plane.places(mark.x, mark.high), plane.places(mark.x, mark.low))
+            )
+            path = f'd="{_path([*upper, *reversed(lower)])}z"'
+            return f"<path {_class('band faint' if mark.faint else 'band', mark.look)} {path} {_of(mark)}/>"
+        case Point():
+            shape = _marker(mark.marker or mark.look.marker, plane.x(mark.x), plane.y(mark.y), mark.size)
+            kind = _class("pt invalid" if mark.hollow else "pt", mark.look)
+            return _told("path", f'{kind} d="{shape}" {_of(mark)} tabindex="0"', mark.tip, plane)
+        case Dots():
+            circle = f'<circle {_class("pareto", mark.look)} r="1.9" {_of(mark)}'
+            return "".join(f'{circle} cx="{x:.1f}" cy="{y:.1f}"/>' for x, y in plane.places(mark.x, mark.y))
+        case Interval():
+            x, high, low = plane.x(mark.x), plane.y(mark.high), plane.y(mark.low)
+            place = f'x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}"'
+            return f"<line {_class('whisker faint' if mark.faint else 'whisker', mark.look)} {place} {_of(mark)}/>"
+        case Bar():
+            return _draw_bar(mark, plane)
+        case Reference():
+            (x1, y1), (x2, y2) = ((plane.x(x), plane.y(y)) for x, y in (mark.start, mark.end))
+            side, anchor = (6, "start") if x2 < WIDTH / 2 else (-6, "end")
+            down = 16 if y2 < (TOP + plane.bottom) / 2 else -6
+            return (
+                f'<line class="ref" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/><text class="reft" '
+                f'x="{x2 + side:.1f}" y="{y2 + down:.1f}" text-anchor="{anchor}">{escape_html(mark.label)}</text>'
+            )
+    assert_never(mark)
+
+
+def _draw_bar(mark: Bar, plane: _Plane) -> str:
+    left, right, top, bottom = plane.x(mark.x), plane.x(mark.x + mark.width), plane.y(mark.high), plane.y(mark.low)
+    kind = _class("pt bar light" if mark.light else "pt bar", mark.look)
+    size = f'width="{max(0.5, right - left):.1f}" height="{max(0.0, bottom - top):.1f}"'
+    bar = _told("rect", f'{kind} x="{left:.1f}" y="{top:.1f}" {size} {_of(mark)}', mark.tip, plane)
+    if not mark.capped:
+        return bar
+    shape = _marker(mark.look.marker, (left + right) / 2, top - 4.5, 2.6)
+    return f'{bar}<path {_class("cap", mark.look)} d="{shape}" {_of(mark)}/>'
+
+
+def _of(mark: Line | Band | Point | Dots | Interval | Bar) -> str:
+    return f'data-series="{escape_html(mark.series)}"'
+
+
+def _told(tag: str, attributes: str, tip: str, plane: _Plane) -> str:
+    aloud = escape_html(tip.replace("\n", ", "))
+    element = f'<{tag} {attributes} data-tip="{escape_html(tip)}" role="img" aria-label="{aloud}"'
+    return f"{element}><title>{escape_html(tip)}</title></{tag}>" if plane.titled else f"{element}/>"
+
+
+def _class(kind: str, look: Look) -> str:
+    if look.colour in COLOURS:
+        return f'class="{kind} c-{look.colour}"'
+    return f'class="{kind}" style="--c:{look.hex}"'
+
+
+def _dash(look: Look) -> str:
+    return f' stroke-dasharray="{look.dash}"' if look.dash else ""
+
+
+def _path(places: Iterable[Place]) -> str:
+    return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
+
+
+def _marker(marker: str, x: float, y: float, r: float) -> str:
+    """Return the outline of a marker around (x, y); names as matplotlib's."""
     if marker == "o":
         return f"M{x - r:.1f} {y:.1f}a{r} {r} 0 1 0 {2 * r} 0a{r} {r} 0 1 0 {-2 * r} 0z"
     turn = {"s": (4, 45, 1.25), "D": (4, 0, 1.25), "^": (3, -90, 1.25), "v": (3, 90, 1.25)}
@@ -56,195 +203,15 @@ def marker_path(marker: str, x: float, y: float, r: float) -> str:
         c = math.sqrt(0.5) if marker == "X" else 1.0
         s = math.sqrt(0.5) if marker == "X" else 0.0
         points = [(x + 1.15 * (a * c - b * s), y + 1.15 * (a * s + b * c)) for a, b in cross]
-    return "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in points) + "z"
+    return _path(points) + "z"
 
 
-def apart(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Which vertices of a line are worth drawing: the first, the last, and those a pixel from the one before them."""
+def keep_apart(places: Sequence[Place]) -> list[int]:
+    """Return which vertices of a line are worth drawing: both ends, and those a pixel from the one before them."""
     kept: list[int] = []
-    for i, (x, y) in enumerate(points):
-        if not kept or max(abs(x - points[kept[-1]][0]), abs(y - points[kept[-1]][1])) >= 1:
+    for i, (x, y) in enumerate(places):
+        if not kept or max(abs(x - places[kept[-1]][0]), abs(y - places[kept[-1]][1])) >= 1:
             kept.append(i)
-    if kept and kept[-1] != len(points) - 1:
-        kept.append(len(points) - 1)
+    if kept and kept[-1] != len(places) - 1:
+        kept.append(len(places) - 1)
     return kept
-
-
-@dataclass
-class Plot:
-    """One chart under construction. ``x`` and ``y`` are the shown ranges; ``name`` what a screen reader says first."""
-
-    name: str
-    x_label: str
-    y_label: str
-    x: tuple[float, float]
-    y: tuple[float, float]
-    x_ticks: Sequence[float] | None = None
-    y_ticks: Sequence[float] | None = None
-    height: int = HEIGHT
-    parts: list[str] = field(default_factory=list)
-
-    def px(self, value: float) -> float:
-        """Data x to view box."""
-        low, high = self.x
-        return LEFT + (value - low) / ((high - low) or 1.0) * (WIDTH - LEFT - RIGHT)
-
-    def py(self, value: float) -> float:
-        """Data y to view box."""
-        low, high = self.y
-        return TOP + (high - value) / ((high - low) or 1.0) * (self.height - TOP - BOTTOM)
-
-    def line(
-        self,
-        xs: Sequence[float],
-        ys: Sequence[float],
-        look: Look,
-        name: str,
-        told: Sequence[str] = (),
-        thin: bool = False,
-    ) -> None:
-        """A line; hovering near it tells ``told`` of the nearest vertex beside x and y. ``thin`` ones tell nothing."""
-        points = [(self.px(a), self.py(b)) for a, b in zip(xs, ys, strict=True)]
-        kept = apart(points)
-        path = "M" + "L".join(f"{points[i][0]:.1f} {points[i][1]:.1f}" for i in kept)
-        told = [told[i] for i in kept] if told else told
-        dash = f' stroke-dasharray="{look.dash}"' if look.dash else ""
-        data = f' data-told="{esc("|".join(told))}"' if told else ""
-        kind = "thin" if thin else "ln"
-        self.parts.append(f'<path class="{kind} c-{look.colour}" d="{path}"{dash} data-series="{esc(name)}"{data}/>')
-
-    def band(
-        self,
-        xs: Sequence[float],
-        low: Sequence[float],
-        high: Sequence[float],
-        look: Look,
-        name: str,
-        faint: bool = False,
-    ) -> None:
-        """The area between two lines."""
-        edges = [[(self.px(a), self.py(b)) for a, b in zip(xs, edge, strict=True)] for edge in (high, low)]
-        upper, lower = ([edge[i] for i in apart(edge)] for edge in edges)
-        path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in [*upper, *reversed(lower)]) + "z"
-        kind = "band faint" if faint else "band"
-        self.parts.append(f'<path class="{kind} c-{look.colour}" d="{path}" data-series="{esc(name)}"/>')
-
-    def mark(
-        self,
-        x: float,
-        y: float,
-        look: Look,
-        name: str,
-        tip: str,
-        *,
-        marker: str = "",
-        size: float = 4.5,
-        extra: str = "",
-    ) -> None:
-        """A marker that can be hovered and focused; ``tip`` has lines separated by newlines."""
-        shape = marker_path(marker or look.marker, self.px(x), self.py(y), size)
-        self.parts.append(
-            f'<path class="pt c-{look.colour} {extra}" d="{shape}" data-series="{esc(name)}" data-tip="{esc(tip)}" '
-            f'tabindex="0" role="img" aria-label="{esc(tip.replace(chr(10), ", "))}"/>'
-        )
-
-    def dot(self, x: float, y: float, look: Look, name: str) -> None:
-        """A small mark of a Pareto point."""
-        self.parts.append(
-            f'<circle class="pareto c-{look.colour}" cx="{self.px(x):.1f}" cy="{self.py(y):.1f}" r="1.9" '
-            f'data-series="{esc(name)}"/>'
-        )
-
-    def whisker(self, x: float, low: float, high: float, look: Look, name: str, horizontal: bool = False,
-                *, faint: bool = False) -> None:  # fmt: skip
-        """An interval as a thin line through a point; ``x`` is the other coordinate."""
-        if horizontal:
-            place = f'x1="{self.px(low):.1f}" x2="{self.px(high):.1f}" y1="{self.py(x):.1f}" y2="{self.py(x):.1f}"'
-        else:
-            place = f'x1="{self.px(x):.1f}" x2="{self.px(x):.1f}" y1="{self.py(low):.1f}" y2="{self.py(high):.1f}"'
-        kind = "whisker faint" if faint else "whisker"
-        self.parts.append(f'<line class="{kind} c-{look.colour}" {place} data-series="{esc(name)}"/>')
-
-    def bar(
-        self, x: float, width: float, low: float, high: float, look: Look, name: str, tip: str, light: bool = False
-    ) -> None:
-        """A bar of data width from ``low`` to ``high``."""
-        top, bottom = self.py(max(low, high)), self.py(min(low, high))
-        self.parts.append(
-            f'<rect class="pt bar c-{look.colour}{" light" if light else ""}" x="{self.px(x):.1f}" y="{top:.1f}" '
-            f'width="{max(0.5, self.px(x + width) - self.px(x)):.1f}" height="{max(0.0, bottom - top):.1f}" '
-            f'data-series="{esc(name)}" data-tip="{esc(tip)}" role="img" '
-            f'aria-label="{esc(tip.replace(chr(10), ", "))}"/>'
-        )
-
-    def cap(self, x: float, y: float, look: Look, name: str) -> None:
-        """A strategy's marker on top of its bar, since strategies share colours."""
-        shape = marker_path(look.marker, self.px(x), self.py(y) - 4.5, 2.6)
-        self.parts.append(f'<path class="cap c-{look.colour}" d="{shape}" data-series="{esc(name)}"/>')
-
-    def rule(self, y: float, label: str) -> None:
-        """A horizontal reference line with its name."""
-        self.parts.append(
-            f'<line class="ref" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{self.py(y):.1f}" y2="{self.py(y):.1f}"/>'
-            f'<text class="reft" x="{WIDTH - RIGHT - 2}" y="{self.py(y) - 4:.1f}" text-anchor="end">{esc(label)}</text>'
-        )
-
-    def diagonal(self, label: str) -> None:
-        """The line y = x."""
-        low, high = max(self.x[0], self.y[0]), min(self.x[1], self.y[1])
-        x, y = self.px(high), self.py(high)
-        self.parts.append(
-            f'<line class="ref" x1="{self.px(low):.1f}" y1="{self.py(low):.1f}" x2="{x:.1f}" y2="{y:.1f}"/>'
-            f'<text class="reft" x="{x - 6:.1f}" y="{y + 16:.1f}" text-anchor="end">{esc(label)}</text>'
-        )
-
-    def render(self, description: str) -> Markup:
-        """The chart as an ``svg`` element. ``description`` is read out after the name."""
-        h = self.height
-        frame = [
-            f'<rect class="plot" x="{LEFT}" y="{TOP}" width="{WIDTH - LEFT - RIGHT}" height="{h - TOP - BOTTOM}"/>'
-        ]
-        for value in self.x_ticks if self.x_ticks is not None else ticks(*self.x):
-            x = f"{self.px(value):.1f}"
-            frame.append(f'<line class="grid" x1="{x}" x2="{x}" y1="{TOP}" y2="{h - BOTTOM}"/>')
-            frame.append(f'<text x="{x}" y="{h - BOTTOM + 16}" text-anchor="middle">{short(value)}</text>')
-        for value in self.y_ticks if self.y_ticks is not None else ticks(*self.y):
-            y = self.py(value)
-            frame.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-            frame.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{short(value)}</text>')
-        middle = (TOP + h - BOTTOM) / 2
-        frame.append(
-            f'<text class="axis" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{h - 8}" text-anchor="middle">'
-            f"{esc(self.x_label)}</text>"
-            f'<text class="axis" transform="rotate(-90 13 {middle})" x="13" y="{middle}" text-anchor="middle">'
-            f"{esc(self.y_label)}</text>"
-        )
-        scale = f'data-x="{self.x[0]:.8g} {self.x[1]:.8g}" data-y="{self.y[0]:.8g} {self.y[1]:.8g}"'
-        box = f'data-box="{LEFT} {TOP} {WIDTH - RIGHT} {h - BOTTOM}"'
-        return Markup(
-            f'<svg class="chart" viewBox="0 0 {WIDTH} {h}" role="group" '
-            f'aria-label="{esc(self.name)}. {esc(description)}" '
-            f'{scale} {box} data-xn="{esc(self.x_label)}" data-yn="{esc(self.y_label)}">'
-            + "".join(frame + self.parts)
-            + "</svg>"
-        )
-
-
-def swatch(look: Look, marker: str = "", light: bool = False) -> Markup:
-    """A line and marker for a legend."""
-    dash = f' stroke-dasharray="{look.dash}"' if look.dash else ""
-    return Markup(
-        f'<svg class="swatch{" light" if light else ""}" viewBox="0 0 28 12" width="28" height="12" aria-hidden="true">'
-        f'<path class="ln c-{look.colour}" d="M1 6L27 6"{dash}/>'
-        f'<path class="pt c-{look.colour}" d="{marker_path(marker or look.marker, 14, 6, 4)}"/></svg>'
-    )
-
-
-def padded(values: Sequence[float], share: float = 0.06, least: float = 0.0) -> tuple[float, float]:
-    """The range of ``values`` with some room; (0, 1) for none."""
-    known = [v for v in values if math.isfinite(v)]
-    if not known:
-        return (0.0, 1.0)
-    low, high = min(known), max(known)
-    room = max((high - low) * share, least, 1e-3 if high == low else 0.0)
-    return (low - room, high + room)

@@ -11,7 +11,7 @@ from bench.report import content, numbers
 from bench.report.captions import caption, seeds
 from bench.report.content import metric_name
 from bench.report.formats import Row, Table
-from bench.report.provenance import Mark, machine_of, provenance_key
+from bench.report.provenance import Revision, machine_of, provenance_key
 from bench.report.series import Panel, Series
 from bench.results.data import StoreData
 
@@ -26,12 +26,12 @@ AREA_NAMES = {
 }
 
 
-def points_tables(panels: Sequence[Panel], marks: Mapping[str, Mark]) -> list[Table]:
+def points_tables(panels: Sequence[Panel], marks: Mapping[str, Revision]) -> list[Table]:
     """Operating points, a table a panel."""
     return [_points_table(panel, marks) for panel in panels]
 
 
-def _points_table(panel: Panel, marks: Mapping[str, Mark]) -> Table:
+def _points_table(panel: Panel, marks: Mapping[str, Revision]) -> Table:
     metric = panel.metric
     columns = [
         "strategy",
@@ -48,8 +48,7 @@ def _points_table(panel: Panel, marks: Mapping[str, Mark]) -> Table:
     values: list[Row] = []
     speedups = {id(star.series): star.speedup for star in content.stars(panel)}
     for series in panel.series:
-        label = series.label + (" (upper bound)" if series.upper_bound else "")
-        head = [label + mark_of(series, marks), trained_as(series), str(len(series.seeds))]
+        head = [series.full_name + mark_of(series, marks), trained_as(series), str(len(series.seeds))]
         full, layers = series.full(metric), series.first.view.layers
         alone = speedups.get(id(series))
         flops = numbers.MISSING if alone is None else f"{alone:.2f}×"
@@ -166,7 +165,7 @@ def _factor(value: float | None) -> str:
     return numbers.MISSING if value is None else f"{value:.2f}×"
 
 
-def cells_table(data: StoreData, marks: Mapping[str, Mark]) -> Table:
+def cells_table(data: StoreData, marks: Mapping[str, Revision]) -> Table:
     """Every cell with its status and the exact command behind it."""
     columns = ["cell", "status", "code", "machine", "created", "command"]
     rows, values = [], []
@@ -180,7 +179,7 @@ def cells_table(data: StoreData, marks: Mapping[str, Mark]) -> Table:
     return Table("cells", "Cells", columns, rows, "Every cell of the store and the command that made it.", values)
 
 
-def mark_of(series: Series, marks: Mapping[str, Mark]) -> str:
+def mark_of(series: Series, marks: Mapping[str, Revision]) -> str:
     """`` [a,b]`` where the store has results of several code revisions, else nothing."""
     if len(marks) < 2:
         return ""
@@ -188,5 +187,5 @@ def mark_of(series: Series, marks: Mapping[str, Mark]) -> str:
     return f" [{','.join(found)}]"
 
 
-def _marks_of(panel: Panel, marks: Mapping[str, Mark]) -> list[Mark]:
+def _marks_of(panel: Panel, marks: Mapping[str, Revision]) -> list[Revision]:
     return [marks[provenance_key(r.view)] for r in panel.results]

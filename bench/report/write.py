@@ -10,12 +10,13 @@ from pathlib import Path
 from bench.errors import UsageError
 from bench.files import replace_file
 from bench.progress import Progress
-from bench.report import content, tables
-from bench.report.figures import Figure, panel_figures, realisation_figure, save
+from bench.report import tables
+from bench.report.charts import build_charts, realisation_chart
+from bench.report.figures import Figure, save_figure
 from bench.report.formats import Table, to_csv, to_latex, to_markdown
 from bench.report.page import render
-from bench.report.paper_figures import paper_figures
-from bench.report.provenance import Mark, machines, provenance
+from bench.report.paper_figures import panel_figures, paper_figures, realisation_figure
+from bench.report.provenance import Revision, machines, provenance
 from bench.report.series import panels
 from bench.results.data import StoreData, load_store
 from bench.results.store import ALL, Only
@@ -46,23 +47,23 @@ def write_report(results: Path, out: Path, formats: Collection[str], progress: P
     data = load_store(results, only)
     progress.say(f"Read {len(data.cells)} cells of {results}.")
     found, marks = panels(data), provenance(data.cells)
-    wanted_figures = "figures" in formats
+    made = []
     with progress.work("Analysing stored exits", max(1, len(found))) as work:
-        diagnosed = {}
         for panel in found:
-            diagnosed[panel.number] = content.diagnoses(panel)
+            made.append(build_charts(panel))
             work.advance(note=panel.title)
+    realisation = realisation_chart(found)
     points = tables.points_tables(found, marks)
     single = {"curves": tables.curves_table(found), "cells": tables.cells_table(data, marks)}
     drawn: list[Figure] = []
-    if wanted_figures:
-        for panel in found:
-            drawn += panel_figures(panel, diagnosed[panel.number])
-        drawn += [*realisation_figure(found), *paper_figures(found)]
+    if "figures" in formats:
+        drawn += [figure for one in made for figure in panel_figures(one)]
+        drawn += [realisation_figure(realisation, found)] if realisation else []
+        drawn += paper_figures(made)
 
     files: list[Path] = []
     if "html" in formats:
-        page = render(data, found, marks, single, points, diagnosed)
+        page = render(data, made, realisation, marks, single, points)
         files.append(_write(out / "report.html", page))
     if "md" in formats:
         files.append(_write(out / "report.md", markdown(data, marks, points, single, drawn)))
@@ -73,7 +74,7 @@ def write_report(results: Path, out: Path, formats: Collection[str], progress: P
         files += [_write(out / f"{t.name}.csv", to_csv(t.values)) for t in single.values()]
     with progress.work("Drawing figures", max(1, len(drawn))) as work:
         for figure in drawn:
-            files += save(figure, out / "figures")
+            files += save_figure(figure, out / "figures")
             work.advance(note=figure.name)
     if drawn:
         files.append(_write(out / "figures" / "captions.md", captions(drawn)))
@@ -82,7 +83,7 @@ def write_report(results: Path, out: Path, formats: Collection[str], progress: P
 
 
 def markdown(
-    data: StoreData, marks: dict[str, Mark], points: list[Table], single: dict[str, Table], drawn: list[Figure]
+    data: StoreData, marks: dict[str, Revision], points: list[Table], single: dict[str, Table], drawn: list[Figure]
 ) -> str:
     """Everything in one Markdown file."""
     lines = ["# ExitBench report", ""]

@@ -14,11 +14,11 @@ import pytest
 from rich.console import Console
 
 from bench.__main__ import main
-from bench.analysis import diagnose_view
 from bench.analysis.diagnose import OperatingPoint, chosen_points, curve_row, shift_findings, spread_cuts
 from bench.inference.replay import replay
 from bench.measure.exits import AllExits
 from bench.measure.trade_off import Costs, TradeOff
+from bench.report import diagnose_view
 from bench.results.exits import read_exits
 from bench.results.store import Store
 from strategies.controls import OracleCorrect

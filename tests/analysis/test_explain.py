@@ -15,12 +15,12 @@ from backbones import ENCODERS
 from backbones.load import load_backbone
 from bench.analysis.cases import OVERTHOUGHT, SIMPLE, find_cases
 from bench.analysis.explain import Explanation, encoded, explain, find_sample, operating_point, state_text, stepped
-from bench.analysis.explain_view import save_png, score, show, to_html
 from bench.analysis.rollout import recorded_attention, rollout
 from bench.cell.reload import Reloaded, reload, spec_of
 from bench.errors import UsageError
 from bench.inference.replay import replay
 from bench.progress import Progress
+from bench.report.explain_view import save_png, score, show, to_html
 from bench.results.data import Exits
 from bench.results.spec import RunSpec
 from bench.results.store import Store

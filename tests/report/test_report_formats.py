@@ -12,10 +12,12 @@ import pytest
 
 from bench.progress import Progress
 from bench.report import figures
+from bench.report.charts import build_charts
 from bench.report.formats import Table, to_csv, to_latex, to_markdown
+from bench.report.marks import round_ticks
+from bench.report.paper_figures import panel_figures
 from bench.report.provenance import provenance
 from bench.report.series import panels
-from bench.report.svg import ticks
 from bench.report.tables import points_tables
 from bench.report.write import write_report
 from bench.results.data import load_store
@@ -113,8 +115,8 @@ def test_figures_open(written: Path) -> None:
 
 def test_figures_are_a_column_wide_with_legible_letters(tmp_path: Path) -> None:
     [panel, *_] = panels(load_store(varied_store(tmp_path / "r")))
-    [figure, *_] = figures.panel_figures(panel, [])
-    paths = figures.save(figure, tmp_path / "f")
+    figure = next(panel_figures(build_charts(panel)))
+    paths = figures.save_figure(figure, tmp_path / "f")
     root = ElementTree.parse(paths[0]).getroot()
     assert root.attrib["width"] == f"{figures.COLUMN * 72:g}pt"
     sizes = [v for k, v in figures.STYLE.items() if k.endswith(("labelsize", "fontsize", "font.size"))]
@@ -155,6 +157,6 @@ def test_an_empty_table_says_so() -> None:
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (0.8731, 0.8732), (1.0, 1.0), (-3.0, 12.0), (0.0, 1e-9)])
 def test_ticks_lie_within(low: float, high: float) -> None:
-    found = ticks(low, high)
+    found = round_ticks(low, high)
     assert 1 <= len(found) <= 12
     assert all(low - 1e-9 <= t <= high + 1e-9 for t in found)

@@ -5,20 +5,20 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.report.svg import apart
+from bench.report.svg import keep_apart
 
 NUMBERS = st.floats(-500, 500, allow_nan=False)
 
 
 def test_vertices_within_a_pixel_are_dropped_and_the_ends_stay() -> None:
-    assert apart([(0, 0), (0.4, 0.4), (0.9, 0.2), (1.2, 0), (1.3, 0), (5, 0), (5.2, 0)]) == [0, 3, 5, 6]
-    assert apart([(3, 3)]) == [0]
-    assert apart([]) == []
+    assert keep_apart([(0, 0), (0.4, 0.4), (0.9, 0.2), (1.2, 0), (1.3, 0), (5, 0), (5.2, 0)]) == [0, 3, 5, 6]
+    assert keep_apart([(3, 3)]) == [0]
+    assert keep_apart([]) == []
 
 
 @given(st.lists(st.tuples(NUMBERS, NUMBERS), min_size=1, max_size=40))
 def test_no_dropped_vertex_is_a_pixel_from_the_one_kept_before_it(points: list[tuple[float, float]]) -> None:
-    kept = apart(points)
+    kept = keep_apart(points)
     assert kept[0] == 0
     assert kept[-1] == len(points) - 1
     assert kept == sorted(set(kept))

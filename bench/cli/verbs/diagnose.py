@@ -66,7 +66,7 @@ def diagnose(
     refuse(cell, record)
     progress.say("Loading torch." if asked.stored else "Loading torch, transformers and the model.")
     found = findings(asked, cell, record or {}, session)
-    from bench.analysis import diagnose_view
+    from bench.report import diagnose_view
 
     if out is not None:
         for path in diagnose_view.write(found, out):

@@ -53,18 +53,18 @@ def explain(
 
         found = [explain_text(model, record, text or "", second, point=point)]
     if html is not None:
-        from bench.analysis.explain_view import save_html
+        from bench.report.explain_view import save_html
 
         save_html(found, cell.folder.name, html)
     if png is not None:
-        from bench.analysis.explain_view import save_png
+        from bench.report.explain_view import save_png
 
         for number, one in enumerate(found, start=1):
             save_png(one, png if len(found) == 1 else png.with_name(f"{png.stem}-{number}{png.suffix}"))
     if session.json:
         print_json([finite(asdict(one)) for one in found])
         return OK
-    from bench.analysis.explain_view import show
+    from bench.report.explain_view import show
 
     for one in found:
         show(one, console())

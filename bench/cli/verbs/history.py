@@ -29,6 +29,8 @@ def history(
     """Results over commits, with the steps they took; kept in history.jsonl, which only grows."""
     from bench.compare import history
     from bench.compare.sources import cells_in, opened
+    from bench.report.history_charts import history_charts
+    from bench.report.svg import stack_svg
 
     results_dir = session.results_dir
     path = results_dir / history.FILE
@@ -45,7 +47,7 @@ def history(
         raise UsageError(f"{path} has no entries: `bench history --record` adds the results that are there.")
     if svg is not None:
         with replace_file(svg) as temporary:
-            temporary.write_text(history.svg(entries), encoding="utf-8")
+            temporary.write_text(stack_svg(history_charts(entries)), encoding="utf-8")
     found = rows(entries)
     if session.json:
         print_json({"entries": [asdict(e) for e in entries], "series": found})

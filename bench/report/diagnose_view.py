@@ -11,9 +11,10 @@ from rich.text import Text
 
 from bench.files import replace_file, write_json
 from bench.report import numbers
-from bench.report.figures import Figure, save
+from bench.report.figures import Figure, save_figure
 from bench.report.formats import Table, to_csv, to_markdown
-from bench.report.style import COLOURS
+from bench.report.marks import Axis, Chart, Key, Line, Mark, Reference, pad_range
+from bench.report.style import Look
 from bench.text import escape_markdown
 
 Found = Mapping[str, Any]
@@ -168,34 +169,34 @@ def write(found: Found, folder: Path) -> list[Path]:
         with replace_file(written[-1]) as temporary:
             temporary.write_text(to_csv([flat(row) for row in rows]), encoding="utf-8")
     if found["shift"]:
-        written += save(shift_figure(found), folder, ("svg",))
+        written += save_figure(shift_figure(found), folder, ("svg",))
     return written
 
 
 def shift_figure(found: Found) -> Figure:
-    """Accuracy against FLOPs speed-up on both tasks' texts, and the mean exits of equal thresholds."""
+    """Return the figure of accuracy against FLOPs speed-up on both tasks' texts, and of mean exits at equal thresholds.
+
+    The right chart has a line for how far both would agree.
+    """
     shift = found["shift"]
-    words = f"{found['run']} on {' and '.join(shift['texts'])}: at equal thresholds the curves' points belong together."
-    return Figure("shift", words, shift["curve"], lambda fig: _draw(fig, shift), 2.6, 6.8)
-
-
-def _draw(fig: Any, shift: Found) -> None:
-    left, right = fig.subplots(1, 2)
-    own, other = ([row for row in shift["curve"] if row["texts"] == name] for name in shift["texts"])
-    looks: tuple[dict[str, Any], ...] = (
-        {"color": COLOURS["blue"]},
-        {"color": COLOURS["vermillion"], "linestyle": (0, (5, 2.5))},
+    own, other = shift["texts"]
+    words = f"{found['run']} on {own} and {other}: at equal thresholds the curves' points belong together."
+    looks = {own: Look("blue", "o", ""), other: Look("vermillion", "s", "5 2.5")}
+    columns = {
+        name: {k: [row[k] for row in shift["curve"] if row["texts"] == name]
+               for k in ("flops_speedup", "accuracy", "mean_exit")}
+        for name in looks
+    }  # fmt: skip
+    x, y = (
+        Axis(label, *pad_range((v for c in columns.values() for v in c[key]), 0.04))
+        for key, label in (("flops_speedup", "FLOPs speed-up over all layers"), ("accuracy", "accuracy"))
     )
-    for rows, name, style in zip((own, other), shift["texts"], looks, strict=True):
-        left.plot([r["flops_speedup"] for r in rows], [r["accuracy"] for r in rows], label=name, **style)
-    left.set_xlabel("FLOPs speed-up over all layers")
-    left.set_ylabel("accuracy")
-    here, there = ([r["mean_exit"] for r in rows] for rows in (own, other))
-    right.plot(here, there, color=COLOURS["vermillion"])
-    ends = [min(here + there), max(here + there)]
-    right.plot(ends, ends, color=COLOURS["grey"], linestyle=(0, (1.5, 2)))
-    right.set_xlabel(f"mean exit, {shift['texts'][0]}")
-    right.set_ylabel(f"mean exit, {shift['texts'][1]}")
-    for axes in (left, right):
-        axes.grid(True)
-    left.legend(loc="lower left")
+    lines = [Line(name, looks[name], c["flops_speedup"], c["accuracy"]) for name, c in columns.items()]
+    keys = [Key(name, name, look) for name, look in looks.items()]
+    quality = Chart("Quality", "Accuracy against FLOPs speed-up", words, "", x, y, lines, keys)
+    here, there = columns[own]["mean_exit"], columns[other]["mean_exit"]
+    low, high = pad_range([*here, *there], 0.04)
+    marks: list[Mark] = [Reference((low, low), (high, high), ""), Line(other, looks[other], here, there)]
+    x, y = (Axis(f"mean exit, {name}", low, high) for name in looks)
+    exits = Chart("Mean exits", "Mean exits at equal thresholds", words, "", x, y, marks, keys)
+    return Figure("shift", words, shift["curve"], [quality, exits], 2.4, 6.8, beside=True)

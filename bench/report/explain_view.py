@@ -17,6 +17,7 @@ from bench.report import numbers
 from bench.report.figures import FORMATS, paper
 from bench.report.page import environment, template
 from bench.report.style import COLOURS
+from bench.report.svg import style_sheet
 
 HEAT = (213, 94, 0)  # vermillion, of the reports' palette
 LINE = 84  # characters of a line of text in a picture
@@ -90,9 +91,7 @@ def to_html(found: Sequence[Explanation], run: str) -> str:
     return (
         environment()
         .from_string(template("explain.html.j2"))
-        .render(
-            found=found, run=run, css=Markup(template("style.css")), score=score, threshold=_threshold, colours=COLOURS
-        )
+        .render(found=found, run=run, css=Markup(style_sheet()), score=score, threshold=_threshold)
         + "\n"
     )
 

@@ -1,0 +1,154 @@
+"""One description, two canvases: every mark of a chart is on the page and in the figure, under its series' name."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from html import unescape
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from bench.compare.history import Entry, Value
+from bench.report import marks
+from bench.report.charts import PanelCharts, build_charts, realisation_chart
+from bench.report.content import MOST_DRAWN, drawn, per_exit, stars
+from bench.report.figures import Figure, draw_figure, paper
+from bench.report.history_charts import history_charts
+from bench.report.marks import Axis, Chart, Mark, Point, pad_range, thin_out
+from bench.report.paper_figures import panel_figures, paper_figures, paper_variant
+from bench.report.series import panels
+from bench.report.svg import draw_svg, stack_svg
+from bench.results.data import load_store
+from tests.helpers.report_store import make_cell, varied_store
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> list[PanelCharts]:
+    store = varied_store(tmp_path_factory.mktemp("store"))
+    for window in range(10, 20):  # more series than a figure can show
+        make_cell(store, criterion={"window": window}, exits=False)
+    return [build_charts(panel) for panel in panels(load_store(store))]
+
+
+def names(found: Sequence[Mark]) -> Counter[tuple[str, str]]:
+    """How many marks of each kind every series has."""
+    return Counter((type(m).__name__, m.series) for m in found if not isinstance(m, marks.Reference))
+
+
+CLASSES = {"ln": "Line", "thin": "Line", "band": "Band", "pt": "Point", "pareto": "Dots", "whisker": "Interval"}
+
+
+def on_the_page(chart: Chart) -> Counter[tuple[str, str]]:
+    found: Counter[tuple[str, str]] = Counter()
+    for kinds, series in re.findall(r'class="([^"]+)"[^>]*? data-series="([^"]*)"', draw_svg(chart)):
+        kind = "Bar" if "bar" in kinds.split() else CLASSES.get(kinds.split()[0])
+        if kind:
+            found[kind, unescape(series)] += 1
+    for mark in chart.marks:  # dots are one mark and many circles
+        if isinstance(mark, marks.Dots):
+            found["Dots", mark.series] -= len(mark.x) - 1
+    return found
+
+
+def in_print(chart: Chart) -> Counter[str]:
+    """How many artists every series has."""
+    with paper() as plt:
+        fig = plt.figure()
+        draw_figure(Figure("f", "", [], [chart]), fig)
+        [ax] = fig.axes
+        found = Counter(str(a.get_label()) for a in [*ax.lines, *ax.collections, *ax.containers])
+        plt.close(fig)
+    return found
+
+
+def test_every_mark_is_on_both_canvases(made: list[PanelCharts]) -> None:
+    charts = [c for one in made for c in one.charts]
+    realisation = realisation_chart([one.panel for one in made])
+    assert realisation is not None
+    for chart in [*charts, realisation]:
+        assert on_the_page(chart) == names(chart.marks)
+        printed = in_print(chart)
+        wanted = Counter(m.series for m in chart.shown() if not isinstance(m, marks.Reference))
+        wanted += Counter(m.series for m in chart.shown() if isinstance(m, marks.Bar) and m.capped)
+        assert {k: v for k, v in printed.items() if k in wanted} == wanted
+
+
+def test_every_series_of_the_data_is_in_its_chart(made: list[PanelCharts]) -> None:
+    for one in made:
+        panel, shown = one.panel, {s.label for s in drawn(one.panel)}
+        assert {k.series for k in one.trade_off.legend if k.on} == shown | {s.series.label for s in stars(panel)}
+        assert {s.label for s in panel.series if s.early} <= {k.series for k in one.trade_off.legend}
+        for chart in one.charts:
+            drawn_names = {m.series for m in chart.marks if not isinstance(m, marks.Reference)}
+            assert drawn_names == {k.series for k in chart.legend}
+    demo = made[0]
+    assert sum(k.on for k in demo.trade_off.legend) == MOST_DRAWN + len(stars(demo.panel))
+    for series in demo.panel.series:
+        points = [m for m in demo.every_exit.marks if isinstance(m, Point) and m.series == series.label]
+        if points:
+            assert [p.y for p in points] == [r["quality"] for r in per_exit(series.first)]
+
+
+def test_the_figures_are_made_of_the_pages_charts(made: list[PanelCharts]) -> None:
+    for one in made:
+        used = [chart for figure in panel_figures(one) for chart in figure.charts]
+        assert all(any(chart is own for own in one.charts) for chart in used)
+        assert len(used) >= len(one.charts) - 1  # of the two histograms print has room for one
+
+
+def test_both_canvases_have_the_same_axes(made: list[PanelCharts]) -> None:
+    for chart in made[0].charts:
+        with paper() as plt:
+            ax = plt.figure().subplots()
+            from bench.report.figures import draw_chart
+
+            draw_chart(chart, ax)
+            assert ax.get_xlim() == (chart.x.low, chart.x.high)
+            assert ax.get_ylim() == (chart.y.low, chart.y.high)
+            ticks = [text.get_text() for text in [*ax.get_xticklabels(), *ax.get_yticklabels()]]
+            plt.close("all")
+        texts = [t.text for t in ElementTree.fromstring(draw_svg(chart)).iter("text")]
+        assert texts[: len(ticks)] == ticks
+
+
+def test_elberts_figure_2_takes_the_papers_variant_and_says_which(tmp_path: Path) -> None:
+    own = {"recipe": "elbert", "head": "shared"}
+    for window in (1, 2, 6):
+        make_cell(tmp_path, criterion={"window": window}, spec=own, exits=False)
+    make_cell(tmp_path, criterion={"window": 2}, spec={"recipe": "joint", "head": "linear"}, exits=False)
+    make_cell(tmp_path, "entropy", exits=False)
+    [one] = [build_charts(panel) for panel in panels(load_store(tmp_path))]
+    chosen = paper_variant(one.panel)
+    assert chosen is not None
+    assert (chosen.first.view.spec["recipe"], chosen.first.view.spec["criterion_args"]) == ("elbert", {"window": 2})
+    [figure, *_] = paper_figures([one])
+    assert f"{one.panel.title}: {chosen.label}, elbert / shared." in figure.caption
+    assert {row["series"] for row in figure.rows} == {chosen.label}
+
+
+def test_history_is_drawn_by_the_same_engine_in_a_file_of_its_own() -> None:
+    entries = [
+        Entry(
+            f"2026-01-{i + 1:02d}", f"{i:040d}", False, "s", "a <b>", "m", "k", {"accuracy": Value(0.9 - 0.1 * (i > 5))}
+        )
+        for i in range(12)
+    ]
+    [chart] = history_charts(entries)
+    assert [m.label for m in chart.marks if isinstance(m, marks.Reference)] == ["0.9 → 0.8"]
+    root = ElementTree.fromstring(stack_svg([chart]))
+    space = "{http://www.w3.org/2000/svg}"
+    titles = [t.text or "" for t in root.iter(f"{space}title")]
+    assert len(titles) == 12
+    assert titles[0] == f"{0:040d}"[:9] + " 2026-01-01: 0.9"
+    assert any("prefers-color-scheme:dark" in (s.text or "") for s in root.iter(f"{space}style"))
+
+
+def test_dense_points_are_thinned_and_ranges_have_room() -> None:
+    unit = Axis("x", 0.0, 1.0)
+    assert thin_out([(0.0, 0.0), (0.01, 0.0), (0.02, 0.0), (0.03, 0.0)], unit, unit) == [(0.0, 0.0), (0.03, 0.0)]
+    assert pad_range([]) == (0.0, 1.0)
+    assert pad_range([2.0, float("nan"), 2.0]) == (1.999, 2.001)
+    assert pad_range([0.0, 1.0], 0.1) == pytest.approx((-0.1, 1.1))
