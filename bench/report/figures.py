@@ -204,7 +204,7 @@ def _handle(key: Key) -> Any:
 
 def shorten(name: str) -> str:
     """Return a name that fits into a figure."""
-    shown = show_hidden(name)
+    shown = " ".join(show_hidden(name).split())
     if len(shown) <= LONGEST:
         return shown
     return shown[: LONGEST // 2 - 1] + "…" + shown[-LONGEST // 2 :]  # names often differ at their end

@@ -66,8 +66,8 @@ def test_page_tables_and_csv_say_seeds_and_sizes(seeded: Path, tmp_path: Path) -
     assert "± 0.100 over 3 seeds, 0.700 to 0.900" in page
     assert "n = 100/872, trained on 16000/67349" in page
     text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
-    assert "0.800 \\[" in text
-    assert "± 0.100, both \\[" in text
+    assert "0.800 [" in text
+    assert "± 0.100, both [" in text
     assert "n = 100/872, trained on 16000/67349; seeds 0, 1, 2; machine 0123456789ab" in text
     assert "standard deviation between seeds" in text
     rows = list(csv.DictReader((tmp_path / "out" / "points.csv").open(encoding="utf-8")))
