@@ -20,7 +20,7 @@ from strategies.equilibrium import GradientEquilibriumRecipe
 from strategies.mixed import MixedRecipe
 from strategies.neighbours import NeighbourDistillationRecipe
 from tests.helpers.engines import SIZES, make_batch, make_model
-from tests.training.test_frozen import fit, snapshot
+from tests.helpers.trainings import plan, snapshot
 
 LAYERS = SIZES["num_hidden_layers"]
 LABELS = torch.tensor([0, 1])
@@ -61,8 +61,8 @@ def test_the_second_phase_of_mixed_moves_the_backbone_on(tmp_path: Path) -> None
     start = snapshot(full)
     short = MixedRecipe(LAYERS)
     short.stages = short.stages[:1]
-    train(first, short, fit(tmp_path / "a"), Progress(quiet=True))
-    log = train(full, MixedRecipe(LAYERS), fit(tmp_path / "b"), Progress(quiet=True))
+    train(first, short, plan(tmp_path / "a"), Progress(quiet=True))
+    log = train(full, MixedRecipe(LAYERS), plan(tmp_path / "b"), Progress(quiet=True))
     assert log.steps == {"backbone": 3, "joint": 3}
     early = [n for n in start if n.startswith("head.") and f".{LAYERS - 1}." not in n]
     assert all(torch.equal(first.state_dict()[n], start[n]) for n in early)  # no early exit in phase 1

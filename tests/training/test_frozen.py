@@ -5,36 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from backbones import ENCODERS
 from bench.progress import Progress
-from bench.tasks.encode import EncodedSplit
-from bench.training.args import TrainArgs
-from bench.training.trainer import TrainingPlan, train
+from bench.training.trainer import train
 from strategies import HEADS, RECIPES
 from strategies.base import ExitModel, Recipe
-from tests.helpers.engines import PAD, SIZES, make_model
+from tests.helpers.engines import SIZES, make_model
+from tests.helpers.trainings import plan, snapshot
 
 KEY_BIAS = ("key.bias", "k_lin.bias")
 LAYERS, OUTPUTS = SIZES["num_hidden_layers"], 3
-
-
-def plan(folder: Path) -> TrainingPlan:
-    lengths = np.array([4, 9, 6, 5, 8, 7, 4, 6], dtype=np.int64)
-    generator = np.random.default_rng(5)
-    ids = [generator.integers(5, 50, n).tolist() for n in lengths]
-    args = TrainArgs(steps=3, lr=1e-3, batch_size=4, warmup=0.0, weight_decay=0.1, precision="fp32")
-    labels = generator.integers(0, OUTPUTS, len(ids))
-    return TrainingPlan(
-        EncodedSplit(ids, None, lengths, 0, PAD), labels, args, "fp32", 1, torch.device("cpu"), folder / "p"
-    )
-
-
-def snapshot(model: ExitModel) -> dict[str, torch.Tensor]:
-    return {name: value.clone() for name, value in model.state_dict().items()}
 
 
 def trained_names(model: ExitModel, recipe: Recipe) -> set[str]:
