@@ -7,6 +7,11 @@ import os
 import sys
 import traceback
 
+import exitbench
+
+if __name__ == "__main__":
+    exitbench.check_packages()  # before anything of theirs is imported
+
 from bench import errors
 
 PATH_ERRORS = (

@@ -6,11 +6,40 @@ import hashlib
 import os
 import platform
 import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PACKAGES = ("exitbench", "torch", "transformers", "tokenizers", "datasets", "numpy", "scikit-learn", "safetensors")
+
+
+@contextmanager
+def same_import_path() -> Iterator[None]:
+    """Let Python processes that are started in this block import from where this one does.
+
+    Left to itself, one that is started with ``-m`` or ``-c`` imports from the current folder first: a ``uuid.py`` there
+    would be run in place of the library's.
+    """
+    before = os.environ.get("PYTHONSAFEPATH")
+    if not _imports_from_current_folder():
+        os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop("PYTHONSAFEPATH", None)
+        else:
+            os.environ["PYTHONSAFEPATH"] = before
+
+
+def _imports_from_current_folder() -> bool:
+    try:
+        return "" in sys.path or os.getcwd() in sys.path
+    except FileNotFoundError:  # the folder is gone
+        return False
 
 
 def versions() -> dict[str, str | None]:
@@ -85,9 +114,8 @@ def source_commit() -> dict[str, object] | None:
 
 def _git(folder: Path, *arguments: str) -> str:
     try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=False
-        )
+        command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]  # another git may be at work there
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""

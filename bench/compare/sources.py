@@ -90,4 +90,6 @@ def _unpack(revision: str, inside: str, folder: Path, source: str) -> None:
 
 
 def _git(*arguments: str) -> bytes:
-    return subprocess.run(["git", *arguments], capture_output=True, check=True, timeout=120).stdout
+    return subprocess.run(
+        ["git", "--no-optional-locks", *arguments], capture_output=True, check=True, timeout=120
+    ).stdout

@@ -45,7 +45,8 @@ def tracked(folder: str) -> set[str]:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     """A wheel of a copy of the tree: building in place would leave build/ behind, whose old files are packed again."""
     copy = tmp_path_factory.mktemp("tree")
-    for name in ("pyproject.toml", "README.md", "LICENSE", *(f for p in PACKAGES for f in sorted(tracked(p)))):
+    beside = ("pyproject.toml", "README.md", "LICENSE", "exitbench.py")
+    for name in (*beside, *(f for p in PACKAGES for f in sorted(tracked(p)))):
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         (copy / name).write_bytes((ROOT / name).read_bytes())
     build = "import sys; from setuptools import build_meta; print(build_meta.build_wheel(sys.argv[1]))"
@@ -60,7 +61,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
 @pytest.mark.slow
 def test_the_wheel_has_all_of_the_packages_and_nothing_else(wheel: zipfile.ZipFile) -> None:
     names = {name for name in wheel.namelist() if ".dist-info/" not in name}
-    assert names == set().union(*(tracked(package) for package in PACKAGES))
+    assert names == {"exitbench.py"}.union(*(tracked(package) for package in PACKAGES))
     assert {f"{package}/py.typed" for package in PACKAGES} <= names
 
 
@@ -71,7 +72,7 @@ def test_the_wheel_declares_command_licence_and_python(wheel: zipfile.ZipFile) -
     assert f"Version: {bench.__version__}\n" in metadata
     assert "Requires-Python: >=3.11\n" in metadata
     assert "License-Expression: Apache-2.0\n" in metadata
-    assert "bench = bench.__main__:main" in wheel.read(f"{info}/entry_points.txt").decode()
+    assert "bench = exitbench:main" in wheel.read(f"{info}/entry_points.txt").decode()
     assert f"{info}/licenses/LICENSE" in wheel.namelist()
 
 

@@ -15,7 +15,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from bench.environment import cores, memory_gib
+from bench.environment import cores, memory_gib, same_import_path
 from bench.sweep.engines.base import Ending, Job
 
 CORES_PER_WORKER = (
@@ -84,7 +84,8 @@ class LocalEngine:
         processes = multiprocessing.get_context("spawn") if job.timed else self.forks
         ours, theirs = multiprocessing.Pipe(duplex=False)
         process: Any = processes.Process(target=_work, args=(job, gpu, theirs))
-        process.start()
+        with same_import_path():
+            process.start()
         theirs.close()
         self.running[process.sentinel] = Running(job, process, ours, time.monotonic(), gpu)
 
