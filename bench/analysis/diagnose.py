@@ -16,7 +16,7 @@ from bench.analysis.perturb import push
 from bench.cell.reload import Reloaded
 from bench.errors import UsageError
 from bench.inference.exits import collect
-from bench.inference.probing import observe_split
+from bench.inference.probing import probe_split
 from bench.measure.cost import CostModel
 from bench.measure.exits import AllExits
 from bench.measure.trade_off import Costs, TradeOff
@@ -100,7 +100,7 @@ class Rerun:
         encoded = encode(split, run.tokenizer, run.max_length)
         exits = collect(run.model, split, encoded, device=torch.device("cpu"), dtype="fp32", progress=self.progress)
         if run.criterion.probe is not None:
-            observed = observe_split(run.model, run.criterion.probe, encoded, self.progress)
+            observed = probe_split(run.model, run.criterion.probe, encoded, self.progress)
             exits = replace(exits, observed=observed.numpy())
         return self.judge(exits)
 

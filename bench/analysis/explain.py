@@ -14,7 +14,7 @@ from backbones.base import Batch
 from bench.analysis.rollout import recorded_attention, rollout
 from bench.cell.reload import Reloaded
 from bench.errors import UsageError
-from bench.inference.probing import observe
+from bench.inference.probing import probe_batch
 from bench.tasks.base import Split
 from strategies import STRATEGIES
 from strategies.base import Criterion, State, step_through
@@ -147,7 +147,7 @@ def explain(
     with recorded_attention(run.model.encoder.model) as maps:
         logits = torch.stack([z[0] for z in run.model(batch)]).float()  # [L, C]
     probe = run.criterion.probe
-    observed = None if probe is None else observe(run.model, probe, batch)[0]  # [L, K]
+    observed = None if probe is None else probe_batch(run.model, probe, batch)[0]  # [L, K]
     flow = rollout([m[0] for m in maps])
     mean = run.model.head.pooling == "mean"
     attention = flow.mean(dim=1) if mean else flow[:, 0]

@@ -12,8 +12,8 @@ import torch
 
 from bench.errors import UsageError
 from bench.files import remove_leftovers
-from bench.inference.probing import observe_split, split_features
-from bench.inference.replay import fit, make_criterion, make_evidence
+from bench.inference.probing import probe_split, record_features
+from bench.inference.replay import fit_criterion, make_criterion, make_evidence
 from bench.measure.exits import AllExits
 from bench.progress import Progress
 from bench.results.exits import read_exits
@@ -69,7 +69,7 @@ class Probing:
             remove_leftovers(self.folder)
             if sound(self.store, path, load_tensors, self.progress) is None:
                 part = drawn(train, seed)
-                features, logits = split_features(self.model, encoded(part), self.progress)
+                features, logits = record_features(self.model, encoded(part), self.progress)
                 numbers = self.probe.fit(features, logits, torch.tensor(part.labels.tolist()))
                 facts = {"key": self.key, "samples": len(part), "numbers": numbers}
                 save_tensors(path, self.probe.state_dict(), facts)
@@ -96,7 +96,7 @@ class Probing:
         with self.store.lock(f"probe-{self.key}", self.progress):
             remove_leftovers(self.folder)
             if sound(self.store, path, load_tensors, self.progress) is None:
-                observed = observe_split(self.model, self.probe, encoded, self.progress)
+                observed = probe_split(self.model, self.probe, encoded, self.progress)
                 save_tensors(path, {"observed": observed}, {})
         return replace(exits, observed=load_tensors(path)[0]["observed"].numpy())
 
@@ -124,7 +124,7 @@ def refit(criterion: Criterion, folder: Path, record: Mapping[str, Any]) -> Crit
         path = Cell(folder).exits_file(record["task"]["select"])
         if not path.exists():
             raise UsageError(f"{folder.name} has no stored exits of its held-out split; run the cell again.")
-        fit(criterion, make_evidence(read_exits(path)))
+        fit_criterion(criterion, make_evidence(read_exits(path)))
     return criterion
 
 

@@ -13,7 +13,7 @@ from typing import cast
 import torch
 
 from bench.inference.live import run_live
-from bench.inference.replay import sample_keys
+from bench.inference.replay import hash_ids
 from bench.measure.trade_off import TradeOff
 from bench.results.spec import RunSpec
 from bench.tasks.encode import EncodedSplit, collate
@@ -44,7 +44,7 @@ def live_check(
     cut = middle_cut(points)
     rows = torch.linspace(0, len(encoded) - 1, min(SAMPLES, len(encoded))).round().long().tolist()
     layers = replayed.layers_at(cut)
-    keys = sample_keys(replayed.exits.ids)
+    keys = hash_ids(replayed.exits.ids)
     other_exit = other_answer = 0
     for row in rows:
         batch = collate(encoded, [row]).to(spec.device)

@@ -26,7 +26,7 @@ from bench.environment import machine_id
 from bench.errors import UserError
 from bench.files import remove_leftovers
 from bench.inference.exits import DTYPES, collect
-from bench.inference.replay import fit, make_evidence
+from bench.inference.replay import fit_criterion, make_evidence
 from bench.measure.cost import CostModel
 from bench.measure.exits import AllExits
 from bench.measure.points import STANDARD, Rule
@@ -311,7 +311,7 @@ def fitted_criterion(
         probed = probing.fit(data.train, lambda s: encode(s, loaded.tokenizer, length(work, loaded)), spec.seed)
         splits = (data.select, *data.evaluation.values())
         exits = {s.name: probing.read(exits[s.name], s, encoded[s.name]) for s in splits}
-    return exits, {"probe": probed, "fitted": fit(criterion, make_evidence(exits[data.select.name]))}
+    return exits, {"probe": probed, "fitted": fit_criterion(criterion, make_evidence(exits[data.select.name]))}
 
 
 def halved(work: Work) -> Mapping[str, Split]:

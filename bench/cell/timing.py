@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from bench.files import Shape, check_shape, read_object, write_json
-from bench.inference.executors import make_engine
-from bench.inference.replay import sample_keys
+from bench.inference.executors import make_executor
+from bench.inference.replay import hash_ids
 from bench.latency.depth import measure_depth_table
 from bench.latency.queries import make_baselines, measure
 from bench.latency.result import LatencyOptions
@@ -74,13 +74,13 @@ def measure_latency(
         )
         queries = query_rows(len(encoded), size)
         batches = [collate(encoded, rows) for rows in queries]
-        keys = sample_keys(replayed.exits.ids)
+        keys = hash_ids(replayed.exits.ids)
         found = measure(
             model,
             {rule: (criterion, cut) for rule, cut in chosen.items()},
             batches,
             options,
-            baselines=make_baselines(whole, make_engine(whole, args.executor), args.executor),
+            baselines=make_baselines(whole, make_executor(whole, args.executor)),
             keys=[keys[rows] for rows in queries],
             progress=None if progress.quiet else sparingly(progress),
         )

@@ -19,12 +19,12 @@ from torch import Tensor
 
 from backbones.base import Batch
 from bench.errors import UsageError
-from bench.inference.graphs import Inputs, SegmentEngine, run_beforehand
-from bench.inference.live import Outcome, refuse_oracles, start_of
-from bench.inference.probing import judged, look, remember
+from bench.inference.graphs import GraphExecutor, StaticInputs, warm_up_capture
+from bench.inference.live import LiveResult, make_start, refuse_oracles
+from bench.inference.probing import observe_exit, start_probe, widen_half
 from strategies.base import Criterion, ExitModel, check_finite
 
-Step = Callable[[], None]
+ProgramPart = Callable[[], None]
 """A piece of work on static memory."""
 
 
@@ -34,14 +34,14 @@ class Program(Protocol):
     def replay(self) -> None: ...
 
 
-Record = Callable[[Step, Sequence[Step], Tensor], Program]
+RecordProgram = Callable[[ProgramPart, Sequence[ProgramPart], Tensor], Program]
 """Records a beginning and bodies, each run only while the flag, bool [], is set when its turn comes."""
 
 
 class EagerProgram:
     """Runs the program step by step; reads the flag before every body."""
 
-    def __init__(self, begin: Step, bodies: Sequence[Step], inside: Tensor) -> None:
+    def __init__(self, begin: ProgramPart, bodies: Sequence[ProgramPart], inside: Tensor) -> None:
         self.begin, self.bodies, self.inside = begin, bodies, inside
 
     def replay(self) -> None:
@@ -58,10 +58,10 @@ class CudaProgram:
     Raises UsageError where torch has no such nodes, RuntimeError where the driver has none.
     """
 
-    def __init__(self, begin: Step, bodies: Sequence[Step], inside: Tensor) -> None:
+    def __init__(self, begin: ProgramPart, bodies: Sequence[ProgramPart], inside: Tensor) -> None:
         if not hasattr(torch.cuda.CUDAGraph, "begin_capture_to_if_node"):
             raise UsageError(f"torch {torch.__version__} records no conditional graph nodes: take the graph executor.")
-        run_beforehand(lambda: [step() for step in (begin, *bodies)])
+        warm_up_capture(lambda: [step() for step in (begin, *bodies)])
         self.graph: Any = torch.cuda.CUDAGraph()  # Any: the nodes are younger than torch's type stubs
         with torch.cuda.graph(self.graph):
             begin()
@@ -74,15 +74,15 @@ class CudaProgram:
         self.graph.replay()
 
 
-class Conditional:
+class ConditionalForward:
     """The whole model, a criterion and a cut as one program for a sample of at most ``tokens`` tokens.
 
     What is read afterwards is ``answer`` [1 + C]: the exit taken and its logits.
     """
 
-    def __init__(self, model: ExitModel, criterion: Criterion, cut: float, tokens: int, record: Record) -> None:
+    def __init__(self, model: ExitModel, criterion: Criterion, cut: float, tokens: int, record: RecordProgram) -> None:
         self.model, self.criterion, self.cut = model, criterion, cut
-        self.inputs = Inputs(model, 1, tokens)
+        self.inputs = StaticInputs(model, 1, tokens)
         device, dtype = self.inputs.ids.device, next(model.parameters()).dtype
         wide = torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
         self.inside = torch.ones((), dtype=torch.bool, device=device)
@@ -100,19 +100,19 @@ class Conditional:
         self.inside.fill_(True)
         self.hidden = inputs.embedded(self.model)
         self.mask = self.model.encoder.layer_mask(inputs.attention, self.hidden.dtype)
-        start = start_of(self.model, self.hidden, inputs.keys)
-        self.state, self.memory = self.criterion.start(start), remember(self.model, self.criterion.probe, start)
+        start = make_start(self.model, self.hidden, inputs.keys)
+        self.state, self.memory = self.criterion.start(start), start_probe(self.model, self.criterion.probe, start)
 
     def _exit(self, layer: int) -> None:
         """Layer, head and step; the answer so far is this exit's, and the last that is written is the one taken."""
         self.hidden = self.model.encoder.layer(layer, self.hidden, self.mask)
-        logits = judged(self.model.head(self.hidden, self.inputs.attention, layer))
+        logits = widen_half(self.model.head(self.hidden, self.inputs.attention, layer))
         self.answer[0].fill_(layer)
         self.answer[1:].copy_(logits[0])
         if layer == self.model.num_layers:
             return
         probe, attention = self.criterion.probe, self.inputs.attention
-        self.memory, seen = look(self.model, probe, self.memory, self.hidden, attention, layer, logits)
+        self.memory, seen = observe_exit(self.model, probe, self.memory, self.hidden, attention, layer, logits)
         self.state, score = self.criterion.step(self.state, seen)
         self.inside.copy_(self.criterion.leaves(score, self.cut)[0].logical_not())
 
@@ -127,32 +127,34 @@ class Conditional:
         return self.host.clone()
 
 
-class ConditionalEngine:
-    """Early exit through conditional programs: ``engine(criterion, cut, batch, keys)`` gives an :class:`Outcome`.
+class ConditionalExecutor:
+    """Early exit through conditional programs: ``executor(criterion, cut, batch, keys)`` gives a :class:`LiveResult`.
 
     A program is recorded for every criterion, cut and length bucket on first use and kept. Batches, and criteria
     without early exits, go through ``segments``. The outcome's logits are on the host; decisions and errors are those
     of :func:`bench.inference.live.run_live`.
     """
 
-    def __init__(self, model: ExitModel, segments: SegmentEngine, record: Record = CudaProgram) -> None:
-        self.model, self.segments, self.record = model, segments, record
-        self._programs: dict[tuple[int, float, int], Conditional] = {}
+    name = "conditional"
 
-    def program(self, criterion: Criterion, cut: float, tokens: int) -> Conditional:
+    def __init__(self, model: ExitModel, segments: GraphExecutor, record: RecordProgram = CudaProgram) -> None:
+        self.model, self.segments, self.record = model, segments, record
+        self._programs: dict[tuple[int, float, int], ConditionalForward] = {}
+
+    def program(self, criterion: Criterion, cut: float, tokens: int) -> ConditionalForward:
         """The recorded program for at least so many tokens."""
         _, tokens = self.segments.sizes(1, tokens)
         key = (id(criterion), cut, tokens)  # the program keeps the criterion alive, so the id stays its own
         if key not in self._programs:
-            self._programs[key] = Conditional(self.model, criterion, cut, tokens, self.record)
+            self._programs[key] = ConditionalForward(self.model, criterion, cut, tokens, self.record)
         return self._programs[key]
 
     @torch.inference_mode()
-    def __call__(self, criterion: Criterion, cut: float, batch: Batch, keys: Tensor | None = None) -> Outcome:
+    def __call__(self, criterion: Criterion, cut: float, batch: Batch, keys: Tensor | None = None) -> LiveResult:
         if len(batch) != 1 or not criterion.uses_early_exits:
             return self.segments(criterion, cut, batch, keys)
         refuse_oracles(criterion)
         answer = self.program(criterion, cut, int(batch.input_ids.shape[1]))(batch, keys)
         layer, logits = int(answer[0]), answer[None, 1:]
         check_finite(logits, layer, None if keys is None else keys.tolist())
-        return Outcome(torch.tensor([layer]), logits)
+        return LiveResult(torch.tensor([layer]), logits)

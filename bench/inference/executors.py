@@ -7,9 +7,7 @@ are skipped by the device itself.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
@@ -17,56 +15,59 @@ from torch import Tensor
 
 from backbones.base import Batch
 from bench.errors import UsageError
-from bench.inference.conditional import ConditionalEngine, CudaProgram, Record
-from bench.inference.graphs import CudaGraphSegment, Segment, SegmentEngine, Work
-from bench.inference.live import Outcome, run_live
+from bench.inference.conditional import ConditionalExecutor, CudaProgram, RecordProgram
+from bench.inference.graphs import CudaGraphSegment, ForwardPart, GraphExecutor, Segment
+from bench.inference.live import LiveResult, run_live
 from bench.inference.placement import EXECUTORS, ON_GPU, check_placement
-from strategies.base import Criterion, ExitModel, predict
+from strategies.base import Criterion, ExitModel
 from strategies.controls import NeverLeave
 
 
-class Engine(Protocol):
-    """Early-exit inference: criterion, cut on its score, batch and sample keys to an outcome."""
+class Executor(Protocol):
+    """Early-exit inference: criterion, cut on its score, batch and sample keys to where samples left and how."""
 
-    def __call__(self, criterion: Criterion, cut: float, batch: Batch, keys: Tensor | None = None) -> Outcome: ...
+    @property
+    def name(self) -> str:
+        """One of :data:`bench.results.spec.EXECUTORS`."""
+
+    def __call__(self, criterion: Criterion, cut: float, batch: Batch, keys: Tensor | None = None) -> LiveResult: ...
 
 
-class LiveEngine:
+class EagerExecutor:
     """:func:`run_live` with its model: the ``eager`` executor, and ``compile`` on compiled layers."""
 
-    def __init__(self, model: ExitModel) -> None:
-        self.model = model
+    def __init__(self, model: ExitModel, name: str = "eager") -> None:
+        self.model, self.name = model, name
 
-    def __call__(self, criterion: Criterion, cut: float, batch: Batch, keys: Tensor | None = None) -> Outcome:
+    def __call__(self, criterion: Criterion, cut: float, batch: Batch, keys: Tensor | None = None) -> LiveResult:
         return run_live(self.model, criterion, cut, batch, keys=keys)
 
 
-def make_engine(
+def make_executor(
     model: ExitModel,
-    executor: str = "eager",
+    name: str = "eager",
     *,
-    record: Callable[[Work], Segment] | None = None,
-    program: Record | None = None,
+    record: Callable[[ForwardPart], Segment] | None = None,
+    program: RecordProgram | None = None,
     backend: str = "inductor",
     bucket: int = 16,
-) -> Engine:
-    """The engine named ``executor`` on ``model``, whose weights it shares.
+) -> Executor:
+    """Make the executor of that name on ``model``, whose weights it shares.
 
     ``record`` and ``program`` replace CUDA graphs as what records the segments of ``graph`` and ``conditional`` and the
     latter's programs; ``backend`` is torch.compile's. Raises UsageError for an unknown executor, and for those two on a
     model that is not on an NVIDIA GPU.
     """
-    if executor == "eager":
-        return LiveEngine(model)
-    if executor == "compile":
-        compiled = compile_layers(model, backend)
-        return LiveEngine(compiled)
-    if executor in ON_GPU:
+    if name == "eager":
+        return EagerExecutor(model)
+    if name == "compile":
+        return EagerExecutor(compile_layers(model, backend), name)
+    if name in ON_GPU:
         if record is None:
-            check_placement(str(next(model.parameters()).device), executor=executor)
-        segments = SegmentEngine(model, record or CudaGraphSegment, bucket=bucket)
-        return segments if executor == "graph" else ConditionalEngine(model, segments, program or CudaProgram)
-    raise UsageError(f"Unknown executor '{executor}'. Known: {', '.join(EXECUTORS)}.")
+            check_placement(str(next(model.parameters()).device), executor=name)
+        segments = GraphExecutor(model, record or CudaGraphSegment, bucket=bucket)
+        return segments if name == "graph" else ConditionalExecutor(model, segments, program or CudaProgram)
+    raise UsageError(f"Unknown executor '{name}'. Known: {', '.join(EXECUTORS)}.")
 
 
 def compile_layers(model: ExitModel, backend: str = "inductor") -> ExitModel:
@@ -79,36 +80,7 @@ def compile_layers(model: ExitModel, backend: str = "inductor") -> ExitModel:
     return compiled.train(model.training)
 
 
-def plain_call(engine: Engine) -> Callable[[Batch], Tensor]:
-    """The plain model under an executor: a batch to the last exit's logits [B, C]."""
+def make_plain_call(executor: Executor) -> Callable[[Batch], Tensor]:
+    """Return the plain model under an executor: a batch to the last exit's logits [B, C]."""
     never = NeverLeave()
-    return lambda batch: engine(never, 0.0, batch).logits
-
-
-@dataclass(frozen=True)
-class Changes:
-    """Of how many samples the prediction, and the exit, differ between two engines."""
-
-    samples: int
-    predictions: int
-    exits: int
-
-
-def in_dtype(model: ExitModel, dtype: torch.dtype) -> ExitModel:
-    """A copy of the model in another floating-point format."""
-    return copy.deepcopy(model).to(dtype)
-
-
-def changes(reference: Engine, other: Engine, criterion: Criterion, cut: float, batches: Iterable[Batch]) -> Changes:
-    """Run both engines at one operating point and count where they differ: what bf16, fp16 or a compiler changes.
-
-    Batches must be on the engines' device. Values of regression tasks count as different unless they are equal.
-    """
-    samples = predictions = exits = 0
-    for batch in batches:
-        keys = torch.arange(samples, samples + len(batch), device=batch.input_ids.device)
-        first, second = reference(criterion, cut, batch, keys), other(criterion, cut, batch, keys)
-        samples += len(batch)
-        predictions += int((predict(first.logits).cpu() != predict(second.logits).cpu()).sum())
-        exits += int((first.layer != second.layer).sum())
-    return Changes(samples, predictions, exits)
+    return lambda batch: executor(never, 0.0, batch).logits

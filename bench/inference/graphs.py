@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 
 from backbones.base import Batch
-from bench.inference.live import Outcome, refuse_oracles, run_live, start_of
-from bench.inference.probing import judged, look, remember
+from bench.inference.live import LiveResult, make_start, refuse_oracles, run_live
+from bench.inference.probing import observe_exit, start_probe, widen_half
 from strategies.base import Criterion, ExitModel, State, check_finite
 
-Work = Callable[[], tuple[Tensor, ...]]
+ForwardPart = Callable[[], tuple[Tensor, ...]]
 """A piece of the forward pass that reads static tensors and returns what it makes."""
 
 
@@ -38,7 +38,7 @@ class Segment(Protocol):
 class EagerSegment:
     """Runs the work anew and copies its results into the memory of the first run."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: ForwardPart) -> None:
         self.work = work
         self.outputs = tuple(made.clone() for made in work())
 
@@ -47,7 +47,7 @@ class EagerSegment:
             kept.copy_(made)
 
 
-def run_beforehand(work: Callable[[], object]) -> None:
+def warm_up_capture(work: Callable[[], object]) -> None:
     """A few runs on a side stream, as torch's documentation asks: lazy initialisation cannot be recorded."""
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
@@ -68,8 +68,8 @@ class CudaGraphSegment:
     _pool: Any = None
     _alive: WeakSet[CudaGraphSegment] = WeakSet()
 
-    def __init__(self, work: Work) -> None:
-        run_beforehand(work)
+    def __init__(self, work: ForwardPart) -> None:
+        warm_up_capture(work)
         if not CudaGraphSegment._alive:
             CudaGraphSegment._pool = torch.cuda.graph_pool_handle()
         self.graph = torch.cuda.CUDAGraph()
@@ -83,7 +83,7 @@ class CudaGraphSegment:
         self.graph.replay()
 
 
-class Inputs:
+class StaticInputs:
     """Static memory for up to ``rows`` samples of up to ``tokens`` tokens: ids, segments, attention mask and keys."""
 
     def __init__(self, model: ExitModel, rows: int, tokens: int) -> None:
@@ -136,11 +136,11 @@ class Chain:
         rows: int,
         tokens: int,
         segments: bool,
-        record: Callable[[Work], Segment],
+        record: Callable[[ForwardPart], Segment],
     ) -> None:
         self.model, self.criterion = model, criterion
         self.rows, self.tokens = rows, tokens
-        self.inputs = Inputs(model, rows, tokens)
+        self.inputs = StaticInputs(model, rows, tokens)
         device = self.inputs.ids.device
         self.names: list[str] = []
         self.memory: list[str] = []
@@ -164,24 +164,24 @@ class Chain:
 
     def _start(self) -> tuple[Tensor, ...]:
         hidden = self.inputs.embedded(self.model)
-        start = start_of(self.model, hidden, self.inputs.keys)
-        state, memory = self.criterion.start(start), remember(self.model, self.criterion.probe, start)
+        start = make_start(self.model, hidden, self.inputs.keys)
+        state, memory = self.criterion.start(start), start_probe(self.model, self.criterion.probe, start)
         self.names, self.memory = list(state), list(memory)
         nothing = torch.zeros(self.rows, 1 + self.model.head.num_outputs, dtype=start.dtype, device=hidden.device)
         return hidden, nothing, *state.values(), *memory.values()
 
-    def _work(self, layer: int) -> Work:
+    def _work(self, layer: int) -> ForwardPart:
         before = self.segments[layer - 1]
         names, probe = self.names, self.criterion.probe
         own = 2 + len(names)
 
         def work() -> tuple[Tensor, ...]:
             hidden = self.model.encoder.layer(layer, before.outputs[0], self._mask(before.outputs[0]))
-            logits = judged(self.model.head(hidden, self.inputs.attention, layer))
+            logits = widen_half(self.model.head(hidden, self.inputs.attention, layer))
             state: State = dict(zip(names, before.outputs[2:own], strict=True))
             memory: State = dict(zip(self.memory, before.outputs[own:], strict=True))
             if layer < self.model.num_layers:
-                memory, seen = look(self.model, probe, memory, hidden, self.inputs.attention, layer, logits)
+                memory, seen = observe_exit(self.model, probe, memory, hidden, self.inputs.attention, layer, logits)
                 state, score = self.criterion.step(state, seen)
             else:
                 score = torch.zeros_like(logits[:, 0])  # the last exit always answers
@@ -195,7 +195,7 @@ class Chain:
         mask = self._mask(hidden)
         for layer in range(1, self.model.num_layers + 1):
             hidden = self.model.encoder.layer(layer, hidden, mask)
-        logits = judged(self.model.head(hidden, self.inputs.attention, self.model.num_layers))
+        logits = widen_half(self.model.head(hidden, self.inputs.attention, self.model.num_layers))
         return hidden, torch.cat([torch.zeros_like(logits[:, :1]), logits], dim=1)
 
     # how it is run
@@ -230,8 +230,8 @@ class Chain:
         self.inputs.attention[n:, 0] = 1
 
 
-class SegmentEngine:
-    """Early exit through recorded segments: ``engine(criterion, cut, batch, keys)`` gives an :class:`Outcome`.
+class GraphExecutor:
+    """Early exit through recorded segments: ``executor(criterion, cut, batch, keys)`` gives a :class:`LiveResult`.
 
     ``bucket`` is the width of a length bucket in tokens; rows go up in powers of two. ``speculate`` is how many
     segments a single sample runs ahead of what the host knows (batches wait: the wait is short beside their layers).
@@ -239,10 +239,12 @@ class SegmentEngine:
     :func:`bench.inference.live.run_live`; errors too.
     """
 
+    name = "graph"
+
     def __init__(
         self,
         model: ExitModel,
-        record: Callable[[Work], Segment] = CudaGraphSegment,
+        record: Callable[[ForwardPart], Segment] = CudaGraphSegment,
         *,
         bucket: int = 16,
         speculate: int = 1,
@@ -266,7 +268,7 @@ class SegmentEngine:
         return 1 << (rows - 1).bit_length(), max(tokens, min(width, self.longest))
 
     @torch.inference_mode()
-    def __call__(self, criterion: Criterion, cut: float, batch: Batch, keys: Tensor | None = None) -> Outcome:
+    def __call__(self, criterion: Criterion, cut: float, batch: Batch, keys: Tensor | None = None) -> LiveResult:
         size = len(batch)
         if size == 0:
             return run_live(self.model, criterion, cut, batch, keys=keys)
@@ -280,7 +282,7 @@ class SegmentEngine:
         if not criterion.uses_early_exits:
             logits = chain.read(0)[:size, 1:].clone()
             check_finite(logits, last, None if keys is None else keys.tolist())
-            return Outcome(exits, logits)
+            return LiveResult(exits, logits)
         answers: Tensor | None = None
         alive = torch.ones(size, dtype=torch.bool)  # of the rows that `inside` names
         launched = 0
@@ -303,7 +305,7 @@ class SegmentEngine:
                 break
             chain, inside, alive = self._compact(criterion, chain, layer, inside, alive)
         assert answers is not None  # there is at least one layer
-        return Outcome(exits, answers)
+        return LiveResult(exits, answers)
 
     def _compact(
         self, criterion: Criterion, chain: Chain, layer: int, inside: Tensor, alive: Tensor

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from backbones.base import Batch
-from bench.inference.probing import judged, look, remember
+from bench.inference.probing import observe_exit, start_probe, widen_half
 from strategies.base import Criterion, ExitModel, Start, StrategyError, check_finite, select
 from strategies.fast import judge_of
 
 
 @dataclass(frozen=True)
-class Outcome:
+class LiveResult:
     """Where B samples left and with what answer.
 
     ``layer`` int64 [B], 1-based, on the host; ``logits`` [B, C] of the exit taken, on the model's device.
@@ -32,13 +32,13 @@ class Outcome:
 
 def run_live(
     model: ExitModel, criterion: Criterion, cut: float, batch: Batch, *, keys: Tensor | None = None
-) -> Outcome:
+) -> LiveResult:
     """Run ``batch`` and stop computing each sample as soon as ``criterion`` lets it leave at ``cut``.
 
     ``cut`` is on the criterion's score (``criterion.cut(threshold)``); ``keys`` int64 [B] are the samples' stable
     numbers. Finished samples leave, the rest is compacted and its padding trimmed, so that a batch costs what its
     remaining samples cost. The last exit always answers and is not checked. Half-precision logits are widened to
-    float32 before they are judged, as replay does.
+    float32 before they are widen_half, as replay does.
 
     Raises StrategyError for oracles, and where the logits of an answer are not finite (naming sample and exit).
     """
@@ -57,30 +57,30 @@ def refuse_oracles(criterion: Criterion) -> None:
         )
 
 
-def start_of(model: ExitModel, hidden: Tensor, keys: Tensor | None) -> Start:
+def make_start(model: ExitModel, hidden: Tensor, keys: Tensor | None) -> Start:
     """What the criterion may know before exit 1 of the samples in ``hidden`` [B, T, H]."""
     dtype = torch.float32 if hidden.dtype in (torch.float16, torch.bfloat16) else hidden.dtype
     return Start(hidden.shape[0], model.num_layers, model.head.num_outputs, dtype, hidden.device, keys)
 
 
-def _run_one(model: ExitModel, criterion: Criterion, cut: float, batch: Batch, keys: Tensor | None) -> Outcome:
+def _run_one(model: ExitModel, criterion: Criterion, cut: float, batch: Batch, keys: Tensor | None) -> LiveResult:
     """One sample: nothing to compact, one flag read per exit."""
     encoder, last, attention = model.encoder, model.num_layers, batch.attention_mask
     head = model.head.forward  # the module's own call costs as much as the classifier
     hidden, mask = encoder.embed(batch)
     if criterion.uses_early_exits:
-        start = start_of(model, hidden, keys)
+        start = make_start(model, hidden, keys)
         decide = _by_judge(model, criterion, cut, start) or _by_tensors(model, criterion, cut, start)
         for layer in range(1, last):
             hidden = encoder.layer(layer, hidden, mask)
-            logits = judged(head(hidden, attention, layer))
+            logits = widen_half(head(hidden, attention, layer))
             if decide(layer, logits, hidden, attention):
                 return _answer(logits, layer, keys)
         hidden = encoder.layer(last, hidden, mask)
     else:
         for layer in range(1, last + 1):
             hidden = encoder.layer(layer, hidden, mask)
-    return _answer(judged(head(hidden, attention, last)), last, keys)
+    return _answer(widen_half(head(hidden, attention, last)), last, keys)
 
 
 Decide = Callable[[int, Tensor, Tensor, Tensor | None], bool]
@@ -90,11 +90,11 @@ Decide = Callable[[int, Tensor, Tensor, Tensor | None], bool]
 def _by_tensors(model: ExitModel, criterion: Criterion, cut: float, start: Start) -> Decide:
     """The criterion stepped on tensors of one row; its flag is read at every exit."""
     probe = criterion.probe
-    state, memory = criterion.start(start), remember(model, probe, start)
+    state, memory = criterion.start(start), start_probe(model, probe, start)
 
     def decide(layer: int, logits: Tensor, hidden: Tensor, attention: Tensor | None) -> bool:
         nonlocal state, memory
-        memory, seen = look(model, probe, memory, hidden, attention, layer, logits)
+        memory, seen = observe_exit(model, probe, memory, hidden, attention, layer, logits)
         state, score = criterion.step(state, seen)
         return bool(criterion.leaves(score, cut).item())
 
@@ -124,35 +124,35 @@ def _by_judge(model: ExitModel, criterion: Criterion, cut: float, start: Start) 
     return decide
 
 
-def _answer(logits: Tensor, layer: int, keys: Tensor | None) -> Outcome:
+def _answer(logits: Tensor, layer: int, keys: Tensor | None) -> LiveResult:
     """The outcome of one sample. Its few logits are checked on the host: cheaper than four small kernels."""
     if not all(map(math.isfinite, logits.tolist()[0])):
         check_finite(logits, layer, _names(keys))
-    return Outcome(torch.tensor([layer]), logits)
+    return LiveResult(torch.tensor([layer]), logits)
 
 
-def _run_many(model: ExitModel, criterion: Criterion, cut: float, batch: Batch, keys: Tensor | None) -> Outcome:
+def _run_many(model: ExitModel, criterion: Criterion, cut: float, batch: Batch, keys: Tensor | None) -> LiveResult:
     """Any number of samples, of which the finished leave the batch."""
     encoder, head, last = model.encoder, model.head, model.num_layers
     device, size = batch.input_ids.device, len(batch)
     exits = torch.empty(size, dtype=torch.long)
     if size == 0:
-        return Outcome(exits, torch.empty(0, head.num_outputs, device=device))
+        return LiveResult(exits, torch.empty(0, head.num_outputs, device=device))
     names = _names(keys)
     attention = batch.attention_mask
     hidden, mask = encoder.embed(batch)
-    start = start_of(model, hidden, keys)
+    start = make_start(model, hidden, keys)
     probe = criterion.probe
-    state, memory = criterion.start(start), remember(model, probe, start)
+    state, memory = criterion.start(start), start_probe(model, probe, start)
     answers = torch.empty(size, head.num_outputs, dtype=start.dtype, device=device)
     inside = torch.arange(size)  # which samples of the batch the rows of `hidden` are; on the host
     for layer in range(1, last + 1):
         hidden = encoder.layer(layer, hidden, mask)
         if layer < last and not criterion.uses_early_exits:
             continue
-        logits = judged(head(hidden, attention, layer))
+        logits = widen_half(head(hidden, attention, layer))
         if layer < last:
-            memory, seen = look(model, probe, memory, hidden, attention, layer, logits)
+            memory, seen = observe_exit(model, probe, memory, hidden, attention, layer, logits)
             state, score = criterion.step(state, seen)
             leaving = criterion.leaves(score, cut).cpu()  # the one wait for the device at this exit
             if not leaving.any():
@@ -177,7 +177,7 @@ def _run_many(model: ExitModel, criterion: Criterion, cut: float, batch: Batch, 
             mask = encoder.shrink(mask, rows, tokens)
             if bool(attention.all()):
                 attention = mask = None  # nothing padded any more: attention may take its fastest kernel
-    return Outcome(exits, answers)
+    return LiveResult(exits, answers)
 
 
 def _width(attention: Tensor) -> int:

@@ -14,19 +14,19 @@ from strategies.base import ExitModel, Seen, Start, State, pool
 from strategies.probe import Probe
 
 
-def judged(values: Tensor) -> Tensor:
+def widen_half(values: Tensor) -> Tensor:
     """Logits and features as criteria and answers see them: float32 where the model computes in half precision."""
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
-def remember(model: ExitModel, probe: Probe | None, start: Start) -> State:
+def start_probe(model: ExitModel, probe: Probe | None, start: Start) -> State:
     """What ``probe`` remembers before exit 1."""
     if probe is None:
         return {}
     return probe.start(start.samples, model.encoder.hidden_size, start.dtype, start.device)
 
 
-def look(
+def observe_exit(
     model: ExitModel,
     probe: Probe | None,
     memory: State,
@@ -38,14 +38,14 @@ def look(
     """What is seen at exit ``layer``: the logits [n, C], and what a probe, if there is one, reads of ``hidden``."""
     if probe is None:
         return memory, Seen(layer, logits)
-    memory, observed = probe.read(memory, judged(pool(hidden, attention, model.head.pooling)), layer)
+    memory, observed = probe.read(memory, widen_half(pool(hidden, attention, model.head.pooling)), layer)
     return memory, Seen(layer, logits, observed)
 
 
 @torch.inference_mode()
-def observe(model: ExitModel, probe: Probe, batch: Batch) -> Tensor:
+def probe_batch(model: ExitModel, probe: Probe, batch: Batch) -> Tensor:
     """What ``probe`` reads at every exit of a batch, [B, L, K]; no exit is taken."""
-    states = [judged(pool(hidden, batch.attention_mask, model.head.pooling)) for hidden in model.encoder(batch)]
+    states = [widen_half(pool(hidden, batch.attention_mask, model.head.pooling)) for hidden in model.encoder(batch)]
     first = states[0]
     memory = probe.start(len(batch), first.shape[-1], first.dtype, first.device)
     read = []
@@ -56,16 +56,16 @@ def observe(model: ExitModel, probe: Probe, batch: Batch) -> Tensor:
 
 
 @torch.inference_mode()
-def observe_split(model: ExitModel, probe: Probe, encoded: EncodedSplit, progress: Progress) -> Tensor:
-    """:func:`observe` over a split, float32 [N, L, K] in its order, on the host."""
+def probe_split(model: ExitModel, probe: Probe, encoded: EncodedSplit, progress: Progress) -> Tensor:
+    """:func:`probe_batch` over a split, float32 [N, L, K] in its order, on the host."""
     width = probe.width(model.head.num_outputs)
     read = torch.empty(len(encoded), model.num_layers, width)
     for rows, batch in _batches(model, encoded, progress, "Probing every exit"):
-        read[rows] = observe(model, probe, batch).float().cpu()
+        read[rows] = probe_batch(model, probe, batch).float().cpu()
     return read
 
 
-def split_features(model: ExitModel, encoded: EncodedSplit, progress: Progress) -> tuple[Tensor, Tensor]:
+def record_features(model: ExitModel, encoded: EncodedSplit, progress: Progress) -> tuple[Tensor, Tensor]:
     """Pooled hidden states float32 [N, L, H] and logits [N, L, C] of every exit over a split, on the host."""
     samples, layers = len(encoded), model.num_layers
     features = torch.empty(samples, layers, model.encoder.hidden_size)

@@ -51,9 +51,9 @@ def replay(
     if named is not None and threshold is not None:
         raise UsageError(f"Give the threshold once: as threshold or as {criterion.threshold_name}.")
     chosen = threshold if threshold is not None else named if named is not None else criterion.default_threshold
-    z = as_logits(logits)
-    fit(criterion, fit_on)
-    found = scores(criterion, z, keys=None if ids is None else sample_keys(ids), labels=labels, observed=observed)
+    z = convert_logits(logits)
+    fit_criterion(criterion, fit_on)
+    found = score_exits(criterion, z, keys=None if ids is None else hash_ids(ids), labels=labels, observed=observed)
     cut = float(found.dtype.type(criterion.cut(chosen)))  # as a live comparison rounds it
     layer = exit_layers(found, cut, strict=criterion.strict)
     left = z[torch.arange(len(z)), torch.from_numpy(layer) - 1]
@@ -68,7 +68,7 @@ def make_criterion(strategy: str | type[Strategy], arguments: Mapping[str, objec
     return kind.criterion(**bind(kind.criterion, given, what)), threshold
 
 
-def fit(criterion: Criterion, evidence: Evidence | None) -> dict[str, list[float]]:
+def fit_criterion(criterion: Criterion, evidence: Evidence | None) -> dict[str, list[float]]:
     """Fit ``criterion`` where it has something to learn; its numbers. Raises UsageError without evidence."""
     if not criterion.fits:
         return {}
@@ -83,7 +83,7 @@ def make_evidence(exits: AllExits) -> Evidence:
     return Evidence(torch.from_numpy(exits.logits), torch.tensor(exits.labels.tolist()), observed)
 
 
-def as_logits(logits: ArrayLike | Tensor) -> Tensor:
+def convert_logits(logits: ArrayLike | Tensor) -> Tensor:
     """Logits as a float tensor [N, L, C] on the host; float16 and bfloat16 are widened to float32."""
     z = logits.detach().cpu() if isinstance(logits, Tensor) else torch.from_numpy(np.array(logits))
     if z.ndim != 3 or 0 in z.shape:
@@ -94,7 +94,7 @@ def as_logits(logits: ArrayLike | Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def scores(
+def score_exits(
     criterion: Criterion,
     logits: Tensor,
     *,
@@ -124,10 +124,10 @@ def scores(
     return found.numpy()
 
 
-def recorded_scores(criterion: Criterion, exits: AllExits) -> NDArray[np.float32] | NDArray[np.float64]:
-    """:func:`scores` of everything that a run recorded."""
-    z, keys = torch.from_numpy(exits.logits), sample_keys(exits.ids)
-    return scores(criterion, z, keys=keys, labels=exits.labels, observed=exits.observed)
+def score_recorded(criterion: Criterion, exits: AllExits) -> NDArray[np.float32] | NDArray[np.float64]:
+    """:func:`score_exits` of everything that a run recorded."""
+    z, keys = torch.from_numpy(exits.logits), hash_ids(exits.ids)
+    return score_exits(criterion, z, keys=keys, labels=exits.labels, observed=exits.observed)
 
 
 def _observed(criterion: Criterion, observed: ArrayLike | Tensor | None, logits: Tensor) -> Tensor | None:
@@ -144,6 +144,6 @@ def _observed(criterion: Criterion, observed: ArrayLike | Tensor | None, logits:
     return read.to(logits.dtype)
 
 
-def sample_keys(ids: NDArray[np.str_] | tuple[str, ...]) -> Tensor:
+def hash_ids(ids: NDArray[np.str_] | tuple[str, ...]) -> Tensor:
     """A stable number for each sample id, int64 [N]: independent of the order and of the rest of the data."""
     return torch.tensor([zlib.crc32(str(i).encode()) for i in ids], dtype=torch.int64)

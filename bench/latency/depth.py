@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from backbones.base import Batch
-from bench.inference.executors import Engine, LiveEngine, make_engine, plain_call
+from bench.inference.executors import EagerExecutor, Executor, make_executor, make_plain_call
 from bench.latency.protocol import find_bucket
 from bench.latency.queries import make_exit_query, make_plain_query, measure, number_samples
 from bench.latency.result import LatencyOptions, LatencyResult
@@ -92,17 +92,17 @@ def measure_depth_table(
     options = options or LatencyOptions(samples=16)
     batches, keys = list(samples), number_samples(samples)
     device = next(model.parameters()).device
-    engine = make_engine(model, options.executor)
+    executor = make_executor(model, options.executor)
     last = model.num_layers
     forced, depths = ForcedExits(criterion), range(1, last + 1)
-    exits = [make_exit_query(engine, forced, forced.cut(k), batches, keys, device) for k in depths]
-    bare = [make_plain_query(model, make_unchecked_call(model, engine, options.executor, k), batches) for k in depths]
+    exits = [make_exit_query(executor, forced, forced.cut(k), batches, keys, device) for k in depths]
+    bare = [make_plain_query(model, make_unchecked_call(model, executor, k), batches) for k in depths]
     result = measure(
         model,
         {label: (criterion, cut) for label, cut in points.items()},
         samples,
         options,
-        engine=engine,
+        executor=executor,
         extra={**deal_turns("exits", exits), **deal_turns("bare", bare)},
         progress=progress,
     )
@@ -157,11 +157,11 @@ class ShallowModel(ExitModel):
         return self.layers
 
 
-def make_unchecked_call(model: ExitModel, engine: Engine, executor: str, layer: int) -> Callable[[Batch], Tensor]:
-    """Return the layers up to ``layer`` and its head under the executor of ``engine``: checks are all that it lacks."""
-    if isinstance(engine, LiveEngine):
-        return make_truncated_call(engine.model, layer)
-    return plain_call(make_engine(ShallowModel(model, layer), executor))
+def make_unchecked_call(model: ExitModel, executor: Executor, layer: int) -> Callable[[Batch], Tensor]:
+    """Return the layers up to ``layer`` and its head under the same executor: checks are all that it lacks."""
+    if isinstance(executor, EagerExecutor):
+        return make_truncated_call(executor.model, layer)
+    return make_plain_call(make_executor(ShallowModel(model, layer), executor.name))
 
 
 def make_truncated_call(model: ExitModel, layer: int) -> Callable[[Batch], Tensor]:

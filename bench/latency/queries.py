@@ -16,7 +16,7 @@ from torch import Tensor
 
 from backbones.base import Batch
 from bench.errors import UsageError
-from bench.inference.executors import Engine, make_engine, plain_call
+from bench.inference.executors import Executor, make_executor, make_plain_call
 from bench.inference.placement import ON_GPU
 from bench.latency import PROTOCOLS, SINGLE_STREAM
 from bench.latency.machine import MachineState, read_machine
@@ -76,18 +76,18 @@ def make_stepped_call(model: ExitModel) -> PlainCall:
     return call
 
 
-def make_baselines(model: ExitModel, engine: Engine, executor: str) -> dict[str, PlainCall]:
+def make_baselines(model: ExitModel, executor: Executor) -> dict[str, PlainCall]:
     """Return the plain models that stand against early exit: stepped, stock, and under the executor if not eager.
 
     Executors that record CUDA graphs stand against the compiled model too, where torch can compile for the GPU.
     """
     made = {"plain": make_stepped_call(model), "stock": make_stock_call(model)}
-    if executor == "compile":
-        made["plain-compile"] = plain_call(engine)
-    elif executor in ON_GPU:
-        made["plain-graph"] = plain_call(engine)  # without early exits a conditional program is a graph
+    if executor.name == "compile":
+        made["plain-compile"] = make_plain_call(executor)
+    elif executor.name in ON_GPU:
+        made["plain-graph"] = make_plain_call(executor)  # without early exits a conditional program is a graph
         if importlib.util.find_spec("triton") is not None:
-            made["plain-compile"] = plain_call(make_engine(model, "compile"))
+            made["plain-compile"] = make_plain_call(make_executor(model, "compile"))
     return made
 
 
@@ -99,7 +99,7 @@ def measure(
     *,
     keys: Sequence[Tensor] | None = None,
     baselines: Mapping[str, PlainCall] | None = None,
-    engine: Engine | None = None,
+    executor: Executor | None = None,
     extra: Mapping[str, Query] | None = None,
     clock: Clock = time.perf_counter_ns,
     progress: Callable[[str], None] | None = None,
@@ -109,7 +109,7 @@ def measure(
     ``points`` maps labels to (criterion, cut). ``samples`` are batches on the host, of one sample each for
     single-stream-v1 and of any size for offline-batch-v1; ``keys`` their samples' stable numbers, int64 [B] each, where
     a criterion draws at random (default: counted through). ``baselines`` stand for the plain model (default:
-    :func:`make_baselines`); speed-ups are against the fastest of them. ``engine`` replaces the executor of the
+    :func:`make_baselines`); speed-ups are against the fastest of them. ``executor`` replaces the executor of the
     options; ``extra`` are further queries to interleave. The input's way to the device and the answer's way back are
     inside the timed section for all alike. ``progress`` is called between rounds only.
 
@@ -117,8 +117,8 @@ def measure(
     """
     options = options or LatencyOptions()
     with fix_threads(options.threads), switch_to_evaluation(model):
-        run = engine or make_engine(model, options.executor)
-        plain = dict(baselines) if baselines is not None else make_baselines(model, run, options.executor)
+        run = executor or make_executor(model, options.executor)
+        plain = dict(baselines) if baselines is not None else make_baselines(model, run)
         check_request(points, plain, samples, options)
         parameter = next(model.parameters())
         device, batches = parameter.device, list(samples)
@@ -194,17 +194,17 @@ def make_plain_query(model: ExitModel, call: PlainCall, batches: Sequence[Batch]
 
 
 def make_exit_query(
-    engine: Engine,
+    executor: Executor,
     criterion: Criterion,
     cut: float,
     batches: Sequence[Batch],
     keys: Sequence[Tensor],
     device: torch.device,
 ) -> Query:
-    """Return what answers query i by an early-exit engine at an operating point."""
+    """Return what answers query i by an early-exit executor at an operating point."""
 
     def query(i: int) -> float:
-        found = engine(criterion, cut, batches[i].to(device), keys[i].to(device))
+        found = executor(criterion, cut, batches[i].to(device), keys[i].to(device))
         found.logits.tolist()
         layers = found.layer.tolist()
         return sum(layers) / len(layers)

@@ -1,4 +1,4 @@
-"""Three ways to be asked, one engine: single samples, batches, and queries that arrive at random.
+"""Three ways to be asked, one executor: single samples, batches, and queries that arrive at random.
 
 Single stream and offline follow their protocols; serving asks the same queries at Poisson arrival times and
 looks for the highest rate at which the tail of the latency stays within a target.
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from backbones.base import Batch
-from bench.inference.executors import make_engine
+from bench.inference.executors import make_executor
 from bench.latency import OFFLINE_BATCH, SINGLE_STREAM
 from bench.latency.energy import measure_energy
 from bench.latency.machine import find_disturbances, read_machine
@@ -113,12 +113,12 @@ def make_single_queries(
     options: LatencyOptions,
 ) -> dict[str, Query]:
     """Return the plain model that was fastest, and every point, as queries of one sample."""
-    engine = make_engine(model, options.executor)
-    plain = make_baselines(model, engine, options.executor)[single.baseline]
+    executor = make_executor(model, options.executor)
+    plain = make_baselines(model, executor)[single.baseline]
     device: torch.device = next(model.parameters()).device
     queries = {single.baseline: make_plain_query(model, plain, asked.single)}
     for label, cut in points.items():
-        queries[label] = make_exit_query(engine, criterion, cut, asked.single, asked.single_keys, device)
+        queries[label] = make_exit_query(executor, criterion, cut, asked.single, asked.single_keys, device)
     return queries
 
 
@@ -132,7 +132,7 @@ def find_capacities(
 ) -> tuple[dict[str, Capacity], list[str]]:
     """Find the capacity of each configuration under one target, and what disturbed the search.
 
-    Every query is answered once before the first arrives, since a new engine records or compiles on first use.
+    Every query is answered once before the first arrives, since a new executor records or compiles on first use.
     """
     means = {label: single.summary(label).mean for label in queries}
     target = load.target if load.target is not None else 4 * means[single.baseline]

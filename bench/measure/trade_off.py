@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.inference.replay import recorded_scores
+from bench.inference.replay import score_recorded
 from bench.measure import metrics as m
 from bench.measure.curve import Curve, exact_curve, exit_layers
 from bench.measure.exits import AllExits
@@ -41,7 +41,7 @@ class TradeOff:
 
     def __init__(self, criterion: Criterion, exits: AllExits, costs: Costs, metrics: Sequence[str]) -> None:
         self.criterion, self.exits, self.costs, self.metrics = criterion, exits, costs, metrics
-        self.scores = recorded_scores(criterion, exits)
+        self.scores = score_recorded(criterion, exits)
         self.predictions = exits.predictions
         primary = metrics[0] if m.is_additive(metrics[0]) else None
         self._additive = primary

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bench.cell.fitting import recorded_criterion
-from bench.inference.replay import recorded_scores
+from bench.inference.replay import score_recorded
 from bench.measure import metrics as m
 from bench.measure.curve import exit_layers
 from bench.measure.exits import AllExits
@@ -47,5 +47,5 @@ def layers_at(
         [point] = [p for p in record["evaluation"][split]["points"] if p["rule"] == rule]
         cut = -math.inf if point["cut"] is None else point["cut"]
     criterion = recorded_criterion(cell.folder, record)
-    found = recorded_scores(criterion, exits)
+    found = score_recorded(criterion, exits)
     return exit_layers(found, float(found.dtype.type(cut)), strict=criterion.strict)

@@ -176,11 +176,11 @@ class Run:
 
         Raises DataError where it is fitted and the logits of that split are gone.
         """
-        from bench.inference.replay import fit, make_criterion, make_evidence
+        from bench.inference.replay import fit_criterion, make_criterion, make_evidence
 
         criterion, _ = make_criterion(self.spec.strategy, self.spec.criterion_args)
         if criterion.fits:
-            fit(criterion, make_evidence(self.exits(self.record.task.select)))
+            fit_criterion(criterion, make_evidence(self.exits(self.record.task.select)))
         return criterion
 
     def trade_off(self, split: str | None = None) -> TradeOff:
@@ -200,9 +200,9 @@ class Run:
 
     def layers_at(self, rule: str | None, split: str | None = None) -> NDArray[np.int64]:
         """Return the exit layers, 1-based [N], of an operating point; of all layers for None."""
-        from bench.inference.replay import recorded_scores
+        from bench.inference.replay import score_recorded
         from bench.measure.curve import exit_layers
 
-        scores = recorded_scores(self.criterion, self.exits(split))
+        scores = score_recorded(self.criterion, self.exits(split))
         cut = float(scores.dtype.type(self.cut_of(rule, split)))  # as a live comparison rounds it
         return exit_layers(scores, cut, strict=self.criterion.strict)

@@ -20,7 +20,7 @@ from transformers import AlbertConfig, AlbertModel, BertConfig, BertModel
 from backbones.albert import AlbertEncoder
 from backbones.base import Batch, LayeredEncoder
 from backbones.bert import BertEncoder
-from bench.inference.executors import make_engine
+from bench.inference.executors import make_executor
 from bench.latency.depth import measure_depth_table
 from bench.latency.machine import MachineState, find_share_of_others, read_machine
 from bench.latency.queries import make_exit_query, measure, number_samples
@@ -261,13 +261,13 @@ def _ratios(
     flops: dict[str, float] = {}
     for check, (criterion, head) in CHECKS.items():
         checked = ExitModel(model.encoder, head(model.encoder, CLASSES)).to(parameter.device, parameter.dtype).eval()
-        engine, cost = make_engine(checked, options.executor), CostModel(model.encoder, checked.head, criterion)
+        executor, cost = make_executor(checked, options.executor), CostModel(model.encoder, checked.head, criterion)
         table, plain = cost.flops_table(lengths), cost.plain(lengths)
         for what, script in exits.items():
             layers = np.minimum(script, model.num_layers)
             flops[f"{what}, {check}"] = float(plain.sum() / table[np.arange(len(layers)), layers - 1].sum())
             queries[f"{what}, {check}"] = make_exit_query(
-                engine, ForcedExits(criterion, script), 0.5, batches, keys, parameter.device
+                executor, ForcedExits(criterion, script), 0.5, batches, keys, parameter.device
             )
     result = measure(model, {}, batches, options, extra=queries, clock=clock)
     return [_ratio(size, len(batches[0]), what, result, flops[what]) for what in queries]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from backbones.base import Batch
 from bench.inference.live import run_live
-from bench.inference.replay import scores
+from bench.inference.replay import score_exits
 from bench.latency.run import pause_garbage_collection
 from bench.measure.curve import exact_curve
 from bench.measure.stats import paired_ratio
@@ -95,7 +95,7 @@ def sweep(
     logits = torch.cat([torch.stack(model(batch), dim=1) for batch in batches])
     correct = logits.argmax(dim=-1).numpy() == labels[:, None]
     return {
-        name: len(exact_curve(scores(criterion, logits), [correct], strict=criterion.strict))
+        name: len(exact_curve(score_exits(criterion, logits), [correct], strict=criterion.strict))
         for name, criterion in criteria.items()
     }
 

@@ -17,7 +17,7 @@ from backbones.errors import BackboneError
 from backbones.load import BackboneRequest, describe, load_backbone, outline
 from bench.tasks.encode import EncodedSplit, collate
 from tests.backbones.test_backbones import SIZES, make, make_batch, stock
-from tests.helpers.engines import EXTRA
+from tests.helpers.exit_models import EXTRA
 from tests.helpers.model_folders import TEXTS, ask, save_model, tokens_of
 
 DEBERTA: dict[str, dict[str, object]] = {

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from backbones import ENCODERS
 from backbones.base import Batch, LayeredEncoder
 from backbones.load import stock_config
-from tests.helpers.engines import EXTRA, POOLED
+from tests.helpers.exit_models import EXTRA, POOLED
 
 SIZES = {
     "vocab_size": 50,

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from backbones.base import Batch
-from bench.inference.probing import observe
-from bench.inference.replay import make_criterion, scores
+from bench.inference.probing import probe_batch
+from bench.inference.replay import make_criterion, score_exits
 from bench.measure.curve import exact_curve
 from bench.settings import settable_arguments
 from strategies import STRATEGIES
@@ -73,7 +73,7 @@ def held_out(name: str) -> Evidence:
 
 def score_of(criterion: Criterion, logits: Tensor, keys: Tensor | None = None) -> NDArray[Any]:
     """The scores of a criterion whose probe, if it has one, read made-up numbers."""
-    return scores(criterion, logits, keys=keys, observed=reads(criterion, logits))
+    return score_exits(criterion, logits, keys=keys, observed=reads(criterion, logits))
 
 
 def seen_at(criterion: Criterion, logits: Tensor, layer: int) -> Seen:
@@ -118,7 +118,7 @@ def cuts_of(criterion: Criterion, model: ExitModel, batch: Batch) -> list[float]
     """Never, always, and the quartiles of the scores that occur: exits at many depths."""
     with torch.inference_mode():
         logits = model(batch)
-    observed = None if criterion.probe is None else observe(model, criterion.probe, batch)
+    observed = None if criterion.probe is None else probe_batch(model, criterion.probe, batch)
     steps = step_through(criterion, torch.stack(logits, dim=1), keys=KEYS, observed=observed)
     finite = torch.cat([score.double() for _, score in steps])
     finite = finite[finite.isfinite()]

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from bench.inference.conditional import Step
-from bench.inference.graphs import Work
+from bench.inference.conditional import ProgramPart
+from bench.inference.graphs import ForwardPart
 
 HOST = ("_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal", "unique", "lift_fresh")
 """Operations that wait for the device, or feed it from pageable memory."""
@@ -58,7 +58,7 @@ class TapeSegment:
 
     host: tuple[str, ...] = ()
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: ForwardPart) -> None:
         work()  # a warm-up, as a capture has: tables are made and kept
         self.tape = Tape(self.host)
         self.outputs: tuple[Tensor, ...] = self.tape.record(lambda: tuple(made.clone() for made in work()))
@@ -72,7 +72,7 @@ class TapeProgram:
 
     host: tuple[str, ...] = ()
 
-    def __init__(self, begin: Step, bodies: Sequence[Step], inside: Tensor) -> None:
+    def __init__(self, begin: ProgramPart, bodies: Sequence[ProgramPart], inside: Tensor) -> None:
         for step in (begin, *bodies):
             step()
         self.inside, self.tapes = inside, []

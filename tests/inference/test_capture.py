@@ -1,4 +1,4 @@
-"""What CUDA graphs would record of every backbone, head and criterion replays to the eager engine's decisions."""
+"""What CUDA graphs would record of every backbone, head and criterion replays to the eager executor's decisions."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import torch
 
 from backbones import ENCODERS
 from bench.errors import UsageError
-from bench.inference.conditional import ConditionalEngine, CudaProgram
-from bench.inference.executors import Engine
-from bench.inference.graphs import SegmentEngine
+from bench.inference.conditional import ConditionalExecutor, CudaProgram
+from bench.inference.executors import Executor
+from bench.inference.graphs import GraphExecutor
 from bench.inference.live import run_live
 from bench.selfcheck.engine import CHECKS
 from strategies.base import Criterion, ExitModel
@@ -17,22 +17,22 @@ from strategies.controls import ForcedExits, NeverLeave
 from strategies.elbert import SharedHead
 from strategies.entropy import NormalisedEntropy
 from tests.helpers.criteria import CAUSAL, KEYS, KINDS, OUTPUTS, criterion_of, cuts_of, fitted
-from tests.helpers.engines import make_batch, make_model, single
+from tests.helpers.exit_models import make_batch, make_model, single
 from tests.helpers.tapes import HostProgram, HostSegment, TapeProgram, TapeSegment
 
 
-def captured(model: ExitModel, conditional: bool) -> Engine:
+def captured(model: ExitModel, conditional: bool) -> Executor:
     own_scales = model.encoder.model_type == "deberta-v2"
-    segments = SegmentEngine(model, HostSegment if own_scales else TapeSegment)
-    return ConditionalEngine(model, segments, HostProgram if own_scales else TapeProgram) if conditional else segments
+    segments = GraphExecutor(model, HostSegment if own_scales else TapeSegment)
+    return ConditionalExecutor(model, segments, HostProgram if own_scales else TapeProgram) if conditional else segments
 
 
-def agree(engine: Engine, model: ExitModel, criterion: Criterion, cut: float, lengths: list[list[int]]) -> set[int]:
-    """The exits taken, which are the eager engine's, as its answers are."""
+def agree(executor: Executor, model: ExitModel, criterion: Criterion, cut: float, lengths: list[list[int]]) -> set[int]:
+    """The exits taken, which are the eager executor's, as its answers are."""
     found_all = set()
     for batch in [make_batch(n, seed=sum(n)) for n in lengths]:
         keys = torch.arange(len(batch))
-        expected, found = run_live(model, criterion, cut, batch, keys=keys), engine(criterion, cut, batch, keys)
+        expected, found = run_live(model, criterion, cut, batch, keys=keys), executor(criterion, cut, batch, keys)
         assert found.layer.tolist() == expected.layer.tolist()
         # ModernBERT's eager soft-max is in float32 whatever the model is in
         torch.testing.assert_close(found.logits, expected.logits, rtol=1e-6, atol=1e-6)
@@ -49,11 +49,11 @@ LENGTHS = [[7], [17], [16], [3], [33, 5, 16, 2, 40, 16], [40, 3], [7]]
 def test_every_backbone_can_be_captured(model_type: str, attention: str, conditional: bool) -> None:
     positions = 44 if model_type == "roberta" else 40
     model = make_model(model_type, SharedHead, attention=attention, max_position_embeddings=positions).double()
-    engine = captured(model, conditional)
-    exits = [agree(engine, model, NormalisedEntropy(), cut, LENGTHS) for cut in (-1.0, 0.5, 2.0)]
+    executor = captured(model, conditional)
+    exits = [agree(executor, model, NormalisedEntropy(), cut, LENGTHS) for cut in (-1.0, 0.5, 2.0)]
     assert exits[0] == {5}
     assert exits[2] == {1}
-    agree(engine, model, NeverLeave(), 0.0, LENGTHS)
+    agree(executor, model, NeverLeave(), 0.0, LENGTHS)
 
 
 @pytest.mark.parametrize("conditional", [False, True])
@@ -62,13 +62,13 @@ def test_every_backbone_can_be_captured(model_type: str, attention: str, conditi
 def test_every_head_and_criterion_can_be_captured(name: str, pooling: str, conditional: bool) -> None:
     model = make_model("bert", KINDS[name].head, OUTPUTS[name]).double()
     model.head.pooling = pooling  # type: ignore[assignment]
-    criterion, engine = fitted(criterion_of(name), model), captured(model, conditional)
+    criterion, executor = fitted(criterion_of(name), model), captured(model, conditional)
     batch = make_batch([12, 5, 9, 2, 12, 7])
     for cut in cuts_of(criterion, model, batch):
         together = run_live(model, criterion, cut, batch, keys=KEYS)
-        assert engine(criterion, cut, batch, KEYS).layer.tolist() == together.layer.tolist()
+        assert executor(criterion, cut, batch, KEYS).layer.tolist() == together.layer.tolist()
         for row in range(len(batch)):
-            found = engine(criterion, cut, single(batch, row), KEYS[row : row + 1])
+            found = executor(criterion, cut, single(batch, row), KEYS[row : row + 1])
             assert found.layer.tolist() == together.layer[row : row + 1].tolist()
 
 
@@ -76,9 +76,9 @@ def test_every_head_and_criterion_can_be_captured(name: str, pooling: str, condi
 @pytest.mark.parametrize("depth", [1, 3, 5, 9])
 def test_forced_exits_are_taken_where_nothing_but_the_graph_is_replayed(depth: int, conditional: bool) -> None:
     model = make_model("bert", SharedHead)
-    engine, criterion = captured(model, conditional), ForcedExits(NormalisedEntropy())
+    executor, criterion = captured(model, conditional), ForcedExits(NormalisedEntropy())
     for lengths in ([5], [9], [5, 8]):
-        assert engine(criterion, criterion.cut(depth), make_batch(lengths)).layer.tolist() == [min(depth, 5)] * len(
+        assert executor(criterion, criterion.cut(depth), make_batch(lengths)).layer.tolist() == [min(depth, 5)] * len(
             lengths
         )
 
@@ -87,9 +87,9 @@ def test_forced_exits_are_taken_where_nothing_but_the_graph_is_replayed(depth: i
 @pytest.mark.parametrize("check", CHECKS)
 def test_scripts_are_followed_where_nothing_but_the_graph_is_replayed(check: str, conditional: bool) -> None:
     model = make_model("bert", SharedHead, outputs=2)
-    engine, criterion = captured(model, conditional), ForcedExits(CHECKS[check][0], [2, 5, 1, 9])
+    executor, criterion = captured(model, conditional), ForcedExits(CHECKS[check][0], [2, 5, 1, 9])
     for key, expected in [(0, 2), (1, 5), (2, 1), (3, 5), (0, 2)]:
-        assert engine(criterion, 0.5, make_batch([6]), torch.tensor([key])).layer.tolist() == [expected]
+        assert executor(criterion, 0.5, make_batch([6]), torch.tensor([key])).layer.tolist() == [expected]
 
 
 def test_a_convolution_beside_padding_sees_none_of_it() -> None:

@@ -1,4 +1,4 @@
-"""Recorded segments, speculation and buckets decide exactly as the eager engine does."""
+"""Recorded segments, speculation and buckets decide exactly as the eager executor does."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from backbones import ENCODERS
 from backbones.base import Batch
 from bench.errors import UsageError
 from bench.inference import graphs
-from bench.inference.conditional import ConditionalEngine, EagerProgram, Record, Step
-from bench.inference.executors import EXECUTORS, Changes, Engine, changes, in_dtype, make_engine, plain_call
-from bench.inference.graphs import CudaGraphSegment, EagerSegment, SegmentEngine
+from bench.inference.conditional import ConditionalExecutor, EagerProgram, ProgramPart, RecordProgram
+from bench.inference.executors import EXECUTORS, Executor, make_executor, make_plain_call
+from bench.inference.graphs import CudaGraphSegment, EagerSegment, GraphExecutor
 from bench.inference.live import run_live
 from bench.inference.placement import ON_GPU
 from strategies.base import Criterion, ExitModel, StrategyError
@@ -26,7 +26,7 @@ from strategies.controls import EarliestConsistent, ForcedExits, NeverLeave
 from strategies.elbert import LabelWindow, MonotoneWindow, SharedHead
 from strategies.entropy import NormalisedEntropy
 from tests.helpers.criteria import CAUSAL, KEYS, KINDS, OUTPUTS, criterion_of, cuts_of, fitted
-from tests.helpers.engines import make_batch, make_model, single
+from tests.helpers.exit_models import make_batch, make_model, single
 
 CRITERIA: dict[str, tuple[Callable[[], Criterion], float]] = {
     "entropy": (NormalisedEntropy, 0.5),
@@ -39,8 +39,8 @@ CRITERIA: dict[str, tuple[Callable[[], Criterion], float]] = {
 BATCHES = [[7], [16], [17], [1], [33, 5, 16, 2, 40, 16], [15, 16, 17], [4, 4, 4, 4, 4], [40, 3]]
 
 
-def segments(model: ExitModel, speculate: int = 1) -> SegmentEngine:
-    return SegmentEngine(model, EagerSegment, speculate=speculate)
+def segments(model: ExitModel, speculate: int = 1) -> GraphExecutor:
+    return GraphExecutor(model, EagerSegment, speculate=speculate)
 
 
 @pytest.mark.parametrize("speculate", [0, 1, 3])
@@ -50,11 +50,11 @@ def test_segments_equal_the_eager_engine_over_changing_lengths(model_type: str, 
     positions = 44 if model_type == "roberta" else 40  # RoBERTa's positions start after the padding's
     model = make_model(model_type, SharedHead, max_position_embeddings=positions).double()
     make, cut = CRITERIA[name]
-    criterion, engine = make(), segments(model, speculate)
+    criterion, executor = make(), segments(model, speculate)
     for lengths in [*BATCHES, *BATCHES]:  # the second time every chain is replayed from used memory
         batch = make_batch(lengths, seed=sum(lengths))
         expected = run_live(model, criterion, cut, batch)
-        found = engine(criterion, cut, batch)
+        found = executor(criterion, cut, batch)
         assert found.layer.tolist() == expected.layer.tolist()
         torch.testing.assert_close(found.logits, expected.logits)
 
@@ -62,18 +62,18 @@ def test_segments_equal_the_eager_engine_over_changing_lengths(model_type: str, 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_mixed_exits_move_to_smaller_buckets(attention: str) -> None:
     model = make_model("bert", attention=attention).double()
-    engine, criterion = segments(model), ForcedExits(exits=range(10))
+    executor, criterion = segments(model), ForcedExits(exits=range(10))
     wanted = [1, 5, 3, 5, 1, 2]
     batch = make_batch([40, 5, 30, 16, 20, 8])
-    found = engine(criterion, 0.5, batch, torch.tensor(wanted))
+    found = executor(criterion, 0.5, batch, torch.tensor(wanted))
     expected = run_live(model, criterion, 0.5, batch, keys=torch.tensor(wanted))
     assert found.layer.tolist() == wanted
     torch.testing.assert_close(found.logits, expected.logits)
-    assert {(rows, tokens) for _, rows, tokens in engine._chains} == {(8, 40), (4, 32), (2, 16)}
+    assert {(rows, tokens) for _, rows, tokens in executor._chains} == {(8, 40), (4, 32), (2, 16)}
 
 
-def conditional(model: ExitModel, record: Record = EagerProgram) -> ConditionalEngine:
-    return ConditionalEngine(model, segments(model), record)
+def conditional(model: ExitModel, record: RecordProgram = EagerProgram) -> ConditionalExecutor:
+    return ConditionalExecutor(model, segments(model), record)
 
 
 @pytest.mark.parametrize("name", CRITERIA)
@@ -82,26 +82,26 @@ def test_conditional_programs_equal_the_eager_engine_over_changing_lengths(model
     positions = 44 if model_type == "roberta" else 40
     model = make_model(model_type, SharedHead, max_position_embeddings=positions).double()
     make, cut = CRITERIA[name]
-    criterion, engine = make(), conditional(model)
+    criterion, executor = make(), conditional(model)
     for lengths in [*BATCHES, *BATCHES]:
         batch = make_batch(lengths, seed=sum(lengths))
-        expected, found = run_live(model, criterion, cut, batch), engine(criterion, cut, batch)
+        expected, found = run_live(model, criterion, cut, batch), executor(criterion, cut, batch)
         assert found.layer.tolist() == expected.layer.tolist()
         torch.testing.assert_close(found.logits, expected.logits)
     if criterion.uses_early_exits:
-        assert {tokens for _, _, tokens in engine._programs} == {16, 32}  # 1, 7 and 16 tokens; 17 tokens
+        assert {tokens for _, _, tokens in executor._programs} == {16, 32}  # 1, 7 and 16 tokens; 17 tokens
 
 
 @pytest.mark.parametrize("name", CAUSAL)
 def test_every_criterion_runs_as_a_conditional_program(name: str) -> None:
     """Counters, windows and probes with a memory: whatever a criterion remembers between exits."""
     model = make_model("bert", KINDS[name].head, OUTPUTS[name]).double()
-    criterion, engine = fitted(criterion_of(name), model), conditional(model)
+    criterion, executor = fitted(criterion_of(name), model), conditional(model)
     batch = make_batch([12, 5, 9, 2, 12, 7])
     for cut in cuts_of(criterion, model, batch):
         for row in range(len(batch)):
             expected = run_live(model, criterion, cut, single(batch, row), keys=KEYS[row : row + 1])
-            found = engine(criterion, cut, single(batch, row), KEYS[row : row + 1])
+            found = executor(criterion, cut, single(batch, row), KEYS[row : row + 1])
             assert found.layer.tolist() == expected.layer.tolist()
             torch.testing.assert_close(found.logits, expected.logits)
 
@@ -115,8 +115,8 @@ class CountingBodies(EagerProgram):
         CountingBodies.ran = 0
         super().replay()
 
-    def __init__(self, begin: Step, bodies: Sequence[Step], inside: Tensor) -> None:
-        def counted(body: Step) -> Step:
+    def __init__(self, begin: ProgramPart, bodies: Sequence[ProgramPart], inside: Tensor) -> None:
+        def counted(body: ProgramPart) -> ProgramPart:
             def run() -> None:
                 CountingBodies.ran += 1
                 body()
@@ -128,9 +128,9 @@ class CountingBodies(EagerProgram):
 
 @pytest.mark.parametrize("exit_layer", [1, 3, 5, 9])
 def test_a_conditional_program_runs_the_layers_up_to_the_exit_and_no_more(exit_layer: int) -> None:
-    engine = conditional(make_model("bert"), CountingBodies)
+    executor = conditional(make_model("bert"), CountingBodies)
     for _ in range(2):  # the flag that ended the first replay is set again
-        found = engine(ForcedExits(exits=range(10)), 0.5, make_batch([6]), torch.tensor([exit_layer]))
+        found = executor(ForcedExits(exits=range(10)), 0.5, make_batch([6]), torch.tensor([exit_layer]))
         assert found.layer.tolist() == [min(exit_layer, 5)]
         assert CountingBodies.ran == min(exit_layer, 5)
 
@@ -151,11 +151,11 @@ class Counting(EagerSegment):
 def test_a_single_sample_runs_ahead_by_the_speculation_and_no_more(
     exit_layer: int, speculate: int, replays: int
 ) -> None:
-    engine = SegmentEngine(make_model("bert"), Counting, speculate=speculate)
+    executor = GraphExecutor(make_model("bert"), Counting, speculate=speculate)
     batch, keys, criterion = make_batch([6]), torch.tensor([exit_layer]), ForcedExits(exits=range(10))
-    engine(criterion, 0.5, batch, keys)
+    executor(criterion, 0.5, batch, keys)
     Counting.replays = 0
-    found = engine(criterion, 0.5, batch, keys)
+    found = executor(criterion, 0.5, batch, keys)
     assert found.layer.tolist() == [min(exit_layer, 5)]
     assert Counting.replays == replays  # the embedding's segment included
 
@@ -169,10 +169,10 @@ def test_bucket_edges(rows: int, tokens: int, expected: tuple[int, int]) -> None
 
 
 def test_chains_are_recorded_once_per_bucket() -> None:
-    engine, criterion = segments(make_model("bert")), NormalisedEntropy()
+    executor, criterion = segments(make_model("bert")), NormalisedEntropy()
     for tokens in range(1, 33):
-        engine(criterion, 0.5, make_batch([tokens]))
-    assert len(engine._chains) == 2
+        executor(criterion, 0.5, make_batch([tokens]))
+    assert len(executor._chains) == 2
 
 
 def test_an_empty_batch_has_an_empty_outcome() -> None:
@@ -207,12 +207,12 @@ def test_the_recordable_mask_is_the_layers_mask(model_type: str, attention: str)
     torch.testing.assert_close(encoder.layer(1, hidden, ours)[real], encoder.layer(1, hidden, mask)[real])
 
 
-def engines(model: ExitModel) -> dict[str, Engine]:
+def all_executors(model: ExitModel) -> dict[str, Executor]:
     return {
-        "eager": make_engine(model, "eager"),
-        "graph": make_engine(model, "graph", record=EagerSegment),
-        "compile": make_engine(model, "compile", backend="eager"),
-        "conditional": make_engine(model, "conditional", record=EagerSegment, program=EagerProgram),
+        "eager": make_executor(model, "eager"),
+        "graph": make_executor(model, "graph", record=EagerSegment),
+        "compile": make_executor(model, "compile", backend="eager"),
+        "conditional": make_executor(model, "conditional", record=EagerSegment, program=EagerProgram),
     }
 
 
@@ -220,53 +220,30 @@ def engines(model: ExitModel) -> dict[str, Engine]:
 def test_all_executors_give_the_same_exits(model_type: str) -> None:
     model = make_model(model_type, SharedHead).double()
     criterion = MonotoneWindow(window=3)
-    made = engines(model)
+    made = all_executors(model)
     assert tuple(made) == EXECUTORS
     for lengths in ([9], [12, 5, 20, 7]):
         batch = make_batch(lengths)
         found: dict[str, tuple[list[int], Tensor]] = {}
-        for name, engine in made.items():
-            outcome = engine(criterion, 0.4, batch)
+        for name, executor in made.items():
+            outcome = executor(criterion, 0.4, batch)
             found[name] = (outcome.layer.tolist(), outcome.logits)
         for name in EXECUTORS:
             assert found[name][0] == found["eager"][0]
             torch.testing.assert_close(found[name][1], found["eager"][1])
-            torch.testing.assert_close(plain_call(made[name])(batch), model.plain(batch))
+            torch.testing.assert_close(make_plain_call(made[name])(batch), model.plain(batch))
 
 
 def test_unknown_and_impossible_executors() -> None:
     model = make_model("bert")
     with pytest.raises(UsageError, match="Unknown executor 'grahp'"):
-        make_engine(model, "grahp")
+        make_executor(model, "grahp")
     for executor in ON_GPU:
         with pytest.raises(
             UsageError,
             match=f"{executor} executor .* needs an NVIDIA GPU, and the model is on 'cpu'",
         ):
-            make_engine(model, executor)
-
-
-def test_what_a_floating_point_format_changes_is_counted() -> None:
-    model = make_model("bert", SharedHead)
-    reference = make_engine(model)
-    batches = [make_batch([7, 12, 3, 9], seed=seed) for seed in range(6)]
-    criterion = NormalisedEntropy()
-    assert changes(reference, make_engine(in_dtype(model, torch.float64)), criterion, 0.5, batches) == Changes(24, 0, 0)
-    coarse = changes(reference, make_engine(in_dtype(model, torch.bfloat16)), criterion, 0.5, batches)
-    assert coarse.samples == 24
-    assert coarse.exits < 12
-    assert next(model.parameters()).dtype == torch.float32  # the reference itself is untouched
-
-
-def test_changed_predictions_are_counted() -> None:
-    model, batches = make_model("bert", SharedHead), [make_batch([7, 12, 3, 9])]
-    other = in_dtype(model, torch.float32)
-    with torch.no_grad():
-        assert isinstance(other.head, SharedHead)
-        other.head.classifier.bias.copy_(torch.tensor([50.0, 0.0, 0.0]))
-    first = plain_call(make_engine(model))(batches[0]).argmax(dim=-1)
-    found = changes(make_engine(model), make_engine(other), NeverLeave(), 0.0, batches)
-    assert found == Changes(4, int((first != 0).sum()), 0)
+            make_executor(model, executor)
 
 
 def test_graphs_share_a_pool_as_long_as_one_of_them_lives(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,7 +262,7 @@ def test_graphs_share_a_pool_as_long_as_one_of_them_lives(monkeypatch: pytest.Mo
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: next(handles))
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
     monkeypatch.setattr(torch.cuda, "graph", capture)
-    monkeypatch.setattr(graphs, "run_beforehand", lambda work: None)
+    monkeypatch.setattr(graphs, "warm_up_capture", lambda work: None)
     first, second = (CudaGraphSegment(lambda: ()) for _ in range(2))
     del first
     third = CudaGraphSegment(lambda: ())

@@ -1,4 +1,4 @@
-"""The live engine really stops, and decides exactly as replay does."""
+"""Live inference really stops, and decides exactly as replay does."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from backbones import ENCODERS
 from backbones.base import Batch
-from bench.inference.live import Outcome, run_live
+from bench.inference.live import LiveResult, run_live
 from strategies.base import ExitModel, StrategyError, predict
 from strategies.controls import EarliestConsistent, ForcedExits
 from tests.helpers.criteria import CAUSAL, KEYS, KINDS, OUTPUTS, criterion_of, cuts_of, fitted
-from tests.helpers.engines import make_batch, make_model, replay, single
+from tests.helpers.exit_models import make_batch, make_model, replay, single
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
@@ -59,7 +59,7 @@ class Recorder:
         return self.inner(index, hidden, mask)
 
 
-def exits(model: ExitModel, lengths: list[int], wanted: list[int]) -> tuple[Outcome, Recorder]:
+def exits(model: ExitModel, lengths: list[int], wanted: list[int]) -> tuple[LiveResult, Recorder]:
     recorder = Recorder(model)
     return run_live(model, ForcedExits(exits=range(10)), 0.5, make_batch(lengths), keys=torch.tensor(wanted)), recorder
 

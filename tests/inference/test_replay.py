@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 import bench
 from bench.__main__ import main
 from bench.errors import UsageError
-from bench.inference.replay import sample_keys
+from bench.inference.replay import hash_ids
 from bench.measure.exits import AllExits
 from bench.results.exits import read_exits, write_exits
 from strategies import STRATEGIES
@@ -184,7 +184,7 @@ def test_kinds_of_arrays() -> None:
 
 
 def test_sample_keys_belong_to_the_id_alone() -> None:
-    one, other = sample_keys(("a", "b", "c")), sample_keys(("c", "a"))
+    one, other = hash_ids(("a", "b", "c")), hash_ids(("c", "a"))
     assert other.tolist() == [one[2], one[0]]
 
 

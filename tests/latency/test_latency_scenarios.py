@@ -1,4 +1,4 @@
-"""Depth table, serving, energy and batches: the other scenarios around the same engine."""
+"""Depth table, serving, energy and batches: the other scenarios around the same executor."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from backbones.base import Batch
 from bench.errors import UsageError
-from bench.inference.executors import make_engine, plain_call
+from bench.inference.executors import make_executor, make_plain_call
 from bench.inference.graphs import EagerSegment
 from bench.inference.live import run_live
 from bench.latency.depth import ShallowModel, deal_turns, make_truncated_call, make_unchecked_call, measure_depth_table
@@ -27,7 +27,7 @@ from strategies.base import ExitModel
 from strategies.controls import ForcedExits
 from strategies.elbert import MonotoneWindow
 from strategies.entropy import NormalisedEntropy
-from tests.helpers.engines import make_batch, make_model
+from tests.helpers.exit_models import make_batch, make_model
 
 MS = 1_000_000
 QUICK = LatencyOptions(samples=4, seconds=0.2, min_rounds=2, max_rounds=3, threads=1)
@@ -201,10 +201,10 @@ def test_layers_without_checks_are_the_same_under_every_executor(model_type: str
     model, batch = make_model(model_type).double(), make_batch([7])
     expected = make_truncated_call(model, layer)(batch)
     torch.testing.assert_close(expected, ForcedAnswer(model, layer)(batch))
-    recorded = plain_call(make_engine(ShallowModel(model, layer), "graph", record=EagerSegment))
+    recorded = make_plain_call(make_executor(ShallowModel(model, layer), "graph", record=EagerSegment))
     torch.testing.assert_close(recorded(batch), expected)
-    compiled = make_engine(model, "compile", backend="eager")
-    torch.testing.assert_close(make_unchecked_call(model, compiled, "compile", layer)(batch), expected)
+    compiled = make_executor(model, "compile", backend="eager")
+    torch.testing.assert_close(make_unchecked_call(model, compiled, layer)(batch), expected)
 
 
 class ForcedAnswer:

@@ -11,7 +11,7 @@ import torch
 from bench.__main__ import main
 from bench.errors import OK, USAGE
 from bench.inference.conditional import EagerProgram
-from bench.inference.executors import EXECUTORS, make_engine
+from bench.inference.executors import EXECUTORS, make_executor
 from bench.inference.graphs import EagerSegment
 from bench.inference.live import run_live
 from bench.latency.queries import make_baselines
@@ -20,7 +20,7 @@ from bench.selfcheck.engine import CHECKS, describe, offline, single_stream
 from strategies.base import ExitModel
 from strategies.controls import ForcedExits
 from strategies.elbert import SharedHead
-from tests.helpers.engines import make_batch, make_model
+from tests.helpers.exit_models import make_batch, make_model
 
 QUICK = LatencyOptions(samples=3, seconds=0.1, min_rounds=2, max_rounds=2, threads=1)
 
@@ -32,7 +32,7 @@ def model() -> ExitModel:
 @pytest.mark.parametrize("check", CHECKS)
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_a_script_is_followed_by_every_executor(executor: str, check: str) -> None:
-    made = make_engine(model(), executor, record=EagerSegment, program=EagerProgram, backend="eager")
+    made = make_executor(model(), executor, record=EagerSegment, program=EagerProgram, backend="eager")
     batch, exits = make_batch([4, 9, 7, 7]), [2, 5, 1, 9]
     keys = make_batch([1]).input_ids.new_tensor([3, 0, 1, 2])
     found = made(ForcedExits(CHECKS[check][0], exits), 0.5, batch, keys)
@@ -137,8 +137,8 @@ def test_an_executor_stands_against_every_plain_model_there_is(
     executor: str, triton: bool, expected: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if triton else None)
-    engine = make_engine(model(), executor, record=EagerSegment, program=EagerProgram, backend="eager")
-    baselines = make_baselines(model(), engine, executor)
+    made = make_executor(model(), executor, record=EagerSegment, program=EagerProgram, backend="eager")
+    baselines = make_baselines(model(), made)
     assert set(baselines) == expected
     batch = make_batch([5])
     for name in expected - {"plain-compile"}:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bench.inference.replay import make_criterion, replay, scores
+from bench.inference.replay import make_criterion, replay, score_exits
 from strategies.divergence import jensen_shannon
 from strategies.patient import UNREADY
 from tests.helpers.criteria import LAYERS, random_logits
@@ -25,7 +25,7 @@ def log_p(*exits: Sequence[float]) -> Tensor:
 
 
 def score_row(name: str, logits: Tensor, **arguments: object) -> list[float]:
-    row: list[float] = scores(make_criterion(name, arguments)[0], logits)[0].tolist()
+    row: list[float] = score_exits(make_criterion(name, arguments)[0], logits)[0].tolist()
     return row
 
 
@@ -55,7 +55,7 @@ def test_energy_is_minus_the_log_of_the_summed_exponentials() -> None:
 @pytest.mark.parametrize("name", ["max-probability", "margin"])
 def test_for_two_classes_all_measures_of_confidence_order_samples_alike(name: str) -> None:
     logits = random_logits(name, classes=2).double()
-    theirs, ours = (scores(make_criterion(n, {})[0], logits).ravel() for n in ("entropy", name))
+    theirs, ours = (score_exits(make_criterion(n, {})[0], logits).ravel() for n in ("entropy", name))
     assert np.array_equal(ours.argsort(), theirs.argsort())
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bench.errors import UsageError, UserError
-from bench.inference.replay import make_criterion, scores
+from bench.inference.replay import make_criterion, score_exits
 from bench.measure.curve import exit_layers
 from strategies.base import Evidence, StrategyError
 from strategies.budget import Budget, exit_cuts, exit_shares, shares_of
@@ -72,7 +72,7 @@ def test_unfitted_temperature_is_what_it_wraps(of: str) -> None:
     if inner.fits:
         inner.fit(held_out(of)), criterion.inner.fit(held_out(of))  # type: ignore[attr-defined]
         criterion.follow()  # type: ignore[attr-defined]
-    assert np.array_equal(scores(criterion, logits), scores(inner, logits))
+    assert np.array_equal(score_exits(criterion, logits), score_exits(inner, logits))
     for name in ("strict", "integer", "loosest", "threshold_name", "default_threshold", "probe"):
         assert getattr(criterion, name) == getattr(inner, name)
     assert criterion.cut(inner.default_threshold) == inner.cut(inner.default_threshold)
@@ -88,7 +88,7 @@ def test_fitted_temperature_is_the_wrapped_criterion_on_scaled_logits(of: str) -
     inner, _ = make_criterion(of, {})
     if inner.fits:
         inner.fit(Evidence(found.logits / by_exit, found.labels))
-    ours, theirs = scores(criterion, logits), scores(inner, logits / by_exit)
+    ours, theirs = score_exits(criterion, logits), score_exits(inner, logits / by_exit)
     np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=1e-6)
     assert criterion.strict == inner.strict
     assert len(numbers["temperatures"]) == LAYERS
@@ -101,11 +101,11 @@ def test_calibration_makes_exits_comparable() -> None:
     loud[:, 0] *= 10
     plain, scaled = make_criterion("entropy", {})[0], TemperatureScaled()
     scaled.fit(Evidence(loud, found.labels))
-    at_first = [(scores(c, loud)[:, 0] < 0.3).mean() for c in (plain, scaled)]
+    at_first = [(score_exits(c, loud)[:, 0] < 0.3).mean() for c in (plain, scaled)]
     quiet = TemperatureScaled()
     quiet.fit(found)
     assert at_first[0] > 0.8
-    assert at_first[1] == pytest.approx((scores(quiet, found.logits)[:, 0] < 0.3).mean(), abs=0.01)
+    assert at_first[1] == pytest.approx((score_exits(quiet, found.logits)[:, 0] < 0.3).mean(), abs=0.01)
 
 
 # ---------------------------------------------------------------- arguments of what is wrapped
@@ -116,7 +116,9 @@ def test_arguments_reach_the_wrapped_criterion_and_are_checked() -> None:
     criterion, _ = make_criterion("temperature", given)
     assert criterion.inner.window == 3  # type: ignore[attr-defined]
     logits = random_logits("entropy")
-    assert np.array_equal(scores(criterion, logits), scores(make_criterion("elbert-label", {"window": 3})[0], logits))
+    assert np.array_equal(
+        score_exits(criterion, logits), score_exits(make_criterion("elbert-label", {"window": 3})[0], logits)
+    )
     with pytest.raises(UsageError, match="Unknown argument 'windw' of what strategy 'temperature' wraps"):
         make_criterion("temperature", {"of": "elbert-label", "windw": 3})
     with pytest.raises(UsageError, match="'window' of what strategy 'temperature' wraps must be int"):
@@ -202,7 +204,7 @@ def test_a_budget_is_kept_on_the_samples_it_was_fitted_on(of: str) -> None:
     criterion, _ = make_criterion("budget", {"of": of})
     budgets = criterion.fit(found)["budgets"]
     assert budgets == sorted(budgets, reverse=True)
-    fitted = scores(criterion, found.logits)
+    fitted = score_exits(criterion, found.logits)
     before = np.full(len(found.labels), LAYERS)
     for budget in sorted([1.0, 0.75, 0.5, 0.25, 0.0, *budgets], reverse=True):
         layers = exit_layers(fitted, float(np.float32(criterion.cut(budget))), criterion.strict)
@@ -217,7 +219,7 @@ def test_a_budget_is_kept_on_the_samples_it_was_fitted_on(of: str) -> None:
 def test_a_budget_is_nearly_kept_on_other_samples(of: str, wanted: float) -> None:
     criterion, _ = make_criterion("budget", {"of": of})
     criterion.fit(evidence(1000))
-    layers = exit_layers(scores(criterion, evidence(1000, seed=6).logits), criterion.cut(wanted), criterion.strict)
+    layers = exit_layers(score_exits(criterion, evidence(1000, seed=6).logits), criterion.cut(wanted), criterion.strict)
     assert layers.mean() / LAYERS == pytest.approx(wanted, abs=0.03)
     assert len(set(layers.tolist())) == LAYERS  # geometric shares: somebody leaves everywhere
 
@@ -226,14 +228,16 @@ def test_a_budget_never_asks_more_of_a_criterion_than_it_has() -> None:
     """Three consecutive confident exits: nobody can leave before exit 3, however small the budget."""
     criterion, _ = make_criterion("budget", {"of": "patient-and-confident", "patience": 3})
     criterion.fit(evidence())
-    assert exit_layers(scores(criterion, random_logits("entropy")), criterion.cut(0.0), criterion.strict).min() == 3
+    assert (
+        exit_layers(score_exits(criterion, random_logits("entropy")), criterion.cut(0.0), criterion.strict).min() == 3
+    )
 
 
 @pytest.mark.parametrize("of", CONTINUOUS)
 def test_unfitted_budget_is_what_it_wraps(of: str) -> None:
     criterion, inner = make_criterion("budget", {"of": of})[0], make_criterion(of, {})[0]
     logits = random_logits("entropy")
-    assert np.array_equal(scores(criterion, logits), scores(inner, logits))
+    assert np.array_equal(score_exits(criterion, logits), score_exits(inner, logits))
     assert (criterion.strict, criterion.cut(0.3)) == (inner.strict, inner.cut(0.3))
     assert "no held-out split" in criterion.warnings(LAYERS)[0]
 
@@ -250,14 +254,14 @@ def test_a_score_that_always_leaves_does_so_at_any_budget() -> None:
     """-inf, a window that fires, is no matter of degree."""
     criterion, _ = make_criterion("budget", {"of": "elbert-label", "window": 1})
     criterion.fit(evidence())
-    found = scores(criterion, random_logits("entropy"))
+    found = score_exits(criterion, random_logits("entropy"))
     assert (exit_layers(found, criterion.cut(0.99), criterion.strict) == 1).all()
 
 
 def test_live_in_another_precision_uses_the_same_cuts() -> None:
     criterion, logits = make_criterion("budget", {})[0], random_logits("entropy")
     criterion.fit(evidence())
-    single, double = (scores(criterion, z) for z in (logits, logits.double()))
+    single, double = (score_exits(criterion, z) for z in (logits, logits.double()))
     assert (single.dtype.name, double.dtype.name) == ("float32", "float64")
     assert (np.abs(single - double) < 0.02).all()
     assert len(np.unique(single)) > 20

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from strategies import HEADS
 from strategies.base import Head, pool
 from strategies.fastbert import StudentHead, published_head_macs, published_layer_macs, published_macs
-from tests.helpers.engines import POOLED, make_model
+from tests.helpers.exit_models import POOLED, make_model
 
 TOKENS, OUTPUTS = 9, 3
 

@@ -18,10 +18,10 @@ import bench
 from bench.__main__ import main
 from bench.cell.fitting import SAMPLES, Probing, drawn, recorded_criterion
 from bench.errors import UsageError
-from bench.inference.graphs import EagerSegment, SegmentEngine
+from bench.inference.graphs import EagerSegment, GraphExecutor
 from bench.inference.live import run_live
-from bench.inference.probing import observe
-from bench.inference.replay import make_criterion, make_evidence, recorded_scores
+from bench.inference.probing import probe_batch
+from bench.inference.replay import make_criterion, make_evidence, score_recorded
 from bench.measure.cost import CostModel
 from bench.measure.curve import exit_layers
 from bench.measure.exits import AllExits
@@ -37,7 +37,7 @@ from strategies.probe import Probe
 from strategies.prototypes import ClassDistances, FarFromPrototype
 from strategies.saturation import NeighbourCosine, Saturated
 from tests.helpers.criteria import fitted
-from tests.helpers.engines import make_batch, make_model, replay
+from tests.helpers.exit_models import make_batch, make_model, replay
 from tests.helpers.small_runs import TINY, run_json, write_task
 
 READING = [name for name in STRATEGIES if STRATEGIES.load(name).criterion().probe is not None]
@@ -129,16 +129,16 @@ def test_a_class_without_samples_has_no_prototype() -> None:
 
 @pytest.mark.parametrize("name", READING)
 def test_segments_carry_the_probes_memory(name: str) -> None:
-    """Over buckets that change, as the eager engine decides."""
+    """Over buckets that change, as the eager executor decides."""
     strategy = STRATEGIES.load(name)
     model = make_model("bert", strategy.head).double()
     criterion = fitted(strategy.criterion(), model)
     batch = make_batch([40, 5, 30, 16, 20, 8])
     levels = torch.cat([criterion.step({}, Seen(i + 1, z, o))[1] for i, (z, o) in enumerate(seen(model, criterion))])
-    engine = SegmentEngine(model, EagerSegment)
+    executor = GraphExecutor(model, EagerSegment)
     depths = set()
     for cut in levels.quantile(torch.tensor([0.1, 0.4, 0.6, 0.9], dtype=torch.float64)).tolist():
-        expected, found = run_live(model, criterion, cut, batch), engine(criterion, cut, batch)
+        expected, found = run_live(model, criterion, cut, batch), executor(criterion, cut, batch)
         assert found.layer.tolist() == expected.layer.tolist()
         assert replay(model, criterion, cut, batch, None).layer.tolist() == expected.layer.tolist()
         depths |= set(found.layer.tolist())
@@ -150,7 +150,7 @@ def seen(model: Any, criterion: Any) -> list[tuple[Tensor, Tensor]]:
     batch = make_batch([40, 5, 30, 16, 20, 8])
     with torch.inference_mode():
         logits = model(batch)
-    return list(zip(logits, observe(model, criterion.probe, batch).unbind(dim=1), strict=True))
+    return list(zip(logits, probe_batch(model, criterion.probe, batch).unbind(dim=1), strict=True))
 
 
 @pytest.mark.parametrize("size", [1, 3])
@@ -161,7 +161,7 @@ def test_half_precision_is_read_in_float32(name: str, size: int) -> None:
     criterion = fitted(strategy.criterion(), model)
     model.to(torch.bfloat16)
     batch = make_batch([7, 5, 6][:size])
-    assert observe(model, criterion.probe, batch).dtype == torch.float32
+    assert probe_batch(model, criterion.probe, batch).dtype == torch.float32
     assert run_live(model, criterion, criterion.cut(criterion.default_threshold), batch).logits.dtype == torch.float32
 
 
@@ -265,7 +265,7 @@ def test_what_a_probe_learned_is_loaded_the_next_time(tmp_path: Path) -> None:
     read = first.read(exits, part, encoded)
     assert read.observed is not None
     assert read.observed.shape == (7, 5, 3)
-    row = observe(model, first.probe, make_batch_of(encoded, 4))
+    row = probe_batch(model, first.probe, make_batch_of(encoded, 4))
     np.testing.assert_allclose(read.observed[4], row[0], rtol=1e-5)
     model.encoder.layer = None  # type: ignore[assignment, method-assign]  # nothing is computed a second time
     assert np.array_equal(second.read(exits, part, encoded).observed, read.observed)
@@ -342,7 +342,7 @@ def test_a_run_records_what_its_criterion_read_and_learned(
         assert bool(record["criterion"]["fitted"]) == (name == "temperature")
         assert record["live_check"]["ok"]
         exits = read_exits(cell.exits_file("validation"))
-        found = recorded_scores(recorded_criterion(cell.folder, record), exits)
+        found = score_recorded(recorded_criterion(cell.folder, record), exits)
         strict = make_criterion(name, {})[0].strict
         for point in record["evaluation"]["validation"]["points"]:
             if "metrics" in point:

@@ -19,7 +19,7 @@ from strategies.entropy import JointRecipe, LinearHead
 from strategies.equilibrium import GradientEquilibriumRecipe
 from strategies.mixed import MixedRecipe
 from strategies.neighbours import NeighbourDistillationRecipe
-from tests.helpers.engines import SIZES, make_batch, make_model
+from tests.helpers.exit_models import SIZES, make_batch, make_model
 from tests.helpers.trainings import plan, snapshot
 
 LAYERS = SIZES["num_hidden_layers"]

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from bench.inference.replay import replay, scores
+from bench.inference.replay import replay, score_exits
 from bench.measure.curve import exact_curve, exit_layers
 from strategies.base import Start, StrategyError
 from tests.helpers.criteria import CAUSAL, LAYERS, make, random_logits, score_of
@@ -98,13 +98,13 @@ def test_elbert_windows_follow_the_class_predicted_at_their_start(
 def test_random_leaves_with_the_probability_of_its_threshold(threshold: float) -> None:
     samples = 20_000
     logits = torch.zeros(samples, LAYERS, 2)
-    found = scores(make("random"), logits)
+    found = score_exits(make("random"), logits)
     assert ((found >= 0) & (found < 1)).all()
     for layer in range(LAYERS):
         assert (found[:, layer] < threshold).mean() == pytest.approx(threshold, abs=0.015)
     correlation = np.corrcoef(found.T) - np.eye(LAYERS)
     assert np.abs(correlation).max() < 0.03
-    other = scores(make("random", seed=1), logits)
+    other = score_exits(make("random", seed=1), logits)
     assert abs(np.corrcoef(found[:, 0], other[:, 0])[0, 1]) < 0.03
 
 

@@ -13,7 +13,7 @@ from bench.progress import Progress
 from bench.training.trainer import train
 from strategies import HEADS, RECIPES
 from strategies.base import ExitModel, Recipe
-from tests.helpers.engines import SIZES, make_model
+from tests.helpers.exit_models import SIZES, make_model
 from tests.helpers.trainings import plan, snapshot
 
 KEY_BIAS = ("key.bias", "k_lin.bias")

@@ -76,11 +76,11 @@ def explain(
 def _sample(model: Any, record: Mapping[str, Any], name: str, kind: str, split: str | None, point: str | None) -> Any:
     from bench.analysis.explain import explain as explain_text
     from bench.analysis.explain import find_sample
-    from bench.inference.replay import sample_keys
+    from bench.inference.replay import hash_ids
 
     found, row = find_sample(model.data, name, split)
     second = None if found.second is None else found.second[row]
-    key = int(sample_keys((name,))[0])
+    key = int(hash_ids((name,))[0])
     label = found.labels[row].item()
     return explain_text(model, record, found.first[row], second, split=found.name, point=point, label=label, title=name,
                    key=key, kind=kind)  # fmt: skip
@@ -91,7 +91,7 @@ def cases_of(cell: Any, record: Mapping[str, Any], point: str | None, most: int 
     from bench.analysis.cases import find_cases
     from bench.analysis.explain import operating_point
     from bench.cell.fitting import recorded_criterion
-    from bench.inference.replay import recorded_scores
+    from bench.inference.replay import score_recorded
     from bench.results.data import Exits
     from bench.results.exits import read_exits
 
@@ -102,7 +102,7 @@ def cases_of(cell: Any, record: Mapping[str, Any], point: str | None, most: int 
     if not path.exists():
         raise UsageError(f"{cell.folder.name} has no stored exits of {split}; run the cell again.")
     criterion, recorded = recorded_criterion(cell.folder, record), read_exits(path)
-    found = recorded_scores(criterion, recorded)
+    found = score_recorded(criterion, recorded)
     exits = Exits(recorded.ids, recorded.labels, recorded.logits)
     _, _, cut = operating_point(record, split, point)
     return [(split, case) for case in find_cases(found, cut, criterion.strict, exits, most)]

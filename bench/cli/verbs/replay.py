@@ -43,7 +43,7 @@ def replay(
     ] = None,
 ) -> int:
     """Decisions and trade-off curve of a criterion on anybody's recorded logits."""
-    from bench.inference.replay import fit
+    from bench.inference.replay import fit_criterion
     from bench.inference.replay import replay as decide
     from bench.measure.exits import AllExits
     from bench.measure.points import STANDARD, Rule
@@ -61,7 +61,7 @@ def replay(
     asked = threshold if threshold is not None else named
     chosen = criterion.default_threshold if asked is None else asked
     evidence = held_out(fit_on, strategy, criterion.fits)
-    fitted = fit(criterion, evidence)
+    fitted = fit_criterion(criterion, evidence)
     decided = decide(
         strategy,
         found.logits,
@@ -149,11 +149,11 @@ def held_out(path: Path | None, strategy: str, fits: bool) -> Evidence | None:
         raise UsageError(f"{path} has no labels, and --fit-on needs them.")
     import torch
 
-    from bench.inference.replay import as_logits
+    from bench.inference.replay import convert_logits
     from strategies.base import Evidence
 
     observed = None if found.observed is None else torch.tensor(found.observed)
-    return Evidence(as_logits(found.logits), torch.tensor(found.labels.tolist()), observed)
+    return Evidence(convert_logits(found.logits), torch.tensor(found.labels.tolist()), observed)
 
 
 def read_logits(path: Path) -> Recorded:

@@ -99,13 +99,13 @@ def operating_points(recorded: list[dict[str, Any]], asked: str) -> dict[str, fl
 def _asked(model: Any, split: str, batch_size: int) -> Any:
     """The reported split as single samples and as batches."""
     from bench.cell.timing import query_rows
-    from bench.inference.replay import sample_keys
+    from bench.inference.replay import hash_ids
     from bench.latency.scenarios import ScenarioSamples
     from bench.tasks.encode import collate, encode
 
     rows = model.data.evaluation[split]
     encoded = encode(rows, model.tokenizer, model.max_length)
-    keys = sample_keys(rows.ids)
+    keys = hash_ids(rows.ids)
     batches = query_rows(len(encoded), batch_size)
     return ScenarioSamples(
         [collate(encoded, [row]) for row in range(len(encoded))],

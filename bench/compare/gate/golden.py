@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench.inference.replay import fit, make_evidence, recorded_scores
+from bench.inference.replay import fit_criterion, make_evidence, score_recorded
 from bench.measure.curve import Curve, Scores, exact_curve, exit_layers
 from bench.measure.exits import AllExits
 from strategies.base import Criterion
@@ -50,8 +50,8 @@ def criterion_scores(criterion: Criterion, exits: AllExits) -> Scores:
 
     One that is fitted is fitted on the same samples: here it is judged against itself, not by how good it is.
     """
-    fit(criterion, make_evidence(exits))
-    return recorded_scores(criterion, exits)
+    fit_criterion(criterion, make_evidence(exits))
+    return score_recorded(criterion, exits)
 
 
 def golden_cuts(found: Scores, strict: bool) -> list[Golden]:

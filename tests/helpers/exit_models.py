@@ -8,8 +8,8 @@ from torch import Tensor
 from backbones import ENCODERS
 from backbones.base import Batch
 from backbones.load import stock_config
-from bench.inference.live import Outcome
-from bench.inference.probing import observe
+from bench.inference.live import LiveResult
+from bench.inference.probing import probe_batch
 from strategies.base import Criterion, ExitModel, Head, Seen, Start
 from strategies.entropy import LinearHead
 
@@ -74,11 +74,11 @@ def single(batch: Batch, row: int) -> Batch:
     return Batch(batch.input_ids[row : row + 1, : int(batch.attention_mask[row].sum())])
 
 
-def replay(model: ExitModel, criterion: Criterion, cut: float, batch: Batch, keys: Tensor | None) -> Outcome:
+def replay(model: ExitModel, criterion: Criterion, cut: float, batch: Batch, keys: Tensor | None) -> LiveResult:
     """All exits computed, then the criterion stepped over them: what live must equal."""
     with torch.inference_mode():
         logits = [z.float() if z.dtype == torch.bfloat16 else z for z in model(batch)]
-        observed = None if criterion.probe is None else observe(model, criterion.probe, batch)
+        observed = None if criterion.probe is None else probe_batch(model, criterion.probe, batch)
 
         def seen(layer: int, z: Tensor) -> Seen:
             return Seen(layer, z, None if observed is None else observed[:, layer - 1])
@@ -93,4 +93,4 @@ def replay(model: ExitModel, criterion: Criterion, cut: float, batch: Batch, key
             leaves = criterion.leaves(score, cut) & inside
             layer[leaves], answer[leaves] = index, z[leaves]
             inside &= ~leaves
-    return Outcome(layer, answer)
+    return LiveResult(layer, answer)
