@@ -57,7 +57,7 @@ def runner(tmp_path: Path) -> Path:
 
 
 def use(runner: Path, base_ref: str = "main", **inputs: str) -> tuple[subprocess.CompletedProcess[str], dict[str, str]]:
-    """Run the two scripts as a runner does, with ``inputs`` over the defaults; the second one if the first went well."""
+    """Run the two scripts as a runner does, ``inputs`` over the defaults; the second one if the first went well."""
     given = {name: str(of["default"]) for name, of in ACTION["inputs"].items()} | inputs
     (runner / "output").write_text("")
     environment = os.environ | {
