@@ -53,12 +53,17 @@ def remove_leftovers(folder: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` as UTF-8, atomically."""
+    with replace_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def write_json(path: Path, value: object, *, compact: bool = False) -> None:
     """Write ``value`` as JSON, indented unless ``compact``, atomically. NaN and infinity are an error (ValueError)."""
     layout: dict[str, Any] = {"separators": (",", ":")} if compact else {"indent": 1}
     text = json.dumps(value, sort_keys=False, allow_nan=False, ensure_ascii=False, **layout)
-    with replace_file(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+    write_text(path, text + "\n")
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from rich.text import Text
 from bench.compare.compare import Comparison
 from bench.compare.sources import Found
 from bench.compare.verdict import VERDICTS, Row
-from bench.files import replace_file, write_json
+from bench.files import replace_file, write_json, write_text
 from bench.text import escape_markdown, quote_markdown, show_hidden
 
 MARKS = {"worse": "🔴", "inconclusive": "🟡", "not comparable": "⚪", "better": "🟢", "same": "✔"}
@@ -167,8 +167,7 @@ def write_files(
     """Whichever files were asked for. Markdown is appended to what a job summary already holds."""
     if markdown_file is not None:
         before = markdown_file.read_text(encoding="utf-8") if markdown_file.exists() else ""
-        with replace_file(markdown_file) as temporary:
-            temporary.write_text(before + markdown(comparison), encoding="utf-8")
+        write_text(markdown_file, before + markdown(comparison))
     if junit_file is not None:
         with replace_file(junit_file) as temporary:
             temporary.write_bytes(junit(comparison, fail_on))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
+from backbones.names import unknown_name
 from bench.errors import UsageError
 
 Dtype = Literal["fp32", "bf16", "fp16", "fp64"]
@@ -32,6 +33,10 @@ def find_device(device: str) -> str:
 
 def check_placement(device: str, dtype: str = "fp32", executor: str = "eager") -> None:
     """Raise UsageError where a model cannot run on ``device`` in this number format or under this executor."""
+    if executor not in EXECUTORS:
+        raise unknown_name("executor", executor, EXECUTORS)
+    if dtype not in get_args(Dtype):
+        raise UsageError(f"--dtype must be one of {', '.join(get_args(Dtype))}, not '{dtype}'.")
     if device.partition(":")[0] == "cuda":
         return
     if dtype == "fp16":

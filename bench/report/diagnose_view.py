@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from bench.files import replace_file, write_json
+from bench.files import write_json, write_text
 from bench.report import numbers
 from bench.report.figures import Figure, save_figure
 from bench.report.formats import Table, to_csv, to_markdown
@@ -166,8 +166,7 @@ def write(found: Found, folder: Path) -> list[Path]:
     write_json(written[0], found, compact=True)
     for name, rows in parts.items():
         written.append(folder / f"{name}.csv")
-        with replace_file(written[-1]) as temporary:
-            temporary.write_text(to_csv([flat(row) for row in rows]), encoding="utf-8")
+        write_text(written[-1], to_csv([flat(row) for row in rows]))
     if found["shift"]:
         written += save_figure(shift_figure(found), folder, ("svg",))
     return written

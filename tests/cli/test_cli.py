@@ -354,7 +354,7 @@ def test_doctor_speaks_of_what_is_wrong(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setattr("bench.cli.verbs.doctor.TESTED", {"torch": ("99", "99"), "no-such-package": ("1", "2")})
+    monkeypatch.setattr("bench.selfcheck.doctor.TESTED", {"torch": ("99", "99"), "no-such-package": ("1", "2")})
     (tmp_path / "file").write_text("")
     found = doctor(capsys, "--hub-root", str(tmp_path / "nowhere"), "--results-dir", str(tmp_path / "file/results"))
     failed = {f["text"] for f in found if f["level"] == "fail"}
@@ -372,7 +372,7 @@ def test_doctor_survives_a_check_that_breaks(
         raise OSError("no such thing")
 
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr("bench.cli.verbs.doctor.cpu_name", broken)
+    monkeypatch.setattr("bench.selfcheck.doctor.cpu_name", broken)
     assert main(["doctor"]) == 0
     shown = capsys.readouterr().out
     assert "fail doctor    a check broke: OSError: no such thing -> see `pip check`" in shown

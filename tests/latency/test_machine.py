@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from bench.cli.verbs.doctor import gpu_controls
 from bench.latency import machine
 from bench.latency.machine import (
     GpuState,
@@ -16,6 +15,7 @@ from bench.latency.machine import (
     read_gpu,
     read_machine,
 )
+from bench.selfcheck.doctor import check_gpu_controls
 
 
 def state(
@@ -137,6 +137,6 @@ def test_this_machine_can_be_read() -> None:
 @pytest.mark.parametrize(("index", "running", "expected"), [(0, [], 2), (0, [1], 1), (1, [], 0)])
 def test_doctor_says_what_may_be_done_about_a_gpu(index: int, running: list[int], expected: int) -> None:
     """Persistence mode only where it is off; nothing of a GPU that does not answer."""
-    found = list(gpu_controls(Nvml(running), index))
+    found = list(check_gpu_controls(Nvml(running), index))
     assert len(found) == expected
     assert all(f"GPU {index}" in finding.text and "nvidia-smi" in finding.remedy for finding in found)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import bench
-from bench.cli.verbs.doctor import PYTHON, TESTED, numbers
+from bench.selfcheck.doctor import PYTHON, TESTED, version_numbers
 
 ROOT = Path(__file__).parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -95,8 +95,8 @@ def test_every_dependency_is_pinned_within_what_is_asked() -> None:
         version = pinned[canonical(name[0])]
         lowest = re.search(r">=([\d.]+)", requirement)
         below = re.search(r"<([\d.]+)", requirement)
-        assert lowest is None or numbers(version) >= numbers(lowest[1]), requirement
-        assert below is None or numbers(version) < numbers(below[1]), requirement
+        assert lowest is None or version_numbers(version) >= version_numbers(lowest[1]), requirement
+        assert below is None or version_numbers(version) < version_numbers(below[1]), requirement
     assert all("+" not in version for version in pinned.values())  # local builds are not on the index
 
 
@@ -117,5 +117,5 @@ def test_doctor_knows_the_tested_range_of_every_dependency() -> None:
     ("low", "high"), [("2.9", "2.13.0"), ("2.13.0", "2.13.1"), ("5", "5.1"), ("1.0rc1", "1.0.1"), ("2.6", "2.13.0+cpu")]
 )
 def test_versions_compare_as_numbers(low: str, high: str) -> None:
-    assert numbers(low) < numbers(high)
-    assert numbers("2.13") == numbers("2.13.0+cpu")
+    assert version_numbers(low) < version_numbers(high)
+    assert version_numbers("2.13") == version_numbers("2.13.0+cpu")

@@ -22,7 +22,7 @@ from bench.cli.options import Backbones, Tasks
 from bench.cli.session import Session, with_session
 from bench.compare.quality import AREA_GRID, Area
 from bench.errors import OK, NothingComparable, UsageError
-from bench.files import replace_file
+from bench.files import write_text
 from bench.measure.metrics import is_additive
 from bench.measure.stats import Interval
 from bench.reproduce.evidence import NotRun, Run, measured, minus
@@ -61,8 +61,7 @@ def criteria(
             "strategies with the same --recipe and --head, and they share one."
         )
     if markdown is not None:
-        with replace_file(markdown) as temporary:
-            temporary.write_text(as_markdown(found, against), encoding="utf-8")
+        write_text(markdown, as_markdown(found, against))
     if session.json:
         print_json(found)
         return OK

@@ -13,7 +13,7 @@ from bench.cli.display import console, print_json
 from bench.cli.options import Run
 from bench.cli.session import Session, with_session
 from bench.errors import OK, UsageError
-from bench.files import replace_file
+from bench.files import write_text
 from bench.results.store import Cell
 
 
@@ -72,8 +72,7 @@ def diagnose(
         for path in diagnose_view.write(found, out):
             progress.say(f"Written: {path}")
     if markdown is not None:
-        with replace_file(markdown) as temporary:
-            temporary.write_text(diagnose_view.markdown(found), encoding="utf-8")
+        write_text(markdown, diagnose_view.markdown(found))
     if session.json:
         print_json(found)
     else:

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import sys
-import tempfile
-from collections.abc import Mapping
-from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from bench.cli.display import console, print_json
 from bench.cli.session import Session, with_session
 from bench.errors import OK, UsageError
-from bench.progress import Progress
 from bench.text import show_hidden
-
-if TYPE_CHECKING:
-    from bench.compare.gate.cells import GateCell, Observed
 
 
 @with_session("json", "quiet")
@@ -41,7 +34,7 @@ def gate(
     from bench.compare.compare import Comparison, parse_fail_on
     from bench.compare.gate import baseline as store
     from bench.compare.gate import check
-    from bench.compare.gate.cells import all_cells
+    from bench.compare.gate.cells import all_cells, observe_all
     from bench.compare.output import headline, table, write_files
     from bench.compare.verdict import Margins
 
@@ -50,7 +43,7 @@ def gate(
     kept = None if fresh else store.Baseline.read(baseline)
     rows = [] if kept is None else check.probe_rows(kept) + check.rule_rows(kept, all_cells())
     if not rules_only:
-        observed = run_cells(work_dir, session.progress)
+        observed = observe_all(work_dir, session.progress)
         rows += [] if kept is None else check.training_rows(kept, observed)
     found = Comparison(str(baseline), "the present code", rows, Margins(quality=check.MARGIN))
     write_files(found, [], failing, markdown, junit)
@@ -65,24 +58,3 @@ def gate(
         store.write(baseline, observed, check.probe_decisions())
         print(show_hidden(f"Accepted as the baseline in {baseline}; what moved is above."), file=sys.stderr)
     return code
-
-
-def run_cells(work_dir: Path | None, progress: Progress) -> Mapping[GateCell, Observed]:
-    """Run every cell on one thread, in a folder that is gone afterwards unless ``work_dir`` is given."""
-    import torch
-
-    from bench.compare.gate.cells import all_cells, observe
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the order of sums depends on the number of threads
-    place = nullcontext(str(work_dir)) if work_dir else tempfile.TemporaryDirectory(prefix="bench-gate-")
-    try:
-        with place as folder:
-            cells = list(all_cells())
-            observed = {}
-            for i, cell in enumerate(cells, start=1):
-                progress.say(f"{i}/{len(cells)}: {cell.label}")
-                observed[cell] = observe(cell, Path(folder), Progress(quiet=True))
-            return observed
-    finally:
-        torch.set_num_threads(threads)

@@ -15,7 +15,7 @@ from rich.text import Text
 from bench.cli.display import console, print_json
 from bench.cli.session import Session, with_session
 from bench.errors import OK, UsageError
-from bench.files import replace_file
+from bench.files import write_text
 from bench.text import show_hidden
 
 
@@ -46,8 +46,7 @@ def history(
     if not entries:
         raise UsageError(f"{path} has no entries: `bench history --record` adds the results that are there.")
     if svg is not None:
-        with replace_file(svg) as temporary:
-            temporary.write_text(stack_svg(history_charts(entries)), encoding="utf-8")
+        write_text(svg, stack_svg(history_charts(entries)))
     found = rows(entries)
     if session.json:
         print_json({"entries": [asdict(e) for e in entries], "series": found})

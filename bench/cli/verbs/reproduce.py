@@ -11,7 +11,7 @@ from bench.cli.display import format_bytes, format_seconds, print_json, print_pl
 from bench.cli.options import split_seeds
 from bench.cli.session import Session, with_session
 from bench.errors import OK, CellsFailed, UsageError
-from bench.files import replace_file
+from bench.files import write_text
 from bench.reproduce.papers import load_paper
 from bench.reproduce.papers.schema import Scale
 
@@ -56,8 +56,7 @@ def reproduce(
     outcomes = run_possible(planned, context, make_engine())
     found = judged(published, scale, gathered_places(asked, outcomes))
     if markdown is not None:
-        with replace_file(markdown) as temporary:
-            temporary.write_text(output.markdown(published, scale, found), encoding="utf-8")
+        write_text(markdown, output.markdown(published, scale, found))
     if session.json:
         print_json(output.as_data(published, scale, found))
     else:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,29 +14,9 @@ from bench.cli.options import Executor
 from bench.cli.session import Session, with_session
 from bench.errors import OK, UsageError
 from bench.files import write_json
-from bench.inference.placement import EXECUTORS, check_placement, find_device
-from bench.progress import Progress
+from bench.inference.placement import check_placement, find_device
 
-
-@dataclass(frozen=True)
-class How:
-    """On what the engine is measured: torch's threads, seconds a measurement, executor, device and number format."""
-
-    threads: int | None
-    seconds: float
-    executor: str
-    device: str
-    dtype: str
-
-    def check(self) -> str:
-        """The device. Raises UsageError for what makes no sense or is not there."""
-        if self.executor not in EXECUTORS:
-            raise unknown_name("executor", self.executor, EXECUTORS)
-        if self.seconds <= 0 or (self.threads is not None and self.threads < 1):
-            raise UsageError("--seconds and --threads must be positive.")
-        device = find_device(self.device)
-        check_placement(device, self.dtype, self.executor)
-        return device
+PARTS = ("curve", "engine", "sweep")
 
 
 @with_session("json")
@@ -52,17 +31,30 @@ def selfcheck(
     out: Annotated[Path | None, typer.Option(help="Write the figures as JSON.")] = None,
 ) -> int:
     """The harness's own speed as ratios taken in one run."""
-    how = How(threads, seconds, executor, device, dtype)
-    known = ("curve", "engine", "sweep")
-    if only is not None and only not in known:
-        raise unknown_name("part", only, known)
-    device = how.check()
-    progress = Progress()
-    found: dict[str, Mapping[str, Any]] = {}
-    for name, title, run, describe in _parts(how, device):
+    if only is not None and only not in PARTS:
+        raise unknown_name("part", only, PARTS)
+    if seconds <= 0 or (threads is not None and threads < 1):
+        raise UsageError("--seconds and --threads must be positive.")
+    place = find_device(device)
+    check_placement(place, dtype, executor)
+    from bench.inference.exits import DTYPES
+    from bench.selfcheck import curve, engine, sweep
+
+    def measure_engine() -> dict[str, Any]:
+        return engine.engine_benchmark(
+            threads=threads, seconds=seconds, executor=executor, device=place, dtype=DTYPES[dtype]
+        )
+
+    parts: list[tuple[str, str, Callable[[], Any], Callable[[Any], str]]] = [
+        ("curve", "Exact curves and bootstraps (MNLI size: 9,815 x 12)", curve.time_curves, curve.describe_curves),
+        ("sweep", "A whole sweep against one plain pass", sweep.sweep_benchmark, sweep.describe),
+        ("engine", "Early exit against the plain model", measure_engine, engine.describe),
+    ]
+    found: dict[str, Any] = {}
+    for name, title, measure, describe in parts:
         if only in (None, name):
-            progress.say(f"{title} ...")
-            found[name] = run()
+            session.progress.say(f"{title} ...")
+            found[name] = measure()
             if out is not None:
                 write_json(out, found)
             if not session.json:
@@ -70,28 +62,3 @@ def selfcheck(
     if session.json:
         print_json(found)
     return OK
-
-
-def _parts(how: How, device: str) -> list[tuple[str, str, Callable[[], Any], Callable[[Any], str]]]:
-    from bench.inference.exits import DTYPES
-    from bench.selfcheck import curve as selfbench
-    from bench.selfcheck import engine as enginebench
-    from bench.selfcheck import sweep as sweepbench
-
-    return [
-        (
-            "curve",
-            "Exact curves and bootstraps (MNLI size: 9,815 x 12)",
-            selfbench.time_curves,
-            selfbench.describe_curves,
-        ),
-        ("sweep", "A whole sweep against one plain pass", sweepbench.sweep_benchmark, sweepbench.describe),
-        (
-            "engine",
-            "Early exit against the plain model",
-            lambda: enginebench.engine_benchmark(
-                threads=how.threads, seconds=how.seconds, executor=how.executor, device=device, dtype=DTYPES[how.dtype]
-            ),
-            enginebench.describe,
-        ),
-    ]

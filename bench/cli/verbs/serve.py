@@ -59,8 +59,6 @@ def serve(
 
     where = find_device(device)
     check_placement(where, dtype, executor)
-    if dtype not in DTYPES:
-        raise UsageError(f"--dtype must be one of {', '.join(DTYPES)}, not '{dtype}'.")
     model = reload(cell, record, session.store, progress, session.hub, session.offline, attention="sdpa")
     if not model.criterion.causal or model.criterion.needs_labels:
         raise UsageError(f"{cell.folder.name} looks ahead or knows the labels: it can be replayed, but not served.")

@@ -15,7 +15,7 @@ from bench.cli.display import NAMES, console, counted, print_json
 from bench.cli.options import Backbones, Tasks
 from bench.cli.session import Session, with_session
 from bench.errors import OK, NothingComparable, UsageError
-from bench.files import replace_file
+from bench.files import write_text
 from bench.measure.points import Rule
 from bench.report.numbers import quality
 from bench.report.spread import over_seeds
@@ -42,8 +42,7 @@ def table(
     if not rows:
         raise NothingComparable(f"No finished runs in {session.results_dir} for these tasks and backbones.")
     if markdown is not None:
-        with replace_file(markdown) as temporary:
-            temporary.write_text("\n".join(_markdown(rows, rules)) + "\n", encoding="utf-8")
+        write_text(markdown, "\n".join(_markdown(rows, rules)) + "\n")
     if session.json:
         print_json(rows)
         return OK

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,3 +112,20 @@ def observe(cell: GateCell, folder: Path, progress: Progress) -> Observed:
     context = Context(Store(folder), progress, offline=True, command="bench gate")
     found, record = run(cell.request, context)
     return Observed(dict(record), read_exits(found.exits_file("evaluation")))
+
+
+def observe_all(work_dir: Path | None, progress: Progress) -> dict[GateCell, Observed]:
+    """Run every cell on one thread, in a folder that is gone afterwards unless ``work_dir`` is given."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the order of sums depends on the number of threads
+    place = nullcontext(str(work_dir)) if work_dir else tempfile.TemporaryDirectory(prefix="bench-gate-")
+    cells = list(all_cells())
+    observed = {}
+    try:
+        with place as folder:
+            for i, cell in enumerate(cells, start=1):
+                progress.say(f"{i}/{len(cells)}: {cell.label}")
+                observed[cell] = observe(cell, Path(folder), Progress(quiet=True))
+    finally:
+        torch.set_num_threads(threads)
+    return observed
