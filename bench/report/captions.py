@@ -2,81 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
-from bench.cli.display import counted
 from bench.report.provenance import machine_of
 from bench.report.series import Panel, Series
 from bench.report.spread import SAID
-from bench.results.data import Result
+from bench.results.run import Run
 
 NO_THRESHOLDS = "No threshold is involved."
 
 
-def seeds(series: Series) -> str:
-    """``0, 1, 2``."""
-    return ", ".join(map(str, series.seeds))
+def count_used(run: Run, split: str) -> str:
+    """Return how many samples of a split were used of how many there are: ``500/872``, bare where that is not known."""
+    rows = run.record.task.rows.get(split)
+    if rows is None:
+        return "unknown"
+    return f"{rows.used}/{rows.available}" if rows.available else str(rows.used)
 
 
-def asked(panel: Panel) -> str:
-    """What a panel's models are and were asked: data, backbone, lengths."""
-    record = panel.series[0].first.view.record
-    task, backbone, spec = record["task"], record["backbone"], record["spec"]
-    init = {"scratch": "trained from scratch"}.get(str(spec.get("init")), str(spec.get("init")))
-    parts = [f"{task['name']} from {task.get('source')}", f"split {panel.split}", sizes(panel.results)]
-    model = f"{panel.backbone} ({backbone.get('model_type')}, {init})"
-    parts.append(f"{model}, {panel.layers} layers of width {backbone.get('hidden')}")
-    parts.append(f"at most {spec.get('max_length')} tokens")
+def describe_panel(panel: Panel) -> str:
+    """Return what a panel's models are and were asked: data, backbone, lengths."""
+    run = panel.series[0].first
+    task, backbone, spec = run.record.task, run.record.backbone, run.spec
+    init = {"scratch": "trained from scratch"}.get(spec.init, spec.init)
+    parts = [f"{task.name} from {task.source}", f"split {panel.split}", sizes(panel.runs, panel.split)]
+    parts.append(f"{panel.backbone} ({backbone.model_type}, {init}), {panel.layers} layers of width {backbone.hidden}")
+    parts.append(f"at most {spec.max_length} tokens")
     return "; ".join(parts) + "."
 
 
-def sizes(results: Sequence[Result]) -> str:
-    """``n = 872/872, trained on 15000/67349``: used of available."""
-    reported = _each(counted(r.view.record, r.split) for r in results)
-    trained = _each(counted(r.view.record, "train") for r in results)
+def sizes(runs: Sequence[Run], split: str) -> str:
+    """Return ``n = 872/872, trained on 15000/67349``: used of available."""
+    return _sizes((run, split) for run in runs)
+
+
+def _sizes(members: Iterable[tuple[Run, str]]) -> str:
+    members = list(members)
+    reported = _each(count_used(run, split) for run, split in members)
+    trained = _each(count_used(run, "train") for run, _ in members)
     return f"n = {reported}" + (f", trained on {trained}" if trained != "unknown" else "")
 
 
 def caption(panel: Panel, series: Sequence[Series] | None = None, points: bool = True, lowest: bool = False) -> str:
-    """Sizes, seeds and machines of ``series``; ``points``: where thresholds come from; ``lowest``: one seed of each."""
-    shown = list(series if series is not None else panel.series)
-    results = [r for s in shown for r in (s.results[:1] if lowest else s.results)]
-    several = not lowest and any(len(s.results) > 1 for s in shown)
-    parts = [facts(results), origin(results) if points else NO_THRESHOLDS, SAID if several and points else ""]
-    return " ".join(p for p in parts if p)
+    """Return sizes, seeds and machines of ``series``, all by default.
+
+    ``points``: also where thresholds come from; ``lowest``: the lowest seed of each series alone is drawn.
+    """
+    shown = [s.lowest_seed if lowest else s for s in (panel.series if series is None else series)]
+    several = any(len(s.runs) > 1 for s in shown)
+    parts = [describe_runs(shown), describe_thresholds(shown) if points else NO_THRESHOLDS]
+    return " ".join([*parts, SAID] if several and points else parts)
 
 
 def timed_caption(panels: Sequence[Panel]) -> str:
-    """For charts of everything that was timed: on how many samples, with which seeds, where."""
-    results = [r for p in panels for r in p.results if any(q.get("latency") for q in r.points.values())]
-    asked = [r.view.spec.get("latency") for r in results]
-    timed = _each(str(a["samples"]) for a in asked if isinstance(a, Mapping) and "samples" in a)
-    return f"Timed on {timed} samples of each; {facts(results)} {origin(results)}"
+    """Return the caption of everything that was timed: on how many samples, with which seeds, where."""
+    timed = [t for p in panels for s in p.series if (t := s.timed_runs)]
+    asked = [run.spec.latency for s in timed for run in s.runs]
+    samples = _each(str(args.samples) for args in asked if args is not None)
+    return f"Timed on {samples} samples of each; {describe_runs(timed)} {describe_thresholds(timed)}"
 
 
-def facts(results: Sequence[Result]) -> str:
-    """``n = 872/872, trained on 15000/67349; seeds 0, 1; machine 075480a1530e.``"""
-    every = sorted({r.view.seed for r in results})
-    where = list(dict.fromkeys(machine_of(r.view) for r in results))
+def describe_runs(series: Sequence[Series]) -> str:
+    """Return ``n = 872/872, trained on 15000/67349; seeds 0, 1; machine 075480a1530e.``"""
+    members = [(run, s.split) for s in series for run in s.runs]
+    every = sorted({run.seed for run, _ in members})
+    where = list(dict.fromkeys(machine_of(run) for run, _ in members))
     seed = f"{'seed' if len(every) == 1 else 'seeds'} {', '.join(map(str, every)) or 'none'}"
     machine = f"{'machine' if len(where) == 1 else 'machines'} {', '.join(where) or 'unknown'}"
-    return f"{sizes(results)}; {seed}; {machine}."
+    return f"{_sizes(members)}; {seed}; {machine}."
 
 
-def origin(results: Sequence[Result]) -> str:
-    """Where the operating points' thresholds come from."""
-    chosen = {str(p.get("chosen_on")) for r in results for p in r.points.values()}
+def describe_thresholds(series: Sequence[Series]) -> str:
+    """Return where the operating points' thresholds come from."""
+    chosen = {point.chosen_on for s in series for result in s.results for point in result.points}
     said = []
     if "select" in chosen:
-        held = _each(counted(r.view.record, str(r.view.record["task"].get("select"))) for r in results)
+        held = _each(count_used(run, run.record.task.select) for s in series for run in s.runs)
         said.append(f"Thresholds of operating points were chosen on {held} samples held out of train.")
     if "given" in chosen:
         said.append("Thresholds named by their number were given by the user.")
     if "default" in chosen:
         said.append("The point “default” has the criterion's own default threshold.")
-    other = sorted(chosen - {"select", "given", "default"})
-    if other:
-        said.append(f"Some thresholds were chosen on {', '.join(other)}, which may be optimistic.")
     return " ".join(said) or NO_THRESHOLDS
 
 

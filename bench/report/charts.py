@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bench.measure.metrics import metric_title
 from bench.report import content, numbers
 from bench.report.captions import caption, timed_caption
-from bench.report.content import Diagnosis, metric_name
+from bench.report.content import Diagnosis
 from bench.report.exit_charts import depth_chart, every_exit_chart, exits_used_charts, knowledge_charts
 from bench.report.marks import (
     LARGE,
@@ -52,7 +53,7 @@ class PanelCharts:
 
 def build_charts(panel: Panel) -> PanelCharts:
     """Read the stored logits of ``panel`` and build every chart of it."""
-    diagnoses = content.diagnoses(panel)
+    diagnoses = content.diagnose_exits(panel)
     return PanelCharts(
         panel,
         diagnoses,
@@ -67,9 +68,9 @@ def build_charts(panel: Panel) -> PanelCharts:
 def trade_off_chart(panel: Panel) -> Chart:
     """Build the chart of quality against FLOPs speed-up: bands, Pareto fronts, operating points, plain compression."""
     shown, starred = content.drawn(panel, content.MOST_OFFERED), content.stars(panel)
-    at_first, metric = content.drawn(panel), metric_name(panel.metric)
-    speedups = [float(v) for s in shown for v in s.line.speedup] + [s.speedup for s in starred]
-    qualities = [float(v) for s in shown for v in s.line.quality] + [s.quality["value"] for s in starred]
+    at_first, metric = content.drawn(panel), metric_title(panel.metric)
+    speedups = [float(v) for s in shown for v in s.curve.speedup] + [s.speedup for s in starred]
+    qualities = [float(v) for s in shown for v in s.curve.quality] + [s.quality["value"] for s in starred]
     x = Axis(SPEEDUP, *pad_range([*speedups, 1.0], 0.03))
     y = Axis(metric, *pad_range(qualities, 0.12, 0.01))
     marks: list[Mark] = []
@@ -78,13 +79,13 @@ def trade_off_chart(panel: Panel) -> Chart:
     for series in shown:
         marks += _line_marks(series, x, y)
     for series in shown:
-        marks += _point_marks(panel, series)
+        marks += _point_marks(series)
     for star in starred:
         tip = f"{star.series.label}\n{metric} {numbers.quality(star.quality)}\nFLOPs speed-up {star.speedup:.2f}×"
         marks.append(Point(star.series.label, star.series.look, star.speedup, star.quality["value"], tip, "*", LARGE))
     words = (
         f"{metric} against FLOPs speed-up. Lines: every threshold; bands: 95 % over samples"
-        + ("; thin lines: worst and best seed" if any(s.line.lowest is not None for s in shown) else "")
+        + ("; thin lines: worst and best seed" if any(s.curve.lowest is not None for s in shown) else "")
         + "; dots: the Pareto front of a curve; markers: operating points"
         + ("; stars: models without early exit, against the whole plain backbone." if starred else ".")
     )
@@ -97,7 +98,7 @@ def trade_off_chart(panel: Panel) -> Chart:
 
 def _spread_marks(series: Series, y: Axis, faint: bool) -> list[Mark]:
     """Return what samples and seeds leave open, within the axis: a band may be wider than what is shown."""
-    line, speedups = series.line, series.line.speedup.tolist()
+    line, speedups = series.curve, series.curve.speedup.tolist()
     low, high = (edge.clip(y.low, y.high).tolist() for edge in (line.low, line.high))
     found: list[Mark] = [Band(series.label, series.look, speedups, low, high, faint)]
     for seed in (line.lowest, line.highest):
@@ -107,7 +108,7 @@ def _spread_marks(series: Series, y: Axis, faint: bool) -> list[Mark]:
 
 
 def _line_marks(series: Series, x: Axis, y: Axis) -> list[Mark]:
-    line = series.line
+    line = series.curve
     notes = [f"threshold {numbers.threshold(t)}" if t is not None else "" for t in line.thresholds]
     speedups, qualities = line.speedup.tolist(), line.quality.tolist()
     front = thin_out(((speedups[k], qualities[k]) for k in line.pareto.nonzero()[0]), x, y)
@@ -115,30 +116,27 @@ def _line_marks(series: Series, x: Axis, y: Axis) -> list[Mark]:
     return [Line(series.label, series.look, speedups, qualities, notes), *dots]
 
 
-def _point_marks(panel: Panel, series: Series) -> list[Mark]:
+def _point_marks(series: Series) -> list[Mark]:
     """Return a marker for every operating point; rules that chose the same one share it."""
     places: dict[tuple[float, float], list[str]] = {}
-    for rule in series.rules:
-        point = series.point(rule, panel.metric)
-        if point is not None:
-            at = (round(point["speedup"]["value"], 6), round(point["quality"]["value"], 6))
-            places.setdefault(at, []).append(rule)
-    return [Point(series.label, series.look, *at, _point_tip(panel, series, rules)) for at, rules in places.items()]
+    for rule, point in series.points.items():
+        at = (round(point.speedup["value"], 6), round(point.quality["value"], 6))
+        places.setdefault(at, []).append(rule)
+    return [Point(series.label, series.look, *at, _point_tip(series, rules)) for at, rules in places.items()]
 
 
-def _point_tip(panel: Panel, series: Series, rules: Sequence[str]) -> str:
-    point = series.point(rules[0], panel.metric)
-    assert point is not None
+def _point_tip(series: Series, rules: Sequence[str]) -> str:
+    point = series.points[rules[0]]
     lines = [
         series.full_name,
         f"point: {', '.join(map(numbers.rule, rules))}",
-        f"{metric_name(panel.metric)} {numbers.quality(point['quality'])}",
-        f"FLOPs speed-up {numbers.times(point['speedup'])}",
-        f"mean exit {point['mean_layer']:.2f} of {series.first.view.layers}",
-        f"threshold {', '.join(numbers.threshold(t) for t in point['thresholds'])}",
+        f"{metric_title(series.first.metric)} {numbers.quality(point.quality)}",
+        f"FLOPs speed-up {numbers.times(point.speedup)}",
+        f"mean exit {point.mean_layer:.2f} of {series.first.layers}",
+        f"threshold {', '.join(numbers.threshold(t) for t in point.thresholds)}",
     ]
-    if point["latency"]:
-        lines.append(f"measured speed-up {numbers.times(point['latency'])}")
+    if point.timed:
+        lines.append(f"measured speed-up {numbers.times(point.timed.speedup)}")
     return "\n".join(lines)
 
 

@@ -8,23 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from bench.cli.display import NAMES
-from bench.errors import DataError
+from bench.errors import UserError
 from bench.measure import areas
 from bench.measure.calibration import Calibration, Headroom, calibration, headroom
 from bench.measure.stats import wilson
-from bench.report.captions import seeds
 from bench.report.formats import Row
-from bench.report.series import Panel, Series
-from bench.results.data import Result
+from bench.report.lines import curve_of
+from bench.report.series import Panel, Series, SeriesPoint
+from bench.results.run import Run
 
 MOST_DRAWN = 8  # lines that can be told apart in one chart
 MOST_OFFERED = 32  # lines that a legend on the page can switch on
-
-
-def metric_name(name: str) -> str:
-    """A metric for readers."""
-    return NAMES.get(name, name)
 
 
 # --------------------------------------------------------------------------- what is drawn
@@ -67,8 +61,13 @@ def offered(panel: Panel) -> str:
 
 
 def _volume(series: Series) -> float:
-    speedup, quality, _, _ = series.first.curve
-    return areas.hypervolume(areas.envelope(speedup, quality), series.first.chance)
+    curve = curve_of(series.first, series.split)
+    return areas.hypervolume(areas.envelope(curve.speedup, curve.quality), chance_of(series.first))
+
+
+def chance_of(run: Run) -> float:
+    """Return what guessing gives: 1 / classes for accuracy, 0 for the other metrics."""
+    return 1 / max(1, len(run.record.task.labels)) if run.metric == "accuracy" else 0.0
 
 
 @dataclass(frozen=True)
@@ -81,18 +80,21 @@ class Star:
 
 
 def plain_cost(panel: Panel) -> float | None:
-    """Mean cost of the plain whole backbone on these samples; None where no result has all its layers."""
-    whole = [r for r in panel.results if r.view.layers == panel.layers and "cost_mean" in r.full]
-    return float(whole[0].full["cost_mean"]) * float(whole[0].full["cost_speedup"]["value"]) if whole else None
+    """Return the plain whole backbone's mean cost on these samples; None where no run has all its layers."""
+    whole = next((run for run in panel.runs if run.layers == panel.layers), None)
+    if whole is None:
+        return None
+    full = whole.result(panel.split).full
+    return full.cost_mean * full.cost_speedup.value
 
 
 def stars(panel: Panel) -> list[Star]:
-    """Plain compression: models that always run to their own last layer."""
+    """Return plain compression: models that always run to their own last layer."""
     base = plain_cost(panel)
     if base is None:
         return []
     return [
-        Star(s, float(np.mean([base / float(r.full["cost_mean"]) for r in s.results])), s.full(panel.metric))
+        Star(s, float(np.mean([base / result.full.cost_mean for result in s.results])), s.full)
         for s in panel.series
         if not s.early
     ]
@@ -112,11 +114,11 @@ class Diagnosis:
     note: str = ""
 
 
-def diagnoses(panel: Panel) -> list[Diagnosis]:
-    """Every checkpoint of a panel once; several criteria that read the same logits share a diagnosis."""
+def diagnose_exits(panel: Panel) -> list[Diagnosis]:
+    """Return a diagnosis of every checkpoint of a panel; criteria that read the same logits share one."""
     sharing: dict[str, list[Series]] = {}
     for series in panel.series:
-        sharing.setdefault(series.first.view.exits_key, []).append(series)
+        sharing.setdefault(exits_key(series.first), []).append(series)
     return [_diagnosis(panel, found) for found in sharing.values()]
 
 
@@ -124,24 +126,30 @@ def _diagnosis(panel: Panel, sharing: Sequence[Series]) -> Diagnosis:
     first = sharing[0]
     others = len({s.label for s in sharing}) - 1
     label = first.label + (f" and {others} more" if others else "")
-    result = first.first
-    if result.view.record["task"].get("kind") == "regression":
+    if first.first.record.task.kind == "regression":
         return Diagnosis(label, first, None, None, "not defined for regression")
-    try:
-        exits = next((e for s in sharing for e in (s.first.view.exits(panel.split),) if e is not None), None)
-    except DataError:
-        return Diagnosis(label, first, None, None, "the file of the exits' logits is damaged")
-    if exits is None:
+    stored = next((s.first for s in sharing if s.first.has_exits(panel.split)), None)
+    if stored is None:
         return Diagnosis(label, first, None, None, "logits of the exits are not in the store")
+    try:
+        exits = stored.exits(panel.split)
+    except UserError:
+        return Diagnosis(label, first, None, None, "the file of the exits' logits is damaged")
     return Diagnosis(label, first, calibration(exits.logits, exits.labels), headroom(exits.logits, exits.labels))
 
 
-def per_exit(result: Result) -> list[Row]:
-    """Primary metric of every exit alone, with Wilson's interval for accuracy."""
+def exits_key(run: Run) -> str:
+    """Return the same for runs that share their logits: one checkpoint, read by several criteria."""
+    return f"{run.record.training.key} {run.spec.dtype} {run.spec.device}"
+
+
+def every_exit(series: Series) -> list[Row]:
+    """Return the primary metric of every exit alone for the lowest seed, with Wilson's interval for accuracy."""
+    metric, result = series.first.metric, series.results[0]
     rows = []
-    for layer, value in enumerate(result.summary["per_exit"][result.metric], start=1):
+    for layer, value in enumerate(result.per_exit[metric], start=1):
         low = high = None
-        if result.metric == "accuracy":
+        if metric == "accuracy":
             found = wilson(min(result.samples, round(value * result.samples)), result.samples)
             low, high = found.low, found.high
         rows.append({"exit": layer, "quality": value, "low": low, "high": high})
@@ -157,39 +165,36 @@ def curve_csv(panel: Panel) -> list[Row]:
     names = ("speedup", "quality", "low", "high", "lowest_seed", "highest_seed", "threshold", "pareto", "rule")
     blank = dict.fromkeys(names)
     for series in drawn(panel):
-        line = series.line
-        head = {"kind": "curve", "series": series.label, "seeds": seeds(series)}
-        for k in range(len(line.speedup)):
+        curve = series.curve
+        head = {"kind": "curve", "series": series.label, "seeds": series.seeds}
+        for k in range(len(curve.speedup)):
             rows.append(
                 {
                     **head,
                     **blank,
-                    "speedup": round(float(line.speedup[k]), 6),
-                    "quality": round(float(line.quality[k]), 6),
-                    "low": round(float(line.low[k]), 6),
-                    "high": round(float(line.high[k]), 6),
-                    "lowest_seed": None if line.lowest is None else round(float(line.lowest[k]), 6),
-                    "highest_seed": None if line.highest is None else round(float(line.highest[k]), 6),
-                    "threshold": line.thresholds[k],
-                    "pareto": bool(line.pareto[k]),
+                    "speedup": round(float(curve.speedup[k]), 6),
+                    "quality": round(float(curve.quality[k]), 6),
+                    "low": round(float(curve.low[k]), 6),
+                    "high": round(float(curve.high[k]), 6),
+                    "lowest_seed": None if curve.lowest is None else round(float(curve.lowest[k]), 6),
+                    "highest_seed": None if curve.highest is None else round(float(curve.highest[k]), 6),
+                    "threshold": curve.thresholds[k],
+                    "pareto": bool(curve.pareto[k]),
                 }
             )
-        for rule in series.rules:
-            point = series.point(rule, panel.metric)
-            if point:
-                rows.append({**head, **blank, "kind": "point", "rule": rule, **_flat(point)})
+        for rule, point in series.points.items():
+            rows.append({**head, **blank, "kind": "point", "rule": rule, **_flat(point)})
     for star in stars(panel):
         quality = {"quality": star.quality["value"], "low": star.quality["low"], "high": star.quality["high"]}
-        head = {"kind": "no early exit", "series": star.series.label, "seeds": seeds(star.series)}
+        head = {"kind": "no early exit", "series": star.series.label, "seeds": star.series.seeds}
         rows.append({**head, **blank, "speedup": star.speedup, **quality})
     return rows
 
 
-def _flat(point: Mapping[str, Any]) -> Row:
-    quality = point["quality"]
-    thresholds = point["thresholds"]
+def _flat(point: SeriesPoint) -> Row:
+    quality, thresholds = point.quality, point.thresholds
     return {
-        "speedup": point["speedup"]["value"],
+        "speedup": point.speedup["value"],
         "quality": quality["value"],
         "low": quality["low"],
         "high": quality["high"],
@@ -203,10 +208,9 @@ def exits_csv(panel: Panel) -> list[Row]:
     """Per series: quality of every exit alone and samples leaving at each exit at the operating points."""
     rows: list[Row] = []
     for series in panel.series:
-        shares = {rule: p["exit_counts"] for rule in series.rules if (p := series.point(rule, panel.metric))}
-        for row in per_exit(series.first):
-            k = row["exit"] - 1
-            rows.append({"series": series.label, **row, **{f"left at {r}": c[k] for r, c in shares.items()}})
+        for k, row in enumerate(every_exit(series)):
+            left = {f"left at {rule}": point.exit_counts[k] for rule, point in series.points.items()}
+            rows.append({"series": series.label, **row, **left})
     return rows
 
 
@@ -228,27 +232,26 @@ def realisation_rows(panels: Sequence[Panel]) -> list[Row]:
     rows: list[Row] = []
     for panel in panels:
         for series in panel.series:
-            for rule in series.rules:
-                point = series.point(rule, panel.metric)
-                if point is None or not point.get("latency"):
+            for rule, point in series.points.items():
+                timed = point.timed
+                if timed is None:
                     continue
-                latency, samples = point["latency"], point["latency_samples"]
                 rows.append(
                     {
                         "panel": panel.title,
                         "series": series.label,
                         "strategy": series.strategy,
                         "rule": rule,
-                        "flops_speedup": point["latency_flops"],
-                        "latency_speedup": latency["value"],
-                        "low": latency["low"],
-                        "high": latency["high"],
-                        "samples_low": samples["low"],
-                        "samples_high": samples["high"],
-                        "realisation": point["realisation"],
-                        "mean_ms": point["mean_ms"],
-                        "machine": point["machine"],
-                        "valid": point["valid"],
+                        "flops_speedup": timed.cost_speedup,
+                        "latency_speedup": timed.speedup["value"],
+                        "low": timed.speedup["low"],
+                        "high": timed.speedup["high"],
+                        "samples_low": timed.sampling["low"],
+                        "samples_high": timed.sampling["high"],
+                        "realisation": timed.realisation,
+                        "mean_ms": timed.mean_ms,
+                        "machine": timed.machine,
+                        "valid": timed.valid,
                     }
                 )
     return rows
@@ -260,17 +263,16 @@ def curve_summaries(panel: Panel) -> list[Row]:
     for series in panel.series:
         if not series.early:
             continue
-        found = [_areas(r) for r in series.results]
+        found = [_areas(run, series.split) for run in series.runs]
         means = {name: _mean([f[name] for f in found]) for name in areas.DEFINITIONS}
         rows.append({"series": series.label, "strategy": series.strategy, "upper_bound": series.upper_bound, **means})
     return rows
 
 
-def _areas(result: Result) -> dict[str, Any]:
-    speedup, quality, _, _ = result.curve
-    full = float(result.full["metrics"][result.metric]["value"])
-    alone = result.summary["per_exit"][result.metric]
-    return areas.summary(speedup, quality, full, result.view.layers, result.chance, alone)
+def _areas(run: Run, split: str) -> dict[str, Any]:
+    curve, result = curve_of(run, split), run.result(split)
+    full = result.full.metrics[run.metric].value
+    return areas.summary(curve.speedup, curve.quality, full, run.layers, chance_of(run), result.per_exit[run.metric])
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -278,24 +280,14 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return float(np.mean(known)) if len(known) == len(values) and known else None
 
 
-def depth_of(result: Result) -> Mapping[str, Any] | None:
-    """The depth table of a result where one was measured: seconds of leaving at each exit, with and without checks."""
-    latency = result.view.latency
-    found = (latency or {}).get("depth") or result.view.record.get("depth")
-    if not isinstance(found, Mapping) or not found.get("bare") or not found.get("checks"):
-        return None
-    return found
-
-
 def depth_rows(panel: Panel) -> list[Row]:
-    """Milliseconds per sample at every depth, averaged over length buckets: the layers, and the checks on the way."""
+    """Return milliseconds a sample at every depth, averaged over length buckets: the layers, and the checks."""
     rows: list[Row] = []
     for series in panel.series:
-        found = depth_of(series.first)
-        if found is None:
+        latency = series.first.record.latency
+        if latency is None or latency.depth is None:
             continue
-        bare, checks = np.array(found["bare"], dtype=float), np.array(found["checks"], dtype=float)
-        for k in range(len(bare)):
-            cells = {"layers_ms": float(bare[k].mean() * 1e3), "checks_ms": float(checks[k].mean() * 1e3)}
-            rows.append({"series": series.label, "exit": k + 1, **cells, "valid": bool(found.get("valid", True))})
+        for k, (bare, checks) in enumerate(zip(latency.depth.bare, latency.depth.checks, strict=True), start=1):
+            cells = {"layers_ms": float(np.mean(bare) * 1e3), "checks_ms": float(np.mean(checks) * 1e3)}
+            rows.append({"series": series.label, "exit": k, **cells, "valid": latency.depth.valid})
     return rows

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from bench.measure.metrics import metric_title
 from bench.report import content, numbers
 from bench.report.captions import caption
-from bench.report.content import Diagnosis, metric_name
+from bench.report.content import Diagnosis
 from bench.report.marks import SMALL, Axis, Bar, Chart, Interval, Key, Line, Mark, Point, pad_range
 from bench.report.series import Panel, Series
 
@@ -28,12 +29,12 @@ def series_keys(series: Iterable[Series]) -> list[Key]:
 def exits_used_charts(panel: Panel) -> list[Chart]:
     """Build the charts of where samples leave, for two operating points or the first one that was reached."""
     shown = content.drawn(panel)
-    reached = list(dict.fromkeys(r for s in shown for r in s.rules if s.point(r, panel.metric)))
+    reached = list(dict.fromkeys(r for s in shown for r in s.points))
     return [_exits_used(panel, rule) for rule in [r for r in SHOWN_RULES if r in reached] or reached[:1]]
 
 
 def _exits_used(panel: Panel, rule: str) -> Chart:
-    found = [(s, p["exit_counts"]) for s in content.drawn(panel) if (p := s.point(rule, panel.metric))]
+    found = [(s, p.exit_counts) for s in content.drawn(panel) if (p := s.points.get(rule))]
     shares = [[c / sum(counts) for c in counts] for _, counts in found]
     width = 0.84 / len(found)
     marks: list[Mark] = []
@@ -43,7 +44,7 @@ def _exits_used(panel: Panel, rule: str) -> Chart:
                 tip = f"{series.full_name}\nexit {k + 1}: {numbers.percent(value)} of samples"
                 at = k + 0.58 + i * width
                 marks.append(Bar(series.label, series.look, at, width, 0.0, value, tip, capped=True))
-    several = ", mean over seeds" if any(len(s.results) > 1 for s, _ in found) else ""
+    several = ", mean over seeds" if any(len(s.runs) > 1 for s, _ in found) else ""
     return Chart(
         f"Exits used, {numbers.rule(rule)}",
         f"Exits at {numbers.rule(rule)}, {panel.title}",
@@ -59,11 +60,11 @@ def _exits_used(panel: Panel, rule: str) -> Chart:
 
 def every_exit_chart(panel: Panel) -> Chart:
     """Build the chart of quality with all samples forced to leave at the same exit, each checkpoint once."""
-    metric, shown = metric_name(panel.metric), _one_per_checkpoint(panel)
+    metric, shown = metric_title(panel.metric), _one_per_checkpoint(panel)
     marks: list[Mark] = []
     values: list[float] = []
     for i, series in enumerate(shown):
-        rows, aside = content.per_exit(series.first), 0.07 * (i - (len(shown) - 1) / 2)  # so that no interval hides
+        rows, aside = content.every_exit(series), 0.07 * (i - (len(shown) - 1) / 2)  # so that no interval hides
         at, qualities = [r["exit"] + aside for r in rows], [r["quality"] for r in rows]
         marks.append(Line(series.label, series.look, at, qualities))
         values += qualities
@@ -91,7 +92,7 @@ def every_exit_chart(panel: Panel) -> Chart:
 def _one_per_checkpoint(panel: Panel) -> list[Series]:
     kept: dict[str, Series] = {}
     for series in [*content.drawn(panel), *panel.series]:
-        kept.setdefault(series.first.view.exits_key, series)
+        kept.setdefault(content.exits_key(series.first), series)
     return list(kept.values())[: content.MOST_DRAWN]
 
 

@@ -6,61 +6,56 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from bench.results.data import Record, Result, canonical
+from bench.results.data import canonical
+from bench.results.run import Run
 
+Settings = Mapping[str, Any]
 PARTS = (
     ("criterion_args", ""),
     ("head_args", "head."),
     ("recipe_args", "recipe."),
-    ("train", "train."),
     ("backbone_args", "backbone."),
 )
 LONGEST = 24  # letters of a setting's value
 
 
-def panel_name(result: Result) -> tuple[str, str, str]:
-    """Task, split and backbone."""
-    return str(result.view.spec["task"]), result.split, str(result.view.spec["backbone"])
+def panel_name(run: Run, split: str) -> tuple[str, str, str]:
+    """Return task, split and backbone."""
+    return run.task, split, run.backbone
 
 
-def panel_settings(result: Result) -> dict[str, Any]:
-    """What must be the same for two results to be comparable, flat.
+def panel_settings(run: Run, split: str) -> dict[str, Any]:
+    """Return what must be the same for two runs to be comparable on ``split``, flat.
 
     The backbone counts with its whole depth, whether or not a model has all of its layers: plain compression is
     compared with the backbone that it is a part of.
     """
-    spec, record = result.view.spec, result.view.record
-    backbone = record["backbone"]
-    arguments = dict(spec.get("backbone_args") or {})
-    arguments.pop("num_hidden_layers", None)  # said by the depth
-    pretrained = spec.get("init", "pretrained") == "pretrained"
+    spec, record = run.spec, run.record
+    arguments = {k: v for k, v in spec.backbone_args.items() if k != "num_hidden_layers"}  # said by the depth
     return {
-        "task": spec["task"],
-        "split": result.split,
-        "backbone": spec["backbone"],
-        "depth": backbone.get("depth", backbone["layers"]),
-        "init": spec.get("init"),
-        "data": record["task"].get("revision"),
-        "metrics": record["task"]["metrics"],
-        "limit": spec.get("limit"),
-        "max_length": spec.get("max_length"),
-        "weights": backbone.get("revision") if pretrained else None,
+        "task": spec.task,
+        "split": split,
+        "backbone": spec.backbone,
+        "depth": record.backbone.whole_depth,
+        "init": spec.init,
+        "data": record.task.revision,
+        "metrics": record.task.metrics,
+        "limit": spec.limit,
+        "max_length": spec.max_length,
+        "weights": record.backbone.revision if spec.init == "pretrained" else None,
         **{f"backbone.{k}": v for k, v in arguments.items()},
     }
 
 
-def series_settings(result: Result) -> dict[str, Any]:
-    """Everything that makes a result but the seed, flat; from the identity where the record has one."""
-    spec = result.view.spec
-    flat = {name: spec.get(name) for name in ("strategy", "recipe", "head", "dtype", "device")}
+def series_settings(run: Run) -> dict[str, Any]:
+    """Return everything that makes a run but the seed, flat."""
+    spec, identity = run.spec, run.head.identity
+    flat: dict[str, Any] = {name: getattr(spec, name) for name in ("strategy", "recipe", "head", "dtype", "device")}
     for part, prefix in PARTS:
-        flat |= {f"{prefix}{name}": value for name, value in dict(spec.get(part) or {}).items()}
-    identity = result.view.record.get("identity")
-    if isinstance(identity, Mapping):
-        flat["identity"] = canonical({k: v for k, v in identity.items() if k != "seed"})
-        strategy = identity.get("strategy")
-        flat["version"] = strategy.get("version") if isinstance(strategy, Mapping) else None
-    return flat
+        flat |= {f"{prefix}{name}": value for name, value in getattr(spec, part).items()}
+    flat |= {f"train.{name}": value for name, value in vars(spec.train).items()}
+    flat["identity"] = canonical({k: v for k, v in identity.to_plain().items() if k != "seed"})
+    return flat | {"version": identity.strategy.version}
 
 
 class Namer:
@@ -71,27 +66,28 @@ class Namer:
     on one panel is said on all of them, so that a name means the same everywhere.
     """
 
-    def __init__(self, panels: Iterable[Sequence[Result]]) -> None:
+    def __init__(self, panels: Iterable[Sequence[tuple[Run, str]]]) -> None:
         groups = [list(p) for p in panels]
-        self.recipes = _recipes(r for results in groups for r in results)
+        self.recipes = _recipes(member for members in groups for member in members)
         self.needed: dict[str, set[str]] = defaultdict(set)
-        for results in groups:
-            for strategy, settings in _by_strategy(results).items():
-                arguments = {k for r in results if r.view.strategy == strategy for k in _arguments(r)}
-                self.needed[strategy] |= set(telling(settings, arguments)) & arguments
+        for members in groups:
+            for strategy in {run.strategy for run, _ in members}:
+                runs = [run for run, _ in members if run.strategy == strategy]
+                arguments = {name for run in runs for name in run.spec.criterion_args}
+                self.needed[strategy] |= set(telling([series_settings(run) for run in runs], arguments)) & arguments
 
-    def labels(self, results: Sequence[Result]) -> dict[str, str]:
-        """Canonical settings to label, for the results of one strategy on one panel."""
-        settings = {canonical(s): s for s in map(series_settings, results)}
-        arguments = {k for r in results for k in _arguments(r)}
-        strategy = results[0].view.strategy
+    def labels(self, runs: Sequence[Run]) -> dict[str, str]:
+        """Return canonical settings to label, for the runs of one strategy on one panel."""
+        settings = {canonical(s): s for s in map(series_settings, runs)}
+        arguments = {name for run in runs for name in run.spec.criterion_args}
+        strategy = runs[0].strategy
         recipes = self.recipes[strategy]
         always = [*sorted(self.needed[strategy]), *(["recipe"] if len(recipes) > 1 else [])]
         names = telling(list(settings.values()), arguments, always)
         return {key: _label(strategy, s, names, _usual(recipes)) for key, s in settings.items()}
 
 
-def telling(settings: Sequence[Record], first: Iterable[str] = (), always: Iterable[str] = ()) -> list[str]:
+def telling(settings: Sequence[Settings], first: Iterable[str] = (), always: Iterable[str] = ()) -> list[str]:
     """``always`` and as few more names as tell ``settings`` apart: of ``first``, recipe and head, then the rest."""
     found = list(always)
     everyone = {k for s in settings for k in s} - {"identity", "strategy", *found}
@@ -104,11 +100,12 @@ def telling(settings: Sequence[Record], first: Iterable[str] = (), always: Itera
     return found
 
 
-def _recipes(results: Iterable[Result]) -> dict[str, Counter[str]]:
-    """On how many panels each strategy has each recipe."""
+def _recipes(members: Iterable[tuple[Run, str]]) -> dict[str, Counter[str]]:
+    """Count on how many panels each strategy has each recipe."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
-    seen = {(r.view.strategy, str(r.view.spec.get("recipe")), canonical(panel_settings(r))) for r in results}
-    for strategy, recipe, _ in sorted(seen):
+    for strategy, recipe, _ in sorted(
+        {(r.strategy, r.spec.recipe, canonical(panel_settings(r, s))) for r, s in members}
+    ):
         counts[strategy][recipe] += 1
     return counts
 
@@ -119,18 +116,7 @@ def _usual(recipes: Counter[str]) -> str | None:
     return None if others and others[0][1] == most else recipe
 
 
-def _by_strategy(results: Iterable[Result]) -> dict[str, list[dict[str, Any]]]:
-    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for result in results:
-        found[result.view.strategy].append(series_settings(result))
-    return found
-
-
-def _arguments(result: Result) -> list[str]:
-    return list(result.view.spec.get("criterion_args") or {})
-
-
-def _label(strategy: str, settings: Record, names: Sequence[str], usual: str | None) -> str:
+def _label(strategy: str, settings: Settings, names: Sequence[str], usual: str | None) -> str:
     said = [
         f"{name}={_value(settings[name])}"
         for name in names
@@ -155,12 +141,12 @@ def natural(text: str) -> list[Any]:
     return parts
 
 
-def panel_titles(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+def panel_titles(settings: Sequence[Settings]) -> list[str]:
     """A title for each panel: task and backbone; the split where a task has several; and what else differs."""
     splits: dict[Any, set[Any]] = defaultdict(set)
     for one in settings:
         splits[one["task"]].add(one["split"])
-    alike: dict[tuple[Any, Any], list[Mapping[str, Any]]] = defaultdict(list)
+    alike: dict[tuple[Any, Any], list[Settings]] = defaultdict(list)
     for one in settings:
         alike[one["task"], one["backbone"]].append(one)
     titles = []

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.measure.stats import wilson
-from bench.results.data import Array, Result
+from bench.results.measures import SplitResult
+from bench.results.run import Run
 
+Array = NDArray[Any]
 GRID = 120  # speed-ups at which the curves of several seeds are averaged
 
 
 @dataclass(frozen=True, eq=False)
-class Line:
+class Curve:
     """A trade-off curve: speed-ups ascending [K], quality with a 95 % band over samples [K], thresholds where known.
 
     ``lowest`` and ``highest`` [K] are the quality of the worst and the best seed at each speed-up; None for one seed.
@@ -30,45 +34,46 @@ class Line:
     highest: Array | None = None
 
 
-def line_of(results: Sequence[Result]) -> Line:
-    """One seed's own rows, or the mean over seeds where all of them have a speed-up.
+def curve_over_seeds(runs: Sequence[Run], split: str) -> Curve:
+    """Return one seed's own rows, or the mean over seeds where all of them have a speed-up.
 
     The band of several seeds is the mean of their bands, as wide as one seed's: it says what the samples leave open,
     and the worst and best seed are lines of their own.
     """
-    lines = [_line(r) for r in results]
-    low, high = max(x.speedup[0] for x in lines), min(x.speedup[-1] for x in lines)
-    if len(lines) == 1 or low >= high:
-        return lines[0]
+    curves = [curve_of(run, split) for run in runs]
+    low, high = max(c.speedup[0] for c in curves), min(c.speedup[-1] for c in curves)
+    if len(curves) == 1 or low >= high:
+        return curves[0]
     grid = np.linspace(low, high, GRID)
     quality, below, above = (
-        np.array([np.interp(grid, x.speedup, getattr(x, name)) for x in lines]) for name in ("quality", "low", "high")
+        np.array([np.interp(grid, c.speedup, getattr(c, name)) for c in curves]) for name in ("quality", "low", "high")
     )
     mean = quality.mean(axis=0)
     ends = quality.min(axis=0), quality.max(axis=0)
-    return Line(grid, mean, below.mean(axis=0), above.mean(axis=0), [None] * GRID, _front(mean), *ends)
+    return Curve(grid, mean, below.mean(axis=0), above.mean(axis=0), [None] * GRID, _front(mean), *ends)
 
 
-def _line(result: Result) -> Line:
-    speedup, quality, thresholds, front = result.curve
-    if result.metric == "accuracy":
+def curve_of(run: Run, split: str) -> Curve:
+    """Return the rows of a run's recorded curve, cheapest last, with their band."""
+    result = run.result(split)
+    rows = sorted(result.curve, key=lambda row: (row.cost_speedup, -row.quality))
+    speedup = np.array([row.cost_speedup for row in rows], dtype=np.float64)
+    quality = np.array([row.quality for row in rows], dtype=np.float64)
+    if run.metric == "accuracy":
         n = result.samples
         bands = [wilson(min(n, max(0, round(q * n))), n) for q in quality]
         low, high = np.array([b.low for b in bands]), np.array([b.high for b in bands])
     else:
-        low, high = _band_between_points(result, speedup, quality)
-    return Line(speedup, quality, low, high, thresholds, front)
+        low, high = _band_between_points(result, run.metric, speedup, quality)
+    return Curve(speedup, quality, low, high, [row.threshold for row in rows], np.array([row.pareto for row in rows]))
 
 
-def _band_between_points(result: Result, speedup: Array, quality: Array) -> tuple[Array, Array]:
-    """A band for metrics without a closed form: the stored points' own intervals, as wide in between as beside them."""
-    known = [result.full, *(p for p in result.points.values() if "metrics" in p)]
-    at = np.array([p["cost_speedup"]["value"] for p in known])
-    found = [p["metrics"][result.metric] for p in known]
-    order = np.argsort(at, kind="stable")
-    below = np.array([f["value"] - f["low"] for f in found])[order]
-    above = np.array([f["high"] - f["value"] for f in found])[order]
-    return quality - np.interp(speedup, at[order], below), quality + np.interp(speedup, at[order], above)
+def _band_between_points(result: SplitResult, metric: str, speedup: Array, quality: Array) -> tuple[Array, Array]:
+    """Return a band for metrics without a closed form: the points' own intervals, as wide in between as beside them."""
+    known = sorted([result.full, *result.reached.values()], key=lambda point: point.cost_speedup.value)
+    at, found = [point.cost_speedup.value for point in known], [point.metrics[metric] for point in known]
+    below, above = [f.value - f.low for f in found], [f.high - f.value for f in found]
+    return quality - np.interp(speedup, at, below), quality + np.interp(speedup, at, above)
 
 
 def _front(quality: Array) -> Array:

@@ -10,18 +10,17 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from bench.measure.areas import DEFINITIONS
+from bench.measure.metrics import metric_title
 from bench.measure.points import STANDARD
 from bench.report import content, numbers
-from bench.report.captions import asked, seeds, sizes
+from bench.report.captions import describe_panel, sizes
 from bench.report.charts import PanelCharts
-from bench.report.content import metric_name
 from bench.report.formats import Table
 from bench.report.marks import Chart
-from bench.report.provenance import Revision, machine_of, machines, provenance_key
-from bench.report.series import Panel, Series, notes_of
+from bench.report.provenance import Revision, StoreContents, machine_of, machines, revision_key, timing_problem
+from bench.report.series import Panel, Series
 from bench.report.svg import draw_svg, draw_swatch, style_sheet
-from bench.report.tables import AREA_NAMES, mark_of, trained_as
-from bench.results.data import StoreData
+from bench.report.tables import AREA_NAMES, mark_of
 from bench.text import escape_html
 
 DEFAULT_RULE = "no-loss"
@@ -42,7 +41,7 @@ def template(name: str) -> str:
 
 
 def render(
-    data: StoreData,
+    contents: StoreContents,
     made: Sequence[PanelCharts],
     realisation: Chart | None,
     marks: Mapping[str, Revision],
@@ -52,37 +51,33 @@ def render(
     """Render the whole page as one text. The same input gives the same bytes."""
     panels = [one.panel for one in made]
     rules = _rules(panels)
-    anchors = {view.name: f"cell-{i}" for i, view in enumerate(data.cells, start=1)}
+    anchors = {run.name: f"cell-{i}" for i, run in enumerate(contents.runs, start=1)}
     return (
         environment()
         .from_string(template("page.html.j2"))
         .render(
             css=Markup(style_sheet()),
             js=Markup(template("page.js")),
-            data=data,
-            done=data.of_status("success"),
-            failed=data.of_status("error"),
-            unfinished=data.of_status("started", "cancelled"),
-            invalid=[v for v in data.of_status("success") if v.latency_problem],
-            machines=machines(data.cells),
+            contents=contents,
+            timing_problem=timing_problem,
+            machines=machines(contents.runs),
             marks=list(marks.values()),
-            letters={v.name: marks[provenance_key(v)].letter for v in data.cells},
+            letters={run.name: marks[revision_key(run)].letter for run in contents.runs},
             machine_of=machine_of,
             anchors=anchors,
             rules=rules,
             default_rule=DEFAULT_RULE if DEFAULT_RULE in rules else next(iter(rules), "full"),
             matrix=matrix(panels, marks, anchors),
             panels=made,
-            notes_of=notes_of,
             realisation=realisation,
             curves=tables["curves"],
             curve_groups=_by_first(tables["curves"]),
             sizes=sizes,
-            asked=asked,
+            describe_panel=describe_panel,
             packages=_common([mark.packages for mark in marks.values()]),
             curve_columns=[(name, DEFINITIONS[key]) for key, name in AREA_NAMES.items()],
             points=points,
-            metric_name=metric_name,
+            metric_title=metric_title,
         )
         + "\n"
     )
@@ -117,7 +112,7 @@ def matrix(panels: Sequence[Panel], marks: Mapping[str, Revision], anchors: Mapp
                 series.label,
                 {"label": series.label, "bound": series.upper_bound, "swatch": draw_swatch(series.look), "cells": {}},
             )
-            row.setdefault("trained", []).append(trained_as(series))
+            row.setdefault("trained", []).append(series.trained_as)
             row["cells"][panel.number] = _cell(panel, series, speedups.get(id(series)), marks, anchors)
     return [rows[label] for label in sorted(rows)]
 
@@ -127,18 +122,18 @@ def _cell(
 ) -> dict[str, Any]:
     points: dict[str, Any] = {}
     for rule in series.rules:
-        point = series.point(rule, panel.metric)
+        point = series.points.get(rule)
         if point is None:
             points[rule] = {"quality": None, "more": "", "value": "", "title": series.reason(rule)}
             continue
-        more = f"{numbers.times(point['speedup'])} FLOPs"
-        if point["latency"]:
-            more += f", {point['latency']['value']:.2f}× measured" + ("" if point["valid"] else " (INVALID)")
-        if point["reached"] < point["seeds"]:
-            more += f", {point['reached']} of {point['seeds']} seeds"
-        value = f"{point['quality']['value']:.6f}"
-        points[rule] = {"quality": _parts(point["quality"]), "more": more, "value": value, "title": ""}
-    full = series.full(panel.metric)
+        more = f"{numbers.times(point.speedup)} FLOPs"
+        if point.timed:
+            more += f", {point.timed.speedup['value']:.2f}× measured" + ("" if point.timed.valid else " (INVALID)")
+        if point.reached < point.seeds:
+            more += f", {point.reached} of {point.seeds} seeds"
+        value = f"{point.quality['value']:.6f}"
+        points[rule] = {"quality": _parts(point.quality), "more": more, "value": value, "title": ""}
+    full = series.full
     return {
         "early": series.early,
         "only": series.rules[0] if len(series.rules) == 1 else None,
@@ -146,9 +141,9 @@ def _cell(
         "full_value": f"{full['value']:.6f}",
         "alone": "" if alone is None else f"{alone:.2f}× FLOPs, no early exit",
         "points": points,
-        "seeds": seeds(series),
+        "seeds": series.seeds,
         "mark": mark_of(series, marks),
-        "links": [(anchors[r.view.name], r.view.seed) for r in series.results],
+        "links": [(anchors[run.name], run.seed) for run in series.runs],
     }
 
 

@@ -8,17 +8,17 @@ from dataclasses import replace
 
 import numpy as np
 
+from bench.measure.metrics import metric_title
 from bench.report import content
-from bench.report.captions import caption, facts
+from bench.report.captions import caption, describe_runs
 from bench.report.charts import SPEEDUP, PanelCharts
-from bench.report.content import metric_name
 from bench.report.figures import Figure, caption_of
 from bench.report.formats import Row
+from bench.report.lines import Curve, curve_of
 from bench.report.marks import SMALL, Axis, Band, Chart, Key, Line, Mark, Point, pad_range
 from bench.report.series import Panel, Series
 from bench.report.style import COLOURS, DASHES, MARKERS, Look
-from bench.report.tables import trained_as
-from bench.results.data import Result, canonical
+from bench.results.data import canonical
 
 DELTAS = tuple(round(0.1 * k, 1) for k in range(1, 11))  # ELBERT sec. 3: threshold 0.1 to 1.0
 FIRST = ("elbert-mono", "elbert-label", "elbert-range")  # whose curves figure 2 shows, the first that is there
@@ -52,12 +52,11 @@ def paper_figures(panels: Sequence[PanelCharts]) -> list[Figure]:
     return [*_figure_2(plain), *_figure_3(panels), *_windows(plain), *_criteria(plain)]
 
 
-def at_threshold(result: Result, delta: float) -> tuple[float, float]:
+def at_threshold(curve: Curve, delta: float) -> tuple[float, float]:
     """Return computation (1 / FLOPs speed-up) and quality at threshold ``delta``: the stored row just below it."""
-    speedup, quality, thresholds, _ = result.curve
-    known = [(-np.inf if t is None else float(t), k) for k, t in enumerate(thresholds)]
+    known = [(-np.inf if t is None else t, k) for k, t in enumerate(curve.thresholds)]
     k = max((item for item in known if item[0] <= delta), default=min(known))[1]
-    return float(1 / speedup[k]), float(quality[k])
+    return float(1 / curve.speedup[k]), float(curve.quality[k])
 
 
 def paper_variant(panel: Panel) -> Series | None:
@@ -68,9 +67,9 @@ def paper_variant(panel: Panel) -> Series | None:
     """
 
     def distance(series: Series) -> tuple[int, bool, float, str]:
-        spec = series.first.view.spec
-        trained = (spec.get("recipe"), spec.get("head")) == ("elbert", "shared")
-        window = dict(spec.get("criterion_args") or {}).get("window")
+        spec = series.first.spec
+        trained = (spec.recipe, spec.head) == ("elbert", "shared")
+        window = spec.criterion_args.get("window")
         away = abs(window - panel.layers / 3) if isinstance(window, int) else np.inf
         return FIRST.index(series.strategy), not trained, float(away), series.label
 
@@ -84,7 +83,8 @@ def _figure_2(panels: Sequence[Panel]) -> list[Figure]:
     rows: list[Row] = []
     lines: list[tuple[str, Look, list[float], list[float]]] = []
     for i, (panel, series) in enumerate(chosen):
-        found = [np.mean([at_threshold(r, delta) for r in series.results], axis=0) for delta in DELTAS]
+        curves = [curve_of(run, series.split) for run in series.runs]
+        found = [np.mean([at_threshold(c, delta) for c in curves], axis=0) for delta in DELTAS]
         own = Look(list(COLOURS)[i % len(COLOURS)], MARKERS[i % len(MARKERS)], DASHES[i // 7 % len(DASHES)])
         lines.append((panel.title, own, [float(cost) for cost, _ in found], [float(quality) for _, quality in found]))
         rows += [
@@ -95,10 +95,10 @@ def _figure_2(panels: Sequence[Panel]) -> list[Figure]:
     words = (
         "After ELBERT's figure 2: quality against computation (fraction of the plain model's FLOPs), threshold 0.1 to "
         "1.0 in steps of 0.1 from right to left, not chosen on any data. "
-        + "".join(f"{panel.title}: {series.label}, {trained_as(series)}. " for panel, series in chosen)
-        + facts([r for _, s in chosen for r in s.results])
+        + "".join(f"{panel.title}: {series.label}, {series.trained_as}. " for panel, series in chosen)
+        + describe_runs([series for _, series in chosen])
     )
-    metrics = " / ".join(sorted({metric_name(p.metric) for p, _ in chosen}))
+    metrics = " / ".join(sorted({metric_title(p.metric) for p, _ in chosen}))
     chart = _lines_chart(lines, "computation (fraction of the plain model)", metrics, every=True)
     return [Figure("elbert-figure-2", words, rows, [chart])]
 
@@ -127,10 +127,10 @@ def _windows(panels: Sequence[Panel]) -> Iterator[Figure]:
     for panel in panels:
         groups: dict[str, list[tuple[int, Series]]] = defaultdict(list)
         for series in panel.series:
-            args = dict(series.first.view.spec.get("criterion_args") or {})
+            args = dict(series.first.spec.criterion_args)
             window = args.pop("window", None)
             if isinstance(window, int):
-                key = canonical([series.strategy, args, series.first.view.exits_key])
+                key = canonical([series.strategy, args, content.exits_key(series.first)])
                 groups[key].append((window, series))
         for number, (_, found) in enumerate(sorted(groups.items()), start=1):
             if len({w for w, _ in found}) > 1:
@@ -149,12 +149,12 @@ def _criteria(panels: Sequence[Panel]) -> Iterator[Figure]:
         groups: dict[str, list[Series]] = defaultdict(list)
         for series in panel.series:
             if series.early:
-                groups[series.first.view.exits_key].append(series)
+                groups[content.exits_key(series.first)].append(series)
         several = [g for g in groups.values() if len({s.strategy for s in g}) > 1]
         for number, found in enumerate(several, start=1):
             shown, names = content.best(found), [s.strategy for s in found]
             named = [(s.strategy if names.count(s.strategy) == 1 else s.label, s) for s in shown]
-            words = f"Criteria on one and the same checkpoint ({trained_as(found[0])}), {panel.title}. "
+            words = f"Criteria on one and the same checkpoint ({found[0].trained_as}), {panel.title}. "
             words += caption(panel, found)
             words += f" The best {len(shown)} of {len(found)} are drawn." if len(shown) < len(found) else ""
             yield _curves_figure(f"criteria-{panel.slug}-{number}", words, panel, named, [s.look for s in shown])
@@ -167,12 +167,12 @@ def _curves_figure(
     rows: list[Row] = []
     lines = []
     for (label, series), own in zip(named, looks, strict=True):
-        line = series.line
+        line = series.curve
         lines.append((label, own, line.speedup.tolist(), line.quality.tolist()))
         for x, y, low, high in zip(line.speedup, line.quality, line.low, line.high, strict=True):
             numbers = {"speedup": float(x), "quality": float(y), "low": float(low), "high": float(high)}
             rows.append({"series": label, **numbers})
-    return Figure(name, words, rows, [_lines_chart(lines, SPEEDUP, metric_name(panel.metric))])
+    return Figure(name, words, rows, [_lines_chart(lines, SPEEDUP, metric_title(panel.metric))])
 
 
 def _lines_chart(

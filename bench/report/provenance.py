@@ -2,36 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from bench.results.data import CellView, canonical
-
-
-def machine_of(view: CellView) -> str:
-    """The machine's id that latency belongs to."""
-    environment = view.record.get("environment")
-    return str(environment.get("machine_id", "unknown")) if isinstance(environment, Mapping) else "unknown"
+from bench.results.data import canonical
+from bench.results.run import Run
+from bench.results.store import LeftOut
 
 
-def machine_text(view: CellView) -> str:
-    """The machine in words."""
-    environment: Any = view.record.get("environment") or {}
-    machine = environment.get("machine") or {}
-    parts = [machine.get("cpu"), _counted(machine.get("cores"), "core"), _counted(machine.get("threads"), "thread")]
-    parts += [f"{machine['memory_gib']} GiB" if machine.get("memory_gib") else None, machine.get("system")]
-    parts += [", ".join(map(str, machine.get("gpus") or ())) or "no GPU"]
-    return ", ".join(str(p) for p in parts if p) if machine else "unknown machine"
+@dataclass(frozen=True)
+class StoreContents:
+    """What a report is about: runs in order of path, and the records that could not be read."""
+
+    runs: Sequence[Run]
+    left_out: Sequence[LeftOut]
+
+    @property
+    def finished(self) -> list[Run]:
+        """Those with results."""
+        return [run for run in self.runs if run.is_finished()]
+
+    @property
+    def failed(self) -> list[Run]:
+        """Those that stopped with an error."""
+        return [run for run in self.runs if run.status == "error"]
+
+    @property
+    def unfinished(self) -> list[Run]:
+        """Those that were started or cancelled."""
+        return [run for run in self.runs if run.status in ("started", "cancelled")]
+
+    @property
+    def badly_timed(self) -> list[Run]:
+        """Those whose timing is not valid."""
+        return [run for run in self.runs if timing_problem(run)]
 
 
-def _counted(count: object, noun: str) -> str | None:
-    return None if count is None else f"{count} {noun}{'' if count == 1 else 's'}"
+def timing_problem(run: Run) -> str:
+    """Return why a run's timing is not valid; empty where it is or was not made."""
+    latency = run.record.latency if run.is_finished() else None
+    return "" if latency is None else latency.problem
 
 
-def machines(cells: Sequence[CellView]) -> dict[str, str]:
-    """Machine ids and what they are, in order of the cells."""
-    return {machine_of(view): machine_text(view) for view in reversed(cells)}
+def machine_of(run: Run) -> str:
+    """Return the machine's id that latency belongs to."""
+    return run.head.environment.machine_id
+
+
+def machine_text(run: Run) -> str:
+    """Return the machine in words."""
+    machine = run.head.environment.machine
+    memory = None if machine.memory_gib is None else f"{machine.memory_gib} GiB"
+    parts = [machine.cpu, _counted(machine.cores, "core"), _counted(machine.threads, "thread"), memory, machine.system]
+    return ", ".join(filter(None, [*parts, ", ".join(machine.gpus) or "no GPU"]))
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def machines(runs: Sequence[Run]) -> dict[str, str]:
+    """Return machine ids and what they are, in order of the runs."""
+    return {machine_of(run): machine_text(run) for run in reversed(runs)}
 
 
 @dataclass
@@ -49,35 +81,31 @@ class Revision:
         return f"{self.code}; {self.packages}"
 
 
-def provenance(cells: Sequence[CellView]) -> dict[str, Revision]:
-    """Every combination of commit, dirty flag and package versions, lettered in order of the cells."""
+def find_revisions(runs: Sequence[Run]) -> dict[str, Revision]:
+    """Return every combination of commit, dirty flag and package versions, lettered in order of the runs."""
     found: dict[str, Revision] = {}
-    for view in cells:
-        key = provenance_key(view)
+    for run in runs:
+        key = revision_key(run)
         if key not in found:
-            found[key] = Revision(_letter(len(found)), *_code_and_packages(view))
-        found[key].cells.append(view.name)
+            found[key] = Revision(_letter(len(found)), *_code_and_packages(run))
+        found[key].cells.append(run.name)
     return found
 
 
-def provenance_key(view: CellView) -> str:
-    """The same for results of the same code."""
-    environment = view.record.get("environment")
-    part = environment if isinstance(environment, Mapping) else {}
-    return canonical([part.get("source"), part.get("versions")])
+def revision_key(run: Run) -> str:
+    """Return the same for runs of the same code and packages."""
+    plain = run.head.environment.to_plain()
+    return canonical([plain["source"], plain["versions"]])
 
 
-def _code_and_packages(view: CellView) -> tuple[str, str]:
-    environment: Any = view.record.get("environment") or {}
-    source, versions = environment.get("source"), environment.get("versions") or {}
-    if isinstance(source, Mapping):
-        commit = f"commit {str(source.get('commit'))[:10]}" + (
-            " with uncommitted changes" if source.get("dirty") else ""
-        )
+def _code_and_packages(run: Run) -> tuple[str, str]:
+    source, versions = run.head.environment.source, run.head.environment.versions
+    if source is None:
+        code = f"release {versions.get('exitbench')}"
     else:
-        commit = f"release {versions.get('exitbench')}"
+        code = f"commit {source.commit[:10]}" + (" with uncommitted changes" if source.dirty else "")
     named = ("python", "torch", "transformers", "tokenizers", "datasets", "numpy")
-    return commit, ", ".join(f"{n} {versions[n]}" for n in named if versions.get(n))
+    return code, ", ".join(f"{n} {versions[n]}" for n in named if versions.get(n))
 
 
 def _letter(index: int) -> str:

@@ -8,7 +8,7 @@ version is never averaged: it becomes a panel or a series of its own, and its la
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -16,26 +16,61 @@ from typing import Any
 import numpy as np
 
 from bench.report.labels import Namer, natural, panel_name, panel_settings, panel_titles, series_settings
-from bench.report.lines import Line, line_of
+from bench.report.lines import Curve, curve_over_seeds
 from bench.report.provenance import machine_of
 from bench.report.spread import over_seeds, quality_over_seeds
 from bench.report.style import DASHES, Look, look
-from bench.results.data import Result, StoreData, canonical
+from bench.results.data import canonical
+from bench.results.measures import OperatingPoint, SplitResult
+from bench.results.run import Run
+
+
+@dataclass(frozen=True)
+class TimedSeries:
+    """Latency of a point over the seeds timed on one ``machine``: times of two machines are never averaged."""
+
+    speedup: dict[str, Any]
+    sampling: dict[str, Any]
+    cost_speedup: float
+    realisation: float
+    mean_ms: float
+    machine: str
+    machines: int
+    valid: bool
+
+
+@dataclass(frozen=True)
+class SeriesPoint:
+    """An operating point over the seeds that reached it, means where it is not said otherwise."""
+
+    quality: dict[str, Any]
+    speedup: dict[str, Any]
+    mean_layer: float
+    thresholds: list[float | None]
+    """One a seed."""
+    chosen_on: str
+    reached: int
+    """Seeds that reached it."""
+    seeds: int
+    exit_counts: list[float]
+    """Samples leaving at exit 1..L."""
+    timed: TimedSeries | None
 
 
 @dataclass(frozen=True, eq=False)
 class Series:
-    """One strategy with fixed settings: a result for each seed."""
+    """One strategy with fixed settings on one split: a run for each seed."""
 
     label: str
-    results: tuple[Result, ...]
+    runs: tuple[Run, ...]
+    split: str
     variant: int = 0
     """Which of the strategy's settings in its panel, from 0: they share colour and marker and differ in dashes."""
 
     @property
-    def first(self) -> Result:
-        """The result with the lowest seed: where one must stand for all."""
-        return self.results[0]
+    def first(self) -> Run:
+        """The run with the lowest seed: where one must stand for all."""
+        return self.runs[0]
 
     @property
     def full_name(self) -> str:
@@ -45,7 +80,12 @@ class Series:
     @property
     def strategy(self) -> str:
         """The strategy's name."""
-        return self.first.view.strategy
+        return self.first.strategy
+
+    @property
+    def trained_as(self) -> str:
+        """Recipe and head: what the criterion reads."""
+        return f"{self.first.spec.recipe} / {self.first.spec.head}"
 
     @property
     def look(self) -> Look:
@@ -54,88 +94,94 @@ class Series:
         return replace(found, dash=DASHES[(DASHES.index(found.dash) + self.variant) % len(DASHES)])
 
     @property
-    def seeds(self) -> list[int]:
-        """The seeds, ascending."""
-        return [r.view.seed for r in self.results]
+    def seeds(self) -> str:
+        """The seeds, ascending: ``0, 1, 2``."""
+        return ", ".join(str(run.seed) for run in self.runs)
 
     @property
     def upper_bound(self) -> bool:
         """Whether it knows labels or later exits."""
-        return bool(self.first.view.record.get("upper_bound"))
+        return self.first.record.upper_bound
 
     @property
     def early(self) -> bool:
         """Whether it ever leaves early: it has operating points."""
-        return bool(self.first.summary["points"])
+        return bool(self.results[0].points)
+
+    @property
+    def results(self) -> list[SplitResult]:
+        """What every run measured on the split."""
+        return [run.result(self.split) for run in self.runs]
+
+    @property
+    def lowest_seed(self) -> Series:
+        """The same series with its first run alone."""
+        return replace(self, runs=self.runs[:1])
+
+    @property
+    def timed_runs(self) -> Series | None:
+        """The same series with those runs alone that have a timed point; None where there are none."""
+        timed = tuple(r for r in self.runs if any(p.latency for p in r.result(self.split).reached.values()))
+        return replace(self, runs=timed) if timed else None
 
     @cached_property
-    def _known(self) -> dict[tuple[str | None, str], Any]:
-        """Numbers over seeds by rule and metric: they are asked for often."""
-        return {}
-
-    def full(self, metric: str) -> dict[str, Any]:
+    def full(self) -> dict[str, Any]:
         """Quality of all layers, over seeds."""
-        if (None, metric) not in self._known:
-            self._known[None, metric] = quality_over_seeds(self.results, metric)
-        found: dict[str, Any] = self._known[None, metric]
-        return found
+        return quality_over_seeds(self.runs, self.split)
 
     @property
     def rules(self) -> list[str]:
         """Operating points of any seed, in stored order."""
-        return list(dict.fromkeys(rule for r in self.results for rule in r.points))
-
-    def point(self, rule: str, metric: str) -> dict[str, Any] | None:
-        """An operating point over the seeds that reached it, or None where none did."""
-        if (rule, metric) not in self._known:
-            self._known[rule, metric] = self._point(rule, metric)
-        found: dict[str, Any] | None = self._known[rule, metric]
-        return found
-
-    def _point(self, rule: str, metric: str) -> dict[str, Any] | None:
-        those = [r for r in self.results if "metrics" in r.points.get(rule, {})]
-        if not those:
-            return None
-        reached = [r.points[rule] for r in those]
-        return {
-            "quality": quality_over_seeds(those, metric, rule),
-            "speedup": over_seeds([p["cost_speedup"] for p in reached]),
-            "unit": reached[0].get("cost_unit", "flops"),
-            "mean_layer": float(np.mean([p["mean_layer"] for p in reached])),
-            "thresholds": [p.get("threshold") for p in reached],
-            "chosen_on": str(reached[0].get("chosen_on", "")),
-            "reached": len(reached),
-            "seeds": len(self.results),
-            "exit_counts": np.mean([np.array(p["exit_counts"], dtype=float) for p in reached], axis=0).tolist(),
-            **self._timed(rule),
-        }
-
-    def _timed(self, rule: str) -> dict[str, Any]:
-        """Latency of a point over the seeds timed on one machine: times of two machines are never averaged."""
-        timed = [(r.view, r.points[rule]["latency"]) for r in self.results if r.points.get(rule, {}).get("latency")]
-        if not timed:
-            return {"latency": None}
-        machines = list(dict.fromkeys(machine_of(view) for view, _ in timed))
-        same = [(view, found) for view, found in timed if machine_of(view) == machines[0]]
-        return {
-            "latency": over_seeds([found["speedup"] for _, found in same]),
-            "latency_samples": over_seeds([found["sampling"] for _, found in same]),
-            "latency_flops": float(np.mean([found["cost_speedup"] for _, found in same])),
-            "realisation": float(np.mean([found["realisation"] for _, found in same])),
-            "mean_ms": float(np.mean([found["mean_ms"] for _, found in same])),
-            "machine": machines[0],
-            "machines": len(machines),
-            "valid": not any(view.latency_problem for view, _ in same),
-        }
-
-    def reason(self, rule: str) -> str:
-        """Why no seed reached an operating point."""
-        return next((str(r.points[rule]["reason"]) for r in self.results if "reason" in r.points.get(rule, {})), "")
+        return list(dict.fromkeys(point.rule for result in self.results for point in result.points))
 
     @cached_property
-    def line(self) -> Line:
+    def points(self) -> dict[str, SeriesPoint]:
+        """The operating points that some seed reached, by rule."""
+        return {rule: point for rule in self.rules if (point := self._point(rule))}
+
+    def _point(self, rule: str) -> SeriesPoint | None:
+        found = {run: point for run in self.runs if (point := run.point(rule, self.split))}
+        if not found:
+            return None
+        points = list(found.values())
+        return SeriesPoint(
+            quality=quality_over_seeds(list(found), self.split, rule),
+            speedup=over_seeds([p.cost_speedup for p in points]),
+            mean_layer=float(np.mean([p.mean_layer for p in points])),
+            thresholds=[p.threshold for p in points],
+            chosen_on=points[0].chosen_on,
+            reached=len(points),
+            seeds=len(self.runs),
+            exit_counts=np.mean([p.exit_counts for p in points], axis=0).tolist(),
+            timed=_timed(found),
+        )
+
+    def reason(self, rule: str) -> str:
+        """Return why no seed reached an operating point."""
+        return next((r.unreached[rule].reason for r in self.results if rule in r.unreached), "")
+
+    @cached_property
+    def curve(self) -> Curve:
         """The trade-off curve."""
-        return line_of(self.results)
+        return curve_over_seeds(self.runs, self.split)
+
+
+def _timed(points: Mapping[Run, OperatingPoint]) -> TimedSeries | None:
+    timed = {run: point.latency for run, point in points.items() if point.latency}
+    if not timed:
+        return None
+    machines = list(dict.fromkeys(machine_of(run) for run in timed))
+    same = {run: found for run, found in timed.items() if machine_of(run) == machines[0]}
+    return TimedSeries(
+        speedup=over_seeds([found.speedup for found in same.values()]),
+        sampling=over_seeds([found.sampling for found in same.values()]),
+        cost_speedup=float(np.mean([found.cost_speedup for found in same.values()])),
+        realisation=float(np.mean([found.realisation for found in same.values()])),
+        mean_ms=float(np.mean([found.mean_ms for found in same.values()])),
+        machine=machines[0],
+        machines=len(machines),
+        valid=all(run.record.latency is None or run.record.latency.valid for run in same),
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,12 +203,12 @@ class Panel:
     @property
     def samples(self) -> int:
         """Number of samples."""
-        return self.series[0].first.samples
+        return self.series[0].results[0].samples
 
     @property
     def layers(self) -> int:
         """Layers of the whole backbone."""
-        return max(r.view.layers for s in self.series for r in s.results)
+        return max(run.layers for run in self.runs)
 
     @property
     def slug(self) -> str:
@@ -171,42 +217,40 @@ class Panel:
         return f"{self.number:02d}-{'-'.join(filter(None, safe.split('-')))[:60]}".rstrip("-")
 
     @property
-    def results(self) -> list[Result]:
-        """All results, series after series."""
-        return [r for s in self.series for r in s.results]
+    def runs(self) -> list[Run]:
+        """All runs, series after series."""
+        return [run for s in self.series for run in s.runs]
+
+    @property
+    def warnings(self) -> list[str]:
+        """The warnings stored with the runs, each once, after the series they are about."""
+        return list(dict.fromkeys(f"{s.label}: {w}" for s in self.series for r in s.runs for w in r.record.warnings))
 
 
-def panels(data: StoreData) -> list[Panel]:
-    """Every panel of a store, by task, split and backbone."""
-    groups: dict[str, list[Result]] = defaultdict(list)
-    for result in data.results():
-        groups[canonical(panel_settings(result))].append(result)
-    ordered = [found for _, found in sorted(groups.items(), key=lambda item: (*panel_name(item[1][0]), item[0]))]
+def make_panels(runs: Iterable[Run]) -> list[Panel]:
+    """Sort the finished ones of ``runs`` into panels, by task, split and backbone."""
+    groups: dict[str, list[tuple[Run, str]]] = defaultdict(list)
+    for run in runs:
+        for split in run.record.task.evaluation if run.is_finished() else ():
+            groups[canonical(panel_settings(run, split))].append((run, split))
+    ordered = [found for _, found in sorted(groups.items(), key=lambda item: (*panel_name(*item[1][0]), item[0]))]
     namer = Namer(ordered)
-    titles = panel_titles([panel_settings(found[0]) for found in ordered])
+    titles = panel_titles([panel_settings(*found[0]) for found in ordered])
     return [
-        Panel(number, title, *panel_name(found[0]), tuple(_series(found, namer)))
+        Panel(number, title, *panel_name(*found[0]), tuple(_series([run for run, _ in found], found[0][1], namer)))
         for number, (title, found) in enumerate(zip(titles, ordered, strict=True), start=1)
     ]
 
 
-def _series(results: Sequence[Result], namer: Namer) -> list[Series]:
-    by_strategy: dict[str, dict[str, list[Result]]] = defaultdict(lambda: defaultdict(list))
-    for result in results:
-        by_strategy[result.view.strategy][canonical(series_settings(result))].append(result)
-    made = []
+def _series(runs: Sequence[Run], split: str, namer: Namer) -> Iterator[Series]:
+    by_strategy: dict[str, dict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
+    for run in runs:
+        by_strategy[run.strategy][canonical(series_settings(run))].append(run)
     for _, groups in sorted(by_strategy.items()):
         labels = namer.labels([found[0] for found in groups.values()])
         for variant, key in enumerate(sorted(groups, key=lambda k: (natural(labels[k]), k))):
-            found = sorted(groups[key], key=lambda r: (r.view.seed, r.view.name))
+            found = sorted(groups[key], key=lambda run: (run.seed, run.name))
             label = labels[key]
             if list(labels.values()).count(label) > 1:
-                label += f" #{str(found[0].view.record.get('quality_key', ''))[:6] or found[0].view.name}"
-            made.append(Series(label, tuple(found), variant))
-    return made
-
-
-def notes_of(panel: Panel) -> list[str]:
-    """Return the warnings stored with a panel's cells, each once, after the series they are about."""
-    found = (f"{s.label}: {w}" for s in panel.series for r in s.results for w in r.view.record.get("warnings") or ())
-    return list(dict.fromkeys(found))
+                label += f" #{found[0].head.quality_key[:6]}"
+            yield Series(label, tuple(found), split, variant)

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.errors import UsageError
+from bench.errors import NothingComparable, UsageError
 from bench.files import replace_file
 from bench.progress import Progress
 from bench.report import tables
@@ -16,10 +16,9 @@ from bench.report.figures import Figure, save_figure
 from bench.report.formats import Table, to_csv, to_latex, to_markdown
 from bench.report.page import render
 from bench.report.paper_figures import panel_figures, paper_figures, realisation_figure
-from bench.report.provenance import Revision, machines, provenance
-from bench.report.series import panels
-from bench.results.data import StoreData, load_store
-from bench.results.store import ALL, Only
+from bench.report.provenance import Revision, StoreContents, find_revisions, machines, timing_problem
+from bench.report.series import make_panels
+from bench.results.store import ALL, Only, Store
 from bench.text import escape_latex, escape_markdown
 
 FORMATS = ("html", "md", "latex", "csv", "figures")
@@ -44,9 +43,11 @@ def write_report(results: Path, out: Path, formats: Collection[str], progress: P
     unknown = [f for f in formats if f not in FORMATS]
     if unknown or not formats:
         raise UsageError(f"Unknown format '{unknown[0] if unknown else ''}'. Known: {', '.join(FORMATS)}.")
-    data = load_store(results, only)
-    progress.say(f"Read {len(data.cells)} cells of {results}.")
-    found, marks = panels(data), provenance(data.cells)
+    contents = StoreContents(*Store(results).runs(only))
+    if only != ALL and not contents.runs:
+        raise NothingComparable(f"{results} has no run of these tasks and backbones.")
+    progress.say(f"Read {len(contents.runs)} cells of {results}.")
+    found, marks = make_panels(contents.runs), find_revisions(contents.runs)
     made = []
     with progress.work("Analysing stored exits", max(1, len(found))) as work:
         for panel in found:
@@ -54,7 +55,7 @@ def write_report(results: Path, out: Path, formats: Collection[str], progress: P
             work.advance(note=panel.title)
     realisation = realisation_chart(found)
     points = tables.points_tables(found, marks)
-    single = {"curves": tables.curves_table(found), "cells": tables.cells_table(data, marks)}
+    single = {"curves": tables.curves_table(found), "cells": tables.cells_table(contents, marks)}
     drawn: list[Figure] = []
     if "figures" in formats:
         drawn += [figure for one in made for figure in panel_figures(one)]
@@ -63,10 +64,10 @@ def write_report(results: Path, out: Path, formats: Collection[str], progress: P
 
     files: list[Path] = []
     if "html" in formats:
-        page = render(data, made, realisation, marks, single, points)
+        page = render(contents, made, realisation, marks, single, points)
         files.append(_write(out / "report.html", page))
     if "md" in formats:
-        files.append(_write(out / "report.md", markdown(data, marks, points, single, drawn)))
+        files.append(_write(out / "report.md", markdown(contents, marks, points, single, drawn)))
     if "latex" in formats:
         files.append(_write(out / "tables.tex", latex(points, single)))
     if "csv" in formats:
@@ -78,22 +79,27 @@ def write_report(results: Path, out: Path, formats: Collection[str], progress: P
             work.advance(note=figure.name)
     if drawn:
         files.append(_write(out / "figures" / "captions.md", captions(drawn)))
-    failed = len(data.of_status("error"))
-    return Written(tuple(files), len(data.cells), failed, len(data.damaged), len(found))
+    return Written(tuple(files), len(contents.runs), len(contents.failed), len(contents.left_out), len(found))
 
 
 def markdown(
-    data: StoreData, marks: dict[str, Revision], points: list[Table], single: dict[str, Table], drawn: list[Figure]
+    contents: StoreContents,
+    marks: dict[str, Revision],
+    points: list[Table],
+    single: dict[str, Table],
+    drawn: list[Figure],
 ) -> str:
     """Everything in one Markdown file."""
     lines = ["# ExitBench report", ""]
-    lines += [f"- machine {id_}: {escape_markdown(text)}" for id_, text in machines(data.cells).items()]
+    lines += [f"- machine {id_}: {escape_markdown(text)}" for id_, text in machines(contents.runs).items()]
     lines += [f"- code {m.letter}: {escape_markdown(m.text)} ({len(m.cells)} cells)" for m in marks.values()]
-    lines += [f"- failed: {escape_markdown(v.name)}: {escape_markdown(v.error)}" for v in data.of_status("error")]
-    lines += [f"- not finished: {escape_markdown(v.name)} ({v.status})" for v in data.of_status("started", "cancelled")]
-    invalid = [v for v in data.of_status("success") if v.latency_problem]
-    lines += [f"- latency INVALID: {escape_markdown(v.name)}: {escape_markdown(v.latency_problem)}" for v in invalid]
-    lines += [f"- damaged: {escape_markdown(name)}: {escape_markdown(why)}" for name, why in data.damaged]
+    lines += [f"- failed: {escape_markdown(v.name)}: {escape_markdown(v.error)}" for v in contents.failed]
+    lines += [f"- not finished: {escape_markdown(v.name)} ({v.status})" for v in contents.unfinished]
+    lines += [
+        f"- latency INVALID: {escape_markdown(v.name)}: {escape_markdown(timing_problem(v))}"
+        for v in contents.badly_timed
+    ]
+    lines += [f"- damaged: {escape_markdown(bad.name)}: {escape_markdown(bad.why)}" for bad in contents.left_out]
     if not points:
         lines += ["", "There are no finished results here yet."]
     parts = [to_markdown(t) for t in points]
@@ -103,7 +109,7 @@ def markdown(
         parts.append("### Figures\n")
         for f in drawn:
             parts.append(f"![{escape_markdown(f.name)}](figures/{f.name}.png)\n\n{escape_markdown(f.caption)}\n")
-    if data.cells or data.damaged:
+    if contents.runs or contents.left_out:
         parts.append(to_markdown(single["cells"]))
     return "\n".join([*lines, "", *parts])
 

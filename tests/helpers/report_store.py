@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
+from bench.measure.exits import AllExits
 from bench.measure.stats import wilson
+from bench.results.exits import write_exits
+from bench.results.spec import Facts, RunSpec, key, quality_identity
 from bench.results.store import Cell, Store
+from bench.training.args import TrainArgs
 
 MACHINE = {"system": "Linux x86_64", "cpu": "Test CPU", "cores": 2, "memory_gib": 8.0, "threads": 1, "gpus": []}
 VERSIONS = {"python": "3.11.7", "exitbench": "0.1.0", "torch": "2.13.0", "transformers": "5.23.0", "numpy": "2.4.6"}
@@ -49,27 +52,27 @@ def make_cell(
     command: str | None = None,
     machine: str = "0123456789ab",
     place: str | None = None,
+    version: int = 1,
 ) -> Path:
     """Write one cell and return its folder, which is ``place`` where that is given.
 
     ``latency`` is None, "valid" or "invalid"; ``whole`` the layers of the backbone that this one was cut from.
     """
     asked: dict[str, Any] = {
-        "strategy": strategy, "task": task, "backbone": backbone, "head": "shared", "recipe": "elbert",
-        "init": "scratch", "criterion_args": dict(criterion or {}), "head_args": {}, "recipe_args": {},
-        "backbone_args": {}, "train": {"epochs": 5.0}, "max_length": 48, "limit": None, "seed": seed, "dtype": "fp32",
-        "device": "cpu", "thresholds": None, "latency": None, **(spec or {}),
+        "head": "shared", "recipe": "elbert", "init": "scratch", "criterion_args": dict(criterion or {}),
+        "train": {"epochs": 5.0}, "max_length": 48, "latency": None, **(spec or {}),
     }  # fmt: skip
-    identity = {"task": {"revision": revision}, "seed": seed, "backbone": backbone,
-                "strategy": {"name": strategy, "version": 1, "args": asked["criterion_args"]}}  # fmt: skip
-    number = abs(hash_of([identity, asked]))
-    key = f"{number:08x}" * 2
-    cell = Cell(root / place) if place else Store(root).cell(task, backbone, strategy, seed, key)
+    asked["train"] = TrainArgs(**asked["train"])
+    made = RunSpec(strategy=strategy, task=task, backbone=backbone, seed=seed, **asked)
+    versions = {"head": 1, "recipe": 1, "strategy": version}
+    identity = quality_identity(made, Facts("digest", revision, versions))
+    place_of = Store(root).cell(task, backbone, strategy, seed, key(identity))
+    cell = Cell(root / place) if place else place_of
     record: dict[str, Any] = {
-        "quality_key": key,
+        "quality_key": key(identity),
         "created": "2026-01-02T03:04:05+00:00",
         "command": f"bench run --strategy {strategy} --task {task} --seed {seed}" if command is None else command,
-        "spec": asked,
+        "spec": asdict(made),
         "identity": identity,
         "environment": {"versions": VERSIONS, "machine": MACHINE, "machine_id": machine,
                         "source": {"commit": commit, "dirty": dirty}},
@@ -79,42 +82,56 @@ def make_cell(
             record["error"] = {"kind": "user", "message": error, "traceback": ""}
         cell.write(status, record)  # type: ignore[arg-type]
         return cell.folder
-    random = np.random.default_rng(number % 2**32)
+    random = np.random.default_rng(hash_of([identity, asked["train"].epochs]))
     truth = random.integers(0, len(labels), samples)
     logits = random.normal(size=(samples, layers, len(labels)))
     logits[np.arange(samples)[:, None], np.arange(layers), truth[:, None]] += np.linspace(0.3, 2.2, layers)
     right = logits.argmax(axis=2) == truth[:, None]
     per_exit = [round(float(v), 6) for v in right.mean(axis=0)]
     points = [_point(rule, speed, per_exit, samples, layers, metric) for rule, speed in RULES.items()] if early else []
+    full = _numbers(per_exit[-1], 1.0, samples, layers, metric)
     record |= {
         "speed_key": None,
         "task": {"name": task, "kind": "classification", "labels": list(labels), "metrics": [metric],
                  "revision": revision, "source": "made up", "select": "select", "evaluation": ["evaluation"],
                  "rows": {"train": {"used": 400, "available": 400}, "select": {"used": 50, "available": 450},
                           "evaluation": {"used": samples, "available": samples}}},
-        "backbone": {"name": backbone, "model_type": "albert", "init": "scratch", "revision": "r1", "layers": layers,
-                     "depth": whole or layers, "hidden": 8, "parameters": 10, "head_parameters": 2, "pooling": "cls",
-                     "source": "made up"},
-        "training": {"key": checkpoint or key, "reused": False, "truncated": 0, "steps": {"train": 3}, "seconds": 1.0},
+        "backbone": {"name": backbone, "model_type": "albert", "source": "made up", "revision": "r1",
+                     "digest": "digest", "init": made.init, "layers": layers, "depth": whole or layers, "hidden": 8,
+                     "parameters": 10, "head_parameters": 2, "pooling": "cls"},
+        "training": {"key": checkpoint or key(identity), "reused": False, "truncated": 0, "stages": {"train": [1.0]},
+                     "steps": {"train": 3}, "recipe": {}, "seconds": 1.0, "resumed": 0},
         "thresholds": None,
+        "selected": [],
         "upper_bound": upper_bound,
+        "select": {"split": "select", "full": full["metrics"]},
         "evaluation": {"evaluation": {
             "samples": samples,
-            "full": _numbers(per_exit[-1], 1.0, samples, layers, metric),
+            "full": full,
             "per_exit": {metric: per_exit},
             "points": points,
+            "curve_rows": 41 if early else 1,
             "curve": _curve(per_exit, layers) if early else [_row(None, per_exit[-1], layers, 1.0)],
         }},
         "live_check": None,
-        "latency": None,
+        "latency": _time(points, latency == "valid", layers if depth else 0) if latency else None,
         "warnings": list(warnings),
     }  # fmt: skip
-    if latency:
-        _time(record, points, latency == "valid", layers if depth else 0)
     if exits:
-        _save_exits(cell.exits_file("evaluation"), logits, truth, ids)
+        names = tuple(ids[i] if i < len(ids) else f"s{i}" for i in range(samples))
+        found = AllExits(names, truth.astype(np.int64), logits.astype(np.float32), np.full(samples, 9))
+        write_exits(found, cell.exits_file("evaluation"))
     cell.write("success", record)
     return cell.folder
+
+
+def edit_cell(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Write a cell's record again after ``change`` was made to it, as a run would have written it."""
+    record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+    change(record)
+    head = ("schema_version", "status", "checksum")
+    kept = {name: value for name, value in record.items() if name not in head}
+    Cell(folder).write(record["status"], {**kept, "quality_key": key(record["identity"])})
 
 
 def hash_of(value: object) -> int:
@@ -126,10 +143,11 @@ def hash_of(value: object) -> int:
 
 def _numbers(quality: float, speed: float, samples: int, layers: int, metric: str) -> dict[str, Any]:
     band = wilson(round(quality * samples), samples)
-    mean = layers / speed
     counts = [0] * layers
-    counts[min(layers, max(1, round(mean))) - 1] += samples - samples // 5
-    counts[-1] += samples // 5
+    stay = samples if speed == 1 else samples // 5
+    counts[min(layers, max(1, round(layers / speed))) - 1] += samples - stay
+    counts[-1] += stay
+    mean = sum(k * count for k, count in enumerate(counts, start=1)) / samples
     return {
         "metrics": {metric: {"value": quality, "low": band.low, "high": band.high}}, "samples": samples,
         "mean_layer": mean, "layer_fraction": mean / layers, "cost_unit": "flops",
@@ -160,7 +178,8 @@ def _curve(per_exit: list[float], layers: int) -> list[dict[str, Any]]:
     return rows
 
 
-def _time(record: dict[str, Any], points: list[Any], valid: bool, depth: int) -> None:
+def _time(points: list[Any], valid: bool, depth: int) -> dict[str, Any]:
+    timed = {}
     for point in points:
         if "metrics" in point and point["rule"] in ("no-loss", "2x", "3x"):
             speed = point["cost_speedup"]["value"]
@@ -169,25 +188,19 @@ def _time(record: dict[str, Any], points: list[Any], valid: bool, depth: int) ->
                                 "sampling": {**interval, "low": speed * 0.7, "high": speed * 0.9},
                                 "mean_layer": point["mean_layer"], "cost_speedup": speed,
                                 "realisation": 0.8}  # fmt: skip
-    record["latency"] = {"protocol": "single-stream-v1", "valid": valid,
-                         "reasons": [] if valid else ["the clock was throttled"], "notes": []}  # fmt: skip
+            timed[point["rule"]] = point["latency"]
+    found: dict[str, Any] = {
+        "protocol": "single-stream-v1", "valid": valid, "reasons": [] if valid else ["the clock was throttled"],
+        "stop": "seconds", "rounds": 9, "samples": 64, "batch_size": 1, "device": "cpu", "dtype": "fp32", "threads": 1,
+        "executor": "eager", "baseline": "plain", "file": "latency-00000000.json", "configurations": timed, "notes": [],
+    }  # fmt: skip
     if depth:
         bare = [[0.001 * k, 0.0012 * k] for k in range(1, depth + 1)]
         checks = [[0.0001 * k, 0.0001 * k] for k in range(1, depth + 1)]
-        record["latency"]["depth"] = {"buckets": [16, 32], "bare": bare, "checks": checks, "valid": True}
-
-
-def _save_exits(path: Path, logits: Any, labels: Any, ids: Sequence[str]) -> None:
-    samples, layers, outputs = logits.shape
-    flat = pa.array(logits.reshape(-1).astype(np.float32), pa.float32())
-    names = [ids[i] if i < len(ids) else f"s{i}" for i in range(samples)]
-    table = pa.table({
-        "id": pa.array(names, pa.string()), "label": pa.array(labels.astype(np.int64)),
-        "tokens": pa.array(np.full(samples, 9, dtype=np.int64)),
-        "logits": pa.FixedSizeListArray.from_arrays(flat, layers * outputs),
-    }).replace_schema_metadata({"exits": str(layers), "outputs": str(outputs)})  # fmt: skip
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, path)
+        checked = [[a + b for a, b in zip(*both, strict=True)] for both in zip(bare, checks, strict=True)]
+        found["depth"] = {"buckets": [16, 32], "lengths": [12.0, 30.0], "checked": checked, "bare": bare,
+                          "checks": checks, "points": {}, "valid": True, "reasons": []}  # fmt: skip
+    return found
 
 
 def varied_store(root: Path) -> Path:

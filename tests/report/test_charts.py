@@ -14,14 +14,14 @@ import pytest
 from bench.compare.history import Entry, Value
 from bench.report import marks
 from bench.report.charts import PanelCharts, build_charts, realisation_chart
-from bench.report.content import MOST_DRAWN, drawn, per_exit, stars
+from bench.report.content import MOST_DRAWN, drawn, every_exit, stars
 from bench.report.figures import Figure, draw_figure, paper
 from bench.report.history_charts import history_charts
 from bench.report.marks import Axis, Chart, Mark, Point, pad_range, thin_out
 from bench.report.paper_figures import panel_figures, paper_figures, paper_variant
-from bench.report.series import panels
+from bench.report.series import make_panels
 from bench.report.svg import draw_svg, stack_svg
-from bench.results.data import load_store
+from bench.results.store import Store
 from tests.helpers.report_store import make_cell, varied_store
 
 
@@ -30,7 +30,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> list[PanelCharts]:
     store = varied_store(tmp_path_factory.mktemp("store"))
     for window in range(10, 20):  # more series than a figure can show
         make_cell(store, criterion={"window": window}, exits=False)
-    return [build_charts(panel) for panel in panels(load_store(store))]
+    return [build_charts(panel) for panel in make_panels(Store(store).runs()[0])]
 
 
 def names(found: Sequence[Mark]) -> Counter[tuple[str, str]]:
@@ -89,7 +89,7 @@ def test_every_series_of_the_data_is_in_its_chart(made: list[PanelCharts]) -> No
     for series in demo.panel.series:
         points = [m for m in demo.every_exit.marks if isinstance(m, Point) and m.series == series.label]
         if points:
-            assert [p.y for p in points] == [r["quality"] for r in per_exit(series.first)]
+            assert [p.y for p in points] == [r["quality"] for r in every_exit(series)]
 
 
 def test_the_figures_are_made_of_the_pages_charts(made: list[PanelCharts]) -> None:
@@ -120,10 +120,10 @@ def test_elberts_figure_2_takes_the_papers_variant_and_says_which(tmp_path: Path
         make_cell(tmp_path, criterion={"window": window}, spec=own, exits=False)
     make_cell(tmp_path, criterion={"window": 2}, spec={"recipe": "joint", "head": "linear"}, exits=False)
     make_cell(tmp_path, "entropy", exits=False)
-    [one] = [build_charts(panel) for panel in panels(load_store(tmp_path))]
+    [one] = [build_charts(panel) for panel in make_panels(Store(tmp_path).runs()[0])]
     chosen = paper_variant(one.panel)
     assert chosen is not None
-    assert (chosen.first.view.spec["recipe"], chosen.first.view.spec["criterion_args"]) == ("elbert", {"window": 2})
+    assert (chosen.first.spec.recipe, chosen.first.spec.criterion_args) == ("elbert", {"window": 2})
     [figure, *_] = paper_figures([one])
     assert f"{one.panel.title}: {chosen.label}, elbert / shared." in figure.caption
     assert {row["series"] for row in figure.rows} == {chosen.label}

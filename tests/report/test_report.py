@@ -7,17 +7,16 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from bench.errors import UsageError
 from bench.progress import Progress
-from bench.report.provenance import provenance
-from bench.report.series import panels
+from bench.report.provenance import find_revisions
+from bench.report.series import Panel, make_panels
 from bench.report.style import DASHES, LOOKS, assigned, look
 from bench.report.write import write_report
-from bench.results.data import load_store
+from bench.results.store import Store
 from tests.helpers.report_store import make_cell, varied_store
 
 TABLES = ["html", "md", "latex", "csv"]
@@ -26,6 +25,10 @@ TABLES = ["html", "md", "latex", "csv"]
 def report(store: Path, out: Path, formats: list[str] = TABLES) -> str:
     write_report(store, out, formats, Progress(quiet=True))
     return (out / "report.html").read_text(encoding="utf-8") if "html" in formats else ""
+
+
+def panels(root: Path) -> list[Panel]:
+    return make_panels(Store(root).runs()[0])
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -68,24 +71,22 @@ def test_no_torch_is_loaded_and_the_command_says_what_it_wrote(tmp_path: Path) -
 
 
 def test_seeds_are_averaged_and_windows_are_not(varied: Path) -> None:
-    demo = panels(load_store(varied))[0]
+    demo = panels(varied)[0]
     assert [s.label for s in demo.series][:3] == [f"elbert-mono (window={w})" for w in (2, 4, 8)]
     middle = demo.series[1]
-    assert middle.seeds == [0, 1, 2]
-    values = [r.points["2x"]["metrics"]["accuracy"] for r in middle.results]
-    point = middle.point("2x", "accuracy")
-    assert point is not None
-    assert point["quality"]["value"] == pytest.approx(sum(v["value"] for v in values) / 3)
-    assert point["quality"]["low"] == pytest.approx(sum(v["low"] for v in values) / 3)
+    assert middle.seeds == "0, 1, 2"
+    values = [r.reached["2x"].metrics["accuracy"] for r in middle.results]
+    point = middle.points["2x"]
+    assert point.quality["value"] == pytest.approx(sum(v.value for v in values) / 3)
+    assert point.quality["low"] == pytest.approx(sum(v.low for v in values) / 3)
     assert len({(s.look.colour, s.look.marker) for s in demo.series[:3]}) == 1
     assert len({s.look.dash for s in demo.series[:3]}) == 3
 
 
 def test_other_data_is_another_panel_and_other_code_is_marked(varied: Path, tmp_path: Path) -> None:
-    data = load_store(varied)
-    titles = [p.title for p in panels(data)]
+    titles = [p.title for p in panels(varied)]
     assert titles[1:] == [f"rte · minilm-l6 · data=sha256-{i}" for i in (1, 2)]
-    marks = list(provenance(data.cells).values())
+    marks = list(find_revisions(Store(varied).runs()[0]).values())
     assert [m.letter for m in marks] == ["a", "b"]
     assert "uncommitted" in marks[1].text
     page = report(varied, tmp_path)
@@ -95,14 +96,11 @@ def test_other_data_is_another_panel_and_other_code_is_marked(varied: Path, tmp_
 
 def test_versions_of_a_strategy_are_not_mixed(tmp_path: Path) -> None:
     first = make_cell(tmp_path, seed=0)
-    second = make_cell(tmp_path, seed=1)
-    record = json.loads((second / "record.json").read_text())
-    record["identity"]["strategy"]["version"] = 2
-    (second / "record.json").write_text(json.dumps(record))
-    [panel] = panels(load_store(tmp_path))
+    second = make_cell(tmp_path, seed=1, version=2)
+    [panel] = panels(tmp_path)
     assert [(s.label, s.seeds) for s in panel.series] == [
-        ("elbert-mono (version=1)", [0]),
-        ("elbert-mono (version=2)", [1]),
+        ("elbert-mono (version=1)", "0"),
+        ("elbert-mono (version=2)", "1"),
     ]
     assert first != second
 
@@ -110,16 +108,16 @@ def test_versions_of_a_strategy_are_not_mixed(tmp_path: Path) -> None:
 def test_times_of_two_machines_are_not_averaged(tmp_path: Path) -> None:
     make_cell(tmp_path, seed=0, latency="valid", machine="a" * 12)
     make_cell(tmp_path, seed=1, latency="valid", machine="b" * 12)
-    [panel] = panels(load_store(tmp_path))
-    point = panel.series[0].point("2x", "accuracy")
-    assert point is not None
-    assert (point["machine"], point["machines"]) == ("a" * 12, 2)
+    [panel] = panels(tmp_path)
+    timed = panel.series[0].points["2x"].timed
+    assert timed is not None
+    assert (timed.machine, timed.machines) == ("a" * 12, 2)
 
 
 def test_plain_compression_is_a_star_against_the_whole_backbone(varied: Path) -> None:
     from bench.report.content import stars
 
-    found = {s.series.label: s.speedup for s in stars(panels(load_store(varied))[0])}
+    found = {s.series.label: s.speedup for s in stars(panels(varied)[0])}
     assert found == pytest.approx({"full": 1.0, "truncated": 2.0})
 
 
@@ -192,10 +190,10 @@ def test_points_csv_has_the_numbers_of_the_records(varied: Path, tmp_path: Path)
     report(varied, tmp_path, ["csv"])
     rows = list(csv.DictReader((tmp_path / "points.csv").open(encoding="utf-8")))
     found = next(r for r in rows if r["strategy"] == "patience" and r["point"] == "2x")
-    record: Any = next(v for v in load_store(varied).cells if v.strategy == "patience").record
-    point = next(p for p in record["evaluation"]["evaluation"]["points"] if p["rule"] == "2x")
-    assert float(found["value"]) == point["metrics"]["accuracy"]["value"]
-    assert float(found["flops_speedup_high"]) == point["cost_speedup"]["high"]
+    point = next(run for run in Store(varied).runs()[0] if run.strategy == "patience").point("2x")
+    assert point is not None
+    assert float(found["value"]) == point.metrics["accuracy"].value
+    assert float(found["flops_speedup_high"]) == point.cost_speedup.high
     assert found["thresholds_chosen_on"] == "select"
     unreached = next(r for r in rows if r["strategy"] == "patience" and r["point"] == "4x")
     assert unreached["value"] == ""
@@ -206,8 +204,8 @@ def test_every_cell_has_its_command_and_every_link_its_target(varied: Path, tmp_
     import re
 
     page = report(varied, tmp_path)
-    for view in load_store(varied).cells:
-        assert view.command in page
+    for run in Store(varied).runs()[0]:
+        assert run.head.command in page
     targets = set(re.findall(r' id="([^"]+)"', page))
     assert set(re.findall(r'href="#([^"]+)"', page)) <= targets
 
@@ -252,7 +250,7 @@ def test_what_is_drawn_is_the_best_of_each_strategy_and_bounds_come_last(tmp_pat
         make_cell(tmp_path, criterion={"window": window}, exits=False)
     make_cell(tmp_path, "entropy", exits=False)
     make_cell(tmp_path, "oracle-correct", upper_bound=True, exits=False)
-    [panel] = panels(load_store(tmp_path))
+    [panel] = panels(tmp_path)
     assert [s.strategy for s in drawn(panel)] == ["elbert-mono"] * 6 + ["entropy", "oracle-correct"]
     assert [s.strategy for s in drawn(panel, 2)] == ["elbert-mono", "entropy"]
     assert len(drawn(panel, 32)) == 14

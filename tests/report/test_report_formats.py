@@ -16,11 +16,11 @@ from bench.report.charts import build_charts
 from bench.report.formats import Table, to_csv, to_latex, to_markdown
 from bench.report.marks import round_ticks
 from bench.report.paper_figures import panel_figures
-from bench.report.provenance import provenance
-from bench.report.series import panels
+from bench.report.provenance import find_revisions
+from bench.report.series import make_panels
 from bench.report.tables import points_tables
 from bench.report.write import write_report
-from bench.results.data import load_store
+from bench.results.store import Store
 from tests.helpers.report_store import make_cell, varied_store
 
 SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -114,7 +114,7 @@ def test_figures_open(written: Path) -> None:
 
 
 def test_figures_are_a_column_wide_with_legible_letters(tmp_path: Path) -> None:
-    [panel, *_] = panels(load_store(varied_store(tmp_path / "r")))
+    [panel, *_] = make_panels(Store(varied_store(tmp_path / "r")).runs()[0])
     figure = next(panel_figures(build_charts(panel)))
     paths = figures.save_figure(figure, tmp_path / "f")
     root = ElementTree.parse(paths[0]).getroot()
@@ -140,8 +140,8 @@ def test_latex_of_hostile_tables_compiles_or_is_balanced(written: Path, tmp_path
 
 
 def test_latex_is_booktabs(tmp_path: Path) -> None:
-    data = load_store(varied_store(tmp_path))
-    table = points_tables(panels(data), provenance(data.cells))[0]
+    runs, _ = Store(varied_store(tmp_path)).runs()
+    table = points_tables(make_panels(runs), find_revisions(runs))[0]
     text = to_latex(table)
     assert all(rf"\{rule}" in text for rule in ("toprule", "midrule", "bottomrule"))
     assert "|" not in text

@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 
 from bench.report.labels import telling
-from bench.report.series import panels
-from bench.results.data import load_store
+from bench.report.series import make_panels
+from bench.results.store import Store
 from tests.helpers.report_store import make_cell
 
 
 def labels(root: Path) -> list[list[str]]:
-    return [[s.label for s in p.series] for p in panels(load_store(root))]
+    return [[s.label for s in p.series] for p in make_panels(Store(root).runs()[0])]
 
 
 def titles(root: Path) -> list[str]:
-    return [p.title for p in panels(load_store(root))]
+    return [p.title for p in make_panels(Store(root).runs()[0])]
 
 
 def test_depths_of_one_backbone_are_panels_of_their_own_and_named(tmp_path: Path) -> None:

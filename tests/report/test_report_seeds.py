@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
-import json
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,15 +13,35 @@ import pytest
 from bench.measure.exits import AllExits
 from bench.progress import Progress
 from bench.report.captions import caption
-from bench.report.series import panels
+from bench.report.series import make_panels
 from bench.report.spread import over_seeds
 from bench.report.write import write_report
-from bench.results.data import load_store
 from bench.results.exits import write_exits
+from bench.results.part import Estimate
 from bench.results.store import Store
-from tests.helpers.report_store import make_cell
+from tests.helpers.report_store import edit_cell, make_cell
 
 RIGHT = {0: 90, 1: 70, 2: 80}
+
+
+def _set_quality(value: float, record: dict[str, Any]) -> None:
+    result = record["evaluation"]["evaluation"]
+    interval = {"value": value, "low": value - 0.05, "high": value + 0.05}
+    result["full"]["metrics"]["accuracy"] = interval
+    result["per_exit"]["accuracy"][-1] = value
+    [point] = [p for p in result["points"] if p["rule"] == "2x"]
+    point["metrics"]["accuracy"], point["cut"] = interval, 0.5
+    record["task"]["rows"] |= {
+        "evaluation": {"used": 100, "available": 872},
+        "train": {"used": 16000, "available": 67349},
+    }
+
+
+def _improve(record: dict[str, Any]) -> None:
+    result = record["evaluation"]["evaluation"]
+    for point in (result["full"], result["points"][3]):
+        point["metrics"]["accuracy"]["value"] += 0.01
+    result["per_exit"]["accuracy"][-1] += 0.01
 
 
 @pytest.fixture
@@ -29,15 +50,7 @@ def seeded(tmp_path: Path) -> Path:
     root = tmp_path / "r"
     for seed, right in RIGHT.items():
         folder = make_cell(root, "entropy", seed=seed, samples=100, layers=2)
-        record = json.loads((folder / "record.json").read_text())
-        summary = record["evaluation"]["evaluation"]
-        value = {"value": right / 100, "low": right / 100 - 0.05, "high": right / 100 + 0.05}
-        summary["full"]["metrics"]["accuracy"] = value
-        [point] = [p for p in summary["points"] if p["rule"] == "2x"]
-        point["metrics"]["accuracy"], point["cut"] = value, 0.5
-        record["task"]["rows"]["evaluation"] = {"used": 100, "available": 872}
-        record["task"]["rows"]["train"] = {"used": 16000, "available": 67349}
-        (folder / "record.json").write_text(json.dumps(record))
+        edit_cell(folder, partial(_set_quality, right / 100))
         sure = np.where(np.arange(100) < right, 9.0, -9.0)
         logits = np.stack([np.zeros((100, 2)), np.stack([np.zeros(100), sure], axis=1)], axis=1).astype(np.float32)
         exits = AllExits(tuple(map(str, range(100))), np.ones(100, dtype=np.int64), logits, np.full(100, 5))
@@ -46,9 +59,9 @@ def seeded(tmp_path: Path) -> Path:
 
 
 def test_the_interval_is_over_samples_and_the_spread_over_seeds(seeded: Path) -> None:
-    [panel] = panels(load_store(seeded))
+    [panel] = make_panels(Store(seeded).runs()[0])
     [series] = panel.series
-    for found in (series.full("accuracy"), series.point("2x", "accuracy")["quality"]):  # type: ignore[index]
+    for found in (series.full, series.points["2x"].quality):  # type: ignore[index]
         assert found["value"] == pytest.approx(0.8)
         assert found["std"] == pytest.approx(0.1)
         assert (found["lowest"], found["highest"], found["seeds"]) == (0.7, 0.9, 3)
@@ -83,25 +96,22 @@ def test_without_logits_or_with_another_rule_the_seeds_own_intervals_are_average
     if loss == "file":
         cell.exits_file("evaluation").unlink()
     else:
-        record = json.loads((cell.folder / "record.json").read_text())
-        for point in (record["evaluation"]["evaluation"]["full"], record["evaluation"]["evaluation"]["points"][3]):
-            point["metrics"]["accuracy"]["value"] = 0.5
-        (cell.folder / "record.json").write_text(json.dumps(record))
-    [panel] = panels(load_store(seeded))
-    found = panel.series[0].full("accuracy")
+        edit_cell(cell.folder, _improve)
+    [panel] = make_panels(Store(seeded).runs()[0])
+    found = panel.series[0].full
     assert "both" not in found
     assert found["low"] == pytest.approx(0.75)
     assert found["std"] > 0
 
 
 def test_one_seed_has_no_spread() -> None:
-    value = {"value": 0.8, "low": 0.7, "high": 0.9}
-    assert over_seeds([value]) == pytest.approx(value)
+    value = Estimate(value=0.8, low=0.7, high=0.9)
+    assert over_seeds([value]) == pytest.approx(value.to_plain())
 
 
 def test_the_curve_of_several_seeds_keeps_the_worst_and_the_best(seeded: Path) -> None:
-    [panel] = panels(load_store(seeded))
-    line = panel.series[0].line
+    [panel] = make_panels(Store(seeded).runs()[0])
+    line = panel.series[0].curve
     assert line.lowest is not None
     assert line.highest is not None
     assert (line.lowest <= line.quality).all()
@@ -111,7 +121,7 @@ def test_the_curve_of_several_seeds_keeps_the_worst_and_the_best(seeded: Path) -
 
 
 def test_captions_say_what_they_must(seeded: Path) -> None:
-    [panel] = panels(load_store(seeded))
+    [panel] = make_panels(Store(seeded).runs()[0])
     words = caption(panel)
     for said in ("n = 100/872", "seeds 0, 1, 2", "machine 0123456789ab", "chosen on 50/450 samples held out of train"):
         assert said in words

@@ -19,6 +19,7 @@ from bench.files import write_text
 from bench.measure.points import Rule
 from bench.report.numbers import quality
 from bench.report.spread import over_seeds
+from bench.results.part import Estimate
 from bench.results.spec import key
 from bench.results.store import Cell, Only, Store
 from bench.text import escape_markdown
@@ -149,7 +150,10 @@ def _over_seeds(
 def _figure(points: Sequence[Mapping[str, Any]], metric: str) -> dict[str, Any]:
     """Quality over the seeds' points, samples and seeds apart, and the mean of their costs."""
     costs = [p["cost_speedup"]["value"] for p in points]
-    return {**over_seeds([p["metrics"][metric] for p in points]), "cost_speedup": sum(costs) / len(costs)}
+    return {
+        **over_seeds([Estimate.from_plain(p["metrics"][metric]) for p in points]),
+        "cost_speedup": sum(costs) / len(costs),
+    }
 
 
 def _groups(rows: Sequence[Row]) -> dict[str, list[Row]]:
