@@ -114,7 +114,7 @@ def _dropouts(model_type: str) -> tuple[str, ...]:
 def model_type_of(raw: Mapping[str, object], label: str) -> str:
     """The model type that a config.json names, if there is an encoder for it.
 
-    Raises :class:`BackboneError` for other types and for variants that the stock modules would run wrongly.
+    Raises a UserError for other types and for variants that the stock modules would run wrongly.
     """
     model_type = raw.get("model_type")
     if model_type not in ENCODERS:
@@ -135,7 +135,7 @@ def apply_overrides(
     Pretrained weights fit one shape, so only dropout and a smaller ``num_hidden_layers`` (the first
     k layers are kept: the plain compression that early exit has to beat) may be overridden.
 
-    Raises :class:`BackboneError`, one line, for an unknown field, one that the weights do not allow, or a
+    Raises a UserError, one line, for an unknown field, one that the weights do not allow, or a
     value that makes no model.
     """
     for key in overrides:

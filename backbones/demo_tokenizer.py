@@ -56,7 +56,7 @@ def word_tokenizer(corpus: Iterable[str], model_type: str, vocab_size: int, max_
     entries with the special tokens of ``model_type``; ``max_tokens`` is its ``model_max_length``. The same
     texts in any order give the same tokenizer.
 
-    Raises :class:`BackboneError` for a corpus without words or a vocabulary without room for one.
+    Raises a UserError for a corpus without words or a vocabulary without room for one.
     """
     special = _SPECIALS[model_type]
     room = vocab_size - len(special.order)

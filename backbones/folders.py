@@ -39,7 +39,7 @@ def snapshot(hub_id: str, revision: str, *, offline: bool, weights: bool) -> Pat
     """The local folder of ``hub_id`` at ``revision``, downloaded where it has to be.
 
     Configuration and tokenizer only, unless ``weights``. A pinned commit that is complete in the cache is
-    used without asking the hub. Raises :class:`BackboneError`, one line, for whatever keeps it from being had.
+    used without asking the hub. Raises a UserError, one line, for whatever keeps it from being had.
     """
     import huggingface_hub
     from huggingface_hub import errors
@@ -87,7 +87,7 @@ def _has_weights(folder: Path) -> bool:
 
 
 def read_config(folder: Path) -> dict[str, object]:
-    """The content of config.json. Raises :class:`BackboneError` where there is none or it is no JSON object."""
+    """The content of config.json. Raises a UserError where there is none or it is no JSON object."""
     return _read_json(folder, "config.json")
 
 
@@ -106,7 +106,7 @@ def _read_json(folder: Path, name: str) -> dict[str, object]:
 def weight_files(folder: Path) -> tuple[Path, ...]:
     """The safetensors files of a model folder, one or several shards.
 
-    Raises :class:`BackboneError` for a folder without weights, with pickled ones only, or with missing shards.
+    Raises a UserError for a folder without weights, with pickled ones only, or with missing shards.
     """
     if (folder / _WEIGHTS).is_file():
         return (folder / _WEIGHTS,)
@@ -141,7 +141,7 @@ def check_weights(folder: Path) -> None:
 
 
 def tokenizer_files(folder: Path) -> tuple[Path, ...]:
-    """The tokenizer's files of a model folder. Raises :class:`BackboneError` where no vocabulary is among them."""
+    """The tokenizer's files of a model folder. Raises a UserError where no vocabulary is among them."""
     if not any(all((folder / name).is_file() for name in names) for names in _VOCABULARIES):
         known = ", ".join(" + ".join(names) for names in _VOCABULARIES)
         raise BackboneError(f"{folder} has no tokenizer: one of {known} is needed.")

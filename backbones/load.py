@@ -48,7 +48,7 @@ def describe(request: BackboneRequest) -> Mapping[str, object]:
     """What :func:`load_backbone` would load: name, init, model_type, config, revision, digest, source, warnings.
 
     Loads no weights; a hub model's configuration is fetched if it is not in the cache. ``digest`` is the one that
-    :class:`Loaded` will have. Raises :class:`BackboneError`.
+    :class:`Loaded` will have. Raises a UserError.
     """
     found = resolve(request)
     fields = ("name", "init", "model_type", "config", "revision", "digest", "source", "warnings")
@@ -61,7 +61,7 @@ def load_backbone(request: BackboneRequest, corpus: Sequence[str] = (), seed: in
     ``corpus`` are the training texts, from which a demo backbone's vocabulary is made; others ignore it. ``seed``
     fixes a scratch initialisation: the same seed gives the same weights, whatever was drawn before.
 
-    Raises :class:`BackboneError`, one line, for anything that keeps the backbone from being had.
+    Raises a UserError, one line, for anything that keeps the backbone from being had.
     """
     found = resolve(request, weights=True)
     config = _config(found, request.attention)
@@ -87,7 +87,7 @@ def load_backbone(request: BackboneRequest, corpus: Sequence[str] = (), seed: in
 def outline(request: BackboneRequest) -> LayeredEncoder:
     """The backbone's shape without its weights (torch's meta device): enough to count FLOPs and parameters.
 
-    Raises :class:`BackboneError` where the configuration cannot be had.
+    Raises a UserError where the configuration cannot be had.
     """
     found = resolve(request)
     config = _config(found, request.attention)

@@ -75,7 +75,7 @@ class Resolved:
 def resolve(request: BackboneRequest, *, weights: bool = False) -> Resolved:
     """Find what ``request`` names; from the hub only configuration and tokenizer, unless ``weights``.
 
-    Raises :class:`BackboneError`, one line, for anything that keeps the backbone from being had.
+    Raises a UserError, one line, for anything that keeps the backbone from being had.
     """
     if request.init not in ("pretrained", "scratch"):
         raise BackboneError(f"init must be 'pretrained' or 'scratch', not '{request.init}'.")

@@ -275,17 +275,17 @@ def find_mirrored_tasks(hub_root: Path) -> tuple[list[str], list[str]]:
 
 def check_mirrored_model(folder: Path) -> Finding:
     """Say whether a model folder of the mirror is complete, or what it lacks."""
-    from backbones.errors import BackboneError
+    from backbones.errors import UserError
     from backbones.folders import tokenizer_files, weight_files
 
     name = f"{folder.parent.name}/{folder.name}"
     try:
         tokenizer_files(folder)
-    except BackboneError:
+    except UserError:
         return Finding("mirror", "fail", f"model {name} has no tokenizer", "copy the hub's tokenizer files there")
     try:
         weight_files(folder)
-    except BackboneError:
+    except UserError:
         remedy = "put model.safetensors there, or use --init scratch"
         return Finding("mirror", "warn", f"model {name} has no weights", remedy)
     return Finding("mirror", "ok", f"model {name}")
@@ -294,7 +294,7 @@ def check_mirrored_model(folder: Path) -> Finding:
 def check_backbones(hub_root: Path | None, online: bool) -> Iterator[Finding]:
     """Say which of the named backbones can be had right now."""
     from backbones.catalog import BACKBONES
-    from backbones.errors import BackboneError
+    from backbones.errors import UserError
     from backbones.load import BackboneRequest
     from backbones.resolve import resolve
 
@@ -303,7 +303,7 @@ def check_backbones(hub_root: Path | None, online: bool) -> Iterator[Finding]:
             source = resolve(BackboneRequest(name, hub_root=hub_root, offline=True), weights=True).source
             ready = "from scratch, needs no download" if named.hub_id is None else f"ready ({source})"
             yield Finding("backbone", "ok", f"{name}: {ready}")
-        except BackboneError as error:
+        except UserError as error:
             if online and "offline mode" in str(error):
                 yield Finding("backbone", "ok", f"{name}: will be downloaded from {named.hub_id} when first used")
             elif "has no weights" in str(error):

@@ -8,7 +8,8 @@ the plan on an engine (:func:`make_engine`) and says what became of every cell; 
 from __future__ import annotations
 
 from bench.sweep.driver import Outcome, failures, fetch_and_plan, run_cells, run_plan
-from bench.sweep.engines.base import Engine, make_engine
+from bench.sweep.engines import make_engine
+from bench.sweep.engines.base import Engine
 from bench.sweep.plan import Plan, Planned, make_plan
 
 __all__ = [

@@ -14,7 +14,8 @@ from typing import Any, Literal
 from bench.cell.record import record_head, usable_record
 from bench.cell.request import Context, Request
 from bench.errors import CellsFailed, UserError
-from bench.sweep.engines.base import Ending, Engine, Job, make_engine
+from bench.sweep.engines import make_engine
+from bench.sweep.engines.base import Ending, Engine, Job
 from bench.sweep.estimate import memory_of
 from bench.sweep.plan import Plan, Planned, make_plan, refreshed
 from bench.sweep.remote import Remote

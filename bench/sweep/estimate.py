@@ -21,7 +21,6 @@ import torch
 from backbones import ENCODERS
 from backbones.base import LayeredEncoder
 from backbones.catalog import BACKBONES
-from backbones.errors import BackboneError
 from backbones.load import outline
 from bench.cell.record import usable_record
 from bench.cell.request import Context
@@ -210,7 +209,7 @@ def shape_of(cell: Planned) -> LayeredEncoder | None:
     if name not in _SHAPES:
         try:
             _SHAPES[name] = outline(cell.backbone)
-        except BackboneError:
+        except UserError:
             _SHAPES[name] = _from_catalog(cell)
     return _SHAPES[name]
 

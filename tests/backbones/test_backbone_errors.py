@@ -10,7 +10,7 @@ import huggingface_hub
 import pytest
 from safetensors.torch import load_file, save_file
 
-from backbones.errors import BackboneError
+from backbones.errors import UserError
 from backbones.load import BackboneRequest, describe, load_backbone
 from tests.helpers.model_folders import HUB_ID, TEXTS, ask, save_model
 
@@ -77,13 +77,13 @@ BROKEN_FOLDERS = {
 def test_broken_folders(folder: Path, case: str) -> None:
     damage, message = BROKEN_FOLDERS[case]
     damage(folder)
-    with pytest.raises(BackboneError, match=message) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         load_backbone(ask(folder))
     assert "\n" not in str(caught.value)
 
 
 def test_a_tokenizer_larger_than_the_embedding_is_refused(folder: Path) -> None:
-    with pytest.raises(BackboneError, match=r"vocab_size 5 is less than the tokenizer's \d+ entries"):
+    with pytest.raises(UserError, match=r"vocab_size 5 is less than the tokenizer's \d+ entries"):
         load_backbone(ask(folder, init="scratch", overrides={"vocab_size": 5}))
 
 
@@ -115,36 +115,36 @@ BAD_REQUESTS: dict[str, tuple[BackboneRequest, str]] = {
 @pytest.mark.parametrize("case", sorted(BAD_REQUESTS))
 def test_bad_requests(case: str) -> None:
     request, message = BAD_REQUESTS[case]
-    with pytest.raises(BackboneError, match=message) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         load_backbone(request, TEXTS)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("corpus", [(), ("", "  ")])
 def test_a_demo_backbone_needs_texts(corpus: tuple[str, ...]) -> None:
-    with pytest.raises(BackboneError, match="vocabulary from the training texts, and there are none"):
+    with pytest.raises(UserError, match="vocabulary from the training texts, and there are none"):
         load_backbone(BackboneRequest("bert-demo"), corpus)
 
 
 def test_pretrained_weights_refuse_other_shapes(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(BackboneError, match="'hidden_size' cannot be overridden: the pretrained weights fix it"):
+    with pytest.raises(UserError, match="'hidden_size' cannot be overridden: the pretrained weights fix it"):
         describe(ask(folder, overrides={"hidden_size": 8}))
-    with pytest.raises(BackboneError, match="num_hidden_layers 4 is more than the 3 layers"):
+    with pytest.raises(UserError, match="num_hidden_layers 4 is more than the 3 layers"):
         describe(ask(folder, overrides={"num_hidden_layers": 4}))
     save_model(tmp_path / "groups", "albert", num_hidden_groups=2)
-    with pytest.raises(BackboneError, match="cannot be cut: layers take turns"):
+    with pytest.raises(UserError, match="cannot be cut: layers take turns"):
         describe(ask(tmp_path / "groups", overrides={"num_hidden_layers": 2}))
 
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "model").write_text("")
-    with pytest.raises(BackboneError, match="model is not a folder"):
+    with pytest.raises(UserError, match="model is not a folder"):
         describe(ask(tmp_path / "model"))
 
 
 @pytest.mark.usefixtures("hub_cache")
 def test_offline_and_not_there() -> None:
-    with pytest.raises(BackboneError, match="not completely in the local cache and offline mode forbids") as caught:
+    with pytest.raises(UserError, match="not completely in the local cache and offline mode forbids") as caught:
         load_backbone(BackboneRequest(HUB_ID, offline=True))
     assert "\n" not in str(caught.value)
 
@@ -172,6 +172,6 @@ def test_hub_failures_are_one_line(failure: str, monkeypatch: pytest.MonkeyPatch
         raise hub_error(failure)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
-    with pytest.raises(BackboneError, match=HUB_FAILURES[failure]) as caught:
+    with pytest.raises(UserError, match=HUB_FAILURES[failure]) as caught:
         load_backbone(BackboneRequest(HUB_ID))
     assert "\n" not in str(caught.value)

@@ -14,7 +14,7 @@ from transformers.utils import logging as transformers_logging
 
 from backbones import ENCODERS
 from backbones.catalog import BACKBONES
-from backbones.errors import BackboneError
+from backbones.errors import UserError
 from backbones.load import BackboneRequest, describe, load_backbone
 from tests.helpers.model_folders import COMMIT, HUB_ID, TEXTS, ask, save_model, tokens_of
 
@@ -58,7 +58,7 @@ def test_sharded_weights_are_read(tmp_path: Path) -> None:
     ours, theirs = loaded.encoder.state_dict(), whole.encoder.state_dict()
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
     shards[0].unlink()
-    with pytest.raises(BackboneError, match="names shards that are not there: model-00001"):
+    with pytest.raises(UserError, match="names shards that are not there: model-00001"):
         load_backbone(ask(tmp_path))
 
 
@@ -219,7 +219,7 @@ def test_real_configurations_and_tokenizers(shared: Path, name: str) -> None:
 @pytest.mark.shared
 @pytest.mark.parametrize("name", MIRRORED)
 def test_a_mirror_without_weights_says_where_to_put_them(shared: Path, name: str) -> None:
-    with pytest.raises(BackboneError, match=r"has no weights: put model.safetensors there.*--init scratch"):
+    with pytest.raises(UserError, match=r"has no weights: put model.safetensors there.*--init scratch"):
         describe(BackboneRequest(name, hub_root=shared / "hub", offline=True))
 
 

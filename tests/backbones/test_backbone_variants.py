@@ -13,10 +13,10 @@ from backbones import ENCODERS
 from backbones.base import Batch, LayeredEncoder
 from backbones.catalog import BACKBONES
 from backbones.config import has_segments, own_names, usual_names
-from backbones.errors import BackboneError
+from backbones.errors import UserError
 from backbones.load import BackboneRequest, describe, load_backbone, outline
 from bench.tasks.encode import EncodedSplit, collate
-from tests.backbones.test_backbones import SIZES, make, make_batch, stock
+from tests.helpers.encoders import SIZES, make, make_batch, stock
 from tests.helpers.exit_models import EXTRA
 from tests.helpers.model_folders import TEXTS, ask, save_model, tokens_of
 
@@ -147,7 +147,8 @@ def test_pairs_go_through_every_demo_backbone(name: str) -> None:
     lengths = torch.tensor([len(row) for row in found["input_ids"]]).numpy()
     types = found["token_type_ids"]
     pad = int(loaded.tokenizer.pad_token_id)
-    batch = collate(EncodedSplit(found["input_ids"], types if any(map(any, types)) else None, lengths, 0), [0, 1], pad)
+    encoded = EncodedSplit(found["input_ids"], types if any(map(any, types)) else None, lengths, 0, pad)
+    batch = collate(encoded, [0, 1])
     named = BACKBONES[name]
     assert (batch.token_type_ids is not None) == has_segments(named.config, named.model_type)
     assert_stock(loaded.encoder, batch)
@@ -198,7 +199,7 @@ def test_shape_and_dropout_have_one_name_for_all(tmp_path: Path, model_type: str
 def test_modernbert_layers_as_saved(tmp_path: Path) -> None:
     save_model(tmp_path, "modernbert", num_hidden_layers=4)
     assert len(json.loads((tmp_path / "config.json").read_text())["layer_types"]) == 4
-    with pytest.raises(BackboneError, match="num_hidden_layers 6 is more than the 4 layer_types"):
+    with pytest.raises(UserError, match="num_hidden_layers 6 is more than the 4 layer_types"):
         load_backbone(ask(tmp_path, init="scratch", overrides={"num_hidden_layers": 6}))
     every = {"num_hidden_layers": 4, "global_attn_every_n_layers": 1}
     encoder = load_backbone(ask(tmp_path, init="scratch", overrides=every)).encoder
@@ -219,6 +220,6 @@ REFUSED: dict[str, tuple[str, dict[str, object], str]] = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_impossible_shapes_are_refused(case: str) -> None:
     name, overrides, message = REFUSED[case]
-    with pytest.raises(BackboneError, match=message) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         load_backbone(BackboneRequest(name, overrides=overrides), TEXTS)
     assert "\n" not in str(caught.value)

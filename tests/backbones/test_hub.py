@@ -13,7 +13,7 @@ import huggingface_hub
 import pytest
 
 from backbones import hubcalls
-from backbones.errors import BackboneError
+from backbones.errors import UserError
 from backbones.load import BackboneRequest, load_backbone
 from bench.errors import DataError
 from bench.tasks import get_task
@@ -93,7 +93,7 @@ def test_what_may_pass_is_tried_again(case: str, waits: list[float], caplog: pyt
 
 def test_a_hub_that_never_answers(waits: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub, "snapshot_download", failing(wrapped(ReadTimeout("slow")), 99))
-    with pytest.raises(BackboneError, match=r"Cannot reach the hub for .*\(ReadTimeout\).*run the same command again"):
+    with pytest.raises(UserError, match=r"Cannot reach the hub for .*\(ReadTimeout\).*run the same command again"):
         load_backbone(BackboneRequest(HUB_ID))
     assert waits == list(hubcalls.WAITS)
 
@@ -167,9 +167,7 @@ def test_weights_are_checked_against_their_digest(hub_cache: Path) -> None:
     content = bytearray(blob.read_bytes())
     content[-1] ^= 1  # safetensors' own parser does not mind
     blob.write_bytes(content)
-    with pytest.raises(
-        BackboneError, match=r"damaged \(its SHA-256 differs\): delete .*run the same command"
-    ) as caught:
+    with pytest.raises(UserError, match=r"damaged \(its SHA-256 differs\): delete .*run the same command") as caught:
         load_backbone(asked)
     assert "\n" not in str(caught.value)
 
@@ -194,7 +192,7 @@ def test_a_model_that_is_only_code_is_refused(folder: Path, tmp_path: Path) -> N
     mark = tmp_path / "it ran"
     (folder / "evil.py").write_text(f"open({str(mark)!r}, 'w')\n")
     (folder / "config.json").write_text(json.dumps({"model_type": "evil", "auto_map": {"AutoConfig": "evil.Evil"}}))
-    with pytest.raises(BackboneError) as caught:
+    with pytest.raises(UserError) as caught:
         load_backbone(ask(folder))
     assert "\n" not in str(caught.value)
     assert not mark.exists()

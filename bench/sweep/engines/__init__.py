@@ -1,0 +1,24 @@
+"""The engines by name: each is imported when it is asked for."""
+
+from __future__ import annotations
+
+from backbones.names import unknown_name
+from bench.errors import UsageError
+from bench.sweep.engines.base import Engine
+
+
+def make_engine(name: str = "local", workers: int | None = None, threads: int | None = None) -> Engine:
+    """The engine ``local``, ``ray`` or ``ray:ADDRESS``. Raises UsageError for another, or one that is not installed."""
+    kind, _, address = name.partition(":")
+    for option, value in (("--workers", workers), ("--threads", threads)):
+        if value is not None and value < 1:
+            raise UsageError(f"{option} must be at least 1, not {value}.")
+    if kind == "local" and not address:
+        from bench.sweep.engines.local import LocalEngine
+
+        return LocalEngine(workers, threads)
+    if kind == "ray":
+        from bench.sweep.engines.ray import RayEngine
+
+        return RayEngine(address, workers, threads)
+    raise unknown_name("engine", name, ("local", "ray", "ray:ADDRESS"))

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from backbones.names import unknown_name
 from bench.cell.request import Overwrite, Request
-from bench.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -71,20 +69,3 @@ class Engine(Protocol):
 
     def stop(self) -> None:
         """End what still runs; what it has finished stays in the store."""
-
-
-def make_engine(name: str = "local", workers: int | None = None, threads: int | None = None) -> Engine:
-    """The engine ``local``, ``ray`` or ``ray:ADDRESS``. Raises UsageError for another, or one that is not installed."""
-    kind, _, address = name.partition(":")
-    for option, value in (("--workers", workers), ("--threads", threads)):
-        if value is not None and value < 1:
-            raise UsageError(f"{option} must be at least 1, not {value}.")
-    if kind == "local" and not address:
-        from bench.sweep.engines.local import LocalEngine
-
-        return LocalEngine(workers, threads)
-    if kind == "ray":
-        from bench.sweep.engines.ray import RayEngine
-
-        return RayEngine(address, workers, threads)
-    raise unknown_name("engine", name, ("local", "ray", "ray:ADDRESS"))
