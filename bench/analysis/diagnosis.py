@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from bench.measure.calibration import auroc, calibration, probabilities
+from bench.measure.calibration import auroc, measure_calibration, probabilities
 from bench.measure.stats import Interval, bootstrap_mean, bootstrap_ratio, wilson
 
 Array = NDArray[Any]
@@ -98,7 +98,7 @@ class ExitQuality:
 
 def exit_qualities(logits: Array, labels: Array, scores: Array | None) -> list[ExitQuality]:
     """Every exit of a classifier. ``scores`` [N, L] as the criterion gave them, None if it has none."""
-    known = calibration(logits, labels)
+    known = measure_calibration(logits, labels)
     right = logits.argmax(axis=2) == np.asarray(labels)[:, None]
     sure, hard = probabilities(logits).max(axis=2), difficulty(right)
     rows = []

@@ -236,7 +236,7 @@ class Area:
 
     def of_weights(self, weights: Float, grid: Float) -> Float:
         """On resamples [B, N] -> [B]."""
-        quality = self.curve.reweighted(weights, 0, self.rows)
-        spent = self.curve.reweighted(weights, -1, self.rows)[:, :, 0] / weights.sum(axis=1, keepdims=True)
+        quality = self.curve.reweight(weights, 0, self.rows)
+        spent = self.curve.reweight(weights, -1, self.rows)[:, :, 0] / weights.sum(axis=1, keepdims=True)
         found = [np.interp(grid, s[::-1], self.value(q)[::-1]).mean() for q, s in zip(quality, spent, strict=True)]
         return np.array(found)

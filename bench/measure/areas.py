@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bench.measure.points import LAST_BIT
+
 Float = NDArray[np.float64]
-SLACK = 1e-9  # relative: a cost of exactly one half must count as 2x for its last bit
 
 DEFINITIONS: Mapping[str, str] = {
     "area": "mean over costs c, uniform from 1/L to 1 of the plain model's, of the best quality at a cost of at most c "
@@ -39,13 +40,16 @@ class Envelope:
     qualities: Float
 
     def best(self, cost: ArrayLike) -> Float:
-        """Best quality at a cost of at most ``cost``; -inf where nothing is that cheap."""
-        at = np.searchsorted(self.costs, np.asarray(cost, dtype=np.float64) * (1 + SLACK), side="right")
+        """Return the best quality at a cost of at most ``cost``; -inf where nothing is that cheap."""
+        at = np.searchsorted(self.costs, np.asarray(cost, dtype=np.float64) * (1 + LAST_BIT), side="right")
         return np.append(-np.inf, self.qualities)[at]
 
 
 def envelope(speedup: ArrayLike, quality: ArrayLike) -> Envelope:
-    """The Pareto front of a curve. Raises ValueError for no points, unequal lengths or costs that are not positive."""
+    """Return the Pareto front of a curve.
+
+    Raises ValueError for no points, unequal lengths or costs that are not positive.
+    """
     s, q = np.asarray(speedup, dtype=np.float64), np.asarray(quality, dtype=np.float64)
     if s.shape != q.shape or s.ndim != 1 or not len(s) or not (np.isfinite(s) & (s > 0)).all():
         raise ValueError(f"A curve needs as many positive speed-ups as qualities, and some: {s.shape}, {q.shape}.")
@@ -58,7 +62,7 @@ def envelope(speedup: ArrayLike, quality: ArrayLike) -> Envelope:
 
 
 def hypervolume(front: Envelope, chance: float, low: float = 0.0, high: float = 1.0) -> float:
-    """Integral of max(best(c) - chance, 0) over costs c in [low, high]; exact, the front is a step function."""
+    """Return the integral of max(best(c) - chance, 0) over costs c in [low, high]; exact for a step function."""
     inside = (front.costs > low) & (front.costs < high)
     edges = np.concatenate([[low], front.costs[inside], [high]])
     heights = np.maximum(front.best(edges[:-1]) - chance, 0.0)
@@ -66,20 +70,23 @@ def hypervolume(front: Envelope, chance: float, low: float = 0.0, high: float = 
 
 
 def area_under(front: Envelope, chance: float, low: float, high: float = 1.0) -> float:
-    """Mean over costs c in [low, high] of the best quality at c, at least ``chance``; ValueError if low >= high."""
+    """Return the mean over costs c in [low, high] of the best quality at c, at least ``chance``.
+
+    Raises ValueError where low >= high.
+    """
     if not 0 <= low < high:
         raise ValueError(f"Costs from {low} to {high} are no range.")
     return chance + hypervolume(front, chance, low, high) / (high - low)
 
 
 def speedup_at(front: Envelope, wanted: float) -> float | None:
-    """The largest speed-up with a quality of at least ``wanted``; None where none reaches it."""
-    rows = np.flatnonzero(front.qualities >= wanted - SLACK * max(1.0, abs(wanted)))
+    """Return the largest speed-up with a quality of at least ``wanted``; None where none reaches it."""
+    rows = np.flatnonzero(front.qualities >= wanted - LAST_BIT * max(1.0, abs(wanted)))
     return float(1 / front.costs[rows[0]]) if len(rows) else None
 
 
 def quality_at(front: Envelope, speedup: float) -> float | None:
-    """The best quality at a speed-up of at least ``speedup``; None where the curve is never that fast."""
+    """Return the best quality at a speed-up of at least ``speedup``; None where the curve is never that fast."""
     found = float(front.best(1 / speedup))
     return found if np.isfinite(found) else None
 
@@ -87,7 +94,9 @@ def quality_at(front: Envelope, speedup: float) -> float | None:
 def elue_score(
     front: Envelope, reference_cost: ArrayLike, reference_quality: ArrayLike, grid: int = 200
 ) -> float | None:
-    """Mean over equal costs of quality minus the reference's (linear between its points); None without overlap.
+    """Return the mean over equal costs of quality minus the reference's (linear between its points).
+
+    None without overlap.
 
     After ELUE's score (Liu et al., NAACL 2022, "Towards Efficient NLP: A Standard Evaluation and A Strong Baseline"),
     which takes the submitted points; here the whole curve counts, on ``grid`` evenly spaced costs.
@@ -104,10 +113,10 @@ def elue_score(
     return float((front.best(at) - np.interp(at, costs, qualities)).mean())
 
 
-def summary(
+def summarise_areas(
     speedup: ArrayLike, quality: ArrayLike, full: float, exits: int, chance: float, per_exit: ArrayLike
 ) -> dict[str, Any]:
-    """All of :data:`DEFINITIONS` for one curve; a value is None where it cannot be had.
+    """Return all of :data:`DEFINITIONS` for one curve; a value is None where it cannot be had.
 
     ``full`` is the full model's quality; ``per_exit`` [L] the quality of every exit alone, the reference of the ELUE
     score at costs k / L.

@@ -1,6 +1,6 @@
 """Do exits know when they are right? Calibration, ranking, overthinking and what an oracle could still gain.
 
-Everything is computed from recorded logits [N, L, C] and labels [N] of a classification task, with numpy alone.
+Everything is computed from recorded logits [N, L, C] and labels [N] of a classification task, without torch.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
 from scipy.stats import rankdata
 
 Array = NDArray[Any]
@@ -19,15 +20,13 @@ BINS = 15  # as Guo et al. (2017), whose figures ours should be comparable with
 
 
 def probabilities(logits: Array) -> Float:
-    """Soft-max over the last axis, float64; the largest logit is taken off first, so nothing overflows."""
-    z = np.asarray(logits, dtype=np.float64)
-    e = np.exp(z - z.max(axis=-1, keepdims=True))
-    result: Float = e / e.sum(axis=-1, keepdims=True)
+    """Return class probabilities, soft-max over the last axis in float64."""
+    result: Float = softmax(np.asarray(logits, dtype=np.float64), axis=-1)
     return result
 
 
 def expected_calibration_error(confidence: Array, right: Array, bins: int = BINS) -> float:
-    """Mean gap between confidence and accuracy: sum over bins of n_b / N · |accuracy_b - confidence_b|.
+    """Return the mean gap between confidence and accuracy: sum over bins of n_b / N · |accuracy_b - confidence_b|.
 
     ``confidence`` [N] in [0, 1], ``right`` bool [N]; equally wide bins, closed above. Naeini et al. (AAAI 2015),
     Guo et al. (ICML 2017, eq. 3). Raises ValueError for no samples or unequal lengths.
@@ -41,7 +40,7 @@ def expected_calibration_error(confidence: Array, right: Array, bins: int = BINS
 
 
 def auroc(score: Array, positive: Array) -> float | None:
-    """Probability that a positive scores above a negative, ties counted half; None where one of the two is absent.
+    """Return the probability that a positive scores above a negative, ties counted half; None where one is absent.
 
     ``score`` [N], ``positive`` bool [N]. The Mann-Whitney statistic over the number of pairs.
     """
@@ -65,8 +64,8 @@ class Calibration:
     auroc: list[float | None]
 
 
-def calibration(logits: Array, labels: Array) -> Calibration:
-    """Calibration of every exit. ``logits`` [N, L, C] with C > 1, ``labels`` int [N]."""
+def measure_calibration(logits: Array, labels: Array) -> Calibration:
+    """Measure the calibration of every exit. ``logits`` [N, L, C] with C > 1, ``labels`` int [N]."""
     p = probabilities(_checked(logits, labels))
     confidence, right = p.max(axis=2), logits.argmax(axis=2) == np.asarray(labels)[:, None]
     exits = range(p.shape[1])
@@ -106,8 +105,8 @@ class Headroom:
         return self.oracle - self.last
 
 
-def headroom(logits: Array, labels: Array) -> Headroom:
-    """Overthinking and the oracle's headroom. ``logits`` [N, L, C] with C > 1, ``labels`` int [N]."""
+def measure_headroom(logits: Array, labels: Array) -> Headroom:
+    """Measure overthinking and the oracle's headroom. ``logits`` [N, L, C] with C > 1, ``labels`` int [N]."""
     right = _checked(logits, labels).argmax(axis=2) == np.asarray(labels)[:, None]
     some, last, single = right.any(axis=1), right[:, -1], right.mean(axis=0)
     return Headroom(

@@ -34,14 +34,14 @@ class CostModel:
     criterion: Criterion | None = None
 
     def flops_table(self, lengths: Int) -> Int:
-        """FLOPs of sample i of ``lengths[i]`` tokens when it leaves at exit l: int64 [N] -> int64 [N, L].
+        """Return the FLOPs of sample i of ``lengths[i]`` tokens when it leaves at exit l: int64 [N] -> int64 [N, L].
 
         Raises ValueError for lengths below 1.
         """
         return _by_length(lengths, self._to_each_exit)
 
     def plain(self, lengths: Int) -> Int:
-        """FLOPs of the model without early exits, all layers and the last head only: int64 [N] -> int64 [N]."""
+        """Return the FLOPs of the model without early exits, all layers and the last head: int64 [N] -> int64 [N]."""
         return _by_length(lengths, lambda tokens: np.array([self._plain(tokens)], dtype=np.int64))[:, 0]
 
     def _plain(self, tokens: int) -> int:

@@ -55,7 +55,7 @@ class Curve:
 
     @cached_property
     def midpoints(self) -> Float:
-        """Cuts float64 [K] midway between neighbouring record values: the same rows as ``cuts``.
+        """Return cuts float64 [K] midway between neighbouring record values: the same rows as ``cuts``.
 
         Robust to float noise: no score that could change a decision is nearer than half a gap. Values
         are representable in the scores' dtype. The first is -inf; the last lies well above every record.
@@ -73,34 +73,15 @@ class Curve:
         highest = np.append(below_next, max(largest, lowest[-1]))
         return np.append(-np.inf, np.clip(middle, lowest, highest))
 
-    @cached_property
-    def exit_counts(self) -> Int:
-        """Samples leaving at each exit, int64 [K, L]. Computed on first use: K·L numbers are many."""
-        rows, width = len(self), self.exits
-        row = np.repeat(np.arange(1, rows), np.diff(self._ends)) * width
-        counts = np.bincount(row + self._target % width, minlength=rows * width)
-        counts -= np.bincount(row + self._source % width, minlength=rows * width)
-        counts[width - 1] = self.samples
-        result: Int = np.cumsum(counts.reshape(rows, width), axis=0, dtype=np.int64)
-        return result
-
     def row(self, cut: float) -> int:
-        """The row that ``cut`` gives, whether or not it is one of ``cuts``."""
+        """Return the row that ``cut`` gives, whether or not it is one of ``cuts``."""
         if cut == -np.inf:
             return 0
         passed = self._values < np.float64(cut) if self.strict else self._values <= np.float64(cut)
         return int(np.count_nonzero(passed))
 
-    def histogram(self, cut: float) -> Int:
-        """Samples leaving at each exit with ``cut``, int64 [L]."""
-        passed = self._ends[self.row(cut)]
-        counts = np.bincount(self._target[:passed] % self.exits, minlength=self.exits)
-        counts -= np.bincount(self._source[:passed] % self.exits, minlength=self.exits)
-        counts[-1] += self.samples
-        return counts.astype(np.int64)
-
-    def reweighted(self, weights: Array, statistic: int, rows: Int | None = None) -> Float:
-        """Sums of one statistic under sample weights, without sorting again: [B, N] -> float64 [B, R, S].
+    def reweight(self, weights: Array, statistic: int, rows: Int | None = None) -> Float:
+        """Return the sums of one statistic under sample weights, without sorting again: [B, N] -> float64 [B, R, S].
 
         ``rows`` int64 [R] picks rows of the curve; default all K. This is how a bootstrap resamples
         whole curves: weights are the numbers of times that each sample was drawn.
@@ -121,7 +102,7 @@ class Curve:
 
 
 def exact_curve(scores: Scores, statistics: Sequence[Array], strict: bool = True) -> Curve:
-    """The exact trade-off curve over every threshold.
+    """Return the exact trade-off curve over every threshold.
 
     ``scores`` float64 or float32 [N, L], lower = readier; column L is ignored, the last exit always
     answers. ``statistics``: additive per-sample quantities [N, L, S_k] or [N, L]; integers and booleans
@@ -168,7 +149,7 @@ def exact_curve(scores: Scores, statistics: Sequence[Array], strict: bool = True
 
 
 def exit_layers(scores: Scores, cut: float, strict: bool = True) -> Int:
-    """The rule itself: the exit, 1-based int64 [N], at which each sample leaves with ``cut``.
+    """Return the exit, 1-based int64 [N], at which each sample leaves with ``cut``: the rule itself.
 
     ``scores`` [N, L]; the comparison is made in float64. This is the definition that
     :func:`exact_curve` is tested against.

@@ -32,21 +32,21 @@ def metric_title(name: str) -> str:
 
 
 def accuracy(predictions: Values, labels: Values) -> float:
-    """Share of samples whose predicted class is the label's; both int [N]."""
+    """Return the share of samples whose predicted class is the label's; both int [N]."""
     from sklearn.metrics import accuracy_score
 
     return float(accuracy_score(labels, predictions))
 
 
 def f1(predictions: Values, labels: Values) -> float:
-    """F1 of class 1 against all others; both int [N]."""
+    """Return F1 of class 1 against all others; both int [N]."""
     from sklearn.metrics import f1_score
 
     return float(f1_score(labels == 1, predictions == 1, zero_division=0.0))
 
 
 def matthews(predictions: Values, labels: Values) -> float:
-    """Matthews correlation, multi-class as R_K of Gorodkin (2004); both int [N]."""
+    """Return the Matthews correlation, multi-class as R_K of Gorodkin (2004); both int [N]."""
     from sklearn.metrics import matthews_corrcoef
 
     constant = bool(np.ptp(predictions) == 0 or np.ptp(labels) == 0)
@@ -54,7 +54,7 @@ def matthews(predictions: Values, labels: Values) -> float:
 
 
 def pearson(predictions: Values, labels: Values) -> float:
-    """Pearson correlation of float [N] with float [N]."""
+    """Return the Pearson correlation of float [N] with float [N]."""
     from scipy.stats import pearsonr
 
     x, y = np.asarray(predictions, np.float64), np.asarray(labels, np.float64)
@@ -62,7 +62,7 @@ def pearson(predictions: Values, labels: Values) -> float:
 
 
 def spearman(predictions: Values, labels: Values) -> float:
-    """Spearman rank correlation (ties get mean ranks) of float [N] with float [N]."""
+    """Return the Spearman rank correlation (ties get mean ranks) of float [N] with float [N]."""
     from scipy.stats import spearmanr
 
     x, y = np.asarray(predictions, np.float64), np.asarray(labels, np.float64)
@@ -83,7 +83,10 @@ METRICS: dict[str, Callable[[Values, Values], float]] = {
 
 
 def compute(metrics: Sequence[str], predictions: Values, labels: Values) -> dict[str, float]:
-    """The named metrics of predictions [N] against labels [N]; raises UsageError for an unknown name or no samples."""
+    """Return the named metrics of predictions [N] against labels [N].
+
+    Raises UsageError for an unknown name or no samples.
+    """
     if len(labels) == 0 or len(predictions) != len(labels):
         raise UsageError(f"Metrics need as many predictions as labels: {len(predictions)} and {len(labels)}.")
     return {name: _metric(name)(np.asarray(predictions), np.asarray(labels)) for name in metrics}
@@ -99,13 +102,13 @@ def _metric(name: str) -> Callable[[Values, Values], float]:
 
 
 def is_additive(metric: str) -> bool:
-    """Whether :func:`statistics` exists: the metric is a function of sums over samples (ranks are not)."""
+    """Return whether :func:`statistics` exists: the metric is a function of sums over samples (ranks are not)."""
     _metric(metric)
     return metric in _STATISTICS
 
 
 def statistics(metric: str, predictions: Values, labels: Values) -> Sums:
-    """What each sample adds at each exit: float64 [N, L, S] for predictions [N, L] and labels [N].
+    """Return what each sample adds at each exit: float64 [N, L, S] for predictions [N, L] and labels [N].
 
     Sum over samples the row of each sample's exit and give the sums to :func:`from_statistics`.
     S and its meaning are the metric's own. Raises UsageError for a metric that is not additive.
@@ -118,7 +121,7 @@ def statistics(metric: str, predictions: Values, labels: Values) -> Sums:
 
 
 def from_statistics(metric: str, sums: Sums) -> Sums:
-    """The metric [K] of K sums [K, S] of :func:`statistics` rows."""
+    """Return the metric [K] of K sums [K, S] of :func:`statistics` rows."""
     if not is_additive(metric):
         raise UsageError(f"Metric '{metric}' is not a function of sums over samples; compute it point by point.")
     return _FROM[metric](np.asarray(sums, np.float64))

@@ -17,9 +17,9 @@ from numpy.typing import ArrayLike, NDArray
 from bench.errors import UsageError
 from bench.measure.curve import Curve
 
-Kind = Literal["max_loss", "speedup", "budget", "risk", "gap"]
+RuleKind = Literal["max_loss", "speedup", "budget", "risk", "gap"]
 
-SLACK = 1e-9  # relative and absolute: 301/600 - 0.005 must not miss 298/600 for its last bit
+LAST_BIT = 1e-9  # relative and absolute: 301/600 - 0.005 must not miss 298/600 for its last bit
 
 STANDARD = ("no-loss", "-0.5", "-1", "1.5x", "2x", "3x", "4x")
 """The operating points that every report shows."""
@@ -37,13 +37,13 @@ class Rule:
     (:mod:`bench.measure.risk`).
     """
 
-    kind: Kind
+    kind: RuleKind
     value: float
     confidence: float | None = None
 
     def __post_init__(self) -> None:
         allowed = self.value >= 0 if self.kind == "max_loss" else self.value > 0
-        if self.kind not in get_args(Kind) or not allowed or not math.isfinite(self.value):
+        if self.kind not in get_args(RuleKind) or not allowed or not math.isfinite(self.value):
             raise UsageError(f"No operating point '{self.kind}={self.value:g}': the value must be positive.")
         if self.certified and self.value >= 1:
             raise UsageError(f"No operating point '{self.kind}={self.value:g}': the level must be below 1.")
@@ -54,12 +54,14 @@ class Rule:
 
     @property
     def certified(self) -> bool:
-        """Whether the point comes with a guarantee and is chosen by :func:`bench.measure.risk.risk_controlled`."""
+        """Whether the point comes with a guarantee and is chosen by :func:`bench.measure.risk.choose_certified`."""
         return self.kind in ("risk", "gap")
 
     @classmethod
     def parse(cls, text: str) -> Rule:
-        """From ``no-loss``, ``-0.5`` (points), ``2x``, or ``max_loss=0.005``, ``speedup=2``, ``budget=0.5``,
+        """Return the rule that ``text`` states.
+
+        ``no-loss``, ``-0.5`` (points), ``2x``, or ``max_loss=0.005``, ``speedup=2``, ``budget=0.5``,
         ``risk=0.02@0.95``, ``gap=0.01@0.95``, ``risk=0.02``.
 
         Raises :class:`bench.errors.UsageError` for anything else.
@@ -84,7 +86,7 @@ class Rule:
         raise UsageError(f"Unknown operating point '{text}'. Known: {known}.")
 
     def format(self) -> str:
-        """The short form; :meth:`parse` gives the same rule back."""
+        """Return the short form; :meth:`parse` gives the same rule back."""
         if self.kind == "max_loss":
             return f"-{_short(Decimal(repr(self.value)) * 100)}" if self.value else "no-loss"
         number = _short(Decimal(repr(self.value)))
@@ -94,7 +96,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Point:
+class Choice:
     """The row of the curve and the cut to store (a midpoint); both None where unreachable, with the reason."""
 
     index: int | None
@@ -102,8 +104,8 @@ class Point:
     reason: str = ""
 
 
-def choose(curve: Curve, quality: ArrayLike, speedup: ArrayLike, full_quality: float, rule: Rule) -> Point:
-    """The operating point for ``rule`` on a curve of data set aside for choosing.
+def choose_cut(curve: Curve, quality: ArrayLike, speedup: ArrayLike, full_quality: float, rule: Rule) -> Choice:
+    """Choose the cut for ``rule`` on a curve of data set aside for choosing.
 
     ``quality`` and ``speedup`` float [K], one per row of the curve; ``full_quality`` is the full
     model's on the same data. Rows with undefined quality (NaN) are never chosen. Ties go to the
@@ -120,23 +122,23 @@ def choose(curve: Curve, quality: ArrayLike, speedup: ArrayLike, full_quality: f
     loosest: NDArray[Any] = np.arange(len(curve))
     if rule.kind == "max_loss":
         wanted = full_quality - rule.value
-        allowed = q >= wanted - SLACK * max(1.0, abs(wanted))
+        allowed = q >= wanted - LAST_BIT * max(1.0, abs(wanted))
         preference = [loosest, s]
         best = f"the best quality is {_most(q):.4f}, {wanted:.4f} is wanted"
     else:
         wanted = rule.value if rule.kind == "speedup" else 1 / rule.value
-        allowed = (s >= wanted * (1 - SLACK)) & ~np.isnan(q)
+        allowed = (s >= wanted * (1 - LAST_BIT)) & ~np.isnan(q)
         preference = [loosest, s, q]
         best = f"the largest FLOPs speed-up is {_most(s[~np.isnan(q)]):.2f}x, {wanted:.2f}x is wanted"
     rows = np.flatnonzero(allowed)
     if not len(rows):
-        return Point(None, None, f"{rule.format()}: {best}.")
+        return Choice(None, None, f"{rule.format()}: {best}.")
     index = int(rows[np.lexsort([key[rows] for key in preference])[-1]])
-    return Point(index, float(curve.midpoints[index]))
+    return Choice(index, float(curve.midpoints[index]))
 
 
 def pareto(quality: ArrayLike, cost: ArrayLike) -> NDArray[np.bool_]:
-    """Which points no other dominates: bool [K] from quality (higher better) and cost (lower better).
+    """Return which points no other dominates: bool [K] from quality (higher better) and cost (lower better).
 
     A point is dominated by one that is at least as good and as cheap, and better in one of them;
     equal points stand or fall together. Points with NaN are never on the front.

@@ -29,14 +29,14 @@ from scipy.special import bdtr
 
 from bench.errors import UsageError
 from bench.measure.curve import Curve, Scores, exit_layers
-from bench.measure.points import Point, Rule
+from bench.measure.points import Choice, Rule
 
 Float = NDArray[np.float64]
 Loss = Literal["risk", "gap"]
 
 
-def loss_table(kind: Loss, answers: NDArray[Any], labels: NDArray[Any]) -> Float:
-    """The loss [N, L] in [0, 1] of every sample leaving at every exit, from answers [N, L] and labels [N].
+def tabulate_losses(kind: Loss, answers: NDArray[Any], labels: NDArray[Any]) -> Float:
+    """Return the loss [N, L] in [0, 1] of every sample leaving at every exit, from answers [N, L] and labels [N].
 
     Raises UsageError for the gap of a regression task, which has no right and wrong.
     """
@@ -52,7 +52,7 @@ def loss_table(kind: Loss, answers: NDArray[Any], labels: NDArray[Any]) -> Float
 
 @cache
 def fixed_cuts() -> tuple[float, ...]:
-    """The cuts that are tried, ascending: the same for every criterion and all data.
+    """Return the cuts that are tried, ascending: the same for every criterion and all data.
 
     Scores of the field are probabilities, entropies, distances or counts, of either sign: even steps of 0.002 in
     [-1, 1], fifty steps a decade towards 0 and towards ±1 and up to 1000, and multiples of a half up to 64.
@@ -64,12 +64,12 @@ def fixed_cuts() -> tuple[float, ...]:
 
 
 def binomial_p(losses: Float, level: float) -> float:
-    """P(at most so many losses | risk = level): exact for losses that are 0 or 1, [N]."""
+    """Return P(at most so many losses | risk = level): exact for losses that are 0 or 1, [N]."""
     return float(bdtr(round(float(losses.sum())), len(losses), level))
 
 
 def hoeffding_bentkus_p(mean: float, samples: int, level: float) -> float:
-    """Hoeffding-Bentkus p-value that the risk of a loss in [0, 1] exceeds ``level`` (Bates et al. 2021).
+    """Return the Hoeffding-Bentkus p-value that the risk of a loss in [0, 1] exceeds ``level`` (Bates et al. 2021).
 
     The smaller of Hoeffding's exp(-n h(min(mean, level), level)), h the Kullback-Leibler divergence of Bernoulli
     variables, and Bentkus' e P(Bin(n, level) <= ceil(n mean)).
@@ -81,13 +81,13 @@ def hoeffding_bentkus_p(mean: float, samples: int, level: float) -> float:
 
 
 def p_value(losses: Float, level: float) -> float:
-    """P-value of "the risk exceeds ``level``" from losses [N] in [0, 1]."""
+    """Return the p-value of "the risk exceeds ``level``" from losses [N] in [0, 1]."""
     binary = bool(np.isin(losses, (0.0, 1.0)).all())
     return binomial_p(losses, level) if binary else hoeffding_bentkus_p(float(losses.mean()), len(losses), level)
 
 
 def learn_then_test(scores: Scores, losses: Float, level: float, confidence: float, strict: bool = True) -> float:
-    """The loosest cut of the fixed grid that Learn-then-Test certifies; NaN where not even "nobody leaves" is.
+    """Return the loosest cut of the fixed grid that Learn-then-Test certifies; NaN where not even "nobody leaves" is.
 
     ``scores`` and ``losses`` [N, L] of the held-out samples.
     """
@@ -100,8 +100,8 @@ def learn_then_test(scores: Scores, losses: Float, level: float, confidence: flo
     return chosen
 
 
-def conformal(scores: Scores, losses: Float, level: float, strict: bool = True) -> float:
-    """The loosest cut of the fixed grid with (sum of losses + 1) / (N + 1) <= level; NaN where there is none."""
+def control_conformally(scores: Scores, losses: Float, level: float, strict: bool = True) -> float:
+    """Return the loosest cut of the fixed grid with (sum of losses + 1) / (N + 1) <= level; NaN where there is none."""
     worst, chosen, total = np.zeros(len(losses)), math.nan, len(losses) + 1
     for cut, layers in _sequence(scores, strict):
         worst = np.maximum(worst, losses[np.arange(len(losses)), layers - 1])
@@ -120,15 +120,16 @@ def _sequence(scores: Scores, strict: bool) -> Iterator[tuple[float, NDArray[np.
         yield float(grid[row]), exit_layers(scores, float(grid[row]), strict)
 
 
-def risk_controlled(curve: Curve, scores: Scores, answers: NDArray[Any], labels: NDArray[Any], rule: Rule) -> Point:
-    """The point of a ``risk=`` or ``gap=`` rule on held-out samples: scores and answers [N, L], labels [N].
+def choose_certified(curve: Curve, scores: Scores, answers: NDArray[Any], labels: NDArray[Any], rule: Rule) -> Choice:
+    """Choose the cut of a ``risk=`` or ``gap=`` rule on held-out samples: scores and answers [N, L], labels [N].
 
     With a confidence by Learn-then-Test, without one by conformal risk control.
     """
     assert rule.kind in ("risk", "gap")
-    losses = loss_table("risk" if rule.kind == "risk" else "gap", answers, labels)
+    losses = tabulate_losses("risk" if rule.kind == "risk" else "gap", answers, labels)
     if rule.confidence is None:
-        cut, needed = conformal(scores, losses, rule.value, curve.strict), math.ceil(1 / rule.value - 1 - 1e-9)
+        cut = control_conformally(scores, losses, rule.value, curve.strict)
+        needed = math.ceil(1 / rule.value - 1 - 1e-9)
     else:
         cut = learn_then_test(scores, losses, rule.value, rule.confidence, curve.strict)
         needed = math.ceil(math.log(1 - rule.confidence) / math.log1p(-rule.value) - 1e-9)
@@ -136,5 +137,5 @@ def risk_controlled(curve: Curve, scores: Scores, answers: NDArray[Any], labels:
         reason = (
             f"{rule.format()} cannot be certified with {len(losses)} held-out samples: {needed} are needed at least."
         )
-        return Point(None, None, reason)
-    return Point(curve.row(cut), cut)
+        return Choice(None, None, reason)
+    return Choice(curve.row(cut), cut)

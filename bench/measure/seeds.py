@@ -35,7 +35,7 @@ class SeedSummary:
     both: Interval | None
 
     def describe(self, digits: int = 3) -> str:
-        """``0.912, samples [0.90, 0.92]; 3 seeds: std 0.004, 0.908..0.916; both [0.89, 0.93]``."""
+        """Return ``0.912, samples [0.90, 0.92]; 3 seeds: std 0.004, 0.908..0.916; both [0.89, 0.93]``."""
         text = f"{self.mean:.{digits}f}, samples [{self.samples.low:.{digits}f}, {self.samples.high:.{digits}f}]; "
         if self.std is None or self.both is None:
             return text + "1 seed: spread unknown"
@@ -44,7 +44,7 @@ class SeedSummary:
         return f"{text}{len(self.values)} seeds: {spread}; {both}"
 
 
-def over_seeds(
+def summarise_seeds(
     statistics: ArrayLike, metric: FromStatistics, replicates: int = 1000, seed: int = 0, level: float = 0.95
 ) -> SeedSummary:
     """Summarise additive statistics [S, N, K] of S seeds on the same N samples.
@@ -78,9 +78,9 @@ def over_seeds(
 
 
 def interval_over_seeds(values: Float, by_seed: Float, level: float = 0.95, seed: int = 0) -> Interval:
-    """Interval of the mean of ``values`` [S], one a seed, from replicates [B, S]: samples drawn for all seeds alike.
+    """Return the interval of the mean of ``values`` [S], one a seed, from replicates [B, S] with the same samples.
 
-    Over samples for one seed, over seeds and samples for several, as :func:`over_seeds`.
+    Over samples for one seed, over seeds and samples for several, as :func:`summarise_seeds`.
     """
     mean = float(values.mean())
     if len(values) == 1:
@@ -100,11 +100,11 @@ def _both(by_seed: Float, values: Float, random: np.random.Generator, level: flo
     total = float(middle.var()) + more
     apart = values[random.integers(seeds, size=(replicates, seeds))].mean(axis=1) - mean
     scale = (more / (spread * (seeds - 1) / seeds**2)) ** 0.5 if spread > 0 else 0.0
-    return np.asarray(mean + widening(total, spread, seeds, level) * (middle - mean + scale * apart))
+    return np.asarray(mean + widen_for_seeds(total, spread, seeds, level) * (middle - mean + scale * apart))
 
 
-def widening(total: float, spread: float, seeds: int, level: float = 0.95) -> float:
-    """Student's quantile over the normal one for a variance ``total`` of which ``spread / seeds`` rests on S seeds."""
+def widen_for_seeds(total: float, spread: float, seeds: int, level: float = 0.95) -> float:
+    """Return Student's quantile over the normal one: of the variance ``total``, ``spread / seeds`` rests on S seeds."""
     if spread == 0:
         return 1.0
     freedom = max(total**2 / ((spread / seeds) ** 2 / (seeds - 1)), seeds - 1)

@@ -13,8 +13,8 @@ from bench.inference.replay import score_recorded
 from bench.measure import metrics as m
 from bench.measure.curve import Curve, exact_curve, exit_layers
 from bench.measure.exits import AllExits
-from bench.measure.points import Rule, choose, pareto
-from bench.measure.risk import risk_controlled
+from bench.measure.points import Rule, choose_cut, pareto
+from bench.measure.risk import choose_certified
 from bench.measure.stats import Interval, bootstrap, bootstrap_ratio, wilson
 from strategies.base import Criterion
 
@@ -144,9 +144,9 @@ def operating_points(select: TradeOff, report: TradeOff, rules: Sequence[Rule]) 
     for rule in rules:
         point: dict[str, object] = {"rule": rule.format(), "chosen_on": "select"}
         if rule.certified:
-            found = risk_controlled(select.curve, select.scores, select.predictions, select.exits.labels, rule)
+            found = choose_certified(select.curve, select.scores, select.predictions, select.exits.labels, rule)
         else:
-            found = choose(select.curve, quality, speedup, full, rule)
+            found = choose_cut(select.curve, quality, speedup, full, rule)
         if found.index is None or found.cut is None:
             points.append({**point, "reason": found.reason})
             continue

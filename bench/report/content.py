@@ -10,7 +10,7 @@ import numpy as np
 
 from bench.errors import UserError
 from bench.measure import areas
-from bench.measure.calibration import Calibration, Headroom, calibration, headroom
+from bench.measure.calibration import Calibration, Headroom, measure_calibration, measure_headroom
 from bench.measure.stats import wilson
 from bench.report.formats import Row
 from bench.report.lines import curve_of
@@ -135,7 +135,8 @@ def _diagnosis(panel: Panel, sharing: Sequence[Series]) -> Diagnosis:
         exits = stored.exits(panel.split)
     except UserError:
         return Diagnosis(label, first, None, None, "the file of the exits' logits is damaged")
-    return Diagnosis(label, first, calibration(exits.logits, exits.labels), headroom(exits.logits, exits.labels))
+    given = (exits.logits, exits.labels)
+    return Diagnosis(label, first, measure_calibration(*given), measure_headroom(*given))
 
 
 def exits_key(run: Run) -> str:
@@ -272,7 +273,9 @@ def curve_summaries(panel: Panel) -> list[Row]:
 def _areas(run: Run, split: str) -> dict[str, Any]:
     curve, result = curve_of(run, split), run.result(split)
     full = result.full.metrics[run.metric].value
-    return areas.summary(curve.speedup, curve.quality, full, run.layers, chance_of(run), result.per_exit[run.metric])
+    return areas.summarise_areas(
+        curve.speedup, curve.quality, full, run.layers, chance_of(run), result.per_exit[run.metric]
+    )
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -9,8 +9,7 @@ import numpy as np
 
 from bench.errors import UserError
 from bench.measure import metrics
-from bench.measure.seeds import SeedSummary
-from bench.measure.seeds import over_seeds as summarise_seeds
+from bench.measure.seeds import SeedSummary, summarise_seeds
 from bench.results.part import Estimate
 from bench.results.run import Run
 

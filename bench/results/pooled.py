@@ -13,7 +13,7 @@ from bench.inference.replay import score_recorded
 from bench.measure import metrics as m
 from bench.measure.curve import exit_layers
 from bench.measure.exits import AllExits
-from bench.measure.seeds import SeedSummary, over_seeds
+from bench.measure.seeds import SeedSummary, summarise_seeds
 from bench.results.exits import read_exits
 from bench.results.store import Cell
 
@@ -35,7 +35,7 @@ def pooled(
         layers = layers_at(one, cell, record, split, rule)
         answers = one.predictions[np.arange(len(layers)), layers - 1]
         statistics.append(m.statistics(metric, answers[:, None], one.labels)[:, 0])
-    return over_seeds(np.stack(statistics), lambda sums: m.from_statistics(metric, sums))
+    return summarise_seeds(np.stack(statistics), lambda sums: m.from_statistics(metric, sums))
 
 
 def layers_at(

@@ -17,8 +17,8 @@ from scipy import stats
 
 from bench.measure import metrics as m
 from bench.measure.curve import Curve, exact_curve, exit_layers
-from bench.measure.risk import conformal, learn_then_test, loss_table
-from bench.measure.seeds import over_seeds
+from bench.measure.risk import control_conformally, learn_then_test, tabulate_losses
+from bench.measure.seeds import summarise_seeds
 from bench.measure.stats import Interval, bootstrap, draw_counts, holm, mcnemar, paired_bootstrap, wilson
 
 Array = NDArray[Any]
@@ -161,7 +161,7 @@ def _make_curve(sample: World) -> Curve:
 def _compute_areas(curve: Curve, weights: Float) -> Float:
     rows = np.unique(np.linspace(0, len(curve) - 1, 300).astype(np.int64))
     total = weights.sum(axis=1, keepdims=True)
-    quality, layers = (curve.reweighted(weights, k, rows)[:, :, 0] / total for k in (0, 1))
+    quality, layers = (curve.reweight(weights, k, rows)[:, :, 0] / total for k in (0, 1))
     return np.array([np.interp(GRID, x[::-1], q[::-1]).mean() for q, x in zip(quality, layers, strict=True)])
 
 
@@ -185,7 +185,7 @@ def check_seeds(times: int, seed: int, seeds: int = 5, samples: int = 400) -> Ex
         offset = random.normal(scale=0.12, size=(seeds, 1))  # what makes a training run good
         right = (1.0 + easy + offset + random.normal(size=(seeds, samples)) > 0).astype(np.float64)
         draw = int(random.integers(2**31))
-        both = over_seeds(right[:, :, None], lambda s: s[:, 0] / samples, replicates=400, seed=draw).both
+        both = summarise_seeds(right[:, :, None], lambda s: s[:, 0] / samples, replicates=400, seed=draw).both
         assert both is not None
         intervals.append(both)
     value = float(stats.norm.cdf(1.0 / np.sqrt(2 + 0.12**2)))
@@ -267,7 +267,7 @@ def check_risk(
     """
     found = []
     for kind in ("risk", "gap"):
-        losses = loss_table(kind, truth.answers, truth.labels)
+        losses = tabulate_losses(kind, truth.answers, truth.labels)
         chosen: dict[str, list[float]] = {"ltt": [], "crc": []}
         for random in _make_generators(seed, times, 9):
             rows = random.integers(0, len(losses), samples)
@@ -281,7 +281,7 @@ def check_risk(
         found.append(Experiment(name, float(over.mean()), times, 0.0, most, note, float(over.std())))
         mean, spread = float(np.mean(chosen["crc"])), float(np.std(chosen["crc"]))
         note = f"at most {level:g} on average"
-        found.append(Experiment(f"conformal, {where}: mean risk", mean, times, 0.0, level, note, spread))
+        found.append(Experiment(f"control_conformally, {where}: mean risk", mean, times, 0.0, level, note, spread))
     return found
 
 
@@ -290,5 +290,5 @@ def _list_choices(level: float, confidence: float) -> dict[str, Callable[[Float,
         "ltt": lambda scores, losses: float(
             np.nan_to_num(learn_then_test(scores, losses, level, confidence), nan=-np.inf)
         ),
-        "crc": lambda scores, losses: float(np.nan_to_num(conformal(scores, losses, level), nan=-np.inf)),
+        "crc": lambda scores, losses: float(np.nan_to_num(control_conformally(scores, losses, level), nan=-np.inf)),
     }

@@ -22,7 +22,7 @@ from bench.analysis.diagnosis import (
     flips,
     slowdown,
 )
-from bench.measure.calibration import auroc, calibration, probabilities
+from bench.measure.calibration import auroc, measure_calibration, probabilities
 
 # --------------------------------------------------------------------------- failure prediction
 
@@ -133,7 +133,7 @@ def test_every_exit_by_hand() -> None:
 def test_exits_agree_with_the_calibration_of_the_report() -> None:
     random = np.random.default_rng(1)
     logits, labels = random.normal(size=(60, 4, 3)).astype(np.float32), random.integers(0, 3, 60)
-    known, found = calibration(logits, labels), exit_qualities(logits, labels, None)
+    known, found = measure_calibration(logits, labels), exit_qualities(logits, labels, None)
     assert [row.ece for row in found] == known.ece
     assert [row.accuracy.estimate for row in found] == pytest.approx(known.accuracy)
     assert [row.auroc_max_p.estimate for row in found if row.auroc_max_p] == pytest.approx(known.auroc)

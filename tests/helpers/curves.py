@@ -48,9 +48,6 @@ def check_curve(scores: Array, strict: bool) -> Curve:
                 if want.dtype.kind == "i":
                     assert (have[k] == want).all()
             assert curve.mean_layer[k] == layers.mean()
-            counts = np.bincount(layers - 1, minlength=scores.shape[1])
-            assert (curve.exit_counts[k] == counts).all()
-            assert (curve.histogram(cut) == counts).all()
     # every decision set that any cut at all can give has exactly one row
     probes = np.unique(scores.astype(np.float64))
     with np.errstate(over="ignore"):
@@ -59,6 +56,4 @@ def check_curve(scores: Array, strict: bool) -> Curve:
     everything = {exit_layers(scores, c, strict).tobytes() for c in probes}
     assert everything == reachable
     assert len(curve) == len(reachable)
-    for cut in probes:
-        assert (curve.histogram(cut) == curve.exit_counts[curve.row(cut)]).all()
     return curve

@@ -60,8 +60,8 @@ def test_elue_score_of_a_curve_a_constant_above_its_reference() -> None:
 
 def test_summary_has_every_definition_and_a_better_curve_is_better() -> None:
     per_exit = [0.6, 0.7, 0.8, 0.9]
-    found = areas.summary(*STEP, 0.9, 4, 0.5, per_exit)
-    better = areas.summary(STEP[0], [0.95, 0.9, 0.8], 0.9, 4, 0.5, per_exit)
+    found = areas.summarise_areas(*STEP, 0.9, 4, 0.5, per_exit)
+    better = areas.summarise_areas(STEP[0], [0.95, 0.9, 0.8], 0.9, 4, 0.5, per_exit)
     assert set(found) == set(areas.DEFINITIONS)
     assert all(better[name] >= found[name] for name in areas.DEFINITIONS)
 

@@ -10,9 +10,9 @@ from sklearn.metrics import roc_auc_score
 
 from bench.measure.calibration import (
     auroc,
-    calibration,
     expected_calibration_error,
-    headroom,
+    measure_calibration,
+    measure_headroom,
     probabilities,
 )
 
@@ -61,7 +61,7 @@ def hand_made() -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_headroom_by_hand() -> None:
-    found = headroom(*hand_made())
+    found = measure_headroom(*hand_made())
     assert (found.samples, found.overthinking, found.wrong_everywhere) == (4, 0.25, 0.25)
     assert (found.last, found.best_single, found.best_exit) == (0.5, 0.75, 1)
     assert (found.oracle, found.gain, found.oracle_layer) == (0.75, 0.25, 1.0)
@@ -69,7 +69,7 @@ def test_headroom_by_hand() -> None:
 
 
 def test_calibration_by_hand() -> None:
-    found = calibration(*hand_made())
+    found = measure_calibration(*hand_made())
     sure = 1 / (1 + np.exp(-3))
     assert found.accuracy == [0.75, 0.5, 0.5]
     assert found.confidence == pytest.approx([sure] * 3)
@@ -84,4 +84,4 @@ def test_probabilities_of_saturated_logits() -> None:
 @pytest.mark.parametrize("shape", [(0, 3, 2), (4, 3, 1), (3, 3, 2)])
 def test_shapes_are_checked(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="Classification logits"):
-        headroom(np.zeros(shape), np.zeros(4, dtype=int))
+        measure_headroom(np.zeros(shape), np.zeros(4, dtype=int))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bench.errors import UsageError
 from bench.measure.curve import Curve, exact_curve, exit_layers
-from bench.measure.points import STANDARD, Rule, choose, pareto
+from bench.measure.points import STANDARD, Rule, choose_cut, pareto
 
 Array = NDArray[Any]
 
@@ -79,7 +79,7 @@ def test_choice_by_exhaustion(rows: list[tuple[float, int]], full: int, kind: An
     """Against a rule written down in plain Python; small integers make ties the usual case."""
     rule = Rule(kind, 1 / value if kind == "budget" else float(value - 1 if kind == "max_loss" else value))
     curve = curve_of(len(rows))
-    point = choose(curve, [q for q, _ in rows], [s for _, s in rows], full, rule)
+    point = choose_cut(curve, [q for q, _ in rows], [s for _, s in rows], full, rule)
     if kind == "max_loss":
         allowed = [(s, k) for k, (q, s) in enumerate(rows) if q >= full - rule.value]
     else:
@@ -98,7 +98,7 @@ def test_choice_by_exhaustion(rows: list[tuple[float, int]], full: int, kind: An
 def test_floating_point_does_not_miss_a_margin_by_its_last_bit() -> None:
     full, wanted = 301 / 600, 298 / 600
     assert full - 0.005 > wanted  # why there is slack
-    assert choose(curve_of(2), [full, wanted], [1, 2], full, Rule.parse("-0.5")).index == 1
+    assert choose_cut(curve_of(2), [full, wanted], [1, 2], full, Rule.parse("-0.5")).index == 1
 
 
 def test_the_cut_gives_the_row() -> None:
@@ -108,7 +108,7 @@ def test_the_cut_gives_the_row() -> None:
     curve = exact_curve(scores, [correct, layers])
     quality, speedup = curve.sums[0][:, 0] / 200, 1200 / curve.sums[1][:, 0]
     for text in STANDARD:
-        point = choose(curve, quality, speedup, quality[0], Rule.parse(text))
+        point = choose_cut(curve, quality, speedup, quality[0], Rule.parse(text))
         assert point.index is not None
         assert point.cut is not None
         at = np.arange(200), exit_layers(scores, point.cut) - 1
@@ -117,18 +117,18 @@ def test_the_cut_gives_the_row() -> None:
 
 
 def test_no_loss_on_the_curves_own_full_quality_is_always_reachable() -> None:
-    assert choose(curve_of(3), [0.9, 0.8, 0.7], [0.99, 2, 3], 0.9, Rule.parse("no-loss")).index == 0
+    assert choose_cut(curve_of(3), [0.9, 0.8, 0.7], [0.99, 2, 3], 0.9, Rule.parse("no-loss")).index == 0
 
 
 def test_reasons_name_the_best_there_is() -> None:
     curve = curve_of(2)
-    assert "2.50x, 4.00x is wanted" in choose(curve, [0.9, 0.8], [1.0, 2.5], 0.9, Rule.parse("4x")).reason
-    assert "0.8000, 0.9000 is wanted" in choose(curve, [0.8, 0.7], [1.0, 2.5], 0.9, Rule.parse("no-loss")).reason
+    assert "2.50x, 4.00x is wanted" in choose_cut(curve, [0.9, 0.8], [1.0, 2.5], 0.9, Rule.parse("4x")).reason
+    assert "0.8000, 0.9000 is wanted" in choose_cut(curve, [0.8, 0.7], [1.0, 2.5], 0.9, Rule.parse("no-loss")).reason
 
 
 def test_one_quality_for_each_row() -> None:
     with pytest.raises(ValueError, match="One quality"):
-        choose(curve_of(3), [1.0], [1.0], 1.0, Rule.parse("2x"))
+        choose_cut(curve_of(3), [1.0], [1.0], 1.0, Rule.parse("2x"))
 
 
 VALUES = st.one_of(st.integers(0, 4).map(float), st.sampled_from([math.nan, math.inf, -math.inf]))

@@ -10,16 +10,16 @@ from scipy import stats
 
 from bench.errors import UsageError
 from bench.measure.curve import exact_curve, exit_layers
-from bench.measure.points import Rule, choose
+from bench.measure.points import Rule, choose_cut
 from bench.measure.risk import (
     binomial_p,
-    conformal,
+    choose_certified,
+    control_conformally,
     fixed_cuts,
     hoeffding_bentkus_p,
     learn_then_test,
-    loss_table,
     p_value,
-    risk_controlled,
+    tabulate_losses,
 )
 from bench.selfcheck.intervals import make_world
 
@@ -43,7 +43,7 @@ def test_senseless_rules_are_refused(text: str) -> None:
 def test_choose_sends_certified_rules_away() -> None:
     curve = exact_curve(np.zeros((3, 2)), [])
     with pytest.raises(ValueError, match="risk"):
-        choose(curve, np.zeros(len(curve)), np.ones(len(curve)), 0.0, Rule.parse("risk=0.1"))
+        choose_cut(curve, np.zeros(len(curve)), np.ones(len(curve)), 0.0, Rule.parse("risk=0.1"))
 
 
 @pytest.mark.parametrize(("losses", "samples", "level"), [(0, 100, 0.05), (3, 200, 0.05), (30, 200, 0.1)])
@@ -64,12 +64,12 @@ def test_hoeffding_bentkus_is_weaker_than_exact_but_falls_with_evidence() -> Non
 
 def test_losses_by_hand() -> None:
     answers, labels = np.array([[0, 1, 1], [1, 0, 0], [0, 0, 1]]), np.array([1, 1, 0])
-    assert loss_table("risk", answers, labels).tolist() == [[1, 0, 0], [1, 0, 0], [1, 1, 0]]
-    assert loss_table("gap", answers, labels).tolist() == [[1, 0, 0], [0, 0, 0], [0, 0, 0]]
+    assert tabulate_losses("risk", answers, labels).tolist() == [[1, 0, 0], [1, 0, 0], [1, 1, 0]]
+    assert tabulate_losses("gap", answers, labels).tolist() == [[1, 0, 0], [0, 0, 0], [0, 0, 0]]
     values = np.array([[0.5, 3.0, 1.0]], dtype=np.float32)
-    assert loss_table("risk", values, np.ones(1)).tolist() == [[0.5, 1.0, 0.0]]
+    assert tabulate_losses("risk", values, np.ones(1)).tolist() == [[0.5, 1.0, 0.0]]
     with pytest.raises(UsageError, match="needs classes"):
-        loss_table("gap", values, np.ones(1))
+        tabulate_losses("gap", values, np.ones(1))
 
 
 def test_cuts_are_fixed_sorted_and_fit_counts_and_probabilities() -> None:
@@ -81,7 +81,7 @@ def test_cuts_are_fixed_sorted_and_fit_counts_and_probabilities() -> None:
 @pytest.mark.parametrize("strict", [True, False])
 def test_learn_then_test_stops_at_the_first_cut_that_fails(strict: bool) -> None:
     sample = make_world(3, population=400)
-    losses = loss_table("risk", sample.answers, sample.labels)
+    losses = tabulate_losses("risk", sample.answers, sample.labels)
     cut = learn_then_test(sample.scores, losses, 0.1, 0.9, strict)
     rows = np.arange(400)
 
@@ -96,8 +96,8 @@ def test_learn_then_test_stops_at_the_first_cut_that_fails(strict: bool) -> None
 
 def test_conformal_control_uses_the_running_worst() -> None:
     sample = make_world(4, population=300)
-    losses = loss_table("risk", sample.answers, sample.labels)
-    cut = conformal(sample.scores, losses, 0.1)
+    losses = tabulate_losses("risk", sample.answers, sample.labels)
+    cut = control_conformally(sample.scores, losses, 0.1)
     layers = exit_layers(sample.scores, cut)
     assert (losses[np.arange(300), layers - 1].sum() + 1) / 301 <= 0.1
 
@@ -105,11 +105,11 @@ def test_conformal_control_uses_the_running_worst() -> None:
 def test_too_few_samples_certify_nothing_and_say_how_many_would() -> None:
     sample = make_world(5, population=100)
     curve = exact_curve(sample.scores, [])
-    point = risk_controlled(curve, sample.scores, sample.answers, sample.labels, Rule.parse("risk=0.02@0.95"))
+    point = choose_certified(curve, sample.scores, sample.answers, sample.labels, Rule.parse("risk=0.02@0.95"))
     assert point.index is None
     needed = math.ceil(math.log(0.05) / math.log(0.98))
     assert f"{needed} are needed" in point.reason
-    point = risk_controlled(curve, sample.scores, sample.answers, sample.labels, Rule.parse("risk=0.005"))
+    point = choose_certified(curve, sample.scores, sample.answers, sample.labels, Rule.parse("risk=0.005"))
     assert "199 are needed" in point.reason
 
 
@@ -117,6 +117,6 @@ def test_too_few_samples_certify_nothing_and_say_how_many_would() -> None:
 def test_points_lie_on_the_curve(text: str) -> None:
     sample = make_world(6, population=500)
     curve = exact_curve(sample.scores, [])
-    point = risk_controlled(curve, sample.scores, sample.answers, sample.labels, Rule.parse(text))
+    point = choose_certified(curve, sample.scores, sample.answers, sample.labels, Rule.parse(text))
     assert point.cut is not None
     assert point.index == curve.row(point.cut)

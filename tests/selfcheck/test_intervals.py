@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench.measure.seeds import over_seeds, widening
+from bench.measure.seeds import summarise_seeds, widen_for_seeds
 from bench.selfcheck import intervals as s
 
 
@@ -47,12 +47,12 @@ def accuracy(sums: np.ndarray) -> np.ndarray:
 def test_seed_spread_and_sample_interval_are_told_apart() -> None:
     random = np.random.default_rng(0)
     right = (random.random((1, 300)) < 0.8).astype(float)
-    same = over_seeds(np.repeat(right, 4, axis=0)[:, :, None], accuracy)
+    same = summarise_seeds(np.repeat(right, 4, axis=0)[:, :, None], accuracy)
     assert same.std == 0
     assert same.both is not None
     assert (same.both.low, same.both.high) == pytest.approx((same.samples.low, same.samples.high))
     rates = np.array([0.6, 0.7, 0.8, 0.9])[:, None]
-    apart = over_seeds((random.random((4, 300)) < rates).astype(float)[:, :, None], accuracy)
+    apart = summarise_seeds((random.random((4, 300)) < rates).astype(float)[:, :, None], accuracy)
     assert apart.std is not None
     assert apart.both is not None
     assert apart.std > 0.08
@@ -60,14 +60,14 @@ def test_seed_spread_and_sample_interval_are_told_apart() -> None:
 
 
 def test_one_seed_shows_no_spread() -> None:
-    found = over_seeds(np.ones((1, 300, 1)), accuracy)
+    found = summarise_seeds(np.ones((1, 300, 1)), accuracy)
     assert found.std is None
     assert found.both is None
     assert "spread unknown" in found.describe()
     with pytest.raises(ValueError, match="seeds"):
-        over_seeds(np.ones((0, 3, 1)), accuracy)
+        summarise_seeds(np.ones((0, 3, 1)), accuracy)
 
 
 def test_few_seeds_widen_more() -> None:
-    assert widening(1.0, 3.0, 3) > widening(1.0, 5.0, 5) > widening(1.0, 50.0, 50) > 1
-    assert widening(1.0, 0.0, 3) == 1
+    assert widen_for_seeds(1.0, 3.0, 3) > widen_for_seeds(1.0, 5.0, 5) > widen_for_seeds(1.0, 50.0, 50) > 1
+    assert widen_for_seeds(1.0, 0.0, 3) == 1

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from bench.measure.curve import exact_curve
+from bench.measure.curve import exact_curve, exit_layers
 from strategies.base import Criterion, select
 from tests.helpers.criteria import CAUSAL, KINDS, LAYERS, make, random_logits, score_of, seen_at, start
 from tests.helpers.curves import check_curve
@@ -46,10 +45,10 @@ def test_the_curve_has_every_set_of_decisions_once(name: str, seed: int) -> None
 @pytest.mark.parametrize("name", CAUSAL)
 def test_the_curve_is_what_stepping_gives_at_each_of_its_thresholds(name: str) -> None:
     criterion, logits = make(name), random_logits(name, samples=6)
-    curve = exact_curve(score_of(criterion, logits), [], strict=criterion.strict)
-    for k, cut in enumerate(curve.midpoints):
+    found = score_of(criterion, logits)
+    for cut in exact_curve(found, [], strict=criterion.strict).midpoints:
         layers = stepped(criterion, logits, criterion.cut(criterion.threshold(float(cut))))
-        assert np.bincount(layers, minlength=LAYERS + 1)[1:].tolist() == curve.exit_counts[k].tolist()
+        assert layers == exit_layers(found, float(cut), criterion.strict).tolist()
 
 
 @pytest.mark.parametrize("name", INTEGER)
