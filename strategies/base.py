@@ -260,6 +260,7 @@ class Criterion(ABC):
     """The field's own name for the threshold ("patience", "speed"); accepted as an alias."""
     default_threshold: ClassVar[float] = 0.1
     integer: ClassVar[bool] = False
+    """Whether the threshold counts something, so that it is a whole number."""
     strict: bool = True
     regression: ClassVar[bool] = False
     """Whether it applies to tasks with one continuous output."""
@@ -302,6 +303,12 @@ class Criterion(ABC):
     def threshold(self, cut: float) -> float:
         """The user's threshold that a cut means: the inverse of :meth:`cut`."""
         return cut
+
+    def cut_at(self, threshold: float) -> float:
+        """Return :meth:`cut` of a user's threshold. Raises StrategyError where a count is no whole number."""
+        if self.integer and math.isfinite(threshold) and threshold != round(threshold):
+            raise StrategyError(f"The {self.threshold_name} is a count, and {threshold:g} is no whole number.")
+        return self.cut(threshold)
 
     def start(self, start: Start) -> State:
         """The state before the first exit, for ``start.samples`` samples."""

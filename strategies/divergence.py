@@ -6,6 +6,8 @@ are alike.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -13,16 +15,21 @@ from strategies.base import Seen, Start, State, Strategy
 from strategies.entropy import JointRecipe, LinearHead
 from strategies.patient import Consecutive
 
+LN2 = math.log(2)
+IMPOSSIBLE = -1e4
+"""Log-probability of what has none; its exponential is 0 in every number format."""
 
-def jensen_shannon(p: Tensor, q: Tensor) -> Tensor:
-    """Jensen-Shannon divergence in nats of probabilities p, q [n, C] -> [n], in [0, ln 2].
 
-    (KL(p || m) + KL(q || m)) / 2 with m = (p + q) / 2. With t = (p - q) / (p + q) it is half the sum of
-    p ln(1 + t) + q ln(1 - t): exactly 0 for equal distributions, and without NaN for impossible classes.
+def jensen_shannon(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """Return the Jensen-Shannon divergence in nats, [n] in [0, ln 2], of log-probabilities [n, C].
+
+    (KL(p || m) + KL(q || m)) / 2 with m = (p + q) / 2, where ln p - ln m = ln 2 - ln(1 + q / p): exactly 0 for equal
+    distributions and ln 2 for those that have nothing in common, however sure both are.
     """
-    t = (p - q) / (p + q).clamp_min(torch.finfo(p.dtype).tiny)
-    parts = torch.special.xlog1py(p, t) + torch.special.xlog1py(q, -t)
-    return parts.sum(dim=-1).div(2).clamp_min(0)
+    log_p, log_q = (x.clamp_min(IMPOSSIBLE) for x in (log_p, log_q))
+    ratio, zero = log_q - log_p, torch.zeros_like(log_p)
+    parts = log_p.exp() * (LN2 - torch.logaddexp(zero, ratio)) + log_q.exp() * (LN2 - torch.logaddexp(zero, -ratio))
+    return parts.sum(dim=-1).div(2).clamp(0, LN2)
 
 
 class DivergencePatience(Consecutive):
@@ -33,20 +40,21 @@ class DivergencePatience(Consecutive):
 
     def start(self, start: Start) -> State:
         shape = (start.samples, start.num_outputs)
-        return {**super().start(start), "last": torch.zeros(shape, dtype=start.dtype, device=start.device)}
+        return {**super().start(start), "last": torch.zeros(shape, dtype=torch.float64, device=start.device)}
 
     def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
-        p = torch.softmax(seen.logits, dim=-1)
+        log_p = torch.log_softmax(seen.logits.double(), dim=-1)
         if seen.layer == 1:  # nothing to compare with
-            return {"recent": state["recent"], "last": p}, state["recent"].amax(dim=1)
-        recent, score = self.latest(state, jensen_shannon(p, state["last"]))
-        return {"recent": recent, "last": p}, score
+            return {"recent": state["recent"], "last": log_p}, state["recent"].amax(dim=1)
+        recent, score = self.latest(state, jensen_shannon(log_p, state["last"]).to(state["recent"].dtype))
+        return {"recent": recent, "last": log_p}, score
 
 
 class FlexiblePatience(Strategy):
     """F-PABEE: leave when neighbouring exits' distributions stay alike (Gao et al., ICASSP 2023)."""
 
     name = "divergence-patience"
+    version = 2  # 1: in float32, where exits that are sure of different classes had a divergence of 0
     head = LinearHead
     recipe = JointRecipe
     criterion = DivergencePatience

@@ -97,6 +97,16 @@ def tracked(p: Tensor) -> Tensor:
     return torch.stack([p[..., 0], -p[..., 0]], dim=-1) if p.shape[-1] == 2 else p
 
 
+def log_odds(logits: Tensor, index: Tensor) -> Tensor:
+    """Return ln p / (1 - p) of one class, [n, N], for logits [n, N, C] and the class's ``index`` [n, N, 1].
+
+    It grows with p and, unlike p, tells 1 - 1e-8 from 1 - 1e-9 in any floating-point format.
+    """
+    log_p = torch.log_softmax(logits, dim=-1)
+    others = log_p.scatter(2, index, -math.inf).logsumexp(dim=-1)
+    return log_p.gather(2, index).squeeze(2) - others
+
+
 def clear_label(p: Tensor, margin: float) -> Tensor:
     """The predicted class [...] of probabilities [..., C], or -1 where no class stands out by the margin.
 
@@ -170,7 +180,8 @@ class MonotoneWindow(Window):
     def fires(self, window: Tensor) -> Tensor:
         p = torch.softmax(window, dim=-1)
         label = window[:, -1].argmax(dim=-1)
-        confidence = tracked(p).gather(2, label[:, None, None].expand(-1, p.shape[1], 1)).squeeze(2)
+        index = label[:, None, None].expand(-1, p.shape[1], 1)
+        confidence = tracked(p).gather(2, index).squeeze(2) if p.shape[-1] == 2 else log_odds(window, index)
         never_drops = (confidence[:, 1:] >= confidence[:, :-1]).all(dim=1)
         return (clear_label(p[:, 0], self.margin) == label) & never_drops
 
@@ -264,6 +275,7 @@ class ElbertMono(_Elbert):
     """ELBERT with the paper's default window: confidence that never drops (Xie et al., ICASSP 2021)."""
 
     name = "elbert-mono"
+    version = 2  # 1: of three and more classes, drops near p = 1 that float32 cannot tell were no drops
     criterion = MonotoneWindow
     equations = (
         "L = sum_i w_i CE(z_i, y), w_i = sigmoid(t_i), w_L = L - sum_{i<L} w_i (eq. 1-3)",

@@ -199,6 +199,8 @@ class FastBert(Strategy):
         "The released schedule of the second stage is sized with the first stage's epochs, so its learning rate is 0 "
         "from epoch 4 on; here it covers the stage's own epochs.",
         "The released teacher keeps its dropout on while it teaches; here the frozen part runs in evaluation mode.",
+        "The released optimiser is AdamW without bias correction, with epsilon 1e-6 and no clipping; here the bias is "
+        "corrected, epsilon is 1e-8, and the preset alone leaves clipping out.",
         "The released first stage keeps the best epoch on the development set; here the last epoch is kept.",
         "The released backbone is UER's BERT with its own layer norm, segments and no [SEP] after single sentences; "
         "here it is whatever backbone is named.",

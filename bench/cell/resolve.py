@@ -110,7 +110,12 @@ def resolve_request(request: Request) -> tuple[RunSpec, Parts]:
         select=tuple(Rule.parse(text).format() for text in request.select),
         latency=latency_args(groups["latency"]) if request.latency else None,
     )
-    return spec, Parts(strategy, head, recipe, task)
+    parts = Parts(strategy, head, recipe, task)
+    if spec.thresholds:
+        criterion = parts.criterion(spec)
+        for threshold in spec.thresholds:
+            criterion.cut_at(threshold)  # raises before anything is trained
+    return spec, parts
 
 
 def preset_settings(strategy: type[Strategy], preset: str | None, task: str) -> dict[str, object]:

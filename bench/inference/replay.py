@@ -45,7 +45,8 @@ def replay(
     name of the threshold serves too (``patience=3``). ``labels`` are for oracles; ``observed`` [samples, exits,
     numbers] for criteria that read hidden states; ``fit_on``, other samples than these, for criteria that are fitted.
     Logits keep their dtype, float32 or float64.
-    Raises UsageError for unknown names and shapes, StrategyError for logits that are not finite.
+    Raises UsageError for unknown names and shapes, StrategyError for logits that are not finite and for a count that
+    is no whole number.
     """
     criterion, named = make_criterion(strategy, arguments)
     if named is not None and threshold is not None:
@@ -54,7 +55,7 @@ def replay(
     z = convert_logits(logits)
     fit_criterion(criterion, fit_on)
     found = score_exits(criterion, z, keys=None if ids is None else hash_ids(ids), labels=labels, observed=observed)
-    cut = float(found.dtype.type(criterion.cut(chosen)))  # as a live comparison rounds it
+    cut = float(found.dtype.type(criterion.cut_at(chosen)))  # as a live comparison rounds it
     layer = exit_layers(found, cut, strict=criterion.strict)
     left = z[torch.arange(len(z)), torch.from_numpy(layer) - 1]
     return Decisions(layer, predict(left).numpy(), found)

@@ -168,7 +168,7 @@ def given_points(report: TradeOff, thresholds: Sequence[float]) -> list[dict[str
     """The user's own thresholds on the reported split."""
     rows = []
     for threshold in thresholds:
-        cut = report.criterion.cut(threshold)
+        cut = report.criterion.cut_at(threshold)
         rows.append(
             {
                 "rule": f"{threshold:g}",

@@ -99,7 +99,7 @@ class Run:
 
     def at_threshold(self, threshold: float) -> Layers:
         """Exit layers [N] at a threshold in the paper's own terms."""
-        return self.tradeoff.layers_at(self.tradeoff.criterion.cut(threshold))
+        return self.tradeoff.layers_at(self.tradeoff.criterion.cut_at(threshold))
 
     def answers(self, layers: Layers) -> Any:
         """What every sample is told when it leaves there, [N]."""

@@ -112,13 +112,16 @@ class Facts:
 
 def training_identity(spec: RunSpec, facts: Facts) -> dict[str, object]:
     """Everything that makes the checkpoint. The criterion is not in it: all criteria share it."""
+    train = {**asdict(spec.train), "precision": resolved_precision(spec)}
+    if spec.train.accumulate > 1:  # came later: older keys stand, of trainings that weighed each micro-batch alike
+        train["weight"] = "samples"
     return {
         "identity_version": IDENTITY_VERSION,
         "backbone": {"name": spec.backbone, "init": spec.init, "args": spec.backbone_args, "digest": facts.backbone},
         "task": {"name": spec.task, "revision": facts.task, "limit": spec.limit, "max_length": spec.max_length},
         "head": {"name": spec.head, "args": spec.head_args, "version": facts.versions["head"]},
         "recipe": {"name": spec.recipe, "args": spec.recipe_args, "version": facts.versions["recipe"]},
-        "train": {**asdict(spec.train), "precision": resolved_precision(spec)},
+        "train": train,
         "seed": spec.seed,
     }
 

@@ -174,8 +174,8 @@ class _Stage:
         return total
 
     def _accumulate(self, step: int, micro_batches: list[NDArray[np.int64]]) -> float:
-        """Gradients of the mean loss over all micro-batches, each in parts that fit into memory; the mean loss."""
-        total = 0.0
+        """Gradients of the mean loss over all samples of the micro-batches, in parts that fit; the mean loss."""
+        total, samples = 0.0, sum(map(len, micro_batches))
         for rows in micro_batches:
             most = self.log.micro_batch or len(rows)
             for part in (rows[i : i + most] for i in range(0, len(rows), most)):
@@ -184,7 +184,7 @@ class _Stage:
                 with self._autocast():
                     logits = stage_logits(self.model, self.recipe, self.stage, batch)
                 losses = self.recipe.losses(self.stage, logits, labels, step)
-                losses = tuple(loss / (len(micro_batches) * len(rows) / len(part)) for loss in losses)
+                losses = tuple(loss / (samples / len(part)) for loss in losses)
                 self.recipe.backward(losses, self.model.encoder)
                 total += float(sum(loss.detach() for loss in losses))
         return total

@@ -132,6 +132,13 @@ def test_every_training_setting_makes_another_checkpoint(name: str) -> None:
     assert changed(replace(SPEC, train=replace(SPEC.train, **{name: TRAIN[name]}))) == ALL
 
 
+def test_a_micro_batch_weighs_as_many_samples_as_it_has() -> None:
+    """It did not always: what was trained so then is another checkpoint. Without accumulation nothing has changed."""
+    assert "weight" not in training_identity(SPEC, FACTS)["train"]  # type: ignore[operator]
+    accumulated = replace(SPEC, train=replace(SPEC.train, accumulate=4))
+    assert training_identity(accumulated, FACTS)["train"]["weight"] == "samples"  # type: ignore[index]
+
+
 @pytest.mark.parametrize(
     ("facts", "expected"),
     [

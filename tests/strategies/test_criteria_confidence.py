@@ -128,10 +128,34 @@ def test_patience_that_cannot_be_reached_is_told(name: str) -> None:
 )
 def test_jensen_shannon(p: list[float], q: list[float], expected: float) -> None:
     """Lin 1991: the entropy of the mean less the mean of the entropies."""
-    one, two = (torch.tensor([x], dtype=torch.float64) for x in (p, q))
+    one, two = (torch.tensor([x], dtype=torch.float64).log() for x in (p, q))
     assert jensen_shannon(one, two).item() == pytest.approx(expected, abs=1e-10)
     assert jensen_shannon(two, one).item() == pytest.approx(expected, abs=1e-10)
     assert 0 <= jensen_shannon(one.float(), two.float()).item() <= 0.6931472
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("apart", [1.0, 16.0, 18.0, 40.0, 104.0, 800.0, 1e30])
+def test_exits_that_are_sure_of_different_classes_diverge(apart: float, classes: int, dtype: torch.dtype) -> None:
+    """By hand, with 1 - p from the smaller probabilities; where both exits are sure, ln 2 whatever the format."""
+    logits = torch.zeros(1, LAYERS, classes, dtype=dtype)
+    logits[0, 0::2, 0] = logits[0, 1::2, 1] = apart
+    e = math.exp(-apart)
+    total = 1 + (classes - 1) * e
+    p, q, m = 1 / total, e / total, (1 + e) / (2 * total)  # the third class is alike in both
+    expected = p * math.log(p / m) + (q * math.log(q / m) if q else 0)
+    found = score_row("divergence-patience", logits, patience=1)
+    assert found[1:] == pytest.approx([expected] * (LAYERS - 1), rel=1e-6)
+    if apart > 17:
+        assert found[1:] == pytest.approx([math.log(2)] * (LAYERS - 1), rel=1e-6)
+        assert replay("divergence-patience", logits, 0.69, patience=1).layer.tolist() == [LAYERS]  # nobody agrees
+
+
+def test_equal_exits_do_not_diverge_at_all() -> None:
+    logits = torch.full((1, LAYERS, 3), 2.5)
+    logits[..., 0] = 30.0
+    assert score_row("divergence-patience", logits, patience=1)[1:] == [0.0] * (LAYERS - 1)
 
 
 def test_divergence_patience_compares_neighbouring_exits() -> None:

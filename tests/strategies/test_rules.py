@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from bench.__main__ import main
 from bench.inference.replay import replay, score_exits
 from bench.measure.curve import exact_curve, exit_layers
 from strategies.base import Start, StrategyError
@@ -94,6 +95,30 @@ def test_elbert_windows_follow_the_class_predicted_at_their_start(
         assert layer == expected
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("classes", [2, 3, 5])
+@pytest.mark.parametrize("sure", [12.0, 15.0, 17.0, 20.0, 30.0])
+def test_a_drop_of_confidence_near_1_is_a_drop(sure: float, classes: int, dtype: torch.dtype) -> None:
+    """ELBERT's first window on p = 1 - O(e^-sure): e^-15 is less than float32 can tell from 0 beside 1."""
+    logits = torch.zeros(2, LAYERS, classes, dtype=dtype)
+    logits[0, :, 0] = sure + torch.arange(LAYERS) / 8  # ever surer
+    logits[1, :, 0] = sure - torch.arange(LAYERS) / 8  # ever less sure, and right below the first stage's eyes
+    if classes == 2:  # as released, on p(class 0) alone, which is the small one here
+        logits = logits.flip(-1)
+    found = replay("elbert-mono", logits, 0.0, window=3, first="none")
+    assert found.layer.tolist() == [3, LAYERS]
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_window_asks_that_its_first_class_is_still_the_prediction(classes: int) -> None:
+    """Confidence in class 0 grows throughout, but another class has overtaken it, or leads from the start."""
+    log_p = torch.tensor([[0.40, 0.35, 0.25], [0.42, 0.43, 0.15], [0.44, 0.46, 0.10]]).log()
+    if classes == 2:  # two classes cannot both grow: p(0) up from below one half, class 1 predicted throughout
+        log_p = torch.tensor([[0.40, 0.60], [0.42, 0.58], [0.44, 0.56]]).log()
+    logits = torch.cat([log_p, log_p[-1:].expand(LAYERS - 3, -1)])[None]
+    assert replay("elbert-mono", logits, 0.0, window=3, first="none").layer[0] > 3
+
+
 @pytest.mark.parametrize("threshold", [0.1, 0.5, 0.9])
 def test_random_leaves_with_the_probability_of_its_threshold(threshold: float) -> None:
     samples = 20_000
@@ -146,3 +171,36 @@ def test_no_criterion_beats_the_correct_oracle() -> None:
         accuracy = found.sums[0][:, 0]
         assert (accuracy <= best).all()
         assert (found.mean_layer[accuracy == best] >= oracle.mean()).all()
+
+
+COUNTS = [name for name in CAUSAL if make(name).integer]
+
+
+@pytest.mark.parametrize("threshold", [1.5, 0.999, -0.5, 2.0000001])
+@pytest.mark.parametrize("name", [*COUNTS, "temperature"])
+def test_a_count_is_a_whole_number(name: str, threshold: float) -> None:
+    around: dict[str, object] = {"of": "patience"} if name == "temperature" else {}
+    with pytest.raises(StrategyError, match=r"is a count, and .* is no whole number"):
+        make(name, **around).cut_at(threshold)
+    assert make(name, **around).cut_at(2.0) == make(name, **around).cut(2)
+    assert make(name, **around).cut_at(math.inf) == -math.inf
+
+
+def test_a_count_that_is_none_is_refused_wherever_it_is_given(tmp_path: Any, capsys: Any) -> None:
+    """In Python, for a file of logits, for a run before it trains, and in a sweep's file."""
+    logits = random_logits("patience", samples=4)
+    with pytest.raises(StrategyError, match="patience is a count"):
+        replay("patience", logits, 1.5)
+    np.savez(tmp_path / "logits.npz", logits=logits.numpy())
+    (tmp_path / "sweep.yaml").write_text("matrix: {strategy: patience, task: demo}\ndefaults: {thresholds: [2, 1.5]}")
+    store = ["--results-dir", str(tmp_path / "results"), "--offline", "--quiet"]
+    for words in (
+        ["replay", str(tmp_path / "logits.npz"), "--strategy", "patience", "--threshold", "1.5"],
+        ["replay", str(tmp_path / "logits.npz"), "--strategy", "patience", "--set", "patience=1.5"],
+        ["run", "--strategy", "patience", "--task", "demo", "--thresholds", "2,1.5", *store],
+        ["run", "--config", str(tmp_path / "sweep.yaml"), *store],
+    ):
+        assert main(words) == 2
+        [line] = capsys.readouterr().err.strip().splitlines()
+        assert "The patience is a count, and 1.5 is no whole number." in line
+    assert not (tmp_path / "results").exists() or not list((tmp_path / "results").rglob("*.safetensors"))

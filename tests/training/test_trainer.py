@@ -131,10 +131,11 @@ def test_progress_is_saved_now_and_then_only(data: TaskData, tmp_path: Path) -> 
     assert {name.partition(".")[0] for name in tensors} == {"model", "optimizer", "random"}
 
 
-def test_accumulation_equals_the_bigger_batch(data: TaskData, tmp_path: Path) -> None:
-    """Two micro-batches of 8 against the same 16 rows at once: the order of rows is the sampler's own business."""
+@pytest.mark.parametrize("samples", [16, 11])
+def test_accumulation_equals_the_bigger_batch(samples: int, data: TaskData, tmp_path: Path) -> None:
+    """8 rows and the rest, which may be fewer, against all at once; the order of rows is the sampler's own business."""
     found = []
-    for rows in ([np.arange(8), np.arange(8, 16)], [np.arange(16)]):
+    for rows in ([np.arange(8), np.arange(8, samples)], [np.arange(samples)]):
         args = TrainArgs(steps=1, lr=1e-2, batch_size=8, warmup=0.0)
         model, recipe, plan = setting(data, tmp_path, args, dropout=0.0)
         stage = trainer._Stage(model, recipe, recipe.stages[0], 0, plan, TrainLog())
