@@ -8,14 +8,13 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from bench.analysis.diagnosis import Decided, agreement, exit_qualities, flip_summary, slowdown
 from bench.analysis.perturb import push
-from bench.cell.reload import Reloaded
+from bench.cell.reload import RunModel
 from bench.errors import UsageError
-from bench.inference.exits import collect
+from bench.inference.exits import record_exits
 from bench.inference.probing import probe_split
 from bench.measure.cost import CostModel
 from bench.measure.exits import AllExits
@@ -91,14 +90,14 @@ def stored_findings(curve: TradeOff, points: Sequence[OperatingPoint]) -> Found:
 class Rerun:
     """A reloaded run that reads new texts."""
 
-    run: Reloaded
+    run: RunModel
     progress: Progress
 
     def read(self, split: Split) -> TradeOff:
         """Every exit of ``split``, judged by the run's criterion; accuracy alone is measured."""
         run = self.run
         encoded = encode(split, run.tokenizer, run.max_length)
-        exits = collect(run.model, split, encoded, device=torch.device("cpu"), dtype="fp32", progress=self.progress)
+        exits = record_exits(run.model, split, encoded, self.progress)
         if run.criterion.probe is not None:
             observed = probe_split(run.model, run.criterion.probe, encoded, self.progress)
             exits = replace(exits, observed=observed.numpy())

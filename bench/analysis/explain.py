@@ -12,7 +12,7 @@ from torch import Tensor
 
 from backbones.base import Batch
 from bench.analysis.rollout import recorded_attention, rollout
-from bench.cell.reload import Reloaded
+from bench.cell.reload import RunModel
 from bench.errors import UsageError
 from bench.inference.probing import probe_batch
 from bench.tasks.base import Split
@@ -120,7 +120,7 @@ def find_sample(data: Any, sample: str, split: str | None = None) -> tuple[Split
 
 @torch.inference_mode()
 def explain(
-    run: Reloaded,
+    run: RunModel,
     record: Mapping[str, Any],
     first: str,
     second: str | None = None,
@@ -175,7 +175,7 @@ def explain(
     )
 
 
-def encoded(run: Reloaded, first: str, second: str | None) -> tuple[Batch, list[Token]]:
+def encoded(run: RunModel, first: str, second: str | None) -> tuple[Batch, list[Token]]:
     """The input as a batch of one, as training saw it, and its tokens as pieces of the text where that is known."""
     tokenizer, fast = run.tokenizer, bool(run.tokenizer.is_fast)
     found = tokenizer(
@@ -266,7 +266,7 @@ def _leaving(
     return Leaving(name, str(point["rule"]), cast(Any, point.get("threshold")), step.layer, step.answer, True)
 
 
-def others(run: Reloaded, logits: Tensor, labels: Sequence[str], key: int) -> list[Leaving]:
+def others(run: RunModel, logits: Tensor, labels: Sequence[str], key: int) -> list[Leaving]:
     """Where every other known criterion, with its defaults, would let the same logits go.
 
     Left out are those that would have to be fitted first, and those that read more than logits.

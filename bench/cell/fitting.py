@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 
+from bench.cell.identify import Cell, Warn
+from bench.cell.stages import Reader
 from bench.errors import UsageError
 from bench.files import remove_leftovers
 from bench.inference.probing import probe_split, record_features
@@ -17,9 +20,11 @@ from bench.inference.replay import fit_criterion, make_criterion, make_evidence
 from bench.measure.exits import AllExits
 from bench.progress import Progress
 from bench.results.exits import read_exits
-from bench.results.quarantine import sound
-from bench.results.spec import key
-from bench.results.store import Cell, Record, Store
+from bench.results.facts import FittedCriterion, FittedProbe
+from bench.results.places import exits_file
+from bench.results.quarantine import load_or_set_aside
+from bench.results.spec import exits_identity, key
+from bench.results.store import Store
 from bench.tasks.base import Split
 from bench.tasks.encode import EncodedSplit
 from bench.training.checkpoint import load_tensors, save_tensors
@@ -27,6 +32,33 @@ from strategies.base import Criterion, ExitModel
 from strategies.probe import Probe
 
 SAMPLES = 4096  # of the training split that a probe is fitted on: enough for what is linear or a mean
+
+
+def fit_cell_criterion(
+    cell: Cell,
+    model: ExitModel,
+    reader: Reader,
+    encoded: Mapping[str, EncodedSplit],
+    exits: Mapping[str, AllExits],
+    warn: Warn,
+) -> tuple[Criterion, dict[str, AllExits], FittedCriterion]:
+    """Return the criterion, fitted where it can be; the exits with what its probe reads; and what was learned.
+
+    ``model`` must be where, and in the precision in which, its logits are recorded.
+    """
+    criterion, read, learned = cell.parts.criterion(cell.spec), dict(exits), None
+    if criterion.probe is not None:
+        probing = make_probing(cell, model, criterion.probe)
+        learned = probing.fit_or_load(cell.data.train, reader.encode, cell.spec.seed, warn)
+        read = {s.name: probing.read(exits[s.name], s, encoded[s.name], warn) for s in cell.splits}
+    fitted = fit_criterion(criterion, make_evidence(read[cell.data.select.name]))
+    plain = {"probe": None if learned is None else learned.to_plain(), "fitted": fitted}
+    return criterion, read, FittedCriterion.from_plain(plain)
+
+
+def make_probing(cell: Cell, model: ExitModel, probe: Probe) -> Probing:
+    """Return the cell's model with its probe."""
+    return Probing(model, probe, cell.context.store, exits_identity(cell.spec, cell.facts), cell.context.progress)
 
 
 @dataclass(frozen=True)
@@ -43,7 +75,7 @@ class Probing:
     exits: Mapping[str, object]
     progress: Progress
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The identity of what the probe learns and reads."""
         kind = type(self.probe)
@@ -56,59 +88,55 @@ class Probing:
         """Where it is kept."""
         return self.store.cache("probes", self.key)
 
-    def fit(self, train: Split, encoded: Callable[[Split], EncodedSplit], seed: int) -> Record:
+    def fit_or_load(self, train: Split, encode: Callable[[Split], EncodedSplit], seed: int, warn: Warn) -> FittedProbe:
         """Fit the probe on at most 4,096 samples of ``train``, drawn by ``seed``, or load what an earlier run fitted.
 
         The model must be where, and in the precision in which, it is recorded.
         """
         if not self.probe.trains:
-            self._move()
-            return {"key": self.key, "samples": 0, "numbers": {}}
+            return self.load()
         path = self.folder / "probe.safetensors"
         with self.store.lock(f"probe-{self.key}", self.progress):
             remove_leftovers(self.folder)
-            if sound(self.store, path, load_tensors, self.progress) is None:
-                part = drawn(train, seed)
-                features, logits = record_features(self.model, encoded(part), self.progress)
+            if load_or_set_aside(self.store, path, load_tensors, self.progress, warn) is None:
+                part = draw_rows(train, seed)
+                features, logits = record_features(self.model, encode(part), self.progress)
                 numbers = self.probe.fit(features, logits, torch.tensor(part.labels.tolist()))
                 facts = {"key": self.key, "samples": len(part), "numbers": numbers}
                 save_tensors(path, self.probe.state_dict(), facts)
         return self.load()
 
-    def load(self) -> Record:
-        """Put the fitted buffers back. Raises UsageError where they are gone."""
+    def load(self) -> FittedProbe:
+        """Put the fitted buffers back, on the model's device. Raises UsageError where they are gone."""
         path = self.folder / "probe.safetensors"
-        facts: Record = {}
+        found = FittedProbe(key=self.key, samples=0, numbers={})
         if self.probe.trains:
             if not path.exists():
                 raise UsageError(
                     f"What the criterion's probe had learned is gone from {self.folder}: run the cell again."
                 )
-            tensors, stored = load_tensors(path)
+            tensors, facts = load_tensors(path)
             self.probe.restore(tensors)
-            facts = cast(dict[str, object], stored)
-        self._move()
-        return facts
+            found = FittedProbe.from_plain(facts)
+        parameter = next(self.model.parameters())
+        # in the precision in which criteria judge
+        double = parameter.dtype == torch.float64
+        self.probe.to(device=parameter.device, dtype=torch.float64 if double else torch.float32).eval()
+        return found
 
-    def read(self, exits: AllExits, split: Split, encoded: EncodedSplit) -> AllExits:
-        """``exits`` with what the probe reads there, computed once for all criteria that read it."""
+    def read(self, exits: AllExits, split: Split, encoded: EncodedSplit, warn: Warn) -> AllExits:
+        """Return ``exits`` with what the probe reads there, computed once for all criteria that read it."""
         path = self.folder / f"{split.name}.safetensors"
         with self.store.lock(f"probe-{self.key}", self.progress):
             remove_leftovers(self.folder)
-            if sound(self.store, path, load_tensors, self.progress) is None:
+            if load_or_set_aside(self.store, path, load_tensors, self.progress, warn) is None:
                 observed = probe_split(self.model, self.probe, encoded, self.progress)
                 save_tensors(path, {"observed": observed}, {})
         return replace(exits, observed=load_tensors(path)[0]["observed"].numpy())
 
-    def _move(self) -> None:
-        """To the model's device, in the precision in which criteria judge."""
-        parameter = next(self.model.parameters())
-        double = parameter.dtype == torch.float64
-        self.probe.to(device=parameter.device, dtype=torch.float64 if double else torch.float32).eval()
 
-
-def drawn(train: Split, seed: int) -> Split:
-    """At most 4,096 rows of ``train``, drawn by ``seed``, in stored order."""
+def draw_rows(train: Split, seed: int) -> Split:
+    """Return at most 4,096 rows of ``train``, drawn by ``seed``, in stored order."""
     if len(train) <= SAMPLES:
         return train
     order = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, SAMPLES]))).permutation(len(train))
@@ -121,7 +149,7 @@ def refit(criterion: Criterion, folder: Path, record: Mapping[str, Any]) -> Crit
     Raises UsageError where it needs them and they are gone.
     """
     if criterion.fits:
-        path = Cell(folder).exits_file(record["task"]["select"])
+        path = exits_file(folder, record["task"]["select"])
         if not path.exists():
             raise UsageError(f"{folder.name} has no stored exits of its held-out split; run the cell again.")
         fit_criterion(criterion, make_evidence(read_exits(path)))

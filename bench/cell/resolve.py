@@ -54,6 +54,11 @@ class Parts:
         return self.strategy.criterion(**spec.criterion_args)
 
 
+def is_timed(spec: RunSpec, parts: Parts) -> bool:
+    """Whether time is asked for and can be measured: an oracle cannot run live."""
+    return spec.latency is not None and parts.strategy.criterion.causal
+
+
 def version_of(part: type) -> int:
     """The version of a strategy, head or recipe; 1 where it has none."""
     return cast(int, getattr(part, "version", 1))
@@ -192,7 +197,7 @@ def registry_name(registry: Any, part: type, fallback: str) -> str:
     return next((name for name, listed in registry.table.items() if listed == target), fallback)
 
 
-def refuse_nonsense(spec: RunSpec, parts: Parts, criterion: Criterion, recipe: Recipe, head: Head) -> None:
+def refuse_nonsense(spec: RunSpec, criterion: Criterion, recipe: Recipe, head: Head) -> None:
     """Raise UsageError, with the reason, for a combination that makes no sense."""
     reason = criterion.refuse(head.num_outputs)
     if reason:

@@ -37,18 +37,14 @@ def all_logits(
 
 
 @torch.inference_mode()
-def collect(
-    model: ExitModel,
-    split: Split,
-    encoded: EncodedSplit,
-    *,
-    device: torch.device,
-    dtype: str,
-    progress: Progress,
-    batch_size: int = 64,
+def record_exits(
+    model: ExitModel, split: Split, encoded: EncodedSplit, progress: Progress, batch_size: int = 64
 ) -> AllExits:
-    """Run ``model`` once over ``split`` with every exit on. Raises StrategyError on logits that are not finite."""
-    model = model.to(device=device, dtype=DTYPES[dtype]).eval()
+    """Run ``model``, where and in the precision in which it is, once over ``split`` with every exit on.
+
+    Raises StrategyError on logits that are not finite.
+    """
+    device = next(model.parameters()).device
     logits = np.empty((len(split), model.num_layers, model.head.num_outputs), dtype=np.float32)
     with progress.work(f"All exits of {split.name}", len(split)) as work:
         for rows in length_batches(encoded.lengths, batch_size):

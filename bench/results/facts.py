@@ -176,8 +176,8 @@ class Identity(Part):
 
 
 class RunError(Part):
-    """Why a run failed: a user's error in one line, or one of ours with its traceback."""
+    """Why a run failed: a user's error in one line, one of ours with its traceback, or a worker that was lost."""
 
-    kind: Literal["user", "internal"]
+    kind: Literal["user", "internal", "died"]
     message: str
     traceback: str

@@ -87,7 +87,7 @@ def describe_error(error: ValidationError, tags: Sequence[str] = ()) -> str:
     ``tags`` are names in pydantic's paths that are no names of fields: the tags of unions.
     """
     first = error.errors(include_url=False)[0]
-    where = field_path([step for step in first["loc"] if step not in tags])
+    where = field_path([step for step in first["loc"] if step not in tags]) or "it"
     kind = first["type"]
     if kind == "missing":
         return f"{where} is missing"
@@ -97,7 +97,7 @@ def describe_error(error: ValidationError, tags: Sequence[str] = ()) -> str:
         return f"{where} is {first['input']!r}, {first['ctx']['expected']} is needed"
     if kind in NEEDED:
         return f"{where} is {kind_of(first['input'])}, {NEEDED[kind]} is needed"
-    return f"{where}: {first['msg']}"
+    return f"{where}: {first['msg']}" if first["loc"] else str(first["msg"])
 
 
 def field_path(steps: Sequence[str | int]) -> str:

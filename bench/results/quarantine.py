@@ -15,13 +15,13 @@ from bench.results.store import Store
 T = TypeVar("T")
 
 
-def sound(
-    store: Store, path: Path, load: Callable[[Path], T], progress: Progress, warnings: list[str] | None = None
+def load_or_set_aside(
+    store: Store, path: Path, load: Callable[[Path], T], progress: Progress, warn: Callable[[str], None]
 ) -> T | None:
-    """What ``load`` makes of ``path``; None where it is not there, or is damaged and has been set aside.
+    """Return the loaded file; None where it is not there, or is damaged and has been moved to the quarantine.
 
-    A damaged file goes to ``.cache/quarantine`` of the store, which is said on stderr and in ``warnings``; the caller
-    makes it again. Only while the caller holds the lock of what it is about.
+    The quarantine is ``.cache/quarantine`` of the store. The move is said on stderr and to ``warn``; the caller makes
+    the file again. Only while the caller holds the lock of what it is about.
     """
     if not path.exists():
         return None
@@ -31,12 +31,11 @@ def sound(
         what = f"{path.relative_to(store.root).as_posix()} was damaged ({error.reason}) and made again"
     warning = f"{what}; it is kept as {set_aside(store, path)}"
     progress.say(f"{warning}.")
-    if warnings is not None:
-        warnings.append(warning)
+    warn(warning)
     return None
 
 
-def damaged(path: Path, load: Callable[[Path], object]) -> bool:
+def is_damaged(path: Path, load: Callable[[Path], object]) -> bool:
     """Whether ``path`` is there and ``load`` finds it damaged: a look that moves nothing and needs no lock."""
     try:
         if path.exists():

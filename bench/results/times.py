@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Discriminator, Tag
+from pydantic import ConfigDict, Discriminator, Tag, ValidationError
 
-from bench.results.part import Estimate, Number, Part
+from bench.errors import Damaged
+from bench.results.part import STRICT, Estimate, Number, Part, describe_error
+
+TOLERANT = ConfigDict({**STRICT, "extra": "ignore"})
+"""For files of which not everything is read again."""
 
 
 class Ratio(Part):
@@ -108,3 +113,75 @@ class Latency(Part):
     def problem(self) -> str:
         """Why the measurement is not valid, in one line; empty where it is."""
         return "" if self.valid else "; ".join(self.reasons) or "no reason given"
+
+
+class RawConfiguration(Part):
+    """What the raw times give for one configuration, in seconds a query; speed-ups against the baseline."""
+
+    model_config: ClassVar[ConfigDict] = TOLERANT
+
+    mean: Number
+    percentiles: Mapping[str, Number]
+    mean_layer: Number
+    timer: Ratio | None
+    """Interval over rounds; None for the baseline and for a single round."""
+    sampling: Ratio | None
+    """Interval over samples."""
+
+
+class RawRound(Part):
+    """One round: nanoseconds of every query, by configuration."""
+
+    model_config: ClassVar[ConfigDict] = TOLERANT
+
+    times: Mapping[str, tuple[int, ...]]
+
+
+class RawOptions(Part):
+    """How was measured, as far as it is read again."""
+
+    model_config: ClassVar[ConfigDict] = TOLERANT
+
+    executor: str
+
+
+class RawTimes(Part):
+    """The file of raw times, as far as it is read again: :class:`bench.latency.result.LatencyResult` wrote it."""
+
+    model_config: ClassVar[ConfigDict] = TOLERANT
+
+    protocol: str
+    options: RawOptions
+    device: str
+    dtype: str
+    threads: int
+    samples: tuple[int, ...]
+    """Positions of the queries that were timed."""
+    sizes: tuple[int, ...] = (1,)
+    """Samples of each query; unset from before there were batches."""
+    rows: tuple[tuple[int, ...], ...] | None = None
+    """Rows of the split in each query; unset from before there were batches."""
+    order: tuple[str, ...]
+    baseline: str
+    rounds: tuple[RawRound, ...]
+    layers: Mapping[str, tuple[Number, ...]]
+    """Mean exit layer of each query, by configuration."""
+    stop: str
+    validity: Literal["VALID", "INVALID"]
+    reasons: tuple[str, ...]
+    notes: tuple[str, ...]
+    summary: Mapping[str, RawConfiguration]
+    depth: DepthTable | None = None
+
+    @property
+    def queries(self) -> tuple[tuple[int, ...], ...]:
+        """Rows of the split in each query that was timed."""
+        return self.rows or tuple((row,) for row in self.samples)
+
+
+def read_times(path: Path) -> RawTimes:
+    """Return the raw times in ``path``. Raises Damaged, naming the field, for what is none."""
+    try:
+        return RawTimes.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise Damaged(path, describe_error(error)) from error

@@ -11,13 +11,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from bench.cell.record import record_head, usable_record
+from bench.cell.facts import describe_cell
 from bench.cell.request import Context, Request
 from bench.errors import CellsFailed, UserError
+from bench.results.facts import RunError
+from bench.results.places import RECORD
+from bench.results.record import UnfinishedRecord, read_record, write_record
 from bench.sweep.engines import make_engine
 from bench.sweep.engines.base import Ending, Engine, Job
 from bench.sweep.estimate import memory_of
-from bench.sweep.plan import Plan, Planned, make_plan, refreshed
+from bench.sweep.plan import Plan, Planned, make_plan, plan_again
 from bench.sweep.remote import Remote
 from bench.text import show_hidden
 
@@ -136,8 +139,8 @@ class _Sweep:
         groups: dict[str, list[Job]] = {}
         trained = {cell.training for cell in self.plan.cells if cell.checkpoint}
         for number, cell in enumerate(self.plan.cells):
-            if cell.status == "recorded" and cell.work is not None:
-                self._note(number, Outcome(cell, "recorded", cell.work.cell.folder))
+            if cell.status == "recorded" and cell.identified is not None:
+                self._note(number, Outcome(cell, "recorded", cell.identified.folder))
             else:
                 groups.setdefault(cell.training, []).append(self._job(number, cell))
         for training, jobs in groups.items():
@@ -214,19 +217,18 @@ class _Sweep:
         )
 
 
-def record_death(cell: Planned, context: Context, message: str) -> Path | None:
-    """Write into the cell's record that its worker died; the record's folder, or None where it cannot be known."""
-    work = refreshed(cell, context).work
-    if work is None:
+def record_death(planned: Planned, context: Context, message: str) -> Path | None:
+    """Write into the cell's record that its worker died; return its folder, or None where it cannot be known."""
+    cell = plan_again(planned, context).identified
+    if cell is None:
         return None
     try:
-        file = work.cell.record_file
-        previous = usable_record(file) if file.exists() else None
-        if previous is None or previous["status"] != "success":
-            head = record_head(work.spec, work.facts, context.command)
-            error = {"kind": "died", "message": message, "traceback": ""}
-            begun = {k: v for k, v in (previous or {}).items() if k not in ("schema_version", "status")}
-            work.cell.write("error", {**head, **begun, "error": error})
+        path = cell.folder / RECORD
+        previous = read_record(path) if path.exists() else None
+        if previous is None or previous.status != "success":
+            begun = previous or UnfinishedRecord(status="started", **describe_cell(cell))
+            error = RunError(kind="died", message=message, traceback="")
+            write_record(path, begun.model_copy(update={"status": "error", "error": error}))
     except (UserError, OSError):
         return None
-    return work.cell.folder
+    return cell.folder

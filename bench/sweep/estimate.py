@@ -22,7 +22,6 @@ from backbones import ENCODERS
 from backbones.base import LayeredEncoder
 from backbones.catalog import BACKBONES
 from backbones.load import outline
-from bench.cell.record import usable_record
 from bench.cell.request import Context
 from bench.environment import machine_id
 from bench.errors import UserError
@@ -174,18 +173,15 @@ def alike(backbone: object, task: object, recipe: object, rows: object) -> tuple
 def recorded_speeds(store: Store) -> dict[tuple[object, ...], float]:
     """Seconds a step of what was trained on this machine, by :func:`alike`."""
     found: dict[tuple[object, ...], float] = {}
-    for cell in store.cells():
-        try:
-            record = cast(dict[str, Any], usable_record(cell.record_file))
-        except UserError:
+    here = machine_id()
+    for run in store.runs()[0] if store.root.is_dir() else ():
+        if not run.is_finished() or run.record.environment.machine_id != here:
             continue
-        if record.get("status") != "success" or record["environment"].get("machine_id") != machine_id():
-            continue
-        spec, training = record["spec"], record["training"]
-        steps = sum(training["steps"].values())
-        if steps and training["seconds"] and not training["resumed"]:
-            rows = spec["train"]["batch_size"] * spec["train"]["accumulate"]
-            found[alike(spec["backbone"], spec["task"], spec["recipe"], rows)] = training["seconds"] / steps
+        spec, training = run.spec, run.record.training
+        steps = sum(training.steps.values())
+        if steps and training.seconds and not training.resumed:
+            rows = spec.train.batch_size * spec.train.accumulate
+            found[alike(spec.backbone, spec.task, spec.recipe, rows)] = training.seconds / steps
     return found
 
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from backbones.load import BackboneRequest
+from bench.cell.identify import Cell, identify_cell, request_backbone
 from bench.cell.request import Context, Request
-from bench.cell.resolve import Parts, resolve_request
-from bench.cell.run import Work, backbone_request, finished_record, found_out
+from bench.cell.resolve import Parts, is_timed, resolve_request
+from bench.cell.run import find_finished
 from bench.errors import DataError, UsageError, UserError
 from bench.results.spec import Facts, RunSpec, key, training_identity
 from bench.tasks.base import LoadOptions, TaskData
@@ -24,8 +25,8 @@ class Planned:
     """One cell of a plan.
 
     ``label`` names it for people. ``training`` groups the cells that share a training; ``checkpoint`` says whether its
-    result is there. ``data`` may be those of another seed. ``work`` is None, and ``why`` says why, where the cell's
-    identity cannot be known before its data and backbone are at hand.
+    result is there. ``data`` may be those of another seed. ``identified`` is None, and ``why`` says why, where
+    the cell's identity cannot be known before its data and backbone are at hand.
     """
 
     request: Request
@@ -37,13 +38,13 @@ class Planned:
     status: Status
     checkpoint: bool = False
     data: TaskData | None = None
-    work: Work | None = None
+    identified: Cell | None = None
     why: str = ""
 
     @property
     def timed(self) -> bool:
         """Whether it measures time, and so must have its machine to itself."""
-        return self.spec.latency is not None and self.parts.strategy.criterion.causal
+        return is_timed(self.spec, self.parts)
 
 
 @dataclass(frozen=True)
@@ -81,10 +82,10 @@ def make_plan(requests: Sequence[Request], context: Context) -> Plan:
             raise UsageError(f"{request.strategy}, {request.task}, seed {request.seed}: {error}") from error
         # folders of the same name are different tasks
         resolved.setdefault(repr((spec, request.task)), (request, spec, parts))
-    look = Looked(context)
+    lookup = Lookup(context)
     found = list(resolved.values())
     common = {k: v for k, v in found[0][0].settings.items() if all(r.settings.get(k) == v for r, *_ in found)}
-    return Plan(tuple(look.at(*cell, label_of(cell[0], cell[1], common)) for cell in found))
+    return Plan(tuple(lookup.plan_cell(*cell, label_of(cell[0], cell[1], common)) for cell in found))
 
 
 def label_of(request: Request, spec: RunSpec, common: Mapping[str, object]) -> str:
@@ -95,34 +96,34 @@ def label_of(request: Request, spec: RunSpec, common: Mapping[str, object]) -> s
     return ", ".join([spec.strategy, spec.task, spec.backbone, f"seed {spec.seed}", *words])
 
 
-class Looked:
+class Lookup:
     """What was looked up for a plan, once for each data set and each backbone."""
 
     def __init__(self, context: Context) -> None:
         self.context = dataclasses.replace(context, offline=True)
         self._data: dict[object, TaskData | str] = {}
 
-    def at(self, request: Request, spec: RunSpec, parts: Parts, label: str) -> Planned:
-        """The cell with what is known of it."""
-        data, backbone = self.data(request, parts), backbone_request(spec, parts, self.context)
+    def plan_cell(self, request: Request, spec: RunSpec, parts: Parts, label: str) -> Planned:
+        """Return the cell with what is known of it."""
+        data, backbone = self.find_data(request, parts), request_backbone(spec, parts, self.context)
         at_hand: TaskData | None = None
         try:
             if isinstance(data, str):
                 raise DataError(data)
             at_hand = data
-            work = found_out(spec, parts, data, self.context)
+            cell = identify_cell(spec, parts, data, self.context)
         except UserError as error:
-            group = training_group(request, spec, parts)
+            group = guess_training(request, spec, parts)
             return Planned(request, spec, parts, label, backbone, group, "unknown", data=at_hand, why=str(error))
-        training = key(training_identity(spec, work.facts))
+        training = cell.keys.training
         checkpoint = (self.context.store.cache("checkpoints", training) / "model.safetensors").exists()
         status: Status = "trained" if checkpoint else "missing"
-        if finished_record(work) is not None:
+        if find_finished(cell) is not None:
             status = "recorded"
-        return Planned(request, spec, parts, label, backbone, training, status, checkpoint, at_hand, work)
+        return Planned(request, spec, parts, label, backbone, training, status, checkpoint, at_hand, cell)
 
-    def data(self, request: Request, parts: Parts) -> TaskData | str:
-        """The task's data, or why they are not at hand. Which seed drew the held-out part is of no interest here."""
+    def find_data(self, request: Request, parts: Parts) -> TaskData | str:
+        """Return the task's data, or why they are not at hand; those of any seed will do."""
         place = (request.task, request.limit)
         if place not in self._data:
             options = LoadOptions(0, request.limit, self.context.hub_root, offline=True)
@@ -133,12 +134,12 @@ class Looked:
         return self._data[place]
 
 
-def training_group(request: Request, spec: RunSpec, parts: Parts) -> str:
-    """What stands for the training identity while data or backbone are not at hand: the same names are the same."""
+def guess_training(request: Request, spec: RunSpec, parts: Parts) -> str:
+    """Return what stands for a training's key while data or backbone are not at hand: its names."""
     own = parts.strategy.backbone_overrides(spec.criterion_args)
     return "unknown-" + key(training_identity(spec, Facts(repr(own), request.task, parts.versions)))
 
 
-def refreshed(cell: Planned, context: Context) -> Planned:
-    """The cell as the store has it now; what was unknown when it was planned may have been fetched since."""
-    return Looked(context).at(cell.request, cell.spec, cell.parts, cell.label)
+def plan_again(cell: Planned, context: Context) -> Planned:
+    """Return the cell as the store has it now; what was unknown when it was planned may have been fetched since."""
+    return Lookup(context).plan_cell(cell.request, cell.spec, cell.parts, cell.label)

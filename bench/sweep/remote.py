@@ -10,24 +10,22 @@ What arrives is foreign: it is kept under names that a store has, and only once 
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from backbones.hubcalls import patiently
-from bench.cell.record import usable_record
-from bench.cell.run import Work
+from bench.cell.identify import Cell
 from bench.errors import Damaged, UsageError, UserError
 from bench.files import read_object, replace_file
 from bench.progress import Progress
 from bench.results.exits import read_exits
-from bench.results.spec import exits_identity, key, training_identity
+from bench.results.places import RECORD
+from bench.results.record import RecordHead, read_record
 from bench.results.store import Store
 from bench.training.checkpoint import load_tensors
 
-RECORD = "record.json"
 READERS: dict[str, Callable[[Path], object]] = {
     ".json": read_object, ".parquet": read_exits, ".safetensors": load_tensors
 }  # fmt: skip
@@ -52,16 +50,16 @@ class Remote:
             raise UsageError(f"--sync {url} is no URL that fsspec can use: {said}.") from error
         self.url, self.store, self.progress = url, store, progress
 
-    def fetch(self, work: Work) -> None:
+    def fetch(self, cell: Cell) -> None:
         """Bring what is there of a cell, of its checkpoint and of its exits into the local store."""
-        self._fetch_cell(self._name(work.cell.folder))
-        for folder in self._caches(work):
+        self._fetch_cell(self._name(cell.folder))
+        for folder in self._caches(cell):
             missing = [n for n in self._list(self._name(folder)) if not (self.store.root / n).exists()]
             self._fetch_files([n for n in missing if Path(n).parent == Path(self._name(folder))])
 
-    def send(self, work: Work) -> None:
+    def send(self, cell: Cell) -> None:
         """Bring a finished cell, its checkpoint and its exits to the URL."""
-        for folder in (*self._caches(work), work.cell.folder):
+        for folder in (*self._caches(cell), cell.folder):
             paths = [p for p in folder.glob("*") if p.is_file() and not p.name.startswith((".", "progress"))]
             for path in sorted(paths, key=lambda p: p.name == RECORD):
                 self._put(path, again=path.name == RECORD)
@@ -73,7 +71,7 @@ class Remote:
 
     def _fetch_cell(self, name: str) -> bool:
         """Bring the cell in the folder ``name``, whole; False where it is here, is not there, or cannot be used."""
-        if self._finished(self.store.root / name / RECORD):
+        if is_finished(self.store.root / name / RECORD):
             return False
         found = [file for file in self._list(name) if file.rpartition("/")[0] == name]
         return f"{name}/{RECORD}" in found and self._fetch_files(found)
@@ -95,15 +93,8 @@ class Remote:
                     path.replace(temporary)
         return True
 
-    def _finished(self, path: Path) -> bool:
-        try:
-            return bool(json.loads(path.read_text(encoding="utf-8"))["status"] == "success")
-        except (OSError, ValueError, KeyError, TypeError):
-            return False
-
-    def _caches(self, work: Work) -> list[Path]:
-        identities = {"checkpoints": training_identity, "exits": exits_identity}
-        return [self.store.cache(kind, key(of(work.spec, work.facts))) for kind, of in identities.items()]
+    def _caches(self, cell: Cell) -> list[Path]:
+        return [self.store.cache("checkpoints", cell.keys.training), self.store.cache("exits", cell.keys.exits)]
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.store.root).as_posix()
@@ -133,6 +124,16 @@ class Remote:
             raise UsageError(f"{self.url}/{name}: {type(error).__name__}: {error}") from error
 
 
+def is_finished(path: Path) -> bool:
+    """Whether a finished run's record is there; one that a newer version wrote is left alone, too."""
+    try:
+        return read_record(path).status == "success"
+    except (OSError, Damaged):
+        return False
+    except UsageError:
+        return True
+
+
 def stays_below(name: str) -> bool:
     """Whether an object's name, joined to a folder, is a file somewhere in that folder."""
     return not any(part in ("", ".", "..") or set(part) & set("\\\0") for part in name.split("/"))
@@ -145,7 +146,7 @@ def is_hidden(name: str) -> bool:
 
 def unusable(path: Path, name: str) -> str:
     """Return why what arrived at ``path`` cannot be kept as ``name``, or the empty string."""
-    reader = usable_record if name.endswith(f"/{RECORD}") else READERS.get(Path(name).suffix)
+    reader = read_record if name.endswith(f"/{RECORD}") else READERS.get(Path(name).suffix)
     if reader is None:
         return "no file of a results folder ends like that"
     try:
@@ -157,10 +158,6 @@ def unusable(path: Path, name: str) -> str:
     except Exception as error:  # foreign bytes
         return f"{type(error).__name__}: {error}"
     folder = Path(name).parent.name
-    if (
-        isinstance(found, dict)
-        and reader is usable_record
-        and folder.rpartition("-")[2] != str(found["quality_key"])[:8]
-    ):
+    if isinstance(found, RecordHead) and folder.rpartition("-")[2] != found.quality_key[:8]:
         return f"the record is another cell's, not that of {folder}"
     return ""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.cell.command import command_line, write_arguments
 from bench.cell.request import Context
-from bench.cell.run import prepared, run_work
+from bench.cell.run import prepare_cell, run_cell
 from bench.errors import UserError
 from bench.progress import Progress
 from bench.results.store import Store
@@ -26,13 +26,13 @@ def run_job(job: Job) -> Ending:
     begun = time.monotonic()
     try:
         follow_driver(job)
-        work = prepared(job.request, make_context(job))
-        remote = None if job.sync is None else Remote(job.sync, work.context.store, work.context.progress)
+        cell = prepare_cell(job.request, make_context(job))
+        remote = None if job.sync is None else Remote(job.sync, cell.context.store, cell.context.progress)
         if remote is not None:
-            remote.fetch(work)
-        cell, _ = run_work(work)
+            remote.fetch(cell)
+        run_cell(cell)
         if remote is not None:
-            remote.send(work)
+            remote.send(cell)
     except Exception as error:
         seconds = time.monotonic() - begun
         if isinstance(error, UserError):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,16 +17,16 @@ from bench.errors import Damaged
 from bench.files import replace_file
 
 
-def save_tensors(path: Path, tensors: dict[str, Tensor], facts: object) -> None:
-    """Write ``tensors`` and a JSON-able ``facts`` as one safetensors file, atomically."""
+def save_tensors(path: Path, tensors: dict[str, Tensor], facts: Mapping[str, object]) -> None:
+    """Write ``tensors`` and ``facts``, plain JSON values, as one safetensors file, atomically."""
     cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(facts, allow_nan=False)
     with replace_file(path) as temporary:
         save_file(cpu, temporary, metadata={"facts": text, "sha256": checksum(cpu, text)})
 
 
-def load_tensors(path: Path) -> tuple[dict[str, Tensor], object]:
-    """What :func:`save_tensors` wrote. Raises Damaged where it is not what is there now."""
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return what :func:`save_tensors` wrote: tensors and facts. Raises Damaged for anything else."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -33,7 +35,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], object]:
         raise Damaged(path, str(error)) from error
     if set(metadata) - {"facts", "sha256"}:
         raise Damaged(path, "its header has unknown entries")
-    text = metadata.get("facts", "null")
+    text = metadata.get("facts", "{}")
     # files of before there were checksums have none
     if "sha256" in metadata and metadata["sha256"] != checksum(tensors, text):
         raise Damaged(path, "its checksum differs")

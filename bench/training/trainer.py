@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -79,7 +79,7 @@ class _Saved:
 
     stage: int
     step: int
-    log: dict[str, object]
+    log: dict[str, Any]
     tensors: dict[str, Tensor]
 
     @classmethod
@@ -87,8 +87,7 @@ class _Saved:
         if not path.exists():
             return None
         tensors, facts = load_tensors(path)
-        where = cast(dict[str, object], facts)
-        return cls(cast(int, where["stage"]), cast(int, where["step"]), cast(dict[str, object], where["log"]), tensors)
+        return cls(facts["stage"], facts["step"], facts["log"], tensors)
 
 
 class _Stage:
@@ -233,11 +232,11 @@ class _Stage:
         }
         self.model.load_state_dict(part["model"])
         self.recipe.load_state_dict(part["recipe"])
-        self.log.stages = cast(dict[str, list[float]], saved.log["stages"])
-        self.log.steps = cast(dict[str, int], saved.log["steps"])
-        self.log.resumed = cast(int, saved.log["resumed"]) + 1
+        self.log.stages = saved.log["stages"]
+        self.log.steps = saved.log["steps"]
+        self.log.resumed = saved.log["resumed"] + 1
         if saved.step > 0:  # within a stage: go on exactly; at its beginning a fresh seed is right
-            self.losses = cast(list[float], saved.log["losses"])
+            self.losses = saved.log["losses"]
             restore_optimizer(self.optimizer, saved.tensors)
             self._set_rates(saved.step)
             torch.set_rng_state(saved.tensors["random.cpu"])

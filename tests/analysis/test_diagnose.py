@@ -130,7 +130,7 @@ def test_stored_exits_need_no_model(capsys: pytest.CaptureFixture[str], monkeypa
     def broken(*arguments: object) -> None:
         raise AssertionError("A model was loaded.")
 
-    monkeypatch.setattr("bench.cell.reload.reload", broken)
+    monkeypatch.setattr("bench.cell.reload.reload_model", broken)
     found = diagnosed(capsys, "--stored")
     assert found["slowdown"] is None
     assert found["shift"] is None

@@ -16,19 +16,21 @@ from backbones.load import load_backbone
 from bench.analysis.cases import OVERTHOUGHT, SIMPLE, find_cases
 from bench.analysis.explain import Explanation, encoded, explain, find_sample, operating_point, state_text, stepped
 from bench.analysis.rollout import recorded_attention, rollout
-from bench.cell.reload import Reloaded, reload, spec_of
+from bench.cell.reload import RunModel, reload_model
+from bench.cell.request import Context
 from bench.errors import UsageError
 from bench.inference.replay import replay
 from bench.progress import Progress
 from bench.report.explain_view import save_png, score, show, to_html
 from bench.results.data import Exits
+from bench.results.record import RecordHead, UnfinishedRecord
+from bench.results.run import Run
 from bench.results.spec import RunSpec
 from bench.results.store import Store
 from bench.tasks.base import Split, TaskData
 from strategies.base import ExitModel
 from strategies.elbert import MonotoneWindow, SharedHead
 from tests.helpers.model_folders import ask, save_model, tokens_of
-from tests.helpers.report_store import make_cell
 from tests.report.test_report_formats import HOSTILE, Reader
 
 
@@ -71,7 +73,7 @@ def test_attention_of_every_layer_is_the_stock_models(tmp_path: Path, model_type
 
 
 @pytest.fixture(scope="module")
-def little(tmp_path_factory: pytest.TempPathFactory) -> Reloaded:
+def little(tmp_path_factory: pytest.TempPathFactory) -> RunModel:
     """A random little model as if it came from a run."""
     folder = tmp_path_factory.mktemp("model")
     save_model(folder, "albert")
@@ -84,8 +86,10 @@ def little(tmp_path_factory: pytest.TempPathFactory) -> Reloaded:
         "made-up", "classification", labels, ("accuracy",), rows, rows, {"evaluation": rows}, "r", "made up"
     )
     spec = RunSpec("elbert-mono", "made-up", str(folder), "shared", "elbert")
-    return Reloaded(spec, data, model, MonotoneWindow(window=2), loaded.tokenizer, 24)
+    return RunModel(spec, data, model, MonotoneWindow(window=2), loaded.tokenizer, 24)
 
+
+COMMITTED = Path(__file__).parents[2] / "results"
 
 RECORD: dict[str, Any] = {
     "evaluation": {
@@ -100,7 +104,7 @@ RECORD: dict[str, Any] = {
 }
 
 
-def test_an_explanation_agrees_with_replay(little: Reloaded) -> None:
+def test_an_explanation_agrees_with_replay(little: RunModel) -> None:
     found = explain(little, RECORD, "The cat sat", point="2x", label=1)
     batch, tokens = encoded(little, "The cat sat", None)
     with torch.inference_mode():
@@ -129,12 +133,12 @@ def test_an_explanation_agrees_with_replay(little: Reloaded) -> None:
         ({"first": "a", "point": "9x"}, "no operating point '9x'.*2x, no-loss"),
     ],
 )
-def test_what_cannot_be_explained(little: Reloaded, arguments: dict[str, Any], message: str) -> None:
+def test_what_cannot_be_explained(little: RunModel, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         explain(little, RECORD, **arguments)
 
 
-def test_points_and_samples_are_found(little: Reloaded) -> None:
+def test_points_and_samples_are_found(little: RunModel) -> None:
     assert operating_point(RECORD, "evaluation", None) == ("no-loss", None, -math.inf)
     assert operating_point(RECORD, "evaluation", "2x") == ("2x", 0.5, 0.5)
     assert find_sample(little.data, "b")[1] == 1
@@ -142,7 +146,7 @@ def test_points_and_samples_are_found(little: Reloaded) -> None:
         find_sample(little.data, "c")
 
 
-def test_the_window_is_shown(little: Reloaded) -> None:
+def test_the_window_is_shown(little: RunModel) -> None:
     logits = torch.tensor([[1.0, 0.0], [1.5, 0.0], [2.0, 0.0]])
     steps = stepped(little.criterion, logits, 0.01, ["x", "y"], 0)
     assert [s.leaves for s in steps] == [False, True, False]
@@ -162,7 +166,7 @@ def views(found: Explanation, tmp_path: Path) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_text_in_every_view(little: Reloaded, tmp_path: Path, name: str) -> None:
+def test_hostile_text_in_every_view(little: RunModel, tmp_path: Path, name: str) -> None:
     text = HOSTILE[name].replace("\ud800", "")
     found = explain(little, RECORD, text, title=text, label=0)
     page, terminal = views(found, tmp_path)
@@ -175,7 +179,7 @@ def test_hostile_text_in_every_view(little: Reloaded, tmp_path: Path, name: str)
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_pages_and_pictures_are_the_same_twice(little: Reloaded, tmp_path: Path) -> None:
+def test_pages_and_pictures_are_the_same_twice(little: RunModel, tmp_path: Path) -> None:
     found = explain(little, RECORD, "the dog, the cat; a bird")
     assert to_html([found], "r") == to_html([found], "r")
     for name in ("a", "b"):
@@ -196,19 +200,16 @@ def test_cases_are_simple_and_overthought() -> None:
     assert never == [(OVERTHOUGHT, "w", 1), (OVERTHOUGHT, "z", 2)]
 
 
-def test_a_checkpoint_that_is_gone_and_a_cell_that_failed(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    make_cell(tmp_path)
-    make_cell(tmp_path, "entropy", status="error", error="no")
-    good, bad = sorted(store.cells(), key=lambda c: "entropy" in c.folder.name)
-    record, failed = good.read(), bad.read()
-    assert record is not None
-    assert failed is not None
+def test_a_checkpoint_that_is_gone_and_a_run_that_failed(tmp_path: Path) -> None:
+    context = Context(Store(tmp_path), Progress(quiet=True))
+    good = Run.load(next(COMMITTED.glob("*/*/elbert-mono-*")))
     with pytest.raises(UsageError, match=r"is gone from .*bench run .*--overwrite always"):
-        reload(good, record, store, Progress(quiet=True))
+        reload_model(good, context)
+    begun = good.record.to_plain()
+    head = {name: begun[name] for name in RecordHead.model_fields}
+    failed = UnfinishedRecord.from_plain({**head, "status": "error"})
     with pytest.raises(UsageError, match="is not finished"):
-        reload(bad, failed, store, Progress(quiet=True))
-    assert spec_of(record).strategy == "elbert-mono"
+        reload_model(Run(tmp_path, failed, "x"), context)
 
 
 def test_options_exclude_each_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from bench.__main__ import main
-from bench.cell.record import usable_record
-from bench.cell.timing import read_times
-from bench.errors import OK, USAGE, Damaged
-from bench.files import check_shape, read_object, write_json
+from bench.errors import OK, USAGE
+from bench.files import write_json
+from bench.results.record import read_record
+from bench.results.times import read_times
 from tests.cell.test_faults import timeless
 from tests.helpers.small_runs import TINY, settings, write_task
 
@@ -104,15 +104,24 @@ RECORDS: dict[str, tuple[Callable[[Path], None], str]] = {
     "half": (cut, "line "),
     "no text": (bytes_of(b"\xff\xfe{}"), "utf-8"),
     "no end": (bytes_of(b"[" * 100_000), "recursion"),
-    "a list": (bytes_of(b"[1]"), "it holds list and no object"),
-    "of nobody": (bytes_of(b"{}"), "it lacks schema_version"),
-    "no status": (without("status"), "it lacks status"),
-    "status": (edited(lambda record: record.update(status=3)), "status is int"),
-    "no spec": (without("spec"), "it lacks spec"),
-    "evaluation": (edited(lambda record: record.update(evaluation=[])), "evaluation is list"),
-    "split": (edited(lambda r: r["evaluation"].update(validation=7)), "evaluation.validation is int"),
-    "points": (edited(lambda r: r["evaluation"]["validation"].pop("points")), "it lacks evaluation.validation.points"),
-    "training": (edited(lambda r: r["training"].update(seconds="long")), "training.seconds is str"),
+    "a list": (bytes_of(b"[1]"), "it is a list, an object"),
+    "of nobody": (bytes_of(b"{}"), "schema_version is missing"),
+    "no status": (without("status"), "status is missing"),
+    "status": (edited(lambda record: record.update(status=3)), "status is 3, "),
+    "no spec": (without("spec"), "spec is missing"),
+    "evaluation": (edited(lambda record: record.update(evaluation=[])), "evaluation is a list, an object"),
+    "split": (
+        edited(lambda r: r["evaluation"].update(validation=7)),
+        "evaluation.validation is a number, an object is needed",
+    ),
+    "points": (
+        edited(lambda r: r["evaluation"]["validation"].pop("points")),
+        "evaluation.validation.points is missing",
+    ),
+    "training": (
+        edited(lambda r: r["training"].update(seconds="long")),
+        "training.seconds is text, a number is needed",
+    ),
 }
 
 
@@ -171,12 +180,15 @@ def test_a_look_moves_nothing(home: Path, results: Path, capsys: pytest.CaptureF
 # --------------------------------------------------------------------------- raw times
 
 TIMES: dict[str, tuple[Callable[[Path], None], str]] = {
-    "empty": (bytes_of(b""), "Expecting value"),
+    "empty": (bytes_of(b""), "EOF while parsing"),
     "half": (cut, "line "),
-    "a list": (bytes_of(b"[]"), "it holds list and no object"),
-    "no rounds": (without("rounds"), "it lacks rounds"),
-    "summary": (edited(lambda raw: raw["summary"].update(plain=[])), "summary.plain is list"),
-    "mean": (edited(lambda raw: raw["summary"]["plain"].update(mean="1")), "summary.plain.mean is str"),
+    "a list": (bytes_of(b"[]"), "it is a list, an object"),
+    "no rounds": (without("rounds"), "rounds is missing"),
+    "summary": (edited(lambda raw: raw["summary"].update(plain=[])), "summary.plain is a list, an object"),
+    "mean": (
+        edited(lambda raw: raw["summary"]["plain"].update(mean="1")),
+        "summary.plain.mean is text, a number is needed",
+    ),
 }
 
 
@@ -194,7 +206,7 @@ def test_damaged_times_are_set_aside_and_measured_again(
     assert kept(timed) == [spoilt]
     assert record["training"]["reused"]
     assert record["latency"]["file"] == path.name
-    assert len(read_times(path)["rounds"]) == record["latency"]["rounds"]
+    assert len(read_times(path).rounds) == record["latency"]["rounds"]
     assert run(home, timed, capsys) == (record, [])
 
 
@@ -260,27 +272,7 @@ def test_a_comparison_refuses_damaged_times_in_one_line(timed: Path, capsys: pyt
     assert files(timed) == before
 
 
-# --------------------------------------------------------------------------- shapes
-
-
-def test_shapes(tmp_path: Path) -> None:
-    path = tmp_path / "file.json"
-    write_json(path, {"a": 1, "b": {"c": [2], "d": {"x": "y", "z": None}}, "more": 0})
-    found = read_object(path)
-    check_shape(path, found, {"a": int, "b": {"c": list, "d": {"x": str, "*": (int, type(None))}}})
-    for shape, reason in (
-        ({"b": {"e": int}}, "it lacks b.e"),
-        ({"b": {"*": list}}, "b.d is dict"),
-        ({"a": {"*": int}}, "a is int"),
-        ({"b": {"d": {"*": str}}}, "b.d.z is NoneType"),
-    ):
-        with pytest.raises(Damaged) as error:
-            check_shape(path, found, shape)  # type: ignore[arg-type]
-        assert error.value.reason == reason
-
-
 def test_committed_results_are_sound() -> None:
     records, times = COMMITTED.glob("*/*/*/record.json"), COMMITTED.glob("*/*/*/latency-*.json")
-    assert len([usable_record(path) for path in records]) > 100
+    assert len([read_record(path) for path in records]) > 100
     assert len([read_times(path) for path in times]) > 10
-    usable_record(Path(__file__).parents[1] / "schemas" / "record-v1.json")

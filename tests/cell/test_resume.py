@@ -30,7 +30,7 @@ BOUNDARY, WRITE = "bench.training.trainer:_Stage._save_boundary", "bench.trainin
 
 # moment -> optimiser steps and splits that are left to do; a progress checkpoint is written after every step
 MOMENTS: dict[str, tuple[Moment, int, list[str]]] = {
-    "before training": (moment("bench.cell.run:train", "before"), 8, SPLITS),
+    "before training": (moment("bench.cell.stages:train", "before"), 8, SPLITS),
     "in mid-training": (moment(UPDATE, "before", 3), 6, SPLITS),
     "before a progress checkpoint": (moment(SAVE, "before", 2), 7, SPLITS),
     "while writing a progress checkpoint": (moment(WRITE, "after", 2), 7, SPLITS),
@@ -38,14 +38,14 @@ MOMENTS: dict[str, tuple[Moment, int, list[str]]] = {
     "at the end of the first stage": (moment(BOUNDARY, "before"), 5, SPLITS),
     "between the stages": (moment(BOUNDARY, "after"), 4, SPLITS),
     "in the second stage": (moment(UPDATE, "before", 7), 2, SPLITS),
-    "before the weights": (moment("bench.cell.run:save_tensors", "before"), 1, SPLITS),
+    "before the weights": (moment("bench.cell.stages:save_tensors", "before"), 1, SPLITS),
     "while writing the weights": (moment(WRITE, "after", 1, ".model.safetensors"), 1, SPLITS),
-    "after the weights": (moment("bench.cell.run:save_tensors", "after"), 0, SPLITS),
+    "after the weights": (moment("bench.cell.stages:save_tensors", "after"), 0, SPLITS),
     "in the pass over all exits": (moment("bench.inference.exits:check_finite", "before", 3), 0, SPLITS),
-    "while writing the exits": (moment("bench.inference.exits:pq.write_table", "after"), 0, SPLITS),
-    "between two splits' exits": (moment("bench.cell.run:write_exits", "after"), 0, SPLITS[1:]),
-    "before the live check": (moment("bench.cell.run:live_check", "before"), 0, []),
-    "before the final record": (moment("bench.results.store:Cell.write", "before", 2), 0, []),
+    "while writing the exits": (moment("bench.results.exits:pq.write_table", "after"), 0, SPLITS),
+    "between two splits' exits": (moment("bench.cell.stages:write_exits", "after"), 0, SPLITS[1:]),
+    "before the live check": (moment("bench.cell.run:check_live", "before"), 0, []),
+    "before the final record": (moment("bench.cell.run:write_record", "before", 2), 0, []),
     "while writing the final record": (moment("pathlib:Path.replace", "before", 2, "record.json"), 0, []),
 }
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bench.__main__ import main
-from bench.cell.timing import query_rows
+from bench.cell.latency import draw_queries
 from bench.cli.display import notes
 from tests.helpers.small_runs import SHAPE, STEPS, run_json, settings, write_task
 
@@ -117,9 +117,9 @@ def test_offline_batches_in_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 @pytest.mark.parametrize(("samples", "size"), [(80, 16), (83, 16), (5, 16), (7, 1)])
 def test_queries_hold_no_sample_twice_and_are_full(samples: int, size: int) -> None:
-    queries = query_rows(samples, size)
+    queries = draw_queries(samples, size)
     rows = [row for query in queries for row in query]
     assert len(set(rows)) == len(rows) <= samples
     assert {len(query) for query in queries} == {min(size, samples)}
-    assert queries == query_rows(samples, size)
+    assert queries == draw_queries(samples, size)
     assert np.isin(rows, np.arange(samples)).all()

@@ -90,7 +90,7 @@ def _bench(arguments: list[str], notes: str, moment: Moment | None, delay: float
     _count(notes)
     request.Context = partial(request.Context, save_every=0.0)  # type: ignore[misc, assignment]
     if delay:
-        _wrap("bench.cell.run:train", lambda call: (time.sleep(delay), call())[1])
+        _wrap("bench.cell.stages:train", lambda call: (time.sleep(delay), call())[1])
     if moment is not None:
         _wrap(moment.where, _at(moment))
     code = main(arguments)
@@ -106,7 +106,7 @@ def _count(notes: str) -> None:
             file.write(json.dumps(what) + "\n")
 
     _wrap("bench.training.trainer:_Stage._update", lambda call: (call(), note("step"))[0])
-    _wrap("bench.cell.run:collect", lambda call: (note(["split", call.args[1].name]), call())[1])
+    _wrap("bench.cell.stages:record_exits", lambda call: (note(["split", call.args[1].name]), call())[1])
 
 
 class _Call:

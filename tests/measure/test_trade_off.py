@@ -1,16 +1,13 @@
-"""Curves and operating points from recorded logits, and what a record says about time."""
+"""Curves and operating points from recorded logits."""
 
 from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from bench.cell.precision import precision_changes
-from bench.cell.timing import summary, timed_points
 from bench.measure.exits import AllExits
 from bench.measure.points import STANDARD, Rule
 from bench.measure.trade_off import Costs, TradeOff, default_point, given_points, operating_points
@@ -96,65 +93,3 @@ def test_a_criterion_without_a_threshold_has_one_point() -> None:
     assert len(report.curve) == 2
     [default] = default_point(report)
     assert default["exit_counts"] == [0, 60, 0, 0, 0]
-
-
-def test_what_is_timed() -> None:
-    points = [
-        {"rule": "default", "cut": 0.1, "chosen_on": "default"},
-        {"rule": "no-loss", "cut": 0.2, "chosen_on": "select"},
-        {"rule": "-0.5", "cut": 0.2, "chosen_on": "select"},
-        {"rule": "2x", "cut": 0.3, "chosen_on": "select"},
-        {"rule": "3x", "chosen_on": "select", "reason": "3x: no."},
-        {"rule": "0.9", "cut": 0.9, "chosen_on": "given"},
-    ]
-    assert timed_points(points) == {"no-loss": 0.2, "2x": 0.3, "default": 0.1}
-    assert timed_points([]) == {"all layers": -math.inf}
-
-
-def test_realisation_is_over_the_samples_that_were_timed(tmp_path) -> None:
-    curve = trade_off()
-    rows = [3, 8, 11]
-    layers = [float(layer) for layer in curve.layers_at(0.5)[rows]]
-    interval = {"estimate": 2.0, "low": 1.9, "high": 2.1}
-    timed = {"mean": 0.001, "percentiles": {}, "mean_layer": float(np.mean(layers)), "timer": interval}
-    raw = {
-        "protocol": "single-stream-v1",
-        "validity": "INVALID",
-        "reasons": ["load: others"],
-        "stop": "time limit",
-        "rounds": [1, 2],
-        "samples": rows,
-        "device": "cpu",
-        "dtype": "float32",
-        "threads": 2,
-        "options": {"executor": "eager"},
-        "baseline": "plain",
-        "layers": {"2x": layers},
-        "notes": [],
-        "summary": {
-            "plain": {"mean": 0.002, "percentiles": {}, "timer": None, "sampling": None, "mean_layer": 5.0},
-            "2x": {**timed, "sampling": interval},
-        },
-    }
-    points = given_points(curve, [0.5])
-    points[0]["rule"] = "2x"
-    found = summary(raw, points, curve, tmp_path / "latency.json")
-    flops = 5 * 3 / sum(layers)
-    assert points[0]["latency"]["realisation"] == pytest.approx(2.0 / flops)
-    assert not found["valid"]
-    assert any("INVALID: load: others" in note for note in found["notes"])
-
-
-def test_what_half_precision_changes_is_counted_per_point() -> None:
-    curve = trade_off()
-    reference = curve.exits
-    same = precision_changes(curve, reference, given_points(curve, [0.5]))
-    assert (same["all_layers"], same["points"]["0.5"]) == (0, {"predictions": 0, "exits": 0})
-    logits = reference.logits.copy()
-    logits[3, -1] = logits[3, -1, ::-1]  # sample 3 is answered otherwise by the last exit
-    logits[8] = 0  # sample 8 is of no opinion anywhere: it never leaves early, and its answer is class 0
-    moved = precision_changes(curve, replace(reference, logits=logits), given_points(curve, [0.5]))
-    other = curve.layers_at(0.5)
-    predictions = logits.argmax(axis=2)
-    assert moved["all_layers"] == int((predictions[:, -1] != curve.predictions[:, -1]).sum()) > 0
-    assert moved["points"]["0.5"]["exits"] == int(other[8] != curve.curve.exits)

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import bench
 from bench.__main__ import main
-from bench.cell.fitting import SAMPLES, Probing, drawn, recorded_criterion
+from bench.cell.fitting import SAMPLES, Probing, draw_rows, recorded_criterion
 from bench.errors import UsageError
 from bench.inference.graphs import EagerSegment, GraphExecutor
 from bench.inference.live import run_live
@@ -215,10 +215,10 @@ def split(rows: int) -> Split:
 
 def test_a_probe_is_fitted_on_a_fixed_draw_of_the_training_split() -> None:
     small, large = split(50), split(SAMPLES + 900)
-    assert drawn(small, 0) is small
-    first, other = drawn(large, 0), drawn(large, 1)
+    assert draw_rows(small, 0) is small
+    first, other = draw_rows(large, 0), draw_rows(large, 1)
     assert len(first) == SAMPLES
-    assert first.ids == drawn(large, 0).ids != other.ids
+    assert first.ids == draw_rows(large, 0).ids != other.ids
     rows = [int(name[1:]) for name in first.ids]
     assert rows == sorted(set(rows))
 
@@ -251,9 +251,9 @@ def test_what_a_probe_learned_is_loaded_the_next_time(tmp_path: Path) -> None:
         return Probing(model, probe, store, {"seed": 0, **identity}, quiet)
 
     first, second = probing(Careful()), probing(Careful())
-    facts = first.fit(split(30), tokens_of, 0)
-    assert facts == second.fit(split(30), tokens_of, 0) == probing(Careful()).load()
-    assert facts["samples"] == 30
+    facts = first.fit_or_load(split(30), tokens_of, 0, print)
+    assert facts == second.fit_or_load(split(30), tokens_of, 0, print) == probing(Careful()).load()
+    assert facts.samples == 30
     assert Careful.fits == 1
     assert torch.equal(first.probe.means, second.probe.means)  # type: ignore[arg-type]
     assert len({first.key, probing(Careful(2)).key, probing(Careful(), dtype="bf16").key}) == 3
@@ -262,13 +262,13 @@ def test_what_a_probe_learned_is_loaded_the_next_time(tmp_path: Path) -> None:
 
     part, encoded = split(7), tokens_of(split(7))
     exits = AllExits(part.ids, part.labels, np.zeros((7, 5, 3), dtype=np.float32), encoded.lengths)
-    read = first.read(exits, part, encoded)
+    read = first.read(exits, part, encoded, print)
     assert read.observed is not None
     assert read.observed.shape == (7, 5, 3)
     row = probe_batch(model, first.probe, make_batch_of(encoded, 4))
     np.testing.assert_allclose(read.observed[4], row[0], rtol=1e-5)
     model.encoder.layer = None  # type: ignore[assignment, method-assign]  # nothing is computed a second time
-    assert np.array_equal(second.read(exits, part, encoded).observed, read.observed)
+    assert np.array_equal(second.read(exits, part, encoded, print).observed, read.observed)
 
 
 def make_batch_of(encoded: EncodedSplit, row: int) -> Any:

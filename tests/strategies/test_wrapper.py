@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from bench.__main__ import main
-from bench.cell.reload import spec_of
 from bench.cell.request import Context, Request
 from bench.cell.resolve import resolve_request
-from bench.cell.run import prepared
+from bench.cell.run import prepare_cell
 from bench.progress import Progress
-from bench.results.spec import Facts, exits_identity, key, quality_identity
+from bench.results.run import Run
+from bench.results.spec import Facts, key, quality_identity
 from bench.results.store import Store
 from strategies.base import Strategy
 from strategies.energy import Energy
@@ -39,17 +39,17 @@ def test_recorded_wrappers_keep_their_keys(path: Path) -> None:
     known = record["identity"]
     versions = {part: known[part]["version"] for part in ("strategy", "head", "recipe")}
     facts = Facts(known["backbone"]["digest"], known["task"]["revision"], versions, wrapped=(1,))
-    identity = quality_identity(spec_of(record), facts)
+    identity = quality_identity(Run.load(path.parent).spec, facts)
     assert json.loads(json.dumps(identity)) == known
     assert key(identity) == record["quality_key"]
 
 
 def keys(strategy: str, of: str) -> tuple[str, str]:
     """What the cell and what its logits are filed under."""
-    work = prepared(
+    cell = prepare_cell(
         Request(strategy, "demo", settings={"of": of}), Context(Store(Path("nowhere")), Progress(quiet=True))
     )
-    return key(quality_identity(work.spec, work.facts)), key(exits_identity(work.spec, work.facts))
+    return cell.keys.quality, cell.keys.exits
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from bench.__main__ import main
-from bench.cell.run import prepared
+from bench.cell.run import prepare_cell
 from bench.errors import UsageError
 from bench.sweep import Outcome, make_engine, run_plan
 from bench.sweep.engines.local import LocalEngine
@@ -213,9 +213,9 @@ def test_a_half_sent_cell_is_not_there(task: Path, tmp_path: Path) -> None:
     content = sweep(task, tmp_path / "log", strategy="entropy", seed=0)
     (outcome,) = run(content, tmp_path / "one")
     plan = planned(content, tmp_path / "one")
-    work = prepared(plan.cells[0].request, quiet(tmp_path / "one"))
-    remote = Remote("memory://bucket/results", work.context.store, work.context.progress)
-    remote.send(work)
+    cell = prepare_cell(plan.cells[0].request, quiet(tmp_path / "one"))
+    remote = Remote("memory://bucket/results", cell.context.store, cell.context.progress)
+    remote.send(cell)
     there = remote._list("")
     assert sum(name.endswith("record.json") for name in there) == 1
     assert not any("progress" in name or ".tmp" in name for name in there)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from backbones.load import BackboneRequest, load_backbone
 from bench.errors import UsageError
-from bench.inference.exits import collect
+from bench.inference.exits import record_exits
 from bench.progress import Progress
 from bench.tasks.base import LoadOptions, TaskData
 from bench.tasks.demo import Demo
@@ -298,5 +298,5 @@ def test_it_learns(tmp_path: Path) -> None:
     loaded = load_backbone(BackboneRequest("bert-demo"), data.train.first)
     split = data.evaluation["evaluation"]
     encoded = encode(split, loaded.tokenizer, 48)
-    found = collect(model, split, encoded, device=torch.device("cpu"), dtype="fp32", progress=QUIET)
+    found = record_exits(model.eval(), split, encoded, QUIET)
     assert (found.predictions[:, -1] == split.labels).mean() > 0.6

@@ -91,18 +91,18 @@ def refuse(cell: Cell, record: Mapping[str, Any] | None) -> None:
 def findings(asked: Asked, cell: Cell, record: Mapping[str, Any], session: Session) -> dict[str, Any]:
     """All numbers of a diagnosis, as ``--json`` prints them."""
     from bench.analysis import diagnose as d
-    from bench.cell.reload import parts_of, reload, spec_of
+    from bench.cell.reload import find_parts, reload_model
+    from bench.results.run import Run
 
     split = next(iter(record["evaluation"]))
     points = d.recorded_points(record, split)
     chosen = d.chosen_points(points, asked.point)
-    spec = spec_of(record)
-    strategy = parts_of(record).strategy
+    run = Run.load(cell.folder)
+    spec, strategy = run.spec, find_parts(run).strategy
     sees_labels = strategy.upper_bound
     rerun = None
     if not asked.stored:
-        progress = session.progress
-        rerun = d.Rerun(reload(cell, record, session.store, progress, session.hub, session.offline), progress)
+        rerun = d.Rerun(reload_model(run, session.context()), session.progress)
     own = stored_curve(cell, record, split, rerun)
     found: dict[str, Any] = {
         "run": cell.folder.name,

@@ -36,12 +36,12 @@ def explain(
     if record is None or record.get("status") != "success":
         raise UsageError(f"{cell.folder.name} is not finished: there is nothing to explain.")
     progress.say("Loading torch, transformers and the model.")
-    hub = session.hub
     if cases and html is None and png is None:
-        return show_cases(cell, record, hub, session.offline, point, session.json)
-    from bench.cell.reload import reload
+        return show_cases(cell, record, session, point)
+    from bench.cell.reload import reload_model
+    from bench.results.run import Run
 
-    model = reload(cell, record, session.store, progress, hub, session.offline)
+    model = reload_model(Run.load(cell.folder), session.context())
     if cases:
         found = [_sample(model, record, c.id, c.kind, split, point) for split, c in cases_of(cell, record, point)]
         if not found:
@@ -108,19 +108,18 @@ def cases_of(cell: Any, record: Mapping[str, Any], point: str | None, most: int 
     return [(split, case) for case in find_cases(found, cut, criterion.strict, exits, most)]
 
 
-def show_cases(
-    cell: Any, record: Mapping[str, Any], hub: Path | None, offline: bool, point: str | None, json: bool
-) -> int:
+def show_cases(cell: Any, record: Mapping[str, Any], session: Session, point: str | None) -> int:
     """List typical samples with their texts, where the data can be had."""
     from rich.table import Table
     from rich.text import Text
 
     from bench.analysis.explain import find_sample
-    from bench.cell.reload import load_task
+    from bench.cell.reload import load_run_data
+    from bench.results.run import Run
 
     found = cases_of(cell, record, point, most=5)
     try:
-        data: Any = load_task(record, hub, offline)
+        data: Any = load_run_data(Run.load(cell.folder), session.context())
     except UsageError as error:
         data = None
         console().print(f"Texts are left out: {error}")
@@ -132,7 +131,7 @@ def show_cases(
             words = where.first[row] + ("" if where.second is None else f" | {where.second[row]}")
             label = record["task"]["labels"][int(where.labels[row])]
         rows.append({**asdict(case), "split": split, "label": label, "text": words})
-    if json:
+    if session.json:
         print_json(rows)
         return OK
     table = Table(title=Text(f"Typical cases of {cell.folder.name}"), title_justify="left")

@@ -110,11 +110,12 @@ def run_here(request: Request, context: Context, json: bool) -> int:
     """Run one cell in this process, whose errors are then the command's own, and print it."""
     from bench.cell.run import run as run_cell
 
-    cell, record = run_cell(request, context)
+    done = run_cell(request, context)
+    record = done.record.to_plain()
     if json:
-        print_json([{"folder": str(cell.folder), "record": record}])
+        print_json([{"folder": str(done.folder), "record": record}])
     else:
-        print_record(record, str(cell.folder))
+        print_record(record, str(done.folder))
     return OK
 
 

@@ -49,17 +49,18 @@ def serve(
     split = next(iter(record["evaluation"]))
     chosen = operating_points(record["evaluation"][split]["points"], points)
     progress.say("Loading torch, transformers and the model.")
-    from bench.cell.reload import reload
-    from bench.cell.timing import sparingly
+    from bench.cell.latency import throttle
+    from bench.cell.reload import reload_model
     from bench.files import write_json
     from bench.inference.exits import DTYPES
     from bench.inference.placement import check_placement, find_device
     from bench.latency.result import LatencyOptions
     from bench.latency.scenarios import ServingOptions, measure_scenarios
+    from bench.results.run import Run
 
     where = find_device(device)
     check_placement(where, dtype, executor)
-    model = reload(cell, record, session.store, progress, session.hub, session.offline, attention="sdpa")
+    model = reload_model(Run.load(cell.folder), session.context(), attention="sdpa")
     if not model.criterion.causal or model.criterion.needs_labels:
         raise UsageError(f"{cell.folder.name} looks ahead or knows the labels: it can be replayed, but not served.")
     model.model.to(device=where, dtype=DTYPES[dtype])
@@ -70,7 +71,7 @@ def serve(
         _asked(model, split, batch_size),
         ServingOptions(None if target_ms is None else target_ms / 1e3, percentile, queries, energy=energy),
         LatencyOptions(samples=64, seconds=seconds, executor=executor, threads=threads),
-        sparingly(progress),
+        throttle(progress),
     )
     found = {"run": cell.folder.name, "split": split, "cuts": chosen, **found}
     if out is not None:
@@ -96,7 +97,7 @@ def operating_points(recorded: list[dict[str, Any]], asked: str) -> dict[str, fl
 
 def _asked(model: Any, split: str, batch_size: int) -> Any:
     """The reported split as single samples and as batches."""
-    from bench.cell.timing import query_rows
+    from bench.cell.latency import draw_queries
     from bench.inference.replay import hash_ids
     from bench.latency.scenarios import ScenarioSamples
     from bench.tasks.encode import collate, encode
@@ -104,7 +105,7 @@ def _asked(model: Any, split: str, batch_size: int) -> Any:
     rows = model.data.evaluation[split]
     encoded = encode(rows, model.tokenizer, model.max_length)
     keys = hash_ids(rows.ids)
-    batches = query_rows(len(encoded), batch_size)
+    batches = draw_queries(len(encoded), batch_size)
     return ScenarioSamples(
         [collate(encoded, [row]) for row in range(len(encoded))],
         list(keys.split(1)),

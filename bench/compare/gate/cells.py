@@ -20,7 +20,6 @@ from bench.cell.run import run
 from bench.measure.cost import CostModel
 from bench.measure.exits import AllExits
 from bench.progress import Progress
-from bench.results.exits import read_exits
 from bench.results.store import Store
 from bench.settings import settable_arguments
 from strategies import STRATEGIES
@@ -110,8 +109,8 @@ def all_cells() -> Iterator[GateCell]:
 def observe(cell: GateCell, folder: Path, progress: Progress) -> Observed:
     """Run a cell as `bench run` would, with results in ``folder``, through whose cache cells share their training."""
     context = Context(Store(folder), progress, offline=True, command="bench gate")
-    found, record = run(cell.request, context)
-    return Observed(dict(record), read_exits(found.exits_file("evaluation")))
+    found = run(cell.request, context)
+    return Observed(found.record.to_plain(), found.exits("evaluation"))
 
 
 def observe_all(work_dir: Path | None, progress: Progress) -> dict[GateCell, Observed]:

@@ -1,0 +1,67 @@
+"""What a record says besides measured numbers: what was asked and where it ran, the data, the backbone."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from typing import Any
+
+from backbones.load import Loaded
+from bench.cell.identify import Cell
+from bench.environment import environment
+from bench.results.facts import BackboneFacts, Environment, Identity, Rows, TaskFacts
+from bench.results.migrations import SCHEMA_VERSION
+from bench.results.spec import quality_identity
+from bench.tasks.base import TaskData
+from bench.tasks.encode import EncodedSplit
+from strategies.base import ExitModel
+
+
+def describe_cell(cell: Cell) -> dict[str, Any]:
+    """Return the fields that every record begins with: what was asked, by which command, and where it runs."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "quality_key": cell.keys.quality,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": cell.context.command,
+        "spec": cell.spec,
+        "identity": Identity.from_plain(quality_identity(cell.spec, cell.facts)),
+        "environment": Environment.from_plain(environment()),
+    }
+
+
+def describe_task(data: TaskData, encoded: Mapping[str, EncodedSplit]) -> TaskFacts:
+    """Return where the data came from and how much of it was used."""
+    rows = {}
+    for split in (data.train, data.select, *data.evaluation.values()):
+        cut = {"truncated": encoded[split.name].truncated} if split.name in encoded else {}
+        rows[split.name] = Rows(used=len(split), available=split.available, **cut)
+    return TaskFacts(
+        name=data.name,
+        kind=data.kind,
+        labels=data.label_names,
+        metrics=data.metrics,
+        revision=data.revision,
+        source=data.source,
+        select=data.select.name,
+        evaluation=tuple(data.evaluation),
+        rows=rows,
+    )
+
+
+def describe_backbone(cell: Cell, loaded: Loaded, model: ExitModel, *, depth: int) -> BackboneFacts:
+    """Return which weights, how many, and how states are pooled; ``depth`` is the whole backbone's, if that was cut."""
+    return BackboneFacts(
+        name=cell.spec.backbone,
+        model_type=model.encoder.model_type,
+        source=loaded.source,
+        revision=loaded.revision,
+        digest=loaded.digest,
+        init=cell.spec.init,
+        layers=model.num_layers,
+        depth=depth,
+        hidden=model.encoder.hidden_size,
+        parameters=sum(p.numel() for p in model.encoder.parameters()),
+        head_parameters=sum(p.numel() for p in model.head.parameters()),
+        pooling=model.head.pooling,
+    )

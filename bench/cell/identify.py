@@ -1,0 +1,94 @@
+"""A cell before any of its work is done: what is asked, its data, and what its parts are filed under."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from backbones.load import BackboneRequest, describe
+from bench.cell.request import Context
+from bench.cell.resolve import Parts, is_timed
+from bench.environment import machine_id
+from bench.results.spec import (
+    Facts,
+    RunSpec,
+    exits_identity,
+    key,
+    quality_identity,
+    speed_identity,
+    training_identity,
+)
+from bench.tasks.base import LoadOptions, Split, TaskData
+
+Warn = Callable[[str], None]
+"""Takes a line that the record is to warn of."""
+
+
+@dataclass(frozen=True)
+class Keys:
+    """What the parts of a cell are filed under; :mod:`bench.results.spec` says what each is a hash of.
+
+    ``reference`` is the key of the logits in fp32, which half precision is compared with; ``speed`` is None where no
+    time is measured.
+    """
+
+    training: str
+    exits: str
+    reference: str
+    quality: str
+    speed: str | None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of an experiment, with its data and its place; no weights are loaded yet."""
+
+    spec: RunSpec
+    parts: Parts
+    data: TaskData
+    facts: Facts
+    keys: Keys
+    folder: Path
+    context: Context
+
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """The splits that logits are recorded of: the held-out one, and those that are reported."""
+        return (self.data.select, *self.data.evaluation.values())
+
+    @property
+    def primary(self) -> str:
+        """The first of the reported splits, which is run live."""
+        return next(iter(self.data.evaluation))
+
+    @property
+    def texts(self) -> list[str]:
+        """The training texts, of which a demo backbone's vocabulary is made."""
+        return [*self.data.train.first, *(self.data.train.second or ())]
+
+
+def load_data(spec: RunSpec, parts: Parts, context: Context) -> TaskData:
+    """Load the data of the task. Raises DataError where they cannot be had."""
+    return parts.task.load(LoadOptions(spec.seed, spec.limit, context.hub_root, context.offline))
+
+
+def request_backbone(spec: RunSpec, parts: Parts, context: Context, *, whole: bool = False) -> BackboneRequest:
+    """Return what :mod:`backbones` is asked for; ``whole`` leaves out what the strategy takes away from it."""
+    own = {} if whole else parts.strategy.backbone_overrides(spec.criterion_args)
+    return BackboneRequest(spec.backbone, spec.init, {**spec.backbone_args, **own}, context.hub_root, context.offline)
+
+
+def identify_cell(spec: RunSpec, parts: Parts, data: TaskData, context: Context) -> Cell:
+    """Return the cell with its keys and its place in the store. Raises BackboneError for an unknown backbone."""
+    digest = str(describe(request_backbone(spec, parts, context))["digest"])
+    facts = Facts(digest, data.revision, parts.versions, parts.wrapped_versions(spec))
+    keys = Keys(
+        training=key(training_identity(spec, facts)),
+        exits=key(exits_identity(spec, facts)),
+        reference=key(exits_identity(replace(spec, dtype="fp32"), facts)),
+        quality=key(quality_identity(spec, facts)),
+        speed=key(speed_identity(spec, facts, machine_id())) if is_timed(spec, parts) else None,
+    )
+    folder = context.store.cell(spec.task, spec.backbone, spec.strategy, spec.seed, keys.quality).folder
+    return Cell(spec, parts, data, facts, keys, folder, context)

@@ -1,0 +1,180 @@
+"""The stages of a cell that make the model and its logits: load, train, record every exit."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from backbones.load import Loaded, describe, load_backbone
+from bench.cell.identify import Cell, Warn, request_backbone
+from bench.cell.resolve import refuse_nonsense
+from bench.files import remove_leftovers
+from bench.inference.exits import DTYPES, record_exits
+from bench.measure.exits import AllExits
+from bench.results.exits import read_exits, write_exits
+from bench.results.facts import Training
+from bench.results.places import exits_file
+from bench.results.quarantine import load_or_set_aside
+from bench.results.spec import RunSpec, resolved_precision, training_identity
+from bench.tasks.base import Split
+from bench.tasks.encode import EncodedSplit, encode
+from bench.training.checkpoint import load_tensors, save_tensors
+from bench.training.trainer import TrainingPlan, train
+from strategies.base import ExitModel, Recipe
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Turns texts into token ids: the backbone's tokenizer, and the longest input in tokens."""
+
+    tokenizer: Any
+    max_length: int
+
+    def encode(self, split: Split) -> EncodedSplit:
+        """Tokenise ``split``."""
+        return encode(split, self.tokenizer, self.max_length)
+
+
+def load_cell_backbone(cell: Cell, warn: Warn, *, attention: str = "sdpa") -> Loaded:
+    """Load the backbone; warn of what its data and its weights lack."""
+    request = replace(request_backbone(cell.spec, cell.parts, cell.context), attention=attention)
+    loaded = load_backbone(request, cell.texts, seed=cell.spec.seed)
+    for warning in (*cell.data.warnings, *loaded.warnings):
+        warn(warning)
+    return loaded
+
+
+def make_reader(cell: Cell, loaded: Loaded, warn: Warn) -> Reader:
+    """Return the reader with the longest input that is asked for, or that the backbone has positions for."""
+    asked, most = cell.spec.max_length, int(loaded.tokenizer.model_max_length)
+    if asked > most:
+        warn(f"max_length {asked} is more than the backbone's {most} positions, which is used")
+    return Reader(loaded.tokenizer, min(asked, most))
+
+
+def build_model(cell: Cell, loaded: Loaded) -> tuple[ExitModel, Recipe]:
+    """Return the model with its heads, and the recipe; new weights are drawn from the seed.
+
+    Raises UsageError, with the reason, for a combination that makes no sense.
+    """
+    spec, parts = cell.spec, cell.parts
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(spec.seed)
+        head = parts.head(loaded.encoder, cell.data.num_outputs, **cast(Any, spec.head_args))
+        recipe = parts.recipe(loaded.encoder.num_layers, **cast(Any, spec.recipe_args))
+    refuse_nonsense(spec, parts.criterion(spec), recipe, head)
+    return ExitModel(loaded.encoder, head), recipe
+
+
+def train_or_load(cell: Cell, loaded: Loaded, reader: Reader, warn: Warn) -> tuple[ExitModel, Training]:
+    """Return the trained model, in fp32 on its device, and how it was trained.
+
+    Weights that an earlier run with the same training identity left are loaded instead.
+    """
+    model, recipe = build_model(cell, loaded)
+    store, progress, key = cell.context.store, cell.context.progress, cell.keys.training
+    folder = store.cache("checkpoints", key)
+    weights, unfinished = folder / "model.safetensors", folder / "progress.safetensors"
+    with store.lock(f"train-{key}", progress):
+        remove_leftovers(folder)
+        found = load_or_set_aside(store, weights, load_tensors, progress, warn)
+        if found is None:
+            load_or_set_aside(store, unfinished, load_tensors, progress, warn)
+            facts = fit_model(cell, model, recipe, reader, unfinished)
+            save_tensors(weights, model.state_dict(), facts)
+        unfinished.unlink(missing_ok=True)  # also one that a kill left beside the weights
+    tensors, kept = found or load_tensors(weights)
+    model.load_state_dict(tensors)
+    training = Training.from_plain(
+        {"key": key, "reused": found is not None, "truncated": kept["truncated"], **kept["log"]}
+    )
+    if training.micro_batch is not None:
+        warn(
+            f"memory did not suffice for batches of {cell.spec.train.batch_size}: {training.micro_batch} samples were "
+            "trained on at a time, their gradients accumulated to the same batch"
+        )
+    return model.to(cell.spec.device).eval(), training
+
+
+def fit_model(cell: Cell, model: ExitModel, recipe: Recipe, reader: Reader, unfinished: Path) -> dict[str, object]:
+    """Train ``model`` in place, going on from ``unfinished``; return what is kept beside the weights."""
+    spec, progress = cell.spec, cell.context.progress
+    encoded = reader.encode(cell.data.train)
+    progress.say(
+        f"Training {spec.recipe} on {spec.backbone} for {spec.task}: {len(encoded)} samples, seed {spec.seed}."
+    )
+    plan = TrainingPlan(
+        data=encoded,
+        labels=cell.data.train.labels,
+        args=spec.train,
+        precision=resolved_precision(spec),
+        seed=spec.seed,
+        device=torch.device(spec.device),
+        progress_file=unfinished,
+        save_every=cell.context.save_every,
+    )
+    log = train(model, recipe, plan, progress)
+    return {"identity": training_identity(spec, cell.facts), "log": asdict(log), "truncated": encoded.truncated}
+
+
+def cast_model(model: ExitModel, spec: RunSpec) -> ExitModel:
+    """Return the model in the precision that is asked for.
+
+    ``model`` itself where that is fp32; else a copy, for a model that was rounded cannot go back.
+    """
+    return model if spec.dtype == "fp32" else copy.deepcopy(model).to(DTYPES[spec.dtype])
+
+
+def record_splits(cell: Cell, model: ExitModel, encoded: Mapping[str, EncodedSplit], warn: Warn) -> dict[str, AllExits]:
+    """Return every exit's logits over the held-out split and the reported ones."""
+    key = cell.keys.exits
+    return {s.name: record_or_load_exits(cell, key, model, s, encoded[s.name], warn) for s in cell.splits}
+
+
+def record_reference(
+    cell: Cell, model: ExitModel, encoded: Mapping[str, EncodedSplit], warn: Warn
+) -> dict[str, AllExits]:
+    """Return every exit's logits in fp32 over the reported splits of a run in half precision; of others nothing.
+
+    ``model`` is in fp32.
+    """
+    key, reported = cell.keys.reference, cell.data.evaluation.values() if cell.spec.dtype in ("bf16", "fp16") else ()
+    return {s.name: record_or_load_exits(cell, key, model, s, encoded[s.name], warn) for s in reported}
+
+
+def record_or_load_exits(
+    cell: Cell, key: str, model: ExitModel, split: Split, encoded: EncodedSplit, warn: Warn
+) -> AllExits:
+    """Return every exit's logits over ``split``, computed once for all criteria and kept under ``key``."""
+    store, progress = cell.context.store, cell.context.progress
+    path = store.cache("exits", key) / f"{split.name}.parquet"
+    with store.lock(f"exits-{key}", progress):
+        remove_leftovers(path.parent)
+        found = load_or_set_aside(store, path, read_exits, progress, warn)
+        if found is None:
+            write_exits(record_exits(model, split, encoded, progress), path)
+    return found or read_exits(path)
+
+
+def keep_exits(cell: Cell, exits: Mapping[str, AllExits]) -> None:
+    """Write the logits, with what the criterion's probe read, beside the record: the reported splits first."""
+    for name in (*cell.data.evaluation, cell.data.select.name):
+        write_exits(exits[name], exits_file(cell.folder, name))
+
+
+def load_whole_model(cell: Cell, model: ExitModel) -> ExitModel:
+    """Return the model that costs are compared with: ``model``, or one of the backbone's full depth if that was cut.
+
+    Only its shape matters, for counting and for timing, so its head is new.
+    """
+    request = request_backbone(cell.spec, cell.parts, cell.context, whole=True)
+    if describe(request)["digest"] == cell.facts.backbone:
+        return model
+    loaded = load_backbone(request, cell.texts, seed=cell.spec.seed)
+    head = cell.parts.head(loaded.encoder, cell.data.num_outputs, **cast(Any, cell.spec.head_args))
+    return ExitModel(loaded.encoder, head).to(device=cell.spec.device, dtype=DTYPES[cell.spec.dtype]).eval()
