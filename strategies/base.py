@@ -38,7 +38,7 @@ class StrategyError(UserError):
 
 
 def pool(hidden: Tensor, mask: Tensor | None, pooling: Pooling) -> Tensor:
-    """One vector per sample from [B, T, H]: the first token's, or the mean over real tokens -> [B, H].
+    """Return one vector per sample from [B, T, H]: the first token's, or the mean over real tokens -> [B, H].
 
     ``mask`` is the attention mask [B, T] (1 = real token) or None when nothing is padded.
     """
@@ -51,7 +51,7 @@ def pool(hidden: Tensor, mask: Tensor | None, pooling: Pooling) -> Tensor:
 
 
 def new_linear(inputs: int, outputs: int, std: float = 0.02) -> nn.Linear:
-    """A Linear with weights N(0, std) and zero bias, as all the published heads initialise theirs."""
+    """Return a Linear with weights N(0, std) and zero bias, as all the published heads initialise theirs."""
     linear = nn.Linear(inputs, outputs)
     nn.init.normal_(linear.weight, std=std)
     nn.init.zeros_(linear.bias)
@@ -59,7 +59,7 @@ def new_linear(inputs: int, outputs: int, std: float = 0.02) -> nn.Linear:
 
 
 def new_pooler(encoder: LayeredEncoder) -> nn.Linear:
-    """A pooler Linear(H, H) that starts from the pretrained one where the checkpoint has it."""
+    """Return a pooler Linear(H, H) that starts from the pretrained one where the checkpoint has it."""
     linear = new_linear(encoder.hidden_size, encoder.hidden_size)
     pretrained = encoder.pretrained_pooler()
     if pretrained is not None:
@@ -68,7 +68,7 @@ def new_pooler(encoder: LayeredEncoder) -> nn.Linear:
 
 
 def apply_linear(linear: nn.Linear, features: Tensor) -> Tensor:
-    """``linear(features)`` without the module's call and look-ups, which take longer than a classifier's product."""
+    """Return ``linear(features)`` without the module's call and look-ups, which take longer than the product."""
     return F.linear(features, *linear._parameters.values())  # type: ignore[arg-type]  # weight and bias
 
 
@@ -89,24 +89,20 @@ class Head(nn.Module, ABC):
         self.dropout = nn.Dropout(encoder.head_dropout)
 
     def dropped(self, features: Tensor) -> Tensor:
-        """``features`` after dropout while training; left alone else, without so much as a module call.
-
-        A check at batch 1 is some twenty small operations after a layer that has emptied the caches: every call saved
-        is time saved.
-        """
+        """Return ``features`` after dropout while training; else as they are, without so much as a module call."""
         return self.dropout(features) if self.training else features
 
     @abstractmethod
     def forward(self, hidden: Tensor, mask: Tensor | None, layer: int) -> Tensor:
-        """Logits [B, C] of exit ``layer`` (1-based) from hidden states [B, T, H] and attention mask [B, T]."""
+        """Return logits [B, C] of exit ``layer`` (1-based) from hidden states [B, T, H] and attention mask [B, T]."""
 
     @abstractmethod
     def exit_parameters(self, layer: int) -> Iterable[nn.Parameter]:
-        """The parameters that exit ``layer`` uses."""
+        """Return the parameters that exit ``layer`` uses."""
 
     @abstractmethod
     def macs(self, tokens: int, layer: int) -> int:
-        """Multiply-accumulates of exit ``layer`` for one sample of ``tokens`` tokens (matmuls only)."""
+        """Return the multiply-accumulates of exit ``layer`` for one sample of ``tokens`` tokens (matmuls only)."""
 
 
 class ExitModel(nn.Module):
@@ -123,12 +119,12 @@ class ExitModel(nn.Module):
         return self.encoder.num_layers
 
     def forward(self, batch: Batch) -> list[Tensor]:
-        """Logits [B, C] of every exit, in order of exits 1..L."""
+        """Return logits [B, C] of every exit, in order of exits 1..L."""
         states = self.encoder(batch)
         return [self.head(h, batch.attention_mask, layer) for layer, h in enumerate(states, start=1)]
 
     def plain(self, batch: Batch) -> Tensor:
-        """Logits [B, C] of the model without early exits: all layers, then the last exit's head only."""
+        """Return logits [B, C] of the model without early exits: all layers, then the last exit's head only."""
         hidden, mask = self.encoder.embed(batch)
         for layer in range(1, self.num_layers + 1):
             hidden = self.encoder.layer(layer, hidden, mask)
@@ -154,7 +150,7 @@ class Stage:
 
 
 def task_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of logits [B, C] and class indices [B]; mean squared error where C = 1."""
+    """Return the cross-entropy of logits [B, C] and class indices [B]; mean squared error where C = 1."""
     if logits.shape[-1] == 1:
         return F.mse_loss(logits.squeeze(-1).float(), labels.float())
     return F.cross_entropy(logits.float(), labels)
@@ -172,25 +168,25 @@ class Recipe(nn.Module, ABC):
         self.num_layers = num_layers
 
     def refuse(self, head: Head) -> str | None:
-        """Why this recipe makes no sense with ``head``, or None."""
+        """Return why this recipe makes no sense with ``head``, or None."""
         if head.shares_parameters and any(stage.exits == "early" for stage in self.stages):
             return "it trains the early exits with the last one frozen, and this head shares parameters between exits"
         return None
 
     def trains_early_exits(self, head: Head) -> bool:
-        """Whether exits before the last are trained at all: an untrained head never answers."""
+        """Return whether exits before the last are trained at all: an untrained head never answers."""
         return head.shares_parameters or any(stage.exits != "last" for stage in self.stages)
 
     @abstractmethod
     def losses(self, stage: Stage, logits: Sequence[Tensor], labels: Tensor, step: int) -> tuple[Tensor, ...]:
-        """The terms of the loss, scalars, whose sum is minimised.
+        """Return the terms of the loss, scalars, whose sum is minimised.
 
         ``logits`` holds [B, C] for each exit 1..L (only exit L's where ``stage.exits`` is "last").
         ``step`` counts optimiser steps within the stage from 0.
         """
 
     def nodes(self, states: Sequence[Tensor]) -> Sequence[Tensor]:
-        """What the heads read in training, given the hidden states [B, T, H] of layers 1..L; the same numbers.
+        """Return what the heads read in training, given the hidden states [B, T, H] of layers 1..L; the same numbers.
 
         Where a recipe reshapes the gradient between exits and backbone: a hook on a state acts on all that flows back
         into its layer, a hook on what is returned on the exit's part alone.
@@ -202,7 +198,7 @@ class Recipe(nn.Module, ABC):
         cast(Tensor, sum(losses)).backward()
 
     def report(self) -> dict[str, list[float]]:
-        """Numbers worth keeping in the record, such as learned weights."""
+        """Return numbers worth keeping in the record, such as learned weights."""
         return {}
 
 
@@ -278,7 +274,7 @@ class Criterion(ABC):
     """False for an upper bound that looks at later exits: :meth:`acausal_scores` replays it, and it cannot run live."""
 
     def refuse(self, num_outputs: int) -> str | None:
-        """Why this criterion cannot serve a task with ``num_outputs`` logits, or None."""
+        """Return why this criterion cannot serve a task with ``num_outputs`` logits, or None."""
         if num_outputs == 1 and not self.regression:
             return "it needs class probabilities, and a regression task has none"
         if num_outputs > 1 and not self.classification:
@@ -286,7 +282,7 @@ class Criterion(ABC):
         return None
 
     def warnings(self, num_layers: int) -> list[str]:
-        """What a user should know about these arguments on a backbone of ``num_layers``."""
+        """Return what a user should know about these arguments on a backbone of ``num_layers``."""
         return []
 
     def fit(self, evidence: Evidence) -> dict[str, list[float]]:
@@ -297,11 +293,11 @@ class Criterion(ABC):
         return {}
 
     def cut(self, threshold: float) -> float:
-        """The cut on the score that a user's threshold means."""
+        """Return the cut on the score that a user's threshold means."""
         return threshold
 
     def threshold(self, cut: float) -> float:
-        """The user's threshold that a cut means: the inverse of :meth:`cut`."""
+        """Return the user's threshold that a cut means: the inverse of :meth:`cut`."""
         return cut
 
     def cut_at(self, threshold: float) -> float:
@@ -311,35 +307,34 @@ class Criterion(ABC):
         return self.cut(threshold)
 
     def start(self, start: Start) -> State:
-        """The state before the first exit, for ``start.samples`` samples."""
+        """Return the state before the first exit, for ``start.samples`` samples."""
         return {}
 
     @abstractmethod
     def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
-        """The state after this exit and the score [n] at it, from what was seen up to here."""
+        """Return the state after this exit and the score [n] at it, from what was seen up to here."""
 
     def leaves(self, score: Tensor, cut: float) -> Tensor:
-        """Which samples leave, bool [n]. A score of +inf never does, and at the cut -inf nobody does."""
+        """Return which samples leave, bool [n]. A score of +inf never does, and at the cut -inf nobody does."""
         if self.strict or cut == -math.inf:
             return score < cut
         return score <= min(cut, torch.finfo(score.dtype).max)
 
     def acausal_scores(self, logits: Tensor, labels: Tensor | None) -> Tensor:
-        """Scores [N, L] from the logits [N, L, C] of all exits at once, for a criterion that is not causal.
+        """Return scores [N, L] from the logits [N, L, C] of all exits at once, for a criterion that is not causal.
 
         ``labels`` int64 [N] where :attr:`needs_labels`. Raises StrategyError for a causal criterion.
         """
         raise StrategyError("This criterion is causal: step through it, exit by exit.")
 
     def macs(self, num_outputs: int, layer: int) -> int:
-        """Multiply-accumulates of the criterion's own head at exit ``layer``, for one sample."""
+        """Return the multiply-accumulates of the criterion's own head at exit ``layer``, for one sample."""
         return 0
 
 
 def step_through(
     criterion: Criterion,
     logits: Tensor,
-    *,
     keys: Tensor | None = None,
     labels: Tensor | None = None,
     observed: Tensor | None = None,
@@ -358,12 +353,12 @@ def step_through(
 
 
 def select(state: State, rows: Tensor) -> State:
-    """The state of some samples: ``rows`` is a bool mask or int64 indices over the first dimension."""
+    """Return the state of some samples: ``rows`` is a bool mask or int64 indices over the first dimension."""
     return {name: value[rows] for name, value in state.items()}
 
 
 def predict(logits: Tensor) -> Tensor:
-    """Class index [n] from logits [n, C] (the first maximum), or the value itself where C = 1."""
+    """Return the class index [n] from logits [n, C] (the first maximum), or the value itself where C = 1."""
     return logits.squeeze(-1) if logits.shape[-1] == 1 else logits.argmax(dim=-1)
 
 
@@ -401,5 +396,5 @@ class Strategy:
 
     @classmethod
     def backbone_overrides(cls, arguments: Mapping[str, object]) -> dict[str, object]:
-        """Changes to the backbone's configuration that the criterion's ``arguments`` ask for."""
+        """Return changes to the backbone's configuration that the criterion's ``arguments`` ask for."""
         return {}

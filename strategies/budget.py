@@ -13,19 +13,22 @@ from torch import Tensor
 
 from strategies.base import Criterion, Evidence, Seen, State, Strategy, StrategyError
 from strategies.entropy import JointRecipe, LinearHead
-from strategies.wrapper import Wrapper, scores_on
+from strategies.wrapper import Wrapper, score_evidence
 
 BUDGETS = 100
 """Steps between all layers and one; thresholds are kept for every one of them."""
 
 
 def exit_shares(log_q: Tensor, exits: int) -> Tensor:
-    """The share of samples to leave at each exit, p_k = q^k / sum_j q^j: ln q float64 [R] -> [R, L]."""
+    """Return the share of samples to leave at each exit, p_k = q^k / sum_j q^j: ln q float64 [R] -> [R, L]."""
     return torch.softmax(log_q[:, None] * torch.arange(1, exits + 1, dtype=torch.float64), dim=-1)
 
 
-def shares_of(mean_layers: Tensor, exits: int) -> Tensor:
-    """The shares [R, L] whose mean exit layer is ``mean_layers``, float64 [R] within (1, L); ln q found by halving."""
+def solve_shares(mean_layers: Tensor, exits: int) -> Tensor:
+    """Return the shares [R, L] whose mean exit layer is ``mean_layers``, float64 [R] within (1, L).
+
+    ln q is found by halving.
+    """
     layers = torch.arange(1, exits + 1, dtype=torch.float64)
     low = torch.full_like(mean_layers, -50.0)
     high = -low
@@ -37,7 +40,7 @@ def shares_of(mean_layers: Tensor, exits: int) -> Tensor:
 
 
 def exit_cuts(scores: Tensor, shares: Tensor, most: float = math.inf) -> tuple[Tensor, Tensor]:
-    """Cuts [R, L] for scores [N, L], and what they spend there: the mean exit layer over L, float64 [R].
+    """Return cuts [R, L] for scores [N, L], and what they spend there: the mean exit layer over L, float64 [R].
 
     Row r gives exit k the cut below which round(N * shares[r, k]) of the samples still inside have their score (fewer
     where scores tie). Rows go from the largest budget to the smallest. A cut never falls from one row to the next,
@@ -95,10 +98,10 @@ class Budget(Wrapper):
 
     def fit(self, evidence: Evidence) -> dict[str, list[float]]:
         inner = super().fit(evidence)
-        scores = scores_on(self.inner, evidence)
+        scores = score_evidence(self.inner, evidence)
         exits = scores.shape[1]
         targets = torch.linspace(exits, 1, BUDGETS + 1, dtype=torch.float64)[1:-1]
-        cuts, spent = exit_cuts(scores, shares_of(targets, exits), self.inner.loosest)
+        cuts, spent = exit_cuts(scores, solve_shares(targets, exits), self.inner.loosest)
         last = min(self.inner.loosest, torch.finfo(scores.dtype).max)  # the smallest budget of all: leave when you may
         self.cuts = torch.cat([cuts, torch.full((1, exits), last, dtype=cuts.dtype)])
         self.scale = torch.cat([torch.tensor([-1.0]), -spent, torch.tensor([math.inf])])
@@ -116,7 +119,7 @@ class Budget(Wrapper):
         return max(0.0, -cut)  # one layer is spent at least, so that all smaller budgets are the same
 
     def table(self, score: Tensor) -> tuple[Tensor, Tensor]:
-        """The cuts by exit [L, R + 1] and the scale [R + 2], as ``score`` needs them."""
+        """Return the cuts by exit [L, R + 1] and the scale [R + 2], as ``score`` needs them."""
         assert self.cuts is not None
         key = (score.dtype, score.device)
         if key not in self.tables:

@@ -14,7 +14,7 @@ from strategies.entropy import JointRecipe, LinearHead
 
 
 def unsureness(logits: Tensor) -> Tensor:
-    """1 - max_c p(c) of softmax(logits), [n, C] -> [n], in [0, 1 - 1/C]."""
+    """Return 1 - max_c p(c) of softmax(logits), [n, C] -> [n], in [0, 1 - 1/C]."""
     return 1 - torch.softmax(logits, dim=-1).amax(dim=-1)
 
 

@@ -22,8 +22,8 @@ class FinetuneRecipe(Recipe):
         return (task_loss(logits[-1], labels),)
 
 
-def constant(seen: Seen, value: float) -> Tensor:
-    """The same score [n] for every sample."""
+def fill_scores(seen: Seen, value: float) -> Tensor:
+    """Return the same score [n] for every sample."""
     return torch.full_like(seen.logits[:, 0], value)
 
 
@@ -35,7 +35,7 @@ class NeverLeave(Criterion):
     default_threshold = 0.0
 
     def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
-        return state, constant(seen, math.inf)
+        return state, fill_scores(seen, math.inf)
 
 
 class Full(Strategy):
@@ -93,7 +93,7 @@ class AtLayer(Criterion):
         return []
 
     def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
-        return state, constant(seen, -math.inf if seen.layer == self.layer else math.inf)
+        return state, fill_scores(seen, -math.inf if seen.layer == self.layer else math.inf)
 
 
 class FixedExit(Strategy):
@@ -157,7 +157,7 @@ MIX = ((30, _signed(0xBF58476D1CE4E5B9)), (27, _signed(0x94D049BB133111EB)))
 
 
 def scramble(x: Tensor) -> Tensor:
-    """A well mixed int64 [n] from int64 [n]: SplitMix64 in wrapping arithmetic, the same on every device."""
+    """Return a well mixed int64 [n] from int64 [n]: SplitMix64 in wrapping arithmetic, the same on every device."""
     x = x + GAMMA
     for shift, factor in MIX:
         x = (x ^ _shifted(x, shift)) * factor
@@ -212,14 +212,14 @@ class Oracle(Criterion):
     def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
         raise StrategyError("This criterion looks at later exits: it can be replayed, but it cannot run live.")
 
-    def wanted(self, answers: Tensor, labels: Tensor | None) -> Tensor:
-        """Which exits would do, bool [N, L], from the answers int64 [N, L] of all of them."""
+    def mark_exits(self, answers: Tensor, labels: Tensor | None) -> Tensor:
+        """Return which exits would do, bool [N, L], from the answers int64 [N, L] of all of them."""
         raise NotImplementedError
 
     def acausal_scores(self, logits: Tensor, labels: Tensor | None) -> Tensor:
         if self.needs_labels and labels is None:
             raise StrategyError("This criterion knows the labels, and none were given.")
-        good = self.wanted(logits.argmax(dim=-1), labels)
+        good = self.mark_exits(logits.argmax(dim=-1), labels)
         return torch.where(good, -math.inf, math.inf).to(logits.dtype)
 
 
@@ -228,7 +228,7 @@ class EarliestCorrect(Oracle):
 
     needs_labels = True
 
-    def wanted(self, answers: Tensor, labels: Tensor | None) -> Tensor:
+    def mark_exits(self, answers: Tensor, labels: Tensor | None) -> Tensor:
         assert labels is not None
         right = answers == labels[:, None]
         return right | ~right.any(dim=1, keepdim=True)
@@ -237,7 +237,7 @@ class EarliestCorrect(Oracle):
 class EarliestConsistent(Oracle):
     """The earliest exit that says what the last one says: the full model's answers at the least cost."""
 
-    def wanted(self, answers: Tensor, labels: Tensor | None) -> Tensor:
+    def mark_exits(self, answers: Tensor, labels: Tensor | None) -> Tensor:
         return answers == answers[:, -1:]
 
 

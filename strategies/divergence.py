@@ -46,7 +46,7 @@ class DivergencePatience(Consecutive):
         log_p = torch.log_softmax(seen.logits.double(), dim=-1)
         if seen.layer == 1:  # nothing to compare with
             return {"recent": state["recent"], "last": log_p}, state["recent"].amax(dim=1)
-        recent, score = self.latest(state, jensen_shannon(log_p, state["last"]).to(state["recent"].dtype))
+        recent, score = self.remember_measure(state, jensen_shannon(log_p, state["last"]).to(state["recent"].dtype))
         return {"recent": recent, "last": log_p}, score
 
 

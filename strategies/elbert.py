@@ -73,7 +73,7 @@ class ElbertRecipe(Recipe):
         self.t = nn.Parameter(torch.full((num_layers - 1,), initial)) if weights == "learned" else None
 
     def weights(self) -> Tensor:
-        """The exits' weights [L], which sum to L."""
+        """Return the exits' weights [L], which sum to L."""
         if self.t is None:
             return torch.ones(self.num_layers)
         early = torch.sigmoid(self.t)
@@ -87,8 +87,8 @@ class ElbertRecipe(Recipe):
         return {"exit_weights": [round(float(w), 4) for w in self.weights().detach()]}
 
 
-def tracked(p: Tensor) -> Tensor:
-    """What the windows follow, per class, from probabilities: [..., C] -> [..., C], larger meaning more confident.
+def track_confidence(p: Tensor) -> Tensor:
+    """Return what the windows follow, per class, from probabilities: [..., C] -> [..., C], larger is surer.
 
     The class probabilities; for two classes the one number p(class 0), negated for class 1, so that a
     change of p(class 1) near 1, too small for its own floating-point format, is seen as the released
@@ -107,8 +107,8 @@ def log_odds(logits: Tensor, index: Tensor) -> Tensor:
     return log_p.gather(2, index).squeeze(2) - others
 
 
-def clear_label(p: Tensor, margin: float) -> Tensor:
-    """The predicted class [...] of probabilities [..., C], or -1 where no class stands out by the margin.
+def find_clear_label(p: Tensor, margin: float) -> Tensor:
+    """Return the predicted class [...] of probabilities [..., C], or -1 where no class stands out by the margin.
 
     Two classes: p > 0.5 + margin, as released. More: the best leads the second by more than 2 * margin,
     which is the same thing for two. Exact ties have no label.
@@ -151,11 +151,11 @@ class Window(Criterion):
         return {"history": torch.empty(start.samples, 0, start.num_outputs, dtype=start.dtype, device=start.device)}
 
     def fires(self, window: Tensor) -> Tensor:
-        """Whether the test holds, bool [n], over the logits [n, N, C] of the last N exits."""
+        """Return whether the test holds, bool [n], over the logits [n, N, C] of the last N exits."""
         raise NotImplementedError
 
     def first_stage(self, logits: Tensor) -> Tensor:
-        """The score [n] of this exit alone."""
+        """Return the score [n] of this exit alone."""
         if self.first == "entropy":
             return normalised_entropy(logits)
         if self.first == "least":
@@ -181,9 +181,9 @@ class MonotoneWindow(Window):
         p = torch.softmax(window, dim=-1)
         label = window[:, -1].argmax(dim=-1)
         index = label[:, None, None].expand(-1, p.shape[1], 1)
-        confidence = tracked(p).gather(2, index).squeeze(2) if p.shape[-1] == 2 else log_odds(window, index)
+        confidence = track_confidence(p).gather(2, index).squeeze(2) if p.shape[-1] == 2 else log_odds(window, index)
         never_drops = (confidence[:, 1:] >= confidence[:, :-1]).all(dim=1)
-        return (clear_label(p[:, 0], self.margin) == label) & never_drops
+        return (find_clear_label(p[:, 0], self.margin) == label) & never_drops
 
 
 class RangeWindow(Window):
@@ -198,21 +198,21 @@ class RangeWindow(Window):
 
     def fires(self, window: Tensor) -> Tensor:
         p = torch.softmax(window, dim=-1)
-        confidence = tracked(p)
+        confidence = track_confidence(p)
         best = confidence[..., 0] if confidence.shape[-1] == 2 else confidence.amax(dim=-1)
-        return same_label(p, self.margin) & (best.amax(dim=1) - best.amin(dim=1) <= self.range)
+        return has_same_label(p, self.margin) & (best.amax(dim=1) - best.amin(dim=1) <= self.range)
 
 
 class LabelWindow(Window):
     """Criterion 3: over the window the predicted label is the same (released as ``bias_1``, the shipped setting)."""
 
     def fires(self, window: Tensor) -> Tensor:
-        return same_label(torch.softmax(window, dim=-1), self.margin)
+        return has_same_label(torch.softmax(window, dim=-1), self.margin)
 
 
-def same_label(p: Tensor, margin: float) -> Tensor:
-    """Whether one class is clearly predicted throughout a window of probabilities [n, N, C], bool [n]."""
-    labels = clear_label(p, margin)
+def has_same_label(p: Tensor, margin: float) -> Tensor:
+    """Return whether one class is clearly predicted throughout a window of probabilities [n, N, C], bool [n]."""
+    labels = find_clear_label(p, margin)
     return (labels[:, 0] >= 0) & (labels == labels[:, :1]).all(dim=1)
 
 

@@ -30,7 +30,7 @@ from strategies.base import (
 
 
 def entropy(logits: Tensor) -> Tensor:
-    """Shannon entropy in nats of softmax(logits), [n, C] -> [n].
+    """Return the Shannon entropy in nats of softmax(logits), [n, C] -> [n].
 
     Through log-softmax, so that saturated logits give exactly 0 instead of NaN.
     """
@@ -39,7 +39,7 @@ def entropy(logits: Tensor) -> Tensor:
 
 
 def normalised_entropy(logits: Tensor) -> Tensor:
-    """Entropy over its largest value ln C, in [0, 1], [n, C] -> [n]: ELBERT's "puzzlement", FastBERT's uncertainty."""
+    """Return the entropy over its largest value ln C, [n, C] -> [n]: ELBERT's "puzzlement", FastBERT's uncertainty."""
     log_p = torch.log_softmax(logits, dim=-1)
     return (log_p.exp() * log_p).sum(dim=-1) / -math.log(logits.shape[-1])
 

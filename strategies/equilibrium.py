@@ -27,19 +27,22 @@ class GradientEquilibriumRecipe(JointRecipe):
     """
 
     def nodes(self, states: Sequence[Tensor]) -> Sequence[Tensor]:
-        """Two factors that multiply to the paper's: 1 / (L - i) on the exit's part, (L - i) / (L - i + 1) on all."""
+        """Return the states with two factors on their gradients, which multiply to the paper's.
+
+        1 / (L - i) on the exit's part, (L - i) / (L - i + 1) on all.
+        """
         read = []
         for behind, state in zip(reversed(range(len(states))), states, strict=True):
             if behind == 0:  # exit L is the end of the backbone: nothing to balance
                 read.append(state)
                 continue
-            state.register_hook(times(behind / (behind + 1)))
+            state.register_hook(scale_by(behind / (behind + 1)))
             branch = state.view_as(state)
-            branch.register_hook(times(1 / behind))
+            branch.register_hook(scale_by(1 / behind))
             read.append(branch)
         return read
 
 
-def times(factor: float) -> Callable[[Tensor], Tensor]:
-    """Multiplication by ``factor``, as a hook on a gradient."""
+def scale_by(factor: float) -> Callable[[Tensor], Tensor]:
+    """Return multiplication by ``factor``, as a hook on a gradient."""
     return lambda gradient: gradient * factor

@@ -43,10 +43,10 @@ ROUNDING = 1e-5
 """More than float32 can be off in a probability, an entropy or a difference of two probabilities.
 
 With l = -log p, a log-probability is off by at most (l + 2) units in the last place and p log p, relatively, by l + 4,
-so that an entropy of C classes is off by less than (ln C + 6)^2 * 2^-24: 5.4e-6 for :data:`FEW` classes.
+so that an entropy of C classes is off by less than (ln C + 6)^2 * 2^-24: 5.4e-6 for :data:`MOST_CLASSES` classes.
 """
 
-FEW = 32
+MOST_CLASSES = 32
 """Classes beyond which the tensors are quicker."""
 
 FAR = 1e38
@@ -56,7 +56,7 @@ FAR = 1e38
 def judge_of(criterion: Criterion, start: Start, cut: float) -> Judge | None:
     """Return a fresh judge of one sample at ``cut``, or None where the tensors must decide."""
     make = JUDGES.get(type(criterion))
-    if make is None or not 2 <= start.num_outputs <= FEW or -math.inf < cut < -FAR:
+    if make is None or not 2 <= start.num_outputs <= MOST_CLASSES or -math.inf < cut < -FAR:
         return None
     return make(criterion, start, cut)
 

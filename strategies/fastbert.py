@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from backbones.base import LayeredEncoder
 from strategies.base import Criterion, Head, Pooling, Recipe, Seen, Stage, State, Strategy, pool, task_loss
 
-WIDTH = 128
+STUDENT_WIDTH = 128
 """Width of the student classifier (paper Table 1)."""
 ATTENTION_HEADS = 2
 MASKED = -10000.0
@@ -32,32 +32,32 @@ class Student(nn.Module):
 
     def __init__(self, hidden_size: int, num_outputs: int, dropout: float) -> None:
         super().__init__()
-        self.narrow = nn.Linear(hidden_size, WIDTH)
-        self.query = nn.Linear(WIDTH, WIDTH)
-        self.key = nn.Linear(WIDTH, WIDTH)
-        self.value = nn.Linear(WIDTH, WIDTH)
-        self.output = nn.Linear(WIDTH, WIDTH)
+        self.narrow = nn.Linear(hidden_size, STUDENT_WIDTH)
+        self.query = nn.Linear(STUDENT_WIDTH, STUDENT_WIDTH)
+        self.key = nn.Linear(STUDENT_WIDTH, STUDENT_WIDTH)
+        self.value = nn.Linear(STUDENT_WIDTH, STUDENT_WIDTH)
+        self.output = nn.Linear(STUDENT_WIDTH, STUDENT_WIDTH)
         self.dropout = nn.Dropout(dropout)
-        self.dense = nn.Linear(WIDTH, WIDTH)
-        self.classifier = nn.Linear(WIDTH, num_outputs)
+        self.dense = nn.Linear(STUDENT_WIDTH, STUDENT_WIDTH)
+        self.classifier = nn.Linear(STUDENT_WIDTH, num_outputs)
 
     def attend(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """Multi-head self-attention, [B, T, 128] -> [B, T, 128]; ``mask`` [B, T] with 1 for real tokens."""
+        """Return multi-head self-attention, [B, T, 128] -> [B, T, 128]; ``mask`` [B, T] with 1 for real tokens."""
         size, tokens, _ = x.shape
 
         def split(y: Tensor) -> Tensor:
             return y.view(size, tokens, ATTENTION_HEADS, -1).transpose(1, 2)
 
         query, key, value = split(self.query(x)), split(self.key(x)), split(self.value(x))
-        scores = query @ key.transpose(-1, -2) / math.sqrt(WIDTH // ATTENTION_HEADS)
+        scores = query @ key.transpose(-1, -2) / math.sqrt(STUDENT_WIDTH // ATTENTION_HEADS)
         if mask is not None:
             scores = scores + (1 - mask.to(scores.dtype))[:, None, None, :] * MASKED
         weights = self.dropout(torch.softmax(scores, dim=-1))
-        mixed: Tensor = self.output((weights @ value).transpose(1, 2).reshape(size, tokens, WIDTH))
+        mixed: Tensor = self.output((weights @ value).transpose(1, 2).reshape(size, tokens, STUDENT_WIDTH))
         return mixed
 
     def forward(self, hidden: Tensor, mask: Tensor | None, pooling: Pooling) -> Tensor:
-        """Logits [B, C] from hidden states [B, T, H]."""
+        """Return logits [B, C] from hidden states [B, T, H]."""
         attended = self.attend(torch.tanh(self.narrow(hidden)), mask)
         logits: Tensor = self.classifier(torch.tanh(self.dense(pool(attended, mask, pooling))))
         return logits
@@ -81,16 +81,17 @@ class StudentHead(Head):
 
     def macs(self, tokens: int, layer: int) -> int:
         linear = published_head_macs(tokens, self.hidden_size, self.num_outputs)
-        return linear + 2 * tokens * tokens * WIDTH  # queries on keys, weights on values
+        return linear + 2 * tokens * tokens * STUDENT_WIDTH  # queries on keys, weights on values
 
 
 def published_head_macs(tokens: int = 128, hidden: int = 768, outputs: int = 2) -> int:
-    """MACs of one exit's classifier as the released code counts them: linear layers only, no attention products."""
-    return tokens * (hidden * WIDTH + 4 * WIDTH * WIDTH) + WIDTH * WIDTH + WIDTH * outputs
+    """Return the MACs of an exit's classifier as the released code counts them: linear layers only."""
+    width = STUDENT_WIDTH
+    return tokens * (hidden * width + 4 * width * width) + width * width + width * outputs
 
 
 def published_layer_macs(tokens: int = 128, hidden: int = 768, ffn: int = 3072) -> int:
-    """MACs of one transformer layer as the released code counts them: linear layers only, no attention products."""
+    """Return the MACs of a layer as the released code counts them: linear layers, no attention products."""
     return tokens * (4 * hidden * hidden + 2 * hidden * ffn)
 
 
@@ -103,7 +104,7 @@ def published_macs(
     ffn: int = 3072,
     outputs: int = 2,
 ) -> int:
-    """MACs of one sample in FastBERT's own convention (thop on the released code): linear layers only.
+    """Return the MACs of one sample in FastBERT's own convention (thop on the released code): linear layers only.
 
     ``classifiers`` is the number of exits evaluated; by default one a layer, as when leaving early. The model
     without early exit evaluates one: 12 layers and 1 classifier of BERT-base make 10,892,624,128. The paper prints
@@ -142,7 +143,7 @@ class FastBertRecipe(Recipe):
 
 
 def uncertainty(logits: Tensor) -> Tensor:
-    """Normalised entropy [n] of softmax(logits) [n, C] as torch's Categorical computes it (paper eq. 6).
+    """Return the normalised entropy [n] of softmax(logits) [n, C] as torch's Categorical computes it (paper eq. 6).
 
     The probability inside the logarithm is kept within [eps, 1 - eps], so saturated logits give about 1.7e-7 and not
     0: with speed 0 everything runs to the last exit, as published.

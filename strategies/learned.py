@@ -16,7 +16,10 @@ from strategies.probe import Probe
 
 
 def wrongness(logits: Tensor, labels: Tensor) -> Tensor:
-    """What is learned: 1 where an exit answers wrongly, else 0; |tanh(y_hat - y)| where C = 1. [N, L, C] -> [N, L]."""
+    """Return what is learned, [N, L, C] -> [N, L]: 1 where an exit answers wrongly, else 0.
+
+    Where C = 1: |tanh(y_hat - y)|.
+    """
     answers = predict(logits)
     if logits.shape[-1] == 1:
         return torch.tanh(answers - labels[:, None]).abs()

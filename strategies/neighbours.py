@@ -41,11 +41,11 @@ class NeighbourDistillationRecipe(Recipe):
     def losses(self, stage: Stage, logits: Sequence[Tensor], labels: Tensor, step: int) -> tuple[Tensor, ...]:
         z = [exit_logits.float() for exit_logits in logits]
         labelled = [(1 - self.alpha) * task_loss(early, labels) for early in z[:-1]]
-        taught = [self.alpha * self.distilled(early, after) for early, after in pairwise(z)]
+        taught = [self.alpha * self.teacher_loss(early, after) for early, after in pairwise(z)]
         return (*labelled, task_loss(z[-1], labels), *taught)
 
-    def distilled(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """T² KL(teacher || student) of logits [B, C], softened, averaged over the batch."""
+    def teacher_loss(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """Return T² KL(teacher || student) of logits [B, C], softened, averaged over the batch."""
         t = self.temperature
         target = torch.softmax(teacher.detach() / t, dim=-1)
         return t * t * F.kl_div(torch.log_softmax(student / t, dim=-1), target, reduction="batchmean")

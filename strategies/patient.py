@@ -47,8 +47,8 @@ class Consecutive(Criterion):
         shape = (start.samples, self.patience)
         return {"recent": torch.full(shape, UNREADY, dtype=start.dtype, device=start.device)}
 
-    def latest(self, state: State, measure: Tensor) -> tuple[Tensor, Tensor]:
-        """The last N measures [n, N] with ``measure`` [n] among them, and their largest, the score [n]."""
+    def remember_measure(self, state: State, measure: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the last N measures [n, N] with ``measure`` [n] among them, and their largest, the score [n]."""
         recent = torch.cat([state["recent"][:, 1:], measure.unsqueeze(1)], dim=1)
         return recent, recent.amax(dim=1)
 
@@ -63,7 +63,7 @@ class PatientConfidence(Consecutive):
         self.measure = normalised_entropy if measure == "entropy" else unsureness
 
     def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
-        recent, score = self.latest(state, self.measure(seen.logits))
+        recent, score = self.remember_measure(state, self.measure(seen.logits))
         return {"recent": recent}, score
 
 

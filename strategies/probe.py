@@ -28,7 +28,7 @@ class Probe(nn.Module, ABC):
 
     @abstractmethod
     def width(self, num_outputs: int) -> int:
-        """K on a task with ``num_outputs`` logits."""
+        """Return K on a task with ``num_outputs`` logits."""
 
     def fit(self, features: Tensor, logits: Tensor, labels: Tensor) -> dict[str, list[float]]:
         """Learn from features [N, L, H], logits [N, L, C], labels int64 or float [N]; the numbers are for the record.
@@ -40,16 +40,16 @@ class Probe(nn.Module, ABC):
     def start(
         self, samples: int, hidden_size: int, dtype: torch.dtype, device: torch.device | str
     ) -> dict[str, Tensor]:
-        """The probe's memory before the first exit: tensors whose first dimension is the sample."""
+        """Return the memory before the first exit: tensors whose first dimension is the sample."""
         return {}
 
     @abstractmethod
     def read(self, memory: dict[str, Tensor], features: Tensor, layer: int) -> tuple[dict[str, Tensor], Tensor]:
-        """The memory after exit ``layer`` (1-based) and the numbers [n, K] there, from features [n, H]."""
+        """Return the memory after exit ``layer`` (1-based) and the numbers [n, K] there, from features [n, H]."""
 
     @abstractmethod
     def macs(self, hidden_size: int, num_outputs: int, layer: int) -> int:
-        """Multiply-accumulates of :meth:`read` at exit ``layer`` for one sample; inner products of features count."""
+        """Return the multiply-accumulates of :meth:`read` at exit ``layer`` for one sample."""
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Put back the buffers that a fitted probe had."""

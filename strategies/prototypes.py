@@ -48,7 +48,7 @@ class ClassDistances(Probe):
 
 
 def distances(features: Tensor, means: Tensor) -> Tensor:
-    """Euclidean distances [n, C] between features [n, H] and means [C, H]; a sample's do not depend on its batch."""
+    """Return Euclidean distances [n, C] of features [n, H] to means [C, H]; a sample's do not depend on its batch."""
     return torch.cdist(features, means, compute_mode="donot_use_mm_for_euclid_dist")
 
 

@@ -17,12 +17,12 @@ from backbones.base import LayeredEncoder
 from strategies.base import Head, Recipe, Stage, Strategy, StrategyError, task_loss
 from strategies.deebert import SCRIPTS, HighwayHead, NatsEntropy
 
-KINDS = ("raw", "ta", "bidir", "group")
+LOSS_KINDS = ("raw", "ta", "bidir", "group")
 PROJECTIONS = ("none", "paper", "origin")
 
 
 def layer_weights(encoder: LayeredEncoder) -> list[nn.Parameter]:
-    """The weight matrices of all layers but the last: where the early exits' gradient meets the last exit's.
+    """Return the weight matrices of all layers but the last: where the early exits' gradient meets the last exit's.
 
     Biases and layer norms are left out, as released. A layer whose weights serve other depths too (ALBERT's) has no
     "last" of its own and is kept.
@@ -35,7 +35,7 @@ def layer_weights(encoder: LayeredEncoder) -> list[nn.Parameter]:
 
 
 def project(gradient: Sequence[Tensor], reference: Sequence[Tensor]) -> list[Tensor]:
-    """``gradient`` without its component against ``reference``, both taken as one long vector.
+    """Return ``gradient`` without its component against ``reference``, both taken as one long vector.
 
     g - min(<g, r> / <r, r>, 0) r: unchanged where the two agree, else on the normal plane of r.
     """
@@ -73,8 +73,8 @@ class RomeBertRecipe(Recipe):
         span: int = 2,
     ) -> None:
         super().__init__(num_layers)
-        if kind not in KINDS:
-            raise StrategyError(f"kind must be one of {', '.join(KINDS)}, not '{kind}'.")
+        if kind not in LOSS_KINDS:
+            raise StrategyError(f"kind must be one of {', '.join(LOSS_KINDS)}, not '{kind}'.")
         if projection not in PROJECTIONS:
             raise StrategyError(f"projection must be one of {', '.join(PROJECTIONS)}, not '{projection}'.")
         if not 0 <= gamma <= 1 or not temperature > 0 or span < 1:
@@ -87,15 +87,15 @@ class RomeBertRecipe(Recipe):
             return "self-distillation needs class probabilities, and a regression task has none"
         return super().refuse(head)
 
-    def supervised(self, early: Sequence[Tensor], labels: Tensor) -> list[Tensor]:
-        """What the early exits learn from the labels."""
+    def label_losses(self, early: Sequence[Tensor], labels: Tensor) -> list[Tensor]:
+        """Return what the early exits learn from the labels."""
         if self.kind == "group":
             sums = [sum(early[i : i + self.span]) for i in range(len(early) - self.span + 1)]
             return [self.beta * task_loss(z, labels) for z in sums if isinstance(z, Tensor)]
         return [(1 - self.gamma) * task_loss(z, labels) for z in early]
 
-    def distilled(self, early: Sequence[Tensor], last: Tensor) -> list[Tensor]:
-        """What the early exits learn from a teacher, which gets no gradient from it."""
+    def teacher_losses(self, early: Sequence[Tensor], last: Tensor) -> list[Tensor]:
+        """Return what the early exits learn from a teacher, which gets no gradient from it."""
         if self.kind == "bidir":
             return [-self.gamma * (z * last.detach()).sum() for z in early]
         teachers = [*early[1:], last] if self.kind == "ta" else [last] * len(early)
@@ -109,7 +109,7 @@ class RomeBertRecipe(Recipe):
 
     def losses(self, stage: Stage, logits: Sequence[Tensor], labels: Tensor, step: int) -> tuple[Tensor, ...]:
         *early, last = [z.float() for z in logits]
-        terms = [*self.supervised(early, labels), *self.distilled(early, last)]
+        terms = [*self.label_losses(early, labels), *self.teacher_losses(early, last)]
         return task_loss(last, labels), sum(terms, torch.zeros((), device=last.device))
 
     def backward(self, losses: tuple[Tensor, ...], encoder: LayeredEncoder) -> None:

@@ -22,7 +22,7 @@ LARGEST = 100.0
 
 
 def fit_temperatures(logits: Tensor, labels: Tensor) -> list[float]:
-    """The temperature of each exit that minimises the mean of -ln softmax(z / T)[y].
+    """Return the temperature of each exit that minimises the mean of -ln softmax(z / T)[y].
 
     ``logits`` [N, L, C], ``labels`` int64 [N]. The loss is convex in b = 1/T, and its derivative is the mean of
     E_p[z] - z_y with p = softmax(b z): where it changes sign is found by halving ln b.

@@ -29,12 +29,12 @@ class Wrapper(Criterion):
 
     @staticmethod
     def around(of: str) -> type[Strategy]:
-        """The strategy that ``of`` names: its version is a part of every result's identity."""
+        """Return the strategy that ``of`` names: its version is a part of every result's identity."""
         return STRATEGIES.load(of)
 
     @classmethod
     def wrapped(cls, of: str) -> type[Criterion]:
-        """The criterion class of the strategy ``of``: the other arguments are checked against it."""
+        """Return the criterion class of the strategy ``of``: the other arguments are checked against it."""
         kind = cls.around(of).criterion
         if not kind.causal or kind.needs_labels or not kind.uses_early_exits:
             raise StrategyError(f"'{of}' cannot be wrapped: it decides nothing that could run live.")
@@ -68,7 +68,7 @@ class Wrapper(Criterion):
 
 
 @torch.inference_mode()
-def scores_on(criterion: Criterion, evidence: Evidence) -> Tensor:
-    """The scores [N, L] of ``criterion`` on the held-out split."""
+def score_evidence(criterion: Criterion, evidence: Evidence) -> Tensor:
+    """Return the scores [N, L] of ``criterion`` on the held-out split."""
     steps = step_through(criterion, evidence.logits, observed=evidence.observed)
     return torch.stack([score for _, score in steps], dim=1)

@@ -11,7 +11,7 @@ from bench.errors import UsageError
 Run = Annotated[str, typer.Argument(help="RUN: folder, name, key or 'last'.")]
 Tasks = Annotated[str | None, typer.Option("--task", help="Only these tasks, separated by commas.")]
 Backbones = Annotated[str | None, typer.Option("--backbone", help="Only these backbones, separated by commas.")]
-Executor = Annotated[str, typer.Option(help="eager, compile; on a GPU graph, conditional.")]
+ExecutorName = Annotated[str, typer.Option(help="eager, compile; on a GPU graph, conditional.")]
 Settings = Annotated[
     list[str] | None,
     typer.Option(

@@ -25,7 +25,7 @@ from bench.inference.probing import observe_exit, start_probe, widen_half
 from strategies.base import Criterion, ExitModel, check_finite
 
 ProgramPart = Callable[[], None]
-"""A piece of work on static memory."""
+"""A part of a program: it works on static memory and returns nothing."""
 
 
 class Program(Protocol):
@@ -35,11 +35,11 @@ class Program(Protocol):
 
 
 RecordProgram = Callable[[ProgramPart, Sequence[ProgramPart], Tensor], Program]
-"""Records a beginning and bodies, each run only while the flag, bool [], is set when its turn comes."""
+"""Record a beginning and bodies, each run only if the flag, bool [], is set when its turn comes."""
 
 
 class EagerProgram:
-    """Runs the program step by step; reads the flag before every body."""
+    """A program that is run part by part; the flag is read before every body."""
 
     def __init__(self, begin: ProgramPart, bodies: Sequence[ProgramPart], inside: Tensor) -> None:
         self.begin, self.bodies, self.inside = begin, bodies, inside
@@ -98,7 +98,7 @@ class ConditionalForward:
         """Embed, and start the criterion."""
         inputs = self.inputs
         self.inside.fill_(True)
-        self.hidden = inputs.embedded(self.model)
+        self.hidden = inputs.embed(self.model)
         self.mask = self.model.encoder.layer_mask(inputs.attention, self.hidden.dtype)
         start = make_start(self.model, self.hidden, inputs.keys)
         self.state, self.memory = self.criterion.start(start), start_probe(self.model, self.criterion.probe, start)
@@ -117,7 +117,7 @@ class ConditionalForward:
         self.inside.copy_(self.criterion.leaves(score, self.cut)[0].logical_not())
 
     def __call__(self, batch: Batch, keys: Tensor | None) -> Tensor:
-        """The answer [1 + C] for one sample, on the host."""
+        """Return the answer [1 + C] for one sample, on the host."""
         self.inputs.load(batch, keys)
         self.program.replay()
         self.host.copy_(self.answer, non_blocking=True)
@@ -142,7 +142,7 @@ class ConditionalExecutor:
         self._programs: dict[tuple[int, float, int], ConditionalForward] = {}
 
     def program(self, criterion: Criterion, cut: float, tokens: int) -> ConditionalForward:
-        """The recorded program for at least so many tokens."""
+        """Return the recorded program for at least so many tokens; the first of its bucket is recorded now."""
         _, tokens = self.segments.sizes(1, tokens)
         key = (id(criterion), cut, tokens)  # the program keeps the criterion alive, so the id stays its own
         if key not in self._programs:

@@ -28,7 +28,7 @@ class Executor(Protocol):
 
     @property
     def name(self) -> str:
-        """One of :data:`bench.results.spec.EXECUTORS`."""
+        """One of :data:`bench.inference.placement.EXECUTORS`."""
 
     def __call__(self, criterion: Criterion, cut: float, batch: Batch, keys: Tensor | None = None) -> LiveResult: ...
 
@@ -71,7 +71,7 @@ def make_executor(
 
 
 def compile_layers(model: ExitModel, backend: str = "inductor") -> ExitModel:
-    """The same model, weights shared, with its layers compiled for any batch size and length."""
+    """Return the same model, weights shared, with its layers compiled for any batch size and length."""
 
     def change(layer: torch.nn.Module) -> Any:
         return torch.compile(layer, dynamic=True, backend=backend)

@@ -16,10 +16,10 @@ from strategies.base import ExitModel, check_finite
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp64": torch.float64}
 
 
-def all_logits(
+def compute_all_logits(
     model: ExitModel, encoded: EncodedSplit, rows: NDArray[np.int64], device: torch.device
 ) -> list[torch.Tensor]:
-    """Logits [B, C] of every exit; in halves where the device has no memory for all rows at once.
+    """Compute logits [B, C] of every exit; in halves where the device has no memory for all rows at once.
 
     Raises UsageError where it has none for a single one.
     """
@@ -32,7 +32,7 @@ def all_logits(
             ) from error
     torch.cuda.empty_cache()
     halves = (rows[: len(rows) // 2], rows[len(rows) // 2 :])
-    first, second = (all_logits(model, encoded, half, device) for half in halves)
+    first, second = (compute_all_logits(model, encoded, half, device) for half in halves)
     return [torch.cat(pair) for pair in zip(first, second, strict=True)]
 
 
@@ -48,7 +48,7 @@ def record_exits(
     logits = np.empty((len(split), model.num_layers, model.head.num_outputs), dtype=np.float32)
     with progress.work(f"All exits of {split.name}", len(split)) as work:
         for rows in length_batches(encoded.lengths, batch_size):
-            found = all_logits(model, encoded, rows, device)
+            found = compute_all_logits(model, encoded, rows, device)
             for layer, z in enumerate(found, start=1):
                 check_finite(z, layer, [split.ids[i] for i in rows])
                 logits[rows, layer - 1] = z.float().cpu().numpy()

@@ -24,11 +24,11 @@ from bench.inference.probing import observe_exit, start_probe, widen_half
 from strategies.base import Criterion, ExitModel, State, check_finite
 
 ForwardPart = Callable[[], tuple[Tensor, ...]]
-"""A piece of the forward pass that reads static tensors and returns what it makes."""
+"""A part of the forward pass: it reads static tensors and returns new ones."""
 
 
 class Segment(Protocol):
-    """A recorded piece of work: :meth:`replay` brings ``outputs``, always the same tensors, up to date."""
+    """A recorded part: :meth:`replay` brings ``outputs``, always the same tensors, up to date."""
 
     outputs: tuple[Tensor, ...]
 
@@ -36,7 +36,7 @@ class Segment(Protocol):
 
 
 class EagerSegment:
-    """Runs the work anew and copies its results into the memory of the first run."""
+    """A part that is run anew; its results are copied into the memory of the first run."""
 
     def __init__(self, work: ForwardPart) -> None:
         self.work = work
@@ -48,7 +48,7 @@ class EagerSegment:
 
 
 def warm_up_capture(work: Callable[[], object]) -> None:
-    """A few runs on a side stream, as torch's documentation asks: lazy initialisation cannot be recorded."""
+    """Run ``work`` a few times on a side stream, as torch asks: lazy initialisation cannot be recorded."""
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
@@ -112,8 +112,8 @@ class StaticInputs:
         if keys is not None:
             self.keys[:n].copy_(keys)
 
-    def embedded(self, model: ExitModel) -> Tensor:
-        """The states [R, T, H] before layer 1, 0 at padding: no mask hides it from a convolution (DeBERTa's).
+    def embed(self, model: ExitModel) -> Tensor:
+        """Return the states [R, T, H] before layer 1, 0 at padding: no mask hides it from a convolution (DeBERTa's).
 
         The mask is not given to the encoder, which may look at its values: a recording cannot wait for them.
         """
@@ -149,7 +149,7 @@ class Chain:
                 first = record(self._start)
                 self.segments = [first]
                 for layer in range(1, model.num_layers + 1):
-                    self.segments.append(record(self._work(layer)))
+                    self.segments.append(record(self._make_part(layer)))
             else:
                 self.segments = [record(self._whole)]
             packets = [segment.outputs[1] for segment in self.segments]
@@ -163,14 +163,14 @@ class Chain:
         return self.model.encoder.layer_mask(self.inputs.attention, hidden.dtype)
 
     def _start(self) -> tuple[Tensor, ...]:
-        hidden = self.inputs.embedded(self.model)
+        hidden = self.inputs.embed(self.model)
         start = make_start(self.model, hidden, self.inputs.keys)
         state, memory = self.criterion.start(start), start_probe(self.model, self.criterion.probe, start)
         self.names, self.memory = list(state), list(memory)
         nothing = torch.zeros(self.rows, 1 + self.model.head.num_outputs, dtype=start.dtype, device=hidden.device)
         return hidden, nothing, *state.values(), *memory.values()
 
-    def _work(self, layer: int) -> ForwardPart:
+    def _make_part(self, layer: int) -> ForwardPart:
         before = self.segments[layer - 1]
         names, probe = self.names, self.criterion.probe
         own = 2 + len(names)
@@ -191,7 +191,7 @@ class Chain:
         return work
 
     def _whole(self) -> tuple[Tensor, ...]:
-        hidden = self.inputs.embedded(self.model)
+        hidden = self.inputs.embed(self.model)
         mask = self._mask(hidden)
         for layer in range(1, self.model.num_layers + 1):
             hidden = self.model.encoder.layer(layer, hidden, mask)
@@ -210,7 +210,7 @@ class Chain:
             event.record()
 
     def read(self, index: int) -> Tensor:
-        """The packet [R, 1 + C] of a launched segment, on the host; waits for this segment only."""
+        """Return the packet [R, 1 + C] of a launched segment, on the host; waits for this segment only."""
         event = self.ready[index]
         if event is not None:
             event.synchronize()
@@ -255,7 +255,7 @@ class GraphExecutor:
         self._chains: dict[tuple[int, int, int], Chain] = {}
 
     def chain(self, criterion: Criterion, rows: int, tokens: int) -> Chain:
-        """The recorded chain for at least so many rows and tokens."""
+        """Return the recorded chain for at least so many rows and tokens; the first of its bucket is recorded now."""
         rows, tokens = self.sizes(rows, tokens)
         key = (id(criterion), rows, tokens)  # the chain keeps the criterion alive, so the id stays its own
         if key not in self._chains:
@@ -263,7 +263,7 @@ class GraphExecutor:
         return self._chains[key]
 
     def sizes(self, rows: int, tokens: int) -> tuple[int, int]:
-        """The bucket of so many rows and tokens: the next power of two, the next multiple of ``bucket``."""
+        """Return the bucket of so many rows and tokens: the next power of two, the next multiple of ``bucket``."""
         width = -(-tokens // self.bucket) * self.bucket
         return 1 << (rows - 1).bit_length(), max(tokens, min(width, self.longest))
 

@@ -58,7 +58,7 @@ def refuse_oracles(criterion: Criterion) -> None:
 
 
 def make_start(model: ExitModel, hidden: Tensor, keys: Tensor | None) -> Start:
-    """What the criterion may know before exit 1 of the samples in ``hidden`` [B, T, H]."""
+    """Return what the criterion may know before exit 1 of the samples in ``hidden`` [B, T, H]."""
     dtype = torch.float32 if hidden.dtype in (torch.float16, torch.bfloat16) else hidden.dtype
     return Start(hidden.shape[0], model.num_layers, model.head.num_outputs, dtype, hidden.device, keys)
 

@@ -15,12 +15,12 @@ from strategies.probe import Probe
 
 
 def widen_half(values: Tensor) -> Tensor:
-    """Logits and features as criteria and answers see them: float32 where the model computes in half precision."""
+    """Return logits or features as criteria and answers see them: half precision widened to float32."""
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
 def start_probe(model: ExitModel, probe: Probe | None, start: Start) -> State:
-    """What ``probe`` remembers before exit 1."""
+    """Return what ``probe`` remembers before exit 1; nothing without a probe."""
     if probe is None:
         return {}
     return probe.start(start.samples, model.encoder.hidden_size, start.dtype, start.device)
@@ -35,7 +35,7 @@ def observe_exit(
     layer: int,
     logits: Tensor,
 ) -> tuple[State, Seen]:
-    """What is seen at exit ``layer``: the logits [n, C], and what a probe, if there is one, reads of ``hidden``."""
+    """Return the probe's memory after exit ``layer`` and what is seen there: logits [n, C], and what it read."""
     if probe is None:
         return memory, Seen(layer, logits)
     memory, observed = probe.read(memory, widen_half(pool(hidden, attention, model.head.pooling)), layer)
@@ -44,7 +44,7 @@ def observe_exit(
 
 @torch.inference_mode()
 def probe_batch(model: ExitModel, probe: Probe, batch: Batch) -> Tensor:
-    """What ``probe`` reads at every exit of a batch, [B, L, K]; no exit is taken."""
+    """Return what ``probe`` reads at every exit of a batch, [B, L, K]; no exit is taken."""
     states = [widen_half(pool(hidden, batch.attention_mask, model.head.pooling)) for hidden in model.encoder(batch)]
     first = states[0]
     memory = probe.start(len(batch), first.shape[-1], first.dtype, first.device)
@@ -57,7 +57,7 @@ def probe_batch(model: ExitModel, probe: Probe, batch: Batch) -> Tensor:
 
 @torch.inference_mode()
 def probe_split(model: ExitModel, probe: Probe, encoded: EncodedSplit, progress: Progress) -> Tensor:
-    """:func:`probe_batch` over a split, float32 [N, L, K] in its order, on the host."""
+    """Return what ``probe`` reads at every exit of a split, float32 [N, L, K] in its order, on the host."""
     width = probe.width(model.head.num_outputs)
     read = torch.empty(len(encoded), model.num_layers, width)
     for rows, batch in _batches(model, encoded, progress, "Probing every exit"):
@@ -66,7 +66,7 @@ def probe_split(model: ExitModel, probe: Probe, encoded: EncodedSplit, progress:
 
 
 def record_features(model: ExitModel, encoded: EncodedSplit, progress: Progress) -> tuple[Tensor, Tensor]:
-    """Pooled hidden states float32 [N, L, H] and logits [N, L, C] of every exit over a split, on the host."""
+    """Return pooled hidden states float32 [N, L, H] and logits [N, L, C] of every exit over a split, on the host."""
     samples, layers = len(encoded), model.num_layers
     features = torch.empty(samples, layers, model.encoder.hidden_size)
     logits = torch.empty(samples, layers, model.head.num_outputs)

@@ -62,7 +62,7 @@ def replay(
 
 
 def make_criterion(strategy: str | type[Strategy], arguments: Mapping[str, object]) -> tuple[Criterion, float | None]:
-    """The strategy's criterion with ``arguments``, and the threshold if it is among them by its own name."""
+    """Return the strategy's criterion with ``arguments``, and the threshold if it is among them by its own name."""
     kind = STRATEGIES.load(strategy) if isinstance(strategy, str) else strategy
     what = f"strategy '{kind.name}'"
     given, threshold = split_threshold(kind.criterion, arguments, what)
@@ -70,7 +70,7 @@ def make_criterion(strategy: str | type[Strategy], arguments: Mapping[str, objec
 
 
 def fit_criterion(criterion: Criterion, evidence: Evidence | None) -> dict[str, list[float]]:
-    """Fit ``criterion`` where it has something to learn; its numbers. Raises UsageError without evidence."""
+    """Fit ``criterion`` where it has something to learn; return its numbers. Raises UsageError without evidence."""
     if not criterion.fits:
         return {}
     if evidence is None:
@@ -85,7 +85,7 @@ def make_evidence(exits: AllExits) -> Evidence:
 
 
 def convert_logits(logits: ArrayLike | Tensor) -> Tensor:
-    """Logits as a float tensor [N, L, C] on the host; float16 and bfloat16 are widened to float32."""
+    """Return logits as a float tensor [N, L, C] on the host; all but float64 become float32."""
     z = logits.detach().cpu() if isinstance(logits, Tensor) else torch.from_numpy(np.array(logits))
     if z.ndim != 3 or 0 in z.shape:
         raise UsageError(f"logits must be samples x exits x classes with none of them 0, not {tuple(z.shape)}.")
@@ -103,7 +103,7 @@ def score_exits(
     labels: ArrayLike | None = None,
     observed: ArrayLike | Tensor | None = None,
 ) -> NDArray[np.float32] | NDArray[np.float64]:
-    """The criterion's score of every sample at every exit, [N, L], from logits [N, L, C].
+    """Return the criterion's score of every sample at every exit, [N, L], from logits [N, L, C].
 
     ``observed`` [N, L, K] is what its probe read, where it has one. Raises UsageError where something is missing.
     """
@@ -126,7 +126,7 @@ def score_exits(
 
 
 def score_recorded(criterion: Criterion, exits: AllExits) -> NDArray[np.float32] | NDArray[np.float64]:
-    """:func:`score_exits` of everything that a run recorded."""
+    """Return the criterion's scores [N, L] of recorded exits."""
     z, keys = torch.from_numpy(exits.logits), hash_ids(exits.ids)
     return score_exits(criterion, z, keys=keys, labels=exits.labels, observed=exits.observed)
 
@@ -146,5 +146,5 @@ def _observed(criterion: Criterion, observed: ArrayLike | Tensor | None, logits:
 
 
 def hash_ids(ids: NDArray[np.str_] | tuple[str, ...]) -> Tensor:
-    """A stable number for each sample id, int64 [N]: independent of the order and of the rest of the data."""
+    """Return a stable number for each sample id, int64 [N]: independent of the order and of the rest of the data."""
     return torch.tensor([zlib.crc32(str(i).encode()) for i in ids], dtype=torch.int64)

@@ -12,7 +12,7 @@ from bench.errors import UsageError, UserError
 from bench.inference.replay import make_criterion, score_exits
 from bench.measure.curve import exit_layers
 from strategies.base import Evidence, StrategyError
-from strategies.budget import Budget, exit_cuts, exit_shares, shares_of
+from strategies.budget import Budget, exit_cuts, exit_shares, solve_shares
 from strategies.temperature import TemperatureScaled, fit_temperatures
 from tests.helpers.criteria import KINDS, LAYERS, held_out, random_logits
 
@@ -168,7 +168,7 @@ def test_shares_are_geometric() -> None:
 @pytest.mark.parametrize("exits", [2, 6, 24])
 def test_shares_have_the_mean_that_was_asked_for(exits: int) -> None:
     targets = torch.linspace(exits, 1, 12, dtype=torch.float64)[1:-1]
-    shares = shares_of(targets, exits)
+    shares = solve_shares(targets, exits)
     torch.testing.assert_close(shares @ torch.arange(1, exits + 1, dtype=torch.float64), targets)
     torch.testing.assert_close(shares.sum(dim=1), torch.ones(10, dtype=torch.float64))
 

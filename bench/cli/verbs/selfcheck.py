@@ -10,7 +10,7 @@ import typer
 
 from backbones.names import unknown_name
 from bench.cli.display import print_json
-from bench.cli.options import Executor
+from bench.cli.options import ExecutorName
 from bench.cli.session import Session, with_session
 from bench.errors import OK, UsageError
 from bench.files import write_json
@@ -25,7 +25,7 @@ def selfcheck(
     only: Annotated[str | None, typer.Option(help="One part: curve, sweep or engine.")] = None,
     threads: Annotated[int | None, typer.Option(help="torch's threads; default what torch chooses.")] = None,
     seconds: Annotated[float, typer.Option(help="Time limit of each of the engine's eight measurements.")] = 60.0,
-    executor: Executor = "eager",
+    executor: ExecutorName = "eager",
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N; for the engine.")] = "cpu",
     dtype: Annotated[Literal["fp32", "bf16", "fp16"], typer.Option(help="For the engine.")] = "fp32",
     out: Annotated[Path | None, typer.Option(help="Write the figures as JSON.")] = None,

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.cli.display import console, print_json
-from bench.cli.options import Executor, Run
+from bench.cli.options import ExecutorName, Run
 from bench.cli.session import Session, with_session
 from bench.errors import OK, UsageError
 
@@ -29,7 +29,7 @@ def serve(
     ] = 700,
     batch_size: Annotated[int, typer.Option(help="Of the offline scenario.")] = 32,
     seconds: Annotated[float, typer.Option(help="Time limit of single stream and offline, each.")] = 20.0,
-    executor: Executor = "eager",
+    executor: ExecutorName = "eager",
     dtype: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     energy: Annotated[float, typer.Option(help="Seconds of an energy pass for each configuration; 0: none.")] = 0.0,
