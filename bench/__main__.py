@@ -29,11 +29,13 @@ os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
 
 def main(arguments: list[str] | None = None) -> int:
     """Run ``bench`` with ``arguments`` (default: the process's) and return the exit code."""
+    open_closed_streams()
     import typer
 
     from bench.cli.app import app
 
     try:
+        check_folder()
         code = app(args=arguments, prog_name="bench", standalone_mode=False)
         sys.stdout.flush()  # here, where a reader that is gone can still be answered
         if code == errors.INTERRUPTED:  # some versions of typer turn Ctrl-C into this code, others let it through
@@ -51,6 +53,21 @@ def main(arguments: list[str] | None = None) -> int:
         return reader_gone()
     except Exception as error:
         return report(error)
+
+
+def open_closed_streams() -> None:
+    """Let streams that were closed before we began lead nowhere, so that no file of ours takes their number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - for the rest of the process
+
+
+def check_folder() -> None:
+    """Raise UsageError where the current folder is gone: torch would end the process when it is imported."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise errors.UsageError("The current folder is gone: change to one that is there.") from None
 
 
 def interrupted() -> int:

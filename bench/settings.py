@@ -12,6 +12,11 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from backbones.names import unknown_name
 from bench.errors import UsageError
 
+LONGEST = 1000
+"""Letters of a setting."""
+LARGEST = 2**63
+DEEPEST = 8
+
 
 def parse_settings(settings: Iterable[str]) -> dict[str, object]:
     """``["window=6", "head.pooling=mean"]`` as a mapping; values are JSON where they parse, else text."""
@@ -19,7 +24,9 @@ def parse_settings(settings: Iterable[str]) -> dict[str, object]:
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals or not key:
-            raise UsageError(f"--set takes key=value, not '{setting}'.")
+            raise UsageError(f"--set takes key=value, not '{setting[:LONGEST]}'.")
+        if len(setting) > LONGEST:
+            raise UsageError(f"--set {key[:60]} has {len(setting):,} letters: no setting needs more than {LONGEST:,}.")
         try:
             value = json.loads(text)
         except json.JSONDecodeError:
@@ -35,11 +42,23 @@ def split_settings(settings: Mapping[str, object], prefixes: Iterable[str]) -> d
     known = set(prefixes)
     groups: dict[str, dict[str, object]] = {prefix: {} for prefix in [*known, ""]}
     for key, value in settings.items():
+        _check_value(key, value)
         prefix, dot, rest = key.partition(".")
         if dot and prefix not in known:
             raise unknown_name("setting", key, [f"{name}.{rest}" for name in known])
         groups[prefix if dot else ""][rest if dot else key] = value
     return groups
+
+
+def _check_value(key: str, value: object, depth: int = 0) -> None:
+    """Raise UsageError for what no setting can be: beyond any number's room, not finite, or nested and nested."""
+    if isinstance(value, int | float) and not abs(value) < LARGEST:
+        raise UsageError(f"Setting '{key}' must be a finite number below 2^63.")
+    if isinstance(value, list | tuple | Mapping):
+        if depth == DEEPEST:
+            raise UsageError(f"Setting '{key}' is nested more than {DEEPEST} times.")
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            _check_value(key, inner, depth + 1)
 
 
 def settable_arguments(target: type) -> dict[str, inspect.Parameter]:

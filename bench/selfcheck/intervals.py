@@ -40,14 +40,15 @@ class Experiment:
 
     @property
     def ok(self) -> bool:
-        """Whether the share lies in its range; with ``spread``, within two standard errors."""
-        slack = 1e-9 if self.spread is None else 2 * self.error
+        """Whether chance can have taken the share out of its range: three standard errors, with ``spread`` two."""
+        slack = (3 if self.spread is None else 2) * self.error + 1e-9
         return self.lowest - slack <= self.share <= self.highest + slack
 
     @property
     def error(self) -> float:
-        """Standard error of the share, from the number of experiments."""
-        spread = np.sqrt(self.share * (1 - self.share)) if self.spread is None else self.spread
+        """Standard error of the share, from the number of experiments; outside its range, of the end it is beyond."""
+        nearest = min(max(self.share, self.lowest), self.highest)
+        spread = np.sqrt(nearest * (1 - nearest)) if self.spread is None else self.spread
         return float(spread / np.sqrt(self.times))
 
 

@@ -20,6 +20,7 @@ Keys are the fields of :class:`bench.cell.request.Request`.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from itertools import product
@@ -32,6 +33,9 @@ from backbones.names import unknown_name
 from bench.cell.request import Request
 from bench.errors import UsageError
 
+MOST_CELLS = 10_000
+"""Cells of one matrix, and values of one axis."""
+MOST_VALUES = 100_000
 PARTS = ("defaults", "matrix", "exclude", "include")
 LISTS = ("thresholds", "select")
 """Options whose value is a list by itself: they cannot be axes."""
@@ -47,22 +51,55 @@ def read_sweep(path: Path) -> list[Request]:
 
     Raises UsageError, one line that names file and key, for what cannot be read or makes no sweep.
     """
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except FileNotFoundError:
-        raise UsageError(f"There is no sweep file {path}.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read: {error}.") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" in line {mark.line + 1}" if mark is not None else ""
-        raise UsageError(
-            f"{path} is no YAML{where}: {getattr(error, 'problem', None) or 'cannot be parsed'}."
-        ) from None
+    if not os.path.exists(path):  # pathlib fails on names that no file can have
+        raise UsageError(f"There is no sweep file {path}.")
+    content = parse_yaml(read_text(path), str(path), _Loader)
     try:
         return cells(content)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file that somebody gave. Raises UsageError where it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read: {error}.") from error
+
+
+def parse_yaml(text: str, where: str, kind: type[yaml.SafeLoader] = yaml.SafeLoader) -> Any:
+    """Return what a YAML text holds; ``where`` names it in messages.
+
+    Raises UsageError, one line, for what is no YAML, and for what is small to write and has no end: aliases of aliases.
+    """
+    try:
+        loader = kind(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _count_values(node, {}) > MOST_VALUES:
+            raise UsageError(f"{where} holds more than {MOST_VALUES:,} values.")
+        return loader.construct_document(node)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" in line {mark.line + 1}" if mark is not None else ""
+        raise UsageError(
+            f"{where} is no YAML{line}: {getattr(error, 'problem', None) or 'cannot be parsed'}."
+        ) from None
+    except RecursionError:
+        raise UsageError(f"{where} is nested without end.") from None
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:  # a !!int or a date that is none
+        raise UsageError(f"{where} is no YAML: a value is not of its type ({error}).") from None
+
+
+def _count_values(node: yaml.Node, known: dict[int, int]) -> int:
+    """How many values a node stands for with all aliases written out; ``known`` are counts by the node's id."""
+    if id(node) not in known:
+        inner = getattr(node, "value", None)
+        children = [x for pair in inner for x in pair] if isinstance(node, yaml.MappingNode) else inner
+        known[id(node)] = 1 + (sum(_count_values(c, known) for c in children) if isinstance(children, list) else 0)
+    return known[id(node)]
 
 
 class _Loader(yaml.SafeLoader):
@@ -104,6 +141,9 @@ def cells(content: object) -> list[Request]:
 def _matrix(content: object, where: str) -> Iterator[dict[str, Any]]:
     """Every combination of the axes, the first axis changing slowest."""
     axes = _options(content, where, axes=True)
+    total = math.prod(map(len, axes.values()))
+    if total > MOST_CELLS:
+        raise UsageError(f"{where} asks for {total:,} cells: at most {MOST_CELLS:,} make one sweep.")
     for values in product(*axes.values()):
         yield dict(zip(axes, values, strict=True))
 
@@ -134,6 +174,8 @@ def _values(value: object, where: str, axes: bool) -> list[Any]:
         raise UsageError(f"{where} must be one value; lists belong into matrix.")
     if not value:
         raise UsageError(f"{where} is an empty list.")
+    if len(value) > MOST_CELLS:
+        raise UsageError(f"{where} has {len(value):,} values: at most {MOST_CELLS:,} cells make one sweep.")
     twice = next((v for i, v in enumerate(value) if v in value[:i]), None)
     if twice is not None:
         raise UsageError(f"{where} has '{twice}' twice.")

@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 
 from bench.__main__ import report
+from tests.helpers.report_store import make_cell
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -42,3 +45,39 @@ def test_a_reader_that_has_gone_gets_no_traceback(json_too: list[str]) -> None:
     done = subprocess.run(command, stdout=end, stderr=subprocess.PIPE, check=False, cwd=Path(__file__).parents[2])
     os.close(end)
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+def in_shell(script: str, *arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[bytes]:
+    """``bench`` in a shell that does something to its streams or its folder; ``"$@"`` in ``script`` is the call."""
+    command = ["sh", "-c", script, "sh", sys.executable, "-m", "bench", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, capture_output=True, check=False, cwd=cwd, env=environment)
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("words", [["list", "tasks"], ["list", "tasks", "--json"], ["--version"]])
+def test_closed_streams_are_no_error(closed: str, words: list[str], tmp_path: Path) -> None:
+    done = in_shell(f'exec "$@" {closed}', *words)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert bool(done.stdout) == (">&-" not in closed or closed == "2>&-")
+
+
+def test_what_is_wrong_is_still_told_by_the_exit_code() -> None:
+    assert in_shell('exec "$@" 2>&-', "show", "nothing").returncode == 2
+
+
+def test_files_do_not_take_a_closed_streams_number(tmp_path: Path) -> None:
+    """What is printed must not end up in a file that is written: here a table, in the file of the same table."""
+    make_cell(tmp_path / "results")
+    words = ["table", "--results-dir", str(tmp_path / "results"), "--markdown"]
+    assert in_shell('exec "$@"', *words, str(tmp_path / "open.md")).returncode == 0
+    assert in_shell('exec "$@" >&-', *words, str(tmp_path / "closed.md")).returncode == 0
+    assert (tmp_path / "closed.md").read_text() == (tmp_path / "open.md").read_text()
+
+
+@pytest.mark.parametrize("words", [["list", "tasks"], ["compare", "a", "b"], ["run", "--task", "demo"]])
+def test_a_folder_that_is_gone_is_one_line(words: list[str], tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    done = in_shell('rmdir ../gone && exec "$@"', *words, cwd=tmp_path / "gone")
+    said = [line for line in done.stderr.decode().splitlines() if not line.startswith("sh: ")]
+    assert (done.returncode, said) == (2, ["Error: The current folder is gone: change to one that is there."])

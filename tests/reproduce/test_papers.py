@@ -105,8 +105,9 @@ def test_a_block_that_makes_no_cells_is_refused(matrix: object, message: str) ->
 
 
 def test_no_yaml_and_no_such_paper_are_told() -> None:
-    with pytest.raises(UsageError, match="is no YAML"):
-        parse_text("a: [", "mine.yaml")
+    for text in ("a: [", "a: !!int x", "a: 2024-13-45"):
+        with pytest.raises(UsageError, match=r"mine\.yaml is no YAML"):
+            parse_text(text, "mine.yaml")
     with pytest.raises(UsageError, match="Did you mean 'elbert'"):
         load_paper("elbrt")
 

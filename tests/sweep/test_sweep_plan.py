@@ -98,6 +98,27 @@ FILES = {
     "key twice": ("matrix: {seed: 1}\nmatrix: {seed: 2}", "key 'matrix' is there twice"),
     "a number as key": ("1: 2", "key 1 is not text"),
     "an object": ("matrix: !!python/object:os.system {}", "is no YAML in line 1"),
+    "an integer that is none": ("matrix: {seed: !!int x}", "is no YAML: a value is not of its type"),
+    "a float that is none": ("matrix: {seed: !!float x}", "is no YAML: a value is not of its type"),
+    "a time that is none": ("matrix: {seed: !!timestamp x}", "is no YAML: a value is not of its type"),
+    "a day that is none": ("matrix: {seed: 2024-13-45}", "is no YAML: a value is not of its type"),
+    "a date": ("matrix: {seed: 2024-01-02}", "matrix.seed must be a whole number, not '2024-01-02'"),
+    "5,000 digits": (f"matrix: {{seed: {'9' * 5000}}}", "is no YAML: a value is not of its type"),
+    "5,000 brackets": ("matrix: " + "[" * 5000, "is nested without end"),
+    "itself": ("matrix: &a {settings: *a}", "is nested without end"),
+    "aliases of aliases": (
+        "a: &a0 [1, 2]\n" + "".join(f"b{i}: &a{i + 1} [*a{i}, *a{i}, *a{i}]\n" for i in range(30)),
+        "holds more than",
+    ),
+    "a control character": ("matrix: \x07", "is no YAML"),
+    "many cells": (
+        "matrix: {strategy: entropy, task: demo, seed: &s [" + ", ".join(map(str, range(200))) + "], limit: *s}",
+        "matrix asks for 40,000 cells: at most 10,000 make one sweep",
+    ),
+    "a long axis": (
+        f"matrix: {{strategy: entropy, task: demo, seed: [{', '.join(map(str, range(10_001)))}]}}",
+        "matrix.seed has 10,001 values: at most 10,000 cells make one sweep",
+    ),
 }
 
 

@@ -193,6 +193,8 @@ def read_logits(path: Path) -> Recorded:
     if labels is not None:
         _check_labels(path, labels, logits.shape)
     ids = arrays.get("ids", np.arange(len(logits)))
+    if ids.ndim != 1:
+        raise DataError(f"{path}: ids must be one name a sample, not an array of shape {ids.shape}.")
     if len(ids) != len(logits):
         raise DataError(f"{path}: {len(ids)} ids for {len(logits)} samples.")
     observed = arrays.get("observed")

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from backbones.names import unknown_name
-from bench.errors import UsageError
 from bench.reproduce.papers.schema import Paper, parse_paper
+from bench.sweep.config import parse_yaml, read_text
 
 
 def papers() -> list[str]:
@@ -27,7 +24,7 @@ def load_paper(name: str) -> Paper:
     Raises UsageError for an unknown name or a file that is not as it should be.
     """
     if name.endswith(".yaml") and Path(name).is_file():
-        return parse_text(Path(name).read_text(encoding="utf-8"), name)
+        return parse_text(read_text(Path(name)), name)
     if name not in papers():
         raise unknown_name("paper", name, papers())
     text = (files(__package__) / f"{name}.yaml").read_text(encoding="utf-8")
@@ -36,11 +33,7 @@ def load_paper(name: str) -> Paper:
 
 def parse_text(text: str, where: str) -> Paper:
     """A paper from the text of its file; ``where`` names the file in messages."""
-    try:
-        raw: Any = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UsageError(f"{where} is no YAML: {' '.join(str(error).split())}") from error
-    return parse_paper(raw, where)
+    return parse_paper(parse_yaml(text, where), where)
 
 
 def _is_paper(name: str) -> bool:

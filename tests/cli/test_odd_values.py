@@ -1,0 +1,54 @@
+"""Values that no setting and no array has, through the command line: one line and exit code 2."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.__main__ import main
+
+LONG = "9" * 5000
+UNHEARD_OF = {
+    "5,000 digits": (LONG, r"has 5,0\d\d letters: no setting needs more than 1,000"),
+    "5,000 brackets": ("[" * 5000, r"has 5,0\d\d letters"),
+    "900 digits": ("9" * 900, r"must be a finite number below 2\^63"),
+    "minus 2^63": (str(-(2**63)), r"must be a finite number below 2\^63"),
+    "400 brackets": ("[" * 400 + "]" * 400, r"is nested more than 8 times"),
+    "a number in a list": (f"[1, {10**30}]", r"must be a finite number below 2\^63"),
+}
+
+
+@pytest.mark.parametrize("key", ["train.lr", "train.steps", "window", "max_length", "backbone.num_hidden_layers",
+                                 "latency.seconds", "recipe.initial", "criterion.margin"])  # fmt: skip
+@pytest.mark.parametrize("case", UNHEARD_OF)
+def test_settings_that_no_setting_is(case: str, key: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    text, message = UNHEARD_OF[case]
+    words = ["run", "--strategy", "elbert-mono", "--task", "demo", "--set", f"{key}={text}", "--offline", "--quiet"]
+    assert main([*words, "--results-dir", str(tmp_path)]) == 2
+    [line] = capsys.readouterr().err.strip().splitlines()
+    assert re.search(message, line)
+    assert key in line
+    assert len(line) < 200
+
+
+ARRAYS: dict[str, dict[str, Any]] = {
+    "one id for all": {"ids": np.array("only")},
+    "ids in a table": {"ids": np.array([["a"], ["b"]])},
+    "too few ids": {"ids": np.array(["a"])},
+    "one label for all": {"labels": np.array(0)},
+    "one number": {"logits": np.array(0.5)},
+    "observed": {"observed": np.array(1.0)},
+}
+
+
+@pytest.mark.parametrize("case", ARRAYS)
+def test_arrays_of_other_shapes(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arrays = {"logits": np.zeros((2, 3, 2), dtype=np.float32), "labels": np.array([0, 1]), **ARRAYS[case]}
+    np.savez(tmp_path / "a.npz", **arrays)
+    assert main(["replay", str(tmp_path / "a.npz"), "--strategy", "entropy"]) == 2
+    [line] = capsys.readouterr().err.strip().splitlines()
+    assert next(iter(ARRAYS[case])) in line
