@@ -6,6 +6,7 @@ The options that several commands share are the fields of :class:`Session`, so t
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
@@ -21,7 +22,8 @@ from bench.progress import Progress
 
 if TYPE_CHECKING:
     from bench.cell.request import Context, Overwrite
-    from bench.results.store import Store
+    from bench.results.run import Run
+    from bench.results.store import Only, Store
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,13 @@ class Session:
         from bench.results.store import Store
 
         return Store(self.results_dir)
+
+    def read_runs(self, only: Only | None = None) -> list[Run]:
+        """Read every recorded run, or those of ``only``; what cannot be read is left out and said on stderr."""
+        runs, left_out = self.store.runs(only)
+        for bad in left_out:
+            print(f"Left out: {bad.name}: {bad.why}", file=sys.stderr)
+        return runs
 
     @property
     def progress(self) -> Progress:

@@ -7,7 +7,7 @@ the rule has changed since it was made, and the row says that instead.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from bench.compare.pairing import Pair
 from bench.compare.sources import Found
 from bench.compare.verdict import Margins, Row
 from bench.measure import metrics as m
+from bench.measure.areas import GRID, QualityArea
 from bench.measure.exits import AllExits
 from bench.measure.stats import Interval, draw_counts, mcnemar, paired_bootstrap
 from bench.measure.trade_off import Costs, TradeOff
@@ -31,8 +32,6 @@ Float = NDArray[np.float64]
 REPLICATES = 2000  # so that a p-value can be as small as 0.001 before Holm's adjustment
 RANK_REPLICATES = 500  # Spearman has no sums: every replicate ranks anew
 AREA_REPLICATES = 1000
-AREA_GRID = 33
-AREA_ROWS = 1024
 
 
 @dataclass(frozen=True)
@@ -200,11 +199,11 @@ def _percentile(estimate: float, draws: Float, level: float = 0.95) -> tuple[Int
 
 def area_row(row: Row, metric: str, base: TradeOff, candidate: TradeOff) -> Row | None:
     """Mean quality over layer budgets that both curves reach, paired; None where there is no such range."""
-    both = [Area(t, metric) for t in (base, candidate)]
+    both = [QualityArea(t, metric) for t in (base, candidate)]
     lowest, highest = max(a.layers[-1] for a in both), min(a.layers[0] for a in both)
     if highest - lowest < 1e-9:
         return None
-    grid = np.linspace(lowest, highest, AREA_GRID)
+    grid = np.linspace(lowest, highest, GRID)
     before, after = (a.of_sample(grid) for a in both)
     row = replace(row, base=before, candidate=after, difference=after - before)
     span = f"mean over budgets of {lowest:.2f} to {highest:.2f} layers"
@@ -215,28 +214,3 @@ def area_row(row: Row, metric: str, base: TradeOff, candidate: TradeOff) -> Row 
         draws.append(both[1].of_weights(weights, grid) - both[0].of_weights(weights, grid))
     interval, p = _percentile(after - before, np.concatenate(draws))
     return replace(row, low=interval.low, high=interval.high, p=p, family=f"{row.metric} ({row.split})", reason=span)
-
-
-class Area:
-    """Area under one curve of quality over mean exit layer: the mean over a grid of layer budgets.
-
-    Between neighbouring cuts the curve is interpolated linearly; re-weighted, not sorted again, for each replicate.
-    """
-
-    def __init__(self, tradeoff: TradeOff, metric: str) -> None:
-        self.curve = tradeoff.curve
-        self.value: Callable[[Float], Float] = lambda sums: m.from_statistics(metric, sums)
-        self.layers = self.curve.mean_layer
-        self.rows = np.unique(np.linspace(0, len(self.curve) - 1, min(AREA_ROWS, len(self.curve))).astype(np.int64))
-
-    def of_sample(self, grid: Float) -> float:
-        """On the samples as they are."""
-        quality = self.value(self.curve.sums[0][self.rows].astype(np.float64))
-        return float(np.interp(grid, self.layers[self.rows][::-1], quality[::-1]).mean())
-
-    def of_weights(self, weights: Float, grid: Float) -> Float:
-        """On resamples [B, N] -> [B]."""
-        quality = self.curve.reweight(weights, 0, self.rows)
-        spent = self.curve.reweight(weights, -1, self.rows)[:, :, 0] / weights.sum(axis=1, keepdims=True)
-        found = [np.interp(grid, s[::-1], self.value(q)[::-1]).mean() for q, s in zip(quality, spent, strict=True)]
-        return np.array(found)

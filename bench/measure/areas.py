@@ -8,14 +8,16 @@ for new data. What a user gets is in the operating points, whose thresholds are 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bench.measure.metrics import from_statistics
 from bench.measure.points import LAST_BIT
+from bench.measure.trade_off import TradeOff
 
 Float = NDArray[np.float64]
 
@@ -131,3 +133,35 @@ def summarise_areas(
         "quality_3x": quality_at(front, 3.0),
         "elue": elue_score(front, np.arange(1, len(alone) + 1) / max(1, len(alone)), alone),
     }
+
+
+GRID = 33
+"""Budgets of layers over which two curves are compared."""
+
+ROWS = 1024
+"""Rows of a curve that are enough to interpolate it."""
+
+
+class QualityArea:
+    """The mean quality of a curve over a grid of budgets of layers, for resampled samples too.
+
+    Between neighbouring cuts the curve is interpolated linearly; re-weighted, not sorted again, for each replicate.
+    """
+
+    def __init__(self, trade_off: TradeOff, metric: str) -> None:
+        self.curve = trade_off.curve
+        self.value: Callable[[Float], Float] = lambda sums: from_statistics(metric, sums)
+        self.layers = self.curve.mean_layer
+        self.rows = np.unique(np.linspace(0, len(self.curve) - 1, min(ROWS, len(self.curve))).astype(np.int64))
+
+    def of_sample(self, grid: Float) -> float:
+        """Return it on the samples as they are."""
+        quality = self.value(self.curve.sums[0][self.rows].astype(np.float64))
+        return float(np.interp(grid, self.layers[self.rows][::-1], quality[::-1]).mean())
+
+    def of_weights(self, weights: Float, grid: Float) -> Float:
+        """Return it on resamples with weights [B, N]: [B]."""
+        quality = self.curve.reweight(weights, 0, self.rows)
+        spent = self.curve.reweight(weights, -1, self.rows)[:, :, 0] / weights.sum(axis=1, keepdims=True)
+        found = [np.interp(grid, s[::-1], self.value(q)[::-1]).mean() for q, s in zip(quality, spent, strict=True)]
+        return np.array(found)

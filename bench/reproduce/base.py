@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bench.reproduce.evidence import NotRun, Place, Run, Weighted, measured, minus
+from bench.compare.evidence import Evidence, NotRun, Weighted, estimate_mean, subtract
+from bench.reproduce.places import Place
 from bench.reproduce.verdict import LEVEL, Finding, Over, Part, joint_level, together
 
 
@@ -60,16 +61,18 @@ class OfStrategy(Check):
         raise NotImplementedError
 
 
-def refuse_unlearned(runs: Sequence[Run]) -> None:
+def refuse_unlearned(runs: Sequence[Evidence]) -> None:
     """Raise NotRun where the last exit is not better than always giving the commonest answer, with 95 %.
 
     A model that has learned nothing loses nothing by leaving early, which is evidence of nothing.
     """
-    labels = runs[0].tradeoff.exits.labels
+    labels = runs[0].trade_off.exits.labels
     if not np.issubdtype(labels.dtype, np.integer):
         return
     common = labels == np.bincount(labels).argmax()
-    ours = measured([minus(run.quality(run.last, "accuracy"), _share(common)) for run in runs], len(labels), LEVEL)
+    ours = estimate_mean(
+        [subtract(run.quality(run.last, "accuracy"), _share(common)) for run in runs], len(labels), LEVEL
+    )
     if ours.low <= 0:
         accuracy = ours.estimate + common.mean()
         raise NotRun(f"no evidence: accuracy {accuracy:.3f} of all layers, {common.mean():.3f} of the commonest answer")

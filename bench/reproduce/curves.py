@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bench.compare.quality import AREA_GRID, Area
+from bench.compare.evidence import NotRun, estimate_mean, subtract, subtract_curves
 from bench.reproduce.base import OfStrategy, refuse_unlearned, value_of
-from bench.reproduce.evidence import NotRun, Place, Weighted, measured, minus
+from bench.reproduce.places import Place
 from bench.reproduce.verdict import Over, Part, beyond
 
 
@@ -39,8 +38,10 @@ class QualityAtSpeedup(OfStrategy):
             cuts = [run.at_cost(run.depth / self.speedup) for run, _ in pairs]
         except ValueError as reason:
             return Part(place.where, "not reproduced", None, wanted, f"never {self.speedup:g}x as fast: {reason}")
-        found = [minus(run.quality(cut), full.quality(full.last)) for (run, full), cut in zip(pairs, cuts, strict=True)]
-        ours = measured(found, len(cuts[0]), level)
+        found = [
+            subtract(run.quality(cut), full.quality(full.last)) for (run, full), cut in zip(pairs, cuts, strict=True)
+        ]
+        ours = estimate_mean(found, len(cuts[0]), level)
         faster = np.mean([run.depth / cut.mean() for (run, _), cut in zip(pairs, cuts, strict=True)])
         whole = np.mean([value_of(full.quality(full.last), len(cuts[0])) for _, full in pairs])
         detail = f"{self.strategy} {whole + ours.estimate:.3f} at {faster:.2f}x, full model {whole:.3f}"
@@ -64,14 +65,11 @@ class CurveAbove(OfStrategy):
     def part(self, place: Place, level: float) -> Part:
         pairs = place.pairs(self.strategy, self.other)
         refuse_unlearned([run for run, _ in pairs])
-        areas = [(Area(a.tradeoff, a.metric), Area(b.tradeoff, b.metric)) for a, b in pairs]
-        lowest = max(area.layers[-1] for pair in areas for area in pair)
-        highest = min(area.layers[0] for pair in areas for area in pair)
+        curves = [one.trade_off.curve.mean_layer for pair in pairs for one in pair]
+        lowest, highest = max(curve[-1] for curve in curves), min(curve[0] for curve in curves)
         if highest - lowest < 1e-9:
             raise NotRun("the curves have no common budget")
-        grid = np.linspace(lowest, highest, AREA_GRID)
-        found = [minus(_area(a, grid), _area(b, grid)) for a, b in areas]
-        ours = measured(found, len(pairs[0][0].last), level)
+        ours = estimate_mean(subtract_curves(pairs, lowest, highest), len(pairs[0][0].last), level)
         detail = f"mean over budgets of {lowest:.2f} to {highest:.2f} layers"
         return Part(place.where, beyond(ours, 0.0, strict=True), ours, "> 0", detail)
 
@@ -94,8 +92,8 @@ class QualityAtCostOf(OfStrategy):
             cuts = [run.at_cost(other.exits) for run, other in pairs]
         except ValueError as reason:
             return Part(place.where, "not reproduced", None, "> 0", str(reason))
-        found = [minus(run.quality(cut), b.quality(b.last)) for (run, b), cut in zip(pairs, cuts, strict=True)]
-        ours = measured(found, len(cuts[0]), level)
+        found = [subtract(run.quality(cut), b.quality(b.last)) for (run, b), cut in zip(pairs, cuts, strict=True)]
+        ours = estimate_mean(found, len(cuts[0]), level)
         other = np.mean([value_of(b.quality(b.last), len(cuts[0])) for _, b in pairs])
         layers = np.mean([cut.mean() for cut in cuts])
         detail = f"{ours.estimate + other:.3f} at {layers:.2f} layers, {other:.3f} with {pairs[0][1].exits}"
@@ -107,7 +105,7 @@ class OverthinkingRecovered(OfStrategy):
     """Leaving early puts more answers right than wrong, compared with everybody at the last exit (overthinking).
 
     At ``point``, an operating point of the record (chosen on held-out data; the interval does not cover that choice) or
-    ``default``. Bound: right early and wrong late, minus wrong early and right late, over all samples: > 0.
+    ``default``. Bound: right early and wrong late, subtract wrong early and right late, over all samples: > 0.
     """
 
     strategy: str
@@ -119,17 +117,13 @@ class OverthinkingRecovered(OfStrategy):
         refuse_unlearned(runs)
         cuts = [run.at_point(self.point) for run in runs]
         found = [
-            minus(run.quality(c, "accuracy"), run.quality(run.last, "accuracy"))
+            subtract(run.quality(c, "accuracy"), run.quality(run.last, "accuracy"))
             for run, c in zip(runs, cuts, strict=True)
         ]
-        ours = measured(found, len(cuts[0]), level)
+        ours = estimate_mean(found, len(cuts[0]), level)
         early, late = runs[0].right(cuts[0]), runs[0].right(runs[0].last)
-        inner = runs[0].tradeoff.predictions == runs[0].tradeoff.exits.labels[:, None]
+        inner = runs[0].trade_off.predictions == runs[0].trade_off.exits.labels[:, None]
         overthought = inner[:, :-1].any(axis=1) & ~late
         detail = f"of {int(overthought.sum())} overthought {int((early & overthought).sum())} put right, "
         detail += f"{int((~early & late).sum())} others put wrong" + (" (first seed)" if len(runs) > 1 else "")
         return Part(place.where, beyond(ours, 0.0, strict=True), ours, "> 0", detail)
-
-
-def _area(area: Area, grid: NDArray[np.float64]) -> Weighted:
-    return lambda weights: area.of_weights(weights, grid)

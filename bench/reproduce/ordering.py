@@ -8,9 +8,10 @@ from itertools import pairwise
 
 import numpy as np
 
+from bench.compare.evidence import Evidence, Layers, NotRun, Weighted, estimate_mean
 from bench.measure.stats import Interval
 from bench.reproduce.base import Check, refuse_unlearned
-from bench.reproduce.evidence import Layers, NotRun, Place, Run, Weighted, measured
+from bench.reproduce.places import Place
 from bench.reproduce.verdict import Finding, Over, Part, beyond, joint_level, together
 
 
@@ -53,7 +54,7 @@ class OrderedBySpeedup(Check):
             logs = [self._log_speedups(place) for place in (faster, slower)]
         except NotRun as reason:
             return Part(where, "not run", detail=str(reason))
-        one, other = (measured(found, samples, level, seed) for seed, (found, samples) in enumerate(logs))
+        one, other = (estimate_mean(found, samples, level, seed) for seed, (found, samples) in enumerate(logs))
         ours = apart(one, other)
         detail = f"{np.exp(one.estimate):.2f}x and {np.exp(other.estimate):.2f}x"
         ratio = Interval(float(np.exp(ours.estimate)), float(np.exp(ours.low)), float(np.exp(ours.high)), level)
@@ -77,6 +78,6 @@ def apart(one: Interval, other: Interval) -> Interval:
     return Interval(estimate, float(estimate - below), float(estimate + above), one.level)
 
 
-def _log_speedup(run: Run, cut: Layers) -> Weighted:
+def _log_speedup(run: Evidence, cut: Layers) -> Weighted:
     mean = run.mean_layer(cut)
     return lambda weights: np.log(run.depth / mean(weights))

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.cell.request import Context
+from bench.compare.evidence import Evidence, NotRun
 from bench.errors import UserError
 from bench.reproduce.cells import Asked
 from bench.reproduce.checks import make_check
-from bench.reproduce.evidence import NotRun, Place, Run
 from bench.reproduce.papers.schema import Claim, Paper, Scale
+from bench.reproduce.places import Place
 from bench.reproduce.verdict import Finding
+from bench.results.run import Run
 from bench.sweep import Engine, Outcome, Plan, Planned, run_plan
 
 
@@ -46,7 +48,7 @@ def run_possible(plan: Plan, context: Context, engine: Engine) -> list[Outcome]:
     return [outcomes[id(cell)] for cell in plan.cells]
 
 
-def gathered_places(asked: Sequence[Asked], outcomes: Sequence[Outcome]) -> list[Place]:
+def gather_places(asked: Sequence[Asked], outcomes: Sequence[Outcome]) -> list[Place]:
     """Every task of every block with its records, in the plan's order.
 
     ``outcomes`` are of the cells that :func:`bench.sweep.make_plan` made of ``asked``: two blocks may ask for one cell.
@@ -72,13 +74,13 @@ def _place(block: str, task: str, strategies: Mapping[str, Gathered]) -> Place:
         try:
             if cell.reasons:
                 raise NotRun(cell.reasons[0])
-            runs[name] = [Run.load(folder) for folder in cell.folders]
+            runs[name] = [Evidence.from_run(Run.load(folder)) for folder in cell.folders]
         except (NotRun, UserError) as reason:
             missing[name] = f"{name}: {reason}"
     return Place(block, task, runs, missing)
 
 
-def judged(paper: Paper, scale: Scale, places: Sequence[Place]) -> list[tuple[Claim, Finding]]:
+def judge_claims(paper: Paper, scale: Scale, places: Sequence[Place]) -> list[tuple[Claim, Finding]]:
     """Every claim of ``paper`` with its finding; one about the full scale only is not run on the small one."""
     found = []
     for claim in paper.claims:

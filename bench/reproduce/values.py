@@ -8,9 +8,10 @@ from typing import Literal
 
 import numpy as np
 
+from bench.compare.evidence import Evidence, Layers, NotRun, Weighted, estimate_mean, subtract
 from bench.errors import UsageError
 from bench.reproduce.base import OfStrategy
-from bench.reproduce.evidence import Layers, NotRun, Place, Run, Weighted, measured, minus
+from bench.reproduce.places import Place
 from bench.reproduce.verdict import Over, Part, near
 
 
@@ -55,7 +56,9 @@ class ValuesAt(OfStrategy):
             try:
                 runs = place.of(self.strategy)
                 cuts = [self._cut(run, float(at)) for run in runs]
-                ours = measured([self._quantity(r, c) for r, c in zip(runs, cuts, strict=True)], len(cuts[0]), level)
+                ours = estimate_mean(
+                    [self._quantity(r, c) for r, c in zip(runs, cuts, strict=True)], len(cuts[0]), level
+                )
                 found.append(
                     Part(where, near(ours, number, self.tolerance), ours, f"{number:.4g} ± {self.tolerance:g}")
                 )
@@ -65,7 +68,7 @@ class ValuesAt(OfStrategy):
                 found.append(Part(where, "not run", None, f"{number:.4g}", str(reason)))
         return found
 
-    def _cut(self, run: Run, at: float) -> Layers:
+    def _cut(self, run: Evidence, at: float) -> Layers:
         if self.by == "threshold":
             return run.at_threshold(at)
         if self.by == "speedup":
@@ -74,10 +77,10 @@ class ValuesAt(OfStrategy):
             raise NotRun(f"there are {run.exits} exits")
         return np.full(len(run.last), int(at))
 
-    def _quantity(self, run: Run, cut: Layers) -> Weighted:
+    def _quantity(self, run: Evidence, cut: Layers) -> Weighted:
         if self.quantity == "quality":
             return run.quality(cut, self.metric)
         if self.quantity == "loss":
-            return minus(run.quality(cut, self.metric), run.quality(run.last, self.metric))
+            return subtract(run.quality(cut, self.metric), run.quality(run.last, self.metric))
         mean = run.mean_layer(cut)
         return (lambda w: mean(w) / run.depth) if self.quantity == "layers" else (lambda w: run.depth / mean(w))

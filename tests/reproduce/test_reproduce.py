@@ -11,14 +11,15 @@ import pytest
 import yaml
 
 from bench.__main__ import main
+from bench.compare.evidence import Evidence, estimate_mean
 from bench.errors import UsageError
 from bench.inference.replay import make_criterion
 from bench.measure.exits import AllExits
 from bench.measure.stats import Interval
 from bench.measure.trade_off import Costs, TradeOff
 from bench.reproduce.checks import make_check
-from bench.reproduce.evidence import Place, Run, measured
 from bench.reproduce.ordering import apart
+from bench.reproduce.places import Place
 from bench.reproduce.verdict import Part, Verdict, beyond, joint_level, near, together
 from tests.helpers.paper_files import GOOD
 
@@ -86,7 +87,7 @@ def test_independent_intervals_are_subtracted_as_squares() -> None:
 # --------------------------------------------------------------------------- checks on planted records
 
 
-def planted(right_at: list[float], sure_at: int = 1, *, depth: int | None = None, seed: int = 0) -> Run:
+def planted(right_at: list[float], sure_at: int = 1, *, depth: int | None = None, seed: int = 0) -> Evidence:
     """A run whose exit l answers the share ``right_at[l]`` of the samples right, the same first ones.
 
     Two classes, alternating. Samples are sure (low entropy) from exit ``sure_at`` on, in the order of their number, so
@@ -104,15 +105,10 @@ def planted(right_at: list[float], sure_at: int = 1, *, depth: int | None = None
     criterion, _ = make_criterion("entropy", {})
     tradeoff = TradeOff(criterion, exits, Costs.layers(samples, layers), ["accuracy"])
     # a point at which everybody leaves at the first sure exit
-    points = [{"rule": rule, "cut": 0.5} for rule in ("no-loss", "default")]
-    record = {
-        "spec": {"strategy": "entropy", "criterion_args": {}}, "backbone": {"depth": depth or layers},
-        "task": {"evaluation": ["validation"]}, "evaluation": {"validation": {"points": points}},
-    }  # fmt: skip
-    return Run(record, tradeoff)
+    return Evidence(tradeoff, depth or layers, dict.fromkeys(("no-loss", "default"), 0.5))
 
 
-def place(task: str = "sst2", block: str = "A", missing: dict[str, str] | None = None, **runs: Run) -> Place:
+def place(task: str = "sst2", block: str = "A", missing: dict[str, str] | None = None, **runs: Evidence) -> Place:
     return Place(block, task, {name: [run] for name, run in runs.items()}, missing or {})
 
 
@@ -233,7 +229,7 @@ def test_a_place_that_did_not_run_is_told_and_does_not_count() -> None:
 
 def test_several_seeds_widen_the_interval() -> None:
     runs = [planted([right] * 6) for right in (0.8, 0.85, 0.9)]
-    alone, over = (measured([r.quality(r.last) for r in some], SAMPLES, 0.95) for some in (runs[1:2], runs))
+    alone, over = (estimate_mean([r.quality(r.last) for r in some], SAMPLES, 0.95) for some in (runs[1:2], runs))
     assert over.estimate == pytest.approx(0.85)
     assert over.high - over.low > alone.high - alone.low
 

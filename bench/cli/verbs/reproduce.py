@@ -34,7 +34,7 @@ def reproduce(
     progress.say("Loading torch and transformers.")
     from bench.reproduce import output
     from bench.reproduce.cells import asked_cells
-    from bench.reproduce.run import gathered_places, judged, run_possible
+    from bench.reproduce.run import gather_places, judge_claims, run_possible
     from bench.sweep import make_engine, make_plan
     from bench.sweep.estimate import estimate
 
@@ -54,7 +54,7 @@ def reproduce(
     for why in dict.fromkeys(cell.why for cell in planned.cells if cell.why):
         progress.say(f"Not at hand: {why}")
     outcomes = run_possible(planned, context, make_engine())
-    found = judged(published, scale, gathered_places(asked, outcomes))
+    found = judge_claims(published, scale, gather_places(asked, outcomes))
     if markdown is not None:
         write_text(markdown, output.markdown(published, scale, found))
     if session.json:
