@@ -47,8 +47,7 @@ def is_damaged(path: Path, load: Callable[[Path], object]) -> bool:
 
 def set_aside(store: Store, path: Path) -> str:
     """Move ``path`` into the store's quarantine under a name that is free; its place below the store."""
-    folder = store.root / ".cache" / "quarantine"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = store.make_cache("quarantine")
     ends = (f"-{number}-{path.name}" for number in count(1))
     places = (folder / f"{slug(path.parent.name, LONGEST - len(end))}{end}" for end in ends)
     place = next(place for place in places if not place.exists())

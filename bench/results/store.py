@@ -83,6 +83,14 @@ class Store:
         """Where what ``key`` identifies is kept for reuse."""
         return self.root / ".cache" / kind / key
 
+    def make_cache(self, kind: str) -> Path:
+        """Return the folder of one kind of what is kept for reuse, made where it is not there; git leaves it alone."""
+        top = self.root / ".cache"
+        (top / kind).mkdir(parents=True, exist_ok=True)
+        if not (top / ".gitignore").exists():
+            (top / ".gitignore").write_text("*\n", encoding="utf-8")
+        return top / kind
+
     def cells(self) -> list[Cell]:
         """Every cell with a record, in order of path."""
         found = self.root.glob("*/*/*/record.json")
@@ -136,8 +144,7 @@ class Store:
     @contextmanager
     def lock(self, key: str, progress: Progress) -> Iterator[None]:
         """Only one process at a time works on ``key``; the system frees the lock of one that was killed."""
-        path = self.root / ".cache" / "locks" / f"{key}.lock"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path = self.make_cache("locks") / f"{key}.lock"
         lock = FileLock(path)
         try:
             lock.acquire(timeout=0.2)

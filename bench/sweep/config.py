@@ -96,7 +96,7 @@ def parse_yaml(text: str, where: str, kind: type[yaml.SafeLoader] = yaml.SafeLoa
 def _count_values(node: yaml.Node, known: dict[int, int]) -> int:
     """How many values a node stands for with all aliases written out; ``known`` are counts by the node's id."""
     if id(node) not in known:
-        inner = getattr(node, "value", None)
+        inner: Any = node.value  # a scalar's text, a sequence's nodes, a mapping's pairs of nodes
         children = [x for pair in inner for x in pair] if isinstance(node, yaml.MappingNode) else inner
         known[id(node)] = 1 + (sum(_count_values(c, known) for c in children) if isinstance(children, list) else 0)
     return known[id(node)]

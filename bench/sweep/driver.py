@@ -119,7 +119,7 @@ class _Sweep:
         self.timed: deque[Job] = deque()
         self.waiting: dict[str, deque[Job]] = {}  # behind the first cell of their training
         self.running = 0
-        self.journal = context.store.root / ".cache" / "sweeps" / f"{plan.key}.jsonl"
+        self.journal = f"{plan.key}.jsonl"
 
     def run(self) -> list[Outcome]:
         self._queue()
@@ -186,8 +186,9 @@ class _Sweep:
         self.outcomes[number] = outcome
         if outcome.status != "recorded":
             note = json.dumps(outcome.note(), ensure_ascii=False)
-            self.journal.parent.mkdir(parents=True, exist_ok=True)
-            with self.journal.open("a", encoding="utf-8") as file:  # one line a cell, however many there are
+            with (self.context.store.make_cache("sweeps") / self.journal).open(
+                "a", encoding="utf-8"
+            ) as file:  # one line a cell, however many there are
                 file.write(note + "\n")
             if outcome.traceback:  # a mistake of ours: shown even where nothing else is said
                 print(show_hidden(outcome.traceback), file=sys.stderr, end="")

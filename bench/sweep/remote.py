@@ -78,9 +78,7 @@ class Remote:
 
     def _fetch_files(self, names: list[str]) -> bool:
         """Bring files into the local store, all of them or none; each is read first, the record is put last."""
-        place = self.store.root / ".cache"
-        place.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="incoming-", dir=place) as folder:
+        with tempfile.TemporaryDirectory(dir=self.store.make_cache("incoming")) as folder:
             arrived = [Path(folder) / str(number) for number in range(len(names))]
             for path, name in zip(arrived, names, strict=True):
                 self._try(name, lambda: self.files.get_file(f"{self.root}/{name}", str(path)))  # noqa: B023 - called now

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import threading
 from pathlib import Path
 
@@ -180,3 +181,20 @@ def test_the_recorded_command_does_not_say_where_the_folder_is(tmp_path: Path, m
     given = ["run", "--results-dir", str(here / "results"), "--hub-root", str(here.parent / "hub"), "--quiet"]
     assert command_line(given) == "bench run --results-dir results --hub-root ../hub"
     assert command_line(["show", "/elsewhere/x"]) == "bench show /elsewhere/x"
+
+
+def test_git_leaves_the_cache_alone(tmp_path: Path) -> None:
+    """Checkpoints must not end up in a repository by ``git add -A``; what a user wrote there himself stays."""
+    store = Store(tmp_path / "results")
+    for words in (["init", "-q"], ["config", "core.excludesFile", "/dev/null"]):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True)
+    with store.lock("key", QUIET):
+        store.cache("checkpoints", "key").mkdir(parents=True)
+        (store.cache("checkpoints", "key") / "model.safetensors").write_text("")
+    (tmp_path / "results" / "kept.json").write_text("{}")
+    subprocess.run(["git", "add", "-A"], cwd=tmp_path, check=True)
+    listed = subprocess.run(["git", "ls-files"], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert listed.stdout.split() == ["results/kept.json"]
+    (store.root / ".cache" / ".gitignore").write_text("!checkpoints\n")
+    store.make_cache("locks")
+    assert (store.root / ".cache" / ".gitignore").read_text() == "!checkpoints\n"

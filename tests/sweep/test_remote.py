@@ -116,7 +116,7 @@ def test_a_good_cell_arrives_whole_and_once(bucket: Path, tmp_path: Path) -> Non
     assert files_below(tmp_path / "results") == files_below(bucket)
     [record] = (tmp_path / "results").rglob("record.json")
     assert json.loads(record.read_text()) == json.loads((RECORDED / "record.json").read_text())
-    assert not list((tmp_path / "results" / ".cache").iterdir())
+    assert not list((tmp_path / "results" / ".cache" / "incoming").iterdir())
 
 
 @pytest.mark.parametrize("url", ["nope://bucket", "github://x", "dir://x", "reference://x", "zip://nowhere.zip"])
