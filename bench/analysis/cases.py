@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from bench.analysis.points import choose_point
+from bench.errors import UsageError
 from bench.measure.calibration import probabilities
-from bench.measure.curve import exit_layers
-from bench.results.data import Array, Exits
+from bench.measure.exits import AllExits
+from bench.results.run import Run
+from bench.tasks.base import TaskData
 
 
 @dataclass(frozen=True)
@@ -25,18 +31,15 @@ class Case:
 SIMPLE, OVERTHOUGHT = "simple: leaves early and is right", "overthinking: right where it leaves, wrong at the last exit"
 
 
-def find_cases(scores: Array, cut: float, strict: bool, exits: Exits, most: int = 5) -> list[Case]:
-    """Typical samples in stored exits: simple ones at the earliest exit used, and overthinking ones; surest first.
+def find_cases(exits: AllExits, layers: NDArray[np.int64], most: int) -> list[Case]:
+    """Return simple samples at the earliest exit used, and overthinking ones: ``most`` of each, the surest first.
 
-    ``scores`` [N, L] are the criterion's. Where the criterion saves no sample from overthinking, those are shown that
-    any earlier exit answers rightly.
+    ``layers`` int [N] are where the samples leave. Where the criterion saves no sample from overthinking, those are
+    returned that any earlier exit answers rightly.
     """
-    layers = exit_layers(scores, cut, strict=strict)
     p = probabilities(exits.logits)
-    answers, labels = exits.logits.argmax(axis=2), np.asarray(exits.labels)
-    right = answers == labels[:, None]
-    rows = np.arange(len(labels))
-    at_exit = right[rows, layers - 1]
+    right = exits.predictions == exits.labels[:, None]
+    at_exit = right[np.arange(len(layers)), layers - 1]
     simple = np.flatnonzero((layers == layers.min()) & (layers < p.shape[1]) & at_exit)
     saved = np.flatnonzero(at_exit & ~right[:, -1])
     shown = layers
@@ -50,3 +53,28 @@ def find_cases(scores: Array, cut: float, strict: bool, exits: Exits, most: int 
             row = int(found[i])
             made.append(Case(kind, row, exits.ids[row], int(at[row]), float(sure[i])))
     return made
+
+
+def find_run_cases(run: Run, rule: str | None, most: int) -> list[Case]:
+    """Return the typical samples of a run's first split at an operating point.
+
+    Raises UsageError for a regression or an unknown point, DataError where the exits are not stored.
+    """
+    if run.record.task.kind == "regression":
+        raise UsageError("Cases need right and wrong answers, and this task is a regression.")
+    point = choose_point(run, rule)
+    return find_cases(run.exits(), run.layers_at(None if point is None else point.rule), most)
+
+
+def describe_cases(run: Run, cases: Sequence[Case], data: TaskData | None) -> list[dict[str, Any]]:
+    """Return the cases as plain data, with label and text where the run's ``data`` are there."""
+    rows = []
+    for case in cases:
+        text, label = "", None
+        if data is not None:
+            split = data.evaluation[run.primary]
+            row = split.ids.index(case.id)
+            text = split.first[row] + ("" if split.second is None else f" | {split.second[row]}")
+            label = run.record.task.labels[int(split.labels[row])]
+        rows.append({**asdict(case), "split": run.primary, "label": label, "text": text})
+    return rows

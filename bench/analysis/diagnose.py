@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.analysis.diagnosis import Decided, agreement, exit_qualities, flip_summary, slowdown
-from bench.analysis.perturb import push
-from bench.cell.reload import RunModel
+from bench.analysis.diagnosis import Decided, compare_decisions, find_agreement, rate_exits, summarise_flips
+from bench.analysis.perturb import change_texts
+from bench.cell.reload import RunModel, reload_model
+from bench.cell.request import Context
 from bench.errors import UsageError
 from bench.inference.exits import record_exits
 from bench.inference.probing import probe_split
@@ -20,49 +21,90 @@ from bench.measure.cost import CostModel
 from bench.measure.exits import AllExits
 from bench.measure.trade_off import Costs, TradeOff
 from bench.progress import Progress
-from bench.tasks.base import Split, TaskData
+from bench.results.measures import OperatingPoint
+from bench.results.run import Run
+from bench.tasks import get_task
+from bench.tasks.base import LoadOptions, Split, TaskData
 from bench.tasks.encode import encode
+from bench.tasks.sampling import limited
 
-Found = dict[str, Any]
-USUAL = ("no-loss", "2x")  # operating points that texts are changed at unless others are asked for
-CURVE_ROWS = 50
+CURVE_POINTS = 50
 
 
 @dataclass(frozen=True)
-class OperatingPoint:
-    """A recorded operating point: its rule, the user's threshold (None: nobody leaves early) and the cut."""
+class Change:
+    """How texts are changed: of at most ``limit`` texts ``edits`` words each, with ``candidates`` to choose from."""
 
-    rule: str
-    threshold: float | None
-    cut: float
-
-
-def recorded_points(record: Mapping[str, Any], split: str) -> list[OperatingPoint]:
-    """The points that the run reached on ``split``."""
-    found = [p for p in record["evaluation"][split]["points"] if "metrics" in p]
-    return [OperatingPoint(p["rule"], p["threshold"], -math.inf if p["cut"] is None else p["cut"]) for p in found]
+    limit: int
+    edits: int
+    candidates: int
+    seed: int
 
 
-def chosen_points(points: Sequence[OperatingPoint], wanted: str | None) -> list[OperatingPoint]:
-    """Those named in ``wanted``, separated by commas; else no-loss and 2x where reached, else the first.
+def diagnose_stored(run: Run) -> dict[str, Any]:
+    """Return what the stored exits of a run tell by themselves; no model is loaded.
 
-    Raises UsageError for one that the run does not have.
+    Raises UsageError for an unfinished run and for a regression, DataError where the exits are not stored.
     """
-    known = {p.rule: p for p in points}
-    if wanted is None:
-        return [known[rule] for rule in USUAL if rule in known] or list(points[:1])
-    names = [name.strip() for name in wanted.split(",")]
-    for name in names:
-        if name not in known:
-            raise UsageError(f"The run has no operating point '{name}'. It has: {', '.join(known) or 'none'}.")
-    return [known[name] for name in names]
+    check_diagnosable(run)
+    return describe_run(run, run.trade_off())
+
+
+def diagnose_run(
+    run: Run, context: Context, points: Sequence[OperatingPoint], change: Change, *, on: str | None = None
+) -> dict[str, Any]:
+    """Return what the stored exits tell, what changes of the texts do, and, with ``on``, another task's texts.
+
+    Raises UsageError, as :func:`diagnose_stored`, and for a model that cannot be had or a task that does not fit.
+    """
+    check_diagnosable(run)
+    model = reload_model(run, context)
+    own = judge_exits(model, run.exits())
+    found = describe_run(run, own)
+    if run.record.upper_bound or not model.criterion.uses_early_exits:
+        why = "sees labels or later exits" if run.record.upper_bound else "never leaves early"
+        found["notes"].append(f"No texts were changed: strategy '{run.strategy}' {why}.")
+    else:
+        texts = limited(model.data.evaluation[run.primary], change.limit)
+        found["slowdown"] = find_slowdown(model, texts, points, change, context.progress)
+    if on is not None:
+        data = get_task(on).load(LoadOptions(run.seed, change.limit, context.hub_root, context.offline))
+        warnings = check_comparable(model.data, data)
+        if model.data.name == data.name:
+            raise UsageError(f"--on {on}: the run was trained on this task; give another one.")
+        texts = next(iter(data.evaluation.values()))
+        other = judge_texts(model, texts, context.progress)
+        shift = find_shift(own, other, points, (model.data.name, data.name))
+        found["shift"] = {"samples": len(texts), "warnings": warnings, **shift}
+    return found
+
+
+def check_diagnosable(run: Run) -> None:
+    """Raise UsageError for an unfinished run and for a regression."""
+    if run.record.task.kind == "regression":
+        raise UsageError("A diagnosis needs right and wrong answers, and this run's task is a regression.")
 
 
 # --------------------------------------------------------------------------- stored exits
 
 
-def stored_findings(curve: TradeOff, points: Sequence[OperatingPoint]) -> Found:
-    """What the recorded logits of a classifier say by themselves: every exit, every operating point."""
+def describe_run(run: Run, curve: TradeOff) -> dict[str, Any]:
+    """Return a diagnosis of the run's stored exits, whose trade-off is ``curve``, with nothing changed yet."""
+    return {
+        "run": run.folder.name,
+        "strategy": run.strategy,
+        "task": run.task,
+        "split": run.primary,
+        "samples": len(curve.exits.ids),
+        **describe_exits(curve, list(run.result().reached.values())),
+        "slowdown": None,
+        "shift": None,
+        "notes": [],
+    }
+
+
+def describe_exits(curve: TradeOff, points: Sequence[OperatingPoint]) -> dict[str, Any]:
+    """Return what the recorded logits of a classifier tell: every exit, every operating point."""
     exits, criterion = curve.exits, curve.criterion
     scores = curve.scores if criterion.uses_early_exits else None
     consistency = []
@@ -73,12 +115,12 @@ def stored_findings(curve: TradeOff, points: Sequence[OperatingPoint]) -> Found:
                 "point": point.rule,
                 "threshold": point.threshold,
                 "mean_exit": float(layers.mean()),
-                "agreement": asdict(agreement(curve.predictions, layers)),
+                "agreement": asdict(find_agreement(curve.predictions, layers)),
             }
         )
     return {
-        "exits": [asdict(row) for row in exit_qualities(exits.logits, exits.labels, scores)],
-        "flips": asdict(flip_summary(curve.predictions)),
+        "exits": [asdict(row) for row in rate_exits(exits.logits, exits.labels, scores)],
+        "flips": asdict(summarise_flips(curve.predictions)),
         "consistency": consistency,
     }
 
@@ -86,74 +128,62 @@ def stored_findings(curve: TradeOff, points: Sequence[OperatingPoint]) -> Found:
 # --------------------------------------------------------------------------- the model again
 
 
-@dataclass(frozen=True)
-class Rerun:
-    """A reloaded run that reads new texts."""
-
-    run: RunModel
-    progress: Progress
-
-    def read(self, split: Split) -> TradeOff:
-        """Every exit of ``split``, judged by the run's criterion; accuracy alone is measured."""
-        run = self.run
-        encoded = encode(split, run.tokenizer, run.max_length)
-        exits = record_exits(run.model, split, encoded, self.progress)
-        if run.criterion.probe is not None:
-            observed = probe_split(run.model, run.criterion.probe, encoded, self.progress)
-            exits = replace(exits, observed=observed.numpy())
-        return self.judge(exits)
-
-    def judge(self, exits: AllExits) -> TradeOff:
-        """The trade-off of exits that are recorded already."""
-        model, criterion = self.run.model, self.run.criterion
-        early = CostModel(model.encoder, model.head, criterion).flops_table(exits.lengths)
-        plain = CostModel(model.encoder, model.head).plain(exits.lengths)
-        return TradeOff(criterion, exits, Costs(early, plain), ["accuracy"])
+def judge_texts(model: RunModel, split: Split, progress: Progress) -> TradeOff:
+    """Run every exit over ``split`` and return the trade-off of the run's criterion; accuracy alone is measured."""
+    encoded = encode(split, model.tokenizer, model.max_length)
+    exits = record_exits(model.model, split, encoded, progress)
+    if model.criterion.probe is not None:
+        observed = probe_split(model.model, model.criterion.probe, encoded, progress)
+        exits = replace(exits, observed=observed.numpy())
+    return judge_exits(model, exits)
 
 
-def decided(curve: TradeOff, cut: float) -> Decided:
-    """Exits, answers and FLOPs at ``cut``."""
+def judge_exits(model: RunModel, exits: AllExits) -> TradeOff:
+    """Return the trade-off of exits that are recorded already; accuracy alone is measured."""
+    early = CostModel(model.model.encoder, model.model.head, model.criterion).flops_table(exits.lengths)
+    plain = CostModel(model.model.encoder, model.model.head).plain(exits.lengths)
+    return TradeOff(model.criterion, exits, Costs(early, plain), ["accuracy"])
+
+
+def decide(curve: TradeOff, cut: float) -> Decided:
+    """Return exits, answers and FLOPs at ``cut``."""
     layers = curve.layers_at(cut)
     rows = np.arange(len(layers))
     return Decided(layers, curve.predictions[rows, layers - 1], curve.costs.early[rows, layers - 1])
 
 
-def slowdown_findings(
-    rerun: Rerun, split: Split, points: Sequence[OperatingPoint], *, edits: int, candidates: int, seed: int
-) -> Found:
-    """Mean exit of ``split`` before and after random and targeted changes of its words, at every point.
+def find_slowdown(
+    model: RunModel, split: Split, points: Sequence[OperatingPoint], change: Change, progress: Progress
+) -> dict[str, Any]:
+    """Return the mean exit of ``split`` before and after random and targeted changes of its words, at every point.
 
     The texts as they are run through the same model on the same machine as the changed ones.
     """
-    if not rerun.run.criterion.uses_early_exits:
-        raise UsageError(f"Strategy '{rerun.run.spec.strategy}' never leaves early: nothing can slow it down.")
-    clean = rerun.read(split)
-    changed = rerun.read(push(split, _unseen, edits=edits, candidates=1, seed=seed))
+    edits, candidates, seed = change.edits, change.candidates, change.seed
+    clean = judge_texts(model, split, progress)
+    changed = judge_texts(model, change_texts(split, edits=edits, seed=seed), progress)
     rows = []
     for point in points:
 
         def look(texts: Split, cut: float = point.cut) -> tuple[NDArray[Any], NDArray[Any]]:
-            curve = rerun.read(texts)
+            curve = judge_texts(model, texts, progress)
             layers = curve.layers_at(cut)
             return layers, curve.scores[np.arange(len(layers)), layers - 1]
 
-        targeted = rerun.read(push(split, look, edits=edits, candidates=candidates, seed=seed))
-        before = decided(clean, point.cut)
+        pushed = change_texts(split, look, edits=edits, candidates=candidates, seed=seed)
+        targeted = judge_texts(model, pushed, progress)
+        before = decide(clean, point.cut)
         for kind, curve in (("random", changed), ("targeted", targeted)):
-            found = slowdown(before, decided(curve, point.cut), split.labels)
+            found = compare_decisions(before, decide(curve, point.cut), split.labels)
             rows.append({"point": point.rule, "threshold": point.threshold, "change": kind, **asdict(found)})
     return {"samples": len(split), "edits": edits, "candidates": candidates, "seed": seed, "rows": rows}
-
-
-def _unseen(split: Split) -> tuple[NDArray[Any], NDArray[Any]]:
-    raise AssertionError("A random change is not looked at.")
 
 
 # --------------------------------------------------------------------------- another task's texts
 
 
-def comparable(run: TaskData, other: TaskData) -> list[str]:
-    """Warnings about reading ``other`` with a model of ``run``. Raises UsageError where it makes no sense at all."""
+def check_comparable(run: TaskData, other: TaskData) -> list[str]:
+    """Return warnings about reading ``other`` with a model of ``run``. Raises UsageError where it makes no sense."""
     if other.kind == "regression" or other.num_outputs != run.num_outputs:
         kind = "a number" if other.kind == "regression" else f"{other.num_outputs} classes"
         raise UsageError(f"Task '{other.name}' has {kind}, and the run has {run.num_outputs} classes.")
@@ -172,8 +202,10 @@ def comparable(run: TaskData, other: TaskData) -> list[str]:
     ]
 
 
-def shift_findings(own: TradeOff, other: TradeOff, points: Sequence[OperatingPoint], names: tuple[str, str]) -> Found:
-    """The same model, criterion and thresholds on its own and on another task's texts.
+def find_shift(
+    own: TradeOff, other: TradeOff, points: Sequence[OperatingPoint], names: tuple[str, str]
+) -> dict[str, Any]:
+    """Return what the same model, criterion and thresholds do on its own and on another task's texts.
 
     The curves have at most 50 thresholds, evenly spread over the mean exit on the run's own texts.
     """
@@ -183,13 +215,15 @@ def shift_findings(own: TradeOff, other: TradeOff, points: Sequence[OperatingPoi
             summaries.append({"point": point.rule, "threshold": point.threshold, "texts": name, **curve.at(point.cut)})
     full = {name: curve.at(-math.inf)["metrics"] for name, curve in zip(names, (own, other), strict=True)}
     rows = [
-        curve_row(name, curve, cut) for cut in spread_cuts(own) for name, curve in zip(names, (own, other), strict=True)
+        describe_cut(name, curve, cut)
+        for cut in spread_cuts(own)
+        for name, curve in zip(names, (own, other), strict=True)
     ]
     return {"texts": list(names), "full": full, "points": summaries, "curve": rows}
 
 
-def spread_cuts(curve: TradeOff, most: int = CURVE_ROWS) -> list[float]:
-    """Cuts of ``curve`` that are settings of the method, evenly spread over its mean exit, ascending."""
+def spread_cuts(curve: TradeOff, most: int = CURVE_POINTS) -> list[float]:
+    """Return cuts of ``curve`` that are settings of the method, evenly spread over its mean exit, ascending."""
     settings = np.flatnonzero(~np.isnan(curve.quality))
     layers = curve.curve.mean_layer[settings]  # it falls as the cut rises
     wanted = np.linspace(layers[0], layers[-1], most)
@@ -197,8 +231,8 @@ def spread_cuts(curve: TradeOff, most: int = CURVE_ROWS) -> list[float]:
     return [float(c) for c in curve.curve.midpoints[settings[np.unique(at)]]]
 
 
-def curve_row(name: str, curve: TradeOff, cut: float) -> Found:
-    """Accuracy, mean exit and FLOPs at ``cut``."""
+def describe_cut(name: str, curve: TradeOff, cut: float) -> dict[str, Any]:
+    """Return accuracy, mean exit and FLOPs at ``cut``."""
     k = curve.curve.row(float(curve.scores.dtype.type(cut)))
     accuracy, (spent,) = curve.curve.sums[0][k], curve.curve.sums[1][k]
     return {

@@ -1,4 +1,4 @@
-"""Is a criterion's score honest? Failure prediction, difficulty inversion, consistency, and what a change costs.
+"""How honest a criterion's score is: failure prediction, difficulty inversion, consistency, what a change costs.
 
 Everything is computed from what was recorded: logits [N, L, C], labels int [N], scores [N, L] (lower = readier), exit
 layers int [N], 1-based. A *pair* is two samples; ties count half, as in an AUROC.
@@ -25,8 +25,8 @@ Int = NDArray[np.int64]
 # --------------------------------------------------------------------------- failure prediction
 
 
-def auroc_interval(score: Array, positive: Array, level: float = 0.95) -> Interval | None:
-    """AUROC of ``score`` [N] for ``positive`` bool [N] with DeLong's interval; None without two of each kind.
+def compute_auroc_interval(score: Array, positive: Array, level: float = 0.95) -> Interval | None:
+    """Return the AUROC of ``score`` [N] for ``positive`` bool [N] with DeLong's interval; None without two of each.
 
     DeLong, DeLong & Clarke-Pearson (1988), Biometrics 44: the variance of the share of negatives below each positive,
     over positives, plus the same the other way round. Clipped to [0, 1]. Where every pair is ordered the right way
@@ -49,20 +49,21 @@ def auroc_interval(score: Array, positive: Array, level: float = 0.95) -> Interv
 # --------------------------------------------------------------------------- difficulty
 
 
-def difficulty(right: Array) -> Int:
-    """The first exit from which on all exits are right, 1..L; L + 1 where the last is wrong. ``right`` bool [N, L]."""
+def find_difficulty(right: Array) -> Int:
+    """Return the first exit from which on all are right, 1..L; L + 1 where the last is wrong. ``right`` bool [N, L]."""
     r = np.asarray(right, dtype=bool)
     kept = np.logical_and.accumulate(r[:, ::-1], axis=1).sum(axis=1)  # right exits in a row, counted from the last
     found: Int = r.shape[1] - kept + 1
     return found
 
 
-def difficulty_inversion(confidence: Array, hardness: Array) -> float | None:
-    """The share of pairs of unequal difficulty in which the harder sample is the more confident one; ties half.
+def compute_inversion(confidence: Array, hardness: Array) -> float | None:
+    """Return the share of pairs of unequal difficulty in which the harder sample is the more confident one; ties half.
 
-    ``confidence`` [N], higher = surer; ``hardness`` int [N] from :func:`difficulty`. 0: in order of difficulty, 1/2:
-    unrelated to it. None where all samples are equally difficult. After the Difficulty Inversion Score of CascadeBERT
-    (Li et al., Findings of EMNLP 2021, arXiv 2012.14682); the definition here, ties and all, is the one above.
+    ``confidence`` [N], higher = surer; ``hardness`` int [N] from :func:`find_difficulty`. 0: in order of difficulty,
+    1/2: unrelated to it. None where all samples are equally difficult. After the Difficulty Inversion Score of
+    CascadeBERT (Li et al., Findings of EMNLP 2021, arXiv 2012.14682); the definition here, ties and all, is the one
+    above.
     """
     c, hard = np.asarray(confidence, dtype=np.float64), np.asarray(hardness)
     inverted = pairs = 0.0
@@ -96,11 +97,11 @@ class ExitQuality:
     inversion_own: float | None
 
 
-def exit_qualities(logits: Array, labels: Array, scores: Array | None) -> list[ExitQuality]:
-    """Every exit of a classifier. ``scores`` [N, L] as the criterion gave them, None if it has none."""
+def rate_exits(logits: Array, labels: Array, scores: Array | None) -> list[ExitQuality]:
+    """Rate every exit of a classifier. ``scores`` [N, L] as the criterion gave them, None if it has none."""
     known = measure_calibration(logits, labels)
     right = logits.argmax(axis=2) == np.asarray(labels)[:, None]
-    sure, hard = probabilities(logits).max(axis=2), difficulty(right)
+    sure, hard = probabilities(logits).max(axis=2), find_difficulty(right)
     rows = []
     for k in range(logits.shape[1]):
         own = None if scores is None else -np.asarray(scores[:, k], dtype=np.float64)
@@ -109,10 +110,10 @@ def exit_qualities(logits: Array, labels: Array, scores: Array | None) -> list[E
                 exit=k + 1,
                 accuracy=wilson(int(right[:, k].sum()), len(right)),
                 ece=known.ece[k],
-                auroc_max_p=auroc_interval(sure[:, k], right[:, k]),
-                auroc_own=None if own is None else auroc_interval(own, right[:, k]),
-                inversion_max_p=difficulty_inversion(sure[:, k], hard),
-                inversion_own=None if own is None else difficulty_inversion(own, hard),
+                auroc_max_p=compute_auroc_interval(sure[:, k], right[:, k]),
+                auroc_own=None if own is None else compute_auroc_interval(own, right[:, k]),
+                inversion_max_p=compute_inversion(sure[:, k], hard),
+                inversion_own=None if own is None else compute_inversion(own, hard),
             )
         )
     return rows
@@ -121,8 +122,8 @@ def exit_qualities(logits: Array, labels: Array, scores: Array | None) -> list[E
 # --------------------------------------------------------------------------- consistency
 
 
-def flips(predictions: Array) -> Int:
-    """How often a sample's answer changes from one exit to the next, [N], from predictions [N, L]."""
+def count_flips(predictions: Array) -> Int:
+    """Count how often a sample's answer changes from one exit to the next, [N], from predictions [N, L]."""
     p = np.asarray(predictions)
     found: Int = (p[:, 1:] != p[:, :-1]).sum(axis=1)
     return found
@@ -138,17 +139,17 @@ class Flips:
     back: Interval
 
 
-def flip_summary(predictions: Array) -> Flips:
-    """How restless the exits are. ``predictions`` [N, L]."""
-    p, changes = np.asarray(predictions), flips(predictions)
+def summarise_flips(predictions: Array) -> Flips:
+    """Return how restless the exits are. ``predictions`` [N, L]."""
+    p, changes = np.asarray(predictions), count_flips(predictions)
     different = np.array([len(np.unique(row)) for row in p])
     back = changes > different - 1  # each class entered once makes one change fewer than there are classes
     shares = np.bincount(changes, minlength=p.shape[1]) / len(p)
     return Flips(bootstrap_mean(changes), shares.tolist(), wilson(int(back.sum()), len(p)))
 
 
-def agreement(predictions: Array, layers: Array) -> Interval:
-    """The share of samples whose answer at the exit taken is the last exit's. predictions [N, L], layers [N]."""
+def find_agreement(predictions: Array, layers: Array) -> Interval:
+    """Return the share of samples whose answer at the exit taken is the last exit's. predictions [N, L], layers [N]."""
     p = np.asarray(predictions)
     return wilson(int((p[np.arange(len(p)), np.asarray(layers) - 1] == p[:, -1]).sum()), len(p))
 
@@ -184,8 +185,8 @@ class Slowdown:
     right: Interval
 
 
-def slowdown(before: Decided, after: Decided, labels: Array) -> Slowdown:
-    """How far a change of the input pushed the exits. Raises ValueError for no or unequally many samples."""
+def compare_decisions(before: Decided, after: Decided, labels: Array) -> Slowdown:
+    """Return how far a change of the input pushed the exits. Raises ValueError for no or unequally many samples."""
     if len(before.layers) != len(after.layers) or not len(before.layers):
         raise ValueError(f"The same samples are needed: {len(before.layers)} and {len(after.layers)}.")
     moved = np.asarray(after.layers) - np.asarray(before.layers)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from backbones.base import Batch
-from bench.analysis.rollout import recorded_attention, rollout
+from bench.analysis.cases import find_run_cases
+from bench.analysis.points import choose_point
+from bench.analysis.rollout import record_attention, roll_out_attention
 from bench.cell.reload import RunModel
 from bench.errors import UsageError
 from bench.inference.probing import probe_batch
-from bench.tasks.base import Split
+from bench.inference.replay import hash_ids
+from bench.results.run import Run
+from bench.tasks.base import Split, TaskData
 from strategies import STRATEGIES
 from strategies.base import Criterion, State, step_through
 
@@ -30,7 +33,7 @@ class Token:
 
 
 @dataclass(frozen=True)
-class Step:
+class ExitStep:
     """One exit: class probabilities [C], normalised entropy, the criterion's score and what it remembers."""
 
     layer: int
@@ -53,6 +56,30 @@ class Leaving:
     answer: str
     own: bool
 
+    @classmethod
+    def of(
+        cls, steps: Sequence[ExitStep], criterion: str, point: str, threshold: float | None, *, own: bool
+    ) -> Leaving:
+        """Return where these steps leave."""
+        step = next(step for step in steps if step.leaves)
+        return cls(criterion, point, threshold, step.layer, step.answer, own)
+
+
+@dataclass(frozen=True)
+class Text:
+    """An input to explain: one or two texts, and what is known of them.
+
+    ``label`` is a class number; ``key`` the sample's stable number; ``split`` the one that it is from.
+    """
+
+    first: str
+    second: str | None = None
+    title: str = "Your text"
+    label: int | None = None
+    key: int = 0
+    split: str = ""
+    kind: str = ""
+
 
 @dataclass(frozen=True)
 class Explanation:
@@ -62,7 +89,7 @@ class Explanation:
     tokens: list[Token]
     labels: list[str]
     label: str | None
-    steps: list[Step]
+    steps: list[ExitStep]
     leavings: list[Leaving]
     attention: list[list[float]]
     read_out: str
@@ -80,7 +107,7 @@ class Explanation:
         return [min(1.0, max(0.0, (v - low) / ((high - low) or 1.0))) for v in row]
 
     def most_attended(self, layer: int, most: int = 3) -> str:
-        """The ordinary tokens that exit ``layer`` attends to most, most first."""
+        """Return the ordinary tokens that exit ``layer`` attends to most, most first."""
         row = self.attention[layer - 1]
         ordinary = [i for i, t in enumerate(self.tokens) if not t.special]
         return ", ".join(self.tokens[i].text for i in sorted(ordinary, key=lambda i: -row[i])[:most])
@@ -91,25 +118,8 @@ class Explanation:
         return self.steps[self.layer - 1].answer
 
 
-def operating_point(record: Mapping[str, Any], split: str, wanted: str | None) -> tuple[str, float | None, float]:
-    """Name, threshold and cut of a recorded operating point; by default "no-loss", else the first that was reached.
-
-    Raises UsageError for a point that the record does not have. Without any, nobody leaves early.
-    """
-    points = {str(p["rule"]): p for p in record["evaluation"][split]["points"] if "metrics" in p}
-    if wanted is not None and wanted not in points:
-        raise UsageError(
-            f"The run has no operating point '{wanted}' on {split}. It has: {', '.join(points) or 'none'}."
-        )
-    name = wanted or ("no-loss" if "no-loss" in points else next(iter(points), None))
-    if name is None:
-        return "all layers", None, -math.inf
-    cut = points[name].get("cut")
-    return name, points[name].get("threshold"), -math.inf if cut is None else float(cut)
-
-
-def find_sample(data: Any, sample: str, split: str | None = None) -> tuple[Split, int]:
-    """The split and row of a sample id. Raises UsageError where there is none."""
+def find_sample(data: TaskData, sample: str, split: str | None = None) -> tuple[Split, int]:
+    """Return the split and row of a sample id. Raises UsageError where there is none."""
     splits = [s for s in (*data.evaluation.values(), data.select) if split is None or s.name == split]
     for found in splits:
         if sample in found.ids:
@@ -118,71 +128,88 @@ def find_sample(data: Any, sample: str, split: str | None = None) -> tuple[Split
     raise UsageError(f"No sample '{sample}' in {', '.join(s.name for s in splits) or split}. Ids look like: {some}.")
 
 
-@torch.inference_mode()
-def explain(
-    run: RunModel,
-    record: Mapping[str, Any],
-    first: str,
-    second: str | None = None,
-    *,
-    split: str | None = None,
-    point: str | None = None,
-    label: int | float | None = None,
-    title: str = "",
-    key: int = 0,
-    kind: str = "",
+def explain_sample(
+    run: Run, model: RunModel, sample: str, *, split: str | None = None, rule: str | None = None, kind: str = ""
 ) -> Explanation:
-    """Run one input through every exit. Raises UsageError for an empty text or a task without classes."""
-    if not first.strip():
+    """Run a sample of the run's data through every exit. Raises UsageError for an id that is not there."""
+    found, row = find_sample(model.data, sample, split)
+    text = Text(
+        found.first[row],
+        None if found.second is None else found.second[row],
+        title=sample,
+        label=int(found.labels[row]),
+        key=int(hash_ids((sample,))[0]),
+        split=found.name,
+        kind=kind,
+    )
+    return explain_text(run, model, text, rule)
+
+
+def explain_cases(run: Run, model: RunModel, rule: str | None) -> list[Explanation]:
+    """Explain three simple and three overthinking samples at most. Raises UsageError where there are none."""
+    cases = find_run_cases(run, rule, most=3)
+    if not cases:
+        raise UsageError(f"{run.folder.name} has neither simple nor overthinking samples at this point.")
+    return [explain_sample(run, model, c.id, split=run.primary, rule=rule, kind=c.kind) for c in cases]
+
+
+@torch.inference_mode()
+def explain_text(run: Run, model: RunModel, text: Text, rule: str | None = None) -> Explanation:
+    """Run one input through every exit, leaving at the operating point of ``rule``.
+
+    Raises UsageError for an empty text, a task without classes, or a point that was not reached.
+    """
+    if not text.first.strip():
         raise UsageError("The text is empty: there is nothing to explain.")
-    outputs = run.model.head.num_outputs
-    if outputs < 2:
-        raise UsageError(f"Task '{run.data.name}' is a regression: it has no class probabilities to explain.")
-    pair = run.data.train.second is not None
-    if pair and second is None:
-        raise UsageError(f"Task '{run.data.name}' takes two texts: give the other one with --second.")
-    if not pair and second is not None:
-        raise UsageError(f"Task '{run.data.name}' takes one text: leave --second out.")
-    batch, tokens = encoded(run, first, second)
-    with recorded_attention(run.model.encoder.model) as maps:
-        logits = torch.stack([z[0] for z in run.model(batch)]).float()  # [L, C]
-    probe = run.criterion.probe
-    observed = None if probe is None else probe_batch(run.model, probe, batch)[0]  # [L, K]
-    flow = rollout([m[0] for m in maps])
-    mean = run.model.head.pooling == "mean"
+    if model.model.head.num_outputs < 2:
+        raise UsageError(f"Task '{model.data.name}' is a regression: it has no class probabilities to explain.")
+    pair = model.data.train.second is not None
+    if pair and text.second is None:
+        raise UsageError(f"Task '{model.data.name}' takes two texts: give the other one with --second.")
+    if not pair and text.second is not None:
+        raise UsageError(f"Task '{model.data.name}' takes one text: leave --second out.")
+    batch, tokens = encode_text(model, text.first, text.second)
+    with record_attention(model.model.encoder.model) as maps:
+        logits = torch.stack([z[0] for z in model.model(batch)]).float()  # [L, C]
+    probe = model.criterion.probe
+    observed = None if probe is None else probe_batch(model.model, probe, batch)[0]  # [L, K]
+    flow = roll_out_attention([m[0] for m in maps])
+    mean = model.model.head.pooling == "mean"
     attention = flow.mean(dim=1) if mean else flow[:, 0]
-    reported = split if split is not None and split in record["evaluation"] else str(next(iter(record["evaluation"])))
-    name, threshold, cut = operating_point(record, reported, point)
-    names = [str(n) for n in run.data.label_names]
-    steps = stepped(run.criterion, logits, cut, names, key, observed)
-    layer = next(s.layer for s in steps if s.leaves)
+    split = text.split if text.split in run.record.evaluation else run.primary
+    point = choose_point(run, rule, split)
+    names = [str(n) for n in model.data.label_names]
+    cut = -math.inf if point is None else point.cut
+    steps = step_sample(model.criterion, logits, cut, names, text.key, observed)
     own = [
-        _leaving(run.criterion, logits, run.spec.strategy, p, names, key, observed) for p in _points(record, reported)
-    ]
+        Leaving.of(step_sample(model.criterion, logits, p.cut, names, text.key, observed), run.strategy, p.rule,
+                   p.threshold, own=True)
+        for p in run.result(split).reached.values()
+    ]  # fmt: skip
     return Explanation(
-        title=title or "Your text",
+        title=text.title,
         tokens=tokens,
         labels=names,
-        label=None if label is None else names[int(label)],
+        label=None if text.label is None else names[text.label],
         steps=steps,
-        leavings=[*own, *others(run, logits, names, key)],
+        leavings=[*own, *leave_by_others(run.strategy, logits, names, text.key)],
         attention=attention.tolist(),
         read_out="the mean over all tokens" if mean else f"the first token ({tokens[0].text})",
-        point=name,
-        threshold=threshold,
-        layer=layer,
-        kind=kind,
+        point="all layers" if point is None else point.rule,
+        threshold=None if point is None else point.threshold,
+        layer=next(s.layer for s in steps if s.leaves),
+        kind=text.kind,
     )
 
 
-def encoded(run: RunModel, first: str, second: str | None) -> tuple[Batch, list[Token]]:
-    """The input as a batch of one, as training saw it, and its tokens as pieces of the text where that is known."""
-    tokenizer, fast = run.tokenizer, bool(run.tokenizer.is_fast)
+def encode_text(model: RunModel, first: str, second: str | None) -> tuple[Batch, list[Token]]:
+    """Return the input as a batch of one, as training saw it, and its tokens: pieces of the text where known."""
+    tokenizer, fast = model.tokenizer, bool(model.tokenizer.is_fast)
     found = tokenizer(
         first,
         second,
         truncation=True,
-        max_length=run.max_length,
+        max_length=model.max_length,
         return_token_type_ids=True,
         return_offsets_mapping=fast,
     )
@@ -205,9 +232,9 @@ def encoded(run: RunModel, first: str, second: str | None) -> tuple[Batch, list[
     return batch, tokens
 
 
-def stepped(
+def step_sample(
     criterion: Criterion, logits: Tensor, cut: float, labels: Sequence[str], key: int, observed: Tensor | None = None
-) -> list[Step]:
+) -> list[ExitStep]:
     """Step ``criterion`` over one sample's logits [L, C], and what its probe read [L, K]; exactly one step leaves.
 
     An oracle shows no state.
@@ -219,69 +246,49 @@ def stepped(
     if criterion.causal and not criterion.needs_labels:
         read = None if observed is None else observed.unsqueeze(0)
         trace = list(step_through(criterion, logits.unsqueeze(0), keys=torch.tensor([key]), observed=read))
-    steps: list[Step] = []
+    steps: list[ExitStep] = []
     gone = False
     for layer in range(1, layers + 1):
         score, shown, leaves = math.inf, "", False
         if trace:
             state, scores = trace[layer - 1]
-            score, shown = float(scores[0]), state_text(state)
+            score, shown = float(scores[0]), describe_state(state)
             leaves = bool(criterion.leaves(scores, cut)[0])
         leaves = not gone and (leaves or layer == layers)
         gone = gone or leaves
         row = log_p[layer - 1].exp()
         answer = labels[int(logits[layer - 1].argmax())]
-        steps.append(Step(layer, row.tolist(), float(entropy[layer - 1]), answer, score, shown, leaves))
+        steps.append(ExitStep(layer, row.tolist(), float(entropy[layer - 1]), answer, score, shown, leaves))
     return steps
 
 
-def state_text(state: State) -> str:
-    """A criterion's memory of one sample: every tensor by name; what is not filled yet is a dot."""
-    return "; ".join(f"{name} {' '.join(map(_cell, value[0].reshape(-1).tolist()))}" for name, value in state.items()
-                     if name != "keys")  # fmt: skip
+def describe_state(state: State) -> str:
+    """Return a criterion's memory of one sample: every tensor by name; what is not filled yet is a dot."""
+    kept = {name: value[0].reshape(-1).tolist() for name, value in state.items() if name != "keys"}
+    return "; ".join(f"{name} {' '.join(map(_describe_number, values))}" for name, values in kept.items())
 
 
-def _cell(value: float) -> str:
+def _describe_number(value: float) -> str:
     if isinstance(value, int):
         return "·" if value < 0 else str(value)
     return "·" if not math.isfinite(value) else f"{value:.3f}"
 
 
-def _points(record: Mapping[str, Any], split: str) -> list[Mapping[str, Any]]:
-    return [p for p in record["evaluation"][split]["points"] if "metrics" in p]
-
-
-def _leaving(
-    criterion: Criterion,
-    logits: Tensor,
-    name: str,
-    point: Mapping[str, Any],
-    labels: Sequence[str],
-    key: int,
-    observed: Tensor | None,
-) -> Leaving:
-    cut = point.get("cut")
-    at = -math.inf if cut is None else float(cut)
-    step = next(s for s in stepped(criterion, logits, at, labels, key, observed) if s.leaves)
-    return Leaving(name, str(point["rule"]), cast(Any, point.get("threshold")), step.layer, step.answer, True)
-
-
-def others(run: RunModel, logits: Tensor, labels: Sequence[str], key: int) -> list[Leaving]:
-    """Where every other known criterion, with its defaults, would let the same logits go.
+def leave_by_others(own: str, logits: Tensor, labels: Sequence[str], key: int) -> list[Leaving]:
+    """Return where every known criterion but ``own``, with its defaults, would let the same logits go.
 
     Left out are those that would have to be fitted first, and those that read more than logits.
     """
     found = []
-    for name in STRATEGIES.builtin:
-        if name == run.spec.strategy:
+    for name in STRATEGIES:
+        if name == own:
             continue
-        kind = STRATEGIES.load(name)
-        criterion = kind.criterion()
+        criterion = STRATEGIES.load(name).criterion()
         usable = criterion.causal and criterion.uses_early_exits and not criterion.needs_labels
         usable = usable and not criterion.fits and criterion.probe is None
         if not usable or criterion.refuse(logits.shape[1]):
             continue
         threshold = criterion.default_threshold
-        step = next(s for s in stepped(criterion, logits, criterion.cut(threshold), labels, key) if s.leaves)
-        found.append(Leaving(name, "default", threshold, step.layer, step.answer, False))
+        steps = step_sample(criterion, logits, criterion.cut(threshold), labels, key)
+        found.append(Leaving.of(steps, name, "default", threshold, own=False))
     return found

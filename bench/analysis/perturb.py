@@ -4,10 +4,10 @@ A change is one of three slips of a writer: two neighbouring words *swap* places
 letters of a word, a word is *dropped*. They leave the label to a human reader what it was in most cases, though not by
 construction: dropping "not" does not.
 
-``push`` makes ``edits`` changes one after another. With one candidate a round it is chance; with several it is a greedy
-black-box attack on the exit: of the candidates and the text as it is, that one is kept that leaves latest. Both draw
-from the same changes, so that the difference between them is the choice alone. The idea of attacking the exit is
-DeepSloth's (Hong et al., ICLR 2021, gradients on images) and, with word substitutions on multi-exit BERT, SlowBERT's
+``change_texts`` makes ``edits`` changes one after another. With one candidate a round it is chance; with several it is
+a greedy black-box attack on the exit: of the candidates and the text as it is, that one is kept that leaves latest.
+Both draw from the same changes, so that the difference between them is the choice alone. The idea of attacking the exit
+is DeepSloth's (Hong et al., ICLR 2021, gradients on images) and, with word substitutions on multi-exit BERT, SlowBERT's
 (Zhang et al., Findings of ACL 2023); this one is simpler than either and thus a lower bound of what an attacker can do.
 """
 
@@ -17,6 +17,7 @@ import re
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -40,63 +41,58 @@ class Word:
     """Where the next word of the same text is."""
 
 
-def words_of(texts: tuple[str, ...]) -> list[Word]:
-    """What stands between white space, in all texts of a sample."""
+def find_words(texts: tuple[str, ...]) -> list[Word]:
+    """Return what stands between white space, in all texts of a sample."""
     found = []
     for number, text in enumerate(texts):
         spans = [match.span() for match in re.finditer(r"\S+", text)]
-        found += [Word(number, start, stop, after) for (start, stop), after in zip(spans, nexts(spans), strict=True)]
+        found += [Word(number, span[0], span[1], after) for span, after in zip_longest(spans, spans[1:])]
     return found
 
 
-def nexts(spans: list[tuple[int, int]]) -> list[tuple[int, int] | None]:
-    """What follows each of ``spans``: the next one, None after the last."""
-    return [*spans[1:], None] if spans else []
-
-
-def exchangeable(word: str) -> list[int]:
-    """Where two neighbouring letters of ``word`` differ, so that exchanging them changes something."""
+def find_exchangeable(word: str) -> list[int]:
+    """Return where two neighbouring letters of ``word`` differ, so that exchanging them changes something."""
     return [i for i in range(len(word) - 1) if word[i].isalpha() and word[i + 1].isalpha() and word[i] != word[i + 1]]
 
 
-def changes(texts: tuple[str, ...], word: Word) -> list[str]:
-    """What can be done to ``word``: swap, typo, drop. The only word of a text cannot be dropped."""
+def list_changes(texts: tuple[str, ...], word: Word) -> list[str]:
+    """Return what can be done to ``word``: swap, typo, drop. The only word of a text cannot be dropped."""
     text = texts[word.text]
     own, after = text[word.start : word.stop], word.next
     kinds = ["swap"] if after is not None and text[slice(*after)] != own else []
-    kinds += ["typo"] if exchangeable(own) else []
+    kinds += ["typo"] if find_exchangeable(own) else []
     return kinds + (["drop"] if len(text.split()) > 1 else [])
 
 
-def change(texts: tuple[str, ...], random: np.random.Generator) -> tuple[str, ...]:
-    """The texts of one sample with one change, drawn at random: first the word, then the kind.
+def change_once(texts: tuple[str, ...], random: np.random.Generator) -> tuple[str, ...]:
+    """Return the texts of one sample with one change, drawn at random: first the word, then the kind.
 
     Texts in which nothing can be changed come back as they are.
     """
-    open_to = [(word, kinds) for word in words_of(texts) if (kinds := changes(texts, word))]
+    open_to = [(word, kinds) for word in find_words(texts) if (kinds := list_changes(texts, word))]
     if not open_to:
         return texts
     word, kinds = open_to[int(random.integers(len(open_to)))]
     kind = kinds[int(random.integers(len(kinds)))]
     changed = list(texts)
-    changed[word.text] = _changed(texts[word.text], word, kind, random)
+    changed[word.text] = _apply(texts[word.text], word, kind, random)
     return tuple(changed)
 
 
-def _changed(text: str, word: Word, kind: str, random: np.random.Generator) -> str:
+def _apply(text: str, word: Word, kind: str, random: np.random.Generator) -> str:
     before, own, rest = text[: word.start], text[word.start : word.stop], text[word.stop :]
     if kind == "drop":
         return (before + rest.lstrip() if rest.strip() else before.rstrip()) or text
     if kind == "swap" and word.next is not None:
         start, stop = word.next
         return before + text[start:stop] + text[word.stop : start] + own + text[stop:]
-    places = exchangeable(own)
+    places = find_exchangeable(own)
     i = places[int(random.integers(len(places)))]
     return before + own[:i] + own[i + 1] + own[i] + own[i + 2 :] + rest
 
 
-def push(split: Split, look: Look, *, edits: int, candidates: int, seed: int) -> Split:
-    """``split`` with up to ``edits`` changes a sample, of ``candidates`` drawn for each change.
+def change_texts(split: Split, look: Look | None = None, *, edits: int, candidates: int = 1, seed: int) -> Split:
+    """Return ``split`` with up to ``edits`` changes a sample, of ``candidates`` drawn for each change.
 
     With one candidate it is taken unseen, and ``look`` is not called. With more the one with the latest exit is taken,
     and among those the one whose score there is highest; the text as it is stays where none is later or as late and
@@ -108,34 +104,30 @@ def push(split: Split, look: Look, *, edits: int, candidates: int, seed: int) ->
     best: list[Array] | None = None
     for _ in range(edits):
         drawn = [
-            [change(texts, random) for _ in range(candidates)]
-            for texts, random in zip(_texts(split), randoms, strict=True)
+            [change_once(texts, random) for _ in range(candidates)]
+            for texts, random in zip(_list_texts(split), randoms, strict=True)
         ]
-        if candidates == 1:
-            split = _with_texts(split, [row[0] for row in drawn])
+        if candidates == 1 or look is None:
+            split = _replace_texts(split, [row[0] for row in drawn])
             continue
         if best is None:
             best = list(look(split))
-        flat = _with_texts(_repeated(split, candidates), [texts for row in drawn for texts in row])
+        repeated = split.take(np.repeat(np.arange(len(split)), candidates))
+        flat = _replace_texts(repeated, [texts for row in drawn for texts in row])
         layers, scores = (np.asarray(found).reshape(len(split), candidates) for found in look(flat))
-        texts = list(_texts(split))
+        texts = list(_list_texts(split))
         for i in range(len(split)):
             j = int(np.lexsort([scores[i], layers[i]])[-1])
             if (layers[i, j], scores[i, j]) > (best[0][i], best[1][i]):
                 texts[i], best[0][i], best[1][i] = drawn[i][j], layers[i, j], scores[i, j]
-        split = _with_texts(split, texts)
+        split = _replace_texts(split, texts)
     return split
 
 
-def _texts(split: Split) -> list[tuple[str, ...]]:
+def _list_texts(split: Split) -> list[tuple[str, ...]]:
     return [(a,) for a in split.first] if split.second is None else list(zip(split.first, split.second, strict=True))
 
 
-def _with_texts(split: Split, texts: list[tuple[str, ...]]) -> Split:
+def _replace_texts(split: Split, texts: list[tuple[str, ...]]) -> Split:
     second = None if split.second is None else tuple(pair[1] for pair in texts)
     return replace(split, first=tuple(pair[0] for pair in texts), second=second)
-
-
-def _repeated(split: Split, times: int) -> Split:
-    """Every sample ``times`` times, one after the other."""
-    return split.take(np.repeat(np.arange(len(split)), times))

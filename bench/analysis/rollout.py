@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 
-def rollout(attentions: Sequence[Tensor]) -> Tensor:
-    """Cumulative attention after each layer: [L, T, T] from L attention maps [heads, T, T]; rows sum to 1.
+def roll_out_attention(attentions: Sequence[Tensor]) -> Tensor:
+    """Return cumulative attention after each layer: [L, T, T] from L attention maps [heads, T, T]; rows sum to 1.
 
     Abnar & Zuidema (ACL 2020, "Quantifying Attention Flow in Transformers", sec. 3): heads averaged, the residual
     connection as half the identity, A_l = 0.5 W_l + 0.5 I with rows normalised, and R_l = A_l R_{l-1}, R_0 = I. Row i
@@ -31,8 +31,8 @@ def rollout(attentions: Sequence[Tensor]) -> Tensor:
 
 
 @contextmanager
-def recorded_attention(model: PreTrainedModel) -> Iterator[list[Tensor]]:
-    """A list that fills with the attention maps [B, heads, T, T] of every layer that runs inside the block, in order.
+def record_attention(model: PreTrainedModel) -> Iterator[list[Tensor]]:
+    """Yield a list that fills with the attention maps [B, heads, T, T] of every layer that runs inside the block.
 
     Works for any model whose modules return ``(output, weights)``, as transformers' do with eager attention (DeBERTa's
     only where its configuration asks for them). Modules that hand the same tensor on are counted once; a module that

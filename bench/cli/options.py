@@ -8,7 +8,7 @@ import typer
 
 from bench.errors import UsageError
 
-Run = Annotated[str, typer.Argument(help="RUN: folder, name, key or 'last'.")]
+RunName = Annotated[str, typer.Argument(help="RUN: folder, name, key or 'last'.")]
 Tasks = Annotated[str | None, typer.Option("--task", help="Only these tasks, separated by commas.")]
 Backbones = Annotated[str | None, typer.Option("--backbone", help="Only these backbones, separated by commas.")]
 ExecutorName = Annotated[str, typer.Option(help="eager, compile; on a GPU graph, conditional.")]

@@ -48,7 +48,8 @@ class ScenarioSamples:
 class ServingOptions:
     """How serving is asked: ``target`` seconds for the ``percentile`` of the latency (None: four plain means).
 
-    ``queries`` arrive in each run; ``energy`` adds a pass of so many seconds per configuration (0: none).
+    ``queries`` arrive in each run; ``energy`` adds a pass of so many seconds per configuration (0: none);
+    ``batch_size`` is that of the offline scenario.
     """
 
     target: float | None = None
@@ -57,6 +58,7 @@ class ServingOptions:
     steps: int = 5
     seed: int = 0
     energy: float = 0.0
+    batch_size: int = 32
 
 
 def measure_scenarios(

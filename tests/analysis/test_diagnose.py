@@ -14,15 +14,19 @@ import pytest
 from rich.console import Console
 
 from bench.__main__ import main
-from bench.analysis.diagnose import OperatingPoint, chosen_points, curve_row, shift_findings, spread_cuts
+from bench.analysis.diagnose import describe_cut, find_shift, spread_cuts
+from bench.analysis.points import choose_points
 from bench.inference.replay import replay
 from bench.measure.exits import AllExits
 from bench.measure.trade_off import Costs, TradeOff
 from bench.report import diagnose_view
 from bench.results.exits import read_exits
+from bench.results.measures import OperatingPoint
+from bench.results.run import Run
 from bench.results.store import Store
 from strategies.controls import OracleCorrect
 from strategies.entropy import NormalisedEntropy
+from tests.helpers.report_store import make_cell
 from tests.helpers.small_runs import TINY, write_task
 
 COMMON = ["--results-dir", "r", "--quiet"]
@@ -130,7 +134,7 @@ def test_stored_exits_need_no_model(capsys: pytest.CaptureFixture[str], monkeypa
     def broken(*arguments: object) -> None:
         raise AssertionError("A model was loaded.")
 
-    monkeypatch.setattr("bench.cell.reload.reload_model", broken)
+    monkeypatch.setattr("bench.analysis.diagnose.reload_model", broken)
     found = diagnosed(capsys, "--stored")
     assert found["slowdown"] is None
     assert found["shift"] is None
@@ -202,7 +206,7 @@ def curve_of(seed: int) -> TradeOff:
 def test_a_row_of_the_shift_is_what_replay_gives() -> None:
     curve = curve_of(0)
     for cut in spread_cuts(curve)[1:]:
-        row = curve_row("own", curve, cut)
+        row = describe_cut("own", curve, cut)
         decided = replay("entropy", curve.exits.logits, row["threshold"])
         assert row["mean_exit"] == pytest.approx(float(decided.layer.mean()))
         assert row["accuracy"] == pytest.approx(float((decided.prediction == curve.exits.labels).mean()), abs=1e-6)
@@ -215,14 +219,17 @@ def test_thresholds_are_spread_over_the_mean_exit_and_reach_both_ends() -> None:
     cuts = spread_cuts(curve, most=9)
     assert cuts == sorted(cuts)
     assert 2 <= len(cuts) <= 9
-    layers = [curve_row("own", curve, cut)["mean_exit"] for cut in cuts]
+    layers = [describe_cut("own", curve, cut)["mean_exit"] for cut in cuts]
     assert layers[0] == 4.0
     assert layers[-1] == float(curve.curve.mean_layer[-1])
 
 
-def test_both_texts_are_judged_at_the_same_thresholds() -> None:
+def test_both_texts_are_judged_at_the_same_thresholds(tmp_path: Path) -> None:
+    recorded = Run.load(make_cell(tmp_path)).result().points
+    point = next(p for p in recorded if p.rule == "2x").model_copy(update={"cut": 0.5, "threshold": 0.5})
+    assert isinstance(point, OperatingPoint)
     own, other = curve_of(2), curve_of(3)
-    found = shift_findings(own, other, [OperatingPoint("2x", 0.5, 0.5)], ("own", "other"))
+    found = find_shift(own, other, [point], ("own", "other"))
     thresholds = {name: [r["threshold"] for r in found["curve"] if r["texts"] == name] for name in ("own", "other")}
     assert thresholds["own"] == thresholds["other"]
     here, there = found["points"]
@@ -233,27 +240,26 @@ def test_both_texts_are_judged_at_the_same_thresholds() -> None:
     )
 
 
-def test_points_are_the_usual_ones_or_the_first() -> None:
-    points = [OperatingPoint(rule, 0.1, 0.1) for rule in ("default", "no-loss", "2x")]
-    assert [p.rule for p in chosen_points(points, None)] == ["no-loss", "2x"]
-    assert [p.rule for p in chosen_points(points[:1], None)] == ["default"]
-    assert [p.rule for p in chosen_points(points, "2x, default")] == ["2x", "default"]
+def test_points_are_the_usual_ones_or_the_first(tmp_path: Path) -> None:
+    run = Run.load(make_cell(tmp_path))
+    assert [p.rule for p in choose_points(run, None)] == ["no-loss", "2x"]
+    assert [p.rule for p in choose_points(run, "2x, -1")] == ["2x", "-1"]
 
 
 def test_cells_of_csv_are_flat() -> None:
     row = {"point": "2x", "agreement": {"estimate": 0.5, "low": 0.4, "high": 0.6, "level": 0.95}, "counts": [1, 2]}
-    flat = diagnose_view.flatten(row)
+    flat = diagnose_view.flat(row)
     assert flat == {"point": "2x", "agreement_estimate": 0.5, "agreement_low": 0.4, "agreement_high": 0.6}
 
 
 def test_names_cannot_break_out_of_a_table() -> None:
     exits = exits_of(4)
     curve = TradeOff(OracleCorrect.criterion(), exits, Costs.layers(len(exits.ids), 4), ["accuracy"])
-    shift = {"samples": 40, "warnings": ["<b>|"], **shift_findings(curve, curve, [], ("a|b", "<script>"))}
+    shift = {"samples": 40, "warnings": ["<b>|"], **find_shift(curve, curve, [], ("a|b", "<script>"))}
     found = {"run": "<img>", "split": "x", "samples": 40, "exits": [], "consistency": [], "slowdown": None,
              "flips": {"mean": None, "back": {"estimate": math.nan}}, "shift": shift, "notes": []}  # fmt: skip
-    page = diagnose_view.diagnosis_markdown(found)
+    page = diagnose_view.markdown(found)
     assert "<img>" not in page
     assert "<b>" not in page
     out = Console(width=120, record=True, quiet=True)
-    diagnose_view.print_diagnosis(found, out)
+    diagnose_view.show(found, out)

@@ -13,14 +13,14 @@ from sklearn.metrics import roc_auc_score
 
 from bench.analysis.diagnosis import (
     Decided,
-    agreement,
-    auroc_interval,
-    difficulty,
-    difficulty_inversion,
-    exit_qualities,
-    flip_summary,
-    flips,
-    slowdown,
+    compare_decisions,
+    compute_auroc_interval,
+    compute_inversion,
+    count_flips,
+    find_agreement,
+    find_difficulty,
+    rate_exits,
+    summarise_flips,
 )
 from bench.measure.calibration import auroc, measure_calibration, probabilities
 
@@ -29,7 +29,7 @@ from bench.measure.calibration import auroc, measure_calibration, probabilities
 
 def test_delong_by_hand() -> None:
     """Positives 3 and 2, negatives 1 and 2: 3.5 of 4 pairs. Shares below: 1, 3/4; above: 1, 3/4; variances 1/32."""
-    found = auroc_interval(np.array([3.0, 2.0, 1.0, 2.0]), np.array([True, True, False, False]))
+    found = compute_auroc_interval(np.array([3.0, 2.0, 1.0, 2.0]), np.array([True, True, False, False]))
     assert found is not None
     assert found.estimate == 0.875
     assert found.low == pytest.approx(0.875 - 1.959964 * math.sqrt(1 / 32), abs=1e-6)
@@ -38,13 +38,13 @@ def test_delong_by_hand() -> None:
 
 @pytest.mark.parametrize("positives", [0, 1, 4, 5])
 def test_one_of_a_kind_gives_no_interval(positives: int) -> None:
-    assert auroc_interval(np.arange(5.0), np.arange(5) < positives) is None
+    assert compute_auroc_interval(np.arange(5.0), np.arange(5) < positives) is None
 
 
 @given(st.lists(st.tuples(st.integers(-3, 3), st.booleans()), min_size=4, max_size=40))
 def test_auroc_is_sklearns_ties_and_all(rows: list[tuple[int, bool]]) -> None:
     score, positive = np.array([s for s, _ in rows], dtype=float), np.array([p for _, p in rows])
-    found = auroc_interval(score, positive)
+    found = compute_auroc_interval(score, positive)
     if min(positive.sum(), (~positive).sum()) < 2:
         assert found is None
         return
@@ -56,7 +56,7 @@ def test_auroc_is_sklearns_ties_and_all(rows: list[tuple[int, bool]]) -> None:
 
 def test_infinite_scores_are_ordered() -> None:
     """A window that fires scores -inf, one that never does +inf."""
-    found = auroc_interval(np.array([np.inf, np.inf, -np.inf, 0.0]), np.array([True, True, False, False]))
+    found = compute_auroc_interval(np.array([np.inf, np.inf, -np.inf, 0.0]), np.array([True, True, False, False]))
     assert found is not None
     assert found.estimate == 1.0
 
@@ -65,7 +65,7 @@ def test_delongs_width_is_the_bootstraps() -> None:
     random = np.random.default_rng(0)
     positive = random.random(400) < 0.7
     score = random.normal(size=400) + positive
-    found = auroc_interval(score, positive)
+    found = compute_auroc_interval(score, positive)
     assert found is not None
     draws = (random.integers(400, size=400) for _ in range(2000))
     spread = np.std([auroc(score[rows], positive[rows]) for rows in draws])
@@ -78,21 +78,21 @@ RIGHT = np.array([[1, 1, 1], [0, 1, 1], [1, 0, 1], [1, 1, 0], [0, 0, 0]], dtype=
 
 
 def test_difficulty_is_the_first_exit_from_which_on_all_are_right() -> None:
-    assert difficulty(RIGHT).tolist() == [1, 2, 3, 4, 4]
+    assert find_difficulty(RIGHT).tolist() == [1, 2, 3, 4, 4]
 
 
 def test_inversion_by_hand() -> None:
     """Hardness 1, 2, 2, 3: five pairs. Confidence 0.9, 0.6, 0.8, 0.6 inverts none and ties one."""
     sure, hard = np.array([0.9, 0.6, 0.8, 0.6]), np.array([1, 2, 2, 3])
-    assert difficulty_inversion(sure, hard) == pytest.approx(0.5 / 5)
-    assert difficulty_inversion(-sure, hard) == pytest.approx(4.5 / 5)
-    assert difficulty_inversion(sure, np.ones(4)) is None
-    assert difficulty_inversion(-hard, hard) == 0.0
+    assert compute_inversion(sure, hard) == pytest.approx(0.5 / 5)
+    assert compute_inversion(-sure, hard) == pytest.approx(4.5 / 5)
+    assert compute_inversion(sure, np.ones(4)) is None
+    assert compute_inversion(-hard, hard) == 0.0
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(1, 4)), min_size=1, max_size=20))
 def test_inversion_is_the_count_over_all_pairs(rows: list[tuple[int, int]]) -> None:
-    found = difficulty_inversion(np.array([s for s, _ in rows], dtype=float), np.array([h for _, h in rows]))
+    found = compute_inversion(np.array([s for s, _ in rows], dtype=float), np.array([h for _, h in rows]))
     pairs = [(a, b) for a, b in itertools.permutations(rows, 2) if a[1] < b[1]]
     if not pairs:
         assert found is None
@@ -113,7 +113,7 @@ def test_every_exit_by_hand() -> None:
     """Two exits, four samples of class 0. Exit 1: right with 0.9, 0.8, wrong with 0.6, 0.7. Exit 2: the third wrong."""
     logits = logits_of([[0.9, 0.9], [0.8, 0.9], [0.4, 0.3], [0.3, 0.8]])
     labels = np.zeros(4, dtype=np.int64)
-    first, second = exit_qualities(logits, labels, np.array([[0.1, 0], [0.4, 0], [0.2, 0], [0.3, 0]]))
+    first, second = rate_exits(logits, labels, np.array([[0.1, 0], [0.4, 0], [0.2, 0], [0.3, 0]]))
     assert (first.exit, first.accuracy.estimate) == (1, 0.5)
     assert first.auroc_max_p is not None
     assert first.auroc_own is not None
@@ -133,7 +133,7 @@ def test_every_exit_by_hand() -> None:
 def test_exits_agree_with_the_calibration_of_the_report() -> None:
     random = np.random.default_rng(1)
     logits, labels = random.normal(size=(60, 4, 3)).astype(np.float32), random.integers(0, 3, 60)
-    known, found = measure_calibration(logits, labels), exit_qualities(logits, labels, None)
+    known, found = measure_calibration(logits, labels), rate_exits(logits, labels, None)
     assert [row.ece for row in found] == known.ece
     assert [row.accuracy.estimate for row in found] == pytest.approx(known.accuracy)
     assert [row.auroc_max_p.estimate for row in found if row.auroc_max_p] == pytest.approx(known.auroc)
@@ -147,16 +147,16 @@ ANSWERS = np.array([[0, 1, 0], [0, 0, 0], [0, 1, 1], [0, 1, 2]])
 
 
 def test_flips_by_hand() -> None:
-    assert flips(ANSWERS).tolist() == [2, 0, 1, 2]
-    found = flip_summary(ANSWERS)
+    assert count_flips(ANSWERS).tolist() == [2, 0, 1, 2]
+    found = summarise_flips(ANSWERS)
     assert found.mean.estimate == 1.25
     assert found.counts == [0.25, 0.25, 0.5]
     assert found.back.estimate == 0.25  # 0, 1, 0 comes back; 0, 1, 2 does not
 
 
 def test_agreement_by_hand() -> None:
-    assert agreement(ANSWERS, np.array([3, 1, 2, 3])).estimate == 1.0
-    assert agreement(ANSWERS, np.array([2, 1, 1, 2])).estimate == 0.25
+    assert find_agreement(ANSWERS, np.array([3, 1, 2, 3])).estimate == 1.0
+    assert find_agreement(ANSWERS, np.array([2, 1, 1, 2])).estimate == 0.25
 
 
 # --------------------------------------------------------------------------- slowdown
@@ -165,7 +165,7 @@ def test_agreement_by_hand() -> None:
 def test_slowdown_by_hand() -> None:
     before = Decided(np.array([1, 2, 3]), np.array([0, 1, 1]), np.array([10, 20, 30]))
     after = Decided(np.array([2, 2, 2]), np.array([0, 0, 1]), np.array([20, 20, 20]))
-    found = slowdown(before, after, np.array([0, 1, 1]))
+    found = compare_decisions(before, after, np.array([0, 1, 1]))
     assert (found.samples, found.before, found.after, found.difference.estimate) == (3, 2.0, 2.0, 0.0)
     assert found.cost_ratio.estimate == 1.0
     assert (found.later, found.earlier, found.other) == pytest.approx((1 / 3, 1 / 3, 1 / 3))
@@ -177,7 +177,7 @@ def test_intervals_are_paired() -> None:
     """However the exits scatter, if every sample moves by one the difference is one without doubt."""
     layers = np.arange(1, 9)
     one, other = (Decided(layers + d, np.zeros(8), np.full(8, 2.0 + 2 * d)) for d in (0, 1))
-    found = slowdown(one, other, np.zeros(8))
+    found = compare_decisions(one, other, np.zeros(8))
     assert (found.difference.low, found.difference.high) == (1.0, 1.0)
     assert (found.cost_ratio.low, found.cost_ratio.high) == (2.0, 2.0)
 
@@ -186,4 +186,4 @@ def test_other_samples_are_refused() -> None:
     one = Decided(np.array([1]), np.array([0]), np.array([1]))
     two = Decided(np.array([1, 1]), np.array([0, 0]), np.array([1, 1]))
     with pytest.raises(ValueError, match="same samples"):
-        slowdown(one, two, np.array([0]))
+        compare_decisions(one, two, np.array([0]))

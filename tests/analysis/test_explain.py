@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,16 +13,25 @@ from rich.console import Console
 from backbones import ENCODERS
 from backbones.load import load_backbone
 from bench.analysis.cases import OVERTHOUGHT, SIMPLE, find_cases
-from bench.analysis.explain import Explanation, encoded, explain, find_sample, operating_point, state_text, stepped
-from bench.analysis.rollout import recorded_attention, rollout
+from bench.analysis.explain import (
+    Explanation,
+    Text,
+    describe_state,
+    encode_text,
+    explain_text,
+    find_sample,
+    step_sample,
+)
+from bench.analysis.points import choose_point
+from bench.analysis.rollout import record_attention, roll_out_attention
 from bench.cell.reload import RunModel, reload_model
 from bench.cell.request import Context
 from bench.errors import UsageError
 from bench.inference.replay import replay
+from bench.measure.curve import exit_layers
+from bench.measure.exits import AllExits
 from bench.progress import Progress
 from bench.report.explain_view import save_png, score, show, to_html
-from bench.results.data import Exits
-from bench.results.record import RecordHead, UnfinishedRecord
 from bench.results.run import Run
 from bench.results.spec import RunSpec
 from bench.results.store import Store
@@ -31,6 +39,7 @@ from bench.tasks.base import Split, TaskData
 from strategies.base import ExitModel
 from strategies.elbert import MonotoneWindow, SharedHead
 from tests.helpers.model_folders import ask, save_model, tokens_of
+from tests.helpers.report_store import make_cell
 from tests.report.test_report_formats import HOSTILE, Reader
 
 
@@ -45,14 +54,14 @@ def test_scores_as_they_are_shown(value: float, shown: str) -> None:
 def test_rollout_is_the_matrix_product_and_rows_sum_to_1() -> None:
     torch.manual_seed(0)
     maps = [torch.softmax(torch.randn(3, 5, 5), dim=-1) for _ in range(4)]
-    found = rollout(maps)
+    found = roll_out_attention(maps)
     expected = np.eye(5)
     for layer, attention in enumerate(maps):
         expected = (0.5 * attention.double().numpy().mean(axis=0) + 0.5 * np.eye(5)) @ expected
         np.testing.assert_allclose(found[layer].numpy(), expected, atol=1e-6)
     np.testing.assert_allclose(found.sum(dim=-1).numpy(), 1.0, atol=1e-12)
     with pytest.raises(ValueError, match="at least one layer"):
-        rollout([])
+        roll_out_attention([])
 
 
 @pytest.mark.parametrize("model_type", sorted(ENCODERS))
@@ -60,7 +69,7 @@ def test_attention_of_every_layer_is_the_stock_models(tmp_path: Path, model_type
     save_model(tmp_path, model_type)
     loaded = load_backbone(ask(tmp_path, attention="eager"))
     batch = tokens_of(loaded, "The cat sat on the mat.")
-    with torch.inference_mode(), recorded_attention(loaded.encoder.model) as maps:
+    with torch.inference_mode(), record_attention(loaded.encoder.model) as maps:
         loaded.encoder(batch)
     with torch.inference_mode():
         stock = loaded.encoder.model(batch.input_ids, token_type_ids=batch.token_type_ids, output_attentions=True)
@@ -69,7 +78,7 @@ def test_attention_of_every_layer_is_the_stock_models(tmp_path: Path, model_type
     for mine, theirs in zip(maps, stock.attentions, strict=True):
         torch.testing.assert_close(mine, theirs)
         direct = (0.5 * theirs[0].double().mean(dim=0) + 0.5 * torch.eye(len(direct), dtype=torch.float64)) @ direct
-    torch.testing.assert_close(rollout([m[0] for m in maps])[-1], direct, atol=1e-6, rtol=0)
+    torch.testing.assert_close(roll_out_attention([m[0] for m in maps])[-1], direct, atol=1e-6, rtol=0)
 
 
 @pytest.fixture(scope="module")
@@ -89,24 +98,20 @@ def little(tmp_path_factory: pytest.TempPathFactory) -> RunModel:
     return RunModel(spec, data, model, MonotoneWindow(window=2), loaded.tokenizer, 24)
 
 
-COMMITTED = Path(__file__).parents[2] / "results"
-
-RECORD: dict[str, Any] = {
-    "evaluation": {
-        "evaluation": {
-            "points": [
-                {"rule": "2x", "cut": 0.5, "threshold": 0.5, "metrics": {}},
-                {"rule": "no-loss", "cut": None, "threshold": None, "metrics": {}},
-                {"rule": "4x", "reason": "cannot be reached"},
-            ]
-        }
-    }
-}
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run that reached 2x, and no loss only where nobody leaves early."""
+    found = Run.load(make_cell(tmp_path_factory.mktemp("store")))
+    cuts = {"2x": (0.5, 0.5), "no-loss": (-math.inf, None)}
+    points = {p.rule: p for p in found.result().points}
+    reached = [points[rule].model_copy(update={"cut": c, "threshold": t}) for rule, (c, t) in cuts.items()]
+    result = found.result().model_copy(update={"points": (*reached, points["4x"])})
+    return Run(found.folder, found.record.model_copy(update={"evaluation": {found.primary: result}}), found.name)
 
 
-def test_an_explanation_agrees_with_replay(little: RunModel) -> None:
-    found = explain(little, RECORD, "The cat sat", point="2x", label=1)
-    batch, tokens = encoded(little, "The cat sat", None)
+def test_an_explanation_agrees_with_replay(run: Run, little: RunModel) -> None:
+    found = explain_text(run, little, Text("The cat sat", label=1), "2x")
+    batch, tokens = encode_text(little, "The cat sat", None)
     with torch.inference_mode():
         logits = torch.stack(little.model(batch), dim=1).float()
     decided = replay("elbert-mono", logits, 0.5, window=2)
@@ -126,21 +131,23 @@ def test_an_explanation_agrees_with_replay(little: RunModel) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("text", "rule", "message"),
     [
-        ({"first": " "}, "empty"),
-        ({"first": "a", "second": "b"}, "takes one text"),
-        ({"first": "a", "point": "9x"}, "no operating point '9x'.*2x, no-loss"),
+        (Text(" "), None, "empty"),
+        (Text("a", "b"), None, "takes one text"),
+        (Text("a"), "9x", "no operating point '9x'.*2x, no-loss"),
     ],
 )
-def test_what_cannot_be_explained(little: RunModel, arguments: dict[str, Any], message: str) -> None:
+def test_what_cannot_be_explained(run: Run, little: RunModel, text: Text, rule: str | None, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        explain(little, RECORD, **arguments)
+        explain_text(run, little, text, rule)
 
 
-def test_points_and_samples_are_found(little: RunModel) -> None:
-    assert operating_point(RECORD, "evaluation", None) == ("no-loss", None, -math.inf)
-    assert operating_point(RECORD, "evaluation", "2x") == ("2x", 0.5, 0.5)
+def test_points_and_samples_are_found(run: Run, little: RunModel) -> None:
+    for rule, expected in ((None, ("no-loss", None, -math.inf)), ("2x", ("2x", 0.5, 0.5))):
+        point = choose_point(run, rule)
+        assert point is not None
+        assert (point.rule, point.threshold, point.cut) == expected
     assert find_sample(little.data, "b")[1] == 1
     with pytest.raises(UsageError, match=r"No sample 'c'.*look like: a, b"):
         find_sample(little.data, "c")
@@ -148,12 +155,12 @@ def test_points_and_samples_are_found(little: RunModel) -> None:
 
 def test_the_window_is_shown(little: RunModel) -> None:
     logits = torch.tensor([[1.0, 0.0], [1.5, 0.0], [2.0, 0.0]])
-    steps = stepped(little.criterion, logits, 0.01, ["x", "y"], 0)
+    steps = step_sample(little.criterion, logits, 0.01, ["x", "y"], 0)
     assert [s.leaves for s in steps] == [False, True, False]
     assert steps[1].score == -math.inf
     assert steps[0].state
     state = {"labels": torch.tensor([[-1, 0]]), "p": torch.tensor([[math.inf, 0.5]]), "keys": torch.tensor([7])}
-    assert state_text(state) == "labels · 0; p · 0.500"
+    assert describe_state(state) == "labels · 0; p · 0.500"
 
 
 def views(found: Explanation, tmp_path: Path) -> tuple[str, str]:
@@ -166,9 +173,9 @@ def views(found: Explanation, tmp_path: Path) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_text_in_every_view(little: RunModel, tmp_path: Path, name: str) -> None:
+def test_hostile_text_in_every_view(run: Run, little: RunModel, tmp_path: Path, name: str) -> None:
     text = HOSTILE[name].replace("\ud800", "")
-    found = explain(little, RECORD, text, title=text, label=0)
+    found = explain_text(run, little, Text(text, title=text, label=0))
     page, terminal = views(found, tmp_path)
     reader = Reader()
     reader.feed(page)
@@ -179,8 +186,8 @@ def test_hostile_text_in_every_view(little: RunModel, tmp_path: Path, name: str)
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_pages_and_pictures_are_the_same_twice(little: RunModel, tmp_path: Path) -> None:
-    found = explain(little, RECORD, "the dog, the cat; a bird")
+def test_pages_and_pictures_are_the_same_twice(run: Run, little: RunModel, tmp_path: Path) -> None:
+    found = explain_text(run, little, Text("the dog, the cat; a bird"))
     assert to_html([found], "r") == to_html([found], "r")
     for name in ("a", "b"):
         save_png(found, tmp_path / name)
@@ -189,27 +196,25 @@ def test_pages_and_pictures_are_the_same_twice(little: RunModel, tmp_path: Path)
 
 def test_cases_are_simple_and_overthought() -> None:
     right = np.array([[1, 1, 1], [1, 1, 0], [0, 1, 1], [0, 0, 0], [0, 1, 0]])
-    logits = np.zeros((5, 3, 2))
+    logits = np.zeros((5, 3, 2), dtype=np.float32)
     logits[..., 0] = np.where(right, 2.0, -2.0)
     logits[0, 0, 0] = 5.0
     scores = np.array([[0.1, 0.1, 0.1], [0.2, 0.1, 0.1], [0.9, 0.1, 0.1], [0.9, 0.9, 0.1], [0.9, 0.9, 0.1]])
-    exits = Exits(("v", "w", "x", "y", "z"), np.zeros(5, dtype=np.int64), logits)
-    found = [(c.kind, c.id, c.layer) for c in find_cases(scores, 0.5, True, exits)]
+    exits = AllExits(("v", "w", "x", "y", "z"), np.zeros(5, dtype=np.int64), logits, np.full(5, 7))
+    found = [(c.kind, c.id, c.layer) for c in find_cases(exits, exit_layers(scores, 0.5), 5)]
     assert found == [(SIMPLE, "v", 1), (SIMPLE, "w", 1), (OVERTHOUGHT, "w", 1)]
-    never = [(c.kind, c.id, c.layer) for c in find_cases(scores, -math.inf, True, exits)]
+    never = [(c.kind, c.id, c.layer) for c in find_cases(exits, np.full(5, 3), 5)]
     assert never == [(OVERTHOUGHT, "w", 1), (OVERTHOUGHT, "z", 2)]
 
 
-def test_a_checkpoint_that_is_gone_and_a_run_that_failed(tmp_path: Path) -> None:
+def test_a_checkpoint_that_is_gone_and_a_cell_that_failed(tmp_path: Path) -> None:
     context = Context(Store(tmp_path), Progress(quiet=True))
-    good = Run.load(next(COMMITTED.glob("*/*/elbert-mono-*")))
+    good = Run.load(make_cell(tmp_path))
+    bad = Run.load(make_cell(tmp_path, "entropy", status="error", error="no"))
     with pytest.raises(UsageError, match=r"is gone from .*bench run .*--overwrite always"):
         reload_model(good, context)
-    begun = good.record.to_plain()
-    head = {name: begun[name] for name in RecordHead.model_fields}
-    failed = UnfinishedRecord.from_plain({**head, "status": "error"})
     with pytest.raises(UsageError, match="is not finished"):
-        reload_model(Run(tmp_path, failed, "x"), context)
+        reload_model(bad, context)
 
 
 def test_options_exclude_each_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -232,7 +237,5 @@ def test_a_run_is_explained_from_its_checkpoint(tmp_path: Path, capsys: pytest.C
     assert "leaves at exit" in capsys.readouterr().out
     assert "soup" in page.read_text(encoding="utf-8")
     assert main(["explain", "last", "--cases", *common]) == 0
-    sample = next(iter(Store(tmp_path / "r").cells())).exits_file("evaluation")
-    from bench.results.data import read_exits
-
-    assert main(["explain", "last", "--sample", read_exits(sample).ids[0], *common]) == 0
+    sample = Store(tmp_path / "r").find_run("last").exits().ids[0]
+    assert main(["explain", "last", "--sample", sample, *common]) == 0

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.analysis.perturb import change, exchangeable, push
+from bench.analysis.perturb import change_once, change_texts, find_exchangeable
 from bench.tasks.base import Split
 
 Array = np.ndarray[Any, Any]
@@ -19,7 +19,7 @@ Array = np.ndarray[Any, Any]
 
 def all_changes(*texts: str) -> set[tuple[str, ...]]:
     """Everything that 200 seeds make of a sample."""
-    return {change(texts, np.random.default_rng(seed)) for seed in range(200)}
+    return {change_once(texts, np.random.default_rng(seed)) for seed in range(200)}
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_one_change_is_a_swap_a_typo_or_a_dropped_word(texts: tuple[str, ...], e
 
 @given(st.text(max_size=60), st.integers(0, 2**32))
 def test_a_change_invents_nothing_and_leaves_something(text: str, seed: int) -> None:
-    (changed,) = change((text,), np.random.default_rng(seed))
+    (changed,) = change_once((text,), np.random.default_rng(seed))
     letters, kept = Counter("".join(text.split())), Counter("".join(changed.split()))
     assert kept <= letters
     assert len(text.split()) - len(changed.split()) in (0, 1)
@@ -49,8 +49,8 @@ def test_a_change_invents_nothing_and_leaves_something(text: str, seed: int) -> 
 
 
 def test_exchangeable_letters() -> None:
-    assert exchangeable("good!") == [0, 2]
-    assert exchangeable("a") == []
+    assert find_exchangeable("good!") == [0, 2]
+    assert find_exchangeable("a") == []
 
 
 WORDS = "alpha beta gamma delta epsilon zeta"
@@ -67,10 +67,10 @@ def never(split: Split) -> tuple[Array, Array]:
 
 
 def test_chance_depends_on_seed_and_id_alone() -> None:
-    whole = push(split_of(6, second=True), never, edits=2, candidates=1, seed=3)
-    again = push(split_of(6, second=True), never, edits=2, candidates=1, seed=3)
-    part = push(split_of(6, second=True).take(np.array([4, 1])), never, edits=2, candidates=1, seed=3)
-    other = push(split_of(6, second=True), never, edits=2, candidates=1, seed=4)
+    whole = change_texts(split_of(6, second=True), never, edits=2, candidates=1, seed=3)
+    again = change_texts(split_of(6, second=True), never, edits=2, candidates=1, seed=3)
+    part = change_texts(split_of(6, second=True).take(np.array([4, 1])), never, edits=2, candidates=1, seed=3)
+    other = change_texts(split_of(6, second=True), never, edits=2, candidates=1, seed=4)
     assert (whole.first, whole.second) == (again.first, again.second)
     assert whole.second is not None
     assert part.second is not None
@@ -89,7 +89,7 @@ def last_word(split: Split) -> tuple[Array, Array]:
 def test_greed_takes_the_latest_exit_and_then_the_highest_score() -> None:
     """Dropping a word makes the exit earlier, so no word is ever dropped; swaps and typos at the start may help."""
     split = split_of(8)
-    found = push(split, last_word, edits=4, candidates=16, seed=0)
+    found = change_texts(split, last_word, edits=4, candidates=16, seed=0)
     before, after = last_word(split), last_word(found)
     assert (after[0] == before[0]).all()
     assert (after[1] >= before[1]).all()
@@ -98,7 +98,7 @@ def test_greed_takes_the_latest_exit_and_then_the_highest_score() -> None:
 
 def test_what_does_not_help_is_not_done() -> None:
     split = split_of(4)
-    found = push(split, lambda s: (np.ones(len(s)), np.zeros(len(s))), edits=3, candidates=4, seed=0)
+    found = change_texts(split, lambda s: (np.ones(len(s)), np.zeros(len(s))), edits=3, candidates=4, seed=0)
     assert found.first == split.first
 
 
@@ -109,10 +109,10 @@ def test_greed_is_the_best_of_what_chance_draws() -> None:
     def look(s: Split) -> tuple[Array, Array]:
         return np.array([crc32(t.encode()) % 5 for t in s.first]), np.array([float(len(t)) for t in s.first])
 
-    found = push(split, look, edits=1, candidates=candidates, seed=9)
+    found = change_texts(split, look, edits=1, candidates=candidates, seed=9)
     for name, text, chosen in zip(split.ids, split.first, found.first, strict=True):
         random = np.random.default_rng([9, crc32(name.encode())])
-        drawn = [change((text,), random)[0] for _ in range(candidates)]
+        drawn = [change_once((text,), random)[0] for _ in range(candidates)]
         value = {t: (crc32(t.encode()) % 5, len(t)) for t in (text, *drawn)}
         assert value[chosen] == max(value.values())
 
@@ -120,4 +120,4 @@ def test_greed_is_the_best_of_what_chance_draws() -> None:
 @pytest.mark.parametrize(("edits", "candidates"), [(0, 1), (1, 0)])
 def test_nothing_to_do_is_refused(edits: int, candidates: int) -> None:
     with pytest.raises(ValueError, match="At least one"):
-        push(split_of(1), never, edits=edits, candidates=candidates, seed=0)
+        change_texts(split_of(1), never, edits=edits, candidates=candidates, seed=0)

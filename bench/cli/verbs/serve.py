@@ -12,15 +12,17 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.cli.display import console, print_json
-from bench.cli.options import ExecutorName, Run
+from bench.cli.options import ExecutorName, RunName
 from bench.cli.session import Session, with_session
 from bench.errors import OK, UsageError
+from bench.files import write_json
+from bench.inference.placement import check_placement, find_device
 
 
 @with_session()
 def serve(
     session: Session,
-    run: Run,
+    run: RunName,
     points: Annotated[str, typer.Option(help="Operating points, such as 2x,no-loss.")] = "no-loss",
     target_ms: Annotated[float | None, typer.Option(help="Latency to hold; default four times the plain mean.")] = None,
     percentile: Annotated[int, typer.Option(help="Of the latency: 50, 95 or 99.")] = 99,
@@ -37,85 +39,34 @@ def serve(
     out: Annotated[Path | None, typer.Option(help="Write everything measured as JSON.")] = None,
 ) -> int:
     """A run under load: single stream, batches, and the highest rate of random arrivals within a latency target."""
-    progress = session.progress
-    cell = session.store.find(run)
-    record: Mapping[str, Any] | None = cell.read()
-    if record is None or record.get("status") != "success":
-        raise UsageError(f"{cell.folder.name} is not finished: there is nothing to serve.")
+    asked = session.store.find_run(run).finished()
     if percentile not in (50, 95, 99):
         raise UsageError(f"--percentile must be 50, 95 or 99, not {percentile}.")
     if queries < 1 or batch_size < 1 or seconds <= 0 or (target_ms is not None and target_ms <= 0) or energy < 0:
         raise UsageError("--queries, --batch-size, --seconds and --target-ms must be positive.")
-    split = next(iter(record["evaluation"]))
-    chosen = operating_points(record["evaluation"][split]["points"], points)
-    progress.say("Loading torch, transformers and the model.")
-    from bench.cell.latency import throttle
-    from bench.cell.reload import reload_model
-    from bench.files import write_json
-    from bench.inference.exits import DTYPES
-    from bench.inference.placement import check_placement, find_device
+    session.progress.say("Loading torch, transformers and the model.")
+    from bench.analysis.serve import choose_cuts, serve_run
     from bench.latency.result import LatencyOptions
-    from bench.latency.scenarios import ServingOptions, measure_scenarios
-    from bench.results.run import Run
+    from bench.latency.scenarios import ServingOptions
 
+    cuts = choose_cuts(asked, points)
     where = find_device(device)
     check_placement(where, dtype, executor)
-    model = reload_model(Run.load(cell.folder), session.context(), attention="sdpa")
-    if not model.criterion.causal or model.criterion.needs_labels:
-        raise UsageError(f"{cell.folder.name} looks ahead or knows the labels: it can be replayed, but not served.")
-    model.model.to(device=where, dtype=DTYPES[dtype])
-    found = measure_scenarios(
-        model.model,
-        model.criterion,
-        chosen,
-        _asked(model, split, batch_size),
-        ServingOptions(None if target_ms is None else target_ms / 1e3, percentile, queries, energy=energy),
-        LatencyOptions(samples=64, seconds=seconds, executor=executor, threads=threads),
-        throttle(progress),
-    )
-    found = {"run": cell.folder.name, "split": split, "cuts": chosen, **found}
+    target = None if target_ms is None else target_ms / 1e3
+    load = ServingOptions(target, percentile, queries, energy=energy, batch_size=batch_size)
+    options = LatencyOptions(samples=64, seconds=seconds, executor=executor, threads=threads)
+    found = serve_run(asked, session.context(), cuts, device=where, dtype=dtype, load=load, options=options)
     if out is not None:
         write_json(out, found, compact=True)
     if session.json:
         print_json(found)
     else:
-        show(found)
+        print_scenarios(found)
     return OK
 
 
-def operating_points(recorded: list[dict[str, Any]], asked: str) -> dict[str, float]:
-    """Rule to cut for the rules in ``asked`` ("2x,no-loss"). Raises UsageError for one that the record has not."""
-    cuts = {p["rule"]: p["cut"] for p in recorded if p.get("cut") is not None}
-    chosen = [name.strip() for name in asked.split(",") if name.strip()]
-    for name in chosen:
-        if name not in cuts:
-            raise UsageError(f"The run has no operating point '{name}'. It has: {', '.join(cuts) or 'none'}.")
-    if not chosen:
-        raise UsageError("--points is empty.")
-    return {name: float(cuts[name]) for name in dict.fromkeys(chosen)}
-
-
-def _asked(model: Any, split: str, batch_size: int) -> Any:
-    """The reported split as single samples and as batches."""
-    from bench.cell.latency import draw_queries
-    from bench.inference.replay import hash_ids
-    from bench.latency.scenarios import ScenarioSamples
-    from bench.tasks.encode import collate, encode
-
-    rows = model.data.evaluation[split]
-    encoded = encode(rows, model.tokenizer, model.max_length)
-    keys = hash_ids(rows.ids)
-    batches = draw_queries(len(encoded), batch_size)
-    return ScenarioSamples(
-        [collate(encoded, [row]) for row in range(len(encoded))],
-        list(keys.split(1)),
-        [collate(encoded, some) for some in batches],
-        [keys[some] for some in batches],
-    )
-
-
-def show(found: Mapping[str, Any]) -> None:
-    """One row a configuration, then what a reader needs to judge them."""
+def print_scenarios(found: Mapping[str, Any]) -> None:
+    """Print one row a configuration, then what a reader needs to judge them."""
     serving, single, offline = found["serving"], found["single"], found["offline"]
     first = next(iter(serving.values()))
     table = Table(title=Text(f"{found['run']}: {found['split']}"), title_justify="left")
@@ -138,11 +89,11 @@ def show(found: Mapping[str, Any]) -> None:
         )
     out = console()
     out.print(table)
-    out.print("\n".join(judgement(found)))
+    out.print("\n".join(describe_judgement(found)))
 
 
-def judgement(found: Mapping[str, Any]) -> list[str]:
-    """Executor and machine, what made a part invalid, and the energy or why there is none."""
+def describe_judgement(found: Mapping[str, Any]) -> list[str]:
+    """Return executor and machine, what made a part invalid, and the energy or why there is none."""
     single = found["single"]
     lines = [
         f"{single['options']['executor']}, {single['device']}, {single['dtype']}, {single['threads']} threads; queries "

@@ -1,0 +1,70 @@
+"""A recorded run's model under load: single stream, batches, and random arrivals within a latency target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bench.analysis.points import choose_points
+from bench.cell.latency import draw_queries, throttle
+from bench.cell.reload import RunModel, reload_model
+from bench.cell.request import Context
+from bench.errors import UsageError
+from bench.inference.exits import DTYPES
+from bench.inference.replay import hash_ids
+from bench.latency.result import LatencyOptions
+from bench.latency.scenarios import ScenarioSamples, ServingOptions, measure_scenarios
+from bench.results.run import Run
+from bench.tasks.encode import collate, encode
+
+
+def choose_cuts(run: Run, rules: str) -> dict[str, float]:
+    """Return rule and cut of the operating points ``rules``, separated by commas.
+
+    Raises UsageError for none, and for one that was not reached or at which nobody leaves early.
+    """
+    points = choose_points(run, rules)
+    if not points:
+        raise UsageError("--points is empty.")
+    for point in points:
+        if point.threshold is None:
+            raise UsageError(f"At operating point '{point.rule}' nobody leaves early: take another one.")
+    return {point.rule: point.cut for point in points}
+
+
+def serve_run(
+    run: Run,
+    context: Context,
+    cuts: Mapping[str, float],
+    *,
+    device: str,
+    dtype: str,
+    load: ServingOptions,
+    options: LatencyOptions,
+) -> dict[str, Any]:
+    """Measure all scenarios on the run's first split; plain data, see :func:`measure_scenarios`.
+
+    Raises UsageError for a run that cannot run live, or whose model cannot be had.
+    """
+    model = reload_model(run, context, attention="sdpa")
+    if not model.criterion.causal or model.criterion.needs_labels:
+        raise UsageError(f"{run.folder.name} looks ahead or knows the labels: it can be replayed, but not served.")
+    model.model.to(device=device, dtype=DTYPES[dtype])
+    samples = collate_samples(model, run.primary, load.batch_size)
+    say = throttle(context.progress)
+    found = measure_scenarios(model.model, model.criterion, cuts, samples, load, options, say)
+    return {"run": run.folder.name, "split": run.primary, "cuts": dict(cuts), **found}
+
+
+def collate_samples(model: RunModel, split: str, batch_size: int) -> ScenarioSamples:
+    """Return a split of the run's data as single samples and as batches."""
+    rows = model.data.evaluation[split]
+    encoded = encode(rows, model.tokenizer, model.max_length)
+    keys = hash_ids(rows.ids)
+    batches = draw_queries(len(encoded), batch_size)
+    return ScenarioSamples(
+        [collate(encoded, [row]) for row in range(len(encoded))],
+        list(keys.split(1)),
+        [collate(encoded, some) for some in batches],
+        [keys[some] for some in batches],
+    )
