@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from bench.report.provenance import machine_of
+from bench.report.provenance import find_machine
 from bench.report.series import Panel, Series
 from bench.report.spread import SAID
 from bench.results.run import Run
@@ -25,13 +25,13 @@ def describe_panel(panel: Panel) -> str:
     run = panel.series[0].first
     task, backbone, spec = run.record.task, run.record.backbone, run.spec
     init = {"scratch": "trained from scratch"}.get(spec.init, spec.init)
-    parts = [f"{task.name} from {task.source}", f"split {panel.split}", sizes(panel.runs, panel.split)]
+    parts = [f"{task.name} from {task.source}", f"split {panel.split}", describe_sizes(panel.runs, panel.split)]
     parts.append(f"{panel.backbone} ({backbone.model_type}, {init}), {panel.layers} layers of width {backbone.hidden}")
     parts.append(f"at most {spec.max_length} tokens")
     return "; ".join(parts) + "."
 
 
-def sizes(runs: Sequence[Run], split: str) -> str:
+def describe_sizes(runs: Sequence[Run], split: str) -> str:
     """Return ``n = 872/872, trained on 15000/67349``: used of available."""
     return _sizes((run, split) for run in runs)
 
@@ -43,7 +43,9 @@ def _sizes(members: Iterable[tuple[Run, str]]) -> str:
     return f"n = {reported}" + (f", trained on {trained}" if trained != "unknown" else "")
 
 
-def caption(panel: Panel, series: Sequence[Series] | None = None, points: bool = True, lowest: bool = False) -> str:
+def describe_source(
+    panel: Panel, series: Sequence[Series] | None = None, points: bool = True, lowest: bool = False
+) -> str:
     """Return sizes, seeds and machines of ``series``, all by default.
 
     ``points``: also where thresholds come from; ``lowest``: the lowest seed of each series alone is drawn.
@@ -54,7 +56,7 @@ def caption(panel: Panel, series: Sequence[Series] | None = None, points: bool =
     return " ".join([*parts, SAID] if several and points else parts)
 
 
-def timed_caption(panels: Sequence[Panel]) -> str:
+def describe_timings(panels: Sequence[Panel]) -> str:
     """Return the caption of everything that was timed: on how many samples, with which seeds, where."""
     timed = [t for p in panels for s in p.series if (t := s.timed_runs)]
     asked = [run.spec.latency for s in timed for run in s.runs]
@@ -66,7 +68,7 @@ def describe_runs(series: Sequence[Series]) -> str:
     """Return ``n = 872/872, trained on 15000/67349; seeds 0, 1; machine 075480a1530e.``"""
     members = [(run, s.split) for s in series for run in s.runs]
     every = sorted({run.seed for run, _ in members})
-    where = list(dict.fromkeys(machine_of(run) for run, _ in members))
+    where = list(dict.fromkeys(find_machine(run) for run, _ in members))
     seed = f"{'seed' if len(every) == 1 else 'seeds'} {', '.join(map(str, every)) or 'none'}"
     machine = f"{'machine' if len(where) == 1 else 'machines'} {', '.join(where) or 'unknown'}"
     return f"{_sizes(members)}; {seed}; {machine}."

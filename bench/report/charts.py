@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from bench.measure.metrics import metric_title
 from bench.report import content, numbers
-from bench.report.captions import caption, timed_caption
+from bench.report.captions import describe_source, describe_timings
 from bench.report.content import Diagnosis
-from bench.report.exit_charts import depth_chart, every_exit_chart, exits_used_charts, knowledge_charts
+from bench.report.exit_charts import build_depth, build_every_exit, build_exits_used, build_knowledge
 from bench.report.marks import (
     LARGE,
     Axis,
@@ -26,7 +26,7 @@ from bench.report.marks import (
     thin_out,
 )
 from bench.report.series import Panel, Series
-from bench.report.style import look
+from bench.report.style import find_look
 
 FEW = 3  # bands of more series lie over one another and are drawn fainter
 SPEEDUP = "FLOPs speed-up over the plain model"
@@ -57,20 +57,20 @@ def build_charts(panel: Panel) -> PanelCharts:
     return PanelCharts(
         panel,
         diagnoses,
-        trade_off_chart(panel),
-        exits_used_charts(panel),
-        every_exit_chart(panel),
-        knowledge_charts(panel, diagnoses),
-        depth_chart(panel),
+        build_trade_off(panel),
+        build_exits_used(panel),
+        build_every_exit(panel),
+        build_knowledge(panel, diagnoses),
+        build_depth(panel),
     )
 
 
-def trade_off_chart(panel: Panel) -> Chart:
+def build_trade_off(panel: Panel) -> Chart:
     """Build the chart of quality against FLOPs speed-up: bands, Pareto fronts, operating points, plain compression."""
-    shown, starred = content.drawn(panel, content.MOST_OFFERED), content.stars(panel)
-    at_first, metric = content.drawn(panel), metric_title(panel.metric)
+    shown, starred = content.choose_drawn(panel, content.MOST_OFFERED), content.find_stars(panel)
+    at_first, metric = content.choose_drawn(panel), metric_title(panel.metric)
     speedups = [float(v) for s in shown for v in s.curve.speedup] + [s.speedup for s in starred]
-    qualities = [float(v) for s in shown for v in s.curve.quality] + [s.quality["value"] for s in starred]
+    qualities = [float(v) for s in shown for v in s.curve.quality] + [s.series.full.value for s in starred]
     x = Axis(SPEEDUP, *pad_range([*speedups, 1.0], 0.03))
     y = Axis(metric, *pad_range(qualities, 0.12, 0.01))
     marks: list[Mark] = []
@@ -81,8 +81,9 @@ def trade_off_chart(panel: Panel) -> Chart:
     for series in shown:
         marks += _point_marks(series)
     for star in starred:
-        tip = f"{star.series.label}\n{metric} {numbers.quality(star.quality)}\nFLOPs speed-up {star.speedup:.2f}×"
-        marks.append(Point(star.series.label, star.series.look, star.speedup, star.quality["value"], tip, "*", LARGE))
+        name, quality = star.series.label, star.series.full
+        tip = f"{name}\n{metric} {numbers.format_quality(quality)}\nFLOPs speed-up {star.speedup:.2f}×"
+        marks.append(Point(name, star.series.look, star.speedup, quality.value, tip, "*", LARGE))
     words = (
         f"{metric} against FLOPs speed-up. Lines: every threshold; bands: 95 % over samples"
         + ("; thin lines: worst and best seed" if any(s.curve.lowest is not None for s in shown) else "")
@@ -93,7 +94,7 @@ def trade_off_chart(panel: Panel) -> Chart:
     legend += [Key(s.series.label, s.series.label, s.series.look, "*") for s in starred]
     name = f"{metric} against FLOPs speed-up, {panel.title}"
     words = words[:1].upper() + words[1:]
-    return Chart("Trade-off", name, words, caption(panel), x, y, marks, legend, content.offered(panel))
+    return Chart("Trade-off", name, words, describe_source(panel), x, y, marks, legend, content.describe_offered(panel))
 
 
 def _spread_marks(series: Series, y: Axis, faint: bool) -> list[Mark]:
@@ -109,7 +110,7 @@ def _spread_marks(series: Series, y: Axis, faint: bool) -> list[Mark]:
 
 def _line_marks(series: Series, x: Axis, y: Axis) -> list[Mark]:
     line = series.curve
-    notes = [f"threshold {numbers.threshold(t)}" if t is not None else "" for t in line.thresholds]
+    notes = [f"threshold {numbers.format_threshold(t)}" if t is not None else "" for t in line.thresholds]
     speedups, qualities = line.speedup.tolist(), line.quality.tolist()
     front = thin_out(((speedups[k], qualities[k]) for k in line.pareto.nonzero()[0]), x, y)
     dots = [Dots(series.label, series.look, *zip(*front, strict=True))] if front else []
@@ -120,7 +121,7 @@ def _point_marks(series: Series) -> list[Mark]:
     """Return a marker for every operating point; rules that chose the same one share it."""
     places: dict[tuple[float, float], list[str]] = {}
     for rule, point in series.points.items():
-        at = (round(point.speedup["value"], 6), round(point.quality["value"], 6))
+        at = (round(point.speedup.value, 6), round(point.quality.value, 6))
         places.setdefault(at, []).append(rule)
     return [Point(series.label, series.look, *at, _point_tip(series, rules)) for at, rules in places.items()]
 
@@ -129,14 +130,14 @@ def _point_tip(series: Series, rules: Sequence[str]) -> str:
     point = series.points[rules[0]]
     lines = [
         series.full_name,
-        f"point: {', '.join(map(numbers.rule, rules))}",
-        f"{metric_title(series.first.metric)} {numbers.quality(point.quality)}",
-        f"FLOPs speed-up {numbers.times(point.speedup)}",
+        f"point: {', '.join(map(numbers.format_rule, rules))}",
+        f"{metric_title(series.first.metric)} {numbers.format_quality(point.quality)}",
+        f"FLOPs speed-up {numbers.format_times(point.speedup)}",
         f"mean exit {point.mean_layer:.2f} of {series.first.layers}",
-        f"threshold {', '.join(numbers.threshold(t) for t in point.thresholds)}",
+        f"threshold {', '.join(numbers.format_threshold(t) for t in point.thresholds)}",
     ]
     if point.timed:
-        lines.append(f"measured speed-up {numbers.times(point.timed.speedup)}")
+        lines.append(f"measured speed-up {numbers.format_times(point.timed.speedup)}")
     return "\n".join(lines)
 
 
@@ -144,36 +145,36 @@ ENDS = ("low", "high", "samples_low", "samples_high")
 """The ends of both intervals of a measured speed-up."""
 
 
-def realisation_chart(panels: Sequence[Panel]) -> Chart | None:
+def build_realisation(panels: Sequence[Panel]) -> Chart | None:
     """Build the chart of what the FLOPs promise against what the clock measured; None where nothing was timed."""
-    rows = content.realisation_rows(panels)
+    rows = content.tabulate_timings(panels)
     if not rows:
         return None
     low, high = pad_range([v for r in rows for v in (r["flops_speedup"], *[r[end] for end in ENDS])] + [1.0], 0.05)
     marks: list[Mark] = [Reference((low, low), (high, high), "y = x: all of it is realised")]
     for row in rows:
         name, at = row["strategy"], row["flops_speedup"]
-        marks.append(Interval(name, look(name), at, row["samples_low"], row["samples_high"], faint=True))
-        marks.append(Interval(name, look(name), at, row["low"], row["high"]))
+        marks.append(Interval(name, find_look(name), at, row["samples_low"], row["samples_high"], faint=True))
+        marks.append(Interval(name, find_look(name), at, row["low"], row["high"]))
         tip = (
-            f"{row['series']}, {row['panel']}\npoint: {numbers.rule(row['rule'])}\n"
+            f"{row['series']}, {row['panel']}\npoint: {numbers.format_rule(row['rule'])}\n"
             f"FLOPs {at:.2f}×, measured {row['latency_speedup']:.2f}× "
             f"[{row['low']:.2f}, {row['high']:.2f}] over rounds, "
             f"[{row['samples_low']:.2f}, {row['samples_high']:.2f}] over samples\n"
             f"realisation {row['realisation']:.2f}, machine {row['machine']}"
             + ("" if row["valid"] else "\nINVALID timing")
         )
-        marks.append(Point(name, look(name), at, row["latency_speedup"], tip, hollow=not row["valid"]))
+        marks.append(Point(name, find_look(name), at, row["latency_speedup"], tip, hollow=not row["valid"]))
     return Chart(
         "Promised and measured",
         "Measured speed-up against FLOPs speed-up",
         "Measured against FLOPs speed-up of every timed operating point, on the timed samples; intervals 95 %, over "
         "rounds (how well the clock knows it) and, faint, over samples (how well these stand for the task). Below the "
         "line, less is realised than the FLOPs promise. Hollow: the timing is INVALID.",
-        timed_caption(panels),
+        describe_timings(panels),
         Axis("FLOPs speed-up", low, high),
         Axis("measured speed-up", low, high),
         marks,
-        [Key(name, name, look(name)) for name in sorted({r["strategy"] for r in rows})],
+        [Key(name, name, find_look(name)) for name in sorted({r["strategy"] for r in rows})],
         height=400,
     )

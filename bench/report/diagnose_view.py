@@ -14,6 +14,7 @@ from bench.report import numbers
 from bench.report.figures import Figure, save_figure
 from bench.report.formats import Table, to_csv, to_markdown
 from bench.report.marks import Axis, Chart, Key, Line, Mark, Reference, pad_range
+from bench.report.spread import OverSeeds
 from bench.report.style import Look
 from bench.text import escape_markdown
 
@@ -34,7 +35,7 @@ SLOWDOWN = (
 SHIFT = "Thresholds as chosen for the run's own task. Speed-up: FLOPs, over all layers of the same model."
 
 
-def tables(found: Found) -> list[Table]:
+def build_tables(found: Found) -> list[Table]:
     """Every table that there is something for."""
     made = [_exits(found), _consistency(found)]
     made += [_slowdown(found["slowdown"])] if found["slowdown"] else []
@@ -42,7 +43,7 @@ def tables(found: Found) -> list[Table]:
     return made
 
 
-def interval(value: Found | None, sign: str = "") -> str:
+def format_interval(value: Found | None, sign: str = "") -> str:
     """``0.912 [0.890, 0.930]``."""
     if value is None:
         return numbers.MISSING
@@ -59,12 +60,12 @@ def _exits(found: Found) -> Table:
     rows = [
         [
             str(row["exit"]),
-            interval(row["accuracy"]),
-            numbers.number(row["ece"]),
-            interval(row["auroc_max_p"]),
-            interval(row["auroc_own"]),
-            numbers.number(row["inversion_max_p"]),
-            numbers.number(row["inversion_own"]),
+            format_interval(row["accuracy"]),
+            numbers.format_number(row["ece"]),
+            format_interval(row["auroc_max_p"]),
+            format_interval(row["auroc_own"]),
+            numbers.format_number(row["inversion_max_p"]),
+            numbers.format_number(row["inversion_own"]),
         ]
         for row in found["exits"]
     ]
@@ -75,13 +76,13 @@ def _exits(found: Found) -> Table:
 def _consistency(found: Found) -> Table:
     columns = ["point", "threshold", "mean exit", "agreement with all layers"]
     rows = [
-        [numbers.rule(row["point"]), numbers.threshold(row["threshold"]), f"{row['mean_exit']:.2f}",
-         interval(row["agreement"])]
+        [numbers.format_rule(row["point"]), numbers.format_threshold(row["threshold"]), f"{row['mean_exit']:.2f}",
+         format_interval(row["agreement"])]
         for row in found["consistency"]
     ]  # fmt: skip
     flips = found["flips"]
-    words = f"{CONSISTENCY} Answers change {interval(flips['mean'])} times from exit to exit on average; in "
-    words += f"{numbers.percent(flips['back']['estimate'])} of samples they come back to one that was left."
+    words = f"{CONSISTENCY} Answers change {format_interval(flips['mean'])} times from exit to exit on average; in "
+    words += f"{numbers.format_percent(flips['back']['estimate'])} of samples they come back to one that was left."
     return _table("consistency", "Is the early answer the late one?", columns, rows, words)
 
 
@@ -90,14 +91,14 @@ def _slowdown(found: Found) -> Table:
                "other answer", "change in accuracy"]  # fmt: skip
     rows = [
         [
-            numbers.rule(row["point"]),
+            numbers.format_rule(row["point"]),
             row["change"],
             f"{row['before']:.2f} → {row['after']:.2f}",
-            interval(row["difference"], "+"),
-            interval(row["cost_ratio"]),
-            f"{numbers.percent(row['later'])} / {numbers.percent(row['earlier'])}",
-            numbers.percent(row["other"]),
-            interval(row["right"], "+"),
+            format_interval(row["difference"], "+"),
+            format_interval(row["cost_ratio"]),
+            f"{numbers.format_percent(row['later'])} / {numbers.format_percent(row['earlier'])}",
+            numbers.format_percent(row["other"]),
+            format_interval(row["right"], "+"),
         ]
         for row in found["rows"]
     ]
@@ -108,13 +109,13 @@ def _shift(found: Found) -> Table:
     columns = ["point", "threshold", "texts", "accuracy", "all layers", "mean exit", "FLOPs speed-up"]
     rows = [
         [
-            numbers.rule(row["point"]),
-            numbers.threshold(row["threshold"]),
+            numbers.format_rule(row["point"]),
+            numbers.format_threshold(row["threshold"]),
             row["texts"],
-            numbers.quality(row["metrics"]["accuracy"]),
-            numbers.number(found["full"][row["texts"]]["accuracy"]["value"]),
+            numbers.format_quality(OverSeeds(**row["metrics"]["accuracy"])),
+            numbers.format_number(found["full"][row["texts"]]["accuracy"]["value"]),
             f"{row['mean_layer']:.2f}",
-            numbers.times(row["cost_speedup"]),
+            numbers.format_times(OverSeeds(**row["cost_speedup"])),
         ]
         for row in found["points"]
     ]
@@ -125,9 +126,9 @@ def _shift(found: Found) -> Table:
 # --------------------------------------------------------------------------- where it goes
 
 
-def show(found: Found, out: Any) -> None:
+def print_diagnosis(found: Found, out: Any) -> None:
     """Print the tables, with what they mean below each."""
-    for table in tables(found):
+    for table in build_tables(found):
         printed = RichTable(title=Text(table.title), title_justify="left")
         for column in table.columns:
             printed.add_column(column, overflow="fold")
@@ -139,25 +140,26 @@ def show(found: Found, out: Any) -> None:
         out.print(note)
 
 
-def markdown(found: Found) -> str:
+def diagnosis_markdown(found: Found) -> str:
     """The tables as Markdown."""
     return "\n".join(
-        [to_markdown(table) for table in tables(found)] + [f"{escape_markdown(note)}\n" for note in found["notes"]]
+        [to_markdown(table) for table in build_tables(found)]
+        + [f"{escape_markdown(note)}\n" for note in found["notes"]]
     )
 
 
-def flat(row: Found) -> dict[str, Any]:
+def flatten(row: Found) -> dict[str, Any]:
     """A row for CSV: what is nested gets the names of both, ``agreement_low``; lists are left out."""
     made: dict[str, Any] = {}
     for name, value in row.items():
         if isinstance(value, Mapping):
-            made |= {f"{name}_{inner}": v for inner, v in flat(value).items() if inner != "level"}
+            made |= {f"{name}_{inner}": v for inner, v in flatten(value).items() if inner != "level"}
         elif not isinstance(value, list):
             made[name] = value
     return made
 
 
-def write(found: Found, folder: Path) -> list[Path]:
+def write_diagnosis(found: Found, folder: Path) -> list[Path]:
     """Write diagnosis.json, a CSV for each part, and shift.svg where there is a shift."""
     parts = {"exits": found["exits"], "consistency": found["consistency"]}
     parts |= {"slowdown": found["slowdown"]["rows"]} if found["slowdown"] else {}
@@ -166,13 +168,13 @@ def write(found: Found, folder: Path) -> list[Path]:
     write_json(written[0], found, compact=True)
     for name, rows in parts.items():
         written.append(folder / f"{name}.csv")
-        write_text(written[-1], to_csv([flat(row) for row in rows]))
+        write_text(written[-1], to_csv([flatten(row) for row in rows]))
     if found["shift"]:
-        written += save_figure(shift_figure(found), folder, ("svg",))
+        written += save_figure(build_shift_figure(found), folder, ("svg",))
     return written
 
 
-def shift_figure(found: Found) -> Figure:
+def build_shift_figure(found: Found) -> Figure:
     """Return the figure of accuracy against FLOPs speed-up on both tasks' texts, and of mean exits at equal thresholds.
 
     The right chart has a line for how far both would agree.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from bench.measure.metrics import metric_title
 from bench.report import content, numbers
-from bench.report.captions import caption
+from bench.report.captions import describe_source
 from bench.report.content import Diagnosis
 from bench.report.marks import SMALL, Axis, Bar, Chart, Interval, Key, Line, Mark, Point, pad_range
 from bench.report.series import Panel, Series
@@ -15,88 +15,91 @@ SHOWN_RULES = ("no-loss", "2x")  # where samples leave is drawn at these points,
 HEIGHT = 240
 
 
-def exit_axis(layers: int, label: str = "exit") -> Axis:
+def make_exit_axis(layers: int, label: str = "exit") -> Axis:
     """Return the axis of exits 1 to ``layers``."""
     step = 1 if layers <= 12 else 2 if layers <= 24 else max(1, layers // 12)
     return Axis(label, 0.5, layers + 0.5, [float(k) for k in range(step, layers + 1, step)])
 
 
-def series_keys(series: Iterable[Series]) -> list[Key]:
+def make_keys(series: Iterable[Series]) -> list[Key]:
     """Return a legend's entries."""
     return [Key(s.full_name, s.label, s.look) for s in series]
 
 
-def exits_used_charts(panel: Panel) -> list[Chart]:
+def build_exits_used(panel: Panel) -> list[Chart]:
     """Build the charts of where samples leave, for two operating points or the first one that was reached."""
-    shown = content.drawn(panel)
+    shown = content.choose_drawn(panel)
     reached = list(dict.fromkeys(r for s in shown for r in s.points))
     return [_exits_used(panel, rule) for rule in [r for r in SHOWN_RULES if r in reached] or reached[:1]]
 
 
 def _exits_used(panel: Panel, rule: str) -> Chart:
-    found = [(s, p.exit_counts) for s in content.drawn(panel) if (p := s.points.get(rule))]
+    found = [(s, p.exit_counts) for s in content.choose_drawn(panel) if (p := s.points.get(rule))]
     shares = [[c / sum(counts) for c in counts] for _, counts in found]
     width = 0.84 / len(found)
     marks: list[Mark] = []
     for i, ((series, _), share) in enumerate(zip(found, shares, strict=True)):
         for k, value in enumerate(share):
             if value:
-                tip = f"{series.full_name}\nexit {k + 1}: {numbers.percent(value)} of samples"
+                tip = f"{series.full_name}\nexit {k + 1}: {numbers.format_percent(value)} of samples"
                 at = k + 0.58 + i * width
                 marks.append(Bar(series.label, series.look, at, width, 0.0, value, tip, capped=True))
     several = ", mean over seeds" if any(len(s.runs) > 1 for s, _ in found) else ""
     return Chart(
-        f"Exits used, {numbers.rule(rule)}",
-        f"Exits at {numbers.rule(rule)}, {panel.title}",
-        f"Share of samples that leave at each exit at the operating point “{numbers.rule(rule)}”{several}.",
-        caption(panel, [s for s, _ in found]),
-        exit_axis(max(map(len, shares))),
+        f"Exits used, {numbers.format_rule(rule)}",
+        f"Exits at {numbers.format_rule(rule)}, {panel.title}",
+        f"Share of samples that leave at each exit at the operating point “{numbers.format_rule(rule)}”{several}.",
+        describe_source(panel, [s for s, _ in found]),
+        make_exit_axis(max(map(len, shares))),
         Axis("share of samples", 0.0, max(map(max, shares)) * 1.12, short="share leaving"),
         marks,
-        series_keys(s for s, _ in found),
+        make_keys(s for s, _ in found),
         height=HEIGHT,
     )
 
 
-def every_exit_chart(panel: Panel) -> Chart:
+def build_every_exit(panel: Panel) -> Chart:
     """Build the chart of quality with all samples forced to leave at the same exit, each checkpoint once."""
     metric, shown = metric_title(panel.metric), _one_per_checkpoint(panel)
     marks: list[Mark] = []
     values: list[float] = []
     for i, series in enumerate(shown):
-        rows, aside = content.every_exit(series), 0.07 * (i - (len(shown) - 1) / 2)  # so that no interval hides
+        rows, aside = (
+            content.tabulate_every_exit(series),
+            0.07 * (i - (len(shown) - 1) / 2),
+        )  # so that no interval hides
         at, qualities = [r["exit"] + aside for r in rows], [r["quality"] for r in rows]
         marks.append(Line(series.label, series.look, at, qualities))
         values += qualities
         for x, row in zip(at, rows, strict=True):
-            tip = f"{series.label}\nexit {row['exit']} alone: {metric} {numbers.number(row['quality'])}"
+            tip = f"{series.label}\nexit {row['exit']} alone: {metric} {numbers.format_number(row['quality'])}"
             if row["low"] is not None:
                 marks.append(Interval(series.label, series.look, x, row["low"], row["high"]))
                 values += [row["low"], row["high"]]
-                tip += f" [{numbers.number(row['low'])}, {numbers.number(row['high'])}]"
+                tip += f" [{numbers.format_number(row['low'])}, {numbers.format_number(row['high'])}]"
             marks.append(Point(series.label, series.look, x, row["quality"], tip, size=SMALL))
     words = f"{metric} when every sample leaves at the same exit (criteria that share a checkpoint are drawn once)."
     return Chart(
         "Every exit alone",
         f"{metric} of every exit alone, {panel.title}",
         words[:1].upper() + words[1:],
-        caption(panel, shown, points=False, lowest=True),
-        exit_axis(panel.layers),
+        describe_source(panel, shown, points=False, lowest=True),
+        make_exit_axis(panel.layers),
         Axis(metric, *pad_range(values)),
         marks,
-        series_keys(shown),
+        make_keys(shown),
         height=HEIGHT,
     )
 
 
 def _one_per_checkpoint(panel: Panel) -> list[Series]:
     kept: dict[str, Series] = {}
-    for series in [*content.drawn(panel), *panel.series]:
-        kept.setdefault(content.exits_key(series.first), series)
+    for series in [*content.choose_drawn(panel), *panel.series]:
+        kept.setdefault(content.make_exits_key(series.first), series)
     return list(kept.values())[: content.MOST_DRAWN]
 
 
-def knowledge_charts(panel: Panel, found: Sequence[Diagnosis]) -> list[Chart]:
+def build_knowledge(panel: Panel, found: Sequence[Diagnosis]) -> list[Chart]:
     """Build the charts of what exits know: calibration error, AUROC and overthinking, where there are logits."""
     known = [d for d in found if d.calibration and d.headroom][: content.MOST_DRAWN]
     if not known:
@@ -117,7 +120,7 @@ def knowledge_charts(panel: Panel, found: Sequence[Diagnosis]) -> list[Chart]:
                     "How well an exit's confidence ranks its right answers above its wrong ones: 0.5 is chance, 1 "
                     "perfect."),
         _over_exits(panel, known, lost, share, "Overthinking",
-                    "Share of samples that an exit answers rightly and the last exit wrongly.", numbers.percent),
+                    "Share of samples that an exit answers rightly and the last exit wrongly.", numbers.format_percent),
     ]  # fmt: skip
 
 
@@ -132,7 +135,7 @@ def _over_exits(
     y: Axis,
     title: str,
     words: str,
-    text: Callable[[float], str] = numbers.number,
+    text: Callable[[float], str] = numbers.format_number,
 ) -> Chart:
     """Build a chart of one number of every exit, a line a checkpoint; exits without the number are left out."""
     marks: list[Mark] = []
@@ -143,16 +146,16 @@ def _over_exits(
         for layer, value in pairs:
             tip = f"{d.label}\nexit {layer}: {y.label} {text(value)}"
             marks.append(Point(d.label, d.series.look, layer, value, tip, size=SMALL))
-    source = caption(panel, [d.series for d in known], points=False, lowest=True)
+    source = describe_source(panel, [d.series for d in known], points=False, lowest=True)
     keys = [Key(d.label, d.label, d.series.look) for d in known]
     return Chart(
-        title, f"{y.label}, {panel.title}", words, source, exit_axis(panel.layers), y, marks, keys, height=HEIGHT
+        title, f"{y.label}, {panel.title}", words, source, make_exit_axis(panel.layers), y, marks, keys, height=HEIGHT
     )
 
 
-def depth_chart(panel: Panel) -> Chart | None:
+def build_depth(panel: Panel) -> Chart | None:
     """Build the chart of what leaving at each exit costs, layers below and checks on top, where it was measured."""
-    rows = content.depth_rows(panel)
+    rows = content.tabulate_depth(panel)
     if not rows:
         return None
     shown = [s for s in panel.series if any(r["series"] == s.label for r in rows)]
@@ -170,10 +173,10 @@ def depth_chart(panel: Panel) -> Chart | None:
         f"Depth table, {panel.title}",
         "Time of leaving at each exit: layers and one head below, heads and criterion on the way lighter on top."
         + (f" INVALID timing: {', '.join(invalid)}." if invalid else ""),
-        caption(panel, shown, points=False, lowest=True),
-        exit_axis(max(r["exit"] for r in rows), "forced exit"),
+        describe_source(panel, shown, points=False, lowest=True),
+        make_exit_axis(max(r["exit"] for r in rows), "forced exit"),
         Axis("ms a sample", 0.0, max(r["layers_ms"] + max(0.0, r["checks_ms"]) for r in rows) * 1.12),
         marks,
-        series_keys(shown),
+        make_keys(shown),
         height=HEIGHT,
     )

@@ -14,7 +14,7 @@ from rich.text import Text
 from bench.analysis.explain import Explanation
 from bench.files import replace_file
 from bench.report import numbers
-from bench.report.figures import FORMATS, paper
+from bench.report.figures import FORMATS, paper_style
 from bench.report.page import environment, template
 from bench.report.style import COLOURS
 from bench.report.svg import style_sheet
@@ -70,7 +70,13 @@ def leavings_table(found: Explanation) -> Table:
     for name in ("criterion", "point", "threshold", "exit", "answer"):
         table.add_column(name, overflow="fold")
     for item in found.leavings:
-        row = (item.criterion, numbers.rule(item.point), _threshold(item.threshold), str(item.layer), item.answer)
+        row = (
+            item.criterion,
+            numbers.format_rule(item.point),
+            _threshold(item.threshold),
+            str(item.layer),
+            item.answer,
+        )
         table.add_row(*row)
     return table
 
@@ -83,7 +89,7 @@ def score(value: float) -> str:
 
 
 def _threshold(value: float | None) -> str:
-    return numbers.threshold(value)
+    return numbers.format_threshold(value)
 
 
 def to_html(found: Sequence[Explanation], run: str) -> str:
@@ -105,7 +111,7 @@ def save_html(found: Sequence[Explanation], run: str, path: Path) -> None:
 def save_png(found: Explanation, path: Path) -> None:
     """A picture: the text with heat above, class probabilities and entropy over the exits below."""
     lines = wrapped(found)
-    with paper() as plt:
+    with paper_style() as plt:
         fig = plt.figure(figsize=(6.6, 0.22 * len(lines) + 2.7))
         try:
             upper, lower = fig.subplots(2, 1, height_ratios=[0.22 * len(lines) + 0.3, 2.2])

@@ -75,7 +75,7 @@ class Figure:
         return list({key.name: key for chart in self.charts for key in chart.legend if key.on}.values())
 
 
-def caption_of(subject: str, charts: Sequence[Chart], more: str = "") -> str:
+def join_captions(subject: str, charts: Sequence[Chart], more: str = "") -> str:
     """Return a figure's caption: what its charts show of ``subject``, and from which data, once where it can be."""
     sources = {chart.source for chart in charts}
     if len(sources) == 1:
@@ -86,7 +86,7 @@ def caption_of(subject: str, charts: Sequence[Chart], more: str = "") -> str:
 
 
 @contextmanager
-def paper() -> Iterator[Any]:
+def paper_style() -> Iterator[Any]:
     """Give pyplot without a display, in the papers' style, and leave the caller's settings as they were."""
     import matplotlib
 
@@ -101,7 +101,7 @@ def paper() -> Iterator[Any]:
 
 def save_figure(figure: Figure, folder: Path, formats: Sequence[str] = tuple(FORMATS)) -> list[Path]:
     """Write ``figure`` as .svg, .pdf and .png, or those of ``formats``, and its numbers as .csv under ``folder``."""
-    with paper() as plt:
+    with paper_style() as plt:
         fig = plt.figure(figsize=(figure.width, figure.height + _legend_height(figure.keys)))
         try:
             draw_figure(figure, fig)

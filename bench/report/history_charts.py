@@ -11,7 +11,7 @@ from bench.report.style import Look
 LOOK = Look("blue", "o", "")
 
 
-def history_charts(entries: Sequence[Entry]) -> list[Chart]:
+def build_history(entries: Sequence[Entry]) -> list[Chart]:
     """Build a chart for each series and number, series by label."""
     return [
         _history_chart([e for e in found if name in e.values], name)

@@ -13,14 +13,22 @@ from bench.measure.areas import DEFINITIONS
 from bench.measure.metrics import metric_title
 from bench.measure.points import STANDARD
 from bench.report import content, numbers
-from bench.report.captions import describe_panel, sizes
+from bench.report.captions import describe_panel, describe_sizes
 from bench.report.charts import PanelCharts
 from bench.report.formats import Table
 from bench.report.marks import Chart
-from bench.report.provenance import Revision, StoreContents, machine_of, machines, revision_key, timing_problem
+from bench.report.provenance import (
+    Revision,
+    StoreContents,
+    describe_machines,
+    find_machine,
+    find_timing_problem,
+    make_revision_key,
+)
 from bench.report.series import Panel, Series
+from bench.report.spread import OverSeeds
 from bench.report.svg import draw_svg, draw_swatch, style_sheet
-from bench.report.tables import AREA_NAMES, mark_of
+from bench.report.tables import AREA_NAMES, describe_revisions
 from bench.text import escape_html
 
 DEFAULT_RULE = "no-loss"
@@ -31,7 +39,12 @@ def environment() -> Environment:
     made = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=escape_html
     )
-    made.filters |= {"percent": numbers.percent, "rule": numbers.rule, "svg": draw_svg, "swatch": draw_swatch}
+    made.filters |= {
+        "percent": numbers.format_percent,
+        "rule": numbers.format_rule,
+        "svg": draw_svg,
+        "swatch": draw_swatch,
+    }
     return made
 
 
@@ -59,11 +72,11 @@ def render(
             css=Markup(style_sheet()),
             js=Markup(template("page.js")),
             contents=contents,
-            timing_problem=timing_problem,
-            machines=machines(contents.runs),
+            find_timing_problem=find_timing_problem,
+            machines=describe_machines(contents.runs),
             marks=list(marks.values()),
-            letters={run.name: marks[revision_key(run)].letter for run in contents.runs},
-            machine_of=machine_of,
+            letters={run.name: marks[make_revision_key(run)].letter for run in contents.runs},
+            find_machine=find_machine,
             anchors=anchors,
             rules=rules,
             default_rule=DEFAULT_RULE if DEFAULT_RULE in rules else next(iter(rules), "full"),
@@ -72,7 +85,7 @@ def render(
             realisation=realisation,
             curves=tables["curves"],
             curve_groups=_by_first(tables["curves"]),
-            sizes=sizes,
+            describe_sizes=describe_sizes,
             describe_panel=describe_panel,
             packages=_common([mark.packages for mark in marks.values()]),
             curve_columns=[(name, DEFINITIONS[key]) for key, name in AREA_NAMES.items()],
@@ -106,7 +119,7 @@ def matrix(panels: Sequence[Panel], marks: Mapping[str, Revision], anchors: Mapp
     """The main table: a row for every strategy with its settings, a cell for every panel, each with all its points."""
     rows: dict[str, dict[str, Any]] = {}
     for panel in panels:
-        speedups = {id(star.series): star.speedup for star in content.stars(panel)}
+        speedups = {id(star.series): star.speedup for star in content.find_stars(panel)}
         for series in panel.series:
             row = rows.setdefault(
                 series.label,
@@ -126,34 +139,34 @@ def _cell(
         if point is None:
             points[rule] = {"quality": None, "more": "", "value": "", "title": series.reason(rule)}
             continue
-        more = f"{numbers.times(point.speedup)} FLOPs"
+        more = f"{numbers.format_times(point.speedup)} FLOPs"
         if point.timed:
-            more += f", {point.timed.speedup['value']:.2f}× measured" + ("" if point.timed.valid else " (INVALID)")
-        if point.reached < point.seeds:
-            more += f", {point.reached} of {point.seeds} seeds"
-        value = f"{point.quality['value']:.6f}"
+            more += f", {point.timed.speedup.value:.2f}× measured" + ("" if point.timed.valid else " (INVALID)")
+        if point.reached < len(series.runs):
+            more += f", {point.reached} of {len(series.runs)} seeds"
+        value = f"{point.quality.value:.6f}"
         points[rule] = {"quality": _parts(point.quality), "more": more, "value": value, "title": ""}
     full = series.full
     return {
         "early": series.early,
         "only": series.rules[0] if len(series.rules) == 1 else None,
         "full": _parts(full),
-        "full_value": f"{full['value']:.6f}",
+        "full_value": f"{full.value:.6f}",
         "alone": "" if alone is None else f"{alone:.2f}× FLOPs, no early exit",
         "points": points,
         "seeds": series.seeds,
-        "mark": mark_of(series, marks),
+        "mark": describe_revisions(series, marks),
         "links": [(anchors[run.name], run.seed) for run in series.runs],
     }
 
 
-def _parts(value: Mapping[str, Any]) -> dict[str, str]:
-    """A quality in pieces that do not break: the number, its interval over samples, and what the seeds add."""
-    made = {"value": numbers.number(value["value"]), "seeds": "", "both": ""}
-    made["interval"] = f"[{numbers.number(value['low'])}, {numbers.number(value['high'])}]"
-    if "std" in value:
-        ends = f"{numbers.number(value['lowest'])} to {numbers.number(value['highest'])}"
-        made["seeds"] = f"± {numbers.number(value['std'])} over {value['seeds']} seeds, {ends}"
-    if "both" in value:
-        made["both"] = f"both [{numbers.number(value['both'][0])}, {numbers.number(value['both'][1])}]"
+def _parts(value: OverSeeds) -> dict[str, str]:
+    """Return a quality in pieces that do not break: the number, its interval over samples, and what seeds add."""
+    number, interval = numbers.format_number, numbers.format_interval
+    made = {"value": number(value.value), "interval": interval(value.low, value.high), "seeds": "", "both": ""}
+    if value.std is not None:
+        ends = f"{number(value.lowest)} to {number(value.highest)}"
+        made["seeds"] = f"± {number(value.std)} over {value.seeds} seeds, {ends}"
+    if value.both:
+        made["both"] = f"both {interval(*value.both)}"
     return made

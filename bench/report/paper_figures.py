@@ -10,9 +10,9 @@ import numpy as np
 
 from bench.measure.metrics import metric_title
 from bench.report import content
-from bench.report.captions import caption, describe_runs
+from bench.report.captions import describe_runs, describe_source
 from bench.report.charts import SPEEDUP, PanelCharts
-from bench.report.figures import Figure, caption_of
+from bench.report.figures import Figure, join_captions
 from bench.report.formats import Row
 from bench.report.lines import Curve, curve_of
 from bench.report.marks import SMALL, Axis, Band, Chart, Key, Line, Mark, Point, pad_range
@@ -26,40 +26,40 @@ SHADES = ("#08264d", "#3b496c", "#575d6d", "#707173", "#8a8678", "#a59c74", "#c3
 POINTS = 7  # markers on a line of many vertices
 
 
-def panel_figures(made: PanelCharts) -> Iterator[Figure]:
+def build_panel_figures(made: PanelCharts) -> Iterator[Figure]:
     """Return the figures of one panel: trade-off, exits, calibration and depth, those that there is data for."""
     panel, title, slug = made.panel, made.panel.title, made.panel.slug
     if made.trade_off.legend:
-        words = caption_of(title, [made.trade_off], content.left_out(panel))
-        yield Figure(f"trade-off-{slug}", words, content.curve_csv(panel), [made.trade_off])
+        words = join_captions(title, [made.trade_off], content.describe_left_out(panel))
+        yield Figure(f"trade-off-{slug}", words, content.tabulate_curves(panel), [made.trade_off])
     exits = [made.every_exit, *made.exits_used[-1:]]
-    yield Figure(f"exits-{slug}", caption_of(title, exits), content.exits_csv(panel), exits, 1.3 * len(exits))
+    yield Figure(f"exits-{slug}", join_captions(title, exits), content.tabulate_exits(panel), exits, 1.3 * len(exits))
     if made.knowledge:
-        words = caption_of(title, made.knowledge)
-        yield Figure(f"calibration-{slug}", words, content.calibration_csv(made.diagnoses), made.knowledge, 2.8)
+        words = join_captions(title, made.knowledge)
+        yield Figure(f"calibration-{slug}", words, content.tabulate_calibration(made.diagnoses), made.knowledge, 2.8)
     if made.depth:
-        yield Figure(f"depth-{slug}", caption_of(title, [made.depth]), content.depth_rows(panel), [made.depth])
+        yield Figure(f"depth-{slug}", join_captions(title, [made.depth]), content.tabulate_depth(panel), [made.depth])
 
 
-def realisation_figure(chart: Chart, panels: Sequence[Panel]) -> Figure:
+def build_realisation_figure(chart: Chart, panels: Sequence[Panel]) -> Figure:
     """Return the figure of promised against measured speed-up."""
-    return Figure("flops-and-time", caption_of(chart.title, [chart]), content.realisation_rows(panels), [chart], 2.5)
+    return Figure("flops-and-time", join_captions(chart.title, [chart]), content.tabulate_timings(panels), [chart], 2.5)
 
 
-def paper_figures(panels: Sequence[PanelCharts]) -> list[Figure]:
+def build_paper_figures(panels: Sequence[PanelCharts]) -> list[Figure]:
     """Return those of the paper's figures that the store has results for."""
     plain = [made.panel for made in panels]
     return [*_figure_2(plain), *_figure_3(panels), *_windows(plain), *_criteria(plain)]
 
 
-def at_threshold(curve: Curve, delta: float) -> tuple[float, float]:
+def read_at_threshold(curve: Curve, delta: float) -> tuple[float, float]:
     """Return computation (1 / FLOPs speed-up) and quality at threshold ``delta``: the stored row just below it."""
     known = [(-np.inf if t is None else t, k) for k, t in enumerate(curve.thresholds)]
     k = max((item for item in known if item[0] <= delta), default=min(known))[1]
     return float(1 / curve.speedup[k]), float(curve.quality[k])
 
 
-def paper_variant(panel: Panel) -> Series | None:
+def choose_paper_variant(panel: Panel) -> Series | None:
     """Return the series that stands for ELBERT on ``panel``, None where there is none.
 
     The paper's own training (recipe elbert, one shared head) goes before another, then the window nearest to the
@@ -77,14 +77,14 @@ def paper_variant(panel: Panel) -> Series | None:
 
 
 def _figure_2(panels: Sequence[Panel]) -> list[Figure]:
-    chosen = [(panel, series) for panel in panels if (series := paper_variant(panel))]
+    chosen = [(panel, series) for panel in panels if (series := choose_paper_variant(panel))]
     if not chosen:
         return []
     rows: list[Row] = []
     lines: list[tuple[str, Look, list[float], list[float]]] = []
     for i, (panel, series) in enumerate(chosen):
         curves = [curve_of(run, series.split) for run in series.runs]
-        found = [np.mean([at_threshold(c, delta) for c in curves], axis=0) for delta in DELTAS]
+        found = [np.mean([read_at_threshold(c, delta) for c in curves], axis=0) for delta in DELTAS]
         own = Look(list(COLOURS)[i % len(COLOURS)], MARKERS[i % len(MARKERS)], DASHES[i // 7 % len(DASHES)])
         lines.append((panel.title, own, [float(cost) for cost, _ in found], [float(quality) for _, quality in found]))
         rows += [
@@ -109,7 +109,7 @@ def _figure_3(panels: Sequence[PanelCharts]) -> list[Figure]:
     several = sorted(most, key=lambda p: p.panel.number)
     if not several:
         return []
-    rows = [{"panel": p.panel.title, **row} for p in several for row in content.curve_csv(p.panel)]
+    rows = [{"panel": p.panel.title, **row} for p in several for row in content.tabulate_curves(p.panel)]
     words = (
         "After ELBERT's figure 3: strategies against each other; stars are plain compression (models of fewer layers "
         "and the full model, without early exit). "
@@ -130,7 +130,7 @@ def _windows(panels: Sequence[Panel]) -> Iterator[Figure]:
             args = dict(series.first.spec.criterion_args)
             window = args.pop("window", None)
             if isinstance(window, int):
-                key = canonical([series.strategy, args, content.exits_key(series.first)])
+                key = canonical([series.strategy, args, content.make_exits_key(series.first)])
                 groups[key].append((window, series))
         for number, (_, found) in enumerate(sorted(groups.items()), start=1):
             if len({w for w, _ in found}) > 1:
@@ -139,7 +139,7 @@ def _windows(panels: Sequence[Panel]) -> Iterator[Figure]:
                 looks = [Look(SHADES[i * len(SHADES) // len(found)], MARKERS[i % len(MARKERS)], "")
                          for i in range(len(found))]  # fmt: skip
                 words = f"Window size of {found[0][1].strategy} on {panel.title}, same checkpoint. "
-                words += caption(panel, [s for _, s in found])
+                words += describe_source(panel, [s for _, s in found])
                 yield _curves_figure(f"window-{panel.slug}-{number}", words, panel, named, looks)
 
 
@@ -149,13 +149,13 @@ def _criteria(panels: Sequence[Panel]) -> Iterator[Figure]:
         groups: dict[str, list[Series]] = defaultdict(list)
         for series in panel.series:
             if series.early:
-                groups[content.exits_key(series.first)].append(series)
+                groups[content.make_exits_key(series.first)].append(series)
         several = [g for g in groups.values() if len({s.strategy for s in g}) > 1]
         for number, found in enumerate(several, start=1):
-            shown, names = content.best(found), [s.strategy for s in found]
+            shown, names = content.choose_best(found), [s.strategy for s in found]
             named = [(s.strategy if names.count(s.strategy) == 1 else s.label, s) for s in shown]
             words = f"Criteria on one and the same checkpoint ({found[0].trained_as}), {panel.title}. "
-            words += caption(panel, found)
+            words += describe_source(panel, found)
             words += f" The best {len(shown)} of {len(found)} are drawn." if len(shown) < len(found) else ""
             yield _curves_figure(f"criteria-{panel.slug}-{number}", words, panel, named, [s.look for s in shown])
 

@@ -35,21 +35,21 @@ class StoreContents:
     @property
     def badly_timed(self) -> list[Run]:
         """Those whose timing is not valid."""
-        return [run for run in self.runs if timing_problem(run)]
+        return [run for run in self.runs if find_timing_problem(run)]
 
 
-def timing_problem(run: Run) -> str:
+def find_timing_problem(run: Run) -> str:
     """Return why a run's timing is not valid; empty where it is or was not made."""
     latency = run.record.latency if run.is_finished() else None
     return "" if latency is None else latency.problem
 
 
-def machine_of(run: Run) -> str:
+def find_machine(run: Run) -> str:
     """Return the machine's id that latency belongs to."""
     return run.head.environment.machine_id
 
 
-def machine_text(run: Run) -> str:
+def describe_machine(run: Run) -> str:
     """Return the machine in words."""
     machine = run.head.environment.machine
     memory = None if machine.memory_gib is None else f"{machine.memory_gib} GiB"
@@ -61,9 +61,9 @@ def _counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def machines(runs: Sequence[Run]) -> dict[str, str]:
+def describe_machines(runs: Sequence[Run]) -> dict[str, str]:
     """Return machine ids and what they are, in order of the runs."""
-    return {machine_of(run): machine_text(run) for run in reversed(runs)}
+    return {find_machine(run): describe_machine(run) for run in reversed(runs)}
 
 
 @dataclass
@@ -85,14 +85,14 @@ def find_revisions(runs: Sequence[Run]) -> dict[str, Revision]:
     """Return every combination of commit, dirty flag and package versions, lettered in order of the runs."""
     found: dict[str, Revision] = {}
     for run in runs:
-        key = revision_key(run)
+        key = make_revision_key(run)
         if key not in found:
             found[key] = Revision(_letter(len(found)), *_code_and_packages(run))
         found[key].cells.append(run.name)
     return found
 
 
-def revision_key(run: Run) -> str:
+def make_revision_key(run: Run) -> str:
     """Return the same for runs of the same code and packages."""
     plain = run.head.environment.to_plain()
     return canonical([plain["source"], plain["versions"]])

@@ -11,15 +11,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from bench.report.labels import Namer, natural, panel_name, panel_settings, panel_titles, series_settings
 from bench.report.lines import Curve, curve_over_seeds
-from bench.report.provenance import machine_of
-from bench.report.spread import over_seeds, quality_over_seeds
-from bench.report.style import DASHES, Look, look
+from bench.report.provenance import find_machine, find_timing_problem
+from bench.report.spread import OverSeeds, average_quality, average_seeds
+from bench.report.style import DASHES, Look, find_look
 from bench.results.data import canonical
 from bench.results.measures import OperatingPoint, SplitResult
 from bench.results.run import Run
@@ -29,8 +28,8 @@ from bench.results.run import Run
 class TimedSeries:
     """Latency of a point over the seeds timed on one ``machine``: times of two machines are never averaged."""
 
-    speedup: dict[str, Any]
-    sampling: dict[str, Any]
+    speedup: OverSeeds
+    sampling: OverSeeds
     cost_speedup: float
     realisation: float
     mean_ms: float
@@ -43,18 +42,22 @@ class TimedSeries:
 class SeriesPoint:
     """An operating point over the seeds that reached it, means where it is not said otherwise."""
 
-    quality: dict[str, Any]
-    speedup: dict[str, Any]
+    quality: OverSeeds
+    speedup: OverSeeds
     mean_layer: float
     thresholds: list[float | None]
     """One a seed."""
     chosen_on: str
     reached: int
     """Seeds that reached it."""
-    seeds: int
     exit_counts: list[float]
     """Samples leaving at exit 1..L."""
     timed: TimedSeries | None
+
+    @property
+    def threshold(self) -> float | None:
+        """The threshold of one seed; None for several."""
+        return self.thresholds[0] if len(self.thresholds) == 1 else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +93,7 @@ class Series:
     @property
     def look(self) -> Look:
         """Colour, marker and dashes."""
-        found = look(self.strategy)
+        found = find_look(self.strategy)
         return replace(found, dash=DASHES[(DASHES.index(found.dash) + self.variant) % len(DASHES)])
 
     @property
@@ -125,9 +128,9 @@ class Series:
         return replace(self, runs=timed) if timed else None
 
     @cached_property
-    def full(self) -> dict[str, Any]:
+    def full(self) -> OverSeeds:
         """Quality of all layers, over seeds."""
-        return quality_over_seeds(self.runs, self.split)
+        return average_quality(self.runs, self.split)
 
     @property
     def rules(self) -> list[str]:
@@ -145,13 +148,12 @@ class Series:
             return None
         points = list(found.values())
         return SeriesPoint(
-            quality=quality_over_seeds(list(found), self.split, rule),
-            speedup=over_seeds([p.cost_speedup for p in points]),
+            quality=average_quality(list(found), self.split, rule),
+            speedup=average_seeds([p.cost_speedup for p in points]),
             mean_layer=float(np.mean([p.mean_layer for p in points])),
             thresholds=[p.threshold for p in points],
             chosen_on=points[0].chosen_on,
             reached=len(points),
-            seeds=len(self.runs),
             exit_counts=np.mean([p.exit_counts for p in points], axis=0).tolist(),
             timed=_timed(found),
         )
@@ -170,17 +172,17 @@ def _timed(points: Mapping[Run, OperatingPoint]) -> TimedSeries | None:
     timed = {run: point.latency for run, point in points.items() if point.latency}
     if not timed:
         return None
-    machines = list(dict.fromkeys(machine_of(run) for run in timed))
-    same = {run: found for run, found in timed.items() if machine_of(run) == machines[0]}
+    machines = list(dict.fromkeys(find_machine(run) for run in timed))
+    same = {run: found for run, found in timed.items() if find_machine(run) == machines[0]}
+    ratios = ("cost_speedup", "realisation", "mean_ms")
+    means = {name: float(np.mean([getattr(found, name) for found in same.values()])) for name in ratios}
     return TimedSeries(
-        speedup=over_seeds([found.speedup for found in same.values()]),
-        sampling=over_seeds([found.sampling for found in same.values()]),
-        cost_speedup=float(np.mean([found.cost_speedup for found in same.values()])),
-        realisation=float(np.mean([found.realisation for found in same.values()])),
-        mean_ms=float(np.mean([found.mean_ms for found in same.values()])),
+        speedup=average_seeds([found.speedup for found in same.values()]),
+        sampling=average_seeds([found.sampling for found in same.values()]),
+        **means,
         machine=machines[0],
         machines=len(machines),
-        valid=all(run.record.latency is None or run.record.latency.valid for run in same),
+        valid=not any(find_timing_problem(run) for run in same),
     )
 
 

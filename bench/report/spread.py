@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,41 +19,57 @@ SAID = (
     "“Both” is the 95 % interval over seeds and samples (two-level bootstrap)."
 )
 
-
 SAME = 1e-5  # records keep six digits of some values
 
 
-def over_seeds(values: Sequence[Estimate]) -> dict[str, Any]:
-    """Return mean ``value``; ``low`` and ``high`` over samples: the means of the seeds' own ends; the seeds' spread.
+@dataclass(frozen=True)
+class OverSeeds:
+    """The mean of a number over seeds; ``low`` and ``high`` are over samples, for these seeds.
+
+    ``std`` (with S - 1), ``lowest`` and ``highest`` are None for a single seed, which shows no spread; ``both`` is the
+    interval over seeds and samples, None where it is not known.
+    """
+
+    value: float
+    low: float
+    high: float
+    seeds: int = 1
+    std: float | None = None
+    lowest: float | None = None
+    highest: float | None = None
+    both: tuple[float, float] | None = None
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return what there is under its names; of one seed its value and interval alone."""
+        return {k: v for k, v in vars(self).items() if v is not None and (k != "seeds" or self.seeds > 1)}
+
+
+def average_seeds(values: Sequence[Estimate]) -> OverSeeds:
+    """Return the mean of one estimate a seed.
 
     The mean of intervals is exact where all seeds err on the same samples, and too wide rather than too narrow
-    elsewhere. ``std`` (with S - 1), ``lowest`` and ``highest`` are there for several seeds only.
+    elsewhere.
     """
     found = np.array([v.value for v in values], dtype=np.float64)
-    made: dict[str, Any] = {
-        "value": float(found.mean()),
-        "low": float(np.mean([v.low for v in values])),
-        "high": float(np.mean([v.high for v in values])),
-    }
-    if len(found) > 1:
-        spread = {"std": float(found.std(ddof=1)), "lowest": float(found.min()), "highest": float(found.max())}
-        made |= {"seeds": len(found), **spread}
-    return made
+    low, high = float(np.mean([v.low for v in values])), float(np.mean([v.high for v in values]))
+    if len(found) == 1:
+        return OverSeeds(float(found[0]), low, high)
+    spread = float(found.std(ddof=1)), float(found.min()), float(found.max())
+    return OverSeeds(float(found.mean()), low, high, len(found), *spread)
 
 
-def quality_over_seeds(runs: Sequence[Run], split: str, rule: str | None = None) -> dict[str, Any]:
+def average_quality(runs: Sequence[Run], split: str, rule: str | None = None) -> OverSeeds:
     """Return the primary metric at an operating point that all ``runs`` reached (None: all layers), over seeds.
 
     For several seeds whose logits are stored the interval over samples is the bootstrap's for the mean of these seeds,
-    and ``both`` is (low, high) over seeds and samples; unless the present criterion does not give the recorded value.
+    and ``both`` is known; unless the present criterion does not give the recorded value.
     """
-    metric = runs[0].metric
-    results = [run.result(split) for run in runs]
-    made = over_seeds([(r.full if rule is None else r.reached[rule]).metrics[metric] for r in results])
+    metric, results = runs[0].metric, [run.result(split) for run in runs]
+    made = average_seeds([(r.full if rule is None else r.reached[rule]).metrics[metric] for r in results])
     found = _pool(runs, split, metric, rule) if len(runs) > 1 else None
-    if found is not None and found.both is not None and abs(found.mean - made["value"]) < SAME:
-        made |= {"low": found.samples.low, "high": found.samples.high, "both": (found.both.low, found.both.high)}
-    return made
+    if found is None or found.both is None or abs(found.mean - made.value) >= SAME:
+        return made
+    return replace(made, low=found.samples.low, high=found.samples.high, both=(found.both.low, found.both.high))
 
 
 def _pool(runs: Sequence[Run], split: str, metric: str, rule: str | None) -> SeedSummary | None:

@@ -61,18 +61,18 @@ LOOKS = {
 """Looks chosen by hand; every other strategy gets one that is free."""
 
 
-def look(strategy: str) -> Look:
+def find_look(strategy: str) -> Look:
     """The look of a strategy: by hand, a free one for what is listed, else one from its name, always the same."""
     listed = _listed()
-    return listed[strategy] if strategy in listed else assigned([strategy], listed.values())[strategy]
+    return listed[strategy] if strategy in listed else assign_looks([strategy], listed.values())[strategy]
 
 
 @cache
 def _listed() -> dict[str, Look]:
-    return {**assigned((name for name in STRATEGIES if name not in LOOKS), LOOKS.values()), **LOOKS}
+    return {**assign_looks((name for name in STRATEGIES if name not in LOOKS), LOOKS.values()), **LOOKS}
 
 
-def assigned(names: Iterable[str], given: Iterable[Look]) -> dict[str, Look]:
+def assign_looks(names: Iterable[str], given: Iterable[Look]) -> dict[str, Look]:
     """Looks for ``names`` beside those ``given`` already: no colour and marker twice while there are free ones.
 
     Each name starts where its own checksum points, so that a new strategy seldom changes another one's look. Grey is

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from bench.measure.areas import DEFINITIONS
 from bench.measure.metrics import metric_title
 from bench.report import content, numbers
-from bench.report.captions import caption, count_used
+from bench.report.captions import count_used, describe_source
 from bench.report.formats import Row, Table
-from bench.report.provenance import Revision, StoreContents, machine_of, revision_key, timing_problem
+from bench.report.provenance import Revision, StoreContents, find_machine, find_timing_problem, make_revision_key
 from bench.report.series import Panel, Series, SeriesPoint
+from bench.report.spread import OverSeeds
 from bench.results.run import Run
 
 AREA_NAMES = {
@@ -25,7 +25,7 @@ AREA_NAMES = {
 }
 
 
-def points_tables(panels: Sequence[Panel], marks: Mapping[str, Revision]) -> list[Table]:
+def build_points_tables(panels: Sequence[Panel], marks: Mapping[str, Revision]) -> list[Table]:
     """Operating points, a table a panel."""
     return [_points_table(panel, marks) for panel in panels]
 
@@ -45,64 +45,64 @@ def _points_table(panel: Panel, marks: Mapping[str, Revision]) -> Table:
     ]
     rows: list[list[str]] = []
     values: list[Row] = []
-    speedups = {id(star.series): star.speedup for star in content.stars(panel)}
+    speedups = {id(star.series): star.speedup for star in content.find_stars(panel)}
     for series in panel.series:
-        head = [series.full_name + mark_of(series, marks), series.trained_as, str(len(series.runs))]
+        head = [series.full_name + describe_revisions(series, marks), series.trained_as, str(len(series.runs))]
         full, layers = series.full, series.first.layers
         alone = speedups.get(id(series))
         flops = numbers.MISSING if alone is None else f"{alone:.2f}×"
-        whole = ["all layers", numbers.MISSING, numbers.quality(full), f"{layers}", flops, numbers.MISSING]
+        whole = ["all layers", numbers.MISSING, numbers.format_quality(full), f"{layers}", flops, numbers.MISSING]
         rows.append([*head, *whole])
         values.append(_value_row(panel, series, "all layers", full, {"flops_speedup": alone, "mean_exit": layers}))
         for rule in series.rules:
             point = series.points.get(rule)
             if point is None:
-                rows.append([*head, numbers.rule(rule), "not reached", *[numbers.MISSING] * 4])
+                rows.append([*head, numbers.format_rule(rule), "not reached", *[numbers.MISSING] * 4])
                 values.append(_value_row(panel, series, rule, None, {"reason": series.reason(rule)}))
                 continue
-            rows.append([*head, *_point_cells(point, rule)])
+            rows.append([*head, *_point_cells(point, rule, len(series.runs))])
             values.append(_value_row(panel, series, rule, point.quality, _numbers_of(point)))
-    words = f"{metric_title(metric)} with 95 % intervals over samples on {panel.title}. {caption(panel)}"
+    words = f"{metric_title(metric)} with 95 % intervals over samples on {panel.title}. {describe_source(panel)}"
     if len(marks) > 1:
         words += f" Marks in brackets: code revision ({', '.join(_letters(panel.runs, marks))}), see the provenance."
     return Table(f"points-{panel.slug}", panel.title, columns, rows, words, values)
 
 
-def _point_cells(point: SeriesPoint, rule: str) -> list[str]:
-    reached = "" if point.reached == point.seeds else f" ({point.reached} of {point.seeds} seeds)"
+def _point_cells(point: SeriesPoint, rule: str, seeds: int) -> list[str]:
+    reached = "" if point.reached == seeds else f" ({point.reached} of {seeds} seeds)"
     timed = point.timed
     measured = numbers.MISSING
     if timed:
-        measured = f"{numbers.times(timed.speedup)} ({numbers.bounds(timed.sampling)})"
+        measured = f"{numbers.format_times(timed.speedup)} ({timed.sampling.low:.2f} to {timed.sampling.high:.2f})"
         measured += "" if timed.valid else " INVALID"
     return [
-        numbers.rule(rule) + reached,
-        ", ".join(numbers.threshold(t) for t in point.thresholds),
-        numbers.quality(point.quality),
+        numbers.format_rule(rule) + reached,
+        ", ".join(numbers.format_threshold(t) for t in point.thresholds),
+        numbers.format_quality(point.quality),
         f"{point.mean_layer:.2f}",
-        numbers.times(point.speedup),
+        numbers.format_times(point.speedup),
         measured,
     ]
 
 
 def _numbers_of(point: SeriesPoint) -> Row:
     row: Row = {
-        "threshold": point.thresholds[0] if len(point.thresholds) == 1 else None,
+        "threshold": point.threshold,
         "thresholds_chosen_on": point.chosen_on,
         "mean_exit": point.mean_layer,
-        "flops_speedup": point.speedup["value"],
-        "flops_speedup_low": point.speedup["low"],
-        "flops_speedup_high": point.speedup["high"],
+        "flops_speedup": point.speedup.value,
+        "flops_speedup_low": point.speedup.low,
+        "flops_speedup_high": point.speedup.high,
     }
     timed = point.timed
     if timed is None:
         return row
     return row | {
-        "measured_speedup": timed.speedup["value"],
-        "measured_speedup_low": timed.speedup["low"],
-        "measured_speedup_high": timed.speedup["high"],
-        "measured_speedup_samples_low": timed.sampling["low"],
-        "measured_speedup_samples_high": timed.sampling["high"],
+        "measured_speedup": timed.speedup.value,
+        "measured_speedup_low": timed.speedup.low,
+        "measured_speedup_high": timed.speedup.high,
+        "measured_speedup_samples_low": timed.sampling.low,
+        "measured_speedup_samples_high": timed.sampling.high,
         "realisation": timed.realisation,
         "latency_valid": timed.valid,
         "machine": timed.machine,
@@ -119,7 +119,7 @@ VALUE_COLUMNS = (
 )  # fmt: skip
 
 
-def _value_row(panel: Panel, series: Series, rule: str, quality: Mapping[str, Any] | None, more: Row) -> Row:
+def _value_row(panel: Panel, series: Series, rule: str, quality: OverSeeds | None, more: Row) -> Row:
     found: Row = dict.fromkeys(VALUE_COLUMNS)
     spec, rows = series.first.spec, series.first.record.task.rows
     used, train = rows.get(panel.split), rows.get("train")
@@ -128,24 +128,23 @@ def _value_row(panel: Panel, series: Series, rule: str, quality: Mapping[str, An
     found |= {"recipe": spec.recipe, "head": spec.head, "samples": panel.samples}
     found |= {"samples_available": used.available if used else None}
     found |= {"trained_on": train.used if train else None, "trained_on_available": train.available if train else None}
-    if quality:
-        both = quality.get("both", (None, None))
-        found |= {name: quality[name] for name in ("value", "low", "high")}
-        found |= {"std_over_seeds": quality.get("std"), "both_low": both[0], "both_high": both[1]}
-        found |= {"lowest_seed": quality.get("lowest"), "highest_seed": quality.get("highest")}
+    if quality is not None:
+        low, high = quality.both or (None, None)
+        found |= {"value": quality.value, "low": quality.low, "high": quality.high, "std_over_seeds": quality.std}
+        found |= {"lowest_seed": quality.lowest, "highest_seed": quality.highest, "both_low": low, "both_high": high}
     return found | {"point": rule, "metric": panel.metric, **more}
 
 
-def curves_table(panels: Sequence[Panel]) -> Table:
+def build_curves_table(panels: Sequence[Panel]) -> Table:
     """One number for a whole curve, several ways."""
     columns = ["task", "n", "strategy", *AREA_NAMES.values()]
     rows: list[list[str]] = []
     values: list[Row] = []
     for panel in panels:
         samples = count_used(panel.series[0].first, panel.split)
-        for found in content.curve_summaries(panel):
+        for found in content.tabulate_summaries(panel):
             bound = " (upper bound)" if found["upper_bound"] else ""
-            cells = [numbers.number(found[k]) if k not in _FACTORS else _factor(found[k]) for k in AREA_NAMES]
+            cells = [numbers.format_number(found[k]) if k not in _FACTORS else _factor(found[k]) for k in AREA_NAMES]
             rows.append([panel.title, samples, found["series"] + bound, *cells])
             values.append({"panel": panel.title, "samples": panel.samples, **found})
     words = "Whole curves on the reported split, thresholds picked on it: they compare curves and promise nothing. "
@@ -161,20 +160,20 @@ def _factor(value: float | None) -> str:
     return numbers.MISSING if value is None else f"{value:.2f}×"
 
 
-def cells_table(contents: StoreContents, marks: Mapping[str, Revision]) -> Table:
+def build_cells_table(contents: StoreContents, marks: Mapping[str, Revision]) -> Table:
     """Build the table of every cell with its status and the exact command behind it."""
     columns = ["cell", "status", "code", "machine", "created", "command"]
     rows, values = [], []
     for run in contents.runs:
-        status = run.status + (", latency INVALID" if timing_problem(run) else "")
-        letter = marks[revision_key(run)].letter
-        rows.append([run.name, status, letter, machine_of(run), run.head.created, run.head.command])
+        status = run.status + (", latency INVALID" if find_timing_problem(run) else "")
+        letter = marks[make_revision_key(run)].letter
+        rows.append([run.name, status, letter, find_machine(run), run.head.created, run.head.command])
         values.append(dict(zip(columns, rows[-1], strict=True)) | {"error": run.error})
     rows += [[bad.name, "damaged", *[numbers.MISSING] * 3, bad.why] for bad in contents.left_out]
     return Table("cells", "Cells", columns, rows, "Every cell of the store and the command that made it.", values)
 
 
-def mark_of(series: Series, marks: Mapping[str, Revision]) -> str:
+def describe_revisions(series: Series, marks: Mapping[str, Revision]) -> str:
     """Return `` [a,b]`` where the store has results of several code revisions, else nothing."""
     if len(marks) < 2:
         return ""
@@ -182,4 +181,4 @@ def mark_of(series: Series, marks: Mapping[str, Revision]) -> str:
 
 
 def _letters(runs: Iterable[Run], marks: Mapping[str, Revision]) -> list[str]:
-    return sorted({marks[revision_key(run)].letter for run in runs})
+    return sorted({marks[make_revision_key(run)].letter for run in runs})

@@ -11,12 +11,12 @@ from bench.errors import NothingComparable, UsageError
 from bench.files import replace_file
 from bench.progress import Progress
 from bench.report import tables
-from bench.report.charts import build_charts, realisation_chart
+from bench.report.charts import build_charts, build_realisation
 from bench.report.figures import Figure, save_figure
 from bench.report.formats import Table, to_csv, to_latex, to_markdown
 from bench.report.page import render
-from bench.report.paper_figures import panel_figures, paper_figures, realisation_figure
-from bench.report.provenance import Revision, StoreContents, find_revisions, machines, timing_problem
+from bench.report.paper_figures import build_panel_figures, build_paper_figures, build_realisation_figure
+from bench.report.provenance import Revision, StoreContents, describe_machines, find_revisions, find_timing_problem
 from bench.report.series import make_panels
 from bench.results.store import ALL, Only, Store
 from bench.text import escape_latex, escape_markdown
@@ -53,14 +53,14 @@ def write_report(results: Path, out: Path, formats: Collection[str], progress: P
         for panel in found:
             made.append(build_charts(panel))
             work.advance(note=panel.title)
-    realisation = realisation_chart(found)
-    points = tables.points_tables(found, marks)
-    single = {"curves": tables.curves_table(found), "cells": tables.cells_table(contents, marks)}
+    realisation = build_realisation(found)
+    points = tables.build_points_tables(found, marks)
+    single = {"curves": tables.build_curves_table(found), "cells": tables.build_cells_table(contents, marks)}
     drawn: list[Figure] = []
     if "figures" in formats:
-        drawn += [figure for one in made for figure in panel_figures(one)]
-        drawn += [realisation_figure(realisation, found)] if realisation else []
-        drawn += paper_figures(made)
+        drawn += [figure for one in made for figure in build_panel_figures(one)]
+        drawn += [build_realisation_figure(realisation, found)] if realisation else []
+        drawn += build_paper_figures(made)
 
     files: list[Path] = []
     if "html" in formats:
@@ -91,12 +91,12 @@ def markdown(
 ) -> str:
     """Everything in one Markdown file."""
     lines = ["# ExitBench report", ""]
-    lines += [f"- machine {id_}: {escape_markdown(text)}" for id_, text in machines(contents.runs).items()]
+    lines += [f"- machine {id_}: {escape_markdown(text)}" for id_, text in describe_machines(contents.runs).items()]
     lines += [f"- code {m.letter}: {escape_markdown(m.text)} ({len(m.cells)} cells)" for m in marks.values()]
     lines += [f"- failed: {escape_markdown(v.name)}: {escape_markdown(v.error)}" for v in contents.failed]
     lines += [f"- not finished: {escape_markdown(v.name)} ({v.status})" for v in contents.unfinished]
     lines += [
-        f"- latency INVALID: {escape_markdown(v.name)}: {escape_markdown(timing_problem(v))}"
+        f"- latency INVALID: {escape_markdown(v.name)}: {escape_markdown(find_timing_problem(v))}"
         for v in contents.badly_timed
     ]
     lines += [f"- damaged: {escape_markdown(bad.name)}: {escape_markdown(bad.why)}" for bad in contents.left_out]

@@ -248,7 +248,7 @@ def test_points_are_the_usual_ones_or_the_first(tmp_path: Path) -> None:
 
 def test_cells_of_csv_are_flat() -> None:
     row = {"point": "2x", "agreement": {"estimate": 0.5, "low": 0.4, "high": 0.6, "level": 0.95}, "counts": [1, 2]}
-    flat = diagnose_view.flat(row)
+    flat = diagnose_view.flatten(row)
     assert flat == {"point": "2x", "agreement_estimate": 0.5, "agreement_low": 0.4, "agreement_high": 0.6}
 
 
@@ -258,8 +258,8 @@ def test_names_cannot_break_out_of_a_table() -> None:
     shift = {"samples": 40, "warnings": ["<b>|"], **find_shift(curve, curve, [], ("a|b", "<script>"))}
     found = {"run": "<img>", "split": "x", "samples": 40, "exits": [], "consistency": [], "slowdown": None,
              "flips": {"mean": None, "back": {"estimate": math.nan}}, "shift": shift, "notes": []}  # fmt: skip
-    page = diagnose_view.markdown(found)
+    page = diagnose_view.diagnosis_markdown(found)
     assert "<img>" not in page
     assert "<b>" not in page
     out = Console(width=120, record=True, quiet=True)
-    diagnose_view.show(found, out)
+    diagnose_view.print_diagnosis(found, out)

@@ -13,12 +13,12 @@ import pytest
 
 from bench.compare.history import Entry, Value
 from bench.report import marks
-from bench.report.charts import PanelCharts, build_charts, realisation_chart
-from bench.report.content import MOST_DRAWN, drawn, every_exit, stars
-from bench.report.figures import Figure, draw_figure, paper
-from bench.report.history_charts import history_charts
+from bench.report.charts import PanelCharts, build_charts, build_realisation
+from bench.report.content import MOST_DRAWN, choose_drawn, find_stars, tabulate_every_exit
+from bench.report.figures import Figure, draw_figure, paper_style
+from bench.report.history_charts import build_history
 from bench.report.marks import Axis, Chart, Mark, Point, pad_range, thin_out
-from bench.report.paper_figures import panel_figures, paper_figures, paper_variant
+from bench.report.paper_figures import build_panel_figures, build_paper_figures, choose_paper_variant
 from bench.report.series import make_panels
 from bench.report.svg import draw_svg, stack_svg
 from bench.results.store import Store
@@ -55,7 +55,7 @@ def on_the_page(chart: Chart) -> Counter[tuple[str, str]]:
 
 def in_print(chart: Chart) -> Counter[str]:
     """How many artists every series has."""
-    with paper() as plt:
+    with paper_style() as plt:
         fig = plt.figure()
         draw_figure(Figure("f", "", [], [chart]), fig)
         [ax] = fig.axes
@@ -66,7 +66,7 @@ def in_print(chart: Chart) -> Counter[str]:
 
 def test_every_mark_is_on_both_canvases(made: list[PanelCharts]) -> None:
     charts = [c for one in made for c in one.charts]
-    realisation = realisation_chart([one.panel for one in made])
+    realisation = build_realisation([one.panel for one in made])
     assert realisation is not None
     for chart in [*charts, realisation]:
         assert on_the_page(chart) == names(chart.marks)
@@ -78,30 +78,30 @@ def test_every_mark_is_on_both_canvases(made: list[PanelCharts]) -> None:
 
 def test_every_series_of_the_data_is_in_its_chart(made: list[PanelCharts]) -> None:
     for one in made:
-        panel, shown = one.panel, {s.label for s in drawn(one.panel)}
-        assert {k.series for k in one.trade_off.legend if k.on} == shown | {s.series.label for s in stars(panel)}
+        panel, shown = one.panel, {s.label for s in choose_drawn(one.panel)}
+        assert {k.series for k in one.trade_off.legend if k.on} == shown | {s.series.label for s in find_stars(panel)}
         assert {s.label for s in panel.series if s.early} <= {k.series for k in one.trade_off.legend}
         for chart in one.charts:
             drawn_names = {m.series for m in chart.marks if not isinstance(m, marks.Reference)}
             assert drawn_names == {k.series for k in chart.legend}
     demo = made[0]
-    assert sum(k.on for k in demo.trade_off.legend) == MOST_DRAWN + len(stars(demo.panel))
+    assert sum(k.on for k in demo.trade_off.legend) == MOST_DRAWN + len(find_stars(demo.panel))
     for series in demo.panel.series:
         points = [m for m in demo.every_exit.marks if isinstance(m, Point) and m.series == series.label]
         if points:
-            assert [p.y for p in points] == [r["quality"] for r in every_exit(series)]
+            assert [p.y for p in points] == [r["quality"] for r in tabulate_every_exit(series)]
 
 
 def test_the_figures_are_made_of_the_pages_charts(made: list[PanelCharts]) -> None:
     for one in made:
-        used = [chart for figure in panel_figures(one) for chart in figure.charts]
+        used = [chart for figure in build_panel_figures(one) for chart in figure.charts]
         assert all(any(chart is own for own in one.charts) for chart in used)
         assert len(used) >= len(one.charts) - 1  # of the two histograms print has room for one
 
 
 def test_both_canvases_have_the_same_axes(made: list[PanelCharts]) -> None:
     for chart in made[0].charts:
-        with paper() as plt:
+        with paper_style() as plt:
             ax = plt.figure().subplots()
             from bench.report.figures import draw_chart
 
@@ -121,10 +121,10 @@ def test_elberts_figure_2_takes_the_papers_variant_and_says_which(tmp_path: Path
     make_cell(tmp_path, criterion={"window": 2}, spec={"recipe": "joint", "head": "linear"}, exits=False)
     make_cell(tmp_path, "entropy", exits=False)
     [one] = [build_charts(panel) for panel in make_panels(Store(tmp_path).runs()[0])]
-    chosen = paper_variant(one.panel)
+    chosen = choose_paper_variant(one.panel)
     assert chosen is not None
     assert (chosen.first.spec.recipe, chosen.first.spec.criterion_args) == ("elbert", {"window": 2})
-    [figure, *_] = paper_figures([one])
+    [figure, *_] = build_paper_figures([one])
     assert f"{one.panel.title}: {chosen.label}, elbert / shared." in figure.caption
     assert {row["series"] for row in figure.rows} == {chosen.label}
 
@@ -136,7 +136,7 @@ def test_history_is_drawn_by_the_same_engine_in_a_file_of_its_own() -> None:
         )
         for i in range(12)
     ]
-    [chart] = history_charts(entries)
+    [chart] = build_history(entries)
     assert [m.label for m in chart.marks if isinstance(m, marks.Reference)] == ["0.9 → 0.8"]
     root = ElementTree.fromstring(stack_svg([chart]))
     space = "{http://www.w3.org/2000/svg}"

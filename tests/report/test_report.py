@@ -14,7 +14,7 @@ from bench.errors import UsageError
 from bench.progress import Progress
 from bench.report.provenance import find_revisions
 from bench.report.series import Panel, make_panels
-from bench.report.style import DASHES, LOOKS, assigned, look
+from bench.report.style import DASHES, LOOKS, assign_looks, find_look
 from bench.report.write import write_report
 from bench.results.store import Store
 from tests.helpers.report_store import make_cell, varied_store
@@ -77,8 +77,8 @@ def test_seeds_are_averaged_and_windows_are_not(varied: Path) -> None:
     assert middle.seeds == "0, 1, 2"
     values = [r.reached["2x"].metrics["accuracy"] for r in middle.results]
     point = middle.points["2x"]
-    assert point.quality["value"] == pytest.approx(sum(v.value for v in values) / 3)
-    assert point.quality["low"] == pytest.approx(sum(v.low for v in values) / 3)
+    assert point.quality.value == pytest.approx(sum(v.value for v in values) / 3)
+    assert point.quality.low == pytest.approx(sum(v.low for v in values) / 3)
     assert len({(s.look.colour, s.look.marker) for s in demo.series[:3]}) == 1
     assert len({s.look.dash for s in demo.series[:3]}) == 3
 
@@ -115,9 +115,9 @@ def test_times_of_two_machines_are_not_averaged(tmp_path: Path) -> None:
 
 
 def test_plain_compression_is_a_star_against_the_whole_backbone(varied: Path) -> None:
-    from bench.report.content import stars
+    from bench.report.content import find_stars
 
-    found = {s.series.label: s.speedup for s in stars(panels(varied)[0])}
+    found = {s.series.label: s.speedup for s in find_stars(panels(varied)[0])}
     assert found == pytest.approx({"full": 1.0, "truncated": 2.0})
 
 
@@ -223,37 +223,38 @@ def test_the_page_is_whole_in_itself(varied: Path, tmp_path: Path) -> None:
 def test_every_strategy_has_a_look_of_its_own() -> None:
     from strategies import STRATEGIES
 
-    looks = {name: look(name) for name in STRATEGIES}
+    looks = {name: find_look(name) for name in STRATEGIES}
     assert len({(one.colour, one.marker) for one in looks.values()}) == len(looks)
     assert {name: looks[name] for name in LOOKS} == LOOKS
-    assert look("someone's own") == look("someone's own")
-    assert (look("someone's own").colour, look("someone's own").marker) not in {
+    assert find_look("someone's own") == find_look("someone's own")
+    assert (find_look("someone's own").colour, find_look("someone's own").marker) not in {
         (one.colour, one.marker) for one in looks.values()
     }
 
 
 def test_thirty_more_strategies_get_looks_apart_whatever_their_order() -> None:
     names = [f"strategy-{i}" for i in range(30)]
-    found = assigned(names, LOOKS.values())
-    assert found == assigned(reversed(names), LOOKS.values())
+    found = assign_looks(names, LOOKS.values())
+    assert found == assign_looks(reversed(names), LOOKS.values())
     pairs = [(one.colour, one.marker) for one in (*found.values(), *LOOKS.values())]
     assert len(set(pairs)) == len(pairs)
     assert all(one.dash in DASHES for one in found.values())
-    some = assigned([f"strategy-{i}" for i in range(200)], LOOKS.values())
+    some = assign_looks([f"strategy-{i}" for i in range(200)], LOOKS.values())
     assert len(some) == 200  # more than there are pairs: looks repeat, nothing fails
 
 
 def test_what_is_drawn_is_the_best_of_each_strategy_and_bounds_come_last(tmp_path: Path) -> None:
-    from bench.report.content import drawn
+
+    from bench.report.content import choose_drawn
 
     for window in range(12):
         make_cell(tmp_path, criterion={"window": window}, exits=False)
     make_cell(tmp_path, "entropy", exits=False)
     make_cell(tmp_path, "oracle-correct", upper_bound=True, exits=False)
     [panel] = panels(tmp_path)
-    assert [s.strategy for s in drawn(panel)] == ["elbert-mono"] * 6 + ["entropy", "oracle-correct"]
-    assert [s.strategy for s in drawn(panel, 2)] == ["elbert-mono", "entropy"]
-    assert len(drawn(panel, 32)) == 14
+    assert [s.strategy for s in choose_drawn(panel)] == ["elbert-mono"] * 6 + ["entropy", "oracle-correct"]
+    assert [s.strategy for s in choose_drawn(panel, 2)] == ["elbert-mono", "entropy"]
+    assert len(choose_drawn(panel, 32)) == 14
 
 
 def test_the_clocks_interval_and_the_samples_interval_are_both_shown(tmp_path: Path) -> None:

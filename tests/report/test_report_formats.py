@@ -15,10 +15,10 @@ from bench.report import figures
 from bench.report.charts import build_charts
 from bench.report.formats import Table, to_csv, to_latex, to_markdown
 from bench.report.marks import round_ticks
-from bench.report.paper_figures import panel_figures
+from bench.report.paper_figures import build_panel_figures
 from bench.report.provenance import find_revisions
 from bench.report.series import make_panels
-from bench.report.tables import points_tables
+from bench.report.tables import build_points_tables
 from bench.report.write import write_report
 from bench.results.store import Store
 from tests.helpers.report_store import make_cell, varied_store
@@ -115,12 +115,12 @@ def test_figures_open(written: Path) -> None:
 
 def test_figures_are_a_column_wide_with_legible_letters(tmp_path: Path) -> None:
     [panel, *_] = make_panels(Store(varied_store(tmp_path / "r")).runs()[0])
-    figure = next(panel_figures(build_charts(panel)))
+    figure = next(build_panel_figures(build_charts(panel)))
     paths = figures.save_figure(figure, tmp_path / "f")
     root = ElementTree.parse(paths[0]).getroot()
     assert root.attrib["width"] == f"{figures.COLUMN * 72:g}pt"
-    sizes = [v for k, v in figures.STYLE.items() if k.endswith(("labelsize", "fontsize", "font.size"))]
-    assert min(sizes) >= 6.5
+    describe_sizes = [v for k, v in figures.STYLE.items() if k.endswith(("labelsize", "fontsize", "font.size"))]
+    assert min(describe_sizes) >= 6.5
 
 
 def test_latex_of_hostile_tables_compiles_or_is_balanced(written: Path, tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_latex_of_hostile_tables_compiles_or_is_balanced(written: Path, tmp_path
 
 def test_latex_is_booktabs(tmp_path: Path) -> None:
     runs, _ = Store(varied_store(tmp_path)).runs()
-    table = points_tables(make_panels(runs), find_revisions(runs))[0]
+    table = build_points_tables(make_panels(runs), find_revisions(runs))[0]
     text = to_latex(table)
     assert all(rf"\{rule}" in text for rule in ("toprule", "midrule", "bottomrule"))
     assert "|" not in text

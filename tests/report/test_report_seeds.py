@@ -12,9 +12,9 @@ import pytest
 
 from bench.measure.exits import AllExits
 from bench.progress import Progress
-from bench.report.captions import caption
+from bench.report.captions import describe_source
 from bench.report.series import make_panels
-from bench.report.spread import over_seeds
+from bench.report.spread import average_seeds
 from bench.report.write import write_report
 from bench.results.exits import write_exits
 from bench.results.part import Estimate
@@ -61,16 +61,17 @@ def seeded(tmp_path: Path) -> Path:
 def test_the_interval_is_over_samples_and_the_spread_over_seeds(seeded: Path) -> None:
     [panel] = make_panels(Store(seeded).runs()[0])
     [series] = panel.series
-    for found in (series.full, series.points["2x"].quality):  # type: ignore[index]
-        assert found["value"] == pytest.approx(0.8)
-        assert found["std"] == pytest.approx(0.1)
-        assert (found["lowest"], found["highest"], found["seeds"]) == (0.7, 0.9, 3)
+    for found in (series.full, series.points["2x"].quality):
+        assert found.value == pytest.approx(0.8)
+        assert found.std == pytest.approx(0.1)
+        assert (found.lowest, found.highest, found.seeds) == (0.7, 0.9, 3)
         # 70 samples are right and 10 wrong with every seed: the mean's own error is that of the 100 samples
-        assert 0.70 < found["low"] < 0.77
-        assert 0.83 < found["high"] < 0.90
-        low, high = found["both"]
-        assert low < found["low"]  # what three so different seeds leave open is far more than 100 samples do
-        assert high > found["high"]
+        assert 0.70 < found.low < 0.77
+        assert 0.83 < found.high < 0.90
+        assert found.both is not None
+        low, high = found.both
+        assert low < found.low  # what three so different seeds leave open is far more than 100 samples do
+        assert high > found.high
 
 
 def test_page_tables_and_csv_say_seeds_and_sizes(seeded: Path, tmp_path: Path) -> None:
@@ -99,14 +100,14 @@ def test_without_logits_or_with_another_rule_the_seeds_own_intervals_are_average
         edit_cell(cell.folder, _improve)
     [panel] = make_panels(Store(seeded).runs()[0])
     found = panel.series[0].full
-    assert "both" not in found
-    assert found["low"] == pytest.approx(0.75)
-    assert found["std"] > 0
+    assert found.both is None
+    assert found.low == pytest.approx(0.75)
+    assert found.std == pytest.approx(0.1, abs=0.01)
 
 
 def test_one_seed_has_no_spread() -> None:
     value = Estimate(value=0.8, low=0.7, high=0.9)
-    assert over_seeds([value]) == pytest.approx(value.to_plain())
+    assert average_seeds([value]).to_plain() == pytest.approx(value.to_plain())
 
 
 def test_the_curve_of_several_seeds_keeps_the_worst_and_the_best(seeded: Path) -> None:
@@ -122,8 +123,8 @@ def test_the_curve_of_several_seeds_keeps_the_worst_and_the_best(seeded: Path) -
 
 def test_captions_say_what_they_must(seeded: Path) -> None:
     [panel] = make_panels(Store(seeded).runs()[0])
-    words = caption(panel)
+    words = describe_source(panel)
     for said in ("n = 100/872", "seeds 0, 1, 2", "machine 0123456789ab", "chosen on 50/450 samples held out of train"):
         assert said in words
-    assert "No threshold is involved." in caption(panel, points=False, lowest=True)
-    assert "seed 0;" in caption(panel, points=False, lowest=True)
+    assert "No threshold is involved." in describe_source(panel, points=False, lowest=True)
+    assert "seed 0;" in describe_source(panel, points=False, lowest=True)

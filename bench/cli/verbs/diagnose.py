@@ -56,12 +56,12 @@ def diagnose(
         change = Change(limit, edits, candidates, seed)
         found = diagnose_run(asked, session.context(), points, change, on=on)
     if out is not None:
-        for path in diagnose_view.write(found, out):
+        for path in diagnose_view.write_diagnosis(found, out):
             progress.say(f"Written: {path}")
     if markdown is not None:
-        write_text(markdown, diagnose_view.markdown(found))
+        write_text(markdown, diagnose_view.diagnosis_markdown(found))
     if session.json:
         print_json(found)
     else:
-        diagnose_view.show(found, console())
+        diagnose_view.print_diagnosis(found, console())
     return OK

@@ -29,7 +29,7 @@ def history(
     """Results over commits, with the steps they took; kept in history.jsonl, which only grows."""
     from bench.compare import history
     from bench.compare.sources import cells_in, opened
-    from bench.report.history_charts import history_charts
+    from bench.report.history_charts import build_history
     from bench.report.svg import stack_svg
 
     results_dir = session.results_dir
@@ -46,7 +46,7 @@ def history(
     if not entries:
         raise UsageError(f"{path} has no entries: `bench history --record` adds the results that are there.")
     if svg is not None:
-        write_text(svg, stack_svg(history_charts(entries)))
+        write_text(svg, stack_svg(build_history(entries)))
     found = rows(entries)
     if session.json:
         print_json({"entries": [asdict(e) for e in entries], "series": found})

@@ -17,8 +17,8 @@ from bench.cli.session import Session, with_session
 from bench.errors import OK, NothingComparable, UsageError
 from bench.files import write_text
 from bench.measure.points import Rule
-from bench.report.numbers import quality
-from bench.report.spread import over_seeds
+from bench.report.numbers import format_quality
+from bench.report.spread import OverSeeds, average_seeds
 from bench.results.part import Estimate
 from bench.results.spec import key
 from bench.results.store import Cell, Only, Store
@@ -79,7 +79,7 @@ FOOT = (
     "Thresholds are chosen on samples held out of train and reported on the evaluation split; the realised FLOPs "
     "speed-up stands in parentheses. Brackets: 95 % interval over samples, for these seeds. Several seeds: their mean, "
     "the standard deviation between seeds after ±, and the 95 % interval over both, seeds and samples (two-level "
-    "bootstrap). Sample sizes: used/available. Default: the criterion's own default setting."
+    "bootstrap). Sample describe_sizes: used/available. Default: the criterion's own default setting."
 )
 
 
@@ -151,7 +151,7 @@ def _figure(points: Sequence[Mapping[str, Any]], metric: str) -> dict[str, Any]:
     """Quality over the seeds' points, samples and seeds apart, and the mean of their costs."""
     costs = [p["cost_speedup"]["value"] for p in points]
     return {
-        **over_seeds([Estimate.from_plain(p["metrics"][metric]) for p in points]),
+        **average_seeds([Estimate.from_plain(p["metrics"][metric]) for p in points]).to_plain(),
         "cost_speedup": sum(costs) / len(costs),
     }
 
@@ -173,7 +173,10 @@ def _cells(row: Row, rules: Sequence[str]) -> list[str]:
 
 
 def _text(figure: Mapping[str, Any] | None) -> str:
-    return "-" if figure is None else f"{quality(figure)} ({figure['cost_speedup']:.2f}x)"
+    if figure is None:
+        return "-"
+    quality = {name: value for name, value in figure.items() if name != "cost_speedup"}
+    return f"{format_quality(OverSeeds(**quality))} ({figure['cost_speedup']:.2f}x)"
 
 
 def _columns(rules: Sequence[str]) -> list[str]:
