@@ -201,8 +201,8 @@ def test_samples_do_not_know_of_each_other(name: str, data: st.DataObject) -> No
     random = np.random.default_rng(seed)
     logits: NDArray[np.float64] = random.normal(0, 3, (samples, exits, classes + 1)).round(1)
     labels, ids = random.integers(0, classes + 1, samples), np.array([f"s{i}" for i in range(samples)])
-    threshold = data.draw(st.sampled_from([0.0, 0.1, 0.5, 1.0, 2.0]))
     other, criterion = torch.from_numpy(logits[::-1].copy()), STRATEGIES.load(name).criterion()
+    threshold = data.draw(st.sampled_from([0.0, 1.0, 2.0] if criterion.integer else [0.0, 0.1, 0.5, 1.0, 2.0]))
     evidence = Evidence(other, torch.from_numpy(labels), reads(criterion, other))
 
     def replay(logits: NDArray[np.float64], threshold: float, **given: Any) -> bench.Decisions:
