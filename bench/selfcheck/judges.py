@@ -1,0 +1,105 @@
+"""What judging in plain numbers (:mod:`strategies.fast`) gains over tensors at batch 1, query by query in turn."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bench.inference.executors import EagerExecutor
+from bench.latency.queries import fix_threads, make_exit_query, number_samples
+from bench.latency.run import Clock, Query, pause_garbage_collection
+from bench.selfcheck.engine import CHECKS, CLASSES, SIZES, build_model, random_batch
+from strategies.base import ExitModel
+from strategies.controls import ForcedExits
+
+
+class ForcedByTensors(ForcedExits):
+    """The same criterion without a judge, as every subclass is."""
+
+
+@dataclass(frozen=True)
+class JudgeGain:
+    """How much longer a query takes where tensors decide: median over pairs, minus one, with its 95 % interval.
+
+    ``milliseconds`` is the median query with a judge.
+    """
+
+    size: str
+    check: str
+    what: str
+    gain: float
+    low: float
+    high: float
+    pairs: int
+    milliseconds: float
+
+
+def measure_judges(
+    *,
+    sizes: Sequence[str] = tuple(SIZES),
+    tokens: int = 64,
+    samples: int = 8,
+    seconds: float = 20.0,
+    threads: int | None = None,
+    seed: int = 0,
+    clock: Clock = time.perf_counter_ns,
+) -> dict[str, Any]:
+    """Return the gains as plain data, for samples that leave at L/2 and that never leave; ``seconds`` for each."""
+    gains = []
+    for size in sizes:
+        model = build_model(size)
+        batches = [random_batch([tokens], seed + i) for i in range(samples)]
+        keys, cpu, last = number_samples(batches), torch.device("cpu"), model.num_layers
+        for check, (criterion, head) in CHECKS.items():
+            executor = EagerExecutor(ExitModel(model.encoder, head(model.encoder, CLASSES)).eval())
+            for what, exit in (("exit L/2", last // 2), ("never", last + 1)):
+                judged, tensors = (
+                    make_exit_query(executor, forced, forced.cut(exit), batches, keys, cpu)
+                    for forced in (ForcedExits(criterion), ForcedByTensors(criterion))
+                )
+                with fix_threads(threads), pause_garbage_collection():
+                    times = time_in_turn(judged, tensors, samples, seconds, clock)
+                gains.append(asdict(JudgeGain(size, check, what, *estimate_gain(times, seed))))
+    return {"tokens": tokens, "threads": threads or torch.get_num_threads(), "gains": gains}
+
+
+def time_in_turn(first: Query, second: Query, samples: int, seconds: float, clock: Clock) -> NDArray[np.float64]:
+    """Return the nanoseconds [P, 2] of pairs of queries on the same sample, in the order 1 2, 2 1, 1 2, ..."""
+    queries, pairs, turn = (first, second), [], 0
+    for i in range(2 * samples):  # warm up
+        queries[i % 2](i // 2)
+    end = clock() + seconds * 1e9
+    while turn < 2 or clock() < end:
+        pair = [0, 0]
+        for k in (turn % 2, 1 - turn % 2):
+            begun = clock()
+            queries[k](turn // 2 % samples)
+            pair[k] = clock() - begun
+        pairs.append(pair)
+        turn += 1
+    return np.array(pairs, dtype=np.float64)
+
+
+def estimate_gain(times: NDArray[np.float64], seed: int = 0) -> tuple[float, float, float, int, float]:
+    """Return gain, low, high, number of pairs and milliseconds of :class:`JudgeGain` from times [P, 2]."""
+    ratios = times[:, 1] / times[:, 0]
+    drawn = np.random.default_rng(seed).integers(0, len(ratios), (1000, len(ratios)))
+    low, high = np.quantile(np.median(ratios[drawn], axis=1), [0.025, 0.975])
+    return float(np.median(ratios)) - 1, low - 1, high - 1, len(ratios), float(np.median(times[:, 0])) / 1e6
+
+
+def describe_judges(result: Mapping[str, Any]) -> str:
+    """Return the gains as lines for people."""
+    lines = [f"batch 1, {result['tokens']} tokens, {result['threads']} threads; tensors over judges, minus one"]
+    for row in result["gains"]:
+        lines.append(
+            f"{row['size']:<12}{row['check']:<13}{row['what']:<10}{row['gain']:>+7.1%} "
+            f"[{row['low']:+.1%}, {row['high']:+.1%}]  {row['milliseconds']:.2f} ms, {row['pairs']} pairs"
+        )
+    return "\n".join(lines)
