@@ -10,14 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bench.measure.metrics import from_statistics
 from bench.measure.points import LAST_BIT
-from bench.measure.trade_off import TradeOff
+
+if TYPE_CHECKING:  # which needs torch, and a report does not
+    from bench.measure.trade_off import TradeOff
 
 Float = NDArray[np.float64]
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from bench.measure.metrics import metric_title
 from bench.report import content, numbers
-from bench.report.captions import describe_source, describe_timings
 from bench.report.content import Diagnosis
 from bench.report.exit_charts import build_depth, build_every_exit, build_exits_used, build_knowledge
 from bench.report.marks import (
     LARGE,
+    SMALL,
     Axis,
     Band,
     Chart,
@@ -25,8 +26,12 @@ from bench.report.marks import (
     pad_range,
     thin_out,
 )
+from bench.report.provenance import describe_source, describe_timings
 from bench.report.series import Panel, Series
-from bench.report.style import find_look
+from bench.report.style import Look, find_look
+
+if TYPE_CHECKING:
+    from bench.compare.history import Entry
 
 FEW = 3  # bands of more series lie over one another and are drawn fainter
 SPEEDUP = "FLOPs speed-up over the plain model"
@@ -178,3 +183,37 @@ def build_realisation(panels: Sequence[Panel]) -> Chart | None:
         [Key(name, name, find_look(name)) for name in sorted({r["strategy"] for r in rows})],
         height=400,
     )
+
+
+HISTORY = Look("blue", "o", "")
+
+
+def build_history(entries: Sequence[Entry]) -> list[Chart]:
+    """Build a chart for each series and number of a history, series by label, with the steps that it took."""
+    from bench.compare.history import by_series  # only here: it needs torch, and a report does not
+
+    return [
+        _build_steps([e for e in found if name in e.values], name)
+        for found in by_series(entries).values()
+        for name in dict.fromkeys(name for e in found for name in e.values)
+    ]
+
+
+def _build_steps(kept: Sequence[Entry], name: str) -> Chart:
+    from bench.compare.history import margin_of, steps
+
+    label, values = kept[-1].label, [e.values[name] for e in kept]
+    numbers, at = [v.value for v in values], [float(i) for i in range(1, len(kept) + 1)]
+    taken = steps(values, margin_of(name, numbers[0]))
+    y = Axis("", *pad_range(numbers, 0.12, abs(numbers[0]) * 0.005))
+    x = Axis("entry", 0.5, len(kept) + 0.5, sorted({at[0], at[-1], *(at[s.at] for s in taken)}))
+    marks: list[Mark] = [Line(label, HISTORY, at, numbers)]
+    for here, value, e in zip(at, numbers, kept, strict=True):
+        marks.append(Point(label, HISTORY, here, value, f"{e.commit[:9]} {e.at}: {value:.5g}", size=SMALL))
+    for step in taken:
+        here = at[step.at] - 0.5
+        up = (step.after > step.before) == (here > (x.low + x.high) / 2)  # where the line leaves room for the label
+        start, end = (y.low, y.high) if up else (y.high, y.low)
+        marks.append(Reference((here, start), (here, end), f"{step.before:.4g} → {step.after:.4g}"))
+    title = f"{label}: {name}, {numbers[-1]:.5g}"
+    return Chart(title, title, "", "", x, y, marks, height=150)

@@ -13,8 +13,7 @@ from bench.measure import areas
 from bench.measure.calibration import Calibration, Headroom, measure_calibration, measure_headroom
 from bench.measure.stats import wilson
 from bench.report.formats import Row
-from bench.report.lines import curve_of
-from bench.report.series import Panel, Series
+from bench.report.series import Panel, Series, curve_of
 from bench.report.spread import OverSeeds
 from bench.results.run import Run
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 from bench.measure.metrics import metric_title
 from bench.report import content, numbers
-from bench.report.captions import describe_source
 from bench.report.content import Diagnosis
 from bench.report.marks import SMALL, Axis, Bar, Chart, Interval, Key, Line, Mark, Point, pad_range
+from bench.report.provenance import describe_source
 from bench.report.series import Panel, Series
 
 SHOWN_RULES = ("no-loss", "2x")  # where samples leave is drawn at these points, where they were reached

@@ -13,7 +13,6 @@ from bench.measure.areas import DEFINITIONS
 from bench.measure.metrics import metric_title
 from bench.measure.points import STANDARD
 from bench.report import content, numbers
-from bench.report.captions import describe_panel, describe_sizes
 from bench.report.charts import PanelCharts
 from bench.report.formats import Table
 from bench.report.marks import Chart
@@ -21,6 +20,8 @@ from bench.report.provenance import (
     Revision,
     StoreContents,
     describe_machines,
+    describe_panel,
+    describe_sizes,
     find_machine,
     find_timing_problem,
     make_revision_key,

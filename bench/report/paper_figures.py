@@ -10,13 +10,12 @@ import numpy as np
 
 from bench.measure.metrics import metric_title
 from bench.report import content
-from bench.report.captions import describe_runs, describe_source
 from bench.report.charts import SPEEDUP, PanelCharts
 from bench.report.figures import Figure, join_captions
 from bench.report.formats import Row
-from bench.report.lines import Curve, curve_of
 from bench.report.marks import SMALL, Axis, Band, Chart, Key, Line, Mark, Point, pad_range
-from bench.report.series import Panel, Series
+from bench.report.provenance import describe_runs, describe_source
+from bench.report.series import Curve, Panel, Series, curve_of
 from bench.report.style import COLOURS, DASHES, MARKERS, Look
 from bench.results.data import canonical
 

@@ -7,9 +7,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from bench.measure.areas import DEFINITIONS
 from bench.measure.metrics import metric_title
 from bench.report import content, numbers
-from bench.report.captions import count_used, describe_source
 from bench.report.formats import Row, Table
-from bench.report.provenance import Revision, StoreContents, find_machine, find_timing_problem, make_revision_key
+from bench.report.provenance import (
+    Revision,
+    StoreContents,
+    count_used,
+    describe_source,
+    find_machine,
+    find_timing_problem,
+    make_revision_key,
+)
 from bench.report.series import Panel, Series, SeriesPoint
 from bench.report.spread import OverSeeds
 from bench.results.run import Run

@@ -40,15 +40,12 @@ LOOSE, FILES, LINES = 10, 20, 400
 UP = {
     ("bench.compare.compare", "bench.cli.display"),
     ("bench.measure.trade_off", "bench.inference.replay"),
-    ("bench.report.captions", "bench.cli.display"),
-    ("bench.report.content", "bench.cli.display"),
-    ("bench.report.tables", "bench.cli.display"),
     ("bench.reproduce.output", "bench.cli.display"),
     ("bench.results.pooled", "bench.cell.fitting"),
 }
 """Imports that run up and are still to be turned round: (importing file, imported file)."""
 
-CROWDED = {"bench/report", "strategies"}
+CROWDED = {"strategies"}
 """Folders that hold more files: one file a paper is the rule in strategies/."""
 
 SHARED = {

@@ -13,10 +13,9 @@ import pytest
 
 from bench.compare.history import Entry, Value
 from bench.report import marks
-from bench.report.charts import PanelCharts, build_charts, build_realisation
+from bench.report.charts import PanelCharts, build_charts, build_history, build_realisation
 from bench.report.content import MOST_DRAWN, choose_drawn, find_stars, tabulate_every_exit
 from bench.report.figures import Figure, draw_figure, paper_style
-from bench.report.history_charts import build_history
 from bench.report.marks import Axis, Chart, Mark, Point, pad_range, thin_out
 from bench.report.paper_figures import build_panel_figures, build_paper_figures, choose_paper_variant
 from bench.report.series import make_panels

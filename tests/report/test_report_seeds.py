@@ -12,7 +12,7 @@ import pytest
 
 from bench.measure.exits import AllExits
 from bench.progress import Progress
-from bench.report.captions import describe_source
+from bench.report.provenance import describe_source
 from bench.report.series import make_panels
 from bench.report.spread import average_seeds
 from bench.report.write import write_report

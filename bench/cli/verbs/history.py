@@ -29,7 +29,7 @@ def history(
     """Results over commits, with the steps they took; kept in history.jsonl, which only grows."""
     from bench.compare import history
     from bench.compare.sources import cells_in, opened
-    from bench.report.history_charts import build_history
+    from bench.report.charts import build_history
     from bench.report.svg import stack_svg
 
     results_dir = session.results_dir
