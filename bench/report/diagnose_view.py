@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,26 +51,16 @@ def format_interval(value: Found | None, sign: str = "") -> str:
     return f"{texts[0]} [{texts[1]}, {texts[2]}]"
 
 
-def _table(name: str, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> Table:
-    return Table(name, title, columns, rows, caption, [])
-
-
 def _exits(found: Found) -> Table:
     columns = ["exit", "accuracy", "ECE", "AUROC max p", "AUROC own score", "inversion max p", "inversion own score"]
+    number = numbers.format_number
     rows = [
-        [
-            str(row["exit"]),
-            format_interval(row["accuracy"]),
-            numbers.format_number(row["ece"]),
-            format_interval(row["auroc_max_p"]),
-            format_interval(row["auroc_own"]),
-            numbers.format_number(row["inversion_max_p"]),
-            numbers.format_number(row["inversion_own"]),
-        ]
+        [str(row["exit"]), format_interval(row["accuracy"]), number(row["ece"]), format_interval(row["auroc_max_p"]),
+         format_interval(row["auroc_own"]), number(row["inversion_max_p"]), number(row["inversion_own"])]
         for row in found["exits"]
-    ]
+    ]  # fmt: skip
     title = f"Does an exit know when it is right? {found['run']}, {found['split']}, n = {found['samples']}"
-    return _table("exits", title, columns, rows, EXITS)
+    return Table("exits", title, columns, rows, EXITS, [])
 
 
 def _consistency(found: Found) -> Table:
@@ -83,44 +73,34 @@ def _consistency(found: Found) -> Table:
     flips = found["flips"]
     words = f"{CONSISTENCY} Answers change {format_interval(flips['mean'])} times from exit to exit on average; in "
     words += f"{numbers.format_percent(flips['back']['estimate'])} of samples they come back to one that was left."
-    return _table("consistency", "Is the early answer the late one?", columns, rows, words)
+    return Table("consistency", "Is the early answer the late one?", columns, rows, words, [])
 
 
 def _slowdown(found: Found) -> Table:
     columns = ["point", "change", "mean exit", "shift of the mean exit", "FLOPs, times", "later / earlier",
                "other answer", "change in accuracy"]  # fmt: skip
+    percent = numbers.format_percent
     rows = [
-        [
-            numbers.format_rule(row["point"]),
-            row["change"],
-            f"{row['before']:.2f} → {row['after']:.2f}",
-            format_interval(row["difference"], "+"),
-            format_interval(row["cost_ratio"]),
-            f"{numbers.format_percent(row['later'])} / {numbers.format_percent(row['earlier'])}",
-            numbers.format_percent(row["other"]),
-            format_interval(row["right"], "+"),
-        ]
+        [numbers.format_rule(row["point"]), row["change"], f"{row['before']:.2f} → {row['after']:.2f}",
+         format_interval(row["difference"], "+"), format_interval(row["cost_ratio"]),
+         f"{percent(row['later'])} / {percent(row['earlier'])}", percent(row["other"]),
+         format_interval(row["right"], "+")]
         for row in found["rows"]
-    ]
-    return _table("slowdown", "Can small changes slow it down?", columns, rows, SLOWDOWN.format(**found))
+    ]  # fmt: skip
+    return Table("slowdown", "Can small changes slow it down?", columns, rows, SLOWDOWN.format(**found), [])
 
 
 def _shift(found: Found) -> Table:
     columns = ["point", "threshold", "texts", "accuracy", "all layers", "mean exit", "FLOPs speed-up"]
+    full = {texts: values["accuracy"]["value"] for texts, values in found["full"].items()}
     rows = [
-        [
-            numbers.format_rule(row["point"]),
-            numbers.format_threshold(row["threshold"]),
-            row["texts"],
-            numbers.format_quality(OverSeeds(**row["metrics"]["accuracy"])),
-            numbers.format_number(found["full"][row["texts"]]["accuracy"]["value"]),
-            f"{row['mean_layer']:.2f}",
-            numbers.format_times(OverSeeds(**row["cost_speedup"])),
-        ]
+        [numbers.format_rule(row["point"]), numbers.format_threshold(row["threshold"]), row["texts"],
+         numbers.format_quality(OverSeeds(**row["metrics"]["accuracy"])), numbers.format_number(full[row["texts"]]),
+         f"{row['mean_layer']:.2f}", numbers.format_times(OverSeeds(**row["cost_speedup"]))]
         for row in found["points"]
-    ]
+    ]  # fmt: skip
     words = " ".join([SHIFT, *(f"Warning: {w}" for w in found["warnings"])])
-    return _table("shift", "The same thresholds on other texts", columns, rows, words)
+    return Table("shift", "The same thresholds on other texts", columns, rows, words, [])
 
 
 # --------------------------------------------------------------------------- where it goes

@@ -33,7 +33,9 @@ def show(found: Explanation, out: Any) -> None:
     """Print text with heat, the exits, and where criteria leave on a rich console."""
     answer = f"leaves at exit {found.layer} of {len(found.steps)} as {found.answer}"
     label = "" if found.label is None else f", label {found.label}"
-    out.print(f"{found.title}: {answer}{label} (point {found.point}, threshold {_threshold(found.threshold)})")
+    out.print(
+        f"{found.title}: {answer}{label} (point {found.point}, threshold {numbers.format_threshold(found.threshold)})"
+    )
     if found.kind:
         out.print(found.kind)
     text = Text()
@@ -73,7 +75,7 @@ def leavings_table(found: Explanation) -> Table:
         row = (
             item.criterion,
             numbers.format_rule(item.point),
-            _threshold(item.threshold),
+            numbers.format_threshold(item.threshold),
             str(item.layer),
             item.answer,
         )
@@ -88,16 +90,12 @@ def score(value: float) -> str:
     return "never" if value == float("inf") else f"{value:z.3f}"  # z: no minus before a zero
 
 
-def _threshold(value: float | None) -> str:
-    return numbers.format_threshold(value)
-
-
 def to_html(found: Sequence[Explanation], run: str) -> str:
     """A self-contained page of one or several explanations."""
     return (
         environment()
         .from_string(template("explain.html.j2"))
-        .render(found=found, run=run, css=Markup(style_sheet()), score=score, threshold=_threshold)
+        .render(found=found, run=run, css=Markup(style_sheet()), score=score, threshold=numbers.format_threshold)
         + "\n"
     )
 
@@ -173,7 +171,9 @@ def _draw_steps(ax: Any, found: Explanation) -> None:
     ax.plot(layers, [s.entropy for s in found.steps], linestyle=(0, (4, 2)), color="black", label="normalised entropy")
     ax.axvline(found.layer, color="#777777", linewidth=0.8, linestyle=(0, (1, 2)))
     ax.set_ylim(-0.03, 1.03)
-    ax.set_xlabel(f"exit; leaves at the dotted line (point {found.point}, threshold {_threshold(found.threshold)})")
+    ax.set_xlabel(
+        f"exit; leaves at the dotted line (point {found.point}, threshold {numbers.format_threshold(found.threshold)})"
+    )
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.grid(True)
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, assert_never
 
-from bench.files import replace_file
+from bench.files import replace_file, write_text
 from bench.report.formats import Row, to_csv
 from bench.report.marks import Band, Bar, Chart, Dots, Interval, Key, Line, Mark, Point, Reference, tick_text
 from bench.report.style import Look
@@ -116,8 +116,7 @@ def save_figure(figure: Figure, folder: Path, formats: Sequence[str] = tuple(FOR
         finally:
             plt.close(fig)
     path = folder / f"{figure.name}.csv"
-    with replace_file(path) as temporary:
-        temporary.write_text(to_csv(figure.rows), encoding="utf-8")
+    write_text(path, to_csv(figure.rows))
     return [*written, path]
 
 

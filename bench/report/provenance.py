@@ -137,21 +137,16 @@ def describe_panel(panel: Panel) -> str:
     run = panel.series[0].first
     task, backbone, spec = run.record.task, run.record.backbone, run.spec
     init = {"scratch": "trained from scratch"}.get(spec.init, spec.init)
-    parts = [f"{task.name} from {task.source}", f"split {panel.split}", describe_sizes(panel.runs, panel.split)]
+    parts = [f"{task.name} from {task.source}", f"split {panel.split}", describe_sizes(panel.series)]
     parts.append(f"{panel.backbone} ({backbone.model_type}, {init}), {panel.layers} layers of width {backbone.hidden}")
     parts.append(f"at most {spec.max_length} tokens")
     return "; ".join(parts) + "."
 
 
-def describe_sizes(runs: Sequence[Run], split: str) -> str:
+def describe_sizes(series: Sequence[Series]) -> str:
     """Return ``n = 872/872, trained on 15000/67349``: used of available."""
-    return _sizes((run, split) for run in runs)
-
-
-def _sizes(members: Iterable[tuple[Run, str]]) -> str:
-    members = list(members)
-    reported = _each(count_used(run, split) for run, split in members)
-    trained = _each(count_used(run, "train") for run, _ in members)
+    reported = _each(count_used(run, s.split) for s in series for run in s.runs)
+    trained = _each(count_used(run, "train") for s in series for run in s.runs)
     return f"n = {reported}" + (f", trained on {trained}" if trained != "unknown" else "")
 
 
@@ -178,12 +173,11 @@ def describe_timings(panels: Sequence[Panel]) -> str:
 
 def describe_runs(series: Sequence[Series]) -> str:
     """Return ``n = 872/872, trained on 15000/67349; seeds 0, 1; machine 075480a1530e.``"""
-    members = [(run, s.split) for s in series for run in s.runs]
-    every = sorted({run.seed for run, _ in members})
-    where = list(dict.fromkeys(find_machine(run) for run, _ in members))
+    runs = [run for s in series for run in s.runs]
+    every, where = sorted({run.seed for run in runs}), list(dict.fromkeys(find_machine(run) for run in runs))
     seed = f"{'seed' if len(every) == 1 else 'seeds'} {', '.join(map(str, every)) or 'none'}"
     machine = f"{'machine' if len(where) == 1 else 'machines'} {', '.join(where) or 'unknown'}"
-    return f"{_sizes(members)}; {seed}; {machine}."
+    return f"{describe_sizes(series)}; {seed}; {machine}."
 
 
 def describe_thresholds(series: Sequence[Series]) -> str:

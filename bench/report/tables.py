@@ -32,24 +32,10 @@ AREA_NAMES = {
 }
 
 
-def build_points_tables(panels: Sequence[Panel], marks: Mapping[str, Revision]) -> list[Table]:
-    """Operating points, a table a panel."""
-    return [_points_table(panel, marks) for panel in panels]
-
-
-def _points_table(panel: Panel, marks: Mapping[str, Revision]) -> Table:
-    metric = panel.metric
-    columns = [
-        "strategy",
-        "recipe / head",
-        "seeds",
-        "point",
-        "threshold",
-        metric_title(metric),
-        "mean exit",
-        "FLOPs speed-up",
-        "measured speed-up",
-    ]
+def build_points_table(panel: Panel, marks: Mapping[str, Revision]) -> Table:
+    """Build the table of a panel's operating points."""
+    columns = ["strategy", "recipe / head", "seeds", "point", "threshold", metric_title(panel.metric), "mean exit",
+               "FLOPs speed-up", "measured speed-up"]  # fmt: skip
     rows: list[list[str]] = []
     values: list[Row] = []
     speedups = {id(star.series): star.speedup for star in content.find_stars(panel)}
@@ -69,7 +55,7 @@ def _points_table(panel: Panel, marks: Mapping[str, Revision]) -> Table:
                 continue
             rows.append([*head, *_point_cells(point, rule, len(series.runs))])
             values.append(_value_row(panel, series, rule, point.quality, _numbers_of(point)))
-    words = f"{metric_title(metric)} with 95 % intervals over samples on {panel.title}. {describe_source(panel)}"
+    words = f"{metric_title(panel.metric)} with 95 % intervals over samples on {panel.title}. {describe_source(panel)}"
     if len(marks) > 1:
         words += f" Marks in brackets: code revision ({', '.join(_letters(panel.runs, marks))}), see the provenance."
     return Table(f"points-{panel.slug}", panel.title, columns, rows, words, values)
@@ -93,27 +79,18 @@ def _point_cells(point: SeriesPoint, rule: str, seeds: int) -> list[str]:
 
 
 def _numbers_of(point: SeriesPoint) -> Row:
-    row: Row = {
-        "threshold": point.threshold,
-        "thresholds_chosen_on": point.chosen_on,
-        "mean_exit": point.mean_layer,
-        "flops_speedup": point.speedup.value,
-        "flops_speedup_low": point.speedup.low,
-        "flops_speedup_high": point.speedup.high,
-    }
+    row = {"threshold": point.threshold, "thresholds_chosen_on": point.chosen_on, "mean_exit": point.mean_layer}
+    row |= _columns("flops_speedup", point.speedup)
     timed = point.timed
-    if timed is None:
-        return row
-    return row | {
-        "measured_speedup": timed.speedup.value,
-        "measured_speedup_low": timed.speedup.low,
-        "measured_speedup_high": timed.speedup.high,
-        "measured_speedup_samples_low": timed.sampling.low,
-        "measured_speedup_samples_high": timed.sampling.high,
-        "realisation": timed.realisation,
-        "latency_valid": timed.valid,
-        "machine": timed.machine,
-    }
+    if timed is not None:
+        row |= _columns("measured_speedup_samples", timed.sampling) | _columns("measured_speedup", timed.speedup)
+        row |= {"realisation": timed.realisation, "latency_valid": timed.valid, "machine": timed.machine}
+        del row["measured_speedup_samples"]
+    return row
+
+
+def _columns(name: str, value: OverSeeds) -> Row:
+    return {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}
 
 
 VALUE_COLUMNS = (

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import NothingComparable, UsageError
-from bench.files import replace_file
+from bench.files import write_text
 from bench.progress import Progress
 from bench.report import tables
 from bench.report.charts import build_charts, build_realisation
@@ -54,7 +54,7 @@ def write_report(results: Path, out: Path, formats: Collection[str], progress: P
             made.append(build_charts(panel))
             work.advance(note=panel.title)
     realisation = build_realisation(found)
-    points = tables.build_points_tables(found, marks)
+    points = [tables.build_points_table(panel, marks) for panel in found]
     single = {"curves": tables.build_curves_table(found), "cells": tables.build_cells_table(contents, marks)}
     drawn: list[Figure] = []
     if "figures" in formats:
@@ -90,16 +90,14 @@ def markdown(
     drawn: list[Figure],
 ) -> str:
     """Everything in one Markdown file."""
-    lines = ["# ExitBench report", ""]
-    lines += [f"- machine {id_}: {escape_markdown(text)}" for id_, text in describe_machines(contents.runs).items()]
-    lines += [f"- code {m.letter}: {escape_markdown(m.text)} ({len(m.cells)} cells)" for m in marks.values()]
-    lines += [f"- failed: {escape_markdown(v.name)}: {escape_markdown(v.error)}" for v in contents.failed]
-    lines += [f"- not finished: {escape_markdown(v.name)} ({v.status})" for v in contents.unfinished]
-    lines += [
-        f"- latency INVALID: {escape_markdown(v.name)}: {escape_markdown(find_timing_problem(v))}"
-        for v in contents.badly_timed
-    ]
-    lines += [f"- damaged: {escape_markdown(bad.name)}: {escape_markdown(bad.why)}" for bad in contents.left_out]
+    said = [(f"machine {name}", text) for name, text in describe_machines(contents.runs).items()]
+    said += [(f"code {one.letter}", f"{one.text} ({len(one.cells)} cells)") for one in marks.values()]
+    said += [(f"failed: {escape_markdown(run.name)}", run.error) for run in contents.failed]
+    said += [("not finished", f"{run.name} ({run.status})") for run in contents.unfinished]
+    for run in contents.badly_timed:
+        said.append((f"latency INVALID: {escape_markdown(run.name)}", find_timing_problem(run)))
+    said += [(f"damaged: {escape_markdown(bad.name)}", bad.why) for bad in contents.left_out]
+    lines = ["# ExitBench report", "", *(f"- {what}: {escape_markdown(text)}" for what, text in said)]
     if not points:
         lines += ["", "There are no finished results here yet."]
     parts = [to_markdown(t) for t in points]
@@ -131,6 +129,5 @@ def captions(drawn: list[Figure]) -> str:
 
 
 def _write(path: Path, text: str) -> Path:
-    with replace_file(path) as temporary:
-        temporary.write_bytes(re.sub("[\ud800-\udfff]", "\ufffd", text).encode("utf-8"))
+    write_text(path, re.sub("[\ud800-\udfff]", "\ufffd", text))
     return path

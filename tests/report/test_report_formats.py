@@ -18,7 +18,7 @@ from bench.report.marks import round_ticks
 from bench.report.paper_figures import build_panel_figures
 from bench.report.provenance import find_revisions
 from bench.report.series import make_panels
-from bench.report.tables import build_points_tables
+from bench.report.tables import build_points_table
 from bench.report.write import write_report
 from bench.results.store import Store
 from tests.helpers.report_store import make_cell, varied_store
@@ -141,7 +141,7 @@ def test_latex_of_hostile_tables_compiles_or_is_balanced(written: Path, tmp_path
 
 def test_latex_is_booktabs(tmp_path: Path) -> None:
     runs, _ = Store(varied_store(tmp_path)).runs()
-    table = build_points_tables(make_panels(runs), find_revisions(runs))[0]
+    table = build_points_table(make_panels(runs)[0], find_revisions(runs))
     text = to_latex(table)
     assert all(rf"\{rule}" in text for rule in ("toprule", "midrule", "bottomrule"))
     assert "|" not in text
