@@ -71,3 +71,19 @@ def test_one_seed_shows_no_spread() -> None:
 def test_few_seeds_widen_more() -> None:
     assert widen_for_seeds(1.0, 3.0, 3) > widen_for_seeds(1.0, 5.0, 5) > widen_for_seeds(1.0, 50.0, 50) > 1
     assert widen_for_seeds(1.0, 0.0, 3) == 1
+
+
+@pytest.mark.parametrize(
+    ("share", "times", "ok"),
+    [
+        (1.0, 20, True),  # 19 of 20 would be 0.95: with 20 experiments nothing lies in 0.93..0.97 but that
+        (0.85, 20, True),
+        (0.70, 20, False),
+        (1.0, 4000, False),
+        (0.91, 4000, False),
+        (0.95, 4000, True),
+    ],
+)
+def test_a_share_is_judged_with_its_own_error(share: float, times: int, ok: bool) -> None:
+    """Three standard errors at the end of its range: 0.17 with 20 experiments, 0.012 with 4,000."""
+    assert s.Experiment("covers", share, times, 0.93, 0.97).ok is ok
