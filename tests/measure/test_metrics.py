@@ -118,3 +118,14 @@ def test_imports_neither_torch_nor_sklearn() -> None:
     code = "import sys, bench.measure.metrics; print(sorted({'torch', 'sklearn', 'scipy'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("far", [1e6, 1e8])
+def test_pearson_sums_are_taken_about_the_labels_mean(far: float) -> None:
+    """Squares of 1e8 leave no digits for a spread of 1: without the centre there would be no correlation at all."""
+    random = np.random.default_rng(1)
+    labels = far + random.normal(size=400)
+    predictions = labels + random.normal(size=400)
+    sums = metrics.statistics("pearson", predictions[:, None], labels).sum(axis=(0, 1))[None]
+    expected = np.corrcoef(predictions - far, labels - far)[0, 1]
+    assert metrics.from_statistics("pearson", sums)[0] == pytest.approx(expected, abs=1e-6)

@@ -120,3 +120,25 @@ def test_points_lie_on_the_curve(text: str) -> None:
     point = choose_certified(curve, sample.scores, sample.answers, sample.labels, Rule.parse(text))
     assert point.cut is not None
     assert point.index == curve.row(point.cut)
+
+
+def test_bentkus_rounds_the_losses_up() -> None:
+    """Bates et al. 2021, theorem 1: e P(Bin(n, level) <= ceil(n mean)). 500 * 0.015 = 7.5 losses count as 8."""
+    assert hoeffding_bentkus_p(0.015, 500, 0.05) == pytest.approx(math.e * stats.binom.cdf(8, 500, 0.05), rel=1e-9)
+    hoeffding = math.exp(-500 * (0.015 * math.log(0.015 / 0.05) + 0.985 * math.log(0.985 / 0.95)))
+    assert hoeffding_bentkus_p(0.015, 500, 0.05) < hoeffding
+
+
+def test_conformal_control_remembers_a_loss_that_a_looser_cut_takes_back() -> None:
+    """The first sample is lost at exit 2 and right at exit 1, the second is lost at exit 1.
+
+    At 0.15 the first leaves at exit 2: 1 loss. At 0.25 both leave at exit 1, where only the second is lost: still 1
+    loss by itself, but 2 were made on the way, and (2 + 1) / 9 is above 0.25.
+    """
+    scores = np.full((8, 3), 0.9)
+    scores[0], scores[1] = [0.2, 0.1, 0.0], [0.2, 0.9, 0.0]
+    losses = np.zeros((8, 3))
+    losses[0, 1] = losses[1, 0] = 1.0
+    cut = control_conformally(scores, losses, 0.25)
+    assert exit_layers(scores, cut).tolist() == [2, *[3] * 7]
+    assert control_conformally(scores, losses, 0.34) > 0.2

@@ -29,8 +29,8 @@ def recorded(samples: int = 60, exits: int = 5, classes: int = 3, seed: int = 0)
     return AllExits(ids, labels.astype(np.int64), logits, random.integers(4, 20, samples))
 
 
-def trade_off(criterion=None, seed: int = 0, metrics=("accuracy",)) -> TradeOff:
-    exits = recorded(seed=seed)
+def trade_off(criterion=None, seed: int = 0, metrics=("accuracy",), samples: int = 60) -> TradeOff:
+    exits = recorded(samples, seed=seed)
     n, layers, _ = exits.logits.shape
     return TradeOff(criterion or NormalisedEntropy(), exits, Costs.layers(n, layers), metrics)
 
@@ -93,3 +93,56 @@ def test_a_criterion_without_a_threshold_has_one_point() -> None:
     assert len(report.curve) == 2
     [default] = default_point(report)
     assert default["exit_counts"] == [0, 60, 0, 0, 0]
+
+
+@pytest.mark.parametrize("text", [*STANDARD, "risk=0.2@0.9", "gap=0.2@0.9", "risk=0.2", "gap=0.2"])
+def test_no_point_is_chosen_on_what_is_reported(text: str) -> None:
+    """Whatever is reported on, the cut of a point is the one that the held-out samples choose."""
+    rule = [Rule.parse(text)]
+
+    def cut(select: int, report: int) -> object:
+        [point] = operating_points(trade_off(seed=select, samples=400), trade_off(seed=report, samples=400), rule)
+        return point.get("cut", "none")
+
+    assert cut(1, 2) == cut(1, 3) == cut(1, 1)
+    assert len({cut(1, 1), cut(2, 1), cut(3, 1)}) > 1
+
+
+def test_speed_up_is_over_the_plain_model_not_over_the_layers_that_are_left() -> None:
+    """Five layers of a backbone of ten: all of them are a speed-up of 2, and 4x is two and a half layers at most."""
+    found = [
+        TradeOff(NormalisedEntropy(), exits, Costs(layers.early, 2 * layers.plain), ("accuracy",))
+        for exits in (recorded(400, seed=seed) for seed in (1, 2))
+        for layers in [Costs.layers(400, 5)]
+    ]
+    select, report = found
+    assert report.at(-math.inf)["cost_speedup"]["value"] == 2.0  # type: ignore[index]
+    [twice, four_times] = operating_points(select, report, [Rule.parse("2x"), Rule.parse("4x")])
+    assert twice["select"]["quality"] == select.quality.max()  # type: ignore[index]  # every row is twice as fast
+    allowed = select.curve.mean_layer <= 2.5
+    assert four_times["select"]["quality"] == select.quality[allowed].max()  # type: ignore[index]
+    assert select.layers_at(four_times["cut"]).mean() > 1.25  # type: ignore[arg-type]
+
+
+def test_every_exit_by_itself_comes_in_order() -> None:
+    report = trade_off(metrics=("accuracy", "matthews"))
+    answers = report.exits.logits.argmax(axis=2)
+    by_hand = (answers == report.exits.labels[:, None]).mean(axis=0)
+    assert report.per_exit()["accuracy"] == pytest.approx(by_hand, abs=1e-6)
+    assert by_hand[0] < by_hand[-1]
+    assert report.per_exit()["matthews"][-1] == pytest.approx(report.at(-math.inf)["metrics"]["matthews"]["value"])  # type: ignore[index]
+
+
+@pytest.mark.parametrize("patience", [1, 2, 3])
+def test_a_given_threshold_is_in_the_methods_own_terms(patience: int) -> None:
+    """A patience of 2 cuts the score at -2: the larger it is, the later samples leave."""
+    report = trade_off(Patience())
+    [point] = given_points(report, [patience])
+    assert (point["threshold"], point["cut"], point["rule"]) == (patience, -patience, str(patience))
+    answers = report.exits.logits.argmax(axis=2)
+    layers = []
+    for row in answers:
+        agreed = np.cumsum(np.append(0, row[1:] == row[:-1]))
+        runs = [agreed[i] - agreed[np.flatnonzero(np.append(True, row[1 : i + 1] != row[:i]))[-1]] for i in range(5)]
+        layers.append(next((i + 1 for i in range(5) if runs[i] >= patience), 5))
+    assert point["mean_layer"] == pytest.approx(np.mean(layers))

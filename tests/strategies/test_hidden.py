@@ -376,3 +376,16 @@ def test_a_probe_serves_regression(tmp_path: Path, capsys: pytest.CaptureFixture
         assert found["record"]["task"]["kind"] == "regression"
     assert main(["run", "--strategy", "prototypes", *common]) != 0
     assert "a regression task has none" in capsys.readouterr().err
+
+
+def test_every_prototype_has_a_scale_of_its_own_at_every_exit() -> None:
+    """Exit 1: class 0 at 0 and 2, class 1 at 9 and 15; exit 2 the same, ten times as far apart."""
+    features = torch.tensor([[0.0, 0.0], [2.0, 20.0], [9.0, 90.0], [15.0, 150.0]])[:, :, None]
+    probe = ClassDistances()
+    probe.fit(features, torch.zeros(4, 2, 2), torch.tensor([0, 0, 1, 1]))
+    first = [(1 + 1 + 8 + 14) / 4, (12 + 10 + 3 + 3) / 4]  # mean distances of all four to 1 and to 12
+    assert probe.scale.tolist() == [pytest.approx(first), pytest.approx([10 * s for s in first])]
+    _, read = probe.double().read({}, torch.tensor([[2.0]], dtype=torch.float64), 1)
+    assert read.tolist() == [pytest.approx([1 / first[0], 10 / first[1]])]
+    _, read = probe.read({}, torch.tensor([[20.0]], dtype=torch.float64), 2)
+    assert read.tolist() == [pytest.approx([1 / first[0], 10 / first[1]])]

@@ -249,3 +249,13 @@ def test_real_data_load(name: str, shared: Path) -> None:
     assert len(data.train) + len(data.select) == 1000
     assert len(primary) == min(1000, REAL[name][1])
     assert bool(data.warnings) == (name == "ag_news")
+
+
+def test_a_limit_is_a_random_subset_and_not_the_first_rows() -> None:
+    """A file is often sorted by class: the first 40 of 100 rows would be of one class only."""
+    split = Split("s", tuple(map(str, range(100))), ("t",) * 100, None, np.repeat([0, 1], 50), 100)
+    kept = [int(i) for i in limited(split, 40).ids]
+    assert len(set(kept)) == 40
+    assert kept == sorted(kept)
+    assert 10 <= sum(i < 50 for i in kept) <= 30
+    assert kept != list(range(40))

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from backbones import ENCODERS
+from backbones.base import Batch
 from bench.progress import Progress
-from bench.training.trainer import train
+from bench.training.trainer import freeze, stage_logits, train
 from strategies import HEADS, RECIPES
 from strategies.base import ExitModel, Recipe
 from tests.helpers.exit_models import SIZES, make_model
@@ -101,3 +102,22 @@ def test_frozen_parts_stay_in_evaluation_mode_and_hand_out_no_gradient(name: str
     assert {backbone for backbone, _, _ in seen} == {stage.backbone for stage in stages}
     assert all(training == backbone for backbone, training, _ in seen)
     assert all(last == backbone for backbone, _, last in seen)  # a frozen stage's last exit is a teacher
+
+
+def test_the_teacher_hands_out_what_it_says_in_evaluation() -> None:
+    """Its head has dropout of its own (FastBERT's students learn from it): off while it teaches, on in the students."""
+    model = make_model("bert", HEADS.load("student"), OUTPUTS)
+    for module in model.head.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.5
+    recipe = RECIPES.load("fastbert")(LAYERS)
+    stage = recipe.stages[1]
+    batch = Batch(torch.randint(5, 50, (4, 7), generator=torch.Generator().manual_seed(0)), None, None)
+    with torch.no_grad():
+        expected = model.eval()(batch)
+    freeze(model, stage)
+    torch.manual_seed(0)
+    *students, teacher = stage_logits(model, recipe, stage, batch)
+    assert torch.equal(teacher, expected[-1])
+    assert not torch.allclose(students[0], expected[0])
+    assert model.head.training

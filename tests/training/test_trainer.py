@@ -17,7 +17,7 @@ from bench.inference.exits import record_exits
 from bench.progress import Progress
 from bench.tasks.base import LoadOptions, TaskData
 from bench.tasks.demo import Demo
-from bench.tasks.encode import encode
+from bench.tasks.encode import EncodedSplit, encode, training_batches
 from bench.training import trainer
 from bench.training.args import TrainArgs
 from bench.training.checkpoint import load_tensors
@@ -300,3 +300,38 @@ def test_it_learns(tmp_path: Path) -> None:
     encoded = encode(split, loaded.tokenizer, 48)
     found = record_exits(model.eval(), split, encoded, QUIET)
     assert (found.predictions[:, -1] == split.labels).mean() > 0.6
+
+
+@pytest.mark.parametrize("seed", [0, 1, 7])
+@pytest.mark.parametrize("limit", [80, 86])
+def test_the_order_of_samples_follows_seed_and_epoch_and_leaves_nobody_out(
+    seed: int, limit: int, data: TaskData, tmp_path: Path
+) -> None:
+    """72 samples are nine whole batches, 77 nine and a smaller one."""
+    some = Demo().load(LoadOptions(limit=limit))
+    model, recipe, plan = setting(some, tmp_path, TrainArgs(epochs=2, batch_size=8), seed=seed)
+    stage = trainer._Stage(model, recipe, recipe.stages[0], 0, plan, TrainLog())
+    orders = [batches for _, batches in stage._steps(0)]
+    per_epoch = -(-len(plan.data) // 8)
+    assert len(orders) == stage.steps == 2 * per_epoch
+    for epoch in (0, 1):
+        expected = training_batches(plan.data.lengths, 8, seed, epoch)
+        found = [batch for batches in orders[epoch * per_epoch : (epoch + 1) * per_epoch] for batch in batches]
+        assert [rows.tolist() for rows in found] == [rows.tolist() for rows in expected]
+        assert sorted(np.concatenate(found).tolist()) == list(range(len(plan.data)))
+    other = training_batches(plan.data.lengths, 8, seed + 1, 0)
+    assert [rows.tolist() for rows in orders[0]] != [other[0].tolist()]
+
+
+def test_dropout_follows_the_seed_and_the_stage(data: TaskData, tmp_path: Path) -> None:
+    """Samples that are all alike, from the same weights: only dropout can make two losses differ."""
+    found = []
+    for seed, number in ((0, 0), (2, 0), (0, 1), (0, 0)):
+        model, recipe, plan = setting(data, tmp_path, TrainArgs(steps=1, batch_size=8), dropout=0.5)
+        alike = EncodedSplit([plan.data.input_ids[0]] * 8, None, plan.data.lengths[[0] * 8], 0, plan.data.pad_id)
+        plan = replace(plan, data=alike, labels=plan.labels[[0] * 8], seed=seed)
+        stage = trainer._Stage(model, recipe, recipe.stages[0], number, plan, TrainLog())
+        stage.run(None, QUIET)
+        found.append(stage.losses[0])
+    assert found[0] == found[3]
+    assert len(set(found)) == 3
