@@ -25,12 +25,12 @@ MOST_OFFERED = 32  # lines that a legend on the page can switch on
 
 
 def choose_drawn(panel: Panel, most: int = MOST_DRAWN) -> list[Series]:
-    """The early-exit series of a panel to draw."""
+    """Return the early-exit series of a panel to draw."""
     return choose_best([s for s in panel.series if s.early], most)
 
 
 def choose_best(early: Sequence[Series], most: int = MOST_DRAWN) -> list[Series]:
-    """All of them, or where they are too many the best of each strategy, then the next best, in their own order.
+    """Return all of them, or where they are too many the best of each strategy, then the next best, in their own order.
 
     Upper bounds come last: they would crowd out what can be had.
     """
@@ -174,7 +174,7 @@ def _flatten(speedup: float, quality: OverSeeds) -> Row:
 
 
 def tabulate_exits(panel: Panel) -> list[Row]:
-    """Per series: quality of every exit alone and samples leaving at each exit at the operating points."""
+    """Return, per series, quality of every exit alone and samples leaving at each exit at the operating points."""
     rows: list[Row] = []
     for series in panel.series:
         for k, row in enumerate(tabulate_every_exit(series)):
@@ -184,7 +184,7 @@ def tabulate_exits(panel: Panel) -> list[Row]:
 
 
 def tabulate_calibration(found: Sequence[Diagnosis]) -> list[Row]:
-    """ECE, AUROC and overthinking of every exit."""
+    """Return ECE, AUROC and overthinking of every exit."""
     rows: list[Row] = []
     for d in found:
         if d.calibration is None or d.headroom is None:
@@ -223,7 +223,7 @@ def tabulate_timings(panels: Sequence[Panel]) -> list[Row]:
 
 
 def tabulate_summaries(panel: Panel) -> list[Row]:
-    """The numbers of :data:`bench.measure.areas.DEFINITIONS` for every early-exit series, means over seeds."""
+    """Return the numbers of :data:`bench.measure.areas.DEFINITIONS` for every early-exit series, means over seeds."""
     rows: list[Row] = []
     for series in panel.series:
         if not series.early:

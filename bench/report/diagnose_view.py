@@ -36,7 +36,7 @@ SHIFT = "Thresholds as chosen for the run's own task. Speed-up: FLOPs, over all 
 
 
 def build_tables(found: Found) -> list[Table]:
-    """Every table that there is something for."""
+    """Build every table that there is something for."""
     made = [_exits(found), _consistency(found)]
     made += [_slowdown(found["slowdown"])] if found["slowdown"] else []
     made += [_shift(found["shift"])] if found["shift"] else []
@@ -44,7 +44,7 @@ def build_tables(found: Found) -> list[Table]:
 
 
 def format_interval(value: Found | None, sign: str = "") -> str:
-    """``0.912 [0.890, 0.930]``."""
+    """Return ``0.912 [0.890, 0.930]``."""
     if value is None:
         return numbers.MISSING
     texts = [f"{value[k]:{sign}.3f}".replace("-", "−") for k in ("estimate", "low", "high")]
@@ -120,8 +120,8 @@ def print_diagnosis(found: Found, out: Any) -> None:
         out.print(note)
 
 
-def diagnosis_markdown(found: Found) -> str:
-    """The tables as Markdown."""
+def render_diagnosis(found: Found) -> str:
+    """Render the tables as Markdown."""
     return "\n".join(
         [to_markdown(table) for table in build_tables(found)]
         + [f"{escape_markdown(note)}\n" for note in found["notes"]]
@@ -129,7 +129,7 @@ def diagnosis_markdown(found: Found) -> str:
 
 
 def flatten(row: Found) -> dict[str, Any]:
-    """A row for CSV: what is nested gets the names of both, ``agreement_low``; lists are left out."""
+    """Return a row for CSV: what is nested gets the names of both, ``agreement_low``; lists are left out."""
     made: dict[str, Any] = {}
     for name, value in row.items():
         if isinstance(value, Mapping):

@@ -15,7 +15,7 @@ from bench.analysis.explain import Explanation
 from bench.files import replace_file
 from bench.report import numbers
 from bench.report.figures import FORMATS, paper_style
-from bench.report.page import environment, template
+from bench.report.page import make_environment, read_template
 from bench.report.style import COLOURS
 from bench.report.svg import style_sheet
 
@@ -24,12 +24,12 @@ LINE = 84  # characters of a line of text in a picture
 MOST_LINES = 24
 
 
-def heat(share: float) -> str:
-    """White to vermillion as #rrggbb, for ``share`` in [0, 1]; dark letters stay legible on all of it."""
+def mix_heat(share: float) -> str:
+    """Return white to vermillion as #rrggbb, for ``share`` in [0, 1]; dark letters stay legible on all of it."""
     return "#" + "".join(f"{round(255 - (255 - c) * 0.75 * share):02x}" for c in HEAT)
 
 
-def show(found: Explanation, out: Any) -> None:
+def print_explanation(found: Explanation, out: Any) -> None:
     """Print text with heat, the exits, and where criteria leave on a rich console."""
     answer = f"leaves at exit {found.layer} of {len(found.steps)} as {found.answer}"
     label = "" if found.label is None else f", label {found.label}"
@@ -41,16 +41,16 @@ def show(found: Explanation, out: Any) -> None:
     text = Text()
     for token, share in zip(found.tokens, found.shades, strict=True):
         text.append(token.before)
-        style = "dim" if token.special else f"black on {heat(share)}"
+        style = "dim" if token.special else f"black on {mix_heat(share)}"
         text.append(token.text, style=style)
     out.print(text)
     out.print(f"Heat: attention from {found.read_out}, rolled out to exit {found.layer}.")
-    out.print(steps_table(found))
-    out.print(leavings_table(found))
+    out.print(build_steps(found))
+    out.print(build_leavings(found))
 
 
-def steps_table(found: Explanation) -> Table:
-    """A row for every exit."""
+def build_steps(found: Explanation) -> Table:
+    """Build a table with a row for every exit."""
     table = Table(title="Exit by exit", title_justify="left")
     table.add_column("exit", justify="right")
     for name in found.labels:
@@ -58,14 +58,19 @@ def steps_table(found: Explanation) -> Table:
     for name in ("entropy", "score", "state", ""):
         table.add_column(name, justify="left" if name in ("state", "") else "right", overflow="fold")
     for step in found.steps:
-        row = [str(step.layer), *(f"{p:.3f}" for p in step.probabilities), f"{step.entropy:.3f}", score(step.score)]
+        row = [
+            str(step.layer),
+            *(f"{p:.3f}" for p in step.probabilities),
+            f"{step.entropy:.3f}",
+            format_score(step.score),
+        ]
         row += [step.state, f"leaves: {step.answer}" if step.leaves else ""]
         table.add_row(*row, style="bold" if step.leaves else "")
     return table
 
 
-def leavings_table(found: Explanation) -> Table:
-    """A row for every criterion and point."""
+def build_leavings(found: Explanation) -> Table:
+    """Build a table with a row for every criterion and point."""
     table = Table(
         title="Where each criterion leaves (others with their defaults, on these exits)", title_justify="left"
     )
@@ -83,32 +88,32 @@ def leavings_table(found: Explanation) -> Table:
     return table
 
 
-def score(value: float) -> str:
-    """A criterion's score: -inf is a window that fired, +inf never."""
+def format_score(value: float) -> str:
+    """Return a criterion\'s score as text: -inf is a window that fired, +inf never."""
     if value == float("-inf"):
         return "fires"
     return "never" if value == float("inf") else f"{value:z.3f}"  # z: no minus before a zero
 
 
-def to_html(found: Sequence[Explanation], run: str) -> str:
-    """A self-contained page of one or several explanations."""
+def render_explanations(found: Sequence[Explanation], run: str) -> str:
+    """Render a self-contained page of one or several explanations."""
     return (
-        environment()
-        .from_string(template("explain.html.j2"))
-        .render(found=found, run=run, css=Markup(style_sheet()), score=score, threshold=numbers.format_threshold)
+        make_environment()
+        .from_string(read_template("explain.html.j2"))
+        .render(found=found, run=run, css=Markup(style_sheet()), score=format_score, threshold=numbers.format_threshold)
         + "\n"
     )
 
 
 def save_html(found: Sequence[Explanation], run: str, path: Path) -> None:
-    """Write :func:`to_html`'s page."""
+    """Write :func:`render_explanations`'s page."""
     with replace_file(path) as temporary:
-        temporary.write_bytes(to_html(found, run).encode("utf-8", "replace"))
+        temporary.write_bytes(render_explanations(found, run).encode("utf-8", "replace"))
 
 
 def save_png(found: Explanation, path: Path) -> None:
-    """A picture: the text with heat above, class probabilities and entropy over the exits below."""
-    lines = wrapped(found)
+    """Draw a picture: the text with heat above, class probabilities and entropy over the exits below."""
+    lines = wrap_text(found)
     with paper_style() as plt:
         fig = plt.figure(figsize=(6.6, 0.22 * len(lines) + 2.7))
         try:
@@ -123,8 +128,8 @@ def save_png(found: Explanation, path: Path) -> None:
         temporary.write_bytes(buffer.getvalue())
 
 
-def wrapped(found: Explanation) -> list[list[tuple[int, str, float | None]]]:
-    """Lines of pieces: column, text, heat (None for special tokens). Tokens longer than a line are cut."""
+def wrap_text(found: Explanation) -> list[list[tuple[int, str, float | None]]]:
+    """Return lines of pieces: column, text, heat (None for special tokens). Tokens longer than a line are cut."""
     lines: list[list[tuple[int, str, float | None]]] = [[]]
     column = 0
     for token, share in zip(found.tokens, found.shades, strict=True):
@@ -148,7 +153,7 @@ def _draw_text(ax: Any, lines: Sequence[Sequence[tuple[int, str, float | None]]]
     for row, line in enumerate(lines):
         for column, piece, share in line:
             if share is not None:
-                ax.add_patch(_box(column, row, len(piece), heat(share)))
+                ax.add_patch(_box(column, row, len(piece), mix_heat(share)))
             ax.text(column + len(piece) / 2, row + 0.5, piece, family="DejaVu Sans Mono", fontsize=7, ha="center",
                     va="center", color="#777777" if share is None else "black")  # fmt: skip
     label = "" if found.label is None else f", label: {found.label}"

@@ -26,7 +26,7 @@ class Table:
 
 
 def to_csv(rows: Sequence[Row]) -> str:
-    """RFC 4180 with a header of the keys of all rows; numbers in full, None empty.
+    """Return RFC 4180 text with a header of the keys of all rows; numbers in full, None empty.
 
     Text that a spreadsheet would take for a formula gets an apostrophe in front.
     """
@@ -40,7 +40,7 @@ def to_csv(rows: Sequence[Row]) -> str:
 
 
 def to_markdown(table: Table) -> str:
-    """A heading, the table, its caption; cells cannot break out of it."""
+    """Return a heading, the table, its caption; cells cannot break out of it."""
     lines = [f"### {escape_markdown(table.title)}", ""]
     if table.rows:
         lines.append("| " + " | ".join(escape_markdown(c) for c in table.columns) + " |")
@@ -55,7 +55,7 @@ LONGEST = 60  # letters of a cell in print; the CSV has all of them
 
 
 def to_latex(table: Table) -> str:
-    r"""A booktabs table of its own float, no wider than the text; needs \usepackage{booktabs,graphicx,textcomp}."""
+    r"""Return a booktabs table that floats, no wider than the text; needs \usepackage{booktabs,graphicx,textcomp}."""
     columns = "l" * len(table.columns)
     lines = [r"\begin{table}", r"\centering\scriptsize\setlength{\tabcolsep}{3pt}"]
     lines += [r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"]

@@ -35,8 +35,8 @@ from bench.text import escape_html
 DEFAULT_RULE = "no-loss"
 
 
-def environment() -> Environment:
-    """Templates with autoescape on and no silent holes."""
+def make_environment() -> Environment:
+    """Return an environment for templates with autoescape on and no silent holes."""
     made = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=escape_html
     )
@@ -49,12 +49,12 @@ def environment() -> Environment:
     return made
 
 
-def template(name: str) -> str:
-    """A file of the templates folder."""
+def read_template(name: str) -> str:
+    """Return a file of the templates folder."""
     return (files("bench.report") / "templates" / name).read_text(encoding="utf-8")
 
 
-def render(
+def render_page(
     contents: StoreContents,
     made: Sequence[PanelCharts],
     realisation: Chart | None,
@@ -67,11 +67,11 @@ def render(
     rules = _rules(panels)
     anchors = {run.name: f"cell-{i}" for i, run in enumerate(contents.runs, start=1)}
     return (
-        environment()
-        .from_string(template("page.html.j2"))
+        make_environment()
+        .from_string(read_template("page.html.j2"))
         .render(
             css=Markup(style_sheet()),
-            js=Markup(template("page.js")),
+            js=Markup(read_template("page.js")),
             contents=contents,
             find_timing_problem=find_timing_problem,
             machines=describe_machines(contents.runs),
@@ -81,7 +81,7 @@ def render(
             anchors=anchors,
             rules=rules,
             default_rule=DEFAULT_RULE if DEFAULT_RULE in rules else next(iter(rules), "full"),
-            matrix=matrix(panels, marks, anchors),
+            matrix=build_matrix(panels, marks, anchors),
             panels=made,
             realisation=realisation,
             curves=tables["curves"],
@@ -116,8 +116,10 @@ def _rules(panels: Sequence[Panel]) -> list[str]:
     return [r for r in STANDARD if r in found] + sorted(r for r in found if r not in STANDARD)
 
 
-def matrix(panels: Sequence[Panel], marks: Mapping[str, Revision], anchors: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The main table: a row for every strategy with its settings, a cell for every panel, each with all its points."""
+def build_matrix(
+    panels: Sequence[Panel], marks: Mapping[str, Revision], anchors: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """Build the main table: a row a strategy with its settings, a cell a panel, each with all its points."""
     rows: dict[str, dict[str, Any]] = {}
     for panel in panels:
         speedups = {id(star.series): star.speedup for star in content.find_stars(panel)}

@@ -62,7 +62,7 @@ LOOKS = {
 
 
 def find_look(strategy: str) -> Look:
-    """The look of a strategy: by hand, a free one for what is listed, else one from its name, always the same."""
+    """Return the look of a strategy: by hand, a free one for what is listed, else one that its name gives."""
     listed = _listed()
     return listed[strategy] if strategy in listed else assign_looks([strategy], listed.values())[strategy]
 
@@ -73,7 +73,7 @@ def _listed() -> dict[str, Look]:
 
 
 def assign_looks(names: Iterable[str], given: Iterable[Look]) -> dict[str, Look]:
-    """Looks for ``names`` beside those ``given`` already: no colour and marker twice while there are free ones.
+    """Return looks for ``names`` beside those ``given`` already: no colour and marker twice while there are free ones.
 
     Each name starts where its own checksum points, so that a new strategy seldom changes another one's look. Grey is
     for controls.

@@ -120,7 +120,7 @@ def _value_row(panel: Panel, series: Series, rule: str, quality: OverSeeds | Non
 
 
 def build_curves_table(panels: Sequence[Panel]) -> Table:
-    """One number for a whole curve, several ways."""
+    """Build the table of one number for a whole curve, several ways."""
     columns = ["task", "n", "strategy", *AREA_NAMES.values()]
     rows: list[list[str]] = []
     values: list[Row] = []

@@ -14,7 +14,7 @@ from bench.report import tables
 from bench.report.charts import build_charts, build_realisation
 from bench.report.figures import Figure, save_figure
 from bench.report.formats import Table, to_csv, to_latex, to_markdown
-from bench.report.page import render
+from bench.report.page import render_page
 from bench.report.paper_figures import build_panel_figures, build_paper_figures, build_realisation_figure
 from bench.report.provenance import Revision, StoreContents, describe_machines, find_revisions, find_timing_problem
 from bench.report.series import make_panels
@@ -64,12 +64,12 @@ def write_report(results: Path, out: Path, formats: Collection[str], progress: P
 
     files: list[Path] = []
     if "html" in formats:
-        page = render(contents, made, realisation, marks, single, points)
+        page = render_page(contents, made, realisation, marks, single, points)
         files.append(_write(out / "report.html", page))
     if "md" in formats:
-        files.append(_write(out / "report.md", markdown(contents, marks, points, single, drawn)))
+        files.append(_write(out / "report.md", render_markdown(contents, marks, points, single, drawn)))
     if "latex" in formats:
-        files.append(_write(out / "tables.tex", latex(points, single)))
+        files.append(_write(out / "tables.tex", render_latex(points, single)))
     if "csv" in formats:
         files.append(_write(out / "points.csv", to_csv([v for t in points for v in t.values])))
         files += [_write(out / f"{t.name}.csv", to_csv(t.values)) for t in single.values()]
@@ -78,18 +78,18 @@ def write_report(results: Path, out: Path, formats: Collection[str], progress: P
             files += save_figure(figure, out / "figures")
             work.advance(note=figure.name)
     if drawn:
-        files.append(_write(out / "figures" / "captions.md", captions(drawn)))
+        files.append(_write(out / "figures" / "captions.md", render_captions(drawn)))
     return Written(tuple(files), len(contents.runs), len(contents.failed), len(contents.left_out), len(found))
 
 
-def markdown(
+def render_markdown(
     contents: StoreContents,
     marks: dict[str, Revision],
     points: list[Table],
     single: dict[str, Table],
     drawn: list[Figure],
 ) -> str:
-    """Everything in one Markdown file."""
+    """Render everything as one Markdown file."""
     said = [(f"machine {name}", text) for name, text in describe_machines(contents.runs).items()]
     said += [(f"code {one.letter}", f"{one.text} ({len(one.cells)} cells)") for one in marks.values()]
     said += [(f"failed: {escape_markdown(run.name)}", run.error) for run in contents.failed]
@@ -112,15 +112,15 @@ def markdown(
     return "\n".join([*lines, "", *parts])
 
 
-def latex(points: list[Table], single: dict[str, Table]) -> str:
-    """All tables, to be \\input; says what it needs."""
+def render_latex(points: list[Table], single: dict[str, Table]) -> str:
+    """Render all tables, to be \\input; says what it needs."""
     head = "% Tables of an ExitBench report. Needs \\usepackage{booktabs,graphicx,textcomp} and T1 fonts.\n"
     shown = [*points, *([single["curves"]] if single["curves"].rows else [])]
     return head + "\n".join(to_latex(t) for t in shown)
 
 
-def captions(drawn: list[Figure]) -> str:
-    """Every figure's caption, for Markdown and as LaTeX."""
+def render_captions(drawn: list[Figure]) -> str:
+    """Render every figure\'s caption, for Markdown and as LaTeX."""
     parts = ["# Captions\n"]
     for figure in drawn:
         code = f"```latex\n\\caption{{{escape_latex(figure.caption)}}}\n```\n"

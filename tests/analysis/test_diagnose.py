@@ -258,7 +258,7 @@ def test_names_cannot_break_out_of_a_table() -> None:
     shift = {"samples": 40, "warnings": ["<b>|"], **find_shift(curve, curve, [], ("a|b", "<script>"))}
     found = {"run": "<img>", "split": "x", "samples": 40, "exits": [], "consistency": [], "slowdown": None,
              "flips": {"mean": None, "back": {"estimate": math.nan}}, "shift": shift, "notes": []}  # fmt: skip
-    page = diagnose_view.diagnosis_markdown(found)
+    page = diagnose_view.render_diagnosis(found)
     assert "<img>" not in page
     assert "<b>" not in page
     out = Console(width=120, record=True, quiet=True)

@@ -31,7 +31,7 @@ from bench.inference.replay import replay
 from bench.measure.curve import exit_layers
 from bench.measure.exits import AllExits
 from bench.progress import Progress
-from bench.report.explain_view import save_png, score, show, to_html
+from bench.report.explain_view import format_score, print_explanation, render_explanations, save_png
 from bench.results.run import Run
 from bench.results.spec import RunSpec
 from bench.results.store import Store
@@ -48,7 +48,7 @@ from tests.report.test_report_formats import HOSTILE, Reader
     [(-0.0, "0.000"), (-0.0001, "0.000"), (-1.0, "-1.000"), (-math.inf, "fires"), (math.inf, "never")],
 )
 def test_scores_as_they_are_shown(value: float, shown: str) -> None:
-    assert score(value) == shown
+    assert format_score(value) == shown
 
 
 def test_rollout_is_the_matrix_product_and_rows_sum_to_1() -> None:
@@ -167,9 +167,9 @@ def views(found: Explanation, tmp_path: Path) -> tuple[str, str]:
     out = Console(
         width=160, record=True, file=(tmp_path / "terminal.txt").open("w", encoding="utf-8", errors="replace")
     )
-    show(found, out)
+    print_explanation(found, out)
     save_png(found, tmp_path / "picture.png")
-    return to_html([found], "run <b>"), out.export_text()
+    return render_explanations([found], "run <b>"), out.export_text()
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -188,7 +188,7 @@ def test_hostile_text_in_every_view(run: Run, little: RunModel, tmp_path: Path, 
 
 def test_pages_and_pictures_are_the_same_twice(run: Run, little: RunModel, tmp_path: Path) -> None:
     found = explain_text(run, little, Text("the dog, the cat; a bird"))
-    assert to_html([found], "r") == to_html([found], "r")
+    assert render_explanations([found], "r") == render_explanations([found], "r")
     for name in ("a", "b"):
         save_png(found, tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()

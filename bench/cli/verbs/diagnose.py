@@ -59,7 +59,7 @@ def diagnose(
         for path in diagnose_view.write_diagnosis(found, out):
             progress.say(f"Written: {path}")
     if markdown is not None:
-        write_text(markdown, diagnose_view.diagnosis_markdown(found))
+        write_text(markdown, diagnose_view.render_diagnosis(found))
     if session.json:
         print_json(found)
     else:

@@ -37,7 +37,7 @@ def explain(
         return print_cases(session, asked, point)
     from bench.analysis import explain as explaining
     from bench.cell.reload import reload_model
-    from bench.report.explain_view import save_html, save_png, show
+    from bench.report.explain_view import print_explanation, save_html, save_png
 
     model = reload_model(asked, session.context())
     if cases:
@@ -55,7 +55,7 @@ def explain(
         print_json([replace_infinities(asdict(one)) for one in found])
         return OK
     for one in found:
-        show(one, console())
+        print_explanation(one, console())
     for path in filter(None, (html, png)):
         session.progress.say(f"Written: {path}")
     return OK
