@@ -6,11 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 
-from bench.cli.display import counted
 from bench.compare.costs import cost_rows, latency_rows
-from bench.compare.pairing import Pair, check_across, paired
-from bench.compare.quality import common, load_exits, quality_rows, sample_row, side
-from bench.compare.sources import Found
+from bench.compare.pairing import Pair, check_across, pair_runs
+from bench.compare.quality import Side, find_common, quality_rows, sample_row
+from bench.compare.sources import Results
 from bench.compare.verdict import VERDICTS, Margins, Row, adjusted
 from bench.errors import NOTHING_COMPARABLE, OK, REGRESSION, UsageError
 
@@ -67,35 +66,38 @@ def parse_fail_on(text: str) -> tuple[str, ...]:
 
 
 def compare(
-    base: Sequence[Found],
-    candidate: Sequence[Found],
+    base: Results,
+    candidate: Results,
     margins: Margins | None = None,
     across: Sequence[str] = (),
     names: tuple[str, str] = ("base", "candidate"),
 ) -> Comparison:
     """Judge ``candidate`` against ``base``. Settings named in ``across`` may differ between the two.
 
-    Raises UsageError for names in ``across`` that are no settings.
+    A record of the candidate that cannot be read is worse; one of the base cannot be compared with. Raises UsageError
+    for names in ``across`` that are no settings.
     """
     margins = margins or Margins()
-    check_across(across, [*base, *candidate])
-    pairing = paired(base, candidate, across)
+    check_across(across, [*base.runs, *candidate.runs])
+    pairing = pair_runs(base.runs, candidate.runs, across)
     rows: list[Row] = []
     for pair in pairing.pairs:
         rows += pair_rows(pair, margins)
     rows += [Row(c.label, "cell", "not comparable", "the candidate has no such cell") for c in pairing.missing]
     rows += [Row(c.label, "cell", "not comparable", "new: the base has no such cell") for c in pairing.new]
-    notes = {pair.base.label: said for pair in pairing.pairs if (said := [*pair.notes, *limited(pair)])}
+    rows += [Row(bad.name, "cell", "worse", f"the candidate's record: {bad.why}") for bad in candidate.left_out]
+    rows += [Row(bad.name, "cell", "not comparable", f"the base's record: {bad.why}") for bad in base.left_out]
+    notes = {pair.base.label: said for pair in pairing.pairs if (said := [*pair.notes, *name_limits(pair)])}
     return Comparison(*names, adjusted(rows, margins.alpha), margins, notes)
 
 
-def limited(pair: Pair) -> list[str]:
-    """How many samples were used of how many there are, where somebody limited them."""
-    record = pair.candidate.record
-    if not pair.candidate.spec.get("limit") or record["status"] != "success":
+def name_limits(pair: Pair) -> list[str]:
+    """Return how many samples were used of how many there are, where somebody limited them."""
+    run = pair.candidate
+    if not run.spec.limit or not run.is_finished():
         return []
-    sizes = [f"{split} n = {counted(record, split)}" for split in record["evaluation"]]
-    return [f"limited: {', '.join(sizes)}, trained on {counted(record, 'train')}"]
+    sizes = [f"{split} n = {run.count_used(split)}" for split in run.record.evaluation]
+    return [f"limited: {', '.join(sizes)}, trained on {run.count_used('train')}"]
 
 
 def pair_rows(pair: Pair, margins: Margins) -> list[Row]:
@@ -103,15 +105,14 @@ def pair_rows(pair: Pair, margins: Margins) -> list[Row]:
     start = Row(pair.base.label, "cell", "not comparable", "")
     if pair.forbidden:
         return [replace(start, reason="; ".join(pair.forbidden))]
-    before, after = (cell.record["status"] for cell in (pair.base, pair.candidate))
-    if before != "success":
-        return [replace(start, reason=f"the base's run ended with status {before}")]
-    if after != "success":
-        said = pair.candidate.record.get("error", {}).get("message", "")
-        return [replace(start, verdict="worse", reason=f"the candidate's run ended with status {after} {said}".strip())]
+    if not pair.base.is_finished():
+        return [replace(start, reason=f"the base's run ended with status {pair.base.status}")]
+    if not pair.candidate.is_finished():
+        said = f"the candidate's run ended with status {pair.candidate.status} {pair.candidate.error}"
+        return [replace(start, verdict="worse", reason=said.strip())]
     rows: list[Row] = []
-    for split in pair.base.record["evaluation"]:
-        if split in pair.candidate.record["evaluation"]:
+    for split in pair.base.record.evaluation:
+        if split in pair.candidate.record.evaluation:
             rows += split_rows(pair, split, margins)
         else:
             rows.append(replace(start, verdict="worse", split=split, reason="the candidate has no such split"))
@@ -121,33 +122,32 @@ def pair_rows(pair: Pair, margins: Margins) -> list[Row]:
 def split_rows(pair: Pair, split: str, margins: Margins) -> list[Row]:
     """One evaluation split: samples, quality, costs."""
     row = Row(pair.base.label, "samples", "not comparable", "", split=split)
-    base, candidate = load_exits(pair.base, split), load_exits(pair.candidate, split)
-    if base is None or candidate is None:
+    if not (pair.base.has_exits(split) and pair.candidate.has_exits(split)):
         return [*record_rows(pair, split), *cost_rows(pair, split, None, margins)]
+    base, candidate = pair.base.exits(split), pair.candidate.exits(split)
     rows = [sample_row(row, base, candidate)]
-    kept = common(base, candidate)
+    kept = find_common(base, candidate)
     if not len(kept[0].ids):
         return [*rows, replace(row, metric="quality", reason="not one sample in common")]
     if base.logits.shape[1:] != candidate.logits.shape[1:]:
         shapes = f"{list(base.logits.shape[1:])} -> {list(candidate.logits.shape[1:])}"
         return [*rows, replace(row, metric="quality", reason=f"exits x classes {shapes}")]
-    sides = side(pair.base, base, kept[0], split), side(pair.candidate, candidate, kept[1], split)
+    sides = Side.replay(pair.base, kept[0], split), Side.replay(pair.candidate, kept[1], split)
     rows += quality_rows(pair, split, *sides, margins)
     return rows + cost_rows(pair, split, sides, margins)
 
 
 def record_rows(pair: Pair, split: str) -> list[Row]:
     """Quality where a record travels without its samples: equal numbers are the same, others cannot be tested."""
-    base, candidate = (cell.record["evaluation"][split] for cell in (pair.base, pair.candidate))
-    others = {p["rule"]: p for p in candidate["points"] if "metrics" in p}
-    both = [("all layers", base["full"], candidate["full"])]
-    both += [(p["rule"], p, others[p["rule"]]) for p in base["points"] if "metrics" in p and p["rule"] in others]
+    base, candidate = pair.base.result(split), pair.candidate.result(split)
+    others = candidate.performances
+    both = [(rule, point, others[rule]) for rule, point in base.performances.items() if rule in others]
     rows = []
     for rule, one, other in both:
-        for name in one["metrics"]:
-            if name not in other["metrics"]:
+        for name in one.metrics:
+            if name not in other.metrics:
                 continue
-            before, after = one["metrics"][name]["value"], other["metrics"][name]["value"]
+            before, after = one.metrics[name].value, other.metrics[name].value
             row = Row(pair.base.label, name, "same", "equal", point=rule, split=split, base=before, candidate=after)
             if before != after:
                 reason = "no samples beside the record (exits-*.parquet), hence no paired test"

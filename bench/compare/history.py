@@ -15,13 +15,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from bench.compare.pairing import settings
-from bench.compare.sources import Found
+from bench.compare.pairing import flatten_settings
 from bench.errors import UsageError
+from bench.results.measures import OperatingPoint
+from bench.results.part import Estimate
+from bench.results.run import Run
 
 FILE = "history.jsonl"
 
@@ -62,42 +63,35 @@ class Step:
     after: float
 
 
-def entry(cell: Found) -> Entry:
-    """What history keeps of a finished cell."""
-    record = cell.record
-    environment = record.get("environment", {})
-    source = environment.get("source") or {}
-    flat = json.dumps(settings(cell.spec), sort_keys=True)
+def make_entry(run: Run) -> Entry:
+    """Return what history keeps of a finished run."""
+    head, source = run.head, run.head.environment.source
+    flat = json.dumps(flatten_settings(run.spec), sort_keys=True)
     return Entry(
-        at=str(record.get("created", "")),
-        commit=str(source.get("commit", "")),
-        dirty=bool(source.get("dirty", False)),
+        at=head.created,
+        commit="" if source is None else source.commit,
+        dirty=source is not None and source.dirty,
         series=hashlib.sha256(flat.encode()).hexdigest()[:16],
-        label=cell.label,
-        machine=str(environment.get("machine_id", "")),
-        quality_key=str(record.get("quality_key", "")),
-        values=values(record),
+        label=run.label,
+        machine=head.environment.machine_id,
+        quality_key=head.quality_key,
+        values=collect_values(run),
     )
 
 
-def values(record: Mapping[str, Any]) -> dict[str, Value]:
-    """Primary metric and speed-up of the full model and every operating point of the primary split."""
-    split = record["task"]["evaluation"][0]
-    metric = record["task"]["metrics"][0]
-    summary = record["evaluation"][split]
+def collect_values(run: Run) -> dict[str, Value]:
+    """Return the primary metric and the speed-ups of all layers and every operating point of the primary split."""
     found: dict[str, Value] = {}
-    for point in [{"rule": "all layers", **summary["full"]}, *summary["points"]]:
-        if "metrics" not in point:
-            continue
-        found[f"{metric} at {point['rule']}"] = _value(point["metrics"][metric])
-        found[f"{point['cost_unit']} speed-up at {point['rule']}"] = _value(point["cost_speedup"])
-        if point.get("latency"):
-            found[f"latency speed-up at {point['rule']}"] = _value(point["latency"]["speedup"])
+    for rule, point in run.result().performances.items():
+        found[f"{run.metric} at {rule}"] = _value(point.metrics[run.metric])
+        found[f"{point.cost_unit} speed-up at {rule}"] = _value(point.cost_speedup)
+        if isinstance(point, OperatingPoint) and point.latency:
+            found[f"latency speed-up at {rule}"] = _value(point.latency.speedup)
     return found
 
 
-def _value(interval: Mapping[str, float]) -> Value:
-    return Value(interval["value"], (interval["high"] - interval["low"]) / 2 / 1.96)
+def _value(of: Estimate) -> Value:
+    return Value(of.value, (of.high - of.low) / 2 / 1.96)
 
 
 def read(path: Path) -> list[Entry]:
@@ -118,10 +112,10 @@ def read(path: Path) -> list[Entry]:
     return found
 
 
-def append(path: Path, cells: Iterable[Found]) -> list[Entry]:
+def append(path: Path, runs: Iterable[Run]) -> list[Entry]:
     """Add finished cells that are not there yet, in order of time; returns what was added."""
     known = {e.identity for e in read(path)}
-    fresh = [entry(cell) for cell in cells if cell.record["status"] == "success"]
+    fresh = [make_entry(run) for run in runs if run.is_finished()]
     added = sorted((e for e in fresh if e.identity not in known), key=lambda e: (e.at, e.series))
     if added:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,9 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.compare.compare import Comparison
-from bench.compare.sources import Found
 from bench.compare.verdict import VERDICTS, Row
 from bench.files import replace_file, write_json, write_text
+from bench.results.measures import OperatingPoint, Performance
+from bench.results.part import Estimate
+from bench.results.run import Run
 from bench.text import escape_markdown, quote_markdown, show_hidden
 
 MARKS = {"worse": "🔴", "inconclusive": "🟡", "not comparable": "⚪", "better": "🟢", "same": "✔"}
@@ -117,47 +119,39 @@ def junit(comparison: Comparison, fail_on: Sequence[str]) -> bytes:
     return bytes(ElementTree.tostring(suites, encoding="utf-8", xml_declaration=True))
 
 
-def tracker(cells: Sequence[Found], bigger: bool) -> list[dict[str, Any]]:
+def tracker(runs: Sequence[Run], bigger: bool) -> list[dict[str, Any]]:
     """What github-action-benchmark reads: quality and speed-ups (customBiggerIsBetter), or FLOPs and times (Smaller).
 
     ``range`` is half the width of the 95 % interval where there is one.
     """
     entries: list[dict[str, Any]] = []
-    for cell in cells:
-        if cell.record["status"] != "success":
+    for run in runs:
+        if not run.is_finished():
             continue
-        for split, summary in cell.record["evaluation"].items():
-            for point in [{"rule": "all layers", **summary["full"]}, *summary["points"]]:
-                if "metrics" in point:
-                    entries += _entries(f"{cell.label} | {split} | {point['rule']}", point, bigger)
+        for split, result in run.record.evaluation.items():
+            for rule, point in result.performances.items():
+                entries += _track_point(f"{run.label} | {split} | {rule}", point, bigger)
     return entries
 
 
-def _entries(where: str, point: dict[str, Any], bigger: bool) -> list[dict[str, Any]]:
+def _track_point(where: str, point: Performance, bigger: bool) -> list[dict[str, Any]]:
+    timed = point.latency if isinstance(point, OperatingPoint) else None
     if not bigger:
-        found = [{"name": f"{where} | {point['cost_unit']} per sample", "unit": point["cost_unit"],
-                  "value": point["cost_mean"]}]  # fmt: skip
-        timed = point.get("latency")
-        if timed:
-            found.append({"name": f"{where} | latency", "unit": "ms", "value": timed["mean_ms"]})
-        return found
-    values = {name: ("fraction", value) for name, value in point["metrics"].items()}
-    values[f"{point['cost_unit']} speed-up"] = ("x", point["cost_speedup"])
-    if point.get("latency"):
-        values["latency speed-up"] = ("x", point["latency"]["speedup"])
+        costs = [{"name": f"{where} | {point.cost_unit} per sample", "unit": point.cost_unit, "value": point.cost_mean}]
+        return costs + ([{"name": f"{where} | latency", "unit": "ms", "value": timed.mean_ms}] if timed else [])
+    values: dict[str, tuple[str, Estimate]] = {name: ("fraction", value) for name, value in point.metrics.items()}
+    values[f"{point.cost_unit} speed-up"] = ("x", point.cost_speedup)
+    if timed:
+        values["latency speed-up"] = ("x", timed.speedup)
     return [
-        {"name": f"{where} | {name}", "unit": unit, "value": value["value"], "range": f"± {_half(value):.4g}"}
-        for name, (unit, value) in values.items()
+        {"name": f"{where} | {name}", "unit": unit, "value": of.value, "range": f"± {(of.high - of.low) / 2:.4g}"}
+        for name, (unit, of) in values.items()
     ]
-
-
-def _half(value: dict[str, float]) -> float:
-    return (value["high"] - value["low"]) / 2
 
 
 def write_files(
     comparison: Comparison,
-    candidate: Sequence[Found],
+    candidate: Sequence[Run],
     fail_on: Sequence[str],
     markdown_file: Path | None = None,
     junit_file: Path | None = None,

@@ -9,11 +9,12 @@ a comparison: another revision of the data, and other weights of the backbone.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
 
 from backbones.names import unknown_name
-from bench.compare.sources import Found
+from bench.results.facts import Identity
+from bench.results.run import Run
+from bench.results.spec import RunSpec
 
 NAMES = ("strategy", "task", "backbone")
 NOT_ASKED = ("thresholds", "latency", "device", "select", "rules")
@@ -24,8 +25,8 @@ NOT_ASKED = ("thresholds", "latency", "device", "select", "rules")
 class Pair:
     """Two cells that belong together; ``forbidden`` says why they must not be compared, ``notes`` what else differs."""
 
-    base: Found
-    candidate: Found
+    base: Run
+    candidate: Run
     forbidden: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -35,17 +36,17 @@ class Pairing:
     """Pairs, and the cells that only one side has."""
 
     pairs: list[Pair]
-    missing: list[Found]
-    new: list[Found]
+    missing: list[Run]
+    new: list[Run]
 
 
-def paired(base: Sequence[Found], candidate: Sequence[Found], across: Sequence[str] = ()) -> Pairing:
+def pair_runs(base: Sequence[Run], candidate: Sequence[Run], across: Sequence[str] = ()) -> Pairing:
     """Pair the cells of two results; settings named in ``across`` may differ (``dtype``, ``seed``, ``train``).
 
     Cells with equal settings pair first. What is left pairs with the most similar cell of the same strategy, task and
     backbone, to be reported as not comparable with the settings that differ.
     """
-    open_base, open_candidate = newest(base), newest(candidate)
+    open_base, open_candidate = keep_newest(base), keep_newest(candidate)
     pairs: list[Pair] = []
     for most in (0, None):
         choices = sorted(
@@ -54,7 +55,7 @@ def paired(base: Sequence[Found], candidate: Sequence[Found], across: Sequence[s
                 for i, b in enumerate(open_base)
                 for j, c in enumerate(open_candidate)
                 if _same_names(b, c, across)
-                for differ in [differences(b.spec, c.spec, across)]
+                for differ in [compare_settings(b.spec, c.spec, across)]
                 if most is None or len(differ) <= most
             ),
             key=lambda choice: choice[:3],
@@ -65,45 +66,44 @@ def paired(base: Sequence[Found], candidate: Sequence[Found], across: Sequence[s
                 continue
             taken[0].add(i)
             taken[1].add(j)
-            forbidden, notes = found_differences(open_base[i].record, open_candidate[j].record)
+            forbidden, notes = find_differences(open_base[i], open_candidate[j])
             pairs.append(Pair(open_base[i], open_candidate[j], differ + forbidden, notes))
         open_base = [b for i, b in enumerate(open_base) if i not in taken[0]]
         open_candidate = [c for j, c in enumerate(open_candidate) if j not in taken[1]]
     return Pairing(sorted(pairs, key=lambda pair: pair.base.label), open_base, open_candidate)
 
 
-def check_across(across: Sequence[str], cells: Sequence[Found]) -> None:
+def check_across(across: Sequence[str], cells: Sequence[Run]) -> None:
     """Raise UsageError for a name in ``across`` that no cell has a setting of, or settings below."""
-    known = {name for cell in cells for name in (*cell.spec, *settings(cell.spec))}
+    known = {name for run in cells for name in (*asdict(run.spec), *flatten_settings(run.spec))}
     for name in across:
         if name not in known:
             raise unknown_name("setting", name, known, " in --across")
 
 
-def newest(cells: Sequence[Found]) -> list[Found]:
+def keep_newest(cells: Sequence[Run]) -> list[Run]:
     """Of cells with the same settings (left behind by older versions of the code), the last made."""
-    kept: dict[str, Found] = {}
-    for cell in sorted(cells, key=lambda c: str(c.record.get("created", ""))):
-        kept[repr(sorted(settings(cell.spec).items()))] = cell
+    kept: dict[str, Run] = {}
+    for cell in sorted(cells, key=lambda run: run.head.created):
+        kept[repr(sorted(flatten_settings(cell.spec).items()))] = cell
     return list(kept.values())
 
 
-def settings(spec: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
-    """A spec as flat ``train.lr`` -> value, without what changes no prediction."""
+def flatten_settings(spec: RunSpec) -> dict[str, object]:
+    """Return a spec as flat ``train.lr`` -> value, without what changes no prediction."""
+    return _flatten({name: value for name, value in asdict(spec).items() if name not in NOT_ASKED})
+
+
+def _flatten(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
     flat: dict[str, object] = {}
-    for name, value in spec.items():
-        if not prefix and name in NOT_ASKED:
-            continue
-        if isinstance(value, Mapping):
-            flat |= settings(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
+    for name, value in values.items():
+        flat |= _flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
     return flat
 
 
-def differences(base: Mapping[str, Any], candidate: Mapping[str, Any], across: Sequence[str] = ()) -> list[str]:
-    """``["seed 0 -> 1"]``: the settings whose values differ. One that only one of them knows came with a version."""
-    one, other = settings(base), settings(candidate)
+def compare_settings(base: RunSpec, candidate: RunSpec, across: Sequence[str] = ()) -> list[str]:
+    """Return ``["seed 0 -> 1"]``: the settings whose values differ. One that only one of them has is none."""
+    one, other = flatten_settings(base), flatten_settings(candidate)
     return [
         f"{name} {one[name]} -> {other[name]}"
         for name in one
@@ -111,39 +111,51 @@ def differences(base: Mapping[str, Any], candidate: Mapping[str, Any], across: S
     ]
 
 
-def found_differences(base: Mapping[str, Any], candidate: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """What forbids a comparison though the same was asked, and what is worth a note."""
+def find_differences(base: Run, candidate: Run) -> tuple[list[str], list[str]]:
+    """Return what forbids a comparison though the same was asked, and what is worth a note."""
     forbidden, notes = [], []
-    old, new = base.get("identity", {}), candidate.get("identity", {})
-    for kind, name, what in (("task", "revision", "data revision"), ("backbone", "digest", "backbone weights")):
-        before, after = old.get(kind, {}).get(name), new.get(kind, {}).get(name)
+    old, new = base.head.identity, candidate.head.identity
+    for what, before, after in (
+        ("data revision", old.task.revision, new.task.revision),
+        ("backbone weights", old.backbone.digest, new.backbone.digest),
+    ):
         if before != after:
-            forbidden.append(f"{what} {_short(before)} -> {_short(after)}")
-    for kind in ("strategy", "head", "recipe"):
-        before, after = old.get(kind, {}).get("version"), new.get(kind, {}).get("version")
-        if before != after:
-            notes.append(f"{kind} version {before} -> {after}")
-    before, after = (identity.get("strategy", {}).get("wrapped", 1) for identity in (old, new))  # 1: all of them
-    if before != after:
-        notes.append(f"wrapped strategy version {before} -> {after}")
-    if base["spec"].get("device") != candidate["spec"].get("device"):
-        notes.append(f"device {base['spec'].get('device')} -> {candidate['spec'].get('device')}")
-    before, after = (r.get("environment", {}).get("versions", {}) for r in (base, candidate))
-    notes += [f"{name} {before[name]} -> {after[name]}" for name in before if before[name] != after.get(name)]
-    one, other = ((r.get("environment", {}).get("source") or {}).get("commit") for r in (base, candidate))
-    if one != other:
-        notes.append(f"commit {_short(one)} -> {_short(other)}")
+            forbidden.append(f"{what} {_shorten(before)} -> {_shorten(after)}")
+    for kind, one, other in (
+        ("strategy", old.strategy, new.strategy),
+        ("head", old.head, new.head),
+        ("recipe", old.recipe, new.recipe),
+    ):
+        if one.version != other.version:
+            notes.append(f"{kind} version {one.version} -> {other.version}")
+    if old.strategy.wrapped != new.strategy.wrapped:
+        notes.append(f"wrapped strategy version {_name_wrapped(old)} -> {_name_wrapped(new)}")
+    if base.spec.device != candidate.spec.device:
+        notes.append(f"device {base.spec.device} -> {candidate.spec.device}")
+    made, remade = base.head.environment, candidate.head.environment
+    notes += [
+        f"{name} {version} -> {remade.versions.get(name)}"
+        for name, version in made.versions.items()
+        if version != remade.versions.get(name)
+    ]
+    commits = [None if of.source is None else of.source.commit for of in (made, remade)]
+    if commits[0] != commits[1]:
+        notes.append(f"commit {_shorten(commits[0])} -> {_shorten(commits[1])}")
     return forbidden, notes
 
 
-def _same_names(base: Found, candidate: Found, across: Sequence[str]) -> bool:
-    return all(base.spec.get(n) == candidate.spec.get(n) for n in NAMES if n not in across)
+def _name_wrapped(identity: Identity) -> object:
+    return list(identity.strategy.wrapped) if identity.strategy.wrapped else 1  # 1: all of them
+
+
+def _same_names(base: Run, candidate: Run, across: Sequence[str]) -> bool:
+    return all(getattr(base.spec, n) == getattr(candidate.spec, n) for n in NAMES if n not in across)
 
 
 def _allowed(name: str, across: Sequence[str]) -> bool:
     return any(name == free or name.startswith(f"{free}.") for free in across)
 
 
-def _short(value: object) -> str:
+def _shorten(value: object) -> str:
     text = str(value)
     return text[:20] if text.startswith("sha256-") else text[:12]

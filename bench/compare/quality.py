@@ -7,24 +7,22 @@ the rule has changed since it was made, and the row says that instead.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.cell.fitting import recorded_criterion
 from bench.compare.pairing import Pair
-from bench.compare.sources import Found
 from bench.compare.verdict import Margins, Row
 from bench.measure import metrics as m
 from bench.measure.areas import GRID, QualityArea
 from bench.measure.exits import AllExits
 from bench.measure.stats import Interval, draw_counts, mcnemar, paired_bootstrap
 from bench.measure.trade_off import Costs, TradeOff
-from bench.results.exits import read_exits
-from bench.results.places import slug
+from bench.results.measures import OperatingPoint
+from bench.results.run import Run
 
 Array = NDArray[Any]
 Float = NDArray[np.float64]
@@ -38,48 +36,32 @@ AREA_REPLICATES = 1000
 class Side:
     """One result's samples on a split: its trade-off over the common samples and its record's points by rule."""
 
-    tradeoff: TradeOff
-    points: dict[str, dict[str, Any]]
-    moved: dict[str, str]
+    trade_off: TradeOff
+    points: Mapping[str, OperatingPoint]
+    moved: Mapping[str, str]
     """Rule -> how the present criterion's exits differ from the recorded ones, empty where they are the same."""
 
+    @classmethod
+    def replay(cls, run: Run, kept: AllExits, split: str) -> Side:
+        """Replay a run: all its samples, to check the record, and those that both sides have (``kept``)."""
+        whole, points = run.trade_off(split), run.result(split).reached
+        moved = {}
+        for rule, point in points.items():
+            now = np.bincount(whole.layers_at(point.cut), minlength=run.layers + 1)[1:].tolist()
+            if now != list(point.exit_counts):
+                moved[rule] = f"recorded exits {list(point.exit_counts)}, the present rule gives {now}"
+        if kept.ids == whole.exits.ids:
+            return cls(whole, points, moved)
+        costs = Costs.layers(len(kept.ids), run.layers)
+        return cls(TradeOff(run.criterion, kept, costs, run.record.task.metrics), points, moved)
 
-def load_exits(cell: Found, split: str) -> AllExits | None:
-    """Every exit's recorded logits, or None where the record travels without them."""
-    path = cell.folder / f"exits-{slug(split)}.parquet"
-    return read_exits(path) if path.exists() else None
 
-
-def common(base: AllExits, candidate: AllExits) -> tuple[AllExits, AllExits]:
-    """The samples that both have, in the base's order."""
+def find_common(base: AllExits, candidate: AllExits) -> tuple[AllExits, AllExits]:
+    """Return the samples that both have, in the base's order."""
     at = {sample: i for i, sample in enumerate(candidate.ids)}
     kept = [(i, at[sample]) for i, sample in enumerate(base.ids) if sample in at]
     rows = np.array(kept, dtype=np.int64).reshape(-1, 2)
     return base.take(rows[:, 0]), candidate.take(rows[:, 1])
-
-
-def side(cell: Found, exits: AllExits, kept: AllExits, split: str) -> Side:
-    """Replay one result: ``exits`` all its samples, to check the record, ``kept`` those that both have."""
-    summary = cell.record["evaluation"][split]
-    criterion = recorded_criterion(cell.folder, cell.record)
-    samples, layers = exits.logits.shape[:2]
-    metrics = cell.record["task"]["metrics"]
-    whole = TradeOff(criterion, exits, Costs.layers(samples, layers), metrics)
-    points = {p["rule"]: p for p in summary["points"]}
-    moved = {}
-    for rule, point in points.items():
-        if "exit_counts" not in point:
-            continue
-        now = np.bincount(whole.layers_at(cut_of(point)), minlength=layers + 1)[1:].tolist()
-        if now != point["exit_counts"]:
-            moved[rule] = f"recorded exits {point['exit_counts']}, the present rule gives {now}"
-    part = whole if kept.ids == exits.ids else TradeOff(criterion, kept, Costs.layers(len(kept.ids), layers), metrics)
-    return Side(part, points, moved)
-
-
-def cut_of(point: dict[str, Any]) -> float:
-    """A point's cut; JSON has no infinity, None stands for the cut at which nobody leaves early."""
-    return -np.inf if point["cut"] is None else float(point["cut"])
 
 
 def sample_row(row: Row, base: AllExits, candidate: AllExits) -> Row:
@@ -91,7 +73,7 @@ def sample_row(row: Row, base: AllExits, candidate: AllExits) -> Row:
         return replace(row, verdict="worse", reason=f"{len(lost)} samples are lost: {', '.join(lost[:3])}")
     if new:
         return replace(row, verdict="not comparable", reason=f"{len(new)} samples are new: {', '.join(new[:3])}")
-    one, other = common(base, candidate)
+    one, other = find_common(base, candidate)
     for what, before, after in (("labels", one.labels, other.labels), ("token counts", one.lengths, other.lengths)):
         differ = np.flatnonzero(before != after)
         if len(differ):
@@ -103,21 +85,21 @@ def sample_row(row: Row, base: AllExits, candidate: AllExits) -> Row:
 
 def quality_rows(pair: Pair, split: str, base: Side, candidate: Side, margins: Margins) -> list[Row]:
     """The full model, every operating point that both have, and the whole curve, tested but not yet adjusted."""
-    metrics: Sequence[str] = pair.base.record["task"]["metrics"]
+    metrics = pair.base.record.task.metrics
     rows = []
-    a, b = base.tradeoff, candidate.tradeoff
+    a, b = base.trade_off, candidate.trade_off
     labels = a.exits.labels
     for name in metrics:
         start = Row(pair.base.label, name, "inconclusive", "", point="all layers", split=split, margin=margins.quality)
         rows.append(tested_row(start, name, a.predictions[:, -1], b.predictions[:, -1], labels))
         for rule, point in base.points.items():
             other = candidate.points.get(rule)
-            if other is None or "cut" not in point or "cut" not in other:
+            if other is None:
                 continue  # the cost rows say that one of them is not reached
             row = replace(start, point=rule)
             moved = base.moved.get(rule) or candidate.moved.get(rule)
             if moved:
-                values = point["metrics"][name]["value"], other["metrics"][name]["value"]
+                values = point.metrics[name].value, other.metrics[name].value
                 reason = f"the rule has changed since the record was made ({moved}): no paired test"
                 difference = values[1] - values[0]
                 rows.append(
@@ -134,10 +116,10 @@ def quality_rows(pair: Pair, split: str, base: Side, candidate: Side, margins: M
     return rows
 
 
-def answers_at(tradeoff: TradeOff, point: dict[str, Any]) -> Array:
-    """What every sample is told at a point of the record, [N]."""
-    layers = tradeoff.layers_at(cut_of(point))
-    answers: Array = tradeoff.predictions[np.arange(len(layers)), layers - 1]
+def answers_at(trade_off: TradeOff, point: OperatingPoint) -> Array:
+    """Return what every sample is told at a point of the record, [N]."""
+    layers = trade_off.layers_at(point.cut)
+    answers: Array = trade_off.predictions[np.arange(len(layers)), layers - 1]
     return answers
 
 

@@ -7,67 +7,59 @@ import os
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bench.errors import UsageError
-from bench.results.store import Store, read_record
+from bench.results.places import RECORD
+from bench.results.run import Run
+from bench.results.store import LeftOut, Store, load_runs
 
 RESULTS = "results"
 
 
 @dataclass(frozen=True)
-class Found:
-    """One recorded cell: its folder and its record."""
+class Results:
+    """The runs of one side of a comparison, and the records that could not be read."""
 
-    folder: Path
-    record: dict[str, Any]
-
-    @property
-    def spec(self) -> dict[str, Any]:
-        """What was asked."""
-        spec: dict[str, Any] = self.record["spec"]
-        return spec
-
-    @property
-    def label(self) -> str:
-        """How the cell is called in tables."""
-        spec = self.spec
-        own = f" {spec['head']}+{spec['recipe']}" if "head" in spec else ""
-        return f"{spec['strategy']} | {spec['backbone']}{own} | {spec['task']} | seed {spec['seed']}"
+    runs: Sequence[Run]
+    left_out: Sequence[LeftOut] = ()
 
 
 @contextmanager
-def opened(source: str) -> Iterator[list[Found]]:
-    """The cells of a folder, a run's folder, ``REV:folder`` or ``REV`` (its results/).
+def open_results(source: str) -> Iterator[Results]:
+    """Read the runs of a folder, of a run's folder, of ``REV:folder`` or of ``REV`` (its results/).
 
     Raises UsageError where there is nothing of the kind. A revision is unpacked to a folder that is gone afterwards.
     """
     path = Path(source)
     if os.path.exists(path):  # pathlib fails on names that no file can have
-        yield cells_in(path)
+        yield read_results(path)
         return
     revision, _, inside = source.partition(":")
     with tempfile.TemporaryDirectory(prefix="bench-compare-") as folder:
         _unpack(revision, inside or RESULTS, Path(folder), source)
-        yield cells_in(Path(folder) / (inside or RESULTS))
+        yield read_results(Path(folder) / (inside or RESULTS))
 
 
-def cells_in(path: Path) -> list[Found]:
-    """Cells of a results folder, or the one cell of a run's folder or record. Raises UsageError for an empty one."""
-    if path.name == "record.json":
+def read_results(path: Path) -> Results:
+    """Read the runs of a results folder or of one below it, or the one run of a run's folder or record.
+
+    Raises UsageError for an empty one, Damaged where the one run is.
+    """
+    if path.name == RECORD:
         path = path.parent
-    if (path / "record.json").exists():
-        return [Found(path, read_record(path / "record.json"))]
-    found = [Found(cell.folder, record) for cell in Store(path).cells() if (record := cell.read()) is not None]
-    # a folder below the root (one task, one backbone) will do as well
-    found = found or [Found(p.parent, read_record(p)) for p in sorted(path.rglob("record.json")) if _visible(p, path)]
-    if not found:
+    if (path / RECORD).exists():
+        return Results([Run.load(path)])
+    runs, left_out = Store(path).runs()
+    if not runs and not left_out:  # a folder below the root (one task, one backbone) will do as well
+        found = sorted(p.parent for p in path.rglob(RECORD) if _visible(p, path))
+        runs, left_out = load_runs(found, path)
+    if not runs and not left_out:
         raise UsageError(f"There are no results in {path}: `bench run --results-dir {path}` would put some there.")
-    return found
+    return Results(runs, left_out)
 
 
 def _visible(path: Path, root: Path) -> bool:

@@ -106,6 +106,11 @@ class SplitResult(Part):
         """The operating points that were reached, by rule, in the order of the record."""
         return {point.rule: point for point in self.points if isinstance(point, OperatingPoint)}
 
+    @property
+    def performances(self) -> Mapping[str, Performance]:
+        """All layers, then every operating point that was reached."""
+        return {"all layers": self.full, **self.reached}
+
     @cached_property
     def unreached(self) -> Mapping[str, UnreachedPoint]:
         """The others, by rule."""

@@ -128,6 +128,14 @@ class Run:
             raise UsageError(f"{self.folder.name} has no evaluation split '{split}'. Known: {known}.")
         return found
 
+    def count_used(self, split: str) -> str:
+        """Return how many samples of a split were used of how many there are: ``500/872``; bare where nobody knows."""
+        rows = self.record.task.rows.get(split)
+        if rows is None:
+            known = self.record.evaluation.get(split)
+            return "unknown" if known is None else str(known.samples)
+        return f"{rows.used}/{rows.available}" if rows.available else str(rows.used)
+
     def point(self, rule: str, split: str | None = None) -> OperatingPoint | None:
         """Return the operating point of ``rule``; None where it was not reached or never asked for."""
         return self.result(split).reached.get(rule)

@@ -11,7 +11,7 @@ The key is the first 8 digits of the cell's quality identity, so what differs in
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,18 +103,8 @@ class Store:
         """
         if not self.root.is_dir():
             raise UsageError(f"There is no results folder {self.root}. `bench run` makes one.")
-        found: list[Run] = []
-        left_out: list[LeftOut] = []
-        for cell in self.cells():
-            name = cell.folder.relative_to(self.root).as_posix()
-            try:
-                run = Run.load(cell.folder, name)
-            except (UsageError, OSError) as error:
-                left_out.append(LeftOut(name, str(error).replace(str(self.root), self.root.name)))
-                continue
-            if only is None or only.has(run):
-                found.append(run)
-        return found, left_out
+        found, left_out = load_runs([cell.folder for cell in self.cells()], self.root)
+        return [run for run in found if only is None or only.has(run)], left_out
 
     def find_run(self, text: str) -> Run:
         """Read a run by its folder, its name, the start of its key, or ``last`` (the newest).
@@ -181,6 +171,19 @@ class Only:
 
 
 ALL = Only()
+
+
+def load_runs(folders: Sequence[Path], root: Path) -> tuple[list[Run], list[LeftOut]]:
+    """Read the runs in ``folders`` below ``root``; what cannot be read is left out, with the reason."""
+    found: list[Run] = []
+    left_out: list[LeftOut] = []
+    for folder in folders:
+        name = folder.relative_to(root).as_posix()
+        try:
+            found.append(Run.load(folder, name))
+        except (UsageError, OSError) as error:
+            left_out.append(LeftOut(name, str(error).replace(str(root), root.name)))
+    return found, left_out
 
 
 def read_record(path: Path) -> Record:

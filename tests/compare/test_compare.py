@@ -15,9 +15,9 @@ from scipy import stats
 from bench.__main__ import main
 from bench.compare.compare import Comparison, compare, parse_fail_on
 from bench.compare.output import markdown
-from bench.compare.pairing import found_differences
+from bench.compare.pairing import find_differences
 from bench.compare.quality import paired_test
-from bench.compare.sources import cells_in, opened
+from bench.compare.sources import Results, open_results, read_results
 from bench.compare.verdict import Margins, Row, adjusted
 from bench.errors import NOTHING_COMPARABLE, OK, REGRESSION, USAGE, UsageError
 from bench.measure.exits import AllExits
@@ -29,7 +29,11 @@ def compared(tmp_path: Path, base: list[Made], candidate: list[Made], **options:
     for name, cells in (("base", base), ("candidate", candidate)):
         for made in cells:
             made.write(tmp_path / name)
-    return compare(cells_in(tmp_path / "base"), cells_in(tmp_path / "candidate"), **options)
+    return compare(read_results(tmp_path / "base"), read_results(tmp_path / "candidate"), **options)
+
+
+def labels(results: Results) -> list[str]:
+    return [run.label for run in results.runs]
 
 
 def rows_of(found: Comparison, metric: str, point: str = "") -> Row:
@@ -153,10 +157,11 @@ def test_a_raised_version_pairs_with_a_note(tmp_path: Path) -> None:
     assert "strategy version 1 -> 2" in next(iter(found.notes.values()))
 
 
-def test_a_raised_version_of_what_is_wrapped_is_announced_too() -> None:
-    base, candidate = Made().record(), Made().record()
-    candidate["identity"]["strategy"]["wrapped"] = [1, 2]
-    assert found_differences(base, candidate) == ([], ["wrapped strategy version 1 -> [1, 2]"])
+def test_a_raised_version_of_what_is_wrapped_is_announced_too(tmp_path: Path) -> None:
+    base = Made().write(tmp_path / "base")
+    candidate = Made(wrapped=[1, 2]).write(tmp_path / "candidate")
+    both = [read_results(folder).runs[0] for folder in (base, candidate)]
+    assert find_differences(*both) == ([], ["wrapped strategy version 1 -> [1, 2]"])
 
 
 def test_lost_samples_are_worse_and_new_ones_not_comparable(tmp_path: Path) -> None:
@@ -177,6 +182,19 @@ def test_samples_pair_by_id_not_by_position(tmp_path: Path) -> None:
     found = compared(tmp_path, [Made(exits=whole)], [Made(exits=shuffled)])
     assert rows_of(found, "accuracy", "all layers").verdict == "same"
     assert found.counts["worse"] == 0
+
+
+def test_a_candidate_whose_record_cannot_be_read_is_worse_and_named(tmp_path: Path) -> None:
+    for side in ("base", "candidate"):
+        Made().write(tmp_path / side)
+        Made("patience").write(tmp_path / side)
+    (damaged,) = (tmp_path / "candidate").glob("*/*/patience-*/record.json")
+    damaged.write_text(damaged.read_text()[:-200])
+    found = compare(read_results(tmp_path / "base"), read_results(tmp_path / "candidate"))
+    [row] = [row for row in found.rows if row.verdict == "worse"]
+    assert row.cell == damaged.parent.relative_to(tmp_path / "candidate").as_posix()
+    assert "is damaged" in row.reason
+    assert found.exit_code() == REGRESSION
 
 
 def test_a_failed_candidate_is_worse(tmp_path: Path) -> None:
@@ -254,10 +272,10 @@ def test_a_git_revision_is_a_source(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     name = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
     for command in (["init", "-q"], ["add", "results"], [*name, "commit", "-q", "-m", "results"]):
         subprocess.run(["git", *command], check=True, capture_output=True)
-    with opened("HEAD:results") as cells, opened("HEAD") as same:
-        assert [c.label for c in cells] == [c.label for c in same] == [c.label for c in cells_in(tmp_path / "results")]
-        assert compare(cells, cells_in(tmp_path / "results")).exit_code() == OK
-    with pytest.raises(UsageError, match="neither a folder nor a git revision"), opened("nonsense:results"):
+    with open_results("HEAD:results") as cells, open_results("HEAD") as same:
+        assert labels(cells) == labels(same) == labels(read_results(tmp_path / "results"))
+        assert compare(cells, read_results(tmp_path / "results")).exit_code() == OK
+    with pytest.raises(UsageError, match="neither a folder nor a git revision"), open_results("nonsense:results"):
         pass
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from bench.__main__ import main
 from bench.compare import history
-from bench.compare.sources import cells_in
+from bench.compare.sources import read_results
 from bench.errors import OK, USAGE, UsageError
 from tests.helpers.compare_records import Made
 
@@ -18,11 +18,11 @@ from tests.helpers.compare_records import Made
 def test_the_same_results_are_added_once(tmp_path: Path) -> None:
     root = Made().write(tmp_path)
     path = root / history.FILE
-    assert len(history.append(path, cells_in(root))) == 1
+    assert len(history.append(path, read_results(root).runs)) == 1
     before = path.read_text()
-    assert history.append(path, cells_in(root)) == []
+    assert history.append(path, read_results(root).runs) == []
     Made(created="2026-02-01T00:00:00+00:00", commit="b" * 40).write(root)
-    assert len(history.append(path, cells_in(root))) == 1
+    assert len(history.append(path, read_results(root).runs)) == 1
     assert path.read_text().startswith(before)
     [series] = history.by_series(history.read(path)).values()
     assert [e.commit[0] for e in series] == ["a", "b"]

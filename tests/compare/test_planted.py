@@ -6,6 +6,7 @@ models) and of `bench compare`. The baseline is made here from synthetic logits,
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,10 +22,11 @@ from bench.compare.gate import baseline as store
 from bench.compare.gate import check
 from bench.compare.gate.baseline import Baseline
 from bench.compare.gate.cells import GateCell, Observed
-from bench.compare.sources import cells_in
+from bench.compare.sources import read_results
 from bench.compare.verdict import Row
 from bench.measure.cost import CostModel
 from bench.measure.exits import AllExits
+from bench.results.record import RunRecord
 from strategies import elbert, entropy, patience
 from tests.helpers.compare_records import Made, logits
 
@@ -60,19 +62,12 @@ class World:
         for name, cells in (("before", base), ("after", candidate)):
             for made in cells:
                 made.write(self.folder / name)
-        return compare(cells_in(self.folder / "before"), cells_in(self.folder / "after")).rows
+        return compare(read_results(self.folder / "before"), read_results(self.folder / "after")).rows
 
 
-def fake_record() -> dict[str, Any]:
-    """As much of a record as the gate reads."""
-    full = {"cost_mean": 100.0, "samples": 160, "cost_speedup": {"value": 1.0}}
-    return {
-        "quality_key": "0",
-        "spec": {"head": "shared", "recipe": "elbert", "limit": 160},
-        "backbone": {"layers": 6},
-        "training": {"steps": {"train": 1}, "key": "k"},
-        "evaluation": {"evaluation": {"per_exit": {}, "full": full}},
-    }
+def fake_record() -> RunRecord:
+    """A record for the gate to read."""
+    return RunRecord.model_validate_json(json.dumps(Made(exits=logits(samples=160)).record()))
 
 
 @pytest.fixture(scope="module")
@@ -118,8 +113,8 @@ def less_or_equal_live(at: World, patch: Patch) -> list[Row]:
 
 def wrong_class(at: World, patch: Patch) -> list[Row]:
     """The window follows the other class."""
-    follow = elbert.tracked
-    patch.setattr(elbert, "tracked", lambda z: follow(z).flip(-1))
+    follow = elbert.log_odds
+    patch.setattr(elbert, "log_odds", lambda logits, index: follow(logits, (index + 1) % logits.shape[-1]))
     return at.probe()
 
 
@@ -265,7 +260,12 @@ def slower_machine(at: World, patch: Patch) -> list[Row]:
 
 def new_setting(at: World, patch: Patch) -> list[Row]:
     """A setting that older records do not know, at the value that changes nothing."""
-    return at.compared([Made()], [Made(extra_spec={"calibration": "none"})])
+    Made().write(at.folder / "before")
+    (record,) = (at.folder / "before").glob("*/*/*/record.json")
+    old = json.loads(record.read_text())
+    del old["spec"]["select"], old["selected"]  # operating points could not be chosen then
+    record.write_text(json.dumps(old))
+    return at.compared([], [Made()])
 
 
 def other_device_name(at: World, patch: Patch) -> list[Row]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from bench.measure.exits import AllExits
 from bench.measure.points import STANDARD, Rule
 from bench.measure.trade_off import Costs, TradeOff, given_points, operating_points
 from bench.results.exits import write_exits
+from bench.results.spec import Facts, RunSpec, key, quality_identity
+from bench.training.args import TrainArgs
 
 LAYER, HEAD, EMBED = 1_000_000, 20_000, 50_000
 
@@ -54,8 +56,9 @@ class Made:
     created: str = "2026-01-01T00:00:00+00:00"
     times: Mapping[str, float] | None = None
     status: str = "success"
-    extra_spec: Mapping[str, object] = field(default_factory=dict)
+    extra_spec: Mapping[str, Any] = field(default_factory=dict)
     with_samples: bool = True
+    wrapped: Sequence[int] = ()
 
     def costs(self, exits: AllExits) -> Costs:
         """FLOPs linear in length, one head at each visited exit."""
@@ -70,33 +73,55 @@ class Made:
         report, select = (TradeOff(criterion, e, self.costs(e), self.metrics) for e in (self.exits, self.select))
         points = operating_points(select, report, [Rule.parse(t) for t in STANDARD])
         points += given_points(report, [criterion.default_threshold])
-        spec = {
-            "strategy": self.strategy, "task": self.task, "backbone": self.backbone, "head": "linear",
-            "recipe": "joint", "init": "scratch", "criterion_args": dict(self.arguments), "train": {"lr": 5e-4},
-            "max_length": 48, "limit": None, "seed": self.seed, "dtype": "fp32", "device": "cpu", "thresholds": None,
-            "latency": None, **self.extra_spec,
+        train = {"lr": 5e-4, **self.extra_spec.get("train", {})}
+        spec = RunSpec(
+            strategy=self.strategy, task=self.task, backbone=self.backbone, head="linear", recipe="joint",
+            init="scratch", criterion_args=dict(self.arguments), max_length=48, seed=self.seed, latency=None,
+            **{**self.extra_spec, "train": TrainArgs(**train)},
+        )  # fmt: skip
+        versions = {"strategy": self.version, "head": 1, "recipe": 1}
+        identity = quality_identity(spec, Facts(self.digest, self.revision, versions, tuple(self.wrapped)))
+        machine = {"system": "Linux x86_64", "cpu": "made up", "cores": 2, "memory_gib": 8.0, "threads": 1, "gpus": []}
+        head = {
+            "schema_version": 1, "status": self.status, "quality_key": key(identity), "created": self.created,
+            "command": "bench run", "spec": asdict(spec), "identity": identity,
+            "environment": {"versions": {"torch": "2.9"}, "machine": machine, "machine_id": self.machine,
+                            "source": {"commit": self.commit, "dirty": False}},
         }  # fmt: skip
-        identity = {
-            "task": {"revision": self.revision},
-            "backbone": {"digest": self.digest},
-            "strategy": {"version": self.version},
-            "head": {"version": 1},
-            "recipe": {"version": 1},
-        }
-        environment = {
-            "versions": {"torch": "2.9"},
-            "machine_id": self.machine,
-            "source": {"commit": self.commit, "dirty": False},
-        }
-        summary = {"samples": len(self.exits.ids), "full": report.at(-float("inf")), "points": points}
+        if self.status != "success":
+            return head
+        used = {"train": 400, "select": len(self.select.ids), "evaluation": len(self.exits.ids)}
+        layers = self.exits.logits.shape[1]
         latency = None
         if self.times is not None:
-            latency = {"file": "latency-1.json", "baseline": "plain", "protocol": "single-stream-v1"}
+            latency = {
+                "protocol": "single-stream-v1", "valid": True, "reasons": [], "stop": "precision", "rounds": 12,
+                "samples": 4, "batch_size": 1, "device": "cpu", "dtype": "fp32", "threads": 1, "executor": "eager",
+                "baseline": "plain", "file": "latency-1.json", "configurations": {}, "notes": [],
+            }  # fmt: skip
         return {
-            "schema_version": 1, "status": self.status, "quality_key": f"{self.seed:016x}", "created": self.created,
-            "spec": spec, "identity": identity, "environment": environment, "latency": latency,
-            "task": {"name": self.task, "metrics": list(self.metrics), "evaluation": ["evaluation"]},
-            "evaluation": {"evaluation": summary},
+            **head,
+            "speed_key": None,
+            "task": {"name": self.task, "kind": "classification", "labels": ["no", "yes"],
+                     "metrics": list(self.metrics), "revision": self.revision, "source": "made up", "select": "select",
+                     "evaluation": ["evaluation"],
+                     "rows": {name: {"used": count, "available": count} for name, count in used.items()}},
+            "backbone": {"name": self.backbone, "model_type": "albert", "source": "made up", "revision": "r1",
+                         "digest": self.digest, "init": "scratch", "layers": layers, "depth": layers, "hidden": 8,
+                         "parameters": 10, "head_parameters": 2, "pooling": "cls"},
+            "training": {"key": "k", "reused": False, "truncated": 0, "stages": {"train": [1.0]},
+                         "steps": {"train": 1}, "recipe": {}, "seconds": 1.0, "resumed": 0},
+            "thresholds": None,
+            "selected": [],
+            "upper_bound": False,
+            "select": {"split": "select", "full": select.at(-float("inf"))["metrics"]},
+            "evaluation": {"evaluation": {
+                "samples": len(self.exits.ids), "full": report.at(-float("inf")), "per_exit": report.per_exit(),
+                "points": points, "curve_rows": len(report.curve), "curve": report.curve_rows(),
+            }},
+            "live_check": None,
+            "latency": latency,
+            "warnings": [],
         }  # fmt: skip
 
     def write(self, root: Path) -> Path:
@@ -123,6 +148,7 @@ def raw_times(times: Mapping[str, float], rounds: int = 12, seed: int = 0, machi
     return {
         "protocol": "single-stream-v1", "device": "cpu", "dtype": "fp32", "threads": 1, "samples": [0, 1, 2, 3],
         "options": {"executor": "eager"}, "baseline": "plain", "order": list(times), "rounds": made, "reasons": [],
+        "layers": {}, "stop": "precision", "validity": "VALID", "notes": [], "summary": {},
     }  # fmt: skip
 
 

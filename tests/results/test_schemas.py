@@ -10,8 +10,8 @@ import pytest
 
 from bench.__main__ import main
 from bench.compare.compare import compare
-from bench.compare.history import entry
-from bench.compare.sources import Found
+from bench.compare.history import make_entry
+from bench.compare.sources import read_results
 from bench.errors import OK, UsageError
 from bench.results.migrations import STEPS, upgrade
 from bench.results.store import SCHEMA_VERSION, read_record
@@ -49,9 +49,9 @@ def test_every_version_loads_and_upgrades_to_the_present_schema(version: int, tm
     (folder / "record.json").write_text((FOLDER / f"record-v{version}.json").read_text())
     record = upgrade(read_record(folder / "record.json"))
     assert misfits(json.loads((FOLDER / f"schema-v{SCHEMA_VERSION}.json").read_text()), record) == []
-    cell = Found(folder, record)
-    assert compare([cell], [cell]).exit_code() == OK
-    assert entry(cell).values["accuracy at all layers"].value == pytest.approx(0.877)
+    results = read_results(folder)
+    assert compare(results, results).exit_code() == OK
+    assert make_entry(results.runs[0]).values["accuracy at all layers"].value == pytest.approx(0.877)
     assert main(["show", str(folder)]) == OK
 
 

@@ -40,15 +40,15 @@ def compare(
     from bench.compare.compare import compare as compare_results
     from bench.compare.compare import parse_fail_on
     from bench.compare.output import headline, table, why_nothing, write_files
-    from bench.compare.sources import opened
+    from bench.compare.sources import open_results
     from bench.compare.verdict import Margins
 
     failing = parse_fail_on(fail_on)
     free = [name.strip() for name in across.split(",") if name.strip()]
     margins = Margins(margin / 100, cost_margin / 100, latency_factor / 100)
-    with opened(base) as old, opened(candidate) as new:
+    with open_results(base) as old, open_results(candidate) as new:
         found = compare_results(old, new, margins, free, (base, candidate))
-        write_files(found, new, failing, markdown, junit, tracker, tracker_costs)
+        write_files(found, new.runs, failing, markdown, junit, tracker, tracker_costs)
     code = found.exit_code(failing)
     if session.json:
         print_json({**found.to_json(), "exit_code": code})

@@ -28,7 +28,7 @@ def history(
 ) -> int:
     """Results over commits, with the steps they took; kept in history.jsonl, which only grows."""
     from bench.compare import history
-    from bench.compare.sources import cells_in, opened
+    from bench.compare.sources import open_results, read_results
     from bench.report.charts import build_history
     from bench.report.svg import stack_svg
 
@@ -36,10 +36,10 @@ def history(
     path = results_dir / history.FILE
     added = []
     for commit in past_commits(results_dir, revisions) if revisions else []:
-        with opened(f"{commit}:{results_dir.as_posix()}") as cells:
-            added += history.append(path, cells)
+        with open_results(f"{commit}:{results_dir.as_posix()}") as past:
+            added += history.append(path, past.runs)
     if record:
-        added += history.append(path, cells_in(results_dir))
+        added += history.append(path, read_results(results_dir).runs)
     if added:
         print(show_hidden(f"Added {len(added)} to {path}."), file=sys.stderr)
     entries = history.read(path)

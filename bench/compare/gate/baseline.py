@@ -24,6 +24,7 @@ from bench.errors import UsageError
 from bench.files import write_json
 from bench.measure.exits import AllExits
 from bench.results.exits import read_exits, write_exits
+from bench.results.record import RunRecord
 
 VERSION = 1
 
@@ -63,7 +64,7 @@ def platform() -> dict[str, Any]:
 def describe(cell: GateCell, observed: Observed, logits: str) -> dict[str, Any]:
     """What is kept of a cell."""
     exits, record = observed.exits, observed.record
-    summary = record["evaluation"]["evaluation"]
+    result = record.evaluation["evaluation"]
     table = cell.flops(exits.lengths)
     kept = decided(cell.criterion, exits)
     for cut in kept["cuts"]:
@@ -75,9 +76,9 @@ def describe(cell: GateCell, observed: Observed, logits: str) -> dict[str, Any]:
         "strategy": cell.strategy,
         "backbone": cell.backbone,
         "logits": logits,
-        "quality_key": record["quality_key"],
-        "training": {"limit": record["spec"]["limit"], "steps": record["training"]["steps"]},
-        "per_exit": summary["per_exit"],
+        "quality_key": record.quality_key,
+        "training": {"limit": record.spec.limit, "steps": dict(record.training.steps)},
+        "per_exit": result.to_plain()["per_exit"],
         "samples": len(exits.ids),
         "tokens": int(exits.lengths.sum()),
         "flops_by_exit": table.sum(axis=0).tolist(),
@@ -86,16 +87,16 @@ def describe(cell: GateCell, observed: Observed, logits: str) -> dict[str, Any]:
     }
 
 
-def plain_flops(record: Mapping[str, Any]) -> int:
-    """FLOPs of the plain model over the evaluation split, from the record's mean and ratio."""
-    full = record["evaluation"]["evaluation"]["full"]
-    return round(full["cost_mean"] * full["samples"] * full["cost_speedup"]["value"])
+def plain_flops(record: RunRecord) -> int:
+    """Return the FLOPs of the plain model over the evaluation split, from the record's mean and ratio."""
+    full = record.evaluation["evaluation"].full
+    return round(full.cost_mean * full.samples * full.cost_speedup.value)
 
 
 def logits_name(cell: GateCell, observed: Observed) -> str:
     """The file of a trained model's logits: head, recipe, depth; the cell's own where it reads more than logits."""
-    spec, own = observed.record["spec"], "" if observed.exits.observed is None else f"-{cell.strategy}"
-    return f"{spec['head']}-{spec['recipe']}-{observed.record['backbone']['layers']}{own}.parquet"
+    spec, own = observed.record.spec, "" if observed.exits.observed is None else f"-{cell.strategy}"
+    return f"{spec.head}-{spec.recipe}-{observed.record.backbone.layers}{own}.parquet"
 
 
 def write(folder: Path, observed: Mapping[GateCell, Observed], probe: Mapping[str, Any]) -> None:

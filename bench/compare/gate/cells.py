@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from bench.cell.run import run
 from bench.measure.cost import CostModel
 from bench.measure.exits import AllExits
 from bench.progress import Progress
+from bench.results.record import RunRecord
 from bench.results.store import Store
 from bench.settings import settable_arguments
 from strategies import STRATEGIES
@@ -88,13 +88,13 @@ class GateCell:
 class Observed:
     """A cell as it runs now: its record and every exit of its evaluation split."""
 
-    record: dict[str, Any]
+    record: RunRecord
     exits: AllExits
 
     @property
     def group(self) -> str:
         """Cells with the same name share their training, hence their logits."""
-        return str(self.record["training"]["key"])
+        return self.record.training.key
 
 
 def all_cells() -> Iterator[GateCell]:
@@ -110,7 +110,7 @@ def observe(cell: GateCell, folder: Path, progress: Progress) -> Observed:
     """Run a cell as `bench run` would, with results in ``folder``, through whose cache cells share their training."""
     context = Context(Store(folder), progress, offline=True, command="bench gate")
     found = run(cell.request, context)
-    return Observed(found.record.to_plain(), found.exits("evaluation"))
+    return Observed(found.record, found.exits("evaluation"))
 
 
 def observe_all(work_dir: Path | None, progress: Progress) -> dict[GateCell, Observed]:
