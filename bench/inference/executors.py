@@ -16,7 +16,7 @@ from torch import Tensor
 from backbones.base import Batch
 from bench.errors import UsageError
 from bench.inference.conditional import ConditionalExecutor, CudaProgram, RecordProgram
-from bench.inference.graphs import CudaGraphSegment, ForwardPart, GraphExecutor, Segment
+from bench.inference.graphs import CudaGraphSegment, GraphExecutor, RecordSegment
 from bench.inference.live import LiveResult, run_live
 from bench.inference.placement import EXECUTORS, ON_GPU, check_placement
 from strategies.base import Criterion, ExitModel
@@ -24,7 +24,10 @@ from strategies.controls import NeverLeave
 
 
 class Executor(Protocol):
-    """Early-exit inference: criterion, cut on its score, batch and sample keys to where samples left and how."""
+    """Early-exit inference: criterion, cut on its score, batch and sample keys to where samples left and how.
+
+    Batch and keys may be on the host: the way to the model's device is the executor's.
+    """
 
     @property
     def name(self) -> str:
@@ -38,16 +41,18 @@ class EagerExecutor:
 
     def __init__(self, model: ExitModel, name: str = "eager") -> None:
         self.model, self.name = model, name
+        self.device = next(model.parameters()).device
 
     def __call__(self, criterion: Criterion, cut: float, batch: Batch, keys: Tensor | None = None) -> LiveResult:
-        return run_live(self.model, criterion, cut, batch, keys=keys)
+        moved = None if keys is None else keys.to(self.device)
+        return run_live(self.model, criterion, cut, batch.to(self.device), keys=moved)
 
 
 def make_executor(
     model: ExitModel,
     name: str = "eager",
     *,
-    record: Callable[[ForwardPart], Segment] | None = None,
+    record: RecordSegment | None = None,
     program: RecordProgram | None = None,
     backend: str = "inductor",
     bucket: int = 16,

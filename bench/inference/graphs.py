@@ -1,9 +1,9 @@
-"""Early exit without waiting for the device at every exit: recorded segments and one segment of speculation.
+"""Early exit without waiting for the device at every exit: recorded segments and one layer of speculation.
 
-A segment is one layer, its head and the criterion's step, recorded for a fixed number of rows and tokens (a
-bucket) and replayed from static memory. After each segment its scores and logits travel to the host asynchronously,
-while the next segment already runs; when the host learns that the sample has left, one segment too many was
-launched, instead of one idle wait per exit.
+Every layer is a segment, and so is every check (head and criterion's step), recorded for a fixed number of rows and
+tokens (a bucket) and replayed from static memory. Checks run in a stream of their own beside the next layer, and end
+with their scores and logits on the way to the host; when the host learns that the sample has left, one layer too many
+was launched, instead of one idle wait per exit.
 
 On NVIDIA GPUs a segment is a CUDA graph. ``EagerSegment`` gives the same semantics (static memory, replay in any
 number) on any device, so that buckets, speculation and hand-over between buckets are tested without a GPU.
@@ -12,7 +12,8 @@ number) on any device, so that buckets, speculation and hand-over between bucket
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from functools import cache
+from typing import Any, ClassVar, Protocol
 from weakref import WeakSet
 
 import torch
@@ -35,10 +36,16 @@ class Segment(Protocol):
     def replay(self) -> None: ...
 
 
+class RecordSegment(Protocol):
+    """Records a piece of work; ``beside`` says that it will be replayed while segments of the other kind are."""
+
+    def __call__(self, work: ForwardPart, beside: bool = False) -> Segment: ...
+
+
 class EagerSegment:
     """A part that is run anew; its results are copied into the memory of the first run."""
 
-    def __init__(self, work: ForwardPart) -> None:
+    def __init__(self, work: ForwardPart, beside: bool = False) -> None:
         self.work = work
         self.outputs = tuple(made.clone() for made in work())
 
@@ -47,9 +54,9 @@ class EagerSegment:
             kept.copy_(made)
 
 
-def warm_up_capture(work: Callable[[], object]) -> None:
-    """Run ``work`` a few times on a side stream, as torch asks: lazy initialisation cannot be recorded."""
-    side = torch.cuda.Stream()
+def warm_up_capture(work: Callable[[], object], side: torch.cuda.Stream | None = None) -> None:
+    """Run a few times on a side stream, as torch's documentation asks: lazy initialisation cannot be recorded."""
+    side = side or torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         for _ in range(3):
@@ -57,26 +64,40 @@ def warm_up_capture(work: Callable[[], object]) -> None:
     torch.cuda.current_stream().wait_stream(side)
 
 
-class CudaGraphSegment:
-    """A CUDA graph of the work. All graphs that live at the same time share one memory pool.
+@cache
+def find_stream(device: torch.device, beside: bool) -> torch.cuda.Stream:
+    """Return the one stream in which all layers, or all checks, are recorded; checks run in theirs as well.
 
-    The pool goes with its last graph, and torch refuses to record into one that has gone: then a new one is begun.
+    One each, since libraries keep memory for a stream, as cuBLAS its workspace: what runs at the same time must not
+    share it, on pain of wrong numbers and of faults. Checks share scratch memory: they must run one after another.
+    """
+    return torch.cuda.Stream(device)
+
+
+class CudaGraphSegment:
+    """A CUDA graph of the work. Graphs that live at the same time share a memory pool: the layers one, the checks one.
+
+    A pool goes with its last graph, and torch refuses to record into one that has gone: then a new one is begun.
     Outputs are held, so that none lies in the scratch memory of a graph recorded later. They may lie in that of one
     recorded earlier; that is replayed before, never between a segment and the next, which is all that reads them.
+    Layers and checks run at the same time, so their scratch memory must not be the same.
     """
 
-    _pool: Any = None
-    _alive: WeakSet[CudaGraphSegment] = WeakSet()
+    _pools: ClassVar[dict[bool, Any]] = {}
+    _alive: ClassVar[dict[bool, WeakSet[CudaGraphSegment]]] = {False: WeakSet(), True: WeakSet()}
 
-    def __init__(self, work: ForwardPart) -> None:
-        warm_up_capture(work)
-        if not CudaGraphSegment._alive:
-            CudaGraphSegment._pool = torch.cuda.graph_pool_handle()
+    def __init__(self, work: ForwardPart, beside: bool = False) -> None:
+        stream = find_stream(torch.device("cuda", torch.cuda.current_device()), beside)
+        warm_up_capture(work, stream)
+        runs = [work(), work()]
+        # what is in the same place twice is not the work's own (a state that did not change): it is copied
+        own = [len({made.untyped_storage().data_ptr() for made in pair}) == 2 for pair in zip(*runs, strict=True)]
+        if not self._alive[beside]:
+            self._pools[beside] = torch.cuda.graph_pool_handle()
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph, pool=CudaGraphSegment._pool):
-            # a clone where the work hands its input through (a state that did not change): outputs are our own
-            self.outputs = tuple(made.clone() for made in work())
-        CudaGraphSegment._alive.add(self)
+        with torch.cuda.graph(self.graph, pool=self._pools[beside], stream=stream):
+            self.outputs = tuple(made if new else made.clone() for made, new in zip(work(), own, strict=True))
+        self._alive[beside].add(self)
         self.graph.replay()  # recording computes nothing, and the next segment's first runs read these outputs
 
     def replay(self) -> None:
@@ -84,33 +105,59 @@ class CudaGraphSegment:
 
 
 class StaticInputs:
-    """Static memory for up to ``rows`` samples of up to ``tokens`` tokens: ids, segments, attention mask and keys."""
+    """Static memory for up to ``rows`` samples of up to ``tokens`` tokens: ids, segments, attention mask and keys.
+
+    All are parts of one tensor on the device, which is filled from one on the host in a single copy.
+    """
 
     def __init__(self, model: ExitModel, rows: int, tokens: int) -> None:
         device = next(model.parameters()).device
         self.pad = int(model.encoder.model.config.pad_token_id or 0)
-        self.ids = torch.full((rows, tokens), self.pad, device=device)
-        self.types = torch.zeros_like(self.ids)
-        self.attention = torch.zeros_like(self.ids)
-        self.attention[:, 0] = 1  # an empty row still attends to something: NaN must not even appear in unused rows
-        self.keys = torch.zeros(rows, dtype=torch.long, device=device)
+        self.host = torch.zeros(rows * (3 * tokens + 1), dtype=torch.long, pin_memory=device.type == "cuda")
+        self.device = torch.zeros_like(self.host, device=device)
+        table = 3 * rows * tokens
+        self.ids, self.types, self.attention = self.device[:table].view(3, rows, tokens)
+        self.keys = self.device[table:]
+        self.host_keys, self.table = self.host[table:], self.host[:table].view(3, rows, tokens)
+        self.clear()
+        self.send()
+
+    def clear(self) -> None:
+        """Forget all samples. An empty row still attends to something: NaN must not even appear in unused rows."""
+        self.table.zero_()
+        self.table[0] = self.pad
+        self.table[2, :, 0] = 1
+
+    def send(self) -> None:
+        """Bring what the host has to the device."""
+        self.device.copy_(self.host, non_blocking=True)
 
     def load(self, batch: Batch, keys: Tensor | None) -> None:
         """Put a batch of n <= R samples of at most T tokens into the first rows."""
         n, tokens = batch.input_ids.shape
-        self.ids.fill_(self.pad)
-        self.ids[:n, :tokens].copy_(batch.input_ids)
-        self.types.zero_()
+        self.clear()
+        ids, types, attention = self.table[:, :n, :tokens]
+        ids.copy_(batch.input_ids)
         if batch.token_type_ids is not None:
-            self.types[:n, :tokens].copy_(batch.token_type_ids)
-        self.attention.zero_()
+            types.copy_(batch.token_type_ids)
         if batch.attention_mask is None:
-            self.attention[:n, :tokens] = 1
+            attention.fill_(1)
         else:
-            self.attention[:n, :tokens].copy_(batch.attention_mask)
-        self.attention[n:, 0] = 1
+            attention.copy_(batch.attention_mask)
         if keys is not None:
-            self.keys[:n].copy_(keys)
+            self.host_keys[:n].copy_(keys)
+        self.send()
+
+    def take(self, other: StaticInputs, rows: Tensor) -> None:
+        """Attend to what ``rows`` of another's samples attend to; their ids are past, and stay behind."""
+        self.clear()
+        tokens = min(self.table.shape[2], other.table.shape[2])
+        self.table[2, : len(rows), :tokens] = other.table[2, rows, :tokens]
+        self.send()
+
+    def width(self, rows: Tensor) -> int:
+        """Columns of the attention mask up to the last that any of ``rows`` uses."""
+        return int(self.table[2, rows].any(dim=0).nonzero()[-1]) + 1
 
     def embed(self, model: ExitModel) -> Tensor:
         """Return the states [R, T, H] before layer 1, 0 at padding: no mask hides it from a convolution (DeBERTa's).
@@ -124,71 +171,78 @@ class StaticInputs:
 class Chain:
     """All segments of a model for one criterion and one bucket: R rows of T tokens.
 
-    Segment 0 embeds and starts the criterion; segment k >= 1 is layer k, head k and the criterion's step. The
-    outputs of segment k are hidden states [R, T, H], a packet [R, 1 + C] of score and logits, and the state: the
-    criterion's and, behind it, its probe's memory.
+    Layer 0 embeds, and check 0 starts the criterion; then check k is head k and the criterion's step. A layer's output
+    is the hidden states [R, T, H]; a check puts a packet [R, 1 + C] of score and logits into ``host[k]``, and its
+    outputs are the state: the criterion's and, behind it, its probe's memory.
     """
 
     def __init__(
-        self,
-        model: ExitModel,
-        criterion: Criterion,
-        rows: int,
-        tokens: int,
-        segments: bool,
-        record: Callable[[ForwardPart], Segment],
+        self, model: ExitModel, criterion: Criterion, rows: int, tokens: int, segments: bool, record: RecordSegment
     ) -> None:
         self.model, self.criterion = model, criterion
         self.rows, self.tokens = rows, tokens
         self.inputs = StaticInputs(model, rows, tokens)
-        device = self.inputs.ids.device
+        parameter, last = next(model.parameters()), model.num_layers
+        dtype = torch.float32 if parameter.dtype in (torch.float16, torch.bfloat16) else parameter.dtype
+        gpu = parameter.device.type == "cuda"
+        self.host = [
+            torch.empty(rows, 1 + model.head.num_outputs, dtype=dtype, pin_memory=gpu)
+            for _ in range(1 + last if segments else 1)
+        ]
         self.names: list[str] = []
         self.memory: list[str] = []
+        self.layers: list[Segment] = []
+        self.checks: list[Segment] = []
         with torch.inference_mode():
             if segments:
-                first = record(self._start)
-                self.segments = [first]
-                for layer in range(1, model.num_layers + 1):
-                    self.segments.append(record(self._make_part(layer)))
+                self.layers.append(record(self._embed))
+                started = self._start()  # where all of it is empty there is nothing to record
+                nothing = not any(made.numel() for made in started)
+                self.checks.append(EagerSegment(lambda: started) if nothing else record(self._start, beside=True))
+                for index in range(1, last + 1):
+                    self.layers.append(record(self._layer(index)))
+                    self.checks.append(record(self._check(index), beside=True))
             else:
-                self.segments = [record(self._whole)]
-            packets = [segment.outputs[1] for segment in self.segments]
-            self.on_device = device.type == "cuda"
-            self.host = [torch.empty(p.shape, dtype=p.dtype, pin_memory=self.on_device) for p in packets]
-            self.ready = [torch.cuda.Event() if self.on_device else None for _ in packets]
+                self.layers.append(record(self._whole))
+        self.beside = find_stream(parameter.device, beside=True) if gpu else None
+        self.past = [torch.cuda.Event() for _ in self.layers] if gpu else []
+        self.ready = [torch.cuda.Event() for _ in self.layers] if gpu else []
 
     # what is recorded
 
     def _mask(self, hidden: Tensor) -> Tensor:
         return self.model.encoder.layer_mask(self.inputs.attention, hidden.dtype)
 
+    def _embed(self) -> tuple[Tensor, ...]:
+        return (self.inputs.embed(self.model),)
+
     def _start(self) -> tuple[Tensor, ...]:
-        hidden = self.inputs.embed(self.model)
-        start = make_start(self.model, hidden, self.inputs.keys)
+        start = make_start(self.model, self.layers[0].outputs[0], self.inputs.keys)
         state, memory = self.criterion.start(start), start_probe(self.model, self.criterion.probe, start)
         self.names, self.memory = list(state), list(memory)
-        nothing = torch.zeros(self.rows, 1 + self.model.head.num_outputs, dtype=start.dtype, device=hidden.device)
-        return hidden, nothing, *state.values(), *memory.values()
+        return *state.values(), *memory.values()
 
-    def _make_part(self, layer: int) -> ForwardPart:
-        before = self.segments[layer - 1]
-        names, probe = self.names, self.criterion.probe
-        own = 2 + len(names)
+    def _layer(self, index: int) -> ForwardPart:
+        before = self.layers[index - 1]
+        return lambda: (self.model.encoder.layer(index, before.outputs[0], self._mask(before.outputs[0])),)
 
-        def work() -> tuple[Tensor, ...]:
-            hidden = self.model.encoder.layer(layer, before.outputs[0], self._mask(before.outputs[0]))
-            logits = widen_half(self.model.head(hidden, self.inputs.attention, layer))
-            state: State = dict(zip(names, before.outputs[2:own], strict=True))
-            memory: State = dict(zip(self.memory, before.outputs[own:], strict=True))
-            if layer < self.model.num_layers:
-                memory, seen = observe_exit(self.model, probe, memory, hidden, self.inputs.attention, layer, logits)
+    def _check(self, index: int) -> ForwardPart:
+        hidden, before = self.layers[index].outputs[0], self.checks[index - 1]
+        names, probe, attention = self.names, self.criterion.probe, self.inputs.attention
+
+        def check() -> tuple[Tensor, ...]:
+            logits = widen_half(self.model.head(hidden, attention, index))
+            state: State = dict(zip(names, before.outputs, strict=False))
+            memory: State = dict(zip(self.memory, before.outputs[len(names) :], strict=True))
+            if index < self.model.num_layers:
+                memory, seen = observe_exit(self.model, probe, memory, hidden, attention, index, logits)
                 state, score = self.criterion.step(state, seen)
             else:
                 score = torch.zeros_like(logits[:, 0])  # the last exit always answers
-            packet = torch.cat([score.to(logits.dtype).unsqueeze(1), logits], dim=1)
-            return hidden, packet, *(state[name] for name in names), *(memory[name] for name in self.memory)
+            self._send(index, score, logits)
+            return *(state[name] for name in names), *(memory[name] for name in self.memory)
 
-        return work
+        return check
 
     def _whole(self) -> tuple[Tensor, ...]:
         hidden = self.inputs.embed(self.model)
@@ -196,47 +250,55 @@ class Chain:
         for layer in range(1, self.model.num_layers + 1):
             hidden = self.model.encoder.layer(layer, hidden, mask)
         logits = widen_half(self.model.head(hidden, self.inputs.attention, self.model.num_layers))
-        return hidden, torch.cat([torch.zeros_like(logits[:, :1]), logits], dim=1)
+        self._send(0, torch.zeros_like(logits[:, 0]), logits)
+        return ()
+
+    def _send(self, index: int, score: Tensor, logits: Tensor) -> None:
+        packet = torch.cat([score.to(logits.dtype).unsqueeze(1), logits], dim=1)
+        self.host[index].copy_(packet, non_blocking=True)
 
     # how it is run
 
     def launch(self, index: int) -> None:
-        """Queue segment ``index`` and the journey of its packet to the host."""
-        segment = self.segments[index]
-        segment.replay()
-        self.host[index].copy_(segment.outputs[1], non_blocking=True)
-        event = self.ready[index]
-        if event is not None:
-            event.record()
+        """Queue layer ``index``, and its check beside what comes next."""
+        self.layers[index].replay()
+        if self.beside is None:
+            if self.checks:
+                self.checks[index].replay()
+            return
+        if not self.checks:
+            self.ready[index].record()
+            return
+        self.past[index].record()
+        with torch.cuda.stream(self.beside):
+            self.beside.wait_event(self.past[index])
+            self.checks[index].replay()
+            self.ready[index].record()
 
     def read(self, index: int) -> Tensor:
-        """Return the packet [R, 1 + C] of a launched segment, on the host; waits for this segment only."""
-        event = self.ready[index]
-        if event is not None:
-            event.synchronize()
+        """The packet [R, 1 + C] of a launched segment, on the host; waits for this segment only."""
+        if self.ready:
+            self.ready[index].synchronize()
         return self.host[index]
 
     def take(self, other: Chain, layer: int, rows: Tensor) -> None:
         """Go on after ``layer`` with n <= R rows of another chain, whose samples need at most T tokens."""
         n, tokens = len(rows), min(self.tokens, other.tokens)
-        kept = rows.to(self.inputs.ids.device)
-        hidden, _, *state = self.segments[layer].outputs
-        source, _, *states = other.segments[layer].outputs
-        hidden[:n, :tokens] = source[kept, :tokens]
-        for mine, theirs in zip(state, states, strict=True):
-            mine[:n] = theirs[kept]
-        self.inputs.attention.zero_()
-        self.inputs.attention[:n, :tokens] = other.inputs.attention[kept, :tokens]
-        self.inputs.attention[n:, 0] = 1
+        kept = rows.to(self.inputs.device.device)
+        mine, theirs = self.layers[layer].outputs[0], other.layers[layer].outputs[0]
+        mine[:n, :tokens] = theirs[kept, :tokens]
+        for state, past in zip(self.checks[layer].outputs, other.checks[layer].outputs, strict=True):
+            state[:n] = past[kept]
+        self.inputs.take(other.inputs, rows)
 
 
 class GraphExecutor:
     """Early exit through recorded segments: ``executor(criterion, cut, batch, keys)`` gives a :class:`LiveResult`.
 
     ``bucket`` is the width of a length bucket in tokens; rows go up in powers of two. ``speculate`` is how many
-    segments a single sample runs ahead of what the host knows (batches wait: the wait is short beside their layers).
-    Chains are recorded on first use and kept. The outcome's logits are on the host. Decisions are those of
-    :func:`bench.inference.live.run_live`; errors too.
+    layers a single sample runs ahead of what the host knows (batches wait: the wait is short beside their layers).
+    Chains are recorded on first use and kept. Batches should be on the host: they go to the device in one copy. The
+    outcome's logits are on the host. Decisions are those of :func:`bench.inference.live.run_live`; errors too.
     """
 
     name = "graph"
@@ -244,7 +306,7 @@ class GraphExecutor:
     def __init__(
         self,
         model: ExitModel,
-        record: Callable[[ForwardPart], Segment] = CudaGraphSegment,
+        record: RecordSegment = CudaGraphSegment,
         *,
         bucket: int = 16,
         speculate: int = 1,
@@ -275,25 +337,37 @@ class GraphExecutor:
         refuse_oracles(criterion)
         chain = self.chain(criterion, size, int(batch.input_ids.shape[1]))
         chain.inputs.load(batch, keys)
-        last = self.model.num_layers
-        exits = torch.full((size,), last)
-        inside = torch.arange(size)  # the samples in the chain's first rows
         chain.launch(0)
         if not criterion.uses_early_exits:
-            logits = chain.read(0)[:size, 1:].clone()
+            last, logits = self.model.num_layers, chain.read(0)[:size, 1:].clone()
             check_finite(logits, last, None if keys is None else keys.tolist())
-            return LiveResult(exits, logits)
-        answers: Tensor | None = None
-        alive = torch.ones(size, dtype=torch.bool)  # of the rows that `inside` names
-        launched = 0
+            return LiveResult(torch.full((size,), last), logits)
+        return self._run_one(chain, cut, keys) if size == 1 else self._run_many(chain, cut, size, keys)
+
+    def _run_one(self, chain: Chain, cut: float, keys: Tensor | None) -> LiveResult:
+        """One sample, ``speculate`` layers ahead of what the host knows."""
+        last, launched = self.model.num_layers, 0
         for layer in range(1, last + 1):
-            ahead = layer + (self.speculate if size == 1 else 0)
-            while launched < min(ahead, last):
+            while launched < min(layer + self.speculate, last):
                 launched += 1
                 chain.launch(launched)
+            packet = chain.read(layer)[:1]
+            if layer == last or chain.criterion.leaves(packet[:, 0], cut).item():
+                break
+        logits = packet[:, 1:].clone()
+        check_finite(logits, layer, None if keys is None else keys.tolist())
+        return LiveResult(torch.tensor([layer]), logits)
+
+    def _run_many(self, chain: Chain, cut: float, size: int, keys: Tensor | None) -> LiveResult:
+        """Any number of samples, which move to smaller buckets as they leave."""
+        criterion, last = chain.criterion, self.model.num_layers
+        exits = torch.full((size,), last)
+        answers = torch.empty(size, self.model.head.num_outputs, dtype=chain.host[0].dtype)
+        inside = torch.arange(size)  # the samples in the chain's first rows
+        alive = torch.ones(size, dtype=torch.bool)  # of the rows that `inside` names
+        for layer in range(1, last + 1):
+            chain.launch(layer)
             packet = chain.read(layer)[: len(inside)]
-            if answers is None:
-                answers = torch.empty(size, packet.shape[1] - 1, dtype=packet.dtype)
             leaving = alive if layer == last else criterion.leaves(packet[:, 0], cut) & alive
             if not leaving.any():
                 continue
@@ -304,7 +378,6 @@ class GraphExecutor:
             if not alive.any():
                 break
             chain, inside, alive = self._compact(criterion, chain, layer, inside, alive)
-        assert answers is not None  # there is at least one layer
         return LiveResult(exits, answers)
 
     def _compact(
@@ -312,8 +385,7 @@ class GraphExecutor:
     ) -> tuple[Chain, Tensor, Tensor]:
         """Move the samples still inside to a smaller chain where there is one; else leave them where they are."""
         rows = alive.nonzero().squeeze(1)
-        used = chain.inputs.attention[rows.to(chain.inputs.attention.device)].any(dim=0).nonzero()
-        smaller = self.sizes(len(rows), int(used[-1]) + 1)
+        smaller = self.sizes(len(rows), chain.inputs.width(rows))
         if smaller == (chain.rows, chain.tokens):
             return chain, inside, alive
         to = self.chain(criterion, *smaller)

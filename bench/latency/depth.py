@@ -18,7 +18,7 @@ from torch import Tensor
 from backbones.base import Batch
 from bench.inference.executors import EagerExecutor, Executor, make_executor, make_plain_call
 from bench.latency.protocol import find_bucket
-from bench.latency.queries import make_exit_query, make_plain_query, measure, number_samples
+from bench.latency.queries import find_device_of, make_exit_query, make_plain_query, measure, number_samples
 from bench.latency.result import LatencyOptions, LatencyResult
 from bench.latency.run import Query
 from bench.measure.stats import Interval, paired_ratio
@@ -81,22 +81,23 @@ def measure_depth_table(
     samples: Sequence[Batch],
     options: LatencyOptions | None = None,
     *,
+    make: Callable[[ExitModel], Executor] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> DepthTable:
     """Measure forced exits at every depth, and ``points`` (label to cut) to test the prediction on.
 
     Depths take turns (:func:`deal_turns`). Everything is interleaved in one run of the protocol, so that prediction
-    and measurement saw the same machine.
+    and measurement saw the same machine. ``make`` makes executors instead of that of the options.
     Errors as :func:`bench.latency.queries.measure`.
     """
     options = options or LatencyOptions(samples=16)
     batches, keys = list(samples), number_samples(samples)
-    device = next(model.parameters()).device
-    executor = make_executor(model, options.executor)
+    make = make or (lambda model: make_executor(model, options.executor))
+    executor = make(model)
     last = model.num_layers
     forced, depths = ForcedExits(criterion), range(1, last + 1)
-    exits = [make_exit_query(executor, forced, forced.cut(k), batches, keys, device) for k in depths]
-    bare = [make_plain_query(model, make_unchecked_call(model, executor, k), batches) for k in depths]
+    exits = [make_exit_query(executor, forced, forced.cut(k), batches, keys) for k in depths]
+    bare = [make_plain_query(model, make_unchecked_call(model, executor, k, make), batches) for k in depths]
     result = measure(
         model,
         {label: (criterion, cut) for label, cut in points.items()},
@@ -157,17 +158,22 @@ class ShallowModel(ExitModel):
         return self.layers
 
 
-def make_unchecked_call(model: ExitModel, executor: Executor, layer: int) -> Callable[[Batch], Tensor]:
+def make_unchecked_call(
+    model: ExitModel, executor: Executor, layer: int, make: Callable[[ExitModel], Executor] | None = None
+) -> Callable[[Batch], Tensor]:
     """Return the layers up to ``layer`` and its head under the same executor: checks are all that it lacks."""
     if isinstance(executor, EagerExecutor):
         return make_truncated_call(executor.model, layer)
-    return make_plain_call(make_executor(ShallowModel(model, layer), executor.name))
+    shallow = ShallowModel(model, layer)
+    return make_plain_call(make(shallow) if make else make_executor(shallow, executor.name))
 
 
 def make_truncated_call(model: ExitModel, layer: int) -> Callable[[Batch], Tensor]:
     """Return the model cut off after ``layer``: its layers and its head, no checks on the way."""
+    device = find_device_of(model)
 
     def call(batch: Batch) -> Tensor:
+        batch = batch.to(device)
         with torch.inference_mode():
             hidden, mask = model.encoder.embed(batch)
             for index in range(1, layer + 1):

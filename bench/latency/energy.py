@@ -5,16 +5,25 @@ What cannot be measured is said, never reported as zero.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bench.latency.machine import load_nvml, read_gpu
+import numpy as np
+
+from bench.latency.machine import load_nvml, read_gpu, read_power
 from bench.latency.run import Clock, Query
 
 NO_GPU = "not measured: no NVIDIA GPU"
 NO_NVML = "not measured: the package pynvml (extra 'energy') or its driver is missing"
 NO_COUNTER = "not measured: this GPU has no energy counter"
+
+METERS_AGREE = 0.05
+"""Counter and summed power may differ by this much."""
+
+Meters = tuple[Callable[[], int | None], Callable[[], float | None]]
+"""Reads the energy counter, in millijoules, and the power, in watts."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +51,10 @@ def measure_energy(
     ``device`` is torch's name of the model's device; ``counter`` reads millijoules (default: NVML's counter of that
     GPU). The counter moves every 20 to 100 ms, so a pass of ten seconds is known to about 1 %.
     """
-    if counter is None:
-        kind, _, index = device.partition(":")
-        if kind != "cuda":
-            return EnergyUse(None, 0, 0.0, NO_GPU)
-        if load_nvml() is None:
-            return EnergyUse(None, 0, 0.0, NO_NVML)
-        counter = _counter(int(index or 0))
+    missing = "" if counter is not None else find_missing_meter(device)
+    if missing:
+        return EnergyUse(None, 0, 0.0, missing)
+    counter = counter or make_meters(device)[0]
     before = counter()
     if before is None:
         return EnergyUse(None, 0, 0.0, NO_COUNTER)
@@ -63,9 +69,75 @@ def measure_energy(
     return EnergyUse((after - before) / 1e3 / done, done, spent)
 
 
-def _counter(index: int) -> Callable[[], int | None]:
-    def read() -> int | None:
+@dataclass(frozen=True)
+class EnergyComparison:
+    """Joules of one pass, by the GPU's counter and by its power summed over the same time; ``difference`` of the two.
+
+    ``valid`` where they agree within :data:`METERS_AGREE`; None with the reason in ``note`` where one is missing.
+    """
+
+    counter: float | None
+    integrated: float | None
+    difference: float | None
+    readings: int
+    seconds: float
+    valid: bool
+    note: str = ""
+
+
+def compare_energy(
+    query: Query,
+    samples: Sequence[int],
+    device: str,
+    *,
+    seconds: float = 5.0,
+    meters: Meters | None = None,
+    clock: Clock = time.perf_counter_ns,
+) -> EnergyComparison:
+    """Run the queries for ``seconds``, after two seconds of lead-in, and read both of the GPU's meters meanwhile.
+
+    Power is read between queries, every 10 ms at most, and summed by the trapezoid rule.
+    """
+    missing = "" if meters is not None else find_missing_meter(device)
+    if missing:
+        return EnergyComparison(None, None, None, 0, 0.0, False, missing)
+    counter, power = meters or make_meters(device)
+    lead_in = clock()
+    while clock() - lead_in < min(2.0, seconds) * 1e9:  # an average over the last second is read, on newer GPUs
+        for i in samples:
+            query(i)
+    before, begun = counter(), clock()
+    readings = [(begun, power())]
+    while clock() - begun < seconds * 1e9:
+        for i in samples:
+            query(i)
+            if clock() - readings[-1][0] >= 10_000_000:
+                readings.append((clock(), power()))
+    readings.append((clock(), power()))
+    after, spent = counter(), (readings[-1][0] - begun) / 1e9
+    watts = [watt for _, watt in readings if watt is not None]
+    if before is None or after is None or len(watts) < len(readings):
+        return EnergyComparison(None, None, None, len(readings), spent, False, NO_COUNTER)
+    integrated = float(np.trapezoid(watts, [moment / 1e9 for moment, _ in readings]))
+    counted = (after - before) / 1e3
+    difference = integrated / counted - 1 if counted else math.inf
+    agree = abs(difference) <= METERS_AGREE
+    return EnergyComparison(counted, integrated, difference, len(readings), spent, agree)
+
+
+def find_missing_meter(device: str) -> str:
+    """Return why a device's energy cannot be measured; the empty string where it can."""
+    if device.partition(":")[0] != "cuda":
+        return NO_GPU
+    return "" if load_nvml() is not None else NO_NVML
+
+
+def make_meters(device: str) -> Meters:
+    """Return what reads the energy counter in millijoules and the power in watts of torch's ``device``."""
+    index = int(device.partition(":")[2] or 0)
+
+    def read_counter() -> int | None:
         state = read_gpu(index)
         return None if state is None else state.energy_mj
 
-    return read
+    return read_counter, lambda: read_power(index)

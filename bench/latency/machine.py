@@ -156,6 +156,23 @@ def read_gpu(index: int) -> GpuState | None:
     )
 
 
+def read_power(index: int) -> float | None:
+    """Read the power of torch's GPU ``index`` in watts: of now, where NVML tells it, else its last second's mean."""
+    library = load_nvml()
+    if library is None:
+        return None
+    try:
+        handle = find_gpu_handle(library, index)
+        instant = getattr(library, "NVML_FI_DEV_POWER_INSTANT", None)
+        if instant is not None:
+            [found] = library.nvmlDeviceGetFieldValues(handle, [instant])
+            if found.nvmlReturn == library.NVML_SUCCESS:
+                return float(found.value.uiVal) / 1e3
+        return float(library.nvmlDeviceGetPowerUsage(handle)) / 1e3
+    except library.NVMLError:
+        return None
+
+
 def find_gpu_handle(library: Any, index: int) -> Any:
     """Return NVML's handle of torch's GPU ``index``: CUDA_VISIBLE_DEVICES renumbers torch's devices, and not NVML's."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")

@@ -26,7 +26,7 @@ from strategies.base import Criterion, ExitModel
 from strategies.controls import ForcedExits
 
 PlainCall = Callable[[Batch], Tensor]
-"""A model without early exits: a batch to logits [B, C]."""
+"""A model without early exits: a batch on the host to logits [B, C]."""
 
 
 class CudaTimer:
@@ -52,9 +52,10 @@ class CudaTimer:
 
 def make_stock_call(model: ExitModel) -> PlainCall:
     """Return the untouched transformers forward pass, then the last exit's head: one plain baseline."""
-    inner, head, last = model.encoder.model, model.head, model.num_layers
+    inner, head, last, device = model.encoder.model, model.head, model.num_layers, find_device_of(model)
 
     def call(batch: Batch) -> Tensor:
+        batch = batch.to(device)
         with torch.inference_mode():
             given = {"attention_mask": batch.attention_mask}
             if batch.token_type_ids is not None:
@@ -68,10 +69,11 @@ def make_stock_call(model: ExitModel) -> PlainCall:
 
 def make_stepped_call(model: ExitModel) -> PlainCall:
     """Return all layers stepped, then the last exit's head: the other plain baseline."""
+    device = find_device_of(model)
 
     def call(batch: Batch) -> Tensor:
         with torch.inference_mode():
-            return model.plain(batch)
+            return model.plain(batch.to(device))
 
     return call
 
@@ -125,10 +127,10 @@ def measure(
         numbers = list(keys) if keys is not None else number_samples(batches)
         queries: dict[str, Query] = {label: make_plain_query(model, call, batches) for label, call in plain.items()}
         for label, (criterion, cut) in points.items():
-            queries[label] = make_exit_query(run, criterion, cut, batches, numbers, device)
+            queries[label] = make_exit_query(run, criterion, cut, batches, numbers)
         queries.update(extra or {})
         force, depths = ForcedExits(), range(1, model.num_layers + 1)
-        forced = [make_exit_query(run, force, force.cut(k), batches, numbers, device) for k in depths]
+        forced = [make_exit_query(run, force, force.cut(k), batches, numbers) for k in depths]
         gpu = find_gpu(model)
 
         def probe() -> MachineState:
@@ -155,9 +157,15 @@ def measure(
         )
 
 
+def find_device_of(model: ExitModel) -> torch.device:
+    """Return the device that the model is on."""
+    device: torch.device = next(model.parameters()).device
+    return device
+
+
 def find_gpu(model: ExitModel) -> int | None:
     """Return torch's index of the NVIDIA GPU that the model is on, None where it is on none."""
-    device = next(model.parameters()).device
+    device = find_device_of(model)
     return (device.index or 0) if device.type == "cuda" else None
 
 
@@ -184,10 +192,10 @@ def number_samples(batches: Sequence[Batch]) -> list[Tensor]:
 
 def make_plain_query(model: ExitModel, call: PlainCall, batches: Sequence[Batch]) -> Query:
     """Return what answers query i by a plain model."""
-    depth, device = float(model.num_layers), next(model.parameters()).device
+    depth = float(model.num_layers)
 
     def query(i: int) -> float:
-        call(batches[i].to(device)).tolist()  # the decision is on the host when this returns
+        call(batches[i]).tolist()  # the decision is on the host when this returns
         return depth
 
     return query
@@ -199,12 +207,11 @@ def make_exit_query(
     cut: float,
     batches: Sequence[Batch],
     keys: Sequence[Tensor],
-    device: torch.device,
 ) -> Query:
     """Return what answers query i by an early-exit executor at an operating point."""
 
     def query(i: int) -> float:
-        found = executor(criterion, cut, batches[i].to(device), keys[i].to(device))
+        found = executor(criterion, cut, batches[i], keys[i])
         found.logits.tolist()
         layers = found.layer.tolist()
         return sum(layers) / len(layers)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from backbones.base import Batch
@@ -117,10 +116,9 @@ def make_single_queries(
     """Return the plain model that was fastest, and every point, as queries of one sample."""
     executor = make_executor(model, options.executor)
     plain = make_baselines(model, executor)[single.baseline]
-    device: torch.device = next(model.parameters()).device
     queries = {single.baseline: make_plain_query(model, plain, asked.single)}
     for label, cut in points.items():
-        queries[label] = make_exit_query(executor, criterion, cut, asked.single, asked.single_keys, device)
+        queries[label] = make_exit_query(executor, criterion, cut, asked.single, asked.single_keys)
     return queries
 
 

@@ -20,14 +20,15 @@ from transformers import AlbertConfig, AlbertModel, BertConfig, BertModel
 from backbones.albert import AlbertEncoder
 from backbones.base import Batch, LayeredEncoder
 from backbones.bert import BertEncoder
-from bench.inference.executors import make_executor
+from bench.inference.executors import Executor, make_executor
 from bench.latency.depth import measure_depth_table
 from bench.latency.machine import MachineState, find_share_of_others, read_machine
-from bench.latency.queries import make_exit_query, measure, number_samples
+from bench.latency.queries import PlainCall, make_baselines, make_exit_query, measure, number_samples
 from bench.latency.result import LatencyOptions, LatencyResult
 from bench.latency.run import Clock, Query
 from bench.measure.cost import CostModel
 from bench.measure.stats import Interval, paired_ratio
+from bench.selfcheck.tapes import HostProgram, HostSegment, TapeProgram, TapeSegment
 from strategies.base import Criterion, ExitModel, step_through
 from strategies.controls import ForcedExits
 from strategies.elbert import LabelWindow, MonotoneWindow, SharedHead
@@ -36,34 +37,70 @@ from strategies.entropy import LinearHead, NormalisedEntropy
 CLASSES = 2
 HeadType = type[SharedHead] | type[LinearHead]
 
-CHECKS: Mapping[str, tuple[Criterion, HeadType]] = {
+
+@dataclass(frozen=True)
+class Setup:
+    """Where models run and how: torch's device, number format, executor.
+
+    ``rehearsal`` plays the CUDA graphs of the executors that record them as tapes, on any device.
+    """
+
+    device: str = "cpu"
+    dtype: torch.dtype = torch.float32
+    executor: str = "eager"
+    rehearsal: bool = False
+
+    def make_executor(self, model: ExitModel) -> Executor:
+        """Make the executor on ``model``."""
+        if not self.rehearsal:
+            return make_executor(model, self.executor)
+        host = model.encoder.model_type == "deberta-v2"
+        record, program = (HostSegment, HostProgram) if host else (TapeSegment, TapeProgram)
+        return make_executor(model, self.executor, record=record, program=program, backend="eager")
+
+    def make_baselines(self, model: ExitModel) -> dict[str, PlainCall]:
+        """Make the plain models to stand against, all but the compiled one, whose compilation takes too long here."""
+        made = make_baselines(model, self.make_executor(model))
+        return {name: call for name, call in made.items() if name != "plain-compile" or self.executor == "compile"}
+
+
+CPU = Setup()
+
+TIMED_CRITERIA: Mapping[str, tuple[Criterion, HeadType]] = {
     "elbert-mono": (MonotoneWindow(window=8), SharedHead),
     "entropy": (NormalisedEntropy(), LinearHead),
 }
 """The criteria and heads whose cost is paid: the costliest and the cheapest of the common ones."""
 
 
-def bert_base() -> LayeredEncoder:
-    """BERT-base: 12 layers, H = 768."""
+def make_bert_base() -> LayeredEncoder:
+    """Make BERT-base: 12 layers, H = 768."""
     return BertEncoder(BertModel(BertConfig(), add_pooling_layer=False))
 
 
-def albert_base() -> LayeredEncoder:
-    """ALBERT-base: 12 times one layer, H = 768, embeddings of 128."""
+def make_albert_base() -> LayeredEncoder:
+    """Make ALBERT-base: 12 times one layer, H = 768, embeddings of 128."""
     config = AlbertConfig(hidden_size=768, num_attention_heads=12, intermediate_size=3072, num_hidden_layers=12)
     return AlbertEncoder(AlbertModel(config, add_pooling_layer=False))
 
 
-def small() -> LayeredEncoder:
-    """Six layers, H = 384: where everything that is not a matrix product weighs most."""
+def make_small_bert() -> LayeredEncoder:
+    """Make six layers, H = 384: where everything that is not a matrix product weighs most."""
     config = BertConfig(hidden_size=384, num_attention_heads=12, intermediate_size=1536, num_hidden_layers=6)
     return BertEncoder(BertModel(config, add_pooling_layer=False))
 
 
+def make_tiny_bert() -> LayeredEncoder:
+    """Make four layers, H = 32: for rehearsals."""
+    config = BertConfig(hidden_size=32, num_attention_heads=4, intermediate_size=64, num_hidden_layers=4)
+    return BertEncoder(BertModel(config, add_pooling_layer=False))
+
+
 SIZES: Mapping[str, Callable[[], LayeredEncoder]] = {
-    "bert-base": bert_base,
-    "albert-base": albert_base,
-    "bert 6x384": small,
+    "tiny": make_tiny_bert,
+    "bert-base": make_bert_base,
+    "albert-base": make_albert_base,
+    "bert 6x384": make_small_bert,
 }
 
 
@@ -73,7 +110,7 @@ class Ratio:
 
     ``latency`` the speed-up on the clock, ``flops`` the analytic one, ``realisation`` their quotient, each interval
     the clock's 95 % over rounds. ``against`` is the baseline: the faster plain one; ``over_stock`` the latency
-    divided by stock transformers' own, minus one.
+    divided by stock transformers' own, minus one; ``milliseconds`` by the host's clock and by the device's events.
     """
 
     size: str
@@ -85,23 +122,22 @@ class Ratio:
     realisation: Interval
     over_stock: float
     milliseconds: float
+    device_milliseconds: float | None
     rounds: int
     stop: str
     reasons: list[str]
 
 
-def engine_benchmark(
+def measure_engine(
+    setup: Setup = CPU,
     *,
-    sizes: Sequence[str] = tuple(SIZES),
+    sizes: Sequence[str] = ("bert-base", "albert-base", "bert 6x384"),
     batch_sizes: Sequence[str] = ("bert-base", "bert 6x384"),
     predictions: bool = True,
     tokens: int = 64,
     samples: int = 8,
     seconds: float = 60.0,
     threads: int | None = None,
-    device: str = "cpu",
-    dtype: torch.dtype = torch.float32,
-    executor: str = "eager",
     seed: int = 0,
     clock: Clock = time.perf_counter_ns,
     progress: Callable[[str], None] | None = None,
@@ -110,64 +146,75 @@ def engine_benchmark(
 
     ``samples`` are the queries at batch 1, of ``tokens`` tokens; ``seconds`` the time limit of each of the runs.
     On a machine that others use, ``clock=time.thread_time_ns`` with one thread counts this thread's own CPU time.
-    Returns plain data: ``ratios`` (see :class:`Ratio`), ``predictions``, ``machine``; :func:`describe` prints it.
+    Returns plain data: ``ratios`` (see :class:`Ratio`), ``predictions``, ``machine``; :func:`describe_engine` tells it.
     """
     say = progress or (lambda message: None)
-    options = LatencyOptions(samples=samples, seconds=seconds, threads=threads, executor=executor, streak=4)
-    gpu = (torch.device(device).index or 0) if device.startswith("cuda") else None
+    options = LatencyOptions(samples=samples, seconds=seconds, threads=threads, executor=setup.executor, streak=4)
+    gpu = (torch.device(setup.device).index or 0) if setup.device.startswith("cuda") else None
     before = read_machine(gpu)
     ratios: list[Ratio] = []
     for name in sizes:
         say(f"{name}, batch 1")
-        model = build_model(name, device, dtype)
-        ratios += single_stream(name, model, tokens, options, seed, clock)
+        ratios += measure_single(name, build_model(name, setup), tokens, options, seed, setup, clock)
     for name in batch_sizes:
         say(f"{name}, batch 32")
-        ratios += offline(name, build_model(name, device, dtype), options, seed, clock)
+        ratios += measure_offline(name, build_model(name, setup), options, seed, setup, clock)
     tested: dict[str, Any] = {}
     if predictions:
         say("prediction against measurement")
-        tested = predicted("bert 6x384", device, dtype, options, seed)
+        tested = check_predictions("bert 6x384", options, seed, setup)
     return {
-        "device": device,
-        "dtype": str(dtype).removeprefix("torch."),
-        "executor": executor,
+        "device": setup.device,
+        "dtype": str(setup.dtype).removeprefix("torch."),
+        "executor": setup.executor,
         "clock": getattr(clock, "__name__", "simulated"),
         "threads": threads or torch.get_num_threads(),
         "tokens": tokens,
         "ratios": [asdict(ratio) for ratio in ratios],
         "predictions": tested,
-        "machine": _machine(before, read_machine(gpu)),
+        "machine": _describe_machine(before, read_machine(gpu)),
     }
 
 
-def single_stream(
-    size: str, model: ExitModel, tokens: int, options: LatencyOptions, seed: int, clock: Clock = time.perf_counter_ns
+def measure_single(
+    size: str,
+    model: ExitModel,
+    tokens: int,
+    options: LatencyOptions,
+    seed: int,
+    setup: Setup = CPU,
+    clock: Clock = time.perf_counter_ns,
 ) -> list[Ratio]:
-    """Batch 1: exits spread around L/2, and a sample that looks at every exit and never leaves."""
+    """Measure batch 1: exits spread around L/2, and a sample that looks at every exit and never leaves."""
     last, count = model.num_layers, options.samples
     spread = [max(1, last // 2 + step) for step in (-2, 2, -1, 1, 0, 0)]
     exits = {"exit L/2": [spread[i % len(spread)] for i in range(count)], "never": [last + 1] * count}
-    batches = [random_batch([tokens], seed + i) for i in range(count)]
-    return _ratios(size, model, exits, batches, options, clock)
+    batches = [make_random_batch([tokens], seed + i) for i in range(count)]
+    return _measure_ratios(size, model, exits, batches, options, setup, clock)
 
 
-def offline(
-    size: str, model: ExitModel, options: LatencyOptions, seed: int, clock: Clock = time.perf_counter_ns
+def measure_offline(
+    size: str,
+    model: ExitModel,
+    options: LatencyOptions,
+    seed: int,
+    setup: Setup = CPU,
+    clock: Clock = time.perf_counter_ns,
 ) -> list[Ratio]:
-    """Batch 32: lengths from 8 to 64 tokens and exits from 1 to L drawn at random, and a batch that never leaves."""
+    """Measure batch 32: lengths from 8 to 64 tokens and exits from 1 to L at random, and a batch that never leaves."""
     random, last = np.random.default_rng(seed), model.num_layers
     lengths = random.integers(8, 65, size=32).tolist()
     exits = {"mixed": random.integers(1, last + 1, size=32).tolist(), "never": [last + 1] * 32}
     chosen = replace(options, protocol="offline-batch-v1", samples=1)
-    return _ratios(size, model, exits, [random_batch(lengths, seed)], chosen, clock)
+    return _measure_ratios(size, model, exits, [make_random_batch(lengths, seed)], chosen, setup, clock)
 
 
-def predicted(size: str, device: str, dtype: torch.dtype, options: LatencyOptions, seed: int) -> dict[str, Any]:
-    """Three strategies, each at a threshold at which samples leave at different depths."""
+def check_predictions(size: str, options: LatencyOptions, seed: int, setup: Setup = CPU) -> dict[str, Any]:
+    """Predict and measure three strategies, each at a threshold at which samples leave at different depths."""
     random = np.random.default_rng(seed)
     batches = [
-        random_batch([int(n)], seed + i) for i, n in enumerate(random.integers(8, 65, size=max(8, options.samples)))
+        make_random_batch([int(n)], seed + i)
+        for i, n in enumerate(random.integers(8, 65, size=max(8, options.samples)))
     ]
     criteria: dict[str, tuple[Criterion, HeadType]] = {
         "entropy": (NormalisedEntropy(), LinearHead),
@@ -176,9 +223,11 @@ def predicted(size: str, device: str, dtype: torch.dtype, options: LatencyOption
     }
     found = {}
     for name, (criterion, head) in criteria.items():
-        model = build_model(size, device, dtype, head)
-        cut = _median_score(model, criterion, batches)
-        table = measure_depth_table(model, criterion, {name: cut}, batches, replace(options, samples=len(batches)))
+        model = build_model(size, setup, head)
+        cut = _find_middle_cut(model, criterion, batches)
+        table = measure_depth_table(
+            model, criterion, {name: cut}, batches, replace(options, samples=len(batches)), make=setup.make_executor
+        )
         found[name] = {
             **asdict(table.points[name]),
             "mean_layer": table.result.summary(name).mean_layer,
@@ -188,8 +237,8 @@ def predicted(size: str, device: str, dtype: torch.dtype, options: LatencyOption
     return found
 
 
-def describe(result: Mapping[str, Any]) -> str:
-    """The benchmark as lines for people."""
+def describe_engine(result: Mapping[str, Any]) -> str:
+    """Return the benchmark as lines for people."""
     lines = [
         f"executor {result['executor']}, clock {result['clock']}, {result['device']}, {result['dtype']}, "
         f"{result['threads']} threads, "
@@ -218,17 +267,15 @@ def describe(result: Mapping[str, Any]) -> str:
 # --------------------------------------------------------------------------- parts
 
 
-def build_model(
-    size: str, device: str = "cpu", dtype: torch.dtype = torch.float32, head: HeadType = SharedHead
-) -> ExitModel:
-    """A model of one of :data:`SIZES` with random weights, which time like trained ones."""
+def build_model(size: str, setup: Setup = CPU, head: HeadType = SharedHead) -> ExitModel:
+    """Build a model of one of :data:`SIZES` with random weights, which time like trained ones."""
     torch.manual_seed(0)
     encoder = SIZES[size]()
-    return ExitModel(encoder, head(encoder, CLASSES)).to(device=device, dtype=dtype).eval()
+    return ExitModel(encoder, head(encoder, CLASSES)).to(device=setup.device, dtype=setup.dtype).eval()
 
 
-def random_batch(lengths: Sequence[int], seed: int) -> Batch:
-    """Random tokens of the given lengths."""
+def make_random_batch(lengths: Sequence[int], seed: int) -> Batch:
+    """Draw random tokens of the given lengths."""
     longest = max(lengths)
     ids = torch.randint(5, 30_000, (len(lengths), longest), generator=torch.Generator().manual_seed(seed))
     types = torch.zeros_like(ids)
@@ -238,8 +285,8 @@ def random_batch(lengths: Sequence[int], seed: int) -> Batch:
     return Batch(ids * mask, mask, types)
 
 
-def _lengths(batches: Sequence[Batch]) -> NDArray[np.int64]:
-    """Real tokens of all samples, int64 [N]."""
+def _count_tokens(batches: Sequence[Batch]) -> NDArray[np.int64]:
+    """Count the real tokens of all samples, int64 [N]."""
     found = [
         torch.full((len(b),), b.input_ids.shape[1]) if b.attention_mask is None else b.attention_mask.sum(dim=1)
         for b in batches
@@ -247,35 +294,36 @@ def _lengths(batches: Sequence[Batch]) -> NDArray[np.int64]:
     return torch.cat(found).numpy().astype(np.int64)
 
 
-def _ratios(
+def _measure_ratios(
     size: str,
     model: ExitModel,
     exits: Mapping[str, list[int]],
     batches: Sequence[Batch],
     options: LatencyOptions,
+    setup: Setup,
     clock: Clock,
 ) -> list[Ratio]:
-    """Every script with every check, interleaved with the plain models in one run."""
-    parameter, lengths, keys = next(model.parameters()), _lengths(batches), number_samples(batches)
+    """Measure every script with every check, interleaved with the plain models in one run."""
+    parameter, lengths, keys = next(model.parameters()), _count_tokens(batches), number_samples(batches)
     queries: dict[str, Query] = {}
     flops: dict[str, float] = {}
-    for check, (criterion, head) in CHECKS.items():
+    for check, (criterion, head) in TIMED_CRITERIA.items():
         checked = ExitModel(model.encoder, head(model.encoder, CLASSES)).to(parameter.device, parameter.dtype).eval()
-        executor, cost = make_executor(checked, options.executor), CostModel(model.encoder, checked.head, criterion)
+        executor, cost = setup.make_executor(checked), CostModel(model.encoder, checked.head, criterion)
         table, plain = cost.flops_table(lengths), cost.plain(lengths)
         for what, script in exits.items():
             layers = np.minimum(script, model.num_layers)
             flops[f"{what}, {check}"] = float(plain.sum() / table[np.arange(len(layers)), layers - 1].sum())
-            queries[f"{what}, {check}"] = make_exit_query(
-                executor, ForcedExits(criterion, script), 0.5, batches, keys, parameter.device
-            )
-    result = measure(model, {}, batches, options, extra=queries, clock=clock)
-    return [_ratio(size, len(batches[0]), what, result, flops[what]) for what in queries]
+            queries[f"{what}, {check}"] = make_exit_query(executor, ForcedExits(criterion, script), 0.5, batches, keys)
+    baselines, executor = setup.make_baselines(model), setup.make_executor(model)
+    result = measure(model, {}, batches, options, baselines=baselines, executor=executor, extra=queries, clock=clock)
+    return [_make_ratio(size, len(batches[0]), what, result, flops[what]) for what in queries]
 
 
-def _ratio(size: str, batch: int, what: str, result: LatencyResult, flops: float) -> Ratio:
+def _make_ratio(size: str, batch: int, what: str, result: LatencyResult, flops: float) -> Ratio:
     rounds = {label: result.table(label).sum(axis=1) for label in result.order}
     latency = paired_ratio(rounds[result.baseline], rounds[what])
+    on_device = result.summary(what).device_mean
     return Ratio(
         size=size,
         batch=batch,
@@ -286,6 +334,7 @@ def _ratio(size: str, batch: int, what: str, result: LatencyResult, flops: float
         realisation=Interval(latency.estimate / flops, latency.low / flops, latency.high / flops),
         over_stock=1 / paired_ratio(rounds["stock"], rounds[what]).estimate - 1,
         milliseconds=result.summary(what).mean * 1e3,
+        device_milliseconds=None if on_device is None else on_device * 1e3,
         rounds=len(result.rounds),
         stop=result.stop,
         reasons=result.reasons,
@@ -293,8 +342,8 @@ def _ratio(size: str, batch: int, what: str, result: LatencyResult, flops: float
 
 
 @torch.inference_mode()
-def _median_score(model: ExitModel, criterion: Criterion, batches: Sequence[Batch]) -> float:
-    """A cut in the middle of the scores that occur, so that about half of the exits are open."""
+def _find_middle_cut(model: ExitModel, criterion: Criterion, batches: Sequence[Batch]) -> float:
+    """Return a cut in the middle of the scores that occur, so that about half of the exits are open."""
     scores = []
     for batch in batches:
         moved = batch.to(next(model.parameters()).device)
@@ -304,7 +353,7 @@ def _median_score(model: ExitModel, criterion: Criterion, batches: Sequence[Batc
     return float(np.quantile(finite, 0.3)) if finite else 0.0
 
 
-def _machine(before: MachineState, after: MachineState) -> str:
+def _describe_machine(before: MachineState, after: MachineState) -> str:
     share = find_share_of_others(before, after)
     used = "" if share is None else f", other processes used {share:.0%} of them"
     return f"{after.cores} cores{used}" + ("" if after.gpu is None else f"; {after.gpu.name}")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bench.inference.executors import EagerExecutor
 from bench.latency.queries import fix_threads, make_exit_query, number_samples
 from bench.latency.run import Clock, Query, pause_garbage_collection
-from bench.selfcheck.engine import CHECKS, CLASSES, SIZES, build_model, random_batch
+from bench.selfcheck.engine import CLASSES, SIZES, TIMED_CRITERIA, build_model, make_random_batch
 from strategies.base import ExitModel
 from strategies.controls import ForcedExits
 
@@ -54,13 +54,13 @@ def measure_judges(
     gains = []
     for size in sizes:
         model = build_model(size)
-        batches = [random_batch([tokens], seed + i) for i in range(samples)]
-        keys, cpu, last = number_samples(batches), torch.device("cpu"), model.num_layers
-        for check, (criterion, head) in CHECKS.items():
+        batches = [make_random_batch([tokens], seed + i) for i in range(samples)]
+        keys, last = number_samples(batches), model.num_layers
+        for check, (criterion, head) in TIMED_CRITERIA.items():
             executor = EagerExecutor(ExitModel(model.encoder, head(model.encoder, CLASSES)).eval())
             for what, exit in (("exit L/2", last // 2), ("never", last + 1)):
                 judged, tensors = (
-                    make_exit_query(executor, forced, forced.cut(exit), batches, keys, cpu)
+                    make_exit_query(executor, forced, forced.cut(exit), batches, keys)
                     for forced in (ForcedExits(criterion), ForcedByTensors(criterion))
                 )
                 with fix_threads(threads), pause_garbage_collection():

@@ -21,7 +21,7 @@ from bench.inference.replay import score_exits
 from bench.latency.run import pause_garbage_collection
 from bench.measure.curve import exact_curve
 from bench.measure.stats import paired_ratio
-from bench.selfcheck.engine import build_model, random_batch
+from bench.selfcheck.engine import build_model, make_random_batch
 from strategies import STRATEGIES
 from strategies.base import Criterion, ExitModel
 from strategies.entropy import NormalisedEntropy
@@ -30,7 +30,7 @@ THRESHOLDS = tuple(round(0.1 * i, 1) for i in range(1, 11))
 """What the ELBERT paper sweeps."""
 
 
-def sweep_benchmark(size: str = "bert 6x384", samples: int = 512, rounds: int = 4, seed: int = 0) -> dict[str, Any]:
+def time_sweep(size: str = "bert 6x384", samples: int = 512, rounds: int = 4, seed: int = 0) -> dict[str, Any]:
     """Time one plain pass, one pass with all strategies at all thresholds, and one re-run per threshold.
 
     Batches of 32 random sentences of 8 to 64 tokens, sorted by length. Ratios are to the plain pass of the same round.
@@ -38,13 +38,15 @@ def sweep_benchmark(size: str = "bert 6x384", samples: int = 512, rounds: int = 
     model = build_model(size)
     random = np.random.default_rng(seed)
     lengths = np.sort(random.integers(8, 65, size=samples))
-    batches = [random_batch(part.tolist(), seed + i) for i, part in enumerate(np.array_split(lengths, samples // 32))]
+    batches = [
+        make_random_batch(part.tolist(), seed + i) for i, part in enumerate(np.array_split(lengths, samples // 32))
+    ]
     labels = random.integers(0, model.head.num_outputs, size=samples)
-    criteria = causal_criteria(model.head.num_outputs)
+    criteria = make_criteria(model.head.num_outputs)
     modes: dict[str, Callable[[], object]] = {
-        "plain": lambda: plain_pass(model, batches),
-        "sweep": lambda: sweep(model, criteria, batches, labels),
-        "re-run": lambda: re_run(model, NormalisedEntropy(), batches),
+        "plain": lambda: run_plain_pass(model, batches),
+        "sweep": lambda: run_sweep(model, criteria, batches, labels),
+        "re-run": lambda: rerun_thresholds(model, NormalisedEntropy(), batches),
     }
     seconds: dict[str, list[float]] = {mode: [] for mode in modes}
     for mode in ("plain", "sweep"):
@@ -69,8 +71,8 @@ def sweep_benchmark(size: str = "bert 6x384", samples: int = 512, rounds: int = 
     }
 
 
-def causal_criteria(num_outputs: int) -> dict[str, Criterion]:
-    """One criterion of every strategy that can be replayed from logits alone, with its defaults."""
+def make_criteria(num_outputs: int) -> dict[str, Criterion]:
+    """Make one criterion of every strategy that can be replayed from logits alone, with its defaults."""
     found = {}
     for name in STRATEGIES.builtin:
         kind = STRATEGIES.load(name).criterion
@@ -82,16 +84,16 @@ def causal_criteria(num_outputs: int) -> dict[str, Criterion]:
 
 
 @torch.inference_mode()
-def plain_pass(model: ExitModel, batches: Sequence[Batch]) -> list[int]:
-    """The answers of the model without early exits."""
+def run_plain_pass(model: ExitModel, batches: Sequence[Batch]) -> list[int]:
+    """Return the answers of the model without early exits."""
     return [answer for batch in batches for answer in model.plain(batch).argmax(dim=-1).tolist()]
 
 
 @torch.inference_mode()
-def sweep(
+def run_sweep(
     model: ExitModel, criteria: Mapping[str, Criterion], batches: Sequence[Batch], labels: NDArray[np.int64]
 ) -> dict[str, int]:
-    """One pass with every exit on, then the exact curve of every criterion: the number of its rows."""
+    """Run one pass with every exit on, then the exact curve of every criterion: the number of its rows."""
     logits = torch.cat([torch.stack(model(batch), dim=1) for batch in batches])
     correct = logits.argmax(dim=-1).numpy() == labels[:, None]
     return {
@@ -100,8 +102,8 @@ def sweep(
     }
 
 
-def re_run(model: ExitModel, criterion: Criterion, batches: Sequence[Batch]) -> list[float]:
-    """The published way, with this harness's own engine: run the model for every threshold; mean exit layers."""
+def rerun_thresholds(model: ExitModel, criterion: Criterion, batches: Sequence[Batch]) -> list[float]:
+    """Do it the published way, with this harness's own engine: run the model for every threshold; mean exit layers."""
     found = []
     for threshold in THRESHOLDS:
         cut = criterion.cut(threshold)
@@ -110,8 +112,8 @@ def re_run(model: ExitModel, criterion: Criterion, batches: Sequence[Batch]) -> 
     return found
 
 
-def describe(result: Mapping[str, Any]) -> str:
-    """The figures as lines for people."""
+def describe_sweep(result: Mapping[str, Any]) -> str:
+    """Return the figures as lines for people."""
     ratio = result["sweep_over_plain"]
     return "\n".join(
         [

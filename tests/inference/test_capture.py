@@ -11,14 +11,14 @@ from bench.inference.conditional import ConditionalExecutor, CudaProgram
 from bench.inference.executors import Executor
 from bench.inference.graphs import GraphExecutor
 from bench.inference.live import run_live
-from bench.selfcheck.engine import CHECKS
+from bench.selfcheck.engine import TIMED_CRITERIA
+from bench.selfcheck.tapes import HostProgram, HostSegment, TapeProgram, TapeSegment
 from strategies.base import Criterion, ExitModel
 from strategies.controls import ForcedExits, NeverLeave
 from strategies.elbert import SharedHead
 from strategies.entropy import NormalisedEntropy
 from tests.helpers.criteria import CAUSAL, KEYS, KINDS, OUTPUTS, criterion_of, cuts_of, fitted
 from tests.helpers.exit_models import make_batch, make_model, single
-from tests.helpers.tapes import HostProgram, HostSegment, TapeProgram, TapeSegment
 
 
 def captured(model: ExitModel, conditional: bool) -> Executor:
@@ -84,10 +84,10 @@ def test_forced_exits_are_taken_where_nothing_but_the_graph_is_replayed(depth: i
 
 
 @pytest.mark.parametrize("conditional", [False, True])
-@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("check", TIMED_CRITERIA)
 def test_scripts_are_followed_where_nothing_but_the_graph_is_replayed(check: str, conditional: bool) -> None:
     model = make_model("bert", SharedHead, outputs=2)
-    executor, criterion = captured(model, conditional), ForcedExits(CHECKS[check][0], [2, 5, 1, 9])
+    executor, criterion = captured(model, conditional), ForcedExits(TIMED_CRITERIA[check][0], [2, 5, 1, 9])
     for key, expected in [(0, 2), (1, 5), (2, 1), (3, 5), (0, 2)]:
         assert executor(criterion, 0.5, make_batch([6]), torch.tensor([key])).layer.tolist() == [expected]
 

@@ -6,7 +6,9 @@ import contextlib
 import gc
 import itertools
 import math
+import weakref
 from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,7 +20,7 @@ from bench.errors import UsageError
 from bench.inference import graphs
 from bench.inference.conditional import ConditionalExecutor, EagerProgram, ProgramPart, RecordProgram
 from bench.inference.executors import EXECUTORS, Executor, make_executor, make_plain_call
-from bench.inference.graphs import CudaGraphSegment, EagerSegment, GraphExecutor
+from bench.inference.graphs import CudaGraphSegment, EagerSegment, ForwardPart, GraphExecutor
 from bench.inference.live import run_live
 from bench.inference.placement import ON_GPU
 from strategies.base import Criterion, ExitModel, StrategyError
@@ -136,13 +138,17 @@ def test_a_conditional_program_runs_the_layers_up_to_the_exit_and_no_more(exit_l
 
 
 class Counting(EagerSegment):
-    """How many segments were replayed."""
+    """How many layers were replayed."""
 
     replays = 0
 
     def replay(self) -> None:
-        Counting.replays += 1
+        Counting.replays += not self.beside
         super().replay()
+
+    def __init__(self, work: ForwardPart, beside: bool = False) -> None:
+        self.beside = beside
+        super().__init__(work)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +163,7 @@ def test_a_single_sample_runs_ahead_by_the_speculation_and_no_more(
     Counting.replays = 0
     found = executor(criterion, 0.5, batch, keys)
     assert found.layer.tolist() == [min(exit_layer, 5)]
-    assert Counting.replays == replays  # the embedding's segment included
+    assert Counting.replays == replays  # the embedding included
 
 
 @pytest.mark.parametrize(
@@ -246,13 +252,21 @@ def test_unknown_and_impossible_executors() -> None:
             make_executor(model, executor)
 
 
+def without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let graphs be recorded where there is no card: nothing is warmed up, and streams are names."""
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(graphs, "warm_up_capture", lambda work, stream: None)
+    monkeypatch.setattr(graphs, "find_stream", lambda device, beside: "checks" if beside else "layers")
+
+
 def test_graphs_share_a_pool_as_long_as_one_of_them_lives(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pool goes with its last graph, and torch records nothing more into it."""
     handles = itertools.count()
     used: list[int] = []
 
     @contextlib.contextmanager
-    def capture(graph: object, pool: int) -> Iterator[None]:
+    def capture(graph: object, pool: int, stream: str) -> Iterator[None]:
+        assert (stream == "checks") == bool(pool % 2)  # cuBLAS keeps its workspace for a stream
         used.append(pool)
         yield
 
@@ -262,12 +276,31 @@ def test_graphs_share_a_pool_as_long_as_one_of_them_lives(monkeypatch: pytest.Mo
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: next(handles))
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
     monkeypatch.setattr(torch.cuda, "graph", capture)
-    monkeypatch.setattr(graphs, "warm_up_capture", lambda work: None)
+    without_cuda(monkeypatch)
     first, second = (CudaGraphSegment(lambda: ()) for _ in range(2))
+    check = CudaGraphSegment(lambda: (), beside=True)  # runs at the same time as the others: another pool
     del first
     third = CudaGraphSegment(lambda: ())
     del second, third
     gc.collect()
-    fourth = CudaGraphSegment(lambda: ())
-    assert fourth.outputs == ()
-    assert used == [0, 0, 0, 1]
+    fourth, another = CudaGraphSegment(lambda: ()), CudaGraphSegment(lambda: (), beside=True)
+    assert fourth.outputs == check.outputs == another.outputs == ()
+    assert used == [0, 0, 1, 0, 2, 1]
+
+
+def test_a_graph_copies_what_its_work_hands_through_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: SimpleNamespace(replay=lambda: None))
+    monkeypatch.setattr(torch.cuda, "graph", lambda graph, pool, stream: contextlib.nullcontext())
+    without_cuda(monkeypatch)
+    monkeypatch.setattr(CudaGraphSegment, "_alive", {False: weakref.WeakSet(), True: weakref.WeakSet()})
+    kept, made = torch.ones(3), []
+
+    def work() -> tuple[torch.Tensor, ...]:
+        made.append(kept + 1)
+        return made[-1], kept, kept[1:]
+
+    outputs = CudaGraphSegment(work).outputs
+    assert outputs[0] is made[-1]
+    assert not {tensor.untyped_storage().data_ptr() for tensor in outputs[1:]} & {kept.untyped_storage().data_ptr()}
+    assert [tensor.tolist() for tensor in outputs] == [[2, 2, 2], [1, 1, 1], [1, 1]]

@@ -16,7 +16,7 @@ from bench.inference.graphs import EagerSegment
 from bench.inference.live import run_live
 from bench.latency.queries import make_baselines
 from bench.latency.result import LatencyOptions
-from bench.selfcheck.engine import CHECKS, describe, offline, single_stream
+from bench.selfcheck.engine import TIMED_CRITERIA, Setup, describe_engine, measure_offline, measure_single
 from strategies.base import ExitModel
 from strategies.controls import ForcedExits
 from strategies.elbert import SharedHead
@@ -29,25 +29,25 @@ def model() -> ExitModel:
     return make_model("bert", SharedHead, outputs=2, vocab_size=30_000, max_position_embeddings=64)
 
 
-@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("check", TIMED_CRITERIA)
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_a_script_is_followed_by_every_executor(executor: str, check: str) -> None:
     made = make_executor(model(), executor, record=EagerSegment, program=EagerProgram, backend="eager")
     batch, exits = make_batch([4, 9, 7, 7]), [2, 5, 1, 9]
     keys = make_batch([1]).input_ids.new_tensor([3, 0, 1, 2])
-    found = made(ForcedExits(CHECKS[check][0], exits), 0.5, batch, keys)
+    found = made(ForcedExits(TIMED_CRITERIA[check][0], exits), 0.5, batch, keys)
     assert found.layer.tolist() == [5, 2, 5, 1]
 
 
 def test_a_script_needs_keys() -> None:
     with pytest.raises(ValueError, match="need the samples' keys"):
-        run_live(model(), ForcedExits(CHECKS["entropy"][0], [1]), 0.5, make_batch([4]))
+        run_live(model(), ForcedExits(TIMED_CRITERIA["entropy"][0], [1]), 0.5, make_batch([4]))
 
 
 def test_the_ratios_are_complete_and_printable() -> None:
-    ratios = [*single_stream("tiny", model(), 12, QUICK, 0), *offline("tiny", model(), QUICK, 0)]
+    ratios = [*measure_single("tiny", model(), 12, QUICK, 0), *measure_offline("tiny", model(), QUICK, 0)]
     expected = [(1, "exit L/2"), (1, "never"), (32, "mixed"), (32, "never")]
-    for check in CHECKS:
+    for check in TIMED_CRITERIA:
         assert [(r.batch, r.what.split(", ")[0]) for r in ratios if r.what.endswith(check)] == expected
     by_what = {(r.batch, r.what): r for r in ratios}
     assert by_what[1, "exit L/2, entropy"].flops == pytest.approx(5 / 2, rel=0.3)
@@ -68,7 +68,7 @@ def test_the_ratios_are_complete_and_printable() -> None:
         "predictions": {},
     }
     json.dumps(whole, allow_nan=False)
-    assert len(describe(whole).splitlines()) == 2 + len(ratios)
+    assert len(describe_engine(whole).splitlines()) == 2 + len(ratios)
 
 
 @pytest.mark.parametrize(
@@ -98,11 +98,11 @@ def test_the_benchmark_runs_as_asked_and_is_written(
 ) -> None:
     asked: dict[str, object] = {}
 
-    def benchmark(**arguments: object) -> dict[str, object]:
-        asked.update(arguments)
+    def benchmark(setup: Setup, **arguments: object) -> dict[str, object]:
+        asked.update(arguments, setup=setup)
         return {"ratios": []}
 
-    monkeypatch.setattr("bench.selfcheck.engine.engine_benchmark", benchmark)
+    monkeypatch.setattr("bench.selfcheck.engine.measure_engine", benchmark)
     given = [
         "--only",
         "engine",
@@ -117,7 +117,7 @@ def test_the_benchmark_runs_as_asked_and_is_written(
         "--json",
     ]
     assert main(["bench-engine", *given, "--out", str(tmp_path / "made.json")]) == OK
-    assert asked == {"threads": 1, "seconds": 2.0, "executor": "compile", "device": "cpu", "dtype": torch.bfloat16}
+    assert asked == {"threads": 1, "seconds": 2.0, "setup": Setup("cpu", torch.bfloat16, "compile")}
     assert json.loads(capsys.readouterr().out) == json.loads((tmp_path / "made.json").read_text()) == {
         "engine": {"ratios": []}
     }  # fmt: skip

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bench.selfcheck import judges
-from bench.selfcheck.engine import CHECKS
+from bench.selfcheck.engine import TIMED_CRITERIA
 from bench.selfcheck.judges import ForcedByTensors, describe_judges, estimate_gain, measure_judges, time_in_turn
 from strategies.base import ExitModel, Start
 from strategies.controls import ForcedExits
@@ -16,11 +16,11 @@ from strategies.fast import judge_of
 from tests.helpers.exit_models import make_model
 
 
-@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("check", TIMED_CRITERIA)
 def test_one_way_has_a_judge_and_the_other_has_none(check: str) -> None:
     start = Start(1, 6, 2, keys=torch.tensor([0]))
-    assert judge_of(ForcedExits(CHECKS[check][0]), start, 0.5) is not None
-    assert judge_of(ForcedByTensors(CHECKS[check][0]), start, 0.5) is None
+    assert judge_of(ForcedExits(TIMED_CRITERIA[check][0]), start, 0.5) is not None
+    assert judge_of(ForcedByTensors(TIMED_CRITERIA[check][0]), start, 0.5) is None
 
 
 def test_the_gains_are_complete_and_printable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,7 +30,7 @@ def test_the_gains_are_complete_and_printable(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(judges, "build_model", tiny)
     found = measure_judges(sizes=["tiny"], tokens=12, samples=2, seconds=0.01)
     assert [(row["check"], row["what"]) for row in found["gains"]] == [
-        (check, what) for check in CHECKS for what in ("exit L/2", "never")
+        (check, what) for check in TIMED_CRITERIA for what in ("exit L/2", "never")
     ]
     assert all(row["low"] <= row["gain"] <= row["high"] and row["pairs"] >= 2 for row in found["gains"])
     assert describe_judges(found).count("pairs") == 4

@@ -1,4 +1,4 @@
-"""`bench selfcheck`: the harness's own speed, as ratios taken in one run."""
+"""`bench selfcheck`: the harness's own speed, as ratios taken in one run; on a GPU, all that waits for one."""
 
 from __future__ import annotations
 
@@ -22,15 +22,21 @@ PARTS = ("curve", "engine", "judges", "sweep")
 @with_session("json")
 def selfcheck(
     session: Session,
+    what: Annotated[
+        str | None, typer.Argument(help="gpu: everything that waits for an NVIDIA card, in less than ten minutes.")
+    ] = None,
     only: Annotated[str | None, typer.Option(help="One part: curve, sweep, engine or judges.")] = None,
     threads: Annotated[int | None, typer.Option(help="torch's threads; default what torch chooses.")] = None,
     seconds: Annotated[float, typer.Option(help="Time limit of each measurement of the engine and of judges.")] = 60.0,
     executor: ExecutorName = "eager",
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N; for the engine.")] = "cpu",
     dtype: Annotated[Literal["fp32", "bf16", "fp16"], typer.Option(help="For the engine.")] = "fp32",
-    out: Annotated[Path | None, typer.Option(help="Write the figures as JSON.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the figures as JSON; of gpu, a folder.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Rehearse gpu on the CPU, with tiny models.")] = False,
 ) -> int:
     """The harness's own speed as ratios taken in one run."""
+    if what is not None or dry_run:
+        return check_card(session, what, out, dry_run)
     if only is not None and only not in PARTS:
         raise unknown_name("part", only, PARTS)
     if seconds <= 0 or (threads is not None and threads < 1):
@@ -41,17 +47,15 @@ def selfcheck(
     from bench.selfcheck import curve, engine, judges, sweep
 
     def measure_engine() -> dict[str, Any]:
-        return engine.engine_benchmark(
-            threads=threads, seconds=seconds, executor=executor, device=place, dtype=DTYPES[dtype]
-        )
+        return engine.measure_engine(engine.Setup(place, DTYPES[dtype], executor), threads=threads, seconds=seconds)
 
     def measure_judges() -> dict[str, Any]:
         return judges.measure_judges(seconds=seconds, threads=threads)
 
     parts: list[tuple[str, str, Callable[[], Any], Callable[[Any], str]]] = [
         ("curve", "Exact curves and bootstraps (MNLI size: 9,815 x 12)", curve.time_curves, curve.describe_curves),
-        ("sweep", "A whole sweep against one plain pass", sweep.sweep_benchmark, sweep.describe),
-        ("engine", "Early exit against the plain model", measure_engine, engine.describe),
+        ("sweep", "A whole sweep against one plain pass", sweep.time_sweep, sweep.describe_sweep),
+        ("engine", "Early exit against the plain model", measure_engine, engine.describe_engine),
         ("judges", "Judging in plain numbers against tensors", measure_judges, judges.describe_judges),
     ]
     found: dict[str, Any] = {}
@@ -65,4 +69,25 @@ def selfcheck(
                 print(f"{title}\n{describe(found[name])}\n", flush=True)
     if session.json:
         print_json(found)
+    return OK
+
+
+def check_card(session: Session, what: str | None, out: Path | None, dry_run: bool) -> int:
+    """Measure everything that waits for an NVIDIA card, or rehearse it."""
+    if what != "gpu":
+        raise (
+            UsageError("--dry-run is of `bench selfcheck gpu`.")
+            if what is None
+            else unknown_name("part", what, ["gpu"])
+        )
+    if out is None:
+        raise UsageError("bench selfcheck gpu keeps its parts in a folder: give it with --out.")
+    device = "cpu" if dry_run else find_device("cuda")
+    from bench.selfcheck.gpu import check_gpu, describe_gpu
+
+    found = check_gpu(out, device, rehearsal=dry_run, say=session.progress.say)
+    if session.json:
+        print_json(found)
+    else:
+        print(describe_gpu(found))
     return OK

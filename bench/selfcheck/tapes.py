@@ -58,7 +58,7 @@ class TapeSegment:
 
     host: tuple[str, ...] = ()
 
-    def __init__(self, work: ForwardPart) -> None:
+    def __init__(self, work: ForwardPart, beside: bool = False) -> None:
         work()  # a warm-up, as a capture has: tables are made and kept
         self.tape = Tape(self.host)
         self.outputs: tuple[Tensor, ...] = self.tape.record(lambda: tuple(made.clone() for made in work()))
