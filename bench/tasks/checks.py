@@ -17,16 +17,22 @@ from numpy.typing import NDArray
 from bench.errors import DataError
 from bench.tasks.base import Split
 
-NO_LABEL = -1  # the hub's convention for a test split whose labels are kept secret
+LONGEST = 300  # characters of what a message says about one row
 
 
 @dataclass(frozen=True)
 class Table:
-    """Columns of one split as they were read; ``where`` is the file or data set named in messages."""
+    """Columns of one split as they were read; ``where`` is the file or data set named in messages.
+
+    ``others`` are the names of columns that are there and were not read. ``typed`` says whether the source tells
+    numbers from text; CSV and TSV do not.
+    """
 
     split: str
     where: str
     columns: Mapping[str, Sequence[object]]
+    others: tuple[str, ...] = ()
+    typed: bool = True
 
     def __len__(self) -> int:
         return max((len(values) for values in self.columns.values()), default=0)
@@ -34,15 +40,17 @@ class Table:
     def column(self, name: str) -> Sequence[object]:
         """One column, or a DataError that lists the columns there are."""
         if name not in self.columns:
-            there = ", ".join(sorted(self.columns)) or "none"
+            there = ", ".join(sorted({*self.columns, *self.others})) or "none"
             raise DataError(f"{self.where}: no column '{name}' (columns: {there}). Rename or add the column.")
         if not len(self):
             raise DataError(f"{self.where}: no rows. Give at least one sample.")
         return self.columns[name]
 
     def error(self, row: int, problem: str, remedy: str) -> DataError:
-        """The error for 0-based ``row``, shown 1-based."""
-        return DataError(f"{self.where}, row {row + 1}: {problem}. {remedy}")
+        """The error for 0-based ``row``, shown 1-based, in one line however long or broken a value is."""
+        short = " ".join(problem.split())
+        short = short if len(short) <= LONGEST else f"{short[: LONGEST - 1]}…"
+        return DataError(f"{self.where}, row {row + 1}: {short}. {remedy}")
 
 
 def is_missing(value: object) -> bool:
@@ -60,62 +68,33 @@ def texts(table: Table, column: str, blank_allowed: bool = False) -> tuple[str, 
             raise table.error(row, f"'{column}' is {type(value).__name__}, not text", "Store it as a string.")
         if not blank_allowed and not value.strip():
             raise table.error(row, f"'{column}' is empty", "Fill in the text or remove the row.")
+        check_encodable(table, row, column, value)
     return tuple(str(value) for value in values)
+
+
+def check_encodable(table: Table, row: int, column: str, value: str) -> None:
+    """Raise DataError for text that no file can hold, so that no training is lost for it."""
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        half = f"U+{ord(value[error.start]):04X}"
+        raise table.error(row, f"'{column}' has half of a character ({half})", "Correct the text.") from error
 
 
 def class_indices(table: Table, names: Sequence[str], column: str = "label") -> NDArray[np.int64]:
     """Labels that are stored as class numbers 0..C-1, int64 [N]."""
     values = table.column(column)
-    if all(value == NO_LABEL for value in values):
-        raise DataError(f"{table.where}: every label is {NO_LABEL}, so it has no labels. Use a labelled split.")
+    if all(value == -1 for value in values):  # the hub's convention for labels that are kept secret
+        raise DataError(f"{table.where}: every label is -1, so it has no labels. Use a labelled split.")
     top = len(names) - 1
     for row, value in enumerate(values):
         if is_missing(value):
             raise table.error(row, "label is empty", "Fill in the label or remove the row.")
         if not isinstance(value, int | np.integer) or not 0 <= value <= top:
             classes = f"0..{top} ({', '.join(names)})"
-            raise table.error(row, f"label {value!r} is outside the classes {classes}", "Correct the label.")
+            remedy = "Remove rows without a label." if value == -1 else "Correct the label."
+            raise table.error(row, f"label {value!r} is outside the classes {classes}", remedy)
     return np.asarray(values, dtype=np.int64)
-
-
-def class_names(table: Table, values: Sequence[str], names: Sequence[str]) -> NDArray[np.int64]:
-    """Labels given by class name, int64 [N] indices into ``names``."""
-    index = {name: i for i, name in enumerate(names)}
-    for row, value in enumerate(values):
-        if value not in index:
-            known = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
-            raise table.error(
-                row, f"unknown label '{value}' (classes: {known})", "Correct it or add the class to train."
-            )
-    return np.array([index[value] for value in values], dtype=np.int64)
-
-
-def targets(table: Table, low: float = -math.inf, high: float = math.inf, column: str = "label") -> NDArray[np.float32]:
-    """Regression targets within [low, high], float32 [N]."""
-    numbers = []
-    for row, value in enumerate(table.column(column)):
-        if is_missing(value) or value == "":
-            raise table.error(row, "label is empty", "Fill in the label or remove the row.")
-        number = as_number(value)
-        if number is None or not math.isfinite(number):
-            raise table.error(row, f"label {value!r} is not a number", "This is a regression task: give a number.")
-        numbers.append(number)
-    if min(numbers) == max(numbers) == NO_LABEL and low > NO_LABEL:
-        raise DataError(f"{table.where}: every label is {NO_LABEL}, so it has no labels. Use a labelled split.")
-    for row, number in enumerate(numbers):
-        if not low <= number <= high:
-            raise table.error(row, f"label {number:g} is outside {low:g}..{high:g}", "Correct the label.")
-    return np.asarray(numbers, dtype=np.float32)
-
-
-def as_number(value: object) -> float | None:
-    """``value`` as a float, or None when it does not spell a number."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str | np.number):
-        return None
-    try:
-        return float(value)
-    except ValueError:
-        return None
 
 
 def make_split(
@@ -132,9 +111,9 @@ def make_split(
     )
 
 
-def digest(files: Iterable[tuple[str, Path]]) -> str:
-    """Short SHA-256 over named files' contents: pins local data whatever its path."""
-    total = hashlib.sha256()
+def digest(files: Iterable[tuple[str, Path]], reading: str = "") -> str:
+    """Short SHA-256 over named files' contents, which pins local data whatever its path, and how they are read."""
+    total = hashlib.sha256(reading.encode())
     for name, path in sorted(files):
         total.update(name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return f"sha256-{total.hexdigest()[:16]}"

@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 from backbones.hubcalls import hub_offline, passing, patiently, root
 from bench.errors import DataError, UserError
 from bench.tasks.base import Kind, LoadOptions, Split, Task, TaskData
-from bench.tasks.checks import Table, class_indices, digest, make_split, targets
+from bench.tasks.checks import Table, class_indices, digest, make_split
+from bench.tasks.labels import targets
 from bench.tasks.sampling import hold_out, limited
 
 

@@ -1,0 +1,134 @@
+"""Data files: CSV, TSV, JSONL and Parquet as tables. Only the columns that are used are read and checked."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench.errors import DataError
+from bench.tasks.checks import Table
+
+Columns = Mapping[str, Sequence[object]]
+Read = tuple[Columns, tuple[str, ...]]
+"""The wanted columns that a file has, and the names of the others."""
+
+FIELD = 2**31 - 1
+"""Largest field of a CSV file in characters: a document may be one; csv's own limit is 131,072."""
+
+
+def read_table(path: Path, split: str, wanted: Sequence[str]) -> Table:
+    """Read the ``wanted`` columns of one file, as far as it has them.
+
+    Raises DataError, naming file and row, for anything that cannot be read as the file's suffix says.
+    """
+    if not path.stat().st_size:
+        raise DataError(f"{path}: the file is empty. Give a header and at least one row.")
+    columns, others = READERS[path.suffix](path, wanted)
+    return Table(split, str(path), columns, others, typed=path.suffix not in (".csv", ".tsv"))
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    """The lines of a UTF-8 file. They end at \\n, \\r\\n and \\r only: str.splitlines would cut within texts."""
+    data = path.read_bytes()
+    try:
+        return io.StringIO(data.decode("utf-8-sig"), newline=None)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{path}, line {line}: not UTF-8. Save the file with the encoding UTF-8.") from error
+
+
+def _read_csv(path: Path, wanted: Sequence[str]) -> Read:
+    remedy = "Quote texts that contain the separator."
+    return _by_column(path, csv.reader(read_lines(path), strict=True), wanted, remedy)
+
+
+def _read_tsv(path: Path, wanted: Sequence[str]) -> Read:
+    remedy = "TSV has no quoting here: take the tabs out of the texts, or save the file as CSV."
+    return _by_column(path, csv.reader(read_lines(path), delimiter="\t", quoting=csv.QUOTE_NONE), wanted, remedy)
+
+
+@contextmanager
+def _long_fields() -> Iterator[None]:
+    before = csv.field_size_limit(FIELD)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+def _by_column(path: Path, rows: Iterator[list[str]], wanted: Sequence[str], remedy: str) -> Read:
+    header: list[str] = []
+    columns: dict[int, list[object]] = {}
+    row = 0
+    try:
+        with _long_fields():
+            for fields in rows:
+                if not fields:
+                    continue
+                if not header:
+                    header = [name.strip() for name in fields]
+                    columns = {at: [] for at, name in enumerate(header) if name in wanted}
+                    if len({header[at] for at in columns}) < len(columns):
+                        raise DataError(f"{path}: two columns have the same name. Rename one of them.")
+                    continue
+                row += 1
+                if len(fields) != len(header):
+                    raise DataError(f"{path}, row {row}: {len(fields)} fields, the header has {len(header)}. {remedy}")
+                for at, values in columns.items():
+                    values.append(fields[at])
+    except csv.Error as error:
+        raise DataError(f"{path}, row {row + 1}: {error}. Correct the quoting.") from error
+    return {header[at]: values for at, values in columns.items()}, tuple(n for n in header if n not in wanted)
+
+
+def _read_jsonl(path: Path, wanted: Sequence[str]) -> Read:
+    rows: list[dict[str, object]] = []
+    others: dict[str, None] = {}
+    for line in read_lines(path):
+        if not line.strip():
+            continue
+        here = f"{path}, row {len(rows) + 1}"
+        try:
+            value = json.loads(line, parse_int=_whole_number)
+        except json.JSONDecodeError as error:
+            raise DataError(f"{here}: not JSON ({error.msg}). Give one object a line.") from error
+        except RecursionError as error:
+            raise DataError(f"{here}: brackets within brackets without end. Give one flat object a line.") from error
+        if not isinstance(value, dict):
+            raise DataError(f"{here}: not a JSON object. Give one object a line.")
+        others |= dict.fromkeys(name for name in value if name not in wanted)
+        rows.append({name: value[name] for name in wanted if name in value})
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [row.get(name) for row in rows] for name in names}, tuple(others)
+
+
+def _whole_number(digits: str) -> object:
+    """An integer; one that Python will not convert for its length stays text, in a column that may not be used."""
+    return int(digits) if len(digits) < 4000 else digits
+
+
+def _read_parquet(path: Path, wanted: Sequence[str]) -> Read:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            there = [name for name in wanted if name in names]
+            table = file.read(columns=there)
+            return {name: table[name].to_pylist() for name in there}, tuple(n for n in names if n not in wanted)
+    except (pyarrow.ArrowException, OSError, ValueError) as error:  # ValueError: a text that is not UTF-8, a far date
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise DataError(f"{path}: not a readable Parquet file ({reason}). Write it again.") from error
+
+
+READERS: dict[str, Callable[[Path, Sequence[str]], Read]] = {
+    ".csv": _read_csv,
+    ".tsv": _read_tsv,
+    ".jsonl": _read_jsonl,
+    ".parquet": _read_parquet,
+}
