@@ -111,10 +111,11 @@ def _dropouts(model_type: str) -> tuple[str, ...]:
     return (*_DROPOUT, *_OWN_DROPOUT.get(model_type, ("classifier_dropout",)))
 
 
-def model_type_of(raw: Mapping[str, object], label: str) -> str:
+def model_type_of(raw: Mapping[str, object], label: str, pretrained: bool) -> str:
     """The model type that a config.json names, if there is an encoder for it.
 
-    Raises a UserError for other types and for variants that the stock modules would run wrongly.
+    Raises a UserError for other types, for variants that the stock modules would run wrongly and, where the weights are
+    wanted, for quantised ones.
     """
     model_type = raw.get("model_type")
     if model_type not in ENCODERS:
@@ -124,6 +125,13 @@ def model_type_of(raw: Mapping[str, object], label: str) -> str:
     positions = raw.get("position_embedding_type", "absolute")
     if positions not in (None, "absolute"):
         raise BackboneError(f"{label} has {positions} position embeddings; transformers 5 knows absolute ones only.")
+    quantised = raw.get("quantization_config")
+    if pretrained and quantised is not None:
+        method = quantised.get("quant_method", "an unknown method") if isinstance(quantised, Mapping) else quantised
+        raise BackboneError(
+            f"{label} asks for quantised weights (quantization_config: {method}), which are not loaded: give a "
+            "checkpoint in full precision."
+        )
     return str(model_type)
 
 
@@ -203,6 +211,11 @@ def check(config: Mapping[str, object], model_type: str) -> None:
     layers, groups = config.get("num_hidden_layers"), config.get("num_hidden_groups", 1)
     if isinstance(layers, int) and isinstance(groups, int) and groups > layers:
         raise BackboneError(f"num_hidden_groups {groups} is more than num_hidden_layers {layers}.")
+    if model_type == "roberta" and not isinstance(config.get("pad_token_id", 1), int):
+        raise BackboneError(
+            f"RoBERTa counts positions from pad_token_id, which is {config['pad_token_id']!r} here: set it in "
+            "config.json to the tokenizer's, 1 in the stock model."
+        )
     if max_tokens(config, model_type) < 2:
         raise BackboneError(f"max_position_embeddings {config['max_position_embeddings']} leaves no room for tokens.")
 

@@ -69,9 +69,12 @@ def load_backbone(request: BackboneRequest, corpus: Sequence[str] = (), seed: in
         longest = max_tokens(found.config, found.model_type)
         tokenizer: Any = word_tokenizer(corpus, found.model_type, config.vocab_size, longest)
     else:
-        tokenizer = _tokenizer(found, found.folder)
-    if len(tokenizer) > config.vocab_size:
-        raise BackboneError(f"vocab_size {config.vocab_size} is less than the tokenizer's {len(tokenizer)} entries.")
+        tokenizer = load_tokenizer(found, found.folder)
+    token, largest = max(tokenizer.get_vocab().items(), key=lambda entry: entry[1])
+    if largest >= config.vocab_size:
+        raise BackboneError(
+            f"vocab_size {config.vocab_size} has no row for the tokenizer's '{token}', number {largest}."
+        )
     with torch.random.fork_rng(devices=[]), _quiet_transformers():
         torch.default_generator.manual_seed(seed)
         if found.init == "scratch":
@@ -110,21 +113,29 @@ def stock_config(model_type: str, fields: Mapping[str, object], attention: str =
 
 def _config(found: Resolved, attention: str) -> Any:
     try:
-        return stock_config(found.model_type, found.config, attention)
+        config = stock_config(found.model_type, found.config, attention)
     except Exception as error:  # the class checks types in its own way, which differs between versions
         raise BackboneError(f"The configuration of {found.source} is not valid: {first_line(error)}") from error
+    pad = config.pad_token_id
+    if pad is not None and not 0 <= pad < config.vocab_size:
+        raise BackboneError(
+            f"pad_token_id {pad} is outside the vocabulary of {found.source}, 0..{config.vocab_size - 1}."
+        )
+    return config
 
 
-def _tokenizer(found: Resolved, folder: Path) -> Any:
+def load_tokenizer(found: Resolved, folder: Path) -> Any:
+    """Return the tokenizer in ``folder`` as the model takes it: its segments, its longest text."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # parsers of four vocabulary formats, each with errors of its own
         raise BackboneError(f"The tokenizer in {folder} cannot be read: {first_line(error)}") from error
     if tokenizer.pad_token_id is None:
         raise BackboneError(f"The tokenizer in {folder} has no padding token, so its texts make no batches.")
-    if has_segments(found.config, found.model_type) and "token_type_ids" not in tokenizer.model_input_names:
-        # transformers 5 leaves ALBERT's segments out by default, though it was pretrained with them
-        tokenizer.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
+    # The model decides: transformers 5 leaves ALBERT's segments out by default, though it was pretrained with them, and
+    # a BERT-style tokenizer numbers the second text 1 also for a model of one segment.
+    segments = ["token_type_ids"] if has_segments(found.config, found.model_type) else []
+    tokenizer.model_input_names = ["input_ids", *segments, "attention_mask"]
     tokenizer.model_max_length = min(tokenizer.model_max_length, max_tokens(found.config, found.model_type))
     return tokenizer
 
@@ -142,11 +153,15 @@ def _pretrained(found: Resolved, folder: Path, config: Any) -> tuple[PreTrainedM
             local_files_only=True,
             trust_remote_code=False,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # refused below, by name and in one line
         )
     except SafetensorError as error:
         raise BackboneError(f"The weights in {folder} are corrupt: {first_line(error)}") from error
-    except (OSError, RuntimeError, ValueError) as error:
+    except (ImportError, OSError, RuntimeError, ValueError) as error:
         raise BackboneError(f"The weights in {folder} cannot be loaded: {first_line(error)}") from error
+    for name, there, wanted in sorted(info["mismatched_keys"]):
+        shapes = [" x ".join(map(str, shape)) for shape in (there, wanted)]
+        raise BackboneError(f"{name} is {shapes[0]} in the weights of {folder} and {shapes[1]} by its config.json.")
     missing = sorted(info["missing_keys"])
     lacking = [key for key in missing if not key.startswith("pooler.")]
     if lacking:

@@ -141,8 +141,7 @@ def _not_found(name: str) -> UserError:
 
 def _from_folder(request: BackboneRequest, folder: Path, hub_id: str | None) -> Resolved:
     raw = read_config(folder)
-    model_type = model_type_of(raw, str(folder))
-    pretrained = request.init == "pretrained"
+    model_type = model_type_of(raw, str(folder), pretrained := request.init == "pretrained")
     config = apply_overrides(usual_names(raw, model_type), request.overrides, model_type, pretrained)
     vocabulary = content_digest(tokenizer_files(folder))
     content = content_digest(weight_files(folder)) if pretrained else {}
@@ -165,7 +164,7 @@ def _from_hub(request: BackboneRequest, hub_id: str, revision: str, weights: boo
     if weights and pretrained:
         check_weights(folder)
     raw = read_config(folder)
-    model_type = model_type_of(raw, hub_id)
+    model_type = model_type_of(raw, hub_id, pretrained)
     config = apply_overrides(usual_names(raw, model_type), request.overrides, model_type, pretrained)
     tokenizer_files(folder)
     # a branch name moves; the cache files a snapshot under the commit it was

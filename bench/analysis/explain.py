@@ -210,10 +210,9 @@ def encode_text(model: RunModel, first: str, second: str | None) -> tuple[Batch,
         second,
         truncation=True,
         max_length=model.max_length,
-        return_token_type_ids=True,
         return_offsets_mapping=fast,
     )
-    ids, types = list(map(int, found["input_ids"])), list(map(int, found["token_type_ids"]))
+    ids, types = list(map(int, found["input_ids"])), list(map(int, found.get("token_type_ids", ())))
     batch = Batch(torch.tensor([ids]), None, torch.tensor([types]) if any(types) else None)
     named = tokenizer.convert_ids_to_tokens(ids)
     if not fast:

@@ -42,11 +42,10 @@ def encode(split: Split, tokenizer: Any, max_length: int) -> EncodedSplit:
     ``tokenizer`` is a transformers tokenizer with a padding token. Pairs are cut longest text first, its default.
     """
     first, second = list(split.first), None if split.second is None else list(split.second)
-    # Asked for by name: transformers 5 leaves ALBERT's token types out by default, though the model uses them.
-    found = tokenizer(first, second, truncation=True, max_length=max_length, return_token_type_ids=True)
+    found = tokenizer(first, second, truncation=True, max_length=max_length)
     ids = [list(map(int, row)) for row in found["input_ids"]]
     lengths = np.array([len(row) for row in ids], dtype=np.int64)
-    types = [list(map(int, row)) for row in found["token_type_ids"]]
+    types = [list(map(int, row)) for row in found.get("token_type_ids", ())]
     # Only a sample of full length can have been cut, so only those are tokenised a second time.
     full = np.flatnonzero(lengths >= max_length)
     truncated = 0

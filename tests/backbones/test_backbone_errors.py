@@ -7,12 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import huggingface_hub
+import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
+from backbones.base import Batch
+from backbones.demo_tokenizer import word_tokenizer
 from backbones.errors import UserError
 from backbones.load import BackboneRequest, describe, load_backbone
-from tests.helpers.model_folders import HUB_ID, TEXTS, ask, save_model
+from bench.tasks.base import Split
+from bench.tasks.encode import collate, encode
+from tests.helpers.model_folders import HUB_ID, TEXTS, ask, save_model, tokens_of
 
 
 def without(*names: str) -> Callable[[Path], object]:
@@ -38,6 +44,20 @@ def drop_a_layer(folder: Path) -> None:
     save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
 
 
+def lengthen_embeddings(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    name = "embeddings.word_embeddings.weight"
+    weights[name] = torch.cat([weights[name], torch.zeros(2, 16)])
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def spread_ids(folder: Path) -> None:
+    """Few entries, one of them with a large number."""
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["model"]["vocab"]["the"] = 107
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+
+
 def config_with(**fields: object) -> Callable[[Path], object]:
     def change(folder: Path) -> None:
         content = json.loads((folder / "config.json").read_text())
@@ -56,7 +76,7 @@ BROKEN_FOLDERS = {
     "cut off": (cut_weights, "are corrupt: "),
     "garbage": (garbage_weights, "are corrupt: "),
     "incomplete": (drop_a_layer, "lack 16 of the encoder's, such as encoder.layer.1"),
-    "wrong shapes": (config_with(hidden_size=32), "The weights in .* cannot be loaded: "),
+    "wrong shapes": (config_with(hidden_size=32), r"\w+\.\S+ is [\dx ]+ in the weights of .* by its config\.json"),
     "no config": (without("config.json"), "has no config.json: it is not a model folder"),
     "config no json": (write("config.json", "{"), "config.json cannot be read: "),
     "config no object": (write("config.json", "[1]"), "does not hold a JSON object"),
@@ -69,6 +89,16 @@ BROKEN_FOLDERS = {
     "bad config value": (config_with(num_attention_heads=3), "hidden_size 16 is not a multiple of .*heads 3"),
     "bad config type": (config_with(layer_norm_eps="tiny"), "layer_norm_eps must be above 0"),
     "no tokenizer": (without("tokenizer.json"), "has no tokenizer: one of tokenizer.json, vocab.txt, spiece.model"),
+    "quantised": (
+        config_with(quantization_config={"quant_method": "bitsandbytes", "load_in_8bit": True}),
+        r"asks for quantised weights \(quantization_config: bitsandbytes\), which are not loaded: give a checkpoint",
+    ),
+    "longer embeddings": (
+        lengthen_embeddings,
+        r"^embeddings\.word_embeddings\.weight is 42 x 16 in the weights of .* and 40 x 16 by its config\.json\.$",
+    ),
+    "padding outside": (config_with(pad_token_id=40), "pad_token_id 40 is outside the vocabulary of folder:tiny"),
+    "ids with gaps": (spread_ids, r"vocab_size 40 has no row for the tokenizer's 'the', number 107"),
     "broken tokenizer": (write("tokenizer.json", "{}"), "The tokenizer in .* cannot be read: "),
 }
 
@@ -82,8 +112,39 @@ def test_broken_folders(folder: Path, case: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_quantised_weights_do_not_matter_from_scratch(folder: Path) -> None:
+    config_with(quantization_config={"quant_method": "gptq"})(folder)
+    assert load_backbone(ask(folder, init="scratch")).encoder.num_layers == 3
+
+
+def test_no_padding_number_is_no_matter_but_for_roberta(folder: Path, tmp_path: Path) -> None:
+    config_with(pad_token_id=None)(folder)
+    loaded = load_backbone(ask(folder))
+    padded = loaded.tokenizer(TEXTS, padding=True, return_tensors="pt")
+    states = loaded.encoder(Batch(padded["input_ids"], padded["attention_mask"]))[-1]
+    alone = loaded.encoder(tokens_of(loaded, TEXTS[2]))[-1]
+    torch.testing.assert_close(states[2, : alone.shape[1]], alone[0])
+    save_model(tmp_path / "roberta", "roberta")
+    config_with(pad_token_id=None)(tmp_path / "roberta")
+    with pytest.raises(UserError, match="RoBERTa counts positions from pad_token_id, which is None here: set it"):
+        load_backbone(ask(tmp_path / "roberta"))
+
+
+@pytest.mark.parametrize("model_type", ["bert", "roberta"])
+def test_a_model_of_one_segment_with_a_tokenizer_of_two(tmp_path: Path, model_type: str) -> None:
+    folder = tmp_path / "model"
+    save_model(folder, model_type, type_vocab_size=1)
+    # a BERT-style tokenizer, which numbers the second text 1
+    word_tokenizer(TEXTS, "bert", 40, 32).save_pretrained(folder)
+    loaded = load_backbone(ask(folder))
+    labels = np.zeros(1, dtype=np.int64)
+    encoded = encode(Split("s", ("0",), (TEXTS[0],), (TEXTS[1],), labels, 1), loaded.tokenizer, 32)
+    assert encoded.token_type_ids is None
+    assert loaded.encoder(collate(encoded, [0]))[-1].isfinite().all()
+
+
 def test_a_tokenizer_larger_than_the_embedding_is_refused(folder: Path) -> None:
-    with pytest.raises(UserError, match=r"vocab_size 5 is less than the tokenizer's \d+ entries"):
+    with pytest.raises(UserError, match=r"vocab_size 5 has no row for the tokenizer's '\w+', number \d+"):
         load_backbone(ask(folder, init="scratch", overrides={"vocab_size": 5}))
 
 

@@ -10,8 +10,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
+from backbones.load import load_tokenizer
+from backbones.resolve import BackboneRequest, resolve
 from bench.tasks.base import Split
 from bench.tasks.encode import POOL, EncodedSplit, collate, encode, length_batches, training_batches
 
@@ -26,7 +28,8 @@ def tokenizer() -> PreTrainedTokenizerFast:
     core.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
     )
-    return PreTrainedTokenizerFast(tokenizer_object=core, pad_token="[PAD]", unk_token="[UNK]")
+    names = ["input_ids", "token_type_ids", "attention_mask"]
+    return PreTrainedTokenizerFast(tokenizer_object=core, pad_token="[PAD]", unk_token="[UNK]", model_input_names=names)
 
 
 def split_of(first: list[str], second: list[str] | None = None) -> Split:
@@ -53,6 +56,8 @@ def test_pairs_have_token_types(tokenizer: PreTrainedTokenizerFast) -> None:
     found = encode(split_of(["a b"], ["c"]), tokenizer, max_length=16)
     assert found.input_ids == [[1, 4, 5, 2, 6, 2]]
     assert found.token_type_ids == [[0, 0, 0, 0, 1, 1]]
+    tokenizer.model_input_names = ["input_ids", "attention_mask"]  # a model of one segment
+    assert encode(split_of(["a b"], ["c"]), tokenizer, max_length=16).token_type_ids is None
 
 
 @pytest.mark.shared
@@ -61,7 +66,8 @@ def test_pairs_have_token_types(tokenizer: PreTrainedTokenizerFast) -> None:
     [("albert/albert-base-v2", True), ("google-bert/bert-base-uncased", True), ("FacebookAI/roberta-base", False)],
 )
 def test_real_tokenizers_give_the_types_that_the_model_uses(shared: Path, model: str, types: bool) -> None:
-    real = AutoTokenizer.from_pretrained(shared / "hub" / "models" / model)
+    request = BackboneRequest(model, hub_root=shared / "hub", init="scratch")
+    real = load_tokenizer(resolve(request), shared / "hub" / "models" / model)
     found = encode(split_of(["A long first sentence, cut. " * 9], ["And the second."]), real, max_length=24)
     assert found.lengths.tolist() == [24]
     assert found.truncated == 1
