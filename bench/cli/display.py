@@ -31,14 +31,6 @@ def print_json(value: object) -> None:
     sys.stdout.write(escape_json(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)) + "\n")
 
 
-def counted(record: Mapping[str, Any], split: str) -> str:
-    """How many samples of a split were used of how many there are: ``500/872``; bare where that is not recorded."""
-    rows = record["task"].get("rows", {}).get(split, {})
-    if "used" not in rows:
-        return str(record["evaluation"][split]["samples"]) if split in record.get("evaluation", {}) else "unknown"
-    return f"{rows['used']}/{rows['available']}" if rows.get("available") else str(rows["used"])
-
-
 def with_interval(value: Mapping[str, float], digits: int = 3) -> str:
     """``0.912 [0.890, 0.930]``."""
     return f"{value['value']:.{digits}f} [{value['low']:.{digits}f}, {value['high']:.{digits}f}]"

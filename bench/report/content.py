@@ -14,7 +14,7 @@ from bench.measure.calibration import Calibration, Headroom, measure_calibration
 from bench.measure.stats import wilson
 from bench.report.formats import Row
 from bench.report.series import Panel, Series, curve_of
-from bench.report.spread import OverSeeds
+from bench.results.groups import OverSeeds
 from bench.results.run import Run
 
 MOST_DRAWN = 8  # lines that can be told apart in one chart

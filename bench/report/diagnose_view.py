@@ -14,8 +14,8 @@ from bench.report import numbers
 from bench.report.figures import Figure, save_figure
 from bench.report.formats import Table, to_csv, to_markdown
 from bench.report.marks import Axis, Chart, Key, Line, Mark, Reference, pad_range
-from bench.report.spread import OverSeeds
 from bench.report.style import Look
+from bench.results.groups import OverSeeds
 from bench.text import escape_markdown
 
 Found = Mapping[str, Any]

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from bench.results.data import canonical
+from bench.results.groups import canonical
 from bench.results.run import Run
 
 Settings = Mapping[str, Any]

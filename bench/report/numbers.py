@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.report.spread import OverSeeds
+from bench.results.groups import OverSeeds
 
 MISSING = "–"
 RULES = {"no-loss": "no loss", "-0.5": "−0.5 points", "-1": "−1 point"}

@@ -27,9 +27,9 @@ from bench.report.provenance import (
     make_revision_key,
 )
 from bench.report.series import Panel, Series
-from bench.report.spread import OverSeeds
 from bench.report.svg import draw_svg, draw_swatch, style_sheet
 from bench.report.tables import AREA_NAMES, describe_revisions
+from bench.results.groups import OverSeeds
 from bench.text import escape_html
 
 DEFAULT_RULE = "no-loss"

@@ -17,7 +17,7 @@ from bench.report.marks import SMALL, Axis, Band, Chart, Key, Line, Mark, Point,
 from bench.report.provenance import describe_runs, describe_source
 from bench.report.series import Curve, Panel, Series, curve_of
 from bench.report.style import COLOURS, DASHES, MARKERS, Look
-from bench.results.data import canonical
+from bench.results.groups import canonical
 
 DELTAS = tuple(round(0.1 * k, 1) for k in range(1, 11))  # ELBERT sec. 3: threshold 0.1 to 1.0
 FIRST = ("elbert-mono", "elbert-label", "elbert-range")  # whose curves figure 2 shows, the first that is there

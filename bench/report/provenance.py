@@ -6,8 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from bench.report.series import Panel, Series
-from bench.report.spread import SAID
-from bench.results.data import canonical
+from bench.results.groups import canonical
 from bench.results.run import Run
 from bench.results.store import LeftOut
 
@@ -122,6 +121,10 @@ def _letter(index: int) -> str:
 # --------------------------------------------------------------------------- captions
 
 NO_THRESHOLDS = "No threshold is involved."
+SAID = (
+    "Intervals in brackets: 95 % over samples, for these seeds. ± is the standard deviation between seeds. "
+    "“Both” is the 95 % interval over seeds and samples (two-level bootstrap)."
+)
 
 
 def count_used(run: Run, split: str) -> str:

@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 
 from bench.measure.stats import wilson
 from bench.report.labels import Namer, natural, panel_name, panel_settings, panel_titles, series_settings
-from bench.report.spread import OverSeeds, average_quality, average_seeds
 from bench.report.style import DASHES, Look, find_look
-from bench.results.data import canonical
+from bench.results.groups import OverSeeds, average_quality, average_seeds, canonical
 from bench.results.measures import OperatingPoint, SplitResult
 from bench.results.run import Run
 

@@ -18,7 +18,7 @@ from bench.report.provenance import (
     make_revision_key,
 )
 from bench.report.series import Panel, Series, SeriesPoint
-from bench.report.spread import OverSeeds
+from bench.results.groups import OverSeeds
 from bench.results.run import Run
 
 AREA_NAMES = {

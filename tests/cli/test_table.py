@@ -3,52 +3,38 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from bench.__main__ import main
-from bench.files import write_json
 from bench.measure.exits import AllExits
 from bench.results.exits import write_exits
+from tests.helpers.report_store import edit_cell, make_cell
 
 
-def put(root: Path, strategy: str, seed: int, value: float, status: str = "success", **spec: object) -> None:
-    figure = {"value": value, "low": value - 0.02, "high": value + 0.02}
-    point = {"metrics": {"accuracy": figure}, "cost_speedup": {"value": 2.1, "low": 2.0, "high": 2.2}}
-    asked = {
-        "strategy": strategy,
-        "task": "demo",
-        "backbone": "albert-demo",
-        "recipe": "joint",
-        "head": "linear",
-        "criterion_args": {},
-        "limit": None,
-        "seed": seed,
-        **spec,
-    }
-    record = {
-        "schema_version": 1,
-        "status": status,
-        "spec": asked,
-        "identity": {"seed": seed, "strategy": strategy, **spec},
-        "upper_bound": False,
-        "task": {
-            "evaluation": ["evaluation"],
-            "metrics": ["accuracy"],
-            "rows": {"train": {"used": 50, "available": 67349}, "evaluation": {"used": 100, "available": 872}},
-        },
-        "backbone": {"init": "scratch", "layers": 6},
-        "evaluation": {
-            "evaluation": {
-                "samples": 100,
-                "full": point,
-                "points": [{"rule": "2x", **point}, {"rule": "3x", "reason": "3x: no."}],
-            }
-        },
-    }
-    write_json(root / "demo" / "albert-demo" / f"{strategy}-s{seed}-{len(str(spec))}" / "record.json", record)
+def put(root: Path, strategy: str, seed: int, value: float, status: str = "success", limit: int | None = None) -> Path:
+    folder = make_cell(
+        root, strategy, seed=seed, samples=100, layers=2, status=status, exits=False, spec={"limit": limit}
+    )
+    if status == "success":
+        edit_cell(folder, partial(_set, value))
+    return folder
+
+
+def _set(value: float, record: dict[str, Any]) -> None:
+    result = record["evaluation"]["evaluation"]
+    interval = {"value": value, "low": value - 0.02, "high": value + 0.02}
+    result["per_exit"]["accuracy"][-1] = value
+    [point] = [p for p in result["points"] if p["rule"] == "2x"]
+    for one in (result["full"], point):
+        one["metrics"]["accuracy"] = interval
+    point["cut"] = 0.5
+    rows = {"train": {"used": 50, "available": 67349}, "evaluation": {"used": 100, "available": 872}}
+    record["task"]["rows"] |= rows
 
 
 def test_seeds_are_averaged_and_settings_are_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -56,7 +42,7 @@ def test_seeds_are_averaged_and_settings_are_not(tmp_path: Path, capsys: pytest.
     put(tmp_path, "entropy", 1, 0.90)
     put(tmp_path, "entropy", 0, 0.50, limit=100)
     put(tmp_path, "patience", 0, 0.70, status="error")
-    assert main(["table", "--results-dir", str(tmp_path), "--at", "2x,3x", "--json"]) == 0
+    assert main(["table", "--results-dir", str(tmp_path), "--at", "2x,4x", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert [row["strategy"] for row in rows] == ["entropy", "entropy"]
     [averaged] = [row for row in rows if row["seeds"] == [0, 1]]
@@ -68,11 +54,11 @@ def test_seeds_are_averaged_and_settings_are_not(tmp_path: Path, capsys: pytest.
         "std": pytest.approx(0.1 / 2**0.5),
         "lowest": 0.8,
         "highest": 0.9,
-        "cost_speedup": pytest.approx(2.1),
+        "cost_speedup": pytest.approx(2.05),
     }
     assert (averaged["reported on"], averaged["trained on"]) == ("100/872", "50/67349")
     [single] = [row for row in rows if row["seeds"] == [0]]
-    assert (single["2x"]["low"], single["3x"]) == (pytest.approx(0.48), None)
+    assert (single["2x"]["low"], single["4x"]) == (pytest.approx(0.48), None)
 
 
 @pytest.mark.parametrize(
@@ -98,11 +84,7 @@ def test_several_seeds_with_their_logits_show_spread_and_a_two_level_interval(
 ) -> None:
     right = {0: [1.0] * 90 + [-1.0] * 10, 1: [1.0] * 70 + [-1.0] * 30}
     for seed, signs in right.items():
-        put(tmp_path, "entropy", seed, sum(s > 0 for s in signs) / 100)
-        [folder] = (tmp_path / "demo" / "albert-demo").glob(f"entropy-s{seed}-*")
-        record = json.loads((folder / "record.json").read_text())
-        record["evaluation"]["evaluation"]["points"][0]["cut"] = 0.5
-        write_json(folder / "record.json", record)
+        folder = put(tmp_path, "entropy", seed, sum(s > 0 for s in signs) / 100)
         # exit 1 cannot tell, exit 2 is sure: everything leaves at the last
         logits = np.stack([np.zeros((100, 2)), np.stack([np.zeros(100), 9 * np.array(signs)], axis=1)], axis=1)
         ids = tuple(map(str, range(100)))
@@ -126,7 +108,7 @@ def test_markdown_is_escaped(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     capsys.readouterr()
     text = file.read_text(encoding="utf-8")
     assert "a\\|b&lt;c" in text
-    assert "0.800 [0.780, 0.820] (2.10x)" in text
+    assert "0.800 [0.780, 0.820] (2.05x)" in text
     assert "n = 100/872, trained on 50/67349" in text
 
 

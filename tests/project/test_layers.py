@@ -41,7 +41,6 @@ UP = {
     ("bench.compare.compare", "bench.cli.display"),
     ("bench.measure.trade_off", "bench.inference.replay"),
     ("bench.reproduce.output", "bench.cli.display"),
-    ("bench.results.pooled", "bench.cell.fitting"),
 }
 """Imports that run up and are still to be turned round: (importing file, imported file)."""
 

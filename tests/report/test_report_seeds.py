@@ -14,9 +14,9 @@ from bench.measure.exits import AllExits
 from bench.progress import Progress
 from bench.report.provenance import describe_source
 from bench.report.series import make_panels
-from bench.report.spread import average_seeds
 from bench.report.write import write_report
 from bench.results.exits import write_exits
+from bench.results.groups import average_seeds
 from bench.results.part import Estimate
 from bench.results.store import Store
 from tests.helpers.report_store import edit_cell, make_cell

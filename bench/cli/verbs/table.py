@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,17 +11,20 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from bench.cli.display import NAMES, console, counted, print_json
+from bench.cli.display import console, print_json
 from bench.cli.options import Backbones, Tasks
 from bench.cli.session import Session, with_session
 from bench.errors import OK, NothingComparable, UsageError
 from bench.files import write_text
+from bench.measure.metrics import metric_title
 from bench.measure.points import Rule
 from bench.report.numbers import format_quality
-from bench.report.spread import OverSeeds, average_seeds
-from bench.results.part import Estimate
+from bench.report.provenance import count_used
+from bench.results.groups import OverSeeds, average_quality
+from bench.results.measures import Performance
+from bench.results.run import Run
 from bench.results.spec import key
-from bench.results.store import Cell, Only, Store
+from bench.results.store import Only
 from bench.text import escape_markdown
 
 Row = dict[str, Any]
@@ -39,7 +42,7 @@ def table(
 ) -> int:
     """Recorded runs side by side at matched cost."""
     rules = [recorded_name(name.strip()) for name in at.split(",")]
-    rows = matched(session.store, Only.named(task, backbone), rules)
+    rows = match_runs(session.read_runs(Only.named(task, backbone)), rules)
     if not rows:
         raise NothingComparable(f"No finished runs in {session.results_dir} for these tasks and backbones.")
     if markdown is not None:
@@ -83,84 +86,51 @@ FOOT = (
 )
 
 
-def matched(store: Store, only: Only, rules: Sequence[str]) -> list[Row]:
-    """One row for each strategy, recipe, head and arguments on a task and backbone; seeds are averaged."""
-    cells: dict[tuple[str, ...], list[tuple[Cell, Mapping[str, Any]]]] = defaultdict(list)
-    for cell in store.cells():
-        record: Any = cell.read()
-        spec = record["spec"]
-        if record["status"] != "success" or not only.holds(record):
-            continue
-        backbone = record["backbone"]
-        model = f"{spec['backbone']}, {backbone['init']}, {backbone.get('depth', backbone['layers'])} layers"
-        model += f", limit {spec['limit']}" if spec["limit"] else ""
-        arguments = ", ".join(f"{k}={v}" for k, v in spec["criterion_args"].items())
-        training = key({**record["identity"], "seed": None})
-        cells[(spec["task"], model, spec["strategy"], spec["recipe"], spec["head"], arguments, training)].append(
-            (cell, record)
-        )
-    return [_row(identity, found, rules) for identity, found in sorted(cells.items(), key=lambda item: item[0])]
+def match_runs(runs: Iterable[Run], rules: Sequence[str]) -> list[Row]:
+    """Return a row for each strategy, recipe, head and arguments on a task and backbone; seeds are averaged."""
+    alike: dict[tuple[str, ...], list[Run]] = defaultdict(list)
+    for run in runs:
+        if run.is_finished():
+            spec, backbone = run.spec, run.record.backbone
+            model = f"{spec.backbone}, {backbone.init}, {backbone.whole_depth} layers"
+            model += f", limit {spec.limit}" if spec.limit else ""
+            arguments = ", ".join(f"{k}={v}" for k, v in spec.criterion_args.items())
+            but_seed = key({**run.head.identity.to_plain(), "seed": None})
+            alike[spec.task, model, spec.strategy, spec.recipe, spec.head, arguments, but_seed].append(run)
+    return [_row(names, found, rules) for names, found in sorted(alike.items(), key=lambda item: item[0])]
 
 
-def _row(identity: tuple[str, ...], found: Sequence[tuple[Cell, Mapping[str, Any]]], rules: Sequence[str]) -> Row:
-    cells, records = [cell for cell, _ in found], [record for _, record in found]
-    task, model, strategy, recipe, head, arguments, _ = identity
-    split = records[0]["task"]["evaluation"][0]
-    metric = records[0]["task"]["metrics"][0]
-    summaries = [record["evaluation"][split] for record in records]
+def _row(names: tuple[str, ...], runs: Sequence[Run], rules: Sequence[str]) -> Row:
+    first, split = runs[0], runs[0].primary
     row: Row = {
-        "task": task,
-        "model": model,
-        "strategy": strategy,
-        "recipe": recipe,
-        "head": head,
-        "arguments": arguments,
-        "metric": metric,
-        "samples": summaries[0]["samples"],
-        "reported on": counted(records[0], split),
-        "trained on": counted(records[0], "train"),
-        "seeds": sorted(record["spec"]["seed"] for record in records),
-        "upper_bound": records[0]["upper_bound"],
-        "layers": records[0]["backbone"]["layers"],
-        "all layers": _figure([summary["full"] for summary in summaries], metric),
+        **dict(zip(("task", "model", "strategy", "recipe", "head", "arguments"), names, strict=False)),
+        "metric": first.metric,
+        "samples": first.result().samples,
+        "reported on": count_used(first, split),
+        "trained on": count_used(first, "train"),
+        "seeds": sorted(run.seed for run in runs),
+        "upper_bound": first.record.upper_bound,
+        "layers": first.layers,
+        "all layers": _figure(runs, [run.result(split).full for run in runs]),
     }
     for rule in rules:
-        points = [[p for p in s["points"] if p["rule"] == rule and "metrics" in p] for s in summaries]
-        reached = [one[0] for one in points if one]
-        row[rule] = _figure(reached, metric) if len(reached) == len(summaries) else None
-    if len(records) > 1:
-        for column in ("all layers", *rules):
-            if row[column] is not None:
-                row[column] |= _over_seeds(cells, records, split, metric, None if column == "all layers" else column)
+        points = [point for run in runs if (point := run.point(rule, split))]
+        row[rule] = _figure(runs, points, rule) if len(points) == len(runs) else None
     return row
 
 
-def _over_seeds(
-    cells: Sequence[Cell], records: Sequence[Mapping[str, Any]], split: str, metric: str, rule: str | None
-) -> dict[str, Any]:
-    """The bootstrap's intervals over several seeds; nothing where the stored logits do not allow them."""
-    from bench.results.pooled import pooled  # only here: it needs torch
-
-    found = pooled(cells, records, split, metric, rule)
-    if found is None or found.both is None:
-        return {}
-    return {"low": found.samples.low, "high": found.samples.high, "both": (found.both.low, found.both.high)}
-
-
-def _figure(points: Sequence[Mapping[str, Any]], metric: str) -> dict[str, Any]:
-    """Quality over the seeds' points, samples and seeds apart, and the mean of their costs."""
-    costs = [p["cost_speedup"]["value"] for p in points]
-    return {
-        **average_seeds([Estimate.from_plain(p["metrics"][metric]) for p in points]).to_plain(),
-        "cost_speedup": sum(costs) / len(costs),
-    }
+def _figure(runs: Sequence[Run], points: Sequence[Performance], rule: str | None = None) -> dict[str, Any]:
+    """Return quality over the seeds, samples and seeds apart, and the mean of their costs."""
+    found = average_quality(runs, runs[0].primary, rule).to_plain()
+    both = {"both": found.pop("both")} if "both" in found else {}
+    return {**found, "cost_speedup": sum(p.cost_speedup.value for p in points) / len(points), **both}
 
 
 def _groups(rows: Sequence[Row]) -> dict[str, list[Row]]:
     groups: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         trained = f", trained on {row['trained on']}" if row["trained on"] != "unknown" else ""
-        name = f"{NAMES.get(row['metric'], row['metric'])}, n = {row['reported on']}{trained}"
+        name = f"{metric_title(row['metric'])}, n = {row['reported on']}{trained}"
         groups[f"{row['task']} | {row['model']} | {name}"].append(row)
     return groups
 

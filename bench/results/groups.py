@@ -1,7 +1,8 @@
-"""One number over several seeds: what the samples leave open and what the seeds do, kept apart."""
+"""Numbers over runs that differ in the seed alone: what the samples leave open and what seeds do, kept apart."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,11 +14,6 @@ from bench.measure import metrics
 from bench.measure.seeds import SeedSummary, summarise_seeds
 from bench.results.part import Estimate
 from bench.results.run import Run
-
-SAID = (
-    "Intervals in brackets: 95 % over samples, for these seeds. ± is the standard deviation between seeds. "
-    "“Both” is the 95 % interval over seeds and samples (two-level bootstrap)."
-)
 
 SAME = 1e-5  # records keep six digits of some values
 
@@ -89,3 +85,8 @@ def _pool(runs: Sequence[Run], split: str, metric: str, rule: str | None) -> See
     answers = [e.predictions[np.arange(len(at)), at - 1] for e, at in zip(exits, layers, strict=True)]
     sums = [metrics.statistics(metric, a[:, None], e.labels)[:, 0] for a, e in zip(answers, exits, strict=True)]
     return summarise_seeds(np.stack(sums), lambda found: metrics.from_statistics(metric, found))
+
+
+def canonical(value: object) -> str:
+    """Return a text that is the same for equal JSON values."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
