@@ -15,8 +15,7 @@ from bench.errors import OK, USAGE
 from bench.files import write_json
 from bench.results.record import read_record
 from bench.results.times import read_times
-from tests.cell.test_faults import timeless
-from tests.helpers.small_runs import TINY, settings, write_task
+from tests.helpers.small_runs import TINY, settings, timeless, write_task
 
 COMMITTED = Path(__file__).parents[2] / "results"
 TIMED = settings("latency.samples=2", "latency.seconds=0.3")

@@ -22,8 +22,8 @@ from bench.results.exits import read_exits, write_exits
 from bench.training import trainer
 from bench.training.checkpoint import load_tensors, save_tensors
 from tests.helpers.compare_records import logits
-from tests.helpers.kills import end, start, work_of
-from tests.helpers.small_runs import TINY, run_json, write_task
+from tests.helpers.kills import UPDATE, Moment, end, start, work_of
+from tests.helpers.small_runs import TINY, run_json, timeless, write_task
 
 STEPS, SPLITS = 3, ["select", "validation"]
 
@@ -46,13 +46,6 @@ def arguments(task: Path, results: Path, strategy: str = "entropy") -> list[str]
         str(results),
         *tiny,
     ]
-
-
-def timeless(record: dict[str, Any]) -> dict[str, Any]:
-    """The record without what may differ between two runs of a cell, and without warnings."""
-    training = {k: v for k, v in record["training"].items() if k not in ("seconds", "resumed", "reused")}
-    kept = {k: v for k, v in record.items() if k not in ("created", "command", "warnings")}
-    return {**kept, "training": training}
 
 
 # --------------------------------------------------------------------------- disk full
@@ -187,11 +180,9 @@ def test_a_damaged_file_is_set_aside_and_made_again(
 
 @pytest.mark.slow
 def test_a_damaged_progress_checkpoint_begins_training_anew(task: Path, tmp_path: Path) -> None:
-    from tests.cell.test_resume import UPDATE, moment
-
     results = tmp_path / "results"
     words = ["run", *arguments(task, results)]
-    end(start(words, tmp_path / "killed", moment(UPDATE, "before", 3)))
+    end(start(words, tmp_path / "killed", Moment(UPDATE, "before", 3)))
     spoil(results, ".cache/checkpoints/*/progress.safetensors")
     assert end(start(words, tmp_path / "again")) == 0
     assert work_of(tmp_path / "again") == {"steps": STEPS, "splits": SPLITS}
@@ -258,3 +249,21 @@ def test_without_memory_for_one_sample_it_is_the_users_turn(
     monkeypatch.setattr(exits_module, "collate", refuse)
     with pytest.raises(UsageError, match="single sample"):
         exits_module.all_logits(None, None, np.arange(3), torch.device("cpu"))  # type: ignore[arg-type]
+
+
+# --------------------------------------------------------------------------- our own mistakes
+
+
+def test_a_mistake_of_ours_keeps_its_traceback(
+    task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise ValueError("operands could not be broadcast")
+
+    monkeypatch.setattr("bench.cell.run.measure_trade_offs", broken)
+    assert main(["run", *arguments(task, tmp_path)]) == 1
+    assert "in broken" in capsys.readouterr().err
+    (path,) = tmp_path.glob("*/*/*/record.json")
+    error = json.loads(path.read_text())["error"]
+    assert (error["kind"], error["message"]) == ("internal", "operands could not be broadcast")
+    assert "in broken" in error["traceback"]

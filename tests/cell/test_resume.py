@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bench.training.checkpoint import load_tensors
-from tests.helpers.kills import TIMEOUT, Moment, end, start, work_of
+from tests.helpers.kills import TIMEOUT, UPDATE, Moment, end, start, work_of
 from tests.helpers.small_runs import SHAPE, settings, write_task
 
 pytestmark = pytest.mark.slow
@@ -25,7 +25,7 @@ def moment(where: str, when: str, nth: int = 1, about: str = "") -> Moment:
     return Moment(where, when, nth, about)  # type: ignore[arg-type]
 
 
-UPDATE, SAVE = "bench.training.trainer:_Stage._update", "bench.training.trainer:_Stage._save"
+SAVE = "bench.training.trainer:_Stage._save"
 BOUNDARY, WRITE = "bench.training.trainer:_Stage._save_boundary", "bench.training.checkpoint:save_file"
 
 # moment -> optimiser steps and splits that are left to do; a progress checkpoint is written after every step

@@ -40,6 +40,8 @@ FORKS.set_forkserver_preload(
 )
 
 TIMEOUT = 120.0
+UPDATE = "bench.training.trainer:_Stage._update"
+"""Where one optimiser step is made."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def _count(notes: str) -> None:
         with open(notes, "a") as file:
             file.write(json.dumps(what) + "\n")
 
-    _wrap("bench.training.trainer:_Stage._update", lambda call: (call(), note("step"))[0])
+    _wrap(UPDATE, lambda call: (call(), note("step"))[0])
     _wrap("bench.cell.stages:record_exits", lambda call: (note(["split", call.args[1].name]), call())[1])
 
 

@@ -48,9 +48,7 @@ CROWDED = {"strategies"}
 """Folders that hold more files: one file a paper is the rule in strategies/."""
 
 SHARED = {
-    ("test_damaged_cells.py", "tests.cell.test_faults"),
     ("test_explain.py", "tests.report.test_report_formats"),
-    ("test_faults.py", "tests.cell.test_resume"),
 }
 """What tests still take from other tests."""
 

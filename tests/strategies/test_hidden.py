@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import bench
 from bench.__main__ import main
-from bench.cell.fitting import SAMPLES, Probing, draw_rows, recorded_criterion
+from bench.cell.fitting import SAMPLES, Probing, draw_rows
 from bench.errors import UsageError
 from bench.inference.graphs import EagerSegment, GraphExecutor
 from bench.inference.live import run_live
@@ -27,7 +27,8 @@ from bench.measure.curve import exit_layers
 from bench.measure.exits import AllExits
 from bench.progress import Progress
 from bench.results.exits import read_exits, write_exits
-from bench.results.store import Cell, Store
+from bench.results.run import Run
+from bench.results.store import Store
 from bench.tasks.base import Split
 from bench.tasks.encode import EncodedSplit
 from strategies import STRATEGIES
@@ -337,23 +338,22 @@ def test_a_run_records_what_its_criterion_read_and_learned(
     for found_cell in run_json(capsys, "--strategy", ",".join(names), *common, *TINY):
         record = found_cell["record"]
         name = record["spec"]["strategy"]
-        cell = Cell(Path(found_cell["folder"]))
+        run = Run.load(Path(found_cell["folder"]))
         assert (record["criterion"]["probe"] is not None) == (name in READING)
         assert bool(record["criterion"]["fitted"]) == (name == "temperature")
         assert record["live_check"]["ok"]
-        exits = read_exits(cell.exits_file("validation"))
-        found = score_recorded(recorded_criterion(cell.folder, record), exits)
+        found = score_recorded(run.criterion, run.exits("validation"))
         strict = make_criterion(name, {})[0].strict
         for point in record["evaluation"]["validation"]["points"]:
             if "metrics" in point:
                 cut = -math.inf if point["cut"] is None else point["cut"]
                 layers = exit_layers(found, float(found.dtype.type(cut)), strict=strict)
                 assert np.bincount(layers, minlength=4)[1:].tolist() == point["exit_counts"]
-        explained = ["explain", cell.folder.name, "--results-dir", str(results), "--quiet"]
+        explained = ["explain", run.folder.name, "--results-dir", str(results), "--quiet"]
         assert main([*explained, "--text", "the soup was great in week 3", "--json"]) == 0
         [shown] = json.loads(capsys.readouterr().out)
         assert not {leaving["criterion"] for leaving in shown["leavings"] if not leaving["own"]} & {*names}
-        assert main([*explained, "--sample", exits.ids[0], "--json"]) == 0
+        assert main([*explained, "--sample", run.exits("validation").ids[0], "--json"]) == 0
         point = record["evaluation"]["validation"]["points"][0]
         [shown] = json.loads(capsys.readouterr().out)
         default = next(leaving for leaving in shown["leavings"] if leaving["point"] == point["rule"])
