@@ -82,7 +82,7 @@ FOOT = (
     "Thresholds are chosen on samples held out of train and reported on the evaluation split; the realised FLOPs "
     "speed-up stands in parentheses. Brackets: 95 % interval over samples, for these seeds. Several seeds: their mean, "
     "the standard deviation between seeds after ±, and the 95 % interval over both, seeds and samples (two-level "
-    "bootstrap). Sample describe_sizes: used/available. Default: the criterion's own default setting."
+    "bootstrap). Sample sizes: used/available. Default: the criterion's own default setting."
 )
 
 
