@@ -16,7 +16,7 @@ from bench.analysis.rollout import record_attention, roll_out_attention
 from bench.cell.reload import RunModel
 from bench.errors import UsageError
 from bench.inference.probing import probe_batch
-from bench.inference.replay import hash_ids
+from bench.measure.scores import hash_ids
 from bench.results.run import Run
 from bench.tasks.base import Split, TaskData
 from strategies import STRATEGIES

@@ -11,9 +11,9 @@ from bench.cell.reload import RunModel, reload_model
 from bench.cell.request import Context
 from bench.errors import UsageError
 from bench.inference.exits import DTYPES
-from bench.inference.replay import hash_ids
 from bench.latency.result import LatencyOptions
 from bench.latency.scenarios import ScenarioSamples, ServingOptions, measure_scenarios
+from bench.measure.scores import hash_ids
 from bench.results.run import Run
 from bench.tasks.encode import collate, encode
 

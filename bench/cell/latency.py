@@ -16,10 +16,10 @@ from bench.cell.identify import Cell, Warn
 from bench.cell.live import LiveSplit
 from bench.files import write_json
 from bench.inference.executors import make_executor
-from bench.inference.replay import hash_ids
 from bench.latency.depth import measure_depth_table
 from bench.latency.queries import make_baselines, measure
 from bench.latency.result import LatencyOptions
+from bench.measure.scores import hash_ids
 from bench.measure.trade_off import TradeOff
 from bench.progress import LINE_EVERY, Progress
 from bench.results.measures import OperatingPoint, SplitResult

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from bench.inference.live import run_live
-from bench.inference.replay import hash_ids
+from bench.measure.scores import hash_ids
 from bench.measure.trade_off import TradeOff
 from bench.results.measures import LiveCheck, OperatingPoint, SplitResult
 from bench.tasks.encode import EncodedSplit, collate

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,9 +13,10 @@ from torch import Tensor
 from bench.errors import UsageError
 from bench.measure.curve import exit_layers
 from bench.measure.exits import AllExits
+from bench.measure.scores import hash_ids, score_exits
 from bench.settings import bind, split_threshold
 from strategies import STRATEGIES
-from strategies.base import Criterion, Evidence, Strategy, check_finite, predict, step_through
+from strategies.base import Criterion, Evidence, Strategy, predict
 
 
 @dataclass(frozen=True)
@@ -92,59 +92,3 @@ def convert_logits(logits: ArrayLike | Tensor) -> Tensor:
     if z.dtype not in (torch.float32, torch.float64):
         z = z.to(torch.float32)
     return z
-
-
-@torch.inference_mode()
-def score_exits(
-    criterion: Criterion,
-    logits: Tensor,
-    *,
-    keys: Tensor | None = None,
-    labels: ArrayLike | None = None,
-    observed: ArrayLike | Tensor | None = None,
-) -> NDArray[np.float32] | NDArray[np.float64]:
-    """Return the criterion's score of every sample at every exit, [N, L], from logits [N, L, C].
-
-    ``observed`` [N, L, K] is what its probe read, where it has one. Raises UsageError where something is missing.
-    """
-    samples, exits, outputs = logits.shape
-    refused = criterion.refuse(outputs)
-    if refused:
-        raise UsageError(f"The criterion cannot be used here: {refused}.")
-    if criterion.needs_labels and labels is None:
-        raise UsageError("This strategy is an oracle and needs the labels.")
-    read = _observed(criterion, observed, logits)
-    for layer in range(1, exits + 1):
-        check_finite(logits[:, layer - 1], layer)
-    given = None if labels is None or not criterion.needs_labels else torch.as_tensor(np.array(labels))
-    if not criterion.causal:
-        return criterion.acausal_scores(logits, given).numpy()
-    found = torch.empty((samples, exits), dtype=logits.dtype)
-    for at, (_, score) in enumerate(step_through(criterion, logits, keys=keys, labels=given, observed=read)):
-        found[:, at] = score
-    return found.numpy()
-
-
-def score_recorded(criterion: Criterion, exits: AllExits) -> NDArray[np.float32] | NDArray[np.float64]:
-    """Return the criterion's scores [N, L] of recorded exits."""
-    z, keys = torch.from_numpy(exits.logits), hash_ids(exits.ids)
-    return score_exits(criterion, z, keys=keys, labels=exits.labels, observed=exits.observed)
-
-
-def _observed(criterion: Criterion, observed: ArrayLike | Tensor | None, logits: Tensor) -> Tensor | None:
-    """What the probe read, checked and in the logits' dtype; None where the criterion has no probe."""
-    if criterion.probe is None:
-        return None
-    samples, exits, outputs = logits.shape
-    wanted = (samples, exits, criterion.probe.width(outputs))
-    if observed is None:
-        raise UsageError(f"This criterion reads hidden states: it needs `observed` {wanted} beside the logits.")
-    read = observed if isinstance(observed, Tensor) else torch.from_numpy(np.array(observed))
-    if tuple(read.shape) != wanted:
-        raise UsageError(f"observed must be samples x exits x numbers {wanted}, not {tuple(read.shape)}.")
-    return read.to(logits.dtype)
-
-
-def hash_ids(ids: NDArray[np.str_] | tuple[str, ...]) -> Tensor:
-    """Return a stable number for each sample id, int64 [N]: independent of the order and of the rest of the data."""
-    return torch.tensor([zlib.crc32(str(i).encode()) for i in ids], dtype=torch.int64)

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.inference.replay import score_recorded
 from bench.measure import metrics as m
 from bench.measure.curve import Curve, exact_curve, exit_layers
 from bench.measure.exits import AllExits
 from bench.measure.points import Rule, choose_cut, pareto
 from bench.measure.risk import choose_certified
+from bench.measure.scores import score_recorded
 from bench.measure.stats import Interval, bootstrap, bootstrap_ratio, wilson
 from strategies.base import Criterion
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 
-from bench.cli.display import console
 from bench.measure.stats import Interval
 from bench.reproduce.papers.schema import Claim, Paper, Scale
 from bench.reproduce.verdict import Finding, Part
@@ -27,9 +27,8 @@ FOOT = (
 )
 
 
-def show_claims(paper: Paper, scale: Scale, found: Judged) -> None:
-    """The claims with their verdicts, then what every verdict rests on."""
-    out = console()
+def show_claims(out: Console, paper: Paper, scale: Scale, found: Judged) -> None:
+    """Print the claims with their verdicts, then what every verdict rests on."""
     out.print(_heading(paper, scale))
     for columns, rows in ((CLAIMS, claim_rows(found)), (PARTS, part_rows(found))):
         table = Table()

@@ -208,8 +208,8 @@ class Run:
 
     def layers_at(self, rule: str | None, split: str | None = None) -> NDArray[np.int64]:
         """Return the exit layers, 1-based [N], of an operating point; of all layers for None."""
-        from bench.inference.replay import score_recorded
         from bench.measure.curve import exit_layers
+        from bench.measure.scores import score_recorded
 
         scores = score_recorded(self.criterion, self.exits(split))
         cut = float(scores.dtype.type(self.cut_of(rule, split)))  # as a live comparison rounds it

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from backbones.base import Batch
 from bench.inference.live import run_live
-from bench.inference.replay import score_exits
 from bench.latency.run import pause_garbage_collection
 from bench.measure.curve import exact_curve
+from bench.measure.scores import score_exits
 from bench.measure.stats import paired_ratio
 from bench.selfcheck.engine import build_model, make_random_batch
 from strategies import STRATEGIES

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from backbones.base import Batch
 from bench.inference.probing import probe_batch
-from bench.inference.replay import make_criterion, score_exits
+from bench.inference.replay import make_criterion
 from bench.measure.curve import exact_curve
+from bench.measure.scores import score_exits
 from bench.settings import settable_arguments
 from strategies import STRATEGIES
 from strategies.base import Criterion, Evidence, ExitModel, Seen, Start, Strategy, step_through

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 import bench
 from bench.__main__ import main
 from bench.errors import UsageError
-from bench.inference.replay import hash_ids
 from bench.measure.exits import AllExits
+from bench.measure.scores import hash_ids
 from bench.results.exits import read_exits, write_exits
 from strategies import STRATEGIES
 from strategies.base import Evidence, StrategyError

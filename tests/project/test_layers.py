@@ -37,20 +37,8 @@ LAYERS = (
 LOOSE, FILES, LINES = 10, 20, 400
 """At most so many files in bench/ itself, files in any folder, lines in any file."""
 
-UP = {
-    ("bench.compare.compare", "bench.cli.display"),
-    ("bench.measure.trade_off", "bench.inference.replay"),
-    ("bench.reproduce.output", "bench.cli.display"),
-}
-"""Imports that run up and are still to be turned round: (importing file, imported file)."""
-
 CROWDED = {"strategies"}
 """Folders that hold more files: one file a paper is the rule in strategies/."""
-
-SHARED = {
-    ("test_explain.py", "tests.report.test_report_formats"),
-}
-"""What tests still take from other tests."""
 
 
 @cache
@@ -114,7 +102,7 @@ def test_no_arrow_runs_up() -> None:
         beside = importing.split(".")[1] != other.split(".")[1] and LAYERS[above] != FLOOR and above == below
         if above > below or beside:
             up.add((importing, other))
-    assert sorted(up - UP) == []
+    assert sorted(up) == []
 
 
 def test_no_file_imports_itself_through_others() -> None:
@@ -143,7 +131,7 @@ def test_tests_import_no_test() -> None:
             module = node.module or "" if isinstance(node, ast.ImportFrom) else ""
             if module.startswith("tests.") and module.rpartition(".")[2].startswith("test_"):
                 found.add((path.name, module))
-    assert sorted(found - SHARED) == []
+    assert sorted(found) == []
 
 
 def test_tests_mirror_the_house() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 import xml.etree.ElementTree as ElementTree
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -21,32 +20,10 @@ from bench.report.series import make_panels
 from bench.report.tables import build_points_table
 from bench.report.write import write_report
 from bench.results.store import Store
+from tests.helpers.pages import HOSTILE, Reader
 from tests.helpers.report_store import make_cell, varied_store
 
-SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(2)>"
-QUOTES = "\"'`' onmouseover=alert(3) x=\"{{7*7}} ]]> --> & $x^{2$ \\end{table} | %\n#"
-LONG = "long" * 400
-RTL = "\u202eمرحبا بالعالم שלום"
-EMOJI = "👩‍👩‍👧‍👦🇩🇪\x00\x07\ud800"
-HOSTILE = {"script": SCRIPT, "quotes": QUOTES, "long": LONG, "rtl": RTL, "emoji": EMOJI}
 NAMES = {k: v.replace("\ud800", "").replace("/", "∕") for k, v in HOSTILE.items()}
-
-
-class Reader(HTMLParser):
-    """Collects tags, attributes and text as a browser would see them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str]] = []
-        self.text: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += [(name, value or "") for name, value in attrs]
-
-    def handle_data(self, data: str) -> None:
-        self.text.append(data)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bench.inference.replay import make_criterion, replay, score_exits
+from bench.inference.replay import make_criterion, replay
+from bench.measure.scores import score_exits
 from strategies.divergence import jensen_shannon
 from strategies.patient import UNREADY
 from tests.helpers.criteria import LAYERS, random_logits

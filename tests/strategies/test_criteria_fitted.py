@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from bench.errors import UsageError, UserError
-from bench.inference.replay import make_criterion, score_exits
+from bench.inference.replay import make_criterion
 from bench.measure.curve import exit_layers
+from bench.measure.scores import score_exits
 from strategies.base import Evidence, StrategyError
 from strategies.budget import Budget, exit_cuts, exit_shares, solve_shares
 from strategies.temperature import TemperatureScaled, fit_temperatures

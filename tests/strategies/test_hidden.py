@@ -21,10 +21,11 @@ from bench.errors import UsageError
 from bench.inference.graphs import EagerSegment, GraphExecutor
 from bench.inference.live import run_live
 from bench.inference.probing import probe_batch
-from bench.inference.replay import make_criterion, make_evidence, score_recorded
+from bench.inference.replay import make_criterion, make_evidence
 from bench.measure.cost import CostModel
 from bench.measure.curve import exit_layers
 from bench.measure.exits import AllExits
+from bench.measure.scores import score_recorded
 from bench.progress import Progress
 from bench.results.exits import read_exits, write_exits
 from bench.results.run import Run

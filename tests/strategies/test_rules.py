@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from bench.__main__ import main
-from bench.inference.replay import replay, score_exits
+from bench.inference.replay import replay
 from bench.measure.curve import exact_curve, exit_layers
+from bench.measure.scores import score_exits
 from strategies.base import Start, StrategyError
 from tests.helpers.criteria import CAUSAL, LAYERS, make, random_logits, score_of
 

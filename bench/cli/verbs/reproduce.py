@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.display import format_bytes, format_seconds, print_json, print_plan
+from bench.cli.display import console, format_bytes, format_seconds, print_json, print_plan
 from bench.cli.options import split_seeds
 from bench.cli.session import Session, with_session
 from bench.errors import OK, CellsFailed, UsageError
@@ -60,7 +60,7 @@ def reproduce(
     if session.json:
         print_json(output.as_data(published, scale, found))
     else:
-        output.show_claims(published, scale, found)
+        output.show_claims(console(), published, scale, found)
     failed = [outcome for outcome in outcomes if not outcome.ok]
     if failed:
         reasons = "; ".join(dict.fromkeys(outcome.error for outcome in failed))

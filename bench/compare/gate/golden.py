@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench.inference.replay import fit_criterion, make_evidence, score_recorded
+from bench.inference.replay import fit_criterion, make_evidence
 from bench.measure.curve import Curve, Scores, exact_curve, exit_layers
 from bench.measure.exits import AllExits
+from bench.measure.scores import score_recorded
 from strategies.base import Criterion
 
 Int = NDArray[np.int64]
