@@ -19,7 +19,7 @@ DEEPEST = 8
 
 
 def parse_settings(settings: Iterable[str]) -> dict[str, object]:
-    """``["window=6", "head.pooling=mean"]`` as a mapping; values are JSON where they parse, else text."""
+    """Parse ``["window=6", "head.pooling=mean"]`` into a mapping; values are JSON where they parse, else text."""
     parsed: dict[str, object] = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
@@ -62,13 +62,13 @@ def _check_value(key: str, value: object, depth: int = 0) -> None:
 
 
 def settable_arguments(target: type) -> dict[str, inspect.Parameter]:
-    """The keyword-only parameters of a class: what a user may set."""
+    """Return the keyword-only parameters of a class: what a user may set."""
     parameters = inspect.signature(target).parameters.values()
     return {p.name: p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
 
 def bind(target: type, given: Mapping[str, object], what: str) -> dict[str, object]:
-    """Every argument of ``target`` with its value, given or default, checked against the annotations.
+    """Return every argument of ``target`` with its value, given or default, checked against the annotations.
 
     ``what`` names the target in messages ("strategy 'elbert-mono'"). All arguments are returned, so that a default
     that changes later changes the identity of a result. A class around another, which its ``wrapped`` names, takes
@@ -81,7 +81,7 @@ def bind(target: type, given: Mapping[str, object], what: str) -> dict[str, obje
 
 
 def split_threshold(target: type, given: Mapping[str, object], what: str) -> tuple[dict[str, object], float | None]:
-    """What a criterion is ``given`` without its threshold, and the threshold: by the field's own name (``patience=3``).
+    """Return what a criterion is ``given`` but for its threshold, and that: by the field's own name (``patience=3``).
 
     A criterion around another that keeps its threshold has it by that one's name. Raises UsageError where it is no
     number.

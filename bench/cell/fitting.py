@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,12 +15,10 @@ from bench.cell.stages import Reader
 from bench.errors import UsageError
 from bench.files import remove_leftovers
 from bench.inference.probing import probe_split, record_features
-from bench.inference.replay import fit_criterion, make_criterion, make_evidence
+from bench.inference.replay import fit_criterion, make_evidence
 from bench.measure.exits import AllExits
 from bench.progress import Progress
-from bench.results.exits import read_exits
 from bench.results.facts import FittedCriterion, FittedProbe
-from bench.results.places import exits_file
 from bench.results.quarantine import load_or_set_aside
 from bench.results.spec import exits_identity, key
 from bench.results.store import Store
@@ -141,23 +138,3 @@ def draw_rows(train: Split, seed: int) -> Split:
         return train
     order = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, SAMPLES]))).permutation(len(train))
     return train.take(np.sort(order[:SAMPLES]))
-
-
-def refit(criterion: Criterion, folder: Path, record: Mapping[str, Any]) -> Criterion:
-    """``criterion`` fitted as in the run: on the held-out exits in the cell's ``folder``.
-
-    Raises UsageError where it needs them and they are gone.
-    """
-    if criterion.fits:
-        path = exits_file(folder, record["task"]["select"])
-        if not path.exists():
-            raise UsageError(f"{folder.name} has no stored exits of its held-out split; run the cell again.")
-        fit_criterion(criterion, make_evidence(read_exits(path)))
-    return criterion
-
-
-def recorded_criterion(folder: Path, record: Mapping[str, Any]) -> Criterion:
-    """The criterion of the cell in ``folder`` with its recorded arguments, fitted as in the run."""
-    spec = record["spec"]
-    criterion, _ = make_criterion(spec["strategy"], spec["criterion_args"])
-    return refit(criterion, folder, record)

@@ -60,7 +60,7 @@ def is_timed(spec: RunSpec, parts: Parts) -> bool:
 
 
 def version_of(part: type) -> int:
-    """The version of a strategy, head or recipe; 1 where it has none."""
+    """Return the version of a strategy, head or recipe; 1 where it has none."""
     return cast(int, getattr(part, "version", 1))
 
 
@@ -74,7 +74,10 @@ def _wrapped_versions(criterion: type[Criterion], of: str | None) -> tuple[int, 
 
 
 def resolve_request(request: Request) -> tuple[RunSpec, Parts]:
-    """The spec for ``request`` with every default written out. Raises UsageError for what makes no sense."""
+    """Return the spec with every default written out, and the classes behind its names.
+
+    Raises UsageError for what makes no sense.
+    """
     strategy = STRATEGIES.load(request.strategy)
     task = get_task(request.task)
     published = preset_settings(strategy, request.preset, task.name)
@@ -124,7 +127,7 @@ def resolve_request(request: Request) -> tuple[RunSpec, Parts]:
 
 
 def preset_settings(strategy: type[Strategy], preset: str | None, task: str) -> dict[str, object]:
-    """The published hyper-parameters of ``strategy`` for ``task``; nothing where no preset is asked for."""
+    """Return the published hyper-parameters of ``strategy`` for ``task``; nothing where no preset is asked for."""
     if preset is None:
         return {}
     if preset != "paper":
@@ -140,7 +143,7 @@ def preset_settings(strategy: type[Strategy], preset: str | None, task: str) -> 
 
 
 def train_args(init: Init, task: Task, given: Mapping[str, object]) -> TrainArgs:
-    """General defaults, then the task's where both train from scratch, then the user's."""
+    """Return the general defaults, then the task's where both train from scratch, then the user's."""
     known = {f.name for f in fields(TrainArgs)}
     for name in given:
         if name not in known:
@@ -150,7 +153,7 @@ def train_args(init: Init, task: Task, given: Mapping[str, object]) -> TrainArgs
 
 
 def latency_args(given: Mapping[str, object]) -> LatencyArgs:
-    """The defaults with the user's changes."""
+    """Return the defaults with the user's changes."""
     known = {f.name for f in fields(LatencyArgs)}
     for name in given:
         if name not in known:
@@ -192,7 +195,7 @@ def _part(registry: Any, name: str | None, strategy: type[Strategy], kind: str) 
 
 
 def registry_name(registry: Any, part: type, fallback: str) -> str:
-    """The name that ``part`` is listed under, else the strategy's that brings it."""
+    """Return the name that ``part`` is listed under, else the strategy's that brings it."""
     target = f"{part.__module__}:{part.__name__}"
     return next((name for name, listed in registry.table.items() if listed == target), fallback)
 

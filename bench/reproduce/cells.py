@@ -9,7 +9,7 @@ from typing import Any
 from bench.cell.request import Request
 from bench.errors import UsageError
 from bench.reproduce.papers.schema import Block, Plan
-from bench.sweep.config import cells
+from bench.sweep.config import expand_cells
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ def asked_cells(plan: Plan, seeds: Sequence[int] | None = None) -> list[Asked]:
     found = []
     for block in plan.blocks:
         try:
-            requests = cells(_with_defaults(plan, block))
+            requests = expand_cells(_with_defaults(plan, block))
         except UsageError as error:
             raise UsageError(f"block '{block.name}': {error}") from None
         names = [(r.strategy, r.task) for r in requests]

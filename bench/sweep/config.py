@@ -47,7 +47,7 @@ NEEDED = ("strategy", "task", "seed", "latency", "device", "dtype")
 
 
 def read_sweep(path: Path) -> list[Request]:
-    """The cells that the file ``path`` asks for, in its order, each once.
+    """Return the cells that the file ``path`` asks for, in its order, each once.
 
     Raises UsageError, one line that names file and key, for what cannot be read or makes no sweep.
     """
@@ -55,7 +55,7 @@ def read_sweep(path: Path) -> list[Request]:
         raise UsageError(f"There is no sweep file {path}.")
     content = parse_yaml(read_text(path), str(path), _Loader)
     try:
-        return cells(content)
+        return expand_cells(content)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
 
@@ -117,8 +117,8 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def cells(content: object) -> list[Request]:
-    """The cells of a sweep given as plain data. Raises UsageError naming the key at fault."""
+def expand_cells(content: object) -> list[Request]:
+    """Return the cells of a sweep given as plain data. Raises UsageError naming the key at fault."""
     sweep = _mapping(content, "A sweep")
     _known(sweep, PARTS, "")
     defaults = _options(sweep.get("defaults") or {}, "defaults", axes=False)
@@ -139,7 +139,7 @@ def cells(content: object) -> list[Request]:
 
 
 def _matrix(content: object, where: str) -> Iterator[dict[str, Any]]:
-    """Every combination of the axes, the first axis changing slowest."""
+    """Yield every combination of the axes, the first axis changing slowest."""
     axes = _options(content, where, axes=True)
     total = math.prod(map(len, axes.values()))
     if total > MOST_CELLS:

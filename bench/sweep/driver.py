@@ -19,7 +19,7 @@ from bench.results.places import RECORD
 from bench.results.record import UnfinishedRecord, read_record, write_record
 from bench.sweep.engines import make_engine
 from bench.sweep.engines.base import Ending, Engine, Job
-from bench.sweep.estimate import memory_of
+from bench.sweep.estimate import estimate_memory
 from bench.sweep.plan import Plan, Planned, make_plan, plan_again
 from bench.sweep.remote import Remote
 from bench.text import show_hidden
@@ -92,7 +92,7 @@ def run_plan(
     sync: str | None = None,
     on_end: Callable[[Outcome], None] | None = None,
 ) -> list[Outcome]:
-    """Run what is missing of ``plan``; one outcome a cell, in the plan's order.
+    """Run what is missing of ``plan``; return one outcome a cell, in the plan's order.
 
     Nothing that is recorded is run again (unless ``context.overwrite`` is "always"). Of the cells that share a training
     one goes first, so that no worker waits for another's checkpoint. A cell that fails does not stop the others; a
@@ -103,7 +103,7 @@ def run_plan(
 
 
 def failures(outcomes: Sequence[Outcome]) -> CellsFailed | None:
-    """The error that ends a sweep in which some cells failed."""
+    """Return the error that ends a sweep in which some cells failed; None where none did."""
     failed = [f"{o.cell.label}: {o.error}" for o in outcomes if not o.ok]
     return CellsFailed(f"{len(failed)} of {len(outcomes)} cells failed: " + "; ".join(failed)) if failed else None
 
@@ -205,7 +205,7 @@ class _Sweep:
             training=cell.training,
             timed=cell.timed,
             gpu=cell.spec.device.startswith("cuda"),
-            memory=memory_of(cell),
+            memory=estimate_memory(cell),
             threads=None if cell.timed else self.engine.threads,
             results_dir=str(context.store.root.resolve()),
             hub_root=None if context.hub_root is None else str(context.hub_root.resolve()),

@@ -69,23 +69,23 @@ class Total:
 
 
 def estimate(plan: Plan, context: Context) -> Total:
-    """Time and disk of every cell of ``plan``; a training is counted for the first of the cells that share it."""
-    known = recorded_speeds(context.store)
+    """Return time and disk of every cell of ``plan``; a training counts for the first of the cells that share it."""
+    known = read_step_times(context.store)
     paid: set[str] = {cell.training for cell in plan.cells if cell.checkpoint}
     found = []
     for cell in plan.cells:
         if cell.status == "recorded":
             found.append(Estimate(0.0, 0, "recorded"))
             continue
-        found.append(of_cell(cell, cell.training not in paid, known))
+        found.append(estimate_cell(cell, cell.training not in paid, known))
         paid.add(cell.training)
     seconds, disk = _sum([e.seconds for e in found]), _sum([e.disk for e in found])
     free = shutil.disk_usage(_existing(context.store)).free
-    return Total(tuple(found), seconds, None if disk is None else int(disk), free, notes(found, disk, free))
+    return Total(tuple(found), seconds, None if disk is None else int(disk), free, explain_total(found, disk, free))
 
 
-def notes(found: Sequence[Estimate], disk: float | None, free: int) -> tuple[str, ...]:
-    """How the figures came about, and what is in the way."""
+def explain_total(found: Sequence[Estimate], disk: float | None, free: int) -> tuple[str, ...]:
+    """Return how the figures came about, and what is in the way, as lines."""
     ways = list(dict.fromkeys(e.how for e in found if e.how != "recorded"))
     lines = [f"Time: {way}." for way in ways if way != NO_TRAINING or len(ways) == 1]
     if ways:
@@ -97,9 +97,9 @@ def notes(found: Sequence[Estimate], disk: float | None, free: int) -> tuple[str
     return tuple(lines)
 
 
-def of_cell(cell: Planned, trains: bool, known: Mapping[tuple[object, ...], float]) -> Estimate:
-    """One cell; ``trains`` where no earlier cell makes its checkpoint."""
-    encoder, size = shape_of(cell), size_of(cell)
+def estimate_cell(cell: Planned, trains: bool, known: Mapping[tuple[object, ...], float]) -> Estimate:
+    """Return the estimate of one cell; ``trains`` where no earlier cell makes its checkpoint."""
+    encoder, size = outline_cell(cell), count_rows(cell)
     if encoder is None or size is None:
         return Estimate(None, None, "unknown until data and backbone are at hand")
     args = cell.spec.latency
@@ -109,27 +109,29 @@ def of_cell(cell: Planned, trains: bool, known: Mapping[tuple[object, ...], floa
     disk = 2 * 4 * size.passed * encoder.num_layers * size.outputs + RECORD + (4 * weights if trains else 0)
     seconds, how = FIXED, NO_TRAINING
     if trains:
-        train, how = training_seconds(cell, encoder, size, known)
+        train, how = estimate_training(cell, encoder, size, known)
         seconds += train
     if cell.timed and args is not None:
         seconds += args.seconds * (2 if args.depth else 1)
     return Estimate(seconds, disk, how)
 
 
-def training_seconds(
+def estimate_training(
     cell: Planned, encoder: LayeredEncoder, size: Size, known: Mapping[tuple[object, ...], float]
 ) -> tuple[float, str]:
-    """Seconds of a training and where the figure is from."""
+    """Return the seconds of a training and where the figure is from."""
     spec = cell.spec
-    updates = sum(steps for _, steps in stage_steps(cell, encoder, size))
-    step = known.get(alike(spec.backbone, spec.task, spec.recipe, spec.train.batch_size * spec.train.accumulate))
+    updates = sum(steps for _, steps in count_stage_steps(cell, encoder, size))
+    rows = spec.train.batch_size * spec.train.accumulate
+    step = known.get((spec.backbone, spec.task, spec.recipe, rows))
     if step is not None:
         return updates * step, "the step time of recorded cells of the same backbone, task, recipe and batch size"
-    rows = spec.train.batch_size * spec.train.accumulate
     tokens = max(1, round(size.tokens))
     forward = 2 * (encoder.embed_macs(tokens) + encoder.num_layers * encoder.layer_macs(tokens))
-    flops = sum((3 if trained else 1) * steps * rows * forward for trained, steps in stage_steps(cell, encoder, size))
-    speed = layer_speed(encoder.hidden_size, spec.device)
+    flops = sum(
+        (3 if trained else 1) * steps * rows * forward for trained, steps in count_stage_steps(cell, encoder, size)
+    )
+    speed = measure_layer_speed(encoder.hidden_size, spec.device)
     bound = "" if size.exact else "; rows as published, every input at max_length: at most that"
     return (
         flops / speed,
@@ -137,8 +139,8 @@ def training_seconds(
     )
 
 
-def stage_steps(cell: Planned, encoder: LayeredEncoder, size: Size) -> list[tuple[bool, int]]:
-    """For each stage of the recipe whether it trains the backbone, and its number of optimiser steps."""
+def count_stage_steps(cell: Planned, encoder: LayeredEncoder, size: Size) -> list[tuple[bool, int]]:
+    """Return for each stage of the recipe whether it trains the backbone, and its number of optimiser steps."""
     train = cell.spec.train
     recipe = cell.parts.recipe(encoder.num_layers, **cast(Any, cell.spec.recipe_args))
     per_epoch = math.ceil(math.ceil(size.train / train.batch_size) / train.accumulate)
@@ -150,8 +152,8 @@ def stage_steps(cell: Planned, encoder: LayeredEncoder, size: Size) -> list[tupl
 
 
 @cache
-def layer_speed(hidden: int, device: str, rows: int = 16, tokens: int = 64, seconds: float = 0.5) -> float:
-    """FLOP/s of this machine in forward and backward passes of one transformer layer of width ``hidden``."""
+def measure_layer_speed(hidden: int, device: str, rows: int = 16, tokens: int = 64, seconds: float = 0.5) -> float:
+    """Return FLOP/s of this machine in forward and backward passes of one transformer layer of width ``hidden``."""
     layer = torch.nn.TransformerEncoderLayer(hidden, max(1, hidden // 64), 4 * hidden, 0.0, batch_first=True).to(device)
     states = torch.randn(rows, tokens, hidden, device=device)
     flops = 3 * 2 * rows * tokens * (12 * hidden * hidden + 2 * tokens * hidden)
@@ -165,13 +167,11 @@ def layer_speed(hidden: int, device: str, rows: int = 16, tokens: int = 64, seco
     return flops * done / (time.perf_counter() - begun)
 
 
-def alike(backbone: object, task: object, recipe: object, rows: object) -> tuple[object, ...]:
-    """What makes the steps of two trainings take equally long, near enough."""
-    return (backbone, task, recipe, rows)
+def read_step_times(store: Store) -> dict[tuple[object, ...], float]:
+    """Return seconds a step of what was trained on this machine, by what makes steps take equally long, near enough.
 
-
-def recorded_speeds(store: Store) -> dict[tuple[object, ...], float]:
-    """Seconds a step of what was trained on this machine, by :func:`alike`."""
+    That is the backbone, the task, the recipe and the rows of a step.
+    """
     found: dict[tuple[object, ...], float] = {}
     here = machine_id()
     for run in store.runs()[0] if store.root.is_dir() else ():
@@ -181,13 +181,13 @@ def recorded_speeds(store: Store) -> dict[tuple[object, ...], float]:
         steps = sum(training.steps.values())
         if steps and training.seconds and not training.resumed:
             rows = spec.train.batch_size * spec.train.accumulate
-            found[alike(spec.backbone, spec.task, spec.recipe, rows)] = training.seconds / steps
+            found[spec.backbone, spec.task, spec.recipe, rows] = training.seconds / steps
     return found
 
 
-def memory_of(cell: Planned) -> int:
-    """Bytes of main memory that a cell is given: weights, gradients and Adam's two moments, and what backward keeps."""
-    encoder = shape_of(cell)
+def estimate_memory(cell: Planned) -> int:
+    """Return the bytes a cell is given: weights, gradients, Adam's two moments, and what backward keeps."""
+    encoder = outline_cell(cell)
     if encoder is None:
         return UNKNOWN
     weights = 16 * sum(p.numel() for p in encoder.parameters())
@@ -199,8 +199,8 @@ def memory_of(cell: Planned) -> int:
 _SHAPES: dict[str, LayeredEncoder | None] = {}
 
 
-def shape_of(cell: Planned) -> LayeredEncoder | None:
-    """The backbone without weights, by its configuration or else by the catalog's depth and width; None if unknown."""
+def outline_cell(cell: Planned) -> LayeredEncoder | None:
+    """Return the backbone without weights, by its configuration or the catalog's shape; None if unknown."""
     name = repr(cell.backbone)
     if name not in _SHAPES:
         try:
@@ -222,8 +222,8 @@ def _from_catalog(cell: Planned) -> LayeredEncoder | None:
         return kind(model(config(num_attention_heads=max(1, named.hidden // 64), **shape), add_pooling_layer=False))
 
 
-def size_of(cell: Planned) -> Size | None:
-    """Rows and tokens from the data, else from the published sizes, else None."""
+def count_rows(cell: Planned) -> Size | None:
+    """Return rows and tokens from the data, else from the published sizes, else None."""
     spec, task = cell.spec, cell.parts.task
     data = cell.data
     if data is not None:
@@ -238,7 +238,7 @@ def size_of(cell: Planned) -> Size | None:
 
 
 def mean_tokens(data: TaskData, most: int) -> float:
-    """Tokens of a training sample on average, from its words, over the first thousand."""
+    """Return the mean tokens of a training sample, from its words, over the first thousand."""
 
     def words(split: Split, row: int) -> int:
         return len(split.first[row].split()) + (len(split.second[row].split()) if split.second is not None else 0)

@@ -89,7 +89,7 @@ def make_plan(requests: Sequence[Request], context: Context) -> Plan:
 
 
 def label_of(request: Request, spec: RunSpec, common: Mapping[str, object]) -> str:
-    """``entropy, sst2, bert-base, seed 0`` with what else was asked, but for the settings that all cells have."""
+    """Return ``entropy, sst2, bert-base, seed 0`` with what else was asked but for the settings that all cells have."""
     settings = {k: v for k, v in request.settings.items() if k not in common}
     extra = {"recipe": request.recipe, "head": request.head, **settings}
     words = [f"{k}={v}" for k, v in extra.items() if v is not None]

@@ -37,7 +37,7 @@ TASKS: Registry[type[Task]] = Registry(
 
 
 def get_task(name: str) -> Task:
-    """The task that ``name`` stands for: a listed name, ``package.module:Class``, or a folder of data files.
+    """Return the task that ``name`` stands for: a listed name, ``package.module:Class``, or a folder of data files.
 
     A listed name wins over a folder of the same name; write ``./name`` for the folder.
     Raises :class:`bench.errors.UsageError` for a name that is none of these.

@@ -34,7 +34,7 @@ class Split:
         return len(self.ids)
 
     def take(self, rows: NDArray[np.int64], name: str | None = None) -> Split:
-        """The given rows as a split of their own."""
+        """Return the given rows as a split of their own."""
         return Split(
             name or self.name,
             tuple(self.ids[i] for i in rows),

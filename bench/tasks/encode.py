@@ -61,7 +61,7 @@ def encode(split: Split, tokenizer: Any, max_length: int) -> EncodedSplit:
 
 
 def collate(encoded: EncodedSplit, rows: Sequence[int] | NDArray[np.int64]) -> Batch:
-    """The given rows as one batch [B, T], T the longest of them; no mask where nothing is padded."""
+    """Return the given rows as one batch [B, T], T the longest of them; no mask where nothing is padded."""
     chosen = [int(row) for row in rows]
     longest = int(encoded.lengths[chosen].max())
     input_ids = torch.tensor([_padded(encoded.input_ids[row], longest, encoded.pad_id) for row in chosen])
@@ -80,13 +80,13 @@ def _padded(ids: list[int], length: int, pad_id: int) -> list[int]:
 
 
 def length_batches(lengths: NDArray[np.int64], batch_size: int) -> list[NDArray[np.int64]]:
-    """Row numbers in batches of samples of like length, longest first (memory runs out at once or never)."""
+    """Return row numbers in batches of samples of like length, longest first (memory runs out at once or never)."""
     order = np.argsort(-lengths, kind="stable").astype(np.int64)
     return _cut(order, batch_size)
 
 
 def training_batches(lengths: NDArray[np.int64], batch_size: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
-    """Row numbers of one epoch in random batches of samples of like length.
+    """Return the row numbers of one epoch in random batches of samples of like length.
 
     Samples are shuffled, sorted by length within pools of 50 batches, and the batches shuffled again.
     The order depends on (seed, epoch) and the lengths alone. Every row occurs once; one batch may be smaller.

@@ -43,7 +43,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def checksum(tensors: dict[str, Tensor], facts: str) -> str:
-    """SHA-256, hex, of names, types, shapes and values of CPU tensors, and of the facts' text."""
+    """Return the SHA-256, hex, of names, types, shapes and values of CPU tensors, and of the facts' text."""
     digest = hashlib.sha256(facts.encode())
     for name in sorted(tensors):
         tensor = tensors[name]
@@ -53,7 +53,7 @@ def checksum(tensors: dict[str, Tensor], facts: str) -> str:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimiser's state as flat tensors; parameters are numbered as in ``state_dict``."""
+    """Return the optimiser's state as flat tensors; parameters are numbered as in ``state_dict``."""
     state = optimizer.state_dict()["state"]
     return {f"optimizer.{index}.{name}": value for index, slots in state.items() for name, value in slots.items()}
 

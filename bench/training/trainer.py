@@ -253,7 +253,7 @@ class _Stage:
 
 
 def freeze(model: ExitModel, stage: Stage) -> list[torch.nn.Parameter]:
-    """Switch gradients on for what ``stage`` trains and off for the rest; the trained parameters, once each."""
+    """Switch gradients on for what ``stage`` trains and off for the rest; return the trained parameters, once each."""
     layers = {"all": range(1, model.num_layers + 1), "last": [model.num_layers], "early": range(1, model.num_layers)}
     chosen = [p for layer in layers[stage.exits] for p in model.head.exit_parameters(layer)]
     chosen += list(model.encoder.parameters()) if stage.backbone else []
@@ -267,7 +267,7 @@ def freeze(model: ExitModel, stage: Stage) -> list[torch.nn.Parameter]:
 
 
 def stage_logits(model: ExitModel, recipe: Recipe, stage: Stage, batch: Batch) -> list[Tensor]:
-    """Logits of the exits that ``stage`` looks at; frozen parts run without gradient and without dropout."""
+    """Return the logits of the exits that ``stage`` looks at; frozen parts run without gradient and without dropout."""
     last = model.num_layers
     with torch.set_grad_enabled(stage.backbone):
         states = recipe.nodes(model.encoder(batch))
@@ -284,7 +284,7 @@ def stage_logits(model: ExitModel, recipe: Recipe, stage: Stage, batch: Batch) -
 
 
 def linear_schedule(warmup: int, steps: int) -> Callable[[int], float]:
-    """Factor on the learning rate: 0 to 1 over ``warmup`` steps, then linearly to 0 at ``steps``."""
+    """Return the factor on the learning rate: 0 to 1 over ``warmup`` steps, then linearly to 0 at ``steps``."""
 
     def factor(step: int) -> float:
         if step < warmup:
@@ -300,7 +300,7 @@ def _constant(step: int) -> float:
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Random numbers from ``seed`` inside, the caller's state untouched."""
+    """Draw random numbers from ``seed`` inside; the caller's state stays untouched."""
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)

@@ -12,7 +12,7 @@ from bench.cell.request import Context
 from bench.progress import Progress
 from bench.results.store import Store
 from bench.sweep import Plan, make_plan
-from bench.sweep.config import cells
+from bench.sweep.config import expand_cells
 from bench.sweep.remote import Remote
 
 SHAPE = {"backbone.num_hidden_layers": 2, "backbone.hidden_size": 16, "backbone.intermediate_size": 24}
@@ -47,7 +47,7 @@ def remote_of(url: str, results: Path) -> Remote:
 
 def planned(content: dict[str, Any], results: Path) -> Plan:
     """The plan of a sweep."""
-    return make_plan(cells(content), quiet(results))
+    return make_plan(expand_cells(content), quiet(results))
 
 
 def records(results: Path) -> dict[str, dict[str, Any]]:

@@ -13,9 +13,9 @@ import pytest
 from bench.__main__ import main
 from bench.errors import UsageError
 from bench.sweep import Outcome, failures, make_engine, run_plan
-from bench.sweep.config import cells, read_sweep
+from bench.sweep.config import expand_cells, read_sweep
 from bench.sweep.engines.base import Ending, Job
-from bench.sweep.estimate import NO_TRAINING, Estimate, estimate, layer_speed, memory_of, notes
+from bench.sweep.estimate import NO_TRAINING, Estimate, estimate, estimate_memory, explain_total, measure_layer_speed
 from tests.helpers.small_runs import write_task
 from tests.helpers.sweeps import TINY, planned, quiet, sweep, write
 
@@ -31,7 +31,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_matrix_is_a_product() -> None:
-    found = cells({"defaults": {"limit": 64, "settings": {"train.lr": 0.1}}, "matrix": MATRIX})
+    found = expand_cells({"defaults": {"limit": 64, "settings": {"train.lr": 0.1}}, "matrix": MATRIX})
     assert len(found) == 8
     assert [(r.strategy, r.task, r.seed) for r in found[:3]] == [
         ("entropy", "demo", 0), ("entropy", "demo", 1), ("entropy", "sst2", 0),
@@ -45,7 +45,7 @@ def test_what_is_left_out_and_what_is_added() -> None:
         "exclude": [{"strategy": "patience", "task": ["sst2"]}, {"settings": {"train.lr": 0.2}}],
         "include": [{"strategy": "fixed-exit", "task": "rte", "settings": {"layer": [3, 6]}, "thresholds": [0.5, 1]}],
     }
-    found = cells(content)
+    found = expand_cells(content)
     assert [(r.strategy, r.task, r.seed, dict(r.settings)) for r in found] == [
         *[("entropy", t, s, {"train.lr": 0.1, "train.steps": 3}) for t in ("demo", "sst2") for s in (0, 1)],
         *[("patience", "demo", s, {"train.lr": 0.1, "train.steps": 3}) for s in (0, 1)],
@@ -55,7 +55,7 @@ def test_what_is_left_out_and_what_is_added() -> None:
 
 
 def test_the_same_cell_twice_is_one() -> None:
-    assert len(cells({"matrix": MATRIX, "include": [{"strategy": "entropy", "task": "demo", "seed": 1}]})) == 8
+    assert len(expand_cells({"matrix": MATRIX, "include": [{"strategy": "entropy", "task": "demo", "seed": 1}]})) == 8
 
 
 WRONG: dict[str, tuple[object, str]] = {
@@ -88,7 +88,7 @@ WRONG: dict[str, tuple[object, str]] = {
 def test_a_wrong_sweep_is_one_line_that_names_the_key(case: str) -> None:
     content, message = WRONG[case]
     with pytest.raises(UsageError, match=message) as caught:
-        cells(content)
+        expand_cells(content)
     assert "\n" not in str(caught.value)
 
 
@@ -193,9 +193,9 @@ def test_estimates_follow_what_is_asked(task: Path, tmp_path: Path) -> None:
 
     log = {"recipe.log": "x"}
     assert taken(settings={**log, "train.steps": 100_000}) > taken(settings={**log, "train.steps": 1000}) > 0
-    assert layer_speed(64, "cpu") == layer_speed(64, "cpu") > 0
+    assert measure_layer_speed(64, "cpu") == measure_layer_speed(64, "cpu") > 0
     plan = planned(sweep(task, tmp_path / "log", settings={**log, "train.batch_size": [8, 64]}), tmp_path / "results")
-    assert memory_of(plan.cells[1]) > memory_of(plan.cells[0]) > 2**30
+    assert estimate_memory(plan.cells[1]) > estimate_memory(plan.cells[0]) > 2**30
 
 
 # --------------------------------------------------------------------------- the driver
@@ -295,5 +295,5 @@ def test_engines_by_name() -> None:
 
 def test_how_times_came_about_says_nothing_twice() -> None:
     trained, reused = Estimate(60.0, 0, "FLOPs over 1 GFLOP/s"), Estimate(8.0, 0, NO_TRAINING)
-    assert notes([trained, reused, trained], 0, 1)[:-1] == ("Time: FLOPs over 1 GFLOP/s.",)
-    assert notes([reused], 0, 1)[0] == f"Time: {NO_TRAINING}."
+    assert explain_total([trained, reused, trained], 0, 1)[:-1] == ("Time: FLOPs over 1 GFLOP/s.",)
+    assert explain_total([reused], 0, 1)[0] == f"Time: {NO_TRAINING}."

@@ -59,11 +59,11 @@ class LocalEngine:
     attempts = 3
 
     def __init__(self, workers: int | None = None, threads: int | None = None) -> None:
-        self.gpus = visible_gpus()
+        self.gpus = list_gpus()
         self.workers = workers or len(self.gpus) or max(1, cores() // CORES_PER_WORKER)
         self.threads = threads or (max(1, cores() // self.workers) if self.workers > 1 else None)
         self.talks = self.workers == 1
-        self.memory = SHARE * available_memory()
+        self.memory = SHARE * find_free_memory()
         self.running: dict[int, Running] = {}
         self.forks = _forks()
 
@@ -114,15 +114,17 @@ class LocalEngine:
         ended.process.join()
         code = ended.process.exitcode or 0
         try:
-            answer: Ending = ended.answer.recv() if ended.answer.poll() else Ending("died", message=death(code))
+            answer: Ending = (
+                ended.answer.recv() if ended.answer.poll() else Ending("died", message=describe_death(code))
+            )
         except EOFError:
-            answer = Ending("died", message=death(code))
+            answer = Ending("died", message=describe_death(code))
         ended.answer.close()
         return ended.job, answer
 
 
-def death(code: int) -> str:
-    """What an exit code says of a process that gave no answer."""
+def describe_death(code: int) -> str:
+    """Return what an exit code says of a process that gave no answer."""
     if code >= 0:
         return f"its process ended with exit code {code}"
     name = signal.Signals(-code).name
@@ -156,8 +158,8 @@ def _work(job: Job, gpu: str | None, answer: Connection) -> None:
         pass  # nobody is left to answer to; the store has the result
 
 
-def visible_gpus() -> list[str]:
-    """The GPUs of this machine that may be used, as CUDA_VISIBLE_DEVICES names them."""
+def list_gpus() -> list[str]:
+    """Return the GPUs of this machine that may be used, as CUDA_VISIBLE_DEVICES names them."""
     import torch
 
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -166,8 +168,8 @@ def visible_gpus() -> list[str]:
     return [str(i) for i in range(torch.cuda.device_count())]
 
 
-def available_memory() -> float:
-    """Bytes of main memory that are free to use, or all of it where the system does not tell; infinite if unknown."""
+def find_free_memory() -> float:
+    """Return the free bytes of main memory, or all of it where the system does not tell; infinite if unknown."""
     try:
         for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
             if line.startswith("MemAvailable:"):
