@@ -14,7 +14,8 @@ from bench.progress import Progress
 from bench.training.trainer import freeze, stage_logits, train
 from strategies import HEADS, RECIPES
 from strategies.base import ExitModel, Recipe
-from tests.helpers.exit_models import SIZES, make_model
+from tests.helpers.encoders import SIZES
+from tests.helpers.exit_models import make_model
 from tests.helpers.trainings import plan, snapshot
 
 KEY_BIAS = ("key.bias", "k_lin.bias")
