@@ -19,6 +19,7 @@ import typer
 from backbones.hubcalls import hub_offline
 from bench.errors import UsageError
 from bench.progress import Progress
+from bench.text import show_hidden
 
 if TYPE_CHECKING:
     from bench.cell.request import Context, Overwrite
@@ -49,7 +50,7 @@ class Session:
         """Read every recorded run, or those of ``only``; what cannot be read is left out and said on stderr."""
         runs, left_out = self.store.runs(only)
         for bad in left_out:
-            print(f"Left out: {bad.name}: {bad.why}", file=sys.stderr)
+            print(show_hidden(f"Left out: {bad.name}: {bad.why}"), file=sys.stderr)
         return runs
 
     @property

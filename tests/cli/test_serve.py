@@ -11,7 +11,8 @@ import pytest
 
 from bench.__main__ import main
 from bench.cell.latency import draw_queries
-from bench.cli.display import notes
+from bench.cli.run_tables import describe_run
+from bench.results.run import Run
 from tests.helpers.small_runs import SHAPE, STEPS, run_json, settings, write_task
 
 FAST = ["--offline", "--quiet"]
@@ -111,7 +112,9 @@ def test_offline_batches_in_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[
         assert point["latency"]["realisation"] == pytest.approx(reached)
     assert any("a batch of 16" in note for note in latency["notes"])
     point = timed[0]["latency"]["sampling"]
-    [shown] = [note for note in notes(found["record"]) if "over samples instead of rounds" in note]
+    [shown] = [
+        note for note in describe_run(Run.load(Path(found["folder"]))) if "over samples instead of rounds" in note
+    ]
     assert f"{timed[0]['rule']} [{point['low']:.2f}, {point['high']:.2f}]" in shown
 
 

@@ -8,7 +8,7 @@ from typing import Any, Union, get_args, get_origin
 import typer
 from hypothesis import strategies as st
 
-from bench.cli.app import app
+from bench.cli.app import COMMANDS, FORMER, app
 
 HOSTILE = [
     "",
@@ -81,13 +81,12 @@ LEFT_OUT = {("gate", "accept")}
 def parameters(verb: str) -> list[Any]:
     """The parameters of ``verb``, from the app."""
     group: Any = typer.main.get_command(app)
-    return list(group.commands[verb].params)
+    return list(group.get_command(None, verb).params)
 
 
 def verbs() -> list[str]:
-    """Every verb, the hidden ones too."""
-    group: Any = typer.main.get_command(app)
-    return sorted(group.commands)
+    """Every verb, the former names too."""
+    return sorted([*COMMANDS, *FORMER])
 
 
 @st.composite

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("bench", "strategies", "backbones")
 """A package imports from itself and from those to its right only."""
 
-FLOOR = ("errors", "files", "progress", "environment", "settings", "text")
+FLOOR = ("errors", "files", "progress", "environment", "settings", "text", "yaml_files")
 LAYERS = (
     ("__main__",),
     ("cli",),

@@ -17,11 +17,8 @@ from rich.text import Text
 from bench.cli.display import console, print_json
 from bench.cli.options import Backbones, Tasks
 from bench.cli.session import Session, with_session
-from bench.compare.criteria import LEAST, compare_criteria
 from bench.errors import OK, NothingComparable
 from bench.files import write_text
-from bench.measure.areas import GRID
-from bench.results.store import Only
 from bench.text import escape_markdown
 
 COLUMNS = ("criterion", "arguments", "seeds", "least layers", "at L/2", "difference at L/2", "difference of the curve")
@@ -43,6 +40,9 @@ def criteria(
     markdown: Annotated[Path | None, typer.Option(help="Write the tables to this file too.")] = None,
 ) -> int:
     """Every criterion on the same checkpoints, paired on the same samples."""
+    from bench.compare.criteria import LEAST, compare_criteria
+    from bench.results.store import Only
+
     found = compare_criteria(session.read_runs(Only.named(task, backbone)), against)
     if not found:
         raise NothingComparable(
@@ -62,8 +62,15 @@ def criteria(
         for row in table["rows"]:
             shown.add_row(*map(Text, _cells(row)))
         out.print(shown)
-    out.print(FOOT.format(grid=GRID, against=against))
+    out.print(describe_columns(against))
     return OK
+
+
+def describe_columns(against: str) -> str:
+    """Return what the columns are, for the foot of the tables."""
+    from bench.measure.areas import GRID
+
+    return FOOT.format(grid=GRID, against=against)
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
@@ -91,4 +98,4 @@ def as_markdown(tables: Sequence[Mapping[str, Any]], against: str) -> str:
         ]
         lines += [f"| {' | '.join(map(escape_markdown, _cells(row)))} |" for row in table["rows"]]
         lines.append("")
-    return "\n".join([*lines, FOOT.format(grid=GRID, against=against)]) + "\n"
+    return "\n".join([*lines, describe_columns(against)]) + "\n"

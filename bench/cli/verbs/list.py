@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -30,7 +29,7 @@ def list_names(
         "backbones": _backbones,
         "tasks": _tasks,
         "papers": _papers,
-        "runs": lambda: _runs(session.results_dir),
+        "runs": lambda: _runs(session),
     }
     if kind not in kinds:
         raise unknown_name("kind", kind, kinds)
@@ -77,23 +76,16 @@ def _papers() -> Rows:
     return [{"name": p.name, "claims": len(p.claims), "title": p.title, "citation": p.citation} for p in found]
 
 
-def _runs(results_dir: Path) -> Rows:
-    from bench.results.store import Store
-
-    rows: Rows = []
-    for cell in Store(results_dir).cells():
-        record = cell.read() or {}
-        spec = record["spec"]
-        assert isinstance(spec, dict)
-        rows.append(
-            {
-                "run": cell.folder.name,
-                "strategy": spec["strategy"],
-                "task": spec["task"],
-                "backbone": spec["backbone"],
-                "seed": spec["seed"],
-                "status": record["status"],
-                "created": record["created"],
-            }
-        )
-    return rows
+def _runs(session: Session) -> Rows:
+    return [
+        {
+            "run": run.folder.name,
+            "strategy": run.strategy,
+            "task": run.task,
+            "backbone": run.backbone,
+            "seed": run.seed,
+            "status": run.status,
+            "created": run.head.created,
+        }
+        for run in (session.read_runs() if session.results_dir.is_dir() else [])
+    ]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.display import console, format_bytes, format_seconds, print_json, print_plan
+from bench.cli.display import console, format_bytes, format_seconds, print_json
 from bench.cli.options import split_seeds
 from bench.cli.session import Session, with_session
 from bench.errors import OK, CellsFailed, UsageError
@@ -32,6 +32,7 @@ def reproduce(
         raise UsageError(f"Paper '{paper}' has no {scale} plan.")
     progress = session.progress
     progress.say("Loading torch and transformers.")
+    from bench.cli.run_tables import print_plan
     from bench.reproduce import output
     from bench.reproduce.cells import asked_cells
     from bench.reproduce.run import gather_places, judge_claims, run_possible

@@ -11,14 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from bench.cli.display import (
-    describe_outcome,
-    print_json,
-    print_outcome,
-    print_outcomes,
-    print_plan,
-    print_record,
-)
+from bench.cli.display import print_json
 from bench.cli.options import Settings, split_names, split_seeds
 from bench.cli.session import Session, with_session
 from bench.errors import OK, UsageError
@@ -98,6 +91,7 @@ def run(
 
 def estimate_requests(requests: Sequence[Request], context: Context, sync: str | None, json: bool) -> int:
     """Say what ``requests`` would take, and what of it is there."""
+    from bench.cli.run_tables import print_plan
     from bench.sweep import fetch_and_plan
     from bench.sweep.estimate import estimate
 
@@ -109,13 +103,13 @@ def estimate_requests(requests: Sequence[Request], context: Context, sync: str |
 def run_here(request: Request, context: Context, json: bool) -> int:
     """Run one cell in this process, whose errors are then the command's own, and print it."""
     from bench.cell.run import run as run_cell
+    from bench.cli.run_tables import print_run, run_as_json
 
-    done = run_cell(request, context)
-    record = done.record.to_plain()
+    run = run_cell(request, context)
     if json:
-        print_json([{"folder": str(done.folder), "record": record}])
+        print_json([run_as_json(run)])
     else:
-        print_record(record, str(done.folder))
+        print_run(run)
     return OK
 
 
@@ -123,6 +117,7 @@ def run_requests(
     requests: Sequence[Request], context: Context, engine: Engine, sync: str | None, json: bool, *, each: bool
 ) -> int:
     """Run many cells; print ``each`` as it ends, or a line a cell at the end. Raises CellsFailed where some failed."""
+    from bench.cli.run_tables import describe_outcome, print_outcome, print_outcomes
     from bench.sweep import failures, run_cells
 
     outcomes = run_cells(requests, context, engine, sync, print_outcome if each and not json else None)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.display import console, print_json, print_record
+from bench.cli.display import console, print_json
 from bench.cli.session import Session, with_session
 from bench.errors import OK, UsageError
 from bench.settings import settable_arguments
@@ -29,19 +29,18 @@ def show(
 
 def show_run(run: str, session: Session) -> int:
     """Print a recorded run with the table it ended with. Raises UsageError where there is none."""
+    from bench.cli.run_tables import print_run, run_as_json
+
     try:
-        cell = session.store.find(run)
+        found = session.store.find_run(run)
     except UsageError as error:
         if run not in STRATEGIES:
             raise
         raise UsageError(f"{error} The strategy is shown by `bench show strategy {run}`.") from error
-    record = cell.read()
-    if record is None:
-        raise UsageError(f"{cell.folder} has no record.")
     if session.json:
-        print_json({"folder": str(cell.folder), "record": record})
+        print_json(run_as_json(found))
     else:
-        print_record(record, str(cell.folder))
+        print_run(found)
     return OK
 
 

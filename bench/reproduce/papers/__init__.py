@@ -10,7 +10,7 @@ from pathlib import Path
 
 from backbones.names import unknown_name
 from bench.reproduce.papers.schema import Paper, parse_paper
-from bench.sweep.config import parse_yaml, read_text
+from bench.yaml_files import parse_yaml, read_text
 
 
 def papers() -> list[str]:

@@ -1,0 +1,226 @@
+"""Recorded runs, plans and what became of them, as tables on a terminal and as the JSON that ``--json`` prints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+from bench.cli.display import console, format_bytes, format_seconds, print_json
+from bench.measure.metrics import metric_title
+from bench.results.measures import Performance, SplitResult, UnreachedPoint
+from bench.results.part import Estimate
+from bench.results.record import RunRecord
+from bench.results.run import Run
+from bench.results.times import Latency, TimedPoint
+
+if TYPE_CHECKING:
+    from bench.sweep import Outcome, Plan
+    from bench.sweep.estimate import Total
+
+
+def format_estimate(estimate: Estimate) -> str:
+    """Return ``0.912 [0.890, 0.930]``."""
+    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+
+
+def format_speedup(estimate: Estimate) -> str:
+    """Return ``2.13x [2.05, 2.21]``."""
+    return f"{estimate.value:.2f}x [{estimate.low:.2f}, {estimate.high:.2f}]"
+
+
+def points_table(
+    title: str, result: SplitResult, metrics: Sequence[str], latency_of_all: TimedPoint | None = None
+) -> Table:
+    """Return the operating points of one evaluation split: the table that `bench run`, `show` and `replay` end with."""
+    times = {"all layers": latency_of_all, **{rule: point.latency for rule, point in result.reached.items()}}
+    timed = any(times.values())
+    table = Table(title=Text(title), title_justify="left")
+    table.add_column("point")
+    table.add_column("threshold", justify="right")
+    for name in metrics:
+        table.add_column(metric_title(name), justify="right")
+    table.add_column("mean exit", justify="right")
+    table.add_column(f"{'FLOPs' if result.full.cost_unit == 'flops' else 'layers'} speed-up", justify="right")
+    if timed:
+        table.add_column("latency speed-up", justify="right")
+        table.add_column("realisation", justify="right")
+
+    def add(rule: str, threshold: float | None, found: Performance) -> None:
+        row = [rule, "-" if threshold is None else f"{threshold:.4g}"]
+        row += [format_estimate(found.metrics[name]) for name in metrics]
+        row += [f"{found.mean_layer:.2f} / {len(found.exit_counts)}", format_speedup(found.cost_speedup)]
+        if timed:
+            time = times[rule]
+            row += ["-", "-"] if time is None else [format_speedup(time.speedup), f"{time.realisation:.2f}"]
+        table.add_row(*row)
+
+    add("all layers", None, result.full)
+    for point in result.points:
+        if isinstance(point, UnreachedPoint):
+            table.add_row(point.rule, "", *["not reached"] * len(metrics))
+        else:
+            add(point.rule, point.threshold, point)
+    return table
+
+
+def run_as_json(run: Run) -> dict[str, Any]:
+    """Return the run as ``--json`` prints it: its folder, and its record as it is on disk."""
+    return {"folder": str(run.folder), "record": json.loads(run.head.to_json())}
+
+
+def print_run(run: Run) -> None:
+    """Print what was run, one table per evaluation split, checks, warnings, and where the record lies."""
+    out = console()
+    if not run.is_finished():
+        out.print(f"{run.strategy} on {run.backbone} for {run.task}: {run.status}")
+        if run.error:
+            out.print(run.error)
+        return
+    record = run.record
+    task, backbone = record.task, record.backbone
+    for split, result in record.evaluation.items():
+        rows = task.rows[split]
+        used = f"n = {rows.used}" + ("" if rows.used == rows.available else f" of {rows.available}")
+        bound = ", upper bound: knows the labels" if record.upper_bound else ""
+        model = f"{backbone.name} ({backbone.layers} layers)"
+        title = f"{run.strategy}{bound} | {model} | {task.name} {split}, {used}, seed {run.seed}"
+        plain = None if record.latency is None else record.latency.configurations.get("all layers")
+        out.print(points_table(title, result, task.metrics, plain if isinstance(plain, TimedPoint) else None))
+    out.print("\n".join(describe_run(run)))
+    out.print(f"Record: {run.folder}")
+
+
+def describe_run(run: Run) -> list[str]:
+    """Return the lines under the table: thresholds' origin, training, truncation, live check, warnings."""
+    record = run.record
+    task, training, spec = record.task, record.training, record.spec
+    lines = [
+        f"Thresholds chosen on {task.rows[task.select].used} samples held out of train, reported on the split above. "
+        "Intervals: 95 %, over samples.",
+        f"Trained {sum(training.steps.values())} steps in {training.seconds:.0f} s ({spec.recipe} recipe, "
+        f"{spec.head} head, {record.backbone.pooling} pooling)" + (", checkpoint reused." if training.reused else "."),
+    ]
+    cut = {name: rows.truncated for name, rows in task.rows.items() if rows.truncated}
+    if training.truncated:
+        cut["train"] = training.truncated
+    lost = ", ".join(f"{count} of {name}" for name, count in cut.items()) or "none"
+    lines.append(f"Truncated to {spec.max_length} tokens: {lost}.")
+    reasons = [point.reason for result in record.evaluation.values() for point in result.unreached.values()]
+    lines += [f"Not reached: {reason}" for reason in dict.fromkeys(reasons)]
+    live = record.live_check
+    if live is not None:
+        lines.append(
+            f"Live check ({live.dtype}, batch 1): {live.other_exit} of {live.samples} exits and "
+            f"{live.other_prediction} predictions differ from replay" + ("." if live.ok else ": TOO MANY.")
+        )
+    lines += _describe_precision(record)
+    if record.latency is not None:
+        lines += [*record.latency.notes, *_describe_sampling(record, record.latency)]
+    return lines + [f"Warning: {warning}" for warning in record.warnings]
+
+
+def _describe_sampling(record: RunRecord, latency: Latency) -> list[str]:
+    """The other interval of each speed-up: how well these samples stand for all, not how well the clock knows it."""
+    rules = ["all layers", *(point.rule for result in record.evaluation.values() for point in result.points)]
+    each = []
+    for rule in dict.fromkeys(rules):
+        timed = latency.configurations.get(rule)
+        if isinstance(timed, TimedPoint):
+            each.append(f"{rule} [{timed.sampling.low:.2f}, {timed.sampling.high:.2f}]")
+    return [f"Latency speed-up, 95 % over samples instead of rounds: {', '.join(each)}."] if each else []
+
+
+def _describe_precision(record: RunRecord) -> list[str]:
+    """What half precision changed, a line a split; none for a run in full precision or from before it was counted."""
+    lines = []
+    for split, found in (record.precision or {}).items():
+        line = (
+            f"Changed by {record.spec.dtype} against {found.against} ({split}): {found.all_layers} of "
+            f"{found.samples} predictions with all layers"
+        )
+        if found.points:
+            predictions = max(point.predictions for point in found.points.values())
+            exits = max(point.exits for point in found.points.values())
+            line += f"; at the points at most {predictions} predictions and {exits} exits"
+        lines.append(f"{line}.")
+    return lines
+
+
+# --------------------------------------------------------------------------- many cells
+
+STATUS = {"recorded": "recorded", "trained": "checkpoint there", "missing": "missing", "unknown": "unknown"}
+
+
+def print_plan(plan: Plan, total: Total, json: bool) -> None:
+    """Print the cells of a plan, what is there already, and an estimate of the rest."""
+    rows: list[dict[str, Any]] = [
+        {
+            "cell": cell.label,
+            "training": cell.training,
+            "status": cell.status,
+            "why": cell.why,
+            "seconds": None if cost.seconds is None else round(cost.seconds, 1),
+            "disk": cost.disk,
+            "estimated": cost.how,
+        }
+        for cell, cost in zip(plan.cells, total.cells, strict=True)
+    ]
+    if json:
+        sums = {"seconds": total.seconds, "disk": total.disk, "free": total.free}
+        print_json({"cells": rows, "trainings": len(plan.trainings()), "total": sums, "notes": list(total.notes)})
+        return
+    numbers = {training: i for i, training in enumerate(plan.trainings(), start=1)}
+    table = Table(title=f"{len(rows)} cells, {len(numbers)} trainings", title_justify="left")
+    for column in ("cell", "training", "there", "time", "disk"):
+        table.add_column(column, justify="left" if column in ("cell", "there") else "right", overflow="fold")
+    for row in rows:
+        there = STATUS[row["status"]]
+        table.add_row(
+            row["cell"],
+            str(numbers[row["training"]]),
+            there,
+            format_seconds(row["seconds"]),
+            format_bytes(row["disk"]),
+        )
+    out = console()
+    out.print(table)
+    counts = {name: sum(row["status"] == key for row in rows) for key, name in STATUS.items()}
+    lines = [", ".join(f"{n} {name}" for name, n in counts.items() if n) + "."]
+    lines.append(
+        f"In all {format_seconds(total.seconds)} and {format_bytes(total.disk)} ({format_bytes(total.free)} free)."
+    )
+    lines += [f"Unknown: {why}" for why in dict.fromkeys(row["why"] for row in rows if row["why"])]
+    out.print("\n".join([*lines, *total.notes]))
+
+
+def describe_outcome(outcome: Outcome) -> dict[str, Any]:
+    """Return folder and record of one cell of many; of one that failed its name, and why instead of the record."""
+    if not outcome.ok or outcome.folder is None:
+        folder = None if outcome.folder is None else str(outcome.folder)
+        return {"cell": outcome.cell.label, "folder": folder, "error": outcome.error}
+    return run_as_json(Run.load(outcome.folder))
+
+
+def print_outcome(outcome: Outcome) -> None:
+    """Print the record of a cell that has ended; of one that failed, the command's end says why."""
+    if outcome.ok and outcome.folder is not None:
+        print_run(Run.load(outcome.folder))
+
+
+def print_outcomes(outcomes: Sequence[Outcome]) -> None:
+    """Print a line for every cell: its primary metric with all layers, or why there is none."""
+    table = Table(title=f"{sum(o.ok for o in outcomes)} of {len(outcomes)} cells", title_justify="left")
+    for column in ("cell", "status", "all layers", "record"):
+        table.add_column(column, overflow="fold")
+    for outcome in outcomes:
+        found = outcome.error
+        if outcome.ok and outcome.folder is not None:
+            run = Run.load(outcome.folder)
+            name = metric_title(run.metric)
+            found = f"{name} {run.result().full.metrics[run.metric].value:.3f}"
+        table.add_row(outcome.cell.label, outcome.status, found, str(outcome.folder or "-"))
+    console().print(table)
