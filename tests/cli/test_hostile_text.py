@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -69,6 +70,18 @@ def test_no_letter_acts_on_the_terminal(hostile: Path, capsys: pytest.CaptureFix
     where = [] if verb == "replay" else ["--results-dir", str(hostile)]
     text = spoken(capsys, verb, *rest, *where)
     assert "x1b" in text or "u001b" in text or "owned" not in text
+
+
+def test_what_is_left_out_is_named_without_acting(
+    hostile: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder's name can hold anything but a slash and NUL; here the record in it is none."""
+    shutil.copytree(hostile, tmp_path / "store")
+    bad = tmp_path / "store" / "t" / "b" / ATTACK.replace("\x00", "").replace("/", "")
+    bad.mkdir(parents=True)
+    (bad / "record.json").write_text("{")
+    text = spoken(capsys, "table", "--results-dir", str(tmp_path / "store"))
+    assert "\\x1b" in text
 
 
 def test_markup_in_a_points_name_is_shown_as_it_is(hostile: Path, capsys: pytest.CaptureFixture[str]) -> None:
