@@ -34,7 +34,8 @@ from bench.results.facts import RunError
 from bench.results.measures import HeldOut
 from bench.results.places import RECORD, times_file
 from bench.results.quarantine import is_damaged, load_or_set_aside
-from bench.results.record import RunRecord, UnfinishedRecord, read_record, write_record
+from bench.results.record import RunRecord, UnfinishedRecord
+from bench.results.record_file import read_record, write_record
 from bench.results.run import Run
 from bench.results.times import read_times
 
@@ -155,5 +156,4 @@ def measure_and_record(cell: Cell) -> Run:
     except Exception as error:
         note("error", error=RunError(kind="internal", message=str(error), traceback=traceback.format_exc(limit=-8)))
         raise
-    write_record(path, record)
-    return Run(cell.folder, record, cell.folder.name)
+    return Run(cell.folder, write_record(path, record), cell.folder.name)

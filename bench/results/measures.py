@@ -67,11 +67,13 @@ class UnreachedPoint(_Rule):
 
 
 def _tag_of(point: Any) -> str:
-    return "unreached" if (isinstance(point, dict) and "reason" in point) or hasattr(point, "reason") else "reached"
+    if isinstance(point, dict):
+        return "<reached>" if "cut" in point or "metrics" in point else "<unreached>"
+    return "<unreached>" if isinstance(point, UnreachedPoint) else "<reached>"
 
 
 AnyPoint = Annotated[
-    Annotated[OperatingPoint, Tag("reached")] | Annotated[UnreachedPoint, Tag("unreached")], Discriminator(_tag_of)
+    Annotated[OperatingPoint, Tag("<reached>")] | Annotated[UnreachedPoint, Tag("<unreached>")], Discriminator(_tag_of)
 ]
 
 

@@ -81,13 +81,11 @@ NEEDED = {
 }
 
 
-def describe_error(error: ValidationError, tags: Sequence[str] = ()) -> str:
-    """Return the first thing that is wrong as ``evaluation.test.samples is text, a whole number is needed``.
-
-    ``tags`` are names in pydantic's paths that are no names of fields: the tags of unions.
-    """
+def describe_error(error: ValidationError) -> str:
+    """Return the first thing that is wrong as ``evaluation.test.samples is text, a whole number is needed``."""
     first = error.errors(include_url=False)[0]
-    where = field_path([step for step in first["loc"] if step not in tags]) or "it"
+    steps = [step for step in first["loc"] if not str(step).startswith("<")]  # the tags of unions
+    where = field_path(steps) or "it"
     kind = first["type"]
     if kind == "missing":
         return f"{where} is missing"

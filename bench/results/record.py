@@ -10,24 +10,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields
-from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError
-
-from bench.errors import Damaged, UsageError
-from bench.files import replace_file
 from bench.results.facts import BackboneFacts, Environment, FittedCriterion, Identity, RunError, TaskFacts, Training
 from bench.results.measures import HeldOut, LiveCheck, PrecisionChanges, SplitResult
-from bench.results.migrations import upgrade
-from bench.results.part import Number, Part, describe_error, field_path, kind_of
-from bench.results.spec import LatencyArgs, RunSpec
+from bench.results.part import Number, Part
+from bench.results.spec import RunSpec
 from bench.results.times import Latency
-from bench.training.args import TrainArgs
-
-TAGS = ("reached", "unreached", "plain", "point")
-"""The tags of unions, which pydantic puts into the paths of its errors."""
 
 
 class RecordHead(Part):
@@ -46,12 +35,16 @@ class RecordHead(Part):
     identity: Identity
     environment: Environment
 
-    def to_json(self) -> str:
-        """Return the text of the file."""
-        plain = self.to_plain()
+    def to_plain(self) -> dict[str, Any]:
+        """Return plain JSON values, in the order in which they are written."""
+        plain = super().to_plain()
         if "selected" not in plain and self.status == "success":
             del plain["spec"]["select"]  # records of before operating points could be chosen have neither
-        return json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        return plain
+
+    def to_json(self) -> str:
+        """Return the text of the file."""
+        return json.dumps(self.to_plain(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 class UnfinishedRecord(RecordHead):
@@ -59,6 +52,7 @@ class UnfinishedRecord(RecordHead):
 
     status: Literal["started", "error", "cancelled"]
     error: RunError | None = None
+    checksum: str | None = None
 
 
 class RunRecord(RecordHead):
@@ -86,56 +80,5 @@ class RunRecord(RecordHead):
     """None for a strategy that cannot run live."""
     latency: Latency | None
     warnings: tuple[str, ...]
-
-
-def read_record(path: Path) -> RunRecord | UnfinishedRecord:
-    """Return the record in ``path``.
-
-    Raises Damaged, naming the first field that is wrong; UsageError for a record that a newer version wrote.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-        raw = json.loads(text)
-    except (ValueError, RecursionError) as error:  # not text, not JSON, or brackets without end
-        raise Damaged(path, str(error)) from error
-    if not isinstance(raw, dict):
-        raise Damaged(path, f"it is {kind_of(raw)}, an object is needed")
-    version = raw.get("schema_version")
-    if not isinstance(version, int) or isinstance(version, bool):
-        what = "missing" if version is None else f"{kind_of(version)}, a whole number is needed"
-        raise Damaged(path, f"schema_version is {what}")
-    try:
-        upgraded = upgrade(raw)
-    except UsageError as error:
-        raise UsageError(f"{path} {error}") from None
-    present = {**upgraded, "schema_version": version}  # it is written again as what it is
-    kind = RunRecord if raw.get("status") == "success" else UnfinishedRecord
-    try:
-        record = kind.model_validate_json(text if present == raw else json.dumps(present))
-    except ValidationError as error:
-        raise Damaged(path, describe_error(error, TAGS)) from error
-    except UsageError as error:
-        raise Damaged(path, f"spec: {error}") from error
-    lacking = _find_missing_setting(present["spec"])
-    if lacking:
-        raise Damaged(path, f"{lacking} is missing")
-    return record
-
-
-def write_record(path: Path, record: RecordHead) -> None:
-    """Write ``record``, whole or not at all."""
-    with replace_file(path) as temporary:
-        temporary.write_text(record.to_json(), encoding="utf-8")
-
-
-def _find_missing_setting(spec: Mapping[str, Any]) -> str:
-    """Return the first setting that a record's spec leaves to its default, or the empty string.
-
-    Defaults are for those who ask, not for what was recorded; only what came later may be missing.
-    """
-    parts = {(): (RunSpec, spec), ("train",): (TrainArgs, spec["train"]), ("latency",): (LatencyArgs, spec["latency"])}
-    for where, (kind, given) in parts.items():
-        for field in fields(kind) if given is not None else ():
-            if field.name not in given and field.name not in ("select", "executor", "batch_size"):
-                return field_path(["spec", *where, field.name])
-    return ""
+    checksum: str | None = None
+    """Of everything else; unset in version 1."""

@@ -16,7 +16,8 @@ from bench.measure.exits import AllExits
 from bench.results.exits import read_exits
 from bench.results.measures import OperatingPoint, SplitResult
 from bench.results.places import RECORD, exits_file
-from bench.results.record import RunRecord, UnfinishedRecord, read_record
+from bench.results.record import RunRecord, UnfinishedRecord
+from bench.results.record_file import read_record
 from bench.results.spec import RunSpec
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ The key is the first 8 digits of the cell's quality identity, so what differs in
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from bench.files import check_shape, read_object, write_json
 from bench.progress import Progress
 from bench.results.migrations import SCHEMA_VERSION, upgrade
 from bench.results.places import LONGEST, RECORD, exits_file, slug, times_file
+from bench.results.record_file import checksum_of
 from bench.results.run import Run
 
 Status = Literal["started", "success", "error", "cancelled"]
@@ -57,7 +59,8 @@ class Cell:
 
     def write(self, status: Status, record: Mapping[str, object]) -> None:
         """Replace the record."""
-        write_json(self.record_file, {"schema_version": SCHEMA_VERSION, "status": status, **record})
+        plain = {"schema_version": SCHEMA_VERSION, "status": status, **record}
+        write_json(self.record_file, {**plain, "checksum": checksum_of(json.loads(json.dumps(plain)))})
 
 
 @dataclass(frozen=True)
@@ -191,6 +194,6 @@ def read_record(path: Path) -> Record:
     record = read_object(path)
     check_shape(path, record, {"schema_version": int})
     try:
-        return upgrade(record)
+        return {name: value for name, value in upgrade(record).items() if name != "checksum"}
     except UsageError as error:
         raise UsageError(f"{path} {error}") from None

@@ -48,10 +48,12 @@ class TimedPoint(Timing):
 
 
 def _tag_of(timing: Any) -> str:
-    return "point" if (isinstance(timing, dict) and "speedup" in timing) or hasattr(timing, "speedup") else "plain"
+    if isinstance(timing, dict):
+        return "<point>" if set(timing) - set(Timing.model_fields) else "<plain>"
+    return "<point>" if isinstance(timing, TimedPoint) else "<plain>"
 
 
-AnyTiming = Annotated[Annotated[Timing, Tag("plain")] | Annotated[TimedPoint, Tag("point")], Discriminator(_tag_of)]
+AnyTiming = Annotated[Annotated[Timing, Tag("<plain>")] | Annotated[TimedPoint, Tag("<point>")], Discriminator(_tag_of)]
 
 
 class DepthPoint(Part):

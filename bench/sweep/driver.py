@@ -16,7 +16,8 @@ from bench.cell.request import Context, Request
 from bench.errors import CellsFailed, UserError
 from bench.results.facts import RunError
 from bench.results.places import RECORD
-from bench.results.record import UnfinishedRecord, read_record, write_record
+from bench.results.record import UnfinishedRecord
+from bench.results.record_file import read_record, write_record
 from bench.sweep.engines import make_engine
 from bench.sweep.engines.base import Ending, Engine, Job
 from bench.sweep.estimate import estimate_memory

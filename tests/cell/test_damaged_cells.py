@@ -13,7 +13,7 @@ import pytest
 from bench.__main__ import main
 from bench.errors import OK, USAGE
 from bench.files import write_json
-from bench.results.record import read_record
+from bench.results.record_file import read_record
 from bench.results.times import read_times
 from tests.helpers.small_runs import TINY, settings, timeless, write_task
 

@@ -82,7 +82,7 @@ def timeless(results: Path) -> dict[str, Any]:
     """The record without what may differ: when, how long, how often it was resumed, what was reused."""
     record: dict[str, Any] = copy.deepcopy(json.loads((the_cell(results) / "record.json").read_text()))
     assert record["status"] == "success"
-    for name in ("created", "command"):
+    for name in ("created", "command", "checksum"):
         record.pop(name)
     for name in ("seconds", "resumed", "reused"):
         record["training"].pop(name)

@@ -55,7 +55,7 @@ def records(results: Path) -> dict[str, dict[str, Any]]:
     found = {}
     for path in sorted(results.glob("*/*/*/record.json")):
         record = json.loads(path.read_text())
-        for name in ("created", "command", "environment"):
+        for name in ("created", "command", "environment", "checksum"):
             record.pop(name)
         for name in ("seconds", "resumed", "reused"):
             record.get("training", {}).pop(name, None)

@@ -1,0 +1,102 @@
+"""The file of a record: the one reader, which believes nothing, and the one writer, which seals what it writes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from functools import reduce
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from bench.errors import Damaged, UsageError
+from bench.files import replace_file
+from bench.results.checks import find_contradiction
+from bench.results.migrations import upgrade
+from bench.results.part import describe_error, kind_of
+from bench.results.record import RunRecord, UnfinishedRecord
+from bench.results.spec import LatencyArgs, RunSpec
+from bench.training.args import TrainArgs
+
+Record = TypeVar("Record", RunRecord, UnfinishedRecord)
+
+LATER = (
+    *("spec.select", "spec.latency.depth", "spec.latency.executor", "spec.latency.batch_size"),
+    *("backbone.depth", "training.micro_batch", "criterion", "selected", "precision"),
+)
+"""Fields that came while records were of version 1: missing in its oldest ones, and in no others."""
+
+
+def read_record(path: Path) -> RunRecord | UnfinishedRecord:
+    """Return the record in ``path``.
+
+    Raises Damaged, naming the first field that is wrong; UsageError for a record that a newer version wrote.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        raw = json.loads(text)
+    except (ValueError, RecursionError) as error:  # not text, not JSON, or brackets without end
+        raise Damaged(path, str(error)) from error
+    if not isinstance(raw, dict):
+        raise Damaged(path, f"it is {kind_of(raw)}, an object is needed")
+    version = raw.get("schema_version")
+    if not isinstance(version, int) or isinstance(version, bool):
+        what = f"is {kind_of(version)}, a whole number is needed" if "schema_version" in raw else "is missing"
+        raise Damaged(path, f"schema_version {what}")
+    try:
+        plain = {**upgrade(raw), "schema_version": version}  # it is written again as what it is
+    except UsageError as error:
+        raise UsageError(f"{path} {error}") from None
+    kind = RunRecord if raw.get("status") == "success" else UnfinishedRecord
+    try:
+        record = kind.model_validate_json(text if plain == raw else json.dumps(plain))
+    except ValidationError as error:
+        raise Damaged(path, describe_error(error)) from error
+    except UsageError as error:  # a setting that nobody could have asked for
+        raise Damaged(path, f"spec: {str(error).removesuffix('.')}") from error
+    problem = _find_missing_field(plain, version) or _find_false_seal(plain, version)
+    problem = problem or ("" if version > 1 else find_contradiction(record))
+    if problem:
+        raise Damaged(path, problem)
+    return record
+
+
+def write_record(path: Path, record: Record) -> Record:
+    """Write ``record``, whole or not at all, and return it; from version 2 on it is sealed with a checksum."""
+    if record.schema_version > 1:
+        record = record.model_copy(update={"checksum": checksum_of(record.to_plain())})
+    with replace_file(path) as temporary:
+        temporary.write_text(record.to_json(), encoding="utf-8")
+    return record
+
+
+def checksum_of(plain: Mapping[str, Any]) -> str:
+    """Return the SHA-256, hex, of a record's canonical JSON without its checksum."""
+    rest = {name: value for name, value in plain.items() if name != "checksum"}
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _find_false_seal(plain: Mapping[str, Any], version: int) -> str:
+    """Return what is wrong with the checksum, or the empty string; version 1 has none."""
+    if version == 1 and "checksum" not in plain:
+        return ""
+    if "checksum" not in plain:
+        return "checksum is missing"
+    return "" if plain["checksum"] == checksum_of(plain) else "its checksum differs"
+
+
+def _find_missing_field(plain: Mapping[str, Any], version: int) -> str:
+    """Return the first field that is left to its default. Defaults are for those who ask, not for what was recorded."""
+    settings = {"spec": RunSpec, "spec.train": TrainArgs, "spec.latency": LatencyArgs}
+    needed = [f"{part}.{field.name}" for part, kind in settings.items() for field in fields(kind)]
+    needed += {"success": LATER, "error": ["error"]}.get(plain["status"], ())
+    for path in needed:
+        *parents, name = path.split(".")
+        part = reduce(lambda found, parent: found[parent], parents, plain)
+        if part is not None and name not in part and not (version == 1 and path in LATER):
+            return f"{path} is missing"
+    return ""
