@@ -55,6 +55,7 @@ class BackboneRequest:
 class Resolved:
     """A request whose files are found.
 
+    ``name`` is the request's; of a folder, the last part of its path, so that one folder has one name.
     ``folder`` is None for a demo backbone. ``config`` has the field names that model types share. ``revision`` is the
     hub commit, or the start of the content's digest.
     ``digest`` (SHA-256, hex) identifies everything about the backbone that can change a prediction, apart from the
@@ -147,15 +148,18 @@ def _from_folder(request: BackboneRequest, folder: Path, hub_id: str | None) -> 
     content = content_digest(weight_files(folder)) if pretrained else {}
     digest = _digest(request, model_type, config, {"tokenizer": vocabulary, "weights": content})
     mirrored = hub_id is not None and request.hub_root is not None and folder == request.hub_root / "models" / hub_id
-    source = f"mirror:{hub_id}" if mirrored else f"folder:{folder.resolve().name}"
     named = BACKBONES.get(request.name)
+    name, source = request.name, f"mirror:{hub_id}"
     if not mirrored and named is not None and named.package is not None:
         source = f"package:{named.package}"
+    elif not mirrored:
+        name = folder.resolve().name  # however the path is spelled
+        source = f"folder:{name}"
     warnings: tuple[str, ...] = ()
     if request.revision is not None:
         warnings = (f"Revision '{request.revision}' was not checked: {source} is a folder, which has no revisions.",)
     named_by_content = json_digest({"tokenizer": vocabulary, "weights": content})[:16]
-    return Resolved(request.name, request.init, model_type, config, folder, named_by_content, digest, source, warnings)
+    return Resolved(name, request.init, model_type, config, folder, named_by_content, digest, source, warnings)
 
 
 def _from_hub(request: BackboneRequest, hub_id: str, revision: str, weights: bool) -> Resolved:

@@ -81,8 +81,9 @@ def request_backbone(spec: RunSpec, parts: Parts, context: Context, *, whole: bo
 
 def identify_cell(spec: RunSpec, parts: Parts, data: TaskData, context: Context) -> Cell:
     """Return the cell with its keys and its place in the store. Raises BackboneError for an unknown backbone."""
-    digest = str(describe(request_backbone(spec, parts, context))["digest"])
-    facts = Facts(digest, data.revision, parts.versions, parts.wrapped_versions(spec))
+    backbone = describe(request_backbone(spec, parts, context))
+    name, digest = str(backbone["name"]), str(backbone["digest"])
+    facts = Facts(digest, data.revision, parts.versions, parts.wrapped_versions(spec), name)
     keys = Keys(
         training=key(training_identity(spec, facts)),
         exits=key(exits_identity(spec, facts)),
@@ -90,5 +91,5 @@ def identify_cell(spec: RunSpec, parts: Parts, data: TaskData, context: Context)
         quality=key(quality_identity(spec, facts)),
         speed=key(speed_identity(spec, facts, machine_id())) if is_timed(spec, parts) else None,
     )
-    folder = context.store.cell(spec.task, spec.backbone, spec.strategy, spec.seed, keys.quality).folder
+    folder = context.store.cell(spec.task, name, spec.strategy, spec.seed, keys.quality).folder
     return Cell(spec, parts, data, facts, keys, folder, context)

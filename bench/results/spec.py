@@ -101,23 +101,25 @@ class Facts:
 
     ``backbone`` is the digest of the weights (or of the configuration, from scratch); ``task`` the data's
     revision; ``versions`` those of strategy, head and recipe; ``wrapped`` those of the strategies that a wrapper's
-    criterion is around, the outermost first.
+    criterion is around, the outermost first; ``name`` is the backbone's where the spec gives a path, its last part.
     """
 
     backbone: str
     task: str
     versions: Mapping[str, int]
     wrapped: tuple[int, ...] = ()
+    name: str | None = None
 
 
 def training_identity(spec: RunSpec, facts: Facts) -> dict[str, object]:
     """Everything that makes the checkpoint. The criterion is not in it: all criteria share it."""
     train = {**asdict(spec.train), "precision": resolved_precision(spec)}
+    name = facts.name or spec.backbone
     if spec.train.accumulate > 1:  # came later: older keys stand, of trainings that weighed each micro-batch alike
         train["weight"] = "samples"
     return {
         "identity_version": IDENTITY_VERSION,
-        "backbone": {"name": spec.backbone, "init": spec.init, "args": spec.backbone_args, "digest": facts.backbone},
+        "backbone": {"name": name, "init": spec.init, "args": spec.backbone_args, "digest": facts.backbone},
         "task": {"name": spec.task, "revision": facts.task, "limit": spec.limit, "max_length": spec.max_length},
         "head": {"name": spec.head, "args": spec.head_args, "version": facts.versions["head"]},
         "recipe": {"name": spec.recipe, "args": spec.recipe_args, "version": facts.versions["recipe"]},

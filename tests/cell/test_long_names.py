@@ -68,7 +68,7 @@ def test_a_run_with_long_names(
 ) -> None:
     """A task's folder, a backbone's folder and a plug-in: all as long as the file system lets them be; damage too."""
     task = write_task(tmp_path / ("t" * LONGEST))
-    backbone = tmp_path / ("b" * 200) / ("c" * 200)
+    backbone = tmp_path / ("b" * 200) / ("c" * LONGEST)
     backbone.parent.mkdir()
     shutil.move(folder, backbone)
     package, name = tmp_path / ("p" * 200), "N" * 200

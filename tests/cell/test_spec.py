@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bench.cell.request import Context, Request
+from bench.cell.run import prepare_cell
 from bench.errors import UsageError
+from bench.progress import Progress
 from bench.results.spec import (
     IDENTITY_VERSION,
     Facts,
@@ -21,7 +25,10 @@ from bench.results.spec import (
     speed_identity,
     training_identity,
 )
+from bench.results.store import Store
 from bench.training.args import TrainArgs
+from tests.helpers.model_folders import save_model
+from tests.helpers.small_runs import write_task
 
 SPEC = RunSpec(
     strategy="elbert-mono",
@@ -147,6 +154,8 @@ def test_a_micro_batch_weighs_as_many_samples_as_it_has() -> None:
         (replace(FACTS, versions={**FACTS.versions, "head": 2}), ALL),
         (replace(FACTS, versions={**FACTS.versions, "recipe": 2}), ALL),
         (replace(FACTS, versions={**FACTS.versions, "strategy": 2}), QUALITY),
+        (replace(FACTS, name=SPEC.backbone), ()),
+        (replace(FACTS, name="other"), ALL),
     ],
 )
 def test_what_a_fact_changes(facts: Facts, expected: tuple[str, ...]) -> None:
@@ -228,3 +237,23 @@ def test_specs_that_make_no_sense(case: str) -> None:
 def test_settings_that_make_no_sense(kind: Callable[..., object], given: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         kind(**given)
+
+
+def test_a_folder_is_one_backbone_however_its_path_is_spelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_model(tmp_path / "models" / "tiny")
+    write_task(tmp_path / "data" / "reviews")
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    context = Context(Store(Path("results")), Progress(quiet=True), offline=True)
+    found = set()
+    for model, data in (
+        ("../models/tiny", "../data/reviews"),
+        (str(tmp_path / "models" / "tiny"), str(tmp_path / "data" / "reviews")),
+        ("./../work/../models/tiny/", "../data/./reviews/"),
+    ):
+        cell = prepare_cell(Request("entropy", data, backbone=model, device="cpu"), context)
+        found.add((cell.keys, cell.folder))
+    assert len(found) == 1
+    (tmp_path / "models" / "tiny").rename(tmp_path / "models" / "other")
+    cell = prepare_cell(Request("entropy", "../data/reviews", backbone="../models/other", device="cpu"), context)
+    assert (cell.keys, cell.folder) not in found
