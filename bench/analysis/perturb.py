@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from bench.tasks.base import Split
 
 Array = NDArray[Any]
-Look = Callable[[Split], tuple[Array, Array]]
+JudgeTexts = Callable[[Split], tuple[Array, Array]]
 """Exit layers int [N] of a split's samples, and how far each was from staying longer: its score there, [N]."""
 
 
@@ -91,7 +91,7 @@ def _apply(text: str, word: Word, kind: str, random: np.random.Generator) -> str
     return before + own[:i] + own[i + 1] + own[i] + own[i + 2 :] + rest
 
 
-def change_texts(split: Split, look: Look | None = None, *, edits: int, candidates: int = 1, seed: int) -> Split:
+def change_texts(split: Split, look: JudgeTexts | None = None, *, edits: int, candidates: int = 1, seed: int) -> Split:
     """Return ``split`` with up to ``edits`` changes a sample, of ``candidates`` drawn for each change.
 
     With one candidate it is taken unseen, and ``look`` is not called. With more the one with the latest exit is taken,

@@ -17,7 +17,7 @@ from bench.cell.live import LiveSplit
 from bench.files import write_json
 from bench.inference.executors import make_executor
 from bench.latency.depth import measure_depth_table
-from bench.latency.queries import make_baselines, measure
+from bench.latency.queries import make_baselines, measure_interleaved
 from bench.latency.result import LatencyOptions
 from bench.measure.scores import hash_ids
 from bench.measure.trade_off import TradeOff
@@ -79,7 +79,7 @@ def take_times(
     queries = draw_queries(len(live.encoded), size)
     batches = [collate(live.encoded, rows) for rows in queries]
     keys = hash_ids(live.replayed.exits.ids)
-    found = measure(
+    found = measure_interleaved(
         live.model,
         {rule: (live.criterion, cut) for rule, cut in cuts.items()},
         batches,

@@ -19,9 +19,10 @@ from torch import Tensor
 
 from backbones.base import Batch
 from bench.errors import UsageError
-from bench.inference.graphs import GraphExecutor, StaticInputs, warm_up_capture
+from bench.inference.graphs import GraphExecutor
 from bench.inference.live import LiveResult, make_start, refuse_oracles
 from bench.inference.probing import observe_exit, start_probe, widen_half
+from bench.inference.segments import StaticInputs, warm_up_capture
 from strategies.base import Criterion, ExitModel, check_finite
 
 ProgramPart = Callable[[], None]

@@ -16,9 +16,10 @@ from torch import Tensor
 from backbones.base import Batch
 from bench.errors import UsageError
 from bench.inference.conditional import ConditionalExecutor, CudaProgram, RecordProgram
-from bench.inference.graphs import CudaGraphSegment, GraphExecutor, RecordSegment
+from bench.inference.graphs import GraphExecutor
 from bench.inference.live import LiveResult, run_live
 from bench.inference.placement import EXECUTORS, ON_GPU, check_placement
+from bench.inference.segments import CudaGraphSegment, RecordSegment
 from strategies.base import Criterion, ExitModel
 from strategies.controls import NeverLeave
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from backbones.base import Batch
 from bench.inference.executors import EagerExecutor, Executor, make_executor, make_plain_call
 from bench.latency.protocol import find_bucket
-from bench.latency.queries import find_device_of, make_exit_query, make_plain_query, measure, number_samples
+from bench.latency.queries import find_device_of, make_exit_query, make_plain_query, measure_interleaved, number_samples
 from bench.latency.result import LatencyOptions, LatencyResult
 from bench.latency.run import Query
 from bench.measure.stats import Interval, paired_ratio
@@ -36,7 +36,7 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class DepthTable:
+class DepthResult:
     """Mean seconds [L, buckets] of leaving at exit k (row k - 1) in each length bucket (``buckets``, in tokens;
     ``lengths`` the mean tokens of the samples in each).
 
@@ -83,12 +83,12 @@ def measure_depth_table(
     *,
     make: Callable[[ExitModel], Executor] | None = None,
     progress: Callable[[str], None] | None = None,
-) -> DepthTable:
+) -> DepthResult:
     """Measure forced exits at every depth, and ``points`` (label to cut) to test the prediction on.
 
     Depths take turns (:func:`deal_turns`). Everything is interleaved in one run of the protocol, so that prediction
     and measurement saw the same machine. ``make`` makes executors instead of that of the options.
-    Errors as :func:`bench.latency.queries.measure`.
+    Errors as :func:`bench.latency.queries.measure_interleaved`.
     """
     options = options or LatencyOptions(samples=16)
     batches, keys = list(samples), number_samples(samples)
@@ -98,7 +98,7 @@ def measure_depth_table(
     forced, depths = ForcedExits(criterion), range(1, last + 1)
     exits = [make_exit_query(executor, forced, forced.cut(k), batches, keys) for k in depths]
     bare = [make_plain_query(model, make_unchecked_call(model, executor, k, make), batches) for k in depths]
-    result = measure(
+    result = measure_interleaved(
         model,
         {label: (criterion, cut) for label, cut in points.items()},
         samples,
@@ -126,7 +126,7 @@ def measure_depth_table(
         measured = result.table(label).mean(axis=1) / 1e9
         predicted = np.array([predict(checked[:, r : r + 1], layers) for r in range(len(result.rounds))])
         tested[label] = Prediction(float(predicted.mean()), float(measured.mean()), paired_ratio(measured, predicted))
-    return DepthTable(buckets, lengths, mean(checked), mean(unchecked), result, tested)
+    return DepthResult(buckets, lengths, mean(checked), mean(unchecked), result, tested)
 
 
 def deal_turns(name: str, queries: Sequence[Query]) -> dict[str, Query]:

@@ -93,7 +93,7 @@ def make_baselines(model: ExitModel, executor: Executor) -> dict[str, PlainCall]
     return made
 
 
-def measure(
+def measure_interleaved(
     model: ExitModel,
     points: Mapping[str, tuple[Criterion, float]],
     samples: Sequence[Batch],

@@ -24,7 +24,7 @@ from bench.latency.queries import (
     make_baselines,
     make_exit_query,
     make_plain_query,
-    measure,
+    measure_interleaved,
     switch_to_evaluation,
 )
 from bench.latency.result import LatencyOptions, LatencyResult
@@ -77,12 +77,12 @@ def measure_scenarios(
     say = progress or (lambda message: None)
     operating = {label: (criterion, cut) for label, cut in points.items()}
     say("single stream")
-    single = measure(
+    single = measure_interleaved(
         model, operating, asked.single, replace(options, protocol=SINGLE_STREAM), keys=asked.single_keys,
         progress=progress,
     )  # fmt: skip
     say("offline batches")
-    offline = measure(
+    offline = measure_interleaved(
         model, operating, asked.batches,
         replace(options, protocol=OFFLINE_BATCH, samples=max(1, options.samples // len(asked.batches[0])), streak=1),
         keys=asked.batch_keys, progress=progress,

@@ -23,7 +23,7 @@ from backbones.bert import BertEncoder
 from bench.inference.executors import Executor, make_executor
 from bench.latency.depth import measure_depth_table
 from bench.latency.machine import MachineState, find_share_of_others, read_machine
-from bench.latency.queries import PlainCall, make_baselines, make_exit_query, measure, number_samples
+from bench.latency.queries import PlainCall, make_baselines, make_exit_query, measure_interleaved, number_samples
 from bench.latency.result import LatencyOptions, LatencyResult
 from bench.latency.run import Clock, Query
 from bench.measure.cost import CostModel
@@ -105,7 +105,7 @@ SIZES: Mapping[str, Callable[[], LayeredEncoder]] = {
 
 
 @dataclass(frozen=True)
-class Ratio:
+class EngineRatio:
     """One figure of the benchmark.
 
     ``latency`` the speed-up on the clock, ``flops`` the analytic one, ``realisation`` their quotient, each interval
@@ -142,23 +142,23 @@ def measure_engine(
     clock: Clock = time.perf_counter_ns,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
-    """Realisation at batch 1 (``sizes``) and batch 32 (``batch_sizes``), and prediction against measurement.
+    """Measure realisation at batch 1 (``sizes``) and batch 32 (``batch_sizes``), and prediction against measurement.
 
     ``samples`` are the queries at batch 1, of ``tokens`` tokens; ``seconds`` the time limit of each of the runs.
     On a machine that others use, ``clock=time.thread_time_ns`` with one thread counts this thread's own CPU time.
-    Returns plain data: ``ratios`` (see :class:`Ratio`), ``predictions``, ``machine``; :func:`describe_engine` tells it.
+    Returns plain data: ``ratios`` (:class:`EngineRatio`), ``predictions``, ``machine``, for :func:`describe_engine`.
     """
     say = progress or (lambda message: None)
     options = LatencyOptions(samples=samples, seconds=seconds, threads=threads, executor=setup.executor, streak=4)
     gpu = (torch.device(setup.device).index or 0) if setup.device.startswith("cuda") else None
     before = read_machine(gpu)
-    ratios: list[Ratio] = []
+    ratios: list[EngineRatio] = []
     for name in sizes:
         say(f"{name}, batch 1")
-        ratios += measure_single(name, build_model(name, setup), tokens, options, seed, setup, clock)
+        ratios += measure_single(name, build_sized_model(name, setup), tokens, options, seed, setup, clock)
     for name in batch_sizes:
         say(f"{name}, batch 32")
-        ratios += measure_offline(name, build_model(name, setup), options, seed, setup, clock)
+        ratios += measure_offline(name, build_sized_model(name, setup), options, seed, setup, clock)
     tested: dict[str, Any] = {}
     if predictions:
         say("prediction against measurement")
@@ -184,7 +184,7 @@ def measure_single(
     seed: int,
     setup: Setup = CPU,
     clock: Clock = time.perf_counter_ns,
-) -> list[Ratio]:
+) -> list[EngineRatio]:
     """Measure batch 1: exits spread around L/2, and a sample that looks at every exit and never leaves."""
     last, count = model.num_layers, options.samples
     spread = [max(1, last // 2 + step) for step in (-2, 2, -1, 1, 0, 0)]
@@ -200,7 +200,7 @@ def measure_offline(
     seed: int,
     setup: Setup = CPU,
     clock: Clock = time.perf_counter_ns,
-) -> list[Ratio]:
+) -> list[EngineRatio]:
     """Measure batch 32: lengths from 8 to 64 tokens and exits from 1 to L at random, and a batch that never leaves."""
     random, last = np.random.default_rng(seed), model.num_layers
     lengths = random.integers(8, 65, size=32).tolist()
@@ -223,7 +223,7 @@ def check_predictions(size: str, options: LatencyOptions, seed: int, setup: Setu
     }
     found = {}
     for name, (criterion, head) in criteria.items():
-        model = build_model(size, setup, head)
+        model = build_sized_model(size, setup, head)
         cut = _find_middle_cut(model, criterion, batches)
         table = measure_depth_table(
             model, criterion, {name: cut}, batches, replace(options, samples=len(batches)), make=setup.make_executor
@@ -267,7 +267,7 @@ def describe_engine(result: Mapping[str, Any]) -> str:
 # --------------------------------------------------------------------------- parts
 
 
-def build_model(size: str, setup: Setup = CPU, head: HeadType = SharedHead) -> ExitModel:
+def build_sized_model(size: str, setup: Setup = CPU, head: HeadType = SharedHead) -> ExitModel:
     """Build a model of one of :data:`SIZES` with random weights, which time like trained ones."""
     torch.manual_seed(0)
     encoder = SIZES[size]()
@@ -302,7 +302,7 @@ def _measure_ratios(
     options: LatencyOptions,
     setup: Setup,
     clock: Clock,
-) -> list[Ratio]:
+) -> list[EngineRatio]:
     """Measure every script with every check, interleaved with the plain models in one run."""
     parameter, lengths, keys = next(model.parameters()), _count_tokens(batches), number_samples(batches)
     queries: dict[str, Query] = {}
@@ -316,15 +316,17 @@ def _measure_ratios(
             flops[f"{what}, {check}"] = float(plain.sum() / table[np.arange(len(layers)), layers - 1].sum())
             queries[f"{what}, {check}"] = make_exit_query(executor, ForcedExits(criterion, script), 0.5, batches, keys)
     baselines, executor = setup.make_baselines(model), setup.make_executor(model)
-    result = measure(model, {}, batches, options, baselines=baselines, executor=executor, extra=queries, clock=clock)
+    result = measure_interleaved(
+        model, {}, batches, options, baselines=baselines, executor=executor, extra=queries, clock=clock
+    )
     return [_make_ratio(size, len(batches[0]), what, result, flops[what]) for what in queries]
 
 
-def _make_ratio(size: str, batch: int, what: str, result: LatencyResult, flops: float) -> Ratio:
+def _make_ratio(size: str, batch: int, what: str, result: LatencyResult, flops: float) -> EngineRatio:
     rounds = {label: result.table(label).sum(axis=1) for label in result.order}
     latency = paired_ratio(rounds[result.baseline], rounds[what])
     on_device = result.summary(what).device_mean
-    return Ratio(
+    return EngineRatio(
         size=size,
         batch=batch,
         what=what,

@@ -25,13 +25,13 @@ from bench.inference.placement import EXECUTORS
 from bench.latency.depth import measure_depth_table
 from bench.latency.energy import compare_energy
 from bench.latency.machine import load_nvml
-from bench.latency.queries import make_exit_query, make_plain_query, measure, number_samples
+from bench.latency.queries import make_exit_query, make_plain_query, measure_interleaved, number_samples
 from bench.latency.result import LatencyOptions
 from bench.latency.scenarios import ServingOptions, capacity_to_json, find_capacities
 from bench.selfcheck.engine import (
     TIMED_CRITERIA,
     Setup,
-    build_model,
+    build_sized_model,
     describe_engine,
     make_random_batch,
     measure_engine,
@@ -55,7 +55,7 @@ LENGTHS = ([7], [17], [33], [33, 5, 16, 2, 40, 16])
 
 
 @dataclass(frozen=True)
-class Plan:
+class GpuPlan:
     """What is measured, where: torch's device, seconds of each measurement, and whether it is a rehearsal."""
 
     device: str
@@ -89,14 +89,14 @@ def check_gpu(
 
     Raises UsageError where the folder holds parts from another card or version of torch, or a rehearsal's.
     """
-    plan = Plan(device, 0.2 if rehearsal else seconds, rehearsal, say)
+    plan = GpuPlan(device, 0.2 if rehearsal else seconds, rehearsal, say)
     card = describe_card(plan)
     found: dict[str, Any] = {"card": card}
     known = folder / "card.json"
     if known.exists() and read_object(known) != card:
         raise UsageError(f"{folder} holds what another card or another torch measured: take another folder.")
     write_json(known, card)
-    for name, measure_part in PARTS.items():
+    for name, measure_part in GPU_PARTS.items():
         path = folder / f"{name}.json"
         if path.exists():
             say(f"{name}: kept from before.")
@@ -109,7 +109,7 @@ def check_gpu(
     return found
 
 
-def describe_card(plan: Plan) -> dict[str, Any]:
+def describe_card(plan: GpuPlan) -> dict[str, Any]:
     """Return what the measurements depend on: card, driver, torch, and what of CUDA's newer parts is there."""
     library = None if plan.rehearsal else load_nvml()
     properties = None if plan.rehearsal else torch.cuda.get_device_properties(plan.device)
@@ -126,7 +126,7 @@ def describe_card(plan: Plan) -> dict[str, Any]:
 # --------------------------------------------------------------------------- equal decisions
 
 
-def compare_decisions(plan: Plan) -> dict[str, Any]:
+def compare_executors(plan: GpuPlan) -> dict[str, Any]:
     """Count, for every backbone, format and executor, the samples that leave elsewhere than under ``eager``.
 
     ``compile`` is compared on one backbone: compiling takes its time. ``logit`` is the largest difference between the
@@ -169,7 +169,7 @@ def name_format(dtype: torch.dtype) -> str:
 # --------------------------------------------------------------------------- time
 
 
-def measure_ratios(plan: Plan, dtype: torch.dtype, executor: str) -> dict[str, Any]:
+def measure_ratios(plan: GpuPlan, dtype: torch.dtype, executor: str) -> dict[str, Any]:
     """Measure batch 1 and batch 32 against the plain models, the graphed one among them."""
     if executor == "conditional" and not plan.has_conditional():
         return {"ratios": [], "note": f"torch {torch.__version__} records no conditional nodes"}
@@ -183,10 +183,10 @@ def measure_ratios(plan: Plan, dtype: torch.dtype, executor: str) -> dict[str, A
     )
 
 
-def measure_depth(plan: Plan) -> dict[str, Any]:
+def measure_depth(plan: GpuPlan) -> dict[str, Any]:
     """Measure what leaving at every exit costs, and predict an operating point's latency from it."""
     setup = plan.setup()
-    model = build_model(plan.sizes[-1], setup)
+    model = build_sized_model(plan.sizes[-1], setup)
     batches = [make_random_batch([tokens], tokens) for tokens in (16, 32, 48, 64)]
     options = LatencyOptions(samples=len(batches), seconds=plan.seconds, executor="graph", streak=4)
     forced = ForcedExits(NormalisedEntropy())
@@ -194,13 +194,13 @@ def measure_depth(plan: Plan) -> dict[str, Any]:
     return measure_depth_table(model, forced, points, batches, options, make=setup.make_executor).to_json()
 
 
-def measure_serving(plan: Plan) -> dict[str, Any]:
+def measure_serving(plan: GpuPlan) -> dict[str, Any]:
     """Find the highest rate of random arrivals within one latency target, plain and leaving half way."""
     queries, options, setup = make_queries(plan)
     model, batches, executor = queries.model, queries.batches, queries.executor
     plain = setup.make_baselines(model)
     forced = {"exit L/2": (queries.forced, queries.cut)}
-    single = measure(model, forced, batches, options, baselines=plain, executor=executor)
+    single = measure_interleaved(model, forced, batches, options, baselines=plain, executor=executor)
     asked = {single.baseline: make_plain_query(model, plain[single.baseline], batches), "exit L/2": queries.early}
     load = ServingOptions(percentile=50, queries=64) if plan.rehearsal else ServingOptions()
     held, reasons = find_capacities(asked, single, load, len(batches), plan.say)
@@ -211,7 +211,7 @@ def measure_serving(plan: Plan) -> dict[str, Any]:
     }
 
 
-def measure_power(plan: Plan) -> dict[str, Any]:
+def measure_power(plan: GpuPlan) -> dict[str, Any]:
     """Compare the card's energy counter with the power that it tells, summed over the same time."""
     queries, _, _ = make_queries(plan)
     made_up = (lambda: round(time.monotonic() * 1e5), lambda: 100.0) if plan.rehearsal else None
@@ -244,11 +244,11 @@ class Queries:
         return make_exit_query(self.executor, self.forced, self.cut, self.batches, number_samples(self.batches))
 
 
-def make_queries(plan: Plan) -> tuple[Queries, LatencyOptions, Setup]:
+def make_queries(plan: GpuPlan) -> tuple[Queries, LatencyOptions, Setup]:
     """Make the queries whose serving and energy are measured."""
     setup = plan.setup()
     criterion, head = TIMED_CRITERIA["entropy"]
-    model = build_model(plan.size, setup, head)
+    model = build_sized_model(plan.size, setup, head)
     batches = [make_random_batch([64], seed) for seed in range(8)]
     forced = ForcedExits(criterion)
     options = LatencyOptions(samples=len(batches), seconds=plan.seconds, executor="graph", streak=4)
@@ -256,8 +256,8 @@ def make_queries(plan: Plan) -> tuple[Queries, LatencyOptions, Setup]:
     return queries, options, setup
 
 
-PARTS: Mapping[str, Callable[[Plan], dict[str, Any]]] = {
-    "decisions": compare_decisions,
+GPU_PARTS: Mapping[str, Callable[[GpuPlan], dict[str, Any]]] = {
+    "decisions": compare_executors,
     "ratios-graph-fp32": lambda plan: measure_ratios(plan, torch.float32, "graph"),
     "ratios-graph-bf16": lambda plan: measure_ratios(plan, torch.bfloat16, "graph"),
     "ratios-eager-fp32": lambda plan: measure_ratios(plan, torch.float32, "eager"),

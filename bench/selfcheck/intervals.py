@@ -150,7 +150,7 @@ def check_difference(truth: World, times: int, seed: int, samples: int = 400) ->
     )
 
 
-GRID = np.linspace(1.5, 5.5, 17)
+BUDGETS = np.linspace(1.5, 5.5, 17)
 
 
 def _make_curve(sample: World) -> Curve:
@@ -163,7 +163,7 @@ def _compute_areas(curve: Curve, weights: Float) -> Float:
     rows = np.unique(np.linspace(0, len(curve) - 1, 300).astype(np.int64))
     total = weights.sum(axis=1, keepdims=True)
     quality, layers = (curve.reweight(weights, k, rows)[:, :, 0] / total for k in (0, 1))
-    return np.array([np.interp(GRID, x[::-1], q[::-1]).mean() for q, x in zip(quality, layers, strict=True)])
+    return np.array([np.interp(BUDGETS, x[::-1], q[::-1]).mean() for q, x in zip(quality, layers, strict=True)])
 
 
 def check_area(truth: World, times: int, seed: int, samples: int = 300) -> Experiment:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bench.inference.executors import EagerExecutor
 from bench.latency.queries import fix_threads, make_exit_query, number_samples
 from bench.latency.run import Clock, Query, pause_garbage_collection
-from bench.selfcheck.engine import CLASSES, SIZES, TIMED_CRITERIA, build_model, make_random_batch
+from bench.selfcheck.engine import CLASSES, SIZES, TIMED_CRITERIA, build_sized_model, make_random_batch
 from strategies.base import ExitModel
 from strategies.controls import ForcedExits
 
@@ -53,7 +53,7 @@ def measure_judges(
     """Return the gains as plain data, for samples that leave at L/2 and that never leave; ``seconds`` for each."""
     gains = []
     for size in sizes:
-        model = build_model(size)
+        model = build_sized_model(size)
         batches = [make_random_batch([tokens], seed + i) for i in range(samples)]
         keys, last = number_samples(batches), model.num_layers
         for check, (criterion, head) in TIMED_CRITERIA.items():

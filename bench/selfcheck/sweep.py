@@ -21,7 +21,7 @@ from bench.latency.run import pause_garbage_collection
 from bench.measure.curve import exact_curve
 from bench.measure.scores import score_exits
 from bench.measure.stats import paired_ratio
-from bench.selfcheck.engine import build_model, make_random_batch
+from bench.selfcheck.engine import build_sized_model, make_random_batch
 from strategies import STRATEGIES
 from strategies.base import Criterion, ExitModel
 from strategies.entropy import NormalisedEntropy
@@ -35,7 +35,7 @@ def time_sweep(size: str = "bert 6x384", samples: int = 512, rounds: int = 4, se
 
     Batches of 32 random sentences of 8 to 64 tokens, sorted by length. Ratios are to the plain pass of the same round.
     """
-    model = build_model(size)
+    model = build_sized_model(size)
     random = np.random.default_rng(seed)
     lengths = np.sort(random.integers(8, 65, size=samples))
     batches = [

@@ -15,18 +15,19 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from bench.inference.conditional import ProgramPart
-from bench.inference.graphs import ForwardPart
+from bench.inference.segments import ForwardPart
 
 HOST = ("_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal", "unique", "lift_fresh")
 """Operations that wait for the device, or feed it from pageable memory."""
 
 
-def tensors(tree: object) -> list[Tensor]:
+def list_tensors(tree: object) -> list[Tensor]:
+    """Return the tensors in nested arguments or results."""
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
 class Tape(TorchDispatchMode):
-    """The operations that ``work`` runs. ``host`` names those of :data:`HOST` that are let pass."""
+    """The tensor operations of some work. ``host`` names those of :data:`HOST` that are let pass."""
 
     def __init__(self, host: Sequence[str] = ()) -> None:
         super().__init__()
@@ -35,7 +36,7 @@ class Tape(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket.__name__
-        if name in self.refused or (name == "index" and any(t.dtype == torch.bool for t in tensors(args[1]))):
+        if name in self.refused or (name == "index" and any(t.dtype == torch.bool for t in list_tensors(args[1]))):
             raise AssertionError(f"{name} cannot be captured")
         made = func(*args, **(kwargs or {}))
         self.steps.append((func, args, kwargs or {}, made))
@@ -47,8 +48,8 @@ class Tape(TorchDispatchMode):
 
     def play(self) -> None:
         for func, args, kwargs, kept in self.steps:
-            given = {t.untyped_storage().data_ptr() for t in tensors((args, kwargs))}
-            for old, new in zip(tensors(kept), tensors(func(*args, **kwargs)), strict=True):
+            given = {t.untyped_storage().data_ptr() for t in list_tensors((args, kwargs))}
+            for old, new in zip(list_tensors(kept), list_tensors(func(*args, **kwargs)), strict=True):
                 if old.untyped_storage().data_ptr() not in given:  # views and in-place results are where they were
                     old.copy_(new)
 

@@ -11,7 +11,7 @@ from strategies.base import ExitModel, Head
 from strategies.entropy import LinearHead
 
 PAD = 1
-SIZES = {
+TINY = {
     "vocab_size": 50,
     "hidden_size": 32,
     "num_hidden_layers": 5,
@@ -42,7 +42,7 @@ def make_tiny_model(
 ) -> ExitModel:
     """Make an exit model with random weights large enough that its exits differ."""
     cls = ENCODERS.load(model_type)
-    config = stock_config(model_type, {**SIZES, **EXTRA.get(model_type, {}), **overrides}, attention)
+    config = stock_config(model_type, {**TINY, **EXTRA.get(model_type, {}), **overrides}, attention)
     torch.manual_seed(7)
     encoder = cls(cls.stock(config, pooler=True))
     made = head(encoder, outputs)

@@ -17,12 +17,13 @@ from torch import Tensor
 from backbones import ENCODERS
 from backbones.base import Batch
 from bench.errors import UsageError
-from bench.inference import graphs
+from bench.inference import segments as recording
 from bench.inference.conditional import ConditionalExecutor, EagerProgram, ProgramPart, RecordProgram
 from bench.inference.executors import EXECUTORS, Executor, make_executor, make_plain_call
-from bench.inference.graphs import CudaGraphSegment, EagerSegment, ForwardPart, GraphExecutor
+from bench.inference.graphs import GraphExecutor
 from bench.inference.live import run_live
 from bench.inference.placement import ON_GPU
+from bench.inference.segments import CudaGraphSegment, EagerSegment, ForwardPart
 from strategies.base import Criterion, ExitModel, StrategyError
 from strategies.controls import EarliestConsistent, ForcedExits, NeverLeave
 from strategies.elbert import LabelWindow, MonotoneWindow, SharedHead
@@ -255,8 +256,8 @@ def test_unknown_and_impossible_executors() -> None:
 def without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let graphs be recorded where there is no card: nothing is warmed up, and streams are names."""
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
-    monkeypatch.setattr(graphs, "warm_up_capture", lambda work, stream: None)
-    monkeypatch.setattr(graphs, "find_stream", lambda device, beside: "checks" if beside else "layers")
+    monkeypatch.setattr(recording, "warm_up_capture", lambda work, stream: None)
+    monkeypatch.setattr(recording, "find_stream", lambda device, beside: "checks" if beside else "layers")
 
 
 def test_graphs_share_a_pool_as_long_as_one_of_them_lives(monkeypatch: pytest.MonkeyPatch) -> None:

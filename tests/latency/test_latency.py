@@ -14,7 +14,7 @@ import torch
 
 from bench.errors import UsageError
 from bench.latency.machine import GpuState, MachineState
-from bench.latency.queries import measure
+from bench.latency.queries import measure_interleaved
 from bench.latency.result import LatencyOptions, LatencyResult
 from bench.latency.run import Configurations, draw_samples, run_protocol
 from strategies.entropy import NormalisedEntropy
@@ -274,7 +274,7 @@ def test_a_real_model_is_measured_against_its_faster_baseline() -> None:
     samples = [make_batch([n]) for n in (4, 9, 20, 6)]
     options = LatencyOptions(samples=4, seconds=0.2, min_rounds=2, max_rounds=3, threads=1)
     before = torch.get_num_threads()
-    result = measure(
+    result = measure_interleaved(
         model, {"always": (NormalisedEntropy(), math.inf), "never": (NormalisedEntropy(), -1.0)}, samples, options
     )
     assert torch.get_num_threads() == before
@@ -297,4 +297,4 @@ def test_a_real_model_is_measured_against_its_faster_baseline() -> None:
 )
 def test_requests_that_make_no_sense(lengths: list[list[int]], label: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        measure(make_model("bert"), {label: (NormalisedEntropy(), 0.5)}, [make_batch(n) for n in lengths])
+        measure_interleaved(make_model("bert"), {label: (NormalisedEntropy(), 0.5)}, [make_batch(n) for n in lengths])

@@ -15,11 +15,11 @@ from torch import Tensor
 from backbones.base import Batch
 from bench.errors import UsageError
 from bench.inference.executors import make_executor, make_plain_call
-from bench.inference.graphs import EagerSegment
 from bench.inference.live import run_live
+from bench.inference.segments import EagerSegment
 from bench.latency.depth import ShallowModel, deal_turns, make_truncated_call, make_unchecked_call, measure_depth_table
 from bench.latency.energy import NO_COUNTER, NO_GPU, measure_energy
-from bench.latency.queries import measure
+from bench.latency.queries import measure_interleaved
 from bench.latency.result import LatencyOptions
 from bench.latency.scenarios import ServingOptions, find_capacities
 from bench.latency.serving import Served, draw_arrivals, find_capacity, serve_queries
@@ -123,7 +123,7 @@ def test_serving_refuses_what_makes_no_sense() -> None:
 def test_an_engine_is_warm_before_the_first_query_arrives() -> None:
     """What a first query takes longer, for recording or compiling, is not the tail of any rate."""
     model = make_model("bert")
-    single = measure(model, {"early": (NormalisedEntropy(), 0.5)}, [make_batch([5])], QUICK)
+    single = measure_interleaved(model, {"early": (NormalisedEntropy(), 0.5)}, [make_batch([5])], QUICK)
     asked: list[int] = []
 
     def query(i: int) -> float:
@@ -237,7 +237,7 @@ def test_offline_batches_count_their_samples() -> None:
     model = make_model("bert")
     samples = [make_batch([4, 9, 7]), make_batch([20, 3])]
     options = LatencyOptions(protocol="offline-batch-v1", samples=4, seconds=0.2, min_rounds=2, max_rounds=2)
-    result = measure(model, {"always": (NormalisedEntropy(), math.inf)}, samples, options)
+    result = measure_interleaved(model, {"always": (NormalisedEntropy(), math.inf)}, samples, options)
     assert sorted(result.sizes) == [2, 3]
     summary = result.summary("plain")
     assert summary.samples_per_second == pytest.approx(5 / (2 * summary.mean))
@@ -246,4 +246,4 @@ def test_offline_batches_count_their_samples() -> None:
 
 def test_an_unknown_protocol_is_refused() -> None:
     with pytest.raises(UsageError, match="Unknown latency protocol 'mlperf'"):
-        measure(make_model("bert"), {}, [make_batch([4])], LatencyOptions(protocol="mlperf"))
+        measure_interleaved(make_model("bert"), {}, [make_batch([4])], LatencyOptions(protocol="mlperf"))

@@ -12,8 +12,8 @@ from bench.__main__ import main
 from bench.errors import OK, USAGE
 from bench.inference.conditional import EagerProgram
 from bench.inference.executors import EXECUTORS, make_executor
-from bench.inference.graphs import EagerSegment
 from bench.inference.live import run_live
+from bench.inference.segments import EagerSegment
 from bench.latency.queries import make_baselines
 from bench.latency.result import LatencyOptions
 from bench.selfcheck.engine import TIMED_CRITERIA, Setup, describe_engine, measure_offline, measure_single

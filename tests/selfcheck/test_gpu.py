@@ -36,7 +36,7 @@ def test_a_rehearsal_measures_every_part_and_goes_on_where_it_stopped(
     ):
         assert words in shown
     parts = {path.stem: json.loads(path.read_text()) for path in tmp_path.iterdir()}
-    assert set(parts) == {"card", *gpu.PARTS}
+    assert set(parts) == {"card", *gpu.GPU_PARTS}
     full = [row for row in parts["decisions"]["rows"] if row["dtype"] == "float32"]
     assert {row["executor"] for row in full} == {"graph", "compile", "conditional"}
     assert all(row["other_exit"] == 0 for row in full)

@@ -27,7 +27,7 @@ def test_the_gains_are_complete_and_printable(monkeypatch: pytest.MonkeyPatch) -
     def tiny(size: str) -> ExitModel:
         return make_model("bert", SharedHead, outputs=2, vocab_size=30_000, max_position_embeddings=64)
 
-    monkeypatch.setattr(judges, "build_model", tiny)
+    monkeypatch.setattr(judges, "build_sized_model", tiny)
     found = measure_judges(sizes=["tiny"], tokens=12, samples=2, seconds=0.01)
     assert [(row["check"], row["what"]) for row in found["gains"]] == [
         (check, what) for check in TIMED_CRITERIA for what in ("exit L/2", "never")

@@ -18,10 +18,11 @@ import bench
 from bench.__main__ import main
 from bench.cell.fitting import SAMPLES, Probing, draw_rows
 from bench.errors import UsageError
-from bench.inference.graphs import EagerSegment, GraphExecutor
+from bench.inference.graphs import GraphExecutor
 from bench.inference.live import run_live
 from bench.inference.probing import probe_batch
 from bench.inference.replay import make_criterion, make_evidence
+from bench.inference.segments import EagerSegment
 from bench.measure.cost import CostModel
 from bench.measure.curve import exit_layers
 from bench.measure.exits import AllExits
