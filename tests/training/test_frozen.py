@@ -11,10 +11,10 @@ import torch
 from backbones import ENCODERS
 from backbones.base import Batch
 from bench.progress import Progress
+from bench.selfcheck.tiny import SIZES
 from bench.training.trainer import freeze, stage_logits, train
 from strategies import HEADS, RECIPES
 from strategies.base import ExitModel, Recipe
-from tests.helpers.encoders import SIZES
 from tests.helpers.exit_models import make_model
 from tests.helpers.trainings import plan, snapshot
 
