@@ -22,6 +22,7 @@ from bench.measure.exits import AllExits
 from bench.measure.trade_off import Costs, TradeOff
 from bench.progress import Progress
 from bench.results.measures import OperatingPoint
+from bench.results.points import measure_performance
 from bench.results.run import Run
 from bench.tasks import get_task
 from bench.tasks.base import LoadOptions, Split, TaskData
@@ -212,8 +213,12 @@ def find_shift(
     summaries = []
     for point in points:
         for name, curve in zip(names, (own, other), strict=True):
-            summaries.append({"point": point.rule, "threshold": point.threshold, "texts": name, **curve.at(point.cut)})
-    full = {name: curve.at(-math.inf)["metrics"] for name, curve in zip(names, (own, other), strict=True)}
+            given = measure_performance(curve, point.cut).to_plain()
+            summaries.append({"point": point.rule, "threshold": point.threshold, "texts": name, **given})
+    full = {
+        name: measure_performance(curve, -math.inf).to_plain()["metrics"]
+        for name, curve in zip(names, (own, other), strict=True)
+    }
     rows = [
         describe_cut(name, curve, cut)
         for cut in spread_cuts(own)

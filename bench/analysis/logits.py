@@ -17,9 +17,10 @@ from bench.errors import Damaged, DataError, UsageError
 from bench.inference.replay import convert_logits, fit_criterion, make_criterion, replay
 from bench.measure.exits import AllExits
 from bench.measure.points import STANDARD, Rule
-from bench.measure.trade_off import Costs, TradeOff, default_point, given_points, operating_points
+from bench.measure.trade_off import Costs, TradeOff
 from bench.results.exits import read_exits
 from bench.results.measures import SplitResult
+from bench.results.points import choose_points, make_split_result, measure_default, measure_given
 from strategies.base import Criterion, Evidence
 
 
@@ -103,18 +104,8 @@ def measure_logits(
     recorded = AllExits(tuple(found.ids), labels, found.logits.astype(np.float32), ones, observed)
     curve = TradeOff(criterion, recorded, Costs.layers(samples, exits), metrics)
     rules = [Rule.parse(text) for text in STANDARD] if criterion.uses_early_exits else []
-    points = operating_points(curve, curve, rules)
-    points = default_point(curve) + points if asked is None else points + given_points(curve, [asked])
-    return SplitResult.from_plain(
-        {
-            "samples": samples,
-            "full": curve.at(-math.inf),
-            "per_exit": curve.per_exit(),
-            "points": points,
-            "curve_rows": len(curve.curve),
-            "curve": curve.curve_rows(),
-        }
-    )
+    default, given = (measure_default(curve), []) if asked is None else ([], measure_given(curve, [asked]))
+    return make_split_result(curve, [*default, *choose_points(curve, curve, rules), *given])
 
 
 def read_held_out(path: Path | None, strategy: str, fits: bool) -> Evidence | None:

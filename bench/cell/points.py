@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 from bench.cell.identify import Cell
 from bench.measure.cost import CostModel
 from bench.measure.exits import AllExits
 from bench.measure.points import STANDARD, Rule
-from bench.measure.trade_off import Costs, TradeOff, default_point, given_points, operating_points
+from bench.measure.trade_off import Costs, TradeOff
 from bench.results.measures import SplitResult
+from bench.results.points import choose_points, make_split_result, measure_default, measure_given
 from bench.results.spec import RunSpec
 from strategies.base import Criterion, ExitModel
 
@@ -32,15 +32,5 @@ def measure_split(select: TradeOff, report: TradeOff, spec: RunSpec) -> SplitRes
     """Return what is reported of a split: the full model, every exit, the curve, the points chosen on ``select``."""
     # with two rows there is one way to leave early, and nothing to choose
     rules = [Rule.parse(text) for text in dict.fromkeys((*STANDARD, *spec.select))] if len(select.curve) > 2 else []
-    points = default_point(report) + operating_points(select, report, rules)
-    points += given_points(report, spec.thresholds or ())
-    return SplitResult.from_plain(
-        {
-            "samples": len(report.exits.ids),
-            "full": report.at(-math.inf),
-            "per_exit": report.per_exit(),
-            "points": points,
-            "curve_rows": len(report.curve),
-            "curve": report.curve_rows(),
-        }
-    )
+    given = measure_given(report, spec.thresholds or ())
+    return make_split_result(report, [*measure_default(report), *choose_points(select, report, rules), *given])

@@ -6,6 +6,7 @@ what makes it, so that a run that was killed goes on where it stopped and runs t
 
 from __future__ import annotations
 
+import math
 import traceback
 from typing import Any, Literal
 
@@ -33,6 +34,7 @@ from bench.files import remove_leftovers
 from bench.results.facts import RunError
 from bench.results.measures import HeldOut
 from bench.results.places import RECORD, times_file
+from bench.results.points import measure_performance
 from bench.results.quarantine import is_damaged, load_or_set_aside
 from bench.results.record import RunRecord, UnfinishedRecord
 from bench.results.record_file import read_record, write_record
@@ -100,7 +102,7 @@ def measure_cell(cell: Cell, head: dict[str, Any], warnings: list[str]) -> RunRe
         thresholds=spec.thresholds,
         selected=spec.select,
         upper_bound=cell.parts.strategy.upper_bound,
-        select=HeldOut.from_plain({"split": data.select.name, "full": select.at(-float("inf"))["metrics"]}),
+        select=HeldOut(split=data.select.name, full=measure_performance(select, -math.inf).metrics),
         evaluation=evaluation,
         precision=precision or None,
         live_check=checked,

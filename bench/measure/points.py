@@ -97,14 +97,22 @@ class Rule:
 
 @dataclass(frozen=True)
 class Choice:
-    """The row of the curve and the cut to store (a midpoint); both None where unreachable, with the reason."""
+    """The row of the curve and the cut to store, a midpoint; -inf lets nobody leave early."""
 
-    index: int | None
-    cut: float | None
-    reason: str = ""
+    index: int
+    cut: float
 
 
-def choose_cut(curve: Curve, quality: ArrayLike, speedup: ArrayLike, full_quality: float, rule: Rule) -> Choice:
+@dataclass(frozen=True)
+class Unreachable:
+    """Why no cut is what a rule asks for."""
+
+    reason: str
+
+
+def choose_cut(
+    curve: Curve, quality: ArrayLike, speedup: ArrayLike, full_quality: float, rule: Rule
+) -> Choice | Unreachable:
     """Choose the cut for ``rule`` on a curve of data set aside for choosing.
 
     ``quality`` and ``speedup`` float [K], one per row of the curve; ``full_quality`` is the full
@@ -132,7 +140,7 @@ def choose_cut(curve: Curve, quality: ArrayLike, speedup: ArrayLike, full_qualit
         best = f"the largest FLOPs speed-up is {_most(s[~np.isnan(q)]):.2f}x, {wanted:.2f}x is wanted"
     rows = np.flatnonzero(allowed)
     if not len(rows):
-        return Choice(None, None, f"{rule.format()}: {best}.")
+        return Unreachable(f"{rule.format()}: {best}.")
     index = int(rows[np.lexsort([key[rows] for key in preference])[-1]])
     return Choice(index, float(curve.midpoints[index]))
 

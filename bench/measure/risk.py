@@ -29,7 +29,7 @@ from scipy.special import bdtr
 
 from bench.errors import UsageError
 from bench.measure.curve import Curve, Scores, exit_layers
-from bench.measure.points import Choice, Rule
+from bench.measure.points import Choice, Rule, Unreachable
 
 Float = NDArray[np.float64]
 Loss = Literal["risk", "gap"]
@@ -120,7 +120,9 @@ def _sequence(scores: Scores, strict: bool) -> Iterator[tuple[float, NDArray[np.
         yield float(grid[row]), exit_layers(scores, float(grid[row]), strict)
 
 
-def choose_certified(curve: Curve, scores: Scores, answers: NDArray[Any], labels: NDArray[Any], rule: Rule) -> Choice:
+def choose_certified(
+    curve: Curve, scores: Scores, answers: NDArray[Any], labels: NDArray[Any], rule: Rule
+) -> Choice | Unreachable:
     """Choose the cut of a ``risk=`` or ``gap=`` rule on held-out samples: scores and answers [N, L], labels [N].
 
     With a confidence by Learn-then-Test, without one by conformal risk control.
@@ -137,5 +139,5 @@ def choose_certified(curve: Curve, scores: Scores, answers: NDArray[Any], labels
         reason = (
             f"{rule.format()} cannot be certified with {len(losses)} held-out samples: {needed} are needed at least."
         )
-        return Choice(None, None, reason)
+        return Unreachable(reason)
     return Choice(curve.row(cut), cut)

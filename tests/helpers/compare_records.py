@@ -15,8 +15,9 @@ from bench.files import write_json
 from bench.inference.replay import make_criterion
 from bench.measure.exits import AllExits
 from bench.measure.points import STANDARD, Rule
-from bench.measure.trade_off import Costs, TradeOff, given_points, operating_points
+from bench.measure.trade_off import Costs, TradeOff
 from bench.results.exits import write_exits
+from bench.results.points import choose_points, make_split_result, measure_given, measure_performance
 from bench.results.spec import Facts, RunSpec, key, quality_identity
 from bench.training.args import TrainArgs
 
@@ -71,8 +72,8 @@ class Made:
         """The record."""
         criterion, _ = make_criterion(self.strategy, dict(self.arguments))
         report, select = (TradeOff(criterion, e, self.costs(e), self.metrics) for e in (self.exits, self.select))
-        points = operating_points(select, report, [Rule.parse(t) for t in STANDARD])
-        points += given_points(report, [criterion.default_threshold])
+        given = measure_given(report, [criterion.default_threshold])
+        result = make_split_result(report, [*choose_points(select, report, map(Rule.parse, STANDARD)), *given])
         train = {"lr": 5e-4, **self.extra_spec.get("train", {})}
         spec = RunSpec(
             strategy=self.strategy, task=self.task, backbone=self.backbone, head="linear", recipe="joint",
@@ -114,11 +115,8 @@ class Made:
             "thresholds": None,
             "selected": [],
             "upper_bound": False,
-            "select": {"split": "select", "full": select.at(-float("inf"))["metrics"]},
-            "evaluation": {"evaluation": {
-                "samples": len(self.exits.ids), "full": report.at(-float("inf")), "per_exit": report.per_exit(),
-                "points": points, "curve_rows": len(report.curve), "curve": report.curve_rows(),
-            }},
+            "select": {"split": "select", "full": measure_performance(select, -np.inf).to_plain()["metrics"]},
+            "evaluation": {"evaluation": result.to_plain()},
             "live_check": None,
             "latency": latency,
             "warnings": [],

@@ -1,13 +1,18 @@
-"""The exact curve against the rule applied cut by cut, on any scores."""
+"""The exact curve against the rule applied cut by cut, on any scores; small trade-offs."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.measure.curve import Curve, exact_curve, exit_layers
+from bench.measure.exits import AllExits
+from bench.measure.trade_off import Costs, TradeOff
+from strategies.base import Criterion
+from strategies.entropy import NormalisedEntropy
 
 Array = NDArray[Any]
 
@@ -57,3 +62,21 @@ def check_curve(scores: Array, strict: bool) -> Curve:
     assert everything == reachable
     assert len(curve) == len(reachable)
     return curve
+
+
+def make_exits(samples: int = 60, exits: int = 5, classes: int = 3, seed: int = 0) -> AllExits:
+    """Logits that grow towards the label with depth."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, classes, samples)
+    logits = random.normal(size=(samples, exits, classes)).astype(np.float32)
+    logits[np.arange(samples)[:, None], np.arange(exits)[None], labels[:, None]] += np.linspace(0.5, 3, exits)
+    ids = tuple(f"s{i}" for i in range(samples))
+    return AllExits(ids, labels.astype(np.int64), logits, random.integers(4, 20, samples))
+
+
+def make_trade_off(
+    criterion: Criterion | None = None, seed: int = 0, metrics: Sequence[str] = ("accuracy",), samples: int = 60
+) -> TradeOff:
+    """A criterion's trade-off on :func:`make_exits`, its costs in layers; by entropy where none is given."""
+    exits = make_exits(samples, seed=seed)
+    return TradeOff(criterion or NormalisedEntropy(), exits, Costs.layers(*exits.logits.shape[:2]), metrics)

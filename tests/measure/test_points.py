@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bench.errors import UsageError
 from bench.measure.curve import Curve, exact_curve, exit_layers
-from bench.measure.points import STANDARD, Rule, choose_cut, pareto
+from bench.measure.points import STANDARD, Choice, Rule, Unreachable, choose_cut, pareto
 
 Array = NDArray[Any]
 
@@ -85,14 +85,11 @@ def test_choice_by_exhaustion(rows: list[tuple[float, int]], full: int, kind: An
     else:
         allowed = [(q, s, k) for k, (q, s) in enumerate(rows) if s >= value and not math.isnan(q)]  # type: ignore[misc]
     if allowed:
-        assert point.index == max(allowed)[-1]
-        assert point.cut == curve.midpoints[point.index]
-        assert point.reason == ""
+        index = max(allowed)[-1]
+        assert point == Choice(index, curve.midpoints[index])
     else:
-        assert point.index is None
-        assert point.cut is None
+        assert isinstance(point, Unreachable)
         assert point.reason.startswith(rule.format())
-        assert rule.format() in point.reason
 
 
 def test_floating_point_does_not_miss_a_margin_by_its_last_bit() -> None:
@@ -109,8 +106,7 @@ def test_the_cut_gives_the_row() -> None:
     quality, speedup = curve.sums[0][:, 0] / 200, 1200 / curve.sums[1][:, 0]
     for text in STANDARD:
         point = choose_cut(curve, quality, speedup, quality[0], Rule.parse(text))
-        assert point.index is not None
-        assert point.cut is not None
+        assert isinstance(point, Choice)
         at = np.arange(200), exit_layers(scores, point.cut) - 1
         assert correct[at].mean() == quality[point.index]
         assert 6 / layers[at].mean() == pytest.approx(speedup[point.index])

@@ -10,7 +10,7 @@ from scipy import stats
 
 from bench.errors import UsageError
 from bench.measure.curve import exact_curve, exit_layers
-from bench.measure.points import Rule, choose_cut
+from bench.measure.points import Choice, Rule, Unreachable, choose_cut
 from bench.measure.risk import (
     binomial_p,
     choose_certified,
@@ -106,10 +106,11 @@ def test_too_few_samples_certify_nothing_and_say_how_many_would() -> None:
     sample = make_world(5, population=100)
     curve = exact_curve(sample.scores, [])
     point = choose_certified(curve, sample.scores, sample.answers, sample.labels, Rule.parse("risk=0.02@0.95"))
-    assert point.index is None
+    assert isinstance(point, Unreachable)
     needed = math.ceil(math.log(0.05) / math.log(0.98))
     assert f"{needed} are needed" in point.reason
     point = choose_certified(curve, sample.scores, sample.answers, sample.labels, Rule.parse("risk=0.005"))
+    assert isinstance(point, Unreachable)
     assert "199 are needed" in point.reason
 
 
@@ -118,7 +119,7 @@ def test_points_lie_on_the_curve(text: str) -> None:
     sample = make_world(6, population=500)
     curve = exact_curve(sample.scores, [])
     point = choose_certified(curve, sample.scores, sample.answers, sample.labels, Rule.parse(text))
-    assert point.cut is not None
+    assert isinstance(point, Choice)
     assert point.index == curve.row(point.cut)
 
 
