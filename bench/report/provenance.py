@@ -127,14 +127,6 @@ SAID = (
 )
 
 
-def count_used(run: Run, split: str) -> str:
-    """Return how many samples of a split were used of how many there are: ``500/872``, bare where that is not known."""
-    rows = run.record.task.rows.get(split)
-    if rows is None:
-        return "unknown"
-    return f"{rows.used}/{rows.available}" if rows.available else str(rows.used)
-
-
 def describe_panel(panel: Panel) -> str:
     """Return what a panel's models are and were asked: data, backbone, lengths."""
     run = panel.series[0].first
@@ -148,8 +140,8 @@ def describe_panel(panel: Panel) -> str:
 
 def describe_sizes(series: Sequence[Series]) -> str:
     """Return ``n = 872/872, trained on 15000/67349``: used of available."""
-    reported = _each(count_used(run, s.split) for s in series for run in s.runs)
-    trained = _each(count_used(run, "train") for s in series for run in s.runs)
+    reported = _each(run.count_used(s.split) for s in series for run in s.runs)
+    trained = _each(run.count_used("train") for s in series for run in s.runs)
     return f"n = {reported}" + (f", trained on {trained}" if trained != "unknown" else "")
 
 
@@ -188,7 +180,7 @@ def describe_thresholds(series: Sequence[Series]) -> str:
     chosen = {point.chosen_on for s in series for result in s.results for point in result.points}
     said = []
     if "select" in chosen:
-        held = _each(count_used(run, run.record.task.select) for s in series for run in s.runs)
+        held = _each(run.count_used(run.record.task.select) for s in series for run in s.runs)
         said.append(f"Thresholds of operating points were chosen on {held} samples held out of train.")
     if "given" in chosen:
         said.append("Thresholds named by their number were given by the user.")

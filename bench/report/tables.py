@@ -11,7 +11,6 @@ from bench.report.formats import Row, Table
 from bench.report.provenance import (
     Revision,
     StoreContents,
-    count_used,
     describe_source,
     find_machine,
     find_timing_problem,
@@ -125,7 +124,7 @@ def build_curves_table(panels: Sequence[Panel]) -> Table:
     rows: list[list[str]] = []
     values: list[Row] = []
     for panel in panels:
-        samples = count_used(panel.series[0].first, panel.split)
+        samples = panel.series[0].first.count_used(panel.split)
         for found in content.tabulate_summaries(panel):
             bound = " (upper bound)" if found["upper_bound"] else ""
             cells = [numbers.format_number(found[k]) if k not in _FACTORS else _factor(found[k]) for k in AREA_NAMES]

@@ -43,9 +43,7 @@ LIGHT = {
     "help": ["--help"],
     "version": ["--version"],
     "no arguments": [],
-    **{
-        f"help of {verb}": [verb, "--help"] for verb in [*COMMANDS, "bench-engine"] if verb not in ("table", "criteria")
-    },
+    **{f"help of {verb}": [verb, "--help"] for verb in [*COMMANDS, "bench-engine"]},
     **{f"list {kind}": ["list", kind] for kind in "strategies heads recipes backbones tasks papers runs".split()},
     "unknown strategy": ["run", "--strategy", "elbert_mono", "--task", "demo"],
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,7 +13,9 @@ from bench.cli.display import console, print_json
 from bench.cli.options import RunName
 from bench.cli.session import Session, with_session
 from bench.errors import OK, UsageError
-from bench.results.run import Run
+
+if TYPE_CHECKING:
+    from bench.results.run import Run
 
 
 @with_session()

@@ -11,7 +11,6 @@ from bench import errors
 from bench.cli.display import print_json
 from bench.cli.options import Backbones, Tasks, split_names
 from bench.cli.session import Session, with_session
-from bench.results.store import Only
 from bench.text import show_hidden
 
 
@@ -27,6 +26,7 @@ def report(
 ) -> int:
     """The recorded results as one HTML page, tables and figures; reads the store only."""
     from bench.report.write import write_report
+    from bench.results.store import Only
 
     only = Only.named(task, backbone)
     written = write_report(session.results_dir, out, split_names(formats, "--format"), session.progress, only)
