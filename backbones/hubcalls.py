@@ -63,9 +63,10 @@ def patiently(what: str, call: Callable[[], T]) -> T:
 
     ``what`` is named in the messages. Raises the last attempt's error, and any other error at once. After a call
     that all attempts failed for, the next calls are not tried again: a plan of many data sets waits once, not for each.
+    Offline there is one attempt, which looks into the cache only.
     """
     global _silent
-    for attempt, wait in enumerate(() if _silent else WAITS, start=1):
+    for attempt, wait in enumerate(() if _silent or is_offline() else WAITS, start=1):
         try:
             return call()
         except Exception as error:

@@ -172,6 +172,12 @@ def test_weights_are_checked_against_their_digest(hub_cache: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_offline_nothing_is_waited_for(waits: list[float]) -> None:
+    with hubcalls.hub_offline(), pytest.raises(ConnectionError):
+        hubcalls.patiently("data", failing(ConnectionError("offline"), 99))
+    assert waits == []
+
+
 # --------------------------------------------------------------------------- code that comes with a model
 
 
