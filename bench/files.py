@@ -6,7 +6,7 @@ import errno
 import json
 import os
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -75,25 +75,6 @@ def read_object(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise Damaged(path, f"it holds {type(found).__name__} and no object")
     return cast(dict[str, Any], found)
-
-
-Shape = Mapping[str, object]
-"""Key -> type, tuple of types, or the shape of the object there; the key ``*`` stands for all that are not named."""
-
-
-def check_shape(path: Path, value: Mapping[str, Any], shape: Shape, where: str = "") -> None:
-    """Raise Damaged where ``value``, read from ``path``, lacks a key of ``shape`` or has another type there."""
-    others = dict.fromkeys(set(value) - set(shape), shape["*"]) if "*" in shape else {}
-    for name, kind in [*shape.items(), *others.items()]:
-        if name == "*":
-            continue
-        if name not in value:
-            raise Damaged(path, f"it lacks {where}{name}")
-        inner = cast(Shape, kind) if isinstance(kind, Mapping) else None
-        if not isinstance(value[name], cast(Any, kind) if inner is None else dict):
-            raise Damaged(path, f"{where}{name} is {type(value[name]).__name__}")
-        if inner is not None:
-            check_shape(path, value[name], inner, f"{where}{name}.")
 
 
 def _sync_folder(folder: Path) -> None:

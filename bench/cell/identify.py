@@ -91,5 +91,5 @@ def identify_cell(spec: RunSpec, parts: Parts, data: TaskData, context: Context)
         quality=key(quality_identity(spec, facts)),
         speed=key(speed_identity(spec, facts, machine_id())) if is_timed(spec, parts) else None,
     )
-    folder = context.store.cell(spec.task, name, spec.strategy, spec.seed, keys.quality).folder
+    folder = context.store.place(spec.task, name, spec.strategy, spec.seed, keys.quality)
     return Cell(spec, parts, data, facts, keys, folder, context)

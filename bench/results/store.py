@@ -1,4 +1,4 @@
-"""Results on disk: one directory a cell, every file whole or absent.
+"""Results on disk: one folder a run, every file whole or absent.
 
     RESULTS/<task>/<backbone>/<strategy>-s<seed>-<key>/record.json            what was asked, measured, and with what
                                                       /exits-<split>.parquet  every sample at every exit
@@ -10,57 +10,18 @@ The key is the first 8 digits of the cell's quality identity, so what differs in
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
 from bench.errors import UsageError
-from bench.files import check_shape, read_object, write_json
 from bench.progress import Progress
-from bench.results.migrations import SCHEMA_VERSION, upgrade
-from bench.results.places import LONGEST, RECORD, exits_file, slug, times_file
-from bench.results.record_file import checksum_of
+from bench.results.places import LONGEST, RECORD, slug
 from bench.results.run import Run
-
-Status = Literal["started", "success", "error", "cancelled"]
-Record = dict[str, object]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One result's directory."""
-
-    folder: Path
-
-    @property
-    def record_file(self) -> Path:
-        """The record; its ``status`` says whether the cell is finished."""
-        return self.folder / RECORD
-
-    def latency_file(self, speed_key: str) -> Path:
-        """Raw times of one machine and protocol, and their summary."""
-        return times_file(self.folder, speed_key)
-
-    def exits_file(self, split: str) -> Path:
-        """Every sample of ``split`` at every exit."""
-        return exits_file(self.folder, split)
-
-    def read(self) -> Record | None:
-        """The record, or None before the first is written. Raises Damaged, or UsageError for a newer one."""
-        if not self.record_file.exists():
-            return None
-        return read_record(self.record_file)
-
-    def write(self, status: Status, record: Mapping[str, object]) -> None:
-        """Replace the record."""
-        plain = {"schema_version": SCHEMA_VERSION, "status": status, **record}
-        write_json(self.record_file, {**plain, "checksum": checksum_of(json.loads(json.dumps(plain)))})
 
 
 @dataclass(frozen=True)
@@ -77,13 +38,13 @@ class Store:
 
     root: Path
 
-    def cell(self, task: str, backbone: str, strategy: str, seed: int, key: str) -> Cell:
-        """The directory of one cell."""
+    def place(self, task: str, backbone: str, strategy: str, seed: int, key: str) -> Path:
+        """Return the folder of the run with this quality key."""
         end = f"-s{seed}-{key[:8]}"
-        return Cell(self.root / slug(task) / slug(backbone) / f"{slug(strategy, LONGEST - len(end))}{end}")
+        return self.root / slug(task) / slug(backbone) / f"{slug(strategy, LONGEST - len(end))}{end}"
 
     def cache(self, kind: str, key: str) -> Path:
-        """Where what ``key`` identifies is kept for reuse."""
+        """Return where what ``key`` identifies is kept for reuse."""
         return self.root / ".cache" / kind / key
 
     def make_cache(self, kind: str) -> Path:
@@ -94,10 +55,10 @@ class Store:
             (top / ".gitignore").write_text("*\n", encoding="utf-8")
         return top / kind
 
-    def cells(self) -> list[Cell]:
-        """Every cell with a record, in order of path."""
-        found = self.root.glob("*/*/*/record.json")
-        return [Cell(path.parent) for path in sorted(found) if ".cache" not in path.relative_to(self.root).parts]
+    def folders(self) -> list[Path]:
+        """Return every run's folder, in order of path."""
+        found = sorted(self.root.glob(f"*/*/*/{RECORD}"))
+        return [path.parent for path in found if ".cache" not in path.relative_to(self.root).parts]
 
     def runs(self, only: Only | None = None) -> tuple[list[Run], list[LeftOut]]:
         """Read every run, or those of ``only``, in order of path; what cannot be read is left out, with the reason.
@@ -106,33 +67,32 @@ class Store:
         """
         if not self.root.is_dir():
             raise UsageError(f"There is no results folder {self.root}. `bench run` makes one.")
-        found, left_out = load_runs([cell.folder for cell in self.cells()], self.root)
+        found, left_out = load_runs(self.folders(), self.root)
         return [run for run in found if only is None or only.has(run)], left_out
 
     def find_run(self, text: str) -> Run:
-        """Read a run by its folder, its name, the start of its key, or ``last`` (the newest).
+        """Read the run that :meth:`find_folder` finds. Raises its errors, and Damaged where the record is."""
+        return Run.load(self.find_folder(text))
 
-        Raises UsageError where none or several match, Damaged where the record is.
-        """
-        return Run.load(self.find(text).folder)
-
-    def find(self, run: str) -> Cell:
-        """A cell by its folder, its name, the start of its key, or ``last`` (the newest).
+    def find_folder(self, text: str) -> Path:
+        """Return a run's folder by its path, its name, the start of its key, or ``last`` (the newest).
 
         Raises UsageError where none or several match.
         """
-        if os.path.exists(Path(run) / "record.json"):  # pathlib fails on names that no file can have
-            return Cell(Path(run))
-        cells = self.cells()
-        if run == "last" and cells:
-            return max(cells, key=lambda cell: cell.record_file.stat().st_mtime_ns)
-        matches = [c for c in cells if c.folder.name == run or c.folder.name.rpartition("-")[2].startswith(run)]
+        if os.path.exists(Path(text) / RECORD):  # pathlib fails on names that no file can have
+            return Path(text)
+        folders = self.folders()
+        if text == "last" and folders:
+            return max(folders, key=lambda folder: (folder / RECORD).stat().st_mtime_ns)
+        matches = [f for f in folders if f.name == text or f.name.rpartition("-")[2].startswith(text)]
         if len(matches) == 1:
             return matches[0]
         if not matches:
-            raise UsageError(f"No run '{run}' in {self.root} ({len(cells)} runs there). `bench list runs` shows them.")
-        names = ", ".join(c.folder.name for c in matches[:4])
-        raise UsageError(f"'{run}' matches {len(matches)} runs ({names}...): give more of the name.")
+            raise UsageError(
+                f"No run '{text}' in {self.root} ({len(folders)} runs there). `bench list runs` shows them."
+            )
+        names = ", ".join(f.name for f in matches[:4])
+        raise UsageError(f"'{text}' matches {len(matches)} runs ({names}...): give more of the name.")
 
     @contextmanager
     def lock(self, key: str, progress: Progress) -> Iterator[None]:
@@ -159,18 +119,12 @@ class Only:
 
     @classmethod
     def named(cls, tasks: str | None, backbones: str | None) -> Only:
-        """From ``a,b`` as the command line has it; None and empty text mean all."""
+        """Return those of ``a,b`` as the command line has it; None and empty text mean all."""
         return cls(*(frozenset(filter(None, map(str.strip, (text or "").split(",")))) for text in (tasks, backbones)))
 
     def has(self, run: Run) -> bool:
         """Whether ``run`` is one of them."""
         return (not self.tasks or run.task in self.tasks) and (not self.backbones or run.backbone in self.backbones)
-
-    def holds(self, record: Mapping[str, Any]) -> bool:
-        """Whether a record is of them."""
-        spec = record["spec"]
-        return all(not wanted or spec[name] in wanted for name, wanted in
-                   (("task", self.tasks), ("backbone", self.backbones)))  # fmt: skip
 
 
 ALL = Only()
@@ -187,13 +141,3 @@ def load_runs(folders: Sequence[Path], root: Path) -> tuple[list[Run], list[Left
         except (UsageError, OSError) as error:
             left_out.append(LeftOut(name, str(error).replace(str(root), root.name)))
     return found, left_out
-
-
-def read_record(path: Path) -> Record:
-    """A record from disk. Raises Damaged for one that is, UsageError for one that was written by a newer version."""
-    record = read_object(path)
-    check_shape(path, record, {"schema_version": int})
-    try:
-        return {name: value for name, value in upgrade(record).items() if name != "checksum"}
-    except UsageError as error:
-        raise UsageError(f"{path} {error}") from None

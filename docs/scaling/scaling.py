@@ -19,9 +19,11 @@ import numpy as np
 
 from bench.cell.request import Context, Request
 from bench.cli.display import console, name_table, print_json
+from bench.files import read_object, write_json
 from bench.measure.exits import AllExits
 from bench.progress import Progress
 from bench.results.exits import write_exits
+from bench.results.places import exits_file
 from bench.results.store import Store
 from bench.sweep.driver import run_plan
 from bench.sweep.engines.base import Ending, Job
@@ -101,12 +103,12 @@ def measure(folder: Path, repeats: int = 50) -> Constants:
     exits, record = _exits(), {"quality_key": "0" * 16, "filler": ["x" * 98] * (RECORD // 100)}
 
     def cell(number: int) -> None:
-        made = store.cell("task", "backbone", "strategy", number, f"{number:08d}")
-        made.write("started", {"quality_key": "0" * 16})
+        made = store.place("task", "backbone", "strategy", number, f"{number:08d}")
+        write_json(made / "record.json", {"quality_key": "0" * 16})
         for split in ("select", "validation"):
             write_exits(exits, store.cache("exits", f"{number:08d}") / f"{split}.parquet")
-            write_exits(exits, made.exits_file(split))
-        made.write("success", record)
+            write_exits(exits, exits_file(made, split))
+        write_json(made / "record.json", record)
 
     def locks(number: int) -> None:
         for kind in ("", "train-", "exits-"):
@@ -114,9 +116,9 @@ def measure(folder: Path, repeats: int = 50) -> Constants:
                 pass
 
     disk, lock = each(cell, repeats), each(locks, repeats)
-    cells = store.cells()
-    listing = each(lambda _: store.cells(), 10) / len(cells)
-    read = each(lambda number: cells[number].read(), repeats)
+    folders = store.folders()
+    listing = each(lambda _: store.folders(), 10) / len(folders)
+    read = each(lambda number: read_object(folders[number] / "record.json"), repeats)
     context = Context(Store(folder / "planned"), quiet, offline=True)
     requests = [Request("entropy", "demo", seed=seed, latency=False) for seed in range(repeats)]
     run_plan(make_plan(requests[:1], context), context, Nothing())  # what is imported and generated once

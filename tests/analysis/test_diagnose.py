@@ -20,7 +20,6 @@ from bench.inference.replay import replay
 from bench.measure.exits import AllExits
 from bench.measure.trade_off import Costs, TradeOff
 from bench.report import diagnose_view
-from bench.results.exits import read_exits
 from bench.results.measures import OperatingPoint
 from bench.results.run import Run
 from bench.results.store import Store
@@ -69,7 +68,7 @@ def _at_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run_of(strategy: str) -> str:
-    (found,) = [c.folder.name for c in Store(Path("r")).cells() if c.folder.name.startswith(f"{strategy}-s0-")]
+    (found,) = [f.name for f in Store(Path("r")).folders() if f.name.startswith(f"{strategy}-s0-")]
     return found
 
 
@@ -138,9 +137,7 @@ def test_stored_exits_need_no_model(capsys: pytest.CaptureFixture[str], monkeypa
     found = diagnosed(capsys, "--stored")
     assert found["slowdown"] is None
     assert found["shift"] is None
-    cell = Store(Path("r")).find(run_of("entropy"))
-    (path,) = [p for p in cell.folder.glob("exits-*.parquet") if "select" not in p.name]
-    exits = read_exits(path)
+    exits = Store(Path("r")).find_run(run_of("entropy")).exits()
     accuracy = (exits.predictions == exits.labels[:, None]).mean(axis=0)
     assert [row["accuracy"]["estimate"] for row in found["exits"]] == pytest.approx(accuracy.tolist())
     default = next(row for row in found["consistency"] if row["point"] == "default")

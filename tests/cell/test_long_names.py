@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from bench.__main__ import main
 from bench.errors import OK, USAGE
+from bench.files import write_json
 from bench.results.places import LONGEST, slug
 from bench.results.store import Store
 from tests.helpers.small_runs import TINY, run_json, write_task
@@ -23,7 +24,7 @@ LONG = "n" * 300
 def test_names_that_fit_stay(length: int) -> None:
     assert slug("n" * length) == "n" * length
     strategy = "n" * min(length, LONGEST - len("-s0-01234567"))
-    assert Store(Path("r")).cell("t", "b", strategy, 0, KEY).folder.name == f"{strategy}-s0-01234567"
+    assert Store(Path("r")).place("t", "b", strategy, 0, KEY).name == f"{strategy}-s0-01234567"
 
 
 @given(st.text(min_size=1, max_size=600), st.integers(20, LONGEST))
@@ -46,12 +47,12 @@ def test_long_names_stay_readable_and_distinct() -> None:
 @pytest.mark.parametrize("seed", [0, 2**32 - 1])
 def test_a_cell_with_long_names_can_be_written_and_found(seed: int, tmp_path: Path) -> None:
     store = Store(tmp_path)
-    cells = [store.cell(LONG, f"/{LONG}/{LONG}", f"{LONG}:{name}", seed, KEY) for name in ("One", "Other")]
-    for cell in cells:
-        cell.write("success", {})
-    assert store.cells() == sorted(cells, key=lambda cell: cell.folder)
-    assert all(cell.folder.name.endswith(f"-s{seed}-01234567") for cell in cells)
-    assert store.find(cells[0].folder.name) == cells[0]
+    folders = [store.place(LONG, f"/{LONG}/{LONG}", f"{LONG}:{name}", seed, KEY) for name in ("One", "Other")]
+    for folder in folders:
+        write_json(folder / "record.json", {})
+    assert store.folders() == sorted(folders)
+    assert all(folder.name.endswith(f"-s{seed}-01234567") for folder in folders)
+    assert store.find_folder(folders[0].name) == folders[0]
 
 
 PLUG_IN = """

@@ -12,7 +12,6 @@ import pytest
 from bench.__main__ import main
 from bench.inference.replay import make_evidence
 from bench.measure.curve import exact_curve, exit_layers
-from bench.results.exits import read_exits
 from bench.results.store import Store
 from strategies.entropy import normalised_entropy
 from tests.helpers.small_runs import TINY, write_task
@@ -56,11 +55,10 @@ def test_the_figure_at_half_the_layers_is_the_curves(results: Path, capsys: pyte
     [table] = tables(results, capsys)
     [entropy] = [row for row in table["rows"] if row["criterion"] == "entropy"]
     found = []
-    for cell in Store(results).cells():
-        record: Any = cell.read()
-        if record["spec"]["strategy"] != "entropy":
+    for run in Store(results).runs()[0]:
+        if run.strategy != "entropy":
             continue
-        exits = read_exits(cell.exits_file("validation"))
+        exits = run.exits("validation")
         scores = np.stack([normalised_entropy(z) for z in make_evidence(exits).logits.unbind(1)], axis=1)
         cuts = exact_curve(scores, []).midpoints
         layers = [exit_layers(scores, cut) for cut in cuts]

@@ -10,11 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from bench.files import write_json
 from bench.measure.exits import AllExits
 from bench.measure.stats import wilson
 from bench.results.exits import write_exits
+from bench.results.migrations import SCHEMA_VERSION
+from bench.results.places import exits_file
+from bench.results.record_file import checksum_of
 from bench.results.spec import Facts, RunSpec, key, quality_identity
-from bench.results.store import Cell, Store
+from bench.results.store import Store
 from bench.training.args import TrainArgs
 
 MACHINE = {"system": "Linux x86_64", "cpu": "Test CPU", "cores": 2, "memory_gib": 8.0, "threads": 1, "gpus": []}
@@ -66,8 +70,7 @@ def make_cell(
     made = RunSpec(strategy=strategy, task=task, backbone=backbone, seed=seed, **asked)
     versions = {"head": 1, "recipe": 1, "strategy": version}
     identity = quality_identity(made, Facts("digest", revision, versions))
-    place_of = Store(root).cell(task, backbone, strategy, seed, key(identity))
-    cell = Cell(root / place) if place else place_of
+    folder = root / place if place else Store(root).place(task, backbone, strategy, seed, key(identity))
     record: dict[str, Any] = {
         "quality_key": key(identity),
         "created": "2026-01-02T03:04:05+00:00",
@@ -80,8 +83,7 @@ def make_cell(
     if status != "success":
         if error:
             record["error"] = {"kind": "user", "message": error, "traceback": ""}
-        cell.write(status, record)  # type: ignore[arg-type]
-        return cell.folder
+        return write_sealed(folder, {"schema_version": SCHEMA_VERSION, "status": status, **record})
     random = np.random.default_rng(hash_of([identity, asked["train"].epochs]))
     truth = random.integers(0, len(labels), samples)
     logits = random.normal(size=(samples, layers, len(labels)))
@@ -122,18 +124,21 @@ def make_cell(
     if exits:
         names = tuple(ids[i] if i < len(ids) else f"s{i}" for i in range(samples))
         found = AllExits(names, truth.astype(np.int64), logits.astype(np.float32), np.full(samples, 9))
-        write_exits(found, cell.exits_file("evaluation"))
-    cell.write("success", record)
-    return cell.folder
+        write_exits(found, exits_file(folder, "evaluation"))
+    return write_sealed(folder, {"schema_version": SCHEMA_VERSION, "status": "success", **record})
 
 
 def edit_cell(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
     """Write a cell's record again after ``change`` was made to it, as a run would have written it."""
     record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
     change(record)
-    head = ("schema_version", "status", "checksum")
-    kept = {name: value for name, value in record.items() if name not in head}
-    Cell(folder).write(record["status"], {**kept, "quality_key": key(record["identity"])})
+    write_sealed(folder, {**record, "quality_key": key(record["identity"])})
+
+
+def write_sealed(folder: Path, plain: Mapping[str, Any]) -> Path:
+    """Write a record with the checksum that it needs; returns ``folder``."""
+    write_json(folder / "record.json", {**plain, "checksum": checksum_of(plain)})
+    return folder
 
 
 def hash_of(value: object) -> int:

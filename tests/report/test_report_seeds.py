@@ -18,6 +18,7 @@ from bench.report.write import write_report
 from bench.results.exits import write_exits
 from bench.results.groups import average_seeds
 from bench.results.part import Estimate
+from bench.results.places import exits_file
 from bench.results.store import Store
 from tests.helpers.report_store import edit_cell, make_cell
 
@@ -93,11 +94,11 @@ def test_page_tables_and_csv_say_seeds_and_sizes(seeded: Path, tmp_path: Path) -
 
 @pytest.mark.parametrize("loss", ["file", "rule"])
 def test_without_logits_or_with_another_rule_the_seeds_own_intervals_are_averaged(seeded: Path, loss: str) -> None:
-    cell = next(iter(Store(seeded).cells()))
+    folder = Store(seeded).folders()[0]
     if loss == "file":
-        cell.exits_file("evaluation").unlink()
+        exits_file(folder, "evaluation").unlink()
     else:
-        edit_cell(cell.folder, _improve)
+        edit_cell(folder, _improve)
     [panel] = make_panels(Store(seeded).runs()[0])
     found = panel.series[0].full
     assert found.both is None

@@ -9,10 +9,9 @@ import pytest
 
 from bench.__main__ import main
 from bench.errors import NOTHING_COMPARABLE, OK
+from bench.results.run import Run
 from bench.results.store import Only
 from tests.helpers.report_store import make_cell
-
-RECORD = {"spec": {"task": "sst2", "backbone": "bert-base"}}
 
 
 @pytest.mark.parametrize(
@@ -27,8 +26,11 @@ RECORD = {"spec": {"task": "sst2", "backbone": "bert-base"}}
         (None, "albert-base,", False),
     ],
 )
-def test_names_select_and_no_name_means_all(tasks: str | None, backbones: str | None, held: bool) -> None:
-    assert Only.named(tasks, backbones).holds(RECORD) is held
+def test_names_select_and_no_name_means_all(
+    tasks: str | None, backbones: str | None, held: bool, tmp_path: Path
+) -> None:
+    run = Run.load(make_cell(tmp_path, task="sst2", backbone="bert-base"))
+    assert Only.named(tasks, backbones).has(run) is held
 
 
 @pytest.fixture

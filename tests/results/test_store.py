@@ -15,8 +15,10 @@ from bench.cell.command import command_line
 from bench.errors import UsageError
 from bench.files import remove_leftovers, replace_file, write_json
 from bench.progress import Progress
+from bench.results.migrations import SCHEMA_VERSION
 from bench.results.places import slug
-from bench.results.store import SCHEMA_VERSION, Store, read_record
+from bench.results.record_file import read_record
+from bench.results.store import Store
 
 QUIET = Progress(quiet=True)
 
@@ -79,42 +81,39 @@ def filled(root: Path, *cells: tuple[str, str]) -> Store:
     """A store with a record for each (strategy, key)."""
     store = Store(root)
     for number, (strategy, key) in enumerate(cells):
-        cell = store.cell("sst2", "bert-base", strategy, 0, key)
-        cell.write("success", {"n": number})
-        os.utime(cell.record_file, ns=(number, number))
+        record = store.place("sst2", "bert-base", strategy, 0, key) / "record.json"
+        write_json(record, {"n": number})
+        os.utime(record, ns=(number, number))
     return store
 
 
 KEYS = ("0123456789abcdef", "01ff456789abcdef")
 
 
-def test_records_come_back(tmp_path: Path) -> None:
+def test_a_run_lies_under_task_and_backbone(tmp_path: Path) -> None:
     store = filled(tmp_path, ("entropy", KEYS[0]))
-    (cell,) = store.cells()
-    assert cell.folder == tmp_path / "sst2/bert-base/entropy-s0-01234567"
-    assert cell.read() == {"schema_version": SCHEMA_VERSION, "status": "success", "n": 0}
-    assert store.cell("rte", "bert-base", "entropy", 0, KEYS[0]).read() is None
+    assert store.folders() == [tmp_path / "sst2/bert-base/entropy-s0-01234567"]
 
 
 def test_runs_are_found_by_folder_name_key_and_last(tmp_path: Path) -> None:
     store = filled(tmp_path, ("entropy", KEYS[0]), ("full", KEYS[1]))
-    one, other = store.cells()
-    for run in (str(one.folder), "entropy-s0-01234567", "0123", "01234567"):
-        assert store.find(run) == one
-    assert store.find("last") == other
+    one, other = store.folders()
+    for run in (str(one), "entropy-s0-01234567", "0123", "01234567"):
+        assert store.find_folder(run) == one
+    assert store.find_folder("last") == other
     with pytest.raises(UsageError, match=r"'01' matches 2 runs .*give more of the name"):
-        store.find("01")
+        store.find_folder("01")
     with pytest.raises(UsageError, match=r"No run 'abc' in .* \(2 runs there\)"):
-        store.find("abc")
+        store.find_folder("abc")
     with pytest.raises(UsageError, match=r"No run 'last' in .* \(0 runs there\)"):
-        Store(tmp_path / "empty").find("last")
+        Store(tmp_path / "empty").find_folder("last")
 
 
 def test_what_is_cached_is_no_run_wherever_the_results_are(tmp_path: Path) -> None:
     store = filled(tmp_path / ".cache/results", ("entropy", KEYS[0]))
     write_json(store.cache("checkpoints", "key") / "record.json", {})
     write_json(store.cache("exits", "key").parent / "record.json", {})
-    assert [cell.folder.name for cell in store.cells()] == ["entropy-s0-01234567"]
+    assert [folder.name for folder in store.folders()] == ["entropy-s0-01234567"]
 
 
 BAD = {
