@@ -248,7 +248,7 @@ def test_without_memory_for_one_sample_it_is_the_users_turn(
     assert "no memory to train on a single sample" in capsys.readouterr().err
     monkeypatch.setattr(exits_module, "collate", refuse)
     with pytest.raises(UsageError, match="single sample"):
-        exits_module.all_logits(None, None, np.arange(3), torch.device("cpu"))  # type: ignore[arg-type]
+        exits_module.compute_all_logits(None, None, np.arange(3), torch.device("cpu"))  # type: ignore[arg-type]
 
 
 # --------------------------------------------------------------------------- our own mistakes

@@ -79,14 +79,14 @@ def test_readers_and_the_next_run(seed: int, home: Path, tmp_path: Path, capfd: 
     for verb in VERBS:
         code, out, err = say(verb, results, home, names[0], capfd)
         where = (seed, kind, how, verb, victim.name)
-        assert code in (0, 2, 4), (where, code, err)
+        assert code in (0, 2, 3, 4), (where, code, err)  # 3: a candidate's record that cannot be read is worse
         assert "Traceback" not in out + err, (where, err)
         if code == 0 and out != expected[verb][1]:  # then it says what it left out, and keeps its numbers
             assert victim.parent.name in out + err or "damaged" in out + err, (where, out, err)
             if verb == "show":
                 assert numbers(json.loads(out)) == numbers(json.loads(expected[verb][1])), where
     capfd.readouterr()
-    if how == "newer_version":
+    if how == "newer_version" and kind == "record":
         assert main(["run", *asked(home, results), "--quiet", "--json"]) in (2, 5)  # not ours to overwrite
         assert "newer ExitBench" in capfd.readouterr().err
         return
