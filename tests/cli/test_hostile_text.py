@@ -14,6 +14,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from bench.__main__ import main
+from bench.results.spec import key
 from tests.helpers.compare_records import Made, logits
 from tests.helpers.report_store import edit_cell, make_cell
 from tests.helpers.small_runs import TINY
@@ -100,7 +101,9 @@ def compared(tmp_path: Path) -> list[str]:
         [path] = store.rglob("record.json")
         record = json.loads(path.read_text(encoding="utf-8"))
         record["spec"] |= {"task": f"t {ATTACK}", "backbone": f"b {ATTACK}"}
-        record["task"]["name"] = f"t {ATTACK}"
+        record["task"]["name"] = record["identity"]["task"]["name"] = f"t {ATTACK}"
+        record["identity"]["backbone"]["name"] = f"b {ATTACK}"
+        record["quality_key"] = key(record["identity"])
         path.write_text(json.dumps(record), encoding="utf-8")
     return [str(store) for store in stores]
 

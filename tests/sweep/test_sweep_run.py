@@ -39,7 +39,7 @@ def run(content: dict[str, Any], results: Path, workers: int = 2, sync: str | No
 
 def test_a_sweep_from_its_file_to_its_report(task: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     content = sweep(task, tmp_path / "log", seed=[0, 1])
-    content["include"] = [{"strategy": "full", "task": str(task), "seed": 0, "settings": {"train.lr": 1e30}}]
+    content["include"] = [{"strategy": "full", "task": str(task), "seed": 0, "settings": {"train.lr": 1e18}}]
     words = [
         "run",
         "--config",
@@ -62,7 +62,7 @@ def test_a_sweep_from_its_file_to_its_report(task: Path, tmp_path: Path, capsys:
     assert code == 5
     assert [o["record"]["status"] for o in outcomes[:-1]] == ["success"] * 4
     assert (outcomes[-1]["cell"], "train.lr" in outcomes[-1]["error"]) == (
-        "full, reviews, bert-demo, seed 0, train.lr=1e+30",
+        "full, reviews, bert-demo, seed 0, train.lr=1e+18",
         True,
     )
     assert error.startswith("Error: 1 of 5 cells failed: full, reviews, bert-demo, seed 0")
