@@ -12,12 +12,13 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedConfig, PreTrainedModel
-from transformers.masking_utils import create_bidirectional_mask
+
+if TYPE_CHECKING:  # criteria are replayed over recorded logits without transformers, which takes seconds to import
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,8 @@ class LayeredEncoder(nn.Module, ABC):
         """The stock model's mask over the real tokens, for states ``embedded`` [B, T, H]; None where all are real."""
         mask: Any = batch.attention_mask
         if mask is not None:
+            from transformers.masking_utils import create_bidirectional_mask
+
             mask = create_bidirectional_mask(self.model.config, embedded, mask)
         return mask
 

@@ -212,6 +212,13 @@ class Run:
         from bench.measure.curve import exit_layers
         from bench.measure.scores import score_recorded
 
-        scores = score_recorded(self.criterion, self.exits(split))
+        path = self.exits_file(split)
+        if path not in self._scores:
+            self._scores[path] = score_recorded(self.criterion, self.exits(split))
+        scores = self._scores[path]
         cut = float(scores.dtype.type(self.cut_of(rule, split)))  # as a live comparison rounds it
         return exit_layers(scores, cut, strict=self.criterion.strict)
+
+    @cached_property
+    def _scores(self) -> dict[Path, NDArray[np.float32] | NDArray[np.float64]]:
+        return {}
