@@ -34,9 +34,6 @@ class StrategyError(UserError):
     """A strategy that cannot do what is asked; the message is one line for the user."""
 
 
-# --------------------------------------------------------------------------- head
-
-
 def pool(hidden: Tensor, mask: Tensor | None, pooling: Pooling) -> Tensor:
     """Return one vector per sample from [B, T, H]: the first token's, or the mean over real tokens -> [B, H].
 
@@ -131,9 +128,6 @@ class ExitModel(nn.Module):
         return cast(Tensor, self.head(hidden, batch.attention_mask, self.num_layers))
 
 
-# --------------------------------------------------------------------------- recipe
-
-
 @dataclass(frozen=True)
 class Stage:
     """One phase of training: what is fitted, and how it departs from the run's own settings.
@@ -200,9 +194,6 @@ class Recipe(nn.Module, ABC):
     def report(self) -> dict[str, list[float]]:
         """Return numbers worth keeping in the record, such as learned weights."""
         return {}
-
-
-# --------------------------------------------------------------------------- criterion
 
 
 @dataclass(frozen=True)
@@ -371,9 +362,6 @@ def check_finite(logits: Tensor, layer: int, names: Sequence[object] | None = No
         raise StrategyError(f"Logits of sample {name} at exit {layer} are not finite: {logits[row].tolist()}.")
 
 
-# --------------------------------------------------------------------------- strategy
-
-
 class Strategy:
     """A published system: its head, recipe and criterion, and what a reader must know about it."""
 
@@ -393,6 +381,11 @@ class Strategy:
     """True for oracles, which know the label or the later exits."""
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = {}
     """Published settings by task, "*" for all (a task's own win): keys as the command line's ``--set`` takes them."""
+
+    @classmethod
+    def version_for(cls, outputs: int) -> int:
+        """Return the version of results with ``outputs`` logits: a change may concern some numbers of classes only."""
+        return cls.version
 
     @classmethod
     def backbone_overrides(cls, arguments: Mapping[str, object]) -> dict[str, object]:

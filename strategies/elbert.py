@@ -275,13 +275,18 @@ class ElbertMono(_Elbert):
     """ELBERT with the paper's default window: confidence that never drops (Xie et al., ICASSP 2021)."""
 
     name = "elbert-mono"
-    version = 2  # 1: of three and more classes, drops near p = 1 that float32 cannot tell were no drops
+    version = 2
     criterion = MonotoneWindow
     equations = (
         "L = sum_i w_i CE(z_i, y), w_i = sigmoid(t_i), w_L = L - sum_{i<L} w_i (eq. 1-3)",
         "leave at the first i with H(p_i) / ln C < threshold",
         "or p_j(c) <= p_{j+1}(c) for all j in i-N+1..i-1, c the class predicted at i-N+1 and still at i (criterion 1)",
     )
+
+    @classmethod
+    def version_for(cls, outputs: int) -> int:
+        # in version 1 drops near p = 1 that float32 cannot tell were no drops, with three classes or more
+        return cls.version if outputs > 2 else 1
 
 
 class ElbertRange(_Elbert):

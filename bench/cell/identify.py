@@ -83,7 +83,8 @@ def identify_cell(spec: RunSpec, parts: Parts, data: TaskData, context: Context)
     """Return the cell with its keys and its place in the store. Raises BackboneError for an unknown backbone."""
     backbone = describe(request_backbone(spec, parts, context))
     name, digest = str(backbone["name"]), str(backbone["digest"])
-    facts = Facts(digest, data.revision, parts.versions, parts.wrapped_versions(spec), name)
+    versions, wrapped = parts.versions(data.num_outputs), parts.wrapped_versions(spec, data.num_outputs)
+    facts = Facts(digest, data.revision, versions, wrapped, name)
     keys = Keys(
         training=key(training_identity(spec, facts)),
         exits=key(exits_identity(spec, facts)),

@@ -39,15 +39,14 @@ class Parts:
     recipe: type[Recipe]
     task: Task
 
-    @property
-    def versions(self) -> dict[str, int]:
-        """What raises a result's identity when a rule changes."""
-        parts = {"strategy": self.strategy, "head": self.head, "recipe": self.recipe}
-        return {name: version_of(part) for name, part in parts.items()}
+    def versions(self, outputs: int) -> dict[str, int]:
+        """Return what raises the identity of a result with so many ``outputs`` when a rule changes."""
+        parts = {"head": self.head, "recipe": self.recipe}
+        return {"strategy": self.strategy.version_for(outputs), **{k: version_of(v) for k, v in parts.items()}}
 
-    def wrapped_versions(self, spec: RunSpec) -> tuple[int, ...]:
-        """The versions of the strategies whose criteria the spec's is wrapped around, the outermost first."""
-        return _wrapped_versions(self.strategy.criterion, cast(Any, spec.criterion_args.get("of")))
+    def wrapped_versions(self, spec: RunSpec, outputs: int) -> tuple[int, ...]:
+        """Return the versions of the strategies whose criteria the spec's is wrapped around, the outermost first."""
+        return _wrapped_versions(self.strategy.criterion, cast(Any, spec.criterion_args.get("of")), outputs)
 
     def criterion(self, spec: RunSpec) -> Criterion:
         """The criterion with the spec's arguments."""
@@ -60,17 +59,17 @@ def is_timed(spec: RunSpec, parts: Parts) -> bool:
 
 
 def version_of(part: type) -> int:
-    """Return the version of a strategy, head or recipe; 1 where it has none."""
+    """Return the version of a head or recipe; 1 where it has none."""
     return cast(int, getattr(part, "version", 1))
 
 
-def _wrapped_versions(criterion: type[Criterion], of: str | None) -> tuple[int, ...]:
+def _wrapped_versions(criterion: type[Criterion], of: str | None, outputs: int) -> tuple[int, ...]:
     """For a wrapper around ``of``; a wrapper that is wrapped itself has its default there, None."""
     around: Callable[[str], type[Strategy]] | None = getattr(criterion, "around", None)
     if around is None:
         return ()
     inner = around(of or cast(str, settable_arguments(criterion)["of"].default))
-    return (version_of(inner), *_wrapped_versions(inner.criterion, None))
+    return (inner.version_for(outputs), *_wrapped_versions(inner.criterion, None, outputs))
 
 
 def resolve_request(request: Request) -> tuple[RunSpec, Parts]:

@@ -137,7 +137,8 @@ class Lookup:
 def guess_training(request: Request, spec: RunSpec, parts: Parts) -> str:
     """Return what stands for a training's key while data or backbone are not at hand: its names."""
     own = parts.strategy.backbone_overrides(spec.criterion_args)
-    return "unknown-" + key(training_identity(spec, Facts(repr(own), request.task, parts.versions)))
+    versions = parts.versions(2)  # a training has no part of what depends on the number of classes
+    return "unknown-" + key(training_identity(spec, Facts(repr(own), request.task, versions)))
 
 
 def plan_again(cell: Planned, context: Context) -> Planned:

@@ -87,7 +87,14 @@ def test_which_of_two_versions_was_raised_matters(monkeypatch: pytest.MonkeyPatc
 
 def test_what_wraps_nothing_has_no_such_versions() -> None:
     spec, parts = resolve_request(Request("entropy", "demo"))
-    assert parts.wrapped_versions(spec) == ()
+    assert parts.wrapped_versions(spec, 2) == ()
+
+
+def test_a_change_for_many_classes_leaves_results_with_two_be() -> None:
+    spec, parts = resolve_request(Request("temperature", "demo", settings={"of": "elbert-mono"}))
+    assert [parts.wrapped_versions(spec, outputs) for outputs in (2, 3)] == [(1,), (2,)]
+    _, parts = resolve_request(Request("elbert-mono", "demo"))
+    assert [parts.versions(outputs)["strategy"] for outputs in (2, 3)] == [1, 2]
 
 
 # ---------------------------------------------------------------- the threshold by the field's own name
