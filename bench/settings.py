@@ -71,10 +71,10 @@ def bind(target: type, given: Mapping[str, object], what: str) -> dict[str, obje
     """Return every argument of ``target`` with its value, given or default, checked against the annotations.
 
     ``what`` names the target in messages ("strategy 'elbert-mono'"). All arguments are returned, so that a default
-    that changes later changes the identity of a result. A class around another, which its ``wrapped`` names, takes
-    that one's arguments beside its own.
+    that changes later changes the identity of a result. A class around another, which its ``find_criterion`` names,
+    takes that one's arguments beside its own.
     """
-    if not hasattr(target, "wrapped"):
+    if not hasattr(target, "find_criterion"):
         return _bind_own(target, given, what)
     own, inner, rest = _around(target, given, what)
     return {**bind(inner, rest, f"what {what} wraps"), **own}
@@ -105,7 +105,7 @@ def _around(target: Any, given: Mapping[str, object], what: str) -> tuple[dict[s
     """The own arguments of a class around another, that class, and what is left for it."""
     parameters = settable_arguments(target)
     own = _bind_own(target, {k: v for k, v in given.items() if k in parameters}, what)
-    return own, target.wrapped(**own), {k: v for k, v in given.items() if k not in parameters}
+    return own, target.find_criterion(**own), {k: v for k, v in given.items() if k not in parameters}
 
 
 def _bind_own(target: type, given: Mapping[str, object], what: str) -> dict[str, object]:

@@ -15,7 +15,7 @@ from strategies.base import Criterion, Evidence, Seen, State, Strategy, Strategy
 from strategies.entropy import JointRecipe, LinearHead
 from strategies.wrapper import Wrapper, score_evidence
 
-BUDGETS = 100
+BUDGET_STEPS = 100
 """Steps between all layers and one; thresholds are kept for every one of them."""
 
 
@@ -81,14 +81,14 @@ class Budget(Wrapper):
         super().__init__(of=of, **inner)
 
     @classmethod
-    def wrapped(cls, of: str) -> type[Criterion]:
-        kind = super().wrapped(of)
+    def find_criterion(cls, of: str) -> type[Criterion]:
+        kind = super().find_criterion(of)
         if kind.integer:
             raise StrategyError(f"'{of}' cannot have a budget: its threshold is a whole number, with too few values.")
         return kind
 
-    def follow(self) -> None:
-        super().follow()
+    def copy_attributes(self) -> None:
+        super().copy_attributes()
         if self.cuts is not None:
             self.strict, self.loosest = True, math.inf  # type: ignore[misc]
 
@@ -100,13 +100,13 @@ class Budget(Wrapper):
         inner = super().fit(evidence)
         scores = score_evidence(self.inner, evidence)
         exits = scores.shape[1]
-        targets = torch.linspace(exits, 1, BUDGETS + 1, dtype=torch.float64)[1:-1]
+        targets = torch.linspace(exits, 1, BUDGET_STEPS + 1, dtype=torch.float64)[1:-1]
         cuts, spent = exit_cuts(scores, solve_shares(targets, exits), self.inner.loosest)
         last = min(self.inner.loosest, torch.finfo(scores.dtype).max)  # the smallest budget of all: leave when you may
         self.cuts = torch.cat([cuts, torch.full((1, exits), last, dtype=cuts.dtype)])
         self.scale = torch.cat([torch.tensor([-1.0]), -spent, torch.tensor([math.inf])])
         self.tables.clear()
-        self.follow()
+        self.copy_attributes()
         by_exit = {f"cuts_{k}": cuts[:, k - 1].tolist() for k in range(1, exits)}
         return {"budgets": spent.tolist(), **by_exit, **inner}
 

@@ -17,7 +17,7 @@ from strategies.base import Evidence, Seen, State, Strategy
 from strategies.entropy import JointRecipe, LinearHead
 from strategies.wrapper import Wrapper
 
-LARGEST = 100.0
+HOTTEST = 100.0
 """Temperatures lie in [1/100, 100]: an exit that is always right, or no better than chance, has none of its own."""
 
 
@@ -30,7 +30,7 @@ def fit_temperatures(logits: Tensor, labels: Tensor) -> list[float]:
     z = logits.double()
     z = z - z.mean(dim=-1, keepdim=True)  # softmax does not see it; smaller numbers to add up
     right = z.gather(2, labels[:, None, None].expand(-1, z.shape[1], 1)).squeeze(-1).mean(dim=0)
-    low = torch.full((z.shape[1],), -math.log(LARGEST), dtype=torch.float64)
+    low = torch.full((z.shape[1],), -math.log(HOTTEST), dtype=torch.float64)
     high = -low
     for _ in range(45):
         middle = (low + high) / 2
@@ -62,7 +62,7 @@ class TemperatureScaled(Wrapper):
         self.temperatures = fit_temperatures(evidence.logits, evidence.labels)
         scaled = evidence.logits / evidence.logits.new_tensor(self.temperatures)[:, None]
         inner = super().fit(replace(evidence, logits=scaled))
-        self.follow()
+        self.copy_attributes()
         return {"temperatures": list(self.temperatures), **inner}
 
     def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:

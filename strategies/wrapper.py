@@ -24,23 +24,23 @@ class Wrapper(Criterion):
     """The attributes that are the inner criterion's."""
 
     def __init__(self, *, of: str, **inner: object) -> None:
-        self.inner = self.wrapped(of)(**inner)
-        self.follow()
+        self.inner = self.find_criterion(of)(**inner)
+        self.copy_attributes()
 
     @staticmethod
-    def around(of: str) -> type[Strategy]:
+    def find_strategy(of: str) -> type[Strategy]:
         """Return the strategy that ``of`` names: its version is a part of every result's identity."""
         return STRATEGIES.load(of)
 
     @classmethod
-    def wrapped(cls, of: str) -> type[Criterion]:
+    def find_criterion(cls, of: str) -> type[Criterion]:
         """Return the criterion class of the strategy ``of``: the other arguments are checked against it."""
-        kind = cls.around(of).criterion
+        kind = cls.find_strategy(of).criterion
         if not kind.causal or kind.needs_labels or not kind.uses_early_exits:
             raise StrategyError(f"'{of}' cannot be wrapped: it decides nothing that could run live.")
         return kind
 
-    def follow(self) -> None:
+    def copy_attributes(self) -> None:
         """Take over the inner criterion's attributes, at first and again when fitting has changed them."""
         for name in self.follows:
             setattr(self, name, getattr(self.inner, name))

@@ -8,19 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from bench.measure.calibration import auroc, measure_calibration, probabilities
+from bench.measure.curve import Array, Int
 from bench.measure.stats import Interval, bootstrap_mean, bootstrap_ratio, wilson
-
-Array = NDArray[Any]
-Float = NDArray[np.float64]
-Int = NDArray[np.int64]
-
 
 # --------------------------------------------------------------------------- failure prediction
 

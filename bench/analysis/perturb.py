@@ -18,14 +18,12 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import zip_longest
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from bench.measure.curve import Array
 from bench.tasks.base import Split
 
-Array = NDArray[Any]
 JudgeTexts = Callable[[Split], tuple[Array, Array]]
 """Exit layers int [N] of a split's samples, and how far each was from staying longer: its score there, [N]."""
 

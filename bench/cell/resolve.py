@@ -65,7 +65,7 @@ def version_of(part: type) -> int:
 
 def _wrapped_versions(criterion: type[Criterion], of: str | None, outputs: int) -> tuple[int, ...]:
     """For a wrapper around ``of``; a wrapper that is wrapped itself has its default there, None."""
-    around: Callable[[str], type[Strategy]] | None = getattr(criterion, "around", None)
+    around: Callable[[str], type[Strategy]] | None = getattr(criterion, "find_strategy", None)
     if around is None:
         return ()
     inner = around(of or cast(str, settable_arguments(criterion)["of"].default))

@@ -6,17 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
 from bench.compare.pairing import Pair
 from bench.compare.quality import Side
 from bench.compare.verdict import Margins, Row, exact
+from bench.measure.curve import Float
 from bench.results.measures import OperatingPoint, Performance, SplitResult
 from bench.results.run import Run
 from bench.results.times import RawTimes, read_times
-
-Float = NDArray[np.float64]
 
 
 def cost_rows(pair: Pair, split: str, sides: tuple[Side, Side] | None, margins: Margins) -> list[Row]:

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from bench.measure import metrics as m
 from bench.measure.areas import GRID, QualityArea
+from bench.measure.curve import Float
 from bench.measure.seeds import interval_over_seeds
 from bench.measure.stats import Interval, draw_counts
 from bench.measure.trade_off import TradeOff
 from bench.results.run import Run
 
-Float = NDArray[np.float64]
 Layers = NDArray[np.int64]
 Weighted = Callable[[Float], Float]
 """A quantity of one run under sample weights [B, N] -> [B]; the weights are how often each sample was drawn."""

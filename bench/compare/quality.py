@@ -9,23 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bench.compare.pairing import Pair
 from bench.compare.verdict import Margins, Row
 from bench.measure import metrics as m
 from bench.measure.areas import GRID, QualityArea
+from bench.measure.curve import Array, Float
 from bench.measure.exits import AllExits
 from bench.measure.stats import Interval, draw_counts, mcnemar, paired_bootstrap
 from bench.measure.trade_off import Costs, TradeOff
 from bench.results.measures import OperatingPoint
 from bench.results.run import Run
-
-Array = NDArray[Any]
-Float = NDArray[np.float64]
 
 REPLICATES = 2000  # so that a p-value can be as small as 0.001 before Holm's adjustment
 RANK_REPLICATES = 500  # Spearman has no sums: every replicate ranks anew

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from backbones.base import Batch
-from bench.errors import UsageError
+from backbones.names import unknown_name
 from bench.inference.conditional import ConditionalExecutor, CudaProgram, RecordProgram
 from bench.inference.graphs import GraphExecutor
 from bench.inference.live import LiveResult, run_live
@@ -73,7 +73,7 @@ def make_executor(
             check_placement(str(next(model.parameters()).device), executor=name)
         segments = GraphExecutor(model, record or CudaGraphSegment, bucket=bucket)
         return segments if name == "graph" else ConditionalExecutor(model, segments, program or CudaProgram)
-    raise UsageError(f"Unknown executor '{name}'. Known: {', '.join(EXECUTORS)}.")
+    raise unknown_name("executor", name, EXECUTORS)
 
 
 def compile_layers(model: ExitModel, backend: str = "inductor") -> ExitModel:

@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from bench.measure.curve import Float
 from bench.measure.metrics import from_statistics
 from bench.measure.points import LAST_BIT
 
 if TYPE_CHECKING:  # which needs torch, and a report does not
     from bench.measure.trade_off import TradeOff
 
-Float = NDArray[np.float64]
 
 DEFINITIONS: Mapping[str, str] = {
     "area": "mean over costs c, uniform from 1/L to 1 of the plain model's, of the best quality at a cost of at most c "

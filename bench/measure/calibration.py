@@ -6,15 +6,12 @@ Everything is computed from recorded logits [N, L, C] and labels [N] of a classi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import softmax
 from scipy.stats import rankdata
 
-Array = NDArray[Any]
-Float = NDArray[np.float64]
+from bench.measure.curve import Array, Float
 
 BINS = 15  # as Guo et al. (2017), whose figures ours should be comparable with
 

@@ -13,12 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from backbones.base import LayeredEncoder
+from bench.measure.curve import Int
 from strategies.base import Criterion, Head
-
-Int = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -45,15 +45,15 @@ class Rule:
         allowed = self.value >= 0 if self.kind == "max_loss" else self.value > 0
         if self.kind not in get_args(RuleKind) or not allowed or not math.isfinite(self.value):
             raise UsageError(f"No operating point '{self.kind}={self.value:g}': the value must be positive.")
-        if self.certified and self.value >= 1:
+        if self.is_certified and self.value >= 1:
             raise UsageError(f"No operating point '{self.kind}={self.value:g}': the level must be below 1.")
-        if self.confidence is not None and not (self.certified and 0 < self.confidence < 1):
+        if self.confidence is not None and not (self.is_certified and 0 < self.confidence < 1):
             raise UsageError(
                 f"No operating point '{self.format()}': a confidence between 0 and 1 goes with risk or gap."
             )
 
     @property
-    def certified(self) -> bool:
+    def is_certified(self) -> bool:
         """Whether the point comes with a guarantee and is chosen by :func:`bench.measure.risk.choose_certified`."""
         return self.kind in ("risk", "gap")
 
@@ -90,7 +90,7 @@ class Rule:
         if self.kind == "max_loss":
             return f"-{_short(Decimal(repr(self.value)) * 100)}" if self.value else "no-loss"
         number = _short(Decimal(repr(self.value)))
-        if self.certified:
+        if self.is_certified:
             return f"{self.kind}={number}" + ("" if self.confidence is None else f"@{self.confidence!r}")
         return f"{number}x" if self.kind == "speedup" else f"budget={number}"
 
@@ -120,7 +120,7 @@ def choose_cut(
     cheapest row, then to the loosest cut. An exact curve is jagged and the best of many rows is
     optimistic on this data, which is why the point is reported on other data.
     """
-    if rule.certified:
+    if rule.is_certified:
         raise ValueError(f"{rule.format()} is chosen by bench.measure.risk, which needs every sample's answers.")
     q, s = np.asarray(quality, dtype=np.float64), np.asarray(speedup, dtype=np.float64)
     if q.shape != (len(curve),) or s.shape != (len(curve),):

@@ -28,10 +28,9 @@ from numpy.typing import NDArray
 from scipy.special import bdtr
 
 from bench.errors import UsageError
-from bench.measure.curve import Curve, Scores, exit_layers
+from bench.measure.curve import Curve, Float, Scores, exit_layers
 from bench.measure.points import Choice, Rule, Unreachable
 
-Float = NDArray[np.float64]
 Loss = Literal["risk", "gap"]
 
 

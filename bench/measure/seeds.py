@@ -11,12 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import stats
 
+from bench.measure.curve import Float
 from bench.measure.stats import FromStatistics, Interval, draw_counts
-
-Float = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

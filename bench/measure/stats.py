@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import stats
 
-Array = NDArray[Any]
-Float = NDArray[np.float64]
+from bench.measure.curve import Array, Float
+
 FromStatistics = Callable[[Float], Float]
 """Summed statistics [K, S] -> metric [K]: the same function for the data and for all replicates at once."""
 

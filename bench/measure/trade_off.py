@@ -87,7 +87,7 @@ class TradeOff:
 
     def choose(self, rule: Rule) -> Choice | Unreachable:
         """Choose the cut that ``rule`` asks for, on this split."""
-        if rule.certified:
+        if rule.is_certified:
             return choose_certified(self.curve, self.scores, self.predictions, self.exits.labels, rule)
         return choose_cut(self.curve, self.quality, self.speedup, self.full, rule)
 

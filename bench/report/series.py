@@ -11,11 +11,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from bench.measure.curve import Array
 from bench.measure.stats import wilson
 from bench.report.labels import Namer, natural, panel_name, panel_settings, panel_titles, series_settings
 from bench.report.style import DASHES, Look, find_look
@@ -23,7 +22,6 @@ from bench.results.groups import OverSeeds, average_quality, average_seeds, cano
 from bench.results.measures import OperatingPoint, SplitResult
 from bench.results.run import Run
 
-Array = NDArray[Any]
 GRID = 120  # speed-ups at which the curves of several seeds are averaged
 
 

@@ -9,20 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
 from bench.measure import metrics as m
-from bench.measure.curve import Curve, exact_curve, exit_layers
+from bench.measure.curve import Array, Curve, Float, exact_curve, exit_layers
 from bench.measure.risk import control_conformally, learn_then_test, tabulate_losses
 from bench.measure.seeds import summarise_seeds
 from bench.measure.stats import Interval, bootstrap, draw_counts, holm, mcnemar, paired_bootstrap, wilson
-
-Array = NDArray[Any]
-Float = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

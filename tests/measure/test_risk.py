@@ -27,7 +27,7 @@ from bench.selfcheck.intervals import make_world
 @pytest.mark.parametrize("text", ["risk=0.02@0.95", "gap=0.01@0.9", "risk=0.05", "gap=0.1"])
 def test_rules_are_read_and_written(text: str) -> None:
     rule = Rule.parse(text)
-    assert rule.certified
+    assert rule.is_certified
     assert rule.format() == text
     assert Rule.parse(rule.format()) == rule
 

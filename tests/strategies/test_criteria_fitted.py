@@ -72,7 +72,7 @@ def test_unfitted_temperature_is_what_it_wraps(of: str) -> None:
     logits = random_logits("entropy")
     if inner.fits:
         inner.fit(held_out(of)), criterion.inner.fit(held_out(of))  # type: ignore[attr-defined]
-        criterion.follow()  # type: ignore[attr-defined]
+        criterion.copy_attributes()  # type: ignore[attr-defined]
     assert np.array_equal(score_exits(criterion, logits), score_exits(inner, logits))
     for name in ("strict", "integer", "loosest", "threshold_name", "default_threshold", "probe"):
         assert getattr(criterion, name) == getattr(inner, name)

@@ -12,12 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from bench.inference.replay import fit_criterion, make_evidence
-from bench.measure.curve import Curve, Scores, exact_curve, exit_layers
+from bench.measure.curve import Curve, Int, Scores, exact_curve, exit_layers
 from bench.measure.exits import AllExits
 from bench.measure.scores import score_recorded
 from strategies.base import Criterion
-
-Int = NDArray[np.int64]
 
 DEPTHS = (0.2, 0.4, 0.6, 0.8)
 """Golden cuts are looked for near these shares of the way from nobody leaving early to everybody at once."""
