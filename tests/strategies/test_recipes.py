@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from backbones import ENCODERS
 from bench.progress import Progress
+from bench.selfcheck.tiny import TINY
 from bench.training.trainer import stage_logits, train
 from strategies.base import ExitModel, Recipe, Stage, task_loss
 from strategies.berxit import BerxitRecipe
@@ -19,10 +20,10 @@ from strategies.entropy import JointRecipe, LinearHead
 from strategies.equilibrium import GradientEquilibriumRecipe
 from strategies.mixed import MixedRecipe
 from strategies.neighbours import NeighbourDistillationRecipe
-from tests.helpers.exit_models import SIZES, make_batch, make_model
+from tests.helpers.exit_models import make_batch, make_model
 from tests.helpers.trainings import plan, snapshot
 
-LAYERS = SIZES["num_hidden_layers"]
+LAYERS = TINY["num_hidden_layers"]
 LABELS = torch.tensor([0, 1])
 EVEN, THREE_TO_ONE = [0.0, 0.0], [math.log(3.0), 0.0]  # probabilities 1/2, 1/2 and 3/4, 1/4
 

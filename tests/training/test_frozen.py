@@ -11,7 +11,7 @@ import torch
 from backbones import ENCODERS
 from backbones.base import Batch
 from bench.progress import Progress
-from bench.selfcheck.tiny import SIZES
+from bench.selfcheck.tiny import TINY
 from bench.training.trainer import freeze, stage_logits, train
 from strategies import HEADS, RECIPES
 from strategies.base import ExitModel, Recipe
@@ -19,7 +19,7 @@ from tests.helpers.exit_models import make_model
 from tests.helpers.trainings import plan, snapshot
 
 KEY_BIAS = ("key.bias", "k_lin.bias")
-LAYERS, OUTPUTS = SIZES["num_hidden_layers"], 3
+LAYERS, OUTPUTS = TINY["num_hidden_layers"], 3
 
 
 def trained_names(model: ExitModel, recipe: Recipe) -> set[str]:
