@@ -17,8 +17,8 @@ from bench.compare.evidence import Evidence, NotRun, estimate_mean, subtract, su
 from bench.errors import UsageError
 from bench.measure.metrics import is_additive, metric_title
 from bench.measure.stats import Interval
+from bench.results.groups import training_key
 from bench.results.run import Run
-from bench.results.spec import key
 
 LEAST = 3
 """Criteria that a checkpoint must carry to be a table."""
@@ -41,9 +41,8 @@ def group_by_training(runs: Sequence[Run]) -> list[Group]:
     found: dict[str, dict[tuple[str, str], dict[int, Run]]] = defaultdict(lambda: defaultdict(dict))
     for run in runs:
         if run.is_finished() and is_additive(run.metric) and run.has_exits():
-            training = {k: v for k, v in run.head.identity.to_plain().items() if k not in ("strategy", "seed")}
             arguments = ", ".join(f"{name}={value}" for name, value in run.spec.criterion_args.items())
-            found[key(training)][run.strategy, arguments][run.seed] = run
+            found[training_key(run)][run.strategy, arguments][run.seed] = run
     return list(found.values())
 
 

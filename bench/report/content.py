@@ -14,7 +14,7 @@ from bench.measure.calibration import Calibration, Headroom, measure_calibration
 from bench.measure.stats import wilson
 from bench.report.formats import Row
 from bench.report.series import Panel, Series, curve_of
-from bench.results.groups import OverSeeds
+from bench.results.groups import OverSeeds, checkpoint_key
 from bench.results.run import Run
 
 MOST_DRAWN = 8  # lines that can be told apart in one chart
@@ -106,7 +106,7 @@ def diagnose_exits(panel: Panel) -> list[Diagnosis]:
     """Return a diagnosis of every checkpoint of a panel; criteria that read the same logits share one."""
     sharing: dict[str, list[Series]] = {}
     for series in panel.series:
-        sharing.setdefault(make_exits_key(series.first), []).append(series)
+        sharing.setdefault(checkpoint_key(series.first), []).append(series)
     return [_diagnosis(panel, found) for found in sharing.values()]
 
 
@@ -125,11 +125,6 @@ def _diagnosis(panel: Panel, sharing: Sequence[Series]) -> Diagnosis:
         return Diagnosis(label, first, None, None, "the file of the exits' logits is damaged")
     given = (exits.logits, exits.labels)
     return Diagnosis(label, first, measure_calibration(*given), measure_headroom(*given))
-
-
-def make_exits_key(run: Run) -> str:
-    """Return the same for runs that share their logits: one checkpoint, read by several criteria."""
-    return f"{run.record.training.key} {run.spec.dtype} {run.spec.device}"
 
 
 def tabulate_every_exit(series: Series) -> list[Row]:

@@ -10,6 +10,7 @@ from bench.report.content import Diagnosis
 from bench.report.marks import SMALL, Axis, Bar, Chart, Interval, Key, Line, Mark, Point, pad_range
 from bench.report.provenance import describe_source
 from bench.report.series import Panel, Series
+from bench.results.groups import checkpoint_key
 
 SHOWN_RULES = ("no-loss", "2x")  # where samples leave is drawn at these points, where they were reached
 HEIGHT = 240
@@ -95,7 +96,7 @@ def build_every_exit(panel: Panel) -> Chart:
 def _one_per_checkpoint(panel: Panel) -> list[Series]:
     kept: dict[str, Series] = {}
     for series in [*content.choose_drawn(panel), *panel.series]:
-        kept.setdefault(content.make_exits_key(series.first), series)
+        kept.setdefault(checkpoint_key(series.first), series)
     return list(kept.values())[: content.MOST_DRAWN]
 
 

@@ -3,59 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from bench.results.groups import canonical
+from bench.results.groups import Settings, canonical, panel_settings, pick_telling, series_settings
 from bench.results.run import Run
 
-Settings = Mapping[str, Any]
-PARTS = (
-    ("criterion_args", ""),
-    ("head_args", "head."),
-    ("recipe_args", "recipe."),
-    ("backbone_args", "backbone."),
-)
 LONGEST = 24  # letters of a setting's value
 
 
 def panel_name(run: Run, split: str) -> tuple[str, str, str]:
     """Return task, split and backbone."""
     return run.task, split, run.backbone
-
-
-def panel_settings(run: Run, split: str) -> dict[str, Any]:
-    """Return what must be the same for two runs to be comparable on ``split``, flat.
-
-    The backbone counts with its whole depth, whether or not a model has all of its layers: plain compression is
-    compared with the backbone that it is a part of.
-    """
-    spec, record = run.spec, run.record
-    arguments = {k: v for k, v in spec.backbone_args.items() if k != "num_hidden_layers"}  # said by the depth
-    return {
-        "task": spec.task,
-        "split": split,
-        "backbone": spec.backbone,
-        "depth": record.backbone.whole_depth,
-        "init": spec.init,
-        "data": record.task.revision,
-        "metrics": record.task.metrics,
-        "limit": spec.limit,
-        "max_length": spec.max_length,
-        "weights": record.backbone.revision if spec.init == "pretrained" else None,
-        **{f"backbone.{k}": v for k, v in arguments.items()},
-    }
-
-
-def series_settings(run: Run) -> dict[str, Any]:
-    """Return everything that makes a run but the seed, flat."""
-    spec, identity = run.spec, run.head.identity
-    flat: dict[str, Any] = {name: getattr(spec, name) for name in ("strategy", "recipe", "head", "dtype", "device")}
-    for part, prefix in PARTS:
-        flat |= {f"{prefix}{name}": value for name, value in getattr(spec, part).items()}
-    flat |= {f"train.{name}": value for name, value in vars(spec.train).items()}
-    flat["identity"] = canonical({k: v for k, v in identity.to_plain().items() if k != "seed"})
-    return flat | {"version": identity.strategy.version}
 
 
 class Namer:
@@ -74,7 +33,9 @@ class Namer:
             for strategy in {run.strategy for run, _ in members}:
                 runs = [run for run, _ in members if run.strategy == strategy]
                 arguments = {name for run in runs for name in run.spec.criterion_args}
-                self.needed[strategy] |= set(telling([series_settings(run) for run in runs], arguments)) & arguments
+                self.needed[strategy] |= (
+                    set(pick_telling([series_settings(run) for run in runs], arguments)) & arguments
+                )
 
     def labels(self, runs: Sequence[Run]) -> dict[str, str]:
         """Return canonical settings to label, for the runs of one strategy on one panel."""
@@ -83,21 +44,8 @@ class Namer:
         strategy = runs[0].strategy
         recipes = self.recipes[strategy]
         always = [*sorted(self.needed[strategy]), *(["recipe"] if len(recipes) > 1 else [])]
-        names = telling(list(settings.values()), arguments, always)
+        names = pick_telling(list(settings.values()), arguments, always)
         return {key: _label(strategy, s, names, _usual(recipes)) for key, s in settings.items()}
-
-
-def telling(settings: Sequence[Settings], first: Iterable[str] = (), always: Iterable[str] = ()) -> list[str]:
-    """``always`` and as few more names as tell ``settings`` apart: of ``first``, recipe and head, then the rest."""
-    found = list(always)
-    everyone = {k for s in settings for k in s} - {"identity", "strategy", *found}
-    before = [n for n in [*sorted(first), "recipe", "head"] if n in everyone]
-    apart = len({canonical([s.get(n) for n in found]) for s in settings})
-    for name in [*before, *sorted(everyone - set(before))]:
-        now = len({canonical([s.get(n) for n in [*found, name]]) for s in settings})
-        if now > apart:
-            found, apart = [*found, name], now
-    return found
 
 
 def _recipes(members: Iterable[tuple[Run, str]]) -> dict[str, Counter[str]]:
@@ -155,7 +103,7 @@ def panel_titles(settings: Sequence[Settings]) -> list[str]:
         names = [str(one["task"]), *([str(one["split"])] if several else []), str(one["backbone"])]
         rest = [{k: v for k, v in o.items() if k != "split"} for o in alike[one["task"], one["backbone"]]]
         always = [n for n in ("depth", "limit") if len({o[n] for o in rest}) > 1]
-        titles.append(" · ".join([*names, *(_said(n, one.get(n)) for n in telling(rest, always=always))]))
+        titles.append(" · ".join([*names, *(_said(n, one.get(n)) for n in pick_telling(rest, always=always))]))
     return titles
 
 

@@ -17,7 +17,7 @@ from bench.report.marks import SMALL, Axis, Band, Chart, Key, Line, Mark, Point,
 from bench.report.provenance import describe_runs, describe_source
 from bench.report.series import Curve, Panel, Series, curve_of
 from bench.report.style import COLOURS, DASHES, MARKERS, Look
-from bench.results.groups import canonical
+from bench.results.groups import canonical, checkpoint_key
 
 DELTAS = tuple(round(0.1 * k, 1) for k in range(1, 11))  # ELBERT sec. 3: threshold 0.1 to 1.0
 FIRST = ("elbert-mono", "elbert-label", "elbert-range")  # whose curves figure 2 shows, the first that is there
@@ -129,7 +129,7 @@ def _windows(panels: Sequence[Panel]) -> Iterator[Figure]:
             args = dict(series.first.spec.criterion_args)
             window = args.pop("window", None)
             if isinstance(window, int):
-                key = canonical([series.strategy, args, content.make_exits_key(series.first)])
+                key = canonical([series.strategy, args, checkpoint_key(series.first)])
                 groups[key].append((window, series))
         for number, (_, found) in enumerate(sorted(groups.items()), start=1):
             if len({w for w, _ in found}) > 1:
@@ -148,7 +148,7 @@ def _criteria(panels: Sequence[Panel]) -> Iterator[Figure]:
         groups: dict[str, list[Series]] = defaultdict(list)
         for series in panel.series:
             if series.early:
-                groups[content.make_exits_key(series.first)].append(series)
+                groups[checkpoint_key(series.first)].append(series)
         several = [g for g in groups.values() if len({s.strategy for s in g}) > 1]
         for number, found in enumerate(several, start=1):
             shown, names = content.choose_best(found), [s.strategy for s in found]

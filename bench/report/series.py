@@ -16,9 +16,9 @@ import numpy as np
 
 from bench.measure.curve import Array
 from bench.measure.stats import wilson
-from bench.report.labels import Namer, natural, panel_name, panel_settings, panel_titles, series_settings
+from bench.report.labels import Namer, natural, panel_name, panel_titles
 from bench.report.style import DASHES, Look, find_look
-from bench.results.groups import OverSeeds, average_quality, average_seeds, canonical
+from bench.results.groups import OverSeeds, average_quality, average_seeds, canonical, panel_settings, series_settings
 from bench.results.measures import OperatingPoint, SplitResult
 from bench.results.run import Run
 

@@ -1,9 +1,12 @@
-"""Numbers over runs that differ in the seed alone: what the samples leave open and what seeds do, kept apart."""
+"""Which runs belong together, what tells others apart, and numbers over seeds; each said once.
+
+What differs in data, weights, settings or version is never averaged: it is a series or a panel of its own.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +18,89 @@ from bench.measure.seeds import SeedSummary, summarise_seeds
 from bench.results.part import Estimate
 from bench.results.run import Run
 
+Settings = Mapping[str, Any]
+PARTS = (
+    ("criterion_args", ""),
+    ("head_args", "head."),
+    ("recipe_args", "recipe."),
+    ("backbone_args", "backbone."),
+)
+"""Arguments of a spec, and what their names start with."""
+
 SAME = 1e-5  # records keep six digits of some values
+
+
+def series_key(run: Run) -> str:
+    """Return the same for runs that differ in nothing but the seed."""
+    return _identity_without(run, "seed")
+
+
+def training_key(run: Run) -> str:
+    """Return the same for runs that differ in nothing but criterion and seed: of one seed they share a checkpoint."""
+    return _identity_without(run, "strategy", "seed")
+
+
+def checkpoint_key(run: Run) -> str:
+    """Return the same for runs that read the same logits: of one checkpoint, in one number format, from one device."""
+    return f"{run.record.training.key} {run.spec.dtype} {run.spec.device}"
+
+
+def _identity_without(run: Run, *names: str) -> str:
+    return canonical({name: value for name, value in run.head.identity.to_plain().items() if name not in names})
+
+
+def panel_settings(run: Run, split: str) -> dict[str, Any]:
+    """Return what must be the same for two runs to be comparable on ``split``, flat.
+
+    The backbone counts with its whole depth, whether or not a model has all of its layers: plain compression is
+    compared with the backbone that it is a part of.
+    """
+    spec, record = run.spec, run.record
+    arguments = {k: v for k, v in spec.backbone_args.items() if k != "num_hidden_layers"}  # said by the depth
+    return {
+        "task": spec.task,
+        "split": split,
+        "backbone": spec.backbone,
+        "depth": record.backbone.whole_depth,
+        "init": spec.init,
+        "data": record.task.revision,
+        "metrics": record.task.metrics,
+        "limit": spec.limit,
+        "max_length": spec.max_length,
+        "weights": record.backbone.revision if spec.init == "pretrained" else None,
+        **{f"backbone.{k}": v for k, v in arguments.items()},
+    }
+
+
+def series_settings(run: Run) -> dict[str, Any]:
+    """Return everything that makes a run but the seed, flat."""
+    spec = run.spec
+    flat: dict[str, Any] = {name: getattr(spec, name) for name in ("strategy", "recipe", "head", "dtype", "device")}
+    for part, prefix in PARTS:
+        flat |= {f"{prefix}{name}": value for name, value in getattr(spec, part).items()}
+    flat |= {f"train.{name}": value for name, value in vars(spec.train).items()}
+    return flat | {"identity": series_key(run), "version": run.head.identity.strategy.version}
+
+
+def pick_telling(settings: Sequence[Settings], first: Iterable[str] = (), always: Iterable[str] = ()) -> list[str]:
+    """Return ``always`` and as few more names as tell ``settings`` apart: ``first``, recipe and head, then the rest."""
+    found = list(always)
+    everyone = {k for s in settings for k in s} - {"identity", "strategy", *found}
+    before = [n for n in [*sorted(first), "recipe", "head"] if n in everyone]
+    apart = len({canonical([s.get(n) for n in found]) for s in settings})
+    for name in [*before, *sorted(everyone - set(before))]:
+        now = len({canonical([s.get(n) for n in [*found, name]]) for s in settings})
+        if now > apart:
+            found, apart = [*found, name], now
+    return found
+
+
+def canonical(value: object) -> str:
+    """Return a text that is the same for equal JSON values."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+
+
+# --------------------------------------------------------------------------- numbers over seeds
 
 
 @dataclass(frozen=True)
@@ -85,8 +170,3 @@ def _pool(runs: Sequence[Run], split: str, metric: str, rule: str | None) -> See
     answers = [e.predictions[np.arange(len(at)), at - 1] for e, at in zip(exits, layers, strict=True)]
     sums = [metrics.statistics(metric, a[:, None], e.labels)[:, 0] for a, e in zip(answers, exits, strict=True)]
     return summarise_seeds(np.stack(sums), lambda found: metrics.from_statistics(metric, found))
-
-
-def canonical(value: object) -> str:
-    """Return a text that is the same for equal JSON values."""
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)

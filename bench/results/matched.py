@@ -9,10 +9,9 @@ from typing import Any
 from bench.errors import UsageError
 from bench.measure.metrics import metric_title
 from bench.measure.points import Rule
-from bench.results.groups import average_quality
+from bench.results.groups import average_quality, panel_settings, pick_telling, series_key, series_settings
 from bench.results.measures import Performance
 from bench.results.run import Run
-from bench.results.spec import key
 
 Row = dict[str, Any]
 
@@ -40,16 +39,31 @@ def _is_number(text: str) -> bool:
 
 def match_runs(runs: Iterable[Run], rules: Sequence[str]) -> list[Row]:
     """Return a row for each strategy, recipe, head and arguments on a task and backbone; seeds are averaged."""
-    alike: dict[tuple[str, ...], list[Run]] = defaultdict(list)
+    alike: dict[tuple[str, ...], dict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
     for run in runs:
         if run.is_finished():
             spec, backbone = run.spec, run.record.backbone
             model = f"{spec.backbone}, {backbone.init}, {backbone.whole_depth} layers"
             model += f", limit {spec.limit}" if spec.limit else ""
             arguments = ", ".join(f"{k}={v}" for k, v in spec.criterion_args.items())
-            but_seed = key({**run.head.identity.to_plain(), "seed": None})
-            alike[spec.task, model, spec.strategy, spec.recipe, spec.head, arguments, but_seed].append(run)
-    return [_row(names, found, rules) for names, found in sorted(alike.items(), key=lambda item: item[0])]
+            alike[spec.task, model, spec.strategy, spec.recipe, spec.head, arguments][series_key(run)].append(run)
+    rows = []
+    for (*names, arguments), series in sorted(alike.items(), key=lambda item: item[0]):
+        found = list(series.values())
+        for apart, members in sorted(zip(_tell_apart(found), found, strict=True), key=lambda row: row[0]):
+            rows.append(_row((*names, ", ".join(filter(None, (arguments, apart)))), members, rules))
+    return rows
+
+
+def _tell_apart(series: Sequence[Sequence[Run]]) -> list[str]:
+    """Return the settings by which series of one name differ, as ``train.lr=0.001``; nothing for a single one."""
+    if len(series) == 1:
+        return [""]
+    firsts = [runs[0] for runs in series]
+    settings = [{**panel_settings(run, run.primary), **series_settings(run)} for run in firsts]
+    names = pick_telling(settings)
+    said = [", ".join(f"{name}={one[name]}" for name in names if name in one) for one in settings]
+    return said if len(set(said)) == len(said) else [f"#{run.head.quality_key[:6]}" for run in firsts]
 
 
 def _row(names: tuple[str, ...], runs: Sequence[Run], rules: Sequence[str]) -> Row:

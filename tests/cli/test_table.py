@@ -115,3 +115,18 @@ def test_markdown_is_escaped(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 def test_nothing_to_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["table", "--results-dir", str(tmp_path), "--task", "mnli"]) == 4
     assert "No finished runs" in capsys.readouterr().err
+
+
+def test_rows_that_would_look_alike_say_by_what_they_differ(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for lr in (1e-3, 2e-3):
+        make_cell(tmp_path, "entropy", criterion={"normalise": True}, spec={"train": {"lr": lr}})
+    make_cell(tmp_path, "patience")
+    for revision in ("sha256-1", "sha256-2"):
+        make_cell(tmp_path, "random", version=int(revision[-1]))
+    assert main(["table", "--results-dir", str(tmp_path), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["arguments"] for row in rows] == [
+        *("normalise=True, train.lr=0.001", "normalise=True, train.lr=0.002"),
+        "",
+        *("version=1", "version=2"),
+    ]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.report.labels import telling
 from bench.report.series import make_panels
+from bench.results.groups import pick_telling
 from bench.results.store import Store
 from tests.helpers.report_store import make_cell
 
@@ -72,4 +72,4 @@ def test_an_argument_that_tells_series_apart_is_said_on_every_panel(tmp_path: Pa
     ],
 )
 def test_as_few_settings_as_tell_apart(settings: list[dict[str, object]], expected: list[str]) -> None:
-    assert telling(settings) == expected
+    assert pick_telling(settings) == expected
