@@ -134,7 +134,7 @@ class Chain:
             self.ready[index].record()
 
     def read(self, index: int) -> Tensor:
-        """The packet [R, 1 + C] of a launched segment, on the host; waits for this segment only."""
+        """Return the packet [R, 1 + C] of a launched segment, on the host; waits for this segment only."""
         if self.ready:
             self.ready[index].synchronize()
         return self.host[index]

@@ -149,7 +149,7 @@ class StaticInputs:
         self.send()
 
     def width(self, rows: Tensor) -> int:
-        """Columns of the attention mask up to the last that any of ``rows`` uses."""
+        """Return the columns of the attention mask up to the last that any of ``rows`` uses."""
         return int(self.table[2, rows].any(dim=0).nonzero()[-1]) + 1
 
     def embed(self, model: ExitModel) -> Tensor:

@@ -37,7 +37,7 @@ class Interval:
 
 
 def wilson(successes: int, total: int, level: float = 0.95) -> Interval:
-    """Wilson's score interval of a proportion such as accuracy; sound at 0 and 1 and for small N.
+    """Return Wilson's score interval of a proportion such as accuracy; sound at 0 and 1 and for small N.
 
     Wilson (1927), JASA 22; recommended over the normal interval by Brown, Cai & DasGupta (2001).
     Raises ValueError where ``total`` is not positive or ``successes`` is outside 0..total.
@@ -53,7 +53,7 @@ def wilson(successes: int, total: int, level: float = 0.95) -> Interval:
 
 
 def paired_ratio(baseline: ArrayLike, candidate: ArrayLike, level: float = 0.95) -> Interval:
-    """How many times faster: geometric mean of baseline / candidate over rounds, with its t-interval.
+    """Return how many times faster: the geometric mean of baseline / candidate over rounds, with its t-interval.
 
     Both [R] positive times, round r of both measured back to back, so that drift of the machine
     cancels. Student's interval of the mean log-ratio, exponentiated. Raises ValueError for fewer
@@ -71,7 +71,7 @@ def paired_ratio(baseline: ArrayLike, candidate: ArrayLike, level: float = 0.95)
 
 
 def mcnemar(a_correct: ArrayLike, b_correct: ArrayLike) -> float:
-    """Exact two-sided McNemar p-value that two classifiers are equally accurate on the same samples.
+    """Return the exact two-sided McNemar p-value that two classifiers are equally accurate on the same samples.
 
     Only the samples that exactly one of them gets right matter; under the null either is equally
     likely to: a binomial test. McNemar (1947), Psychometrika 12. Both bool [N]. 1.0 where they never differ.
@@ -84,7 +84,7 @@ def mcnemar(a_correct: ArrayLike, b_correct: ArrayLike) -> float:
 
 
 def holm(p_values: ArrayLike) -> Float:
-    """Holm's step-down adjustment [M] -> [M]: reject where the adjusted p is below alpha, for any dependence.
+    """Return Holm's step-down adjustment [M] -> [M]: reject where it is below alpha, for any dependence.
 
     Holm (1979), Scandinavian Journal of Statistics 6: the i-th smallest (from 0) times M - i, made monotone.
     """
@@ -99,7 +99,7 @@ def holm(p_values: ArrayLike) -> Float:
 
 
 def draw_counts(samples: int, replicates: int, seed: int) -> Iterator[Float]:
-    """How often each sample is drawn in each resample of N with replacement: chunks float64 [<=CHUNK, N]."""
+    """Yield how often each sample is drawn in each resample of N with replacement: chunks float64 [<=CHUNK, N]."""
     rng = np.random.default_rng(seed)
     for start in range(0, replicates, CHUNK):
         size = min(CHUNK, replicates - start)
@@ -111,7 +111,7 @@ def draw_counts(samples: int, replicates: int, seed: int) -> Iterator[Float]:
 def bootstrap(
     statistics: Array, metric: FromStatistics, replicates: int = 1000, seed: int = 0, level: float = 0.95
 ) -> Interval:
-    """Percentile bootstrap interval of a metric of summed per-sample statistics [N, S].
+    """Return the percentile bootstrap interval of a metric of summed per-sample statistics [N, S].
 
     Efron (1979), Annals of Statistics 7. Replicates in which the metric is undefined (NaN, such as F1 without
     a positive) are left out; ValueError where none is defined, or there are no samples.
@@ -125,7 +125,7 @@ def bootstrap(
 def paired_bootstrap(
     a: Array, b: Array, metric: FromStatistics, replicates: int = 1000, seed: int = 0, level: float = 0.95
 ) -> Interval:
-    """Percentile interval of metric(a) - metric(b), statistics [N, S] each, of the same samples in the same order.
+    """Return the percentile interval of metric(a) - metric(b), statistics [N, S] each, of the same samples in order.
 
     Both are resampled with the same draws, so that what they share cancels. Errors as :func:`bootstrap`.
     """
@@ -138,7 +138,7 @@ def paired_bootstrap(
 
 
 def bootstrap_mean(values: Array, replicates: int = 1000, seed: int = 0, level: float = 0.95) -> Interval:
-    """Percentile interval of the mean of values [N], such as the mean exit layer."""
+    """Return the percentile interval of the mean of values [N], such as the mean exit layer."""
     count = len(_columns(values))
     return bootstrap(values, lambda sums: np.asarray(sums[..., 0] / count), replicates, seed, level)
 
@@ -146,7 +146,7 @@ def bootstrap_mean(values: Array, replicates: int = 1000, seed: int = 0, level: 
 def bootstrap_ratio(
     numerator: Array, denominator: Array, replicates: int = 1000, seed: int = 0, level: float = 0.95
 ) -> Interval:
-    """Percentile interval of mean(numerator) / mean(denominator), both [N]: the FLOPs speed-up, plain / early.
+    """Return the percentile interval of mean(numerator) / mean(denominator), both [N]: the FLOPs speed-up.
 
     A ratio of means, not a mean of ratios: what a whole workload gains. Resampled pairwise.
     """
