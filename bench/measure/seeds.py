@@ -20,27 +20,14 @@ from bench.measure.stats import FromStatistics, Interval, draw_counts
 
 @dataclass(frozen=True)
 class SeedSummary:
-    """A metric over S seeds. ``std`` (with S - 1) and ``both`` are None for a single seed, which cannot show a spread.
+    """The mean of a metric over S seeds: its interval over samples, for these seeds, and over both seeds and samples.
 
-    ``samples`` is the interval of the mean over these seeds, over samples only.
+    ``both`` is None for a single seed, which cannot show a spread.
     """
 
-    values: tuple[float, ...]
     mean: float
-    std: float | None
-    lowest: float
-    highest: float
     samples: Interval
     both: Interval | None
-
-    def describe(self, digits: int = 3) -> str:
-        """Return ``0.912, samples [0.90, 0.92]; 3 seeds: std 0.004, 0.908..0.916; both [0.89, 0.93]``."""
-        text = f"{self.mean:.{digits}f}, samples [{self.samples.low:.{digits}f}, {self.samples.high:.{digits}f}]; "
-        if self.std is None or self.both is None:
-            return text + "1 seed: spread unknown"
-        spread = f"std {self.std:.{digits}f}, {self.lowest:.{digits}f}..{self.highest:.{digits}f}"
-        both = f"both [{self.both.low:.{digits}f}, {self.both.high:.{digits}f}]"
-        return f"{text}{len(self.values)} seeds: {spread}; {both}"
 
 
 def summarise_seeds(
@@ -65,15 +52,8 @@ def summarise_seeds(
     drawn = [np.stack([metric(w @ one) for one in table], axis=1) for w in draw_counts(samples, replicates, seed)]
     by_seed = np.concatenate(drawn)  # [B, S]: the samples drawn, the seeds as they are
     both = _both(by_seed, values, np.random.default_rng([seed, 1]), level) if seeds > 1 else None
-    return SeedSummary(
-        values=tuple(float(v) for v in values),
-        mean=mean,
-        std=float(values.std(ddof=1)) if seeds > 1 else None,
-        lowest=float(values.min()),
-        highest=float(values.max()),
-        samples=_interval(mean, by_seed.mean(axis=1), level),
-        both=None if both is None else _interval(mean, both, level),
-    )
+    over_both = None if both is None else _interval(mean, both, level)
+    return SeedSummary(mean, _interval(mean, by_seed.mean(axis=1), level), over_both)
 
 
 def interval_over_seeds(values: Float, by_seed: Float, level: float = 0.95, seed: int = 0) -> Interval:

@@ -48,22 +48,17 @@ def test_seed_spread_and_sample_interval_are_told_apart() -> None:
     random = np.random.default_rng(0)
     right = (random.random((1, 300)) < 0.8).astype(float)
     same = summarise_seeds(np.repeat(right, 4, axis=0)[:, :, None], accuracy)
-    assert same.std == 0
     assert same.both is not None
     assert (same.both.low, same.both.high) == pytest.approx((same.samples.low, same.samples.high))
     rates = np.array([0.6, 0.7, 0.8, 0.9])[:, None]
     apart = summarise_seeds((random.random((4, 300)) < rates).astype(float)[:, :, None], accuracy)
-    assert apart.std is not None
     assert apart.both is not None
-    assert apart.std > 0.08
     assert apart.both.high - apart.both.low > 2 * (apart.samples.high - apart.samples.low)
 
 
 def test_one_seed_shows_no_spread() -> None:
     found = summarise_seeds(np.ones((1, 300, 1)), accuracy)
-    assert found.std is None
     assert found.both is None
-    assert "spread unknown" in found.describe()
     with pytest.raises(ValueError, match="seeds"):
         summarise_seeds(np.ones((0, 3, 1)), accuracy)
 
