@@ -102,7 +102,7 @@ def compared(tmp_path: Path) -> list[str]:
         record = json.loads(path.read_text(encoding="utf-8"))
         record["spec"] |= {"task": f"t {ATTACK}", "backbone": f"b {ATTACK}"}
         record["task"]["name"] = record["identity"]["task"]["name"] = f"t {ATTACK}"
-        record["identity"]["backbone"]["name"] = f"b {ATTACK}"
+        record["backbone"]["name"] = record["identity"]["backbone"]["name"] = f"b {ATTACK}"
         record["quality_key"] = key(record["identity"])
         path.write_text(json.dumps(record), encoding="utf-8")
     return [str(store) for store in stores]
