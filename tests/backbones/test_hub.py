@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 
 from backbones import hubcalls
 from backbones.errors import UserError
+from backbones.hubcalls import hub_offline, is_offline
 from backbones.load import BackboneRequest, load_backbone
 from bench.errors import DataError
 from bench.tasks import get_task
@@ -202,3 +204,18 @@ def test_a_model_that_is_only_code_is_refused(folder: Path, tmp_path: Path) -> N
         load_backbone(ask(folder))
     assert "\n" not in str(caught.value)
     assert not mark.exists()
+
+
+@pytest.mark.parametrize("before", [None, "0"])
+def test_offline_holds_for_a_while_here_and_in_processes(before: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    if before is not None:
+        monkeypatch.setenv("HF_HUB_OFFLINE", before)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    with hub_offline(False):
+        assert (os.environ.get("HF_HUB_OFFLINE"), constants.is_offline_mode()) == (before, False)
+    with hub_offline():
+        assert (os.environ["HF_HUB_OFFLINE"], constants.is_offline_mode(), is_offline()) == ("1", True, True)
+    assert (os.environ.get("HF_HUB_OFFLINE"), constants.is_offline_mode(), is_offline()) == (before, False, False)
