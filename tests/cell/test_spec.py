@@ -242,14 +242,14 @@ def test_settings_that_make_no_sense(kind: Callable[..., object], given: dict[st
 def test_a_folder_is_one_backbone_however_its_path_is_spelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_model(tmp_path / "models" / "tiny")
     write_task(tmp_path / "data" / "reviews")
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     context = Context(Store(Path("results")), Progress(quiet=True), offline=True)
     found = set()
     for model, data in (
         ("../models/tiny", "../data/reviews"),
         (str(tmp_path / "models" / "tiny"), str(tmp_path / "data" / "reviews")),
-        ("./../work/../models/tiny/", "../data/./reviews/"),
+        ("./../here/../models/tiny/", "../data/./reviews/"),
     ):
         cell = prepare_cell(Request("entropy", data, backbone=model, device="cpu"), context)
         found.add((cell.keys, cell.folder))
