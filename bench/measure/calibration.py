@@ -96,6 +96,11 @@ class Headroom:
     oracle_layer: float
     overthought: list[float]
 
+    @property
+    def gain(self) -> float:
+        """How far the oracle is above the last exit."""
+        return self.oracle - self.last
+
 
 def measure_headroom(logits: Array, labels: Array) -> Headroom:
     """Measure overthinking and the oracle's headroom. ``logits`` [N, L, C] with C > 1, ``labels`` int [N]."""
