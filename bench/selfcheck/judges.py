@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -21,23 +20,6 @@ from strategies.controls import ForcedExits
 
 class ForcedByTensors(ForcedExits):
     """The same criterion without a judge, as every subclass is."""
-
-
-@dataclass(frozen=True)
-class JudgeGain:
-    """How much longer a query takes where tensors decide: median over pairs, minus one, with its 95 % interval.
-
-    ``milliseconds`` is the median query with a judge.
-    """
-
-    size: str
-    check: str
-    what: str
-    gain: float
-    low: float
-    high: float
-    pairs: int
-    milliseconds: float
 
 
 def measure_judges(
@@ -65,7 +47,7 @@ def measure_judges(
                 )
                 with fix_threads(threads), pause_garbage_collection():
                     times = time_in_turn(judged, tensors, samples, seconds, clock)
-                gains.append(asdict(JudgeGain(size, check, what, *estimate_gain(times, seed))))
+                gains.append({"size": size, "check": check, "what": what, **estimate_gain(times, seed)})
     return {"tokens": tokens, "threads": threads or torch.get_num_threads(), "gains": gains}
 
 
@@ -86,12 +68,21 @@ def time_in_turn(first: Query, second: Query, samples: int, seconds: float, cloc
     return np.array(pairs, dtype=np.float64)
 
 
-def estimate_gain(times: NDArray[np.float64], seed: int = 0) -> tuple[float, float, float, int, float]:
-    """Return gain, low, high, number of pairs and milliseconds of :class:`JudgeGain` from times [P, 2]."""
+def estimate_gain(times: NDArray[np.float64], seed: int = 0) -> dict[str, float]:
+    """Return how much longer a query takes where tensors decide: median over pairs, minus one, and its 95 % interval.
+
+    Beside it the number of ``pairs`` and the ``milliseconds`` of the median query with a judge, from times [P, 2].
+    """
     ratios = times[:, 1] / times[:, 0]
     drawn = np.random.default_rng(seed).integers(0, len(ratios), (1000, len(ratios)))
     low, high = np.quantile(np.median(ratios[drawn], axis=1), [0.025, 0.975])
-    return float(np.median(ratios)) - 1, low - 1, high - 1, len(ratios), float(np.median(times[:, 0])) / 1e6
+    found = {
+        "gain": np.median(ratios) - 1,
+        "low": low - 1,
+        "high": high - 1,
+        "milliseconds": np.median(times[:, 0]) / 1e6,
+    }
+    return {"pairs": len(ratios), **{name: float(value) for name, value in found.items()}}
 
 
 def describe_judges(result: Mapping[str, Any]) -> str:

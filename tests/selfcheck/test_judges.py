@@ -49,12 +49,13 @@ def test_pairs_are_of_one_sample_and_begin_in_turn() -> None:
     times = time_in_turn(lambda i: query("a", 100, i), lambda i: query("b", 103, i), 3, 1e-6, lambda: now)
     assert asked[6:14] == [("a", 0), ("b", 0), ("b", 0), ("a", 0), ("a", 1), ("b", 1), ("b", 1), ("a", 1)]
     assert times[:, 0].tolist() == [100] * len(times)
-    assert estimate_gain(times)[:3] == pytest.approx((0.03, 0.03, 0.03))
+    found = estimate_gain(times)
+    assert (found["gain"], found["low"], found["high"]) == pytest.approx((0.03, 0.03, 0.03))
 
 
 def test_the_interval_holds_the_median() -> None:
     random = np.random.default_rng(3)
     times = np.stack([np.full(301, 1e6), 1e6 * random.normal(1.02, 0.05, 301)], axis=1)
-    gain, low, high, pairs, milliseconds = estimate_gain(times)
-    assert low < gain < high
-    assert (pairs, milliseconds) == (301, 1.0)
+    found = estimate_gain(times)
+    assert found["low"] < found["gain"] < found["high"]
+    assert (found["pairs"], found["milliseconds"]) == (301, 1.0)
