@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import wraps
 from inspect import Signature, signature
@@ -24,7 +24,7 @@ from bench.text import show_hidden
 if TYPE_CHECKING:
     from bench.cell.request import Context, Overwrite
     from bench.results.run import Run
-    from bench.results.store import Only, Store
+    from bench.results.store import LeftOut, Only, Store
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,22 @@ class Session:
 
         return Store(self.results_dir)
 
-    def read_runs(self, only: Only | None = None) -> list[Run]:
-        """Read every recorded run, or those of ``only``; what cannot be read is left out and said on stderr."""
+    def read_runs(self, only: Only | None = None, *, logits: bool = False) -> list[Run]:
+        """Read every recorded run, or those of ``only``; what cannot be read is left out and said on stderr.
+
+        With ``logits`` a run whose recorded logits are damaged is left out too.
+        """
+        from bench.results.store import find_damaged_logits, leave_out
+
         runs, left_out = self.store.runs(only)
+        left_out += find_damaged_logits(runs) if logits else []
+        self.say_left_out(left_out)
+        return leave_out(runs, left_out)
+
+    def say_left_out(self, left_out: Iterable[LeftOut]) -> None:
+        """Name on stderr what cannot be read, and why, a line each."""
         for bad in left_out:
             print(show_hidden(f"Left out: {bad.name}: {bad.why}"), file=sys.stderr)
-        return runs
 
     @property
     def progress(self) -> Progress:

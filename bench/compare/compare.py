@@ -74,10 +74,11 @@ def compare(
 ) -> Comparison:
     """Judge ``candidate`` against ``base``. Settings named in ``across`` may differ between the two.
 
-    A record of the candidate that cannot be read is worse; one of the base cannot be compared with. Raises UsageError
-    for names in ``across`` that are no settings.
+    What is damaged, record or logits, is worse of the candidate, and cannot be compared with of the base. Raises
+    UsageError for names in ``across`` that are no settings.
     """
     margins = margins or Margins()
+    base, candidate = base.leave_out_damaged(), candidate.leave_out_damaged()
     check_across(across, [*base.runs, *candidate.runs])
     pairing = pair_runs(base.runs, candidate.runs, across)
     rows: list[Row] = []
@@ -85,8 +86,8 @@ def compare(
         rows += pair_rows(pair, margins)
     rows += [Row(c.label, "cell", "not comparable", "the candidate has no such cell") for c in pairing.missing]
     rows += [Row(c.label, "cell", "not comparable", "new: the base has no such cell") for c in pairing.new]
-    rows += [Row(bad.name, "cell", "worse", f"the candidate's record: {bad.why}") for bad in candidate.left_out]
-    rows += [Row(bad.name, "cell", "not comparable", f"the base's record: {bad.why}") for bad in base.left_out]
+    rows += [Row(bad.name, "cell", "worse", f"the candidate's cannot be used: {bad.why}") for bad in candidate.left_out]
+    rows += [Row(bad.name, "cell", "not comparable", f"the base's cannot be used: {bad.why}") for bad in base.left_out]
     notes = {pair.base.label: said for pair in pairing.pairs if (said := [*pair.notes, *name_limits(pair)])}
     return Comparison(*names, adjusted(rows, margins.alpha), margins, notes)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from bench.errors import UsageError
 from bench.results.places import RECORD
 from bench.results.run import Run
-from bench.results.store import LeftOut, Store, load_runs
+from bench.results.store import LeftOut, Store, find_damaged_logits, leave_out, load_runs
 
 RESULTS = "results"
 
@@ -26,6 +26,11 @@ class Results:
 
     runs: Sequence[Run]
     left_out: Sequence[LeftOut] = ()
+
+    def leave_out_damaged(self) -> Results:
+        """Return them without the runs whose recorded logits are damaged, which are left out too."""
+        damaged = find_damaged_logits(self.runs)
+        return Results(leave_out(self.runs, damaged), [*self.left_out, *damaged])
 
 
 @contextmanager

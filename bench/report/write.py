@@ -18,7 +18,7 @@ from bench.report.page import render_page
 from bench.report.paper_figures import build_panel_figures, build_paper_figures, build_realisation_figure
 from bench.report.provenance import Revision, StoreContents, describe_machines, find_revisions, find_timing_problem
 from bench.report.series import make_panels
-from bench.results.store import ALL, Only, Store
+from bench.results.store import ALL, Only, Store, find_damaged_logits
 from bench.text import escape_latex, escape_markdown
 
 FORMATS = ("html", "md", "latex", "csv", "figures")
@@ -43,7 +43,8 @@ def write_report(results: Path, out: Path, formats: Collection[str], progress: P
     unknown = [f for f in formats if f not in FORMATS]
     if unknown or not formats:
         raise UsageError(f"Unknown format '{unknown[0] if unknown else ''}'. Known: {', '.join(FORMATS)}.")
-    contents = StoreContents(*Store(results).runs(only))
+    runs, left_out = Store(results).runs(only)
+    contents = StoreContents(runs, [*left_out, *find_damaged_logits(runs)])
     if only != ALL and not contents.runs:
         raise NothingComparable(f"{results} has no run of these tasks and backbones.")
     progress.say(f"Read {len(contents.runs)} cells of {results}.")

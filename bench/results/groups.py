@@ -35,6 +35,14 @@ def series_key(run: Run) -> str:
     return _identity_without(run, "seed")
 
 
+def group_seeds(runs: Iterable[Run]) -> list[list[Run]]:
+    """Return the runs by series, in the order in which these begin; each in the order of its seeds."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(series_key(run), []).append(run)
+    return [sorted(group, key=lambda run: (run.seed, run.name)) for group in groups.values()]
+
+
 def training_key(run: Run) -> str:
     """Return the same for runs that differ in nothing but criterion and seed: of one seed they share a checkpoint."""
     return _identity_without(run, "strategy", "seed")

@@ -9,7 +9,7 @@ from typing import Any
 from bench.errors import UsageError
 from bench.measure.metrics import metric_title
 from bench.measure.points import Rule
-from bench.results.groups import average_quality, panel_settings, pick_telling, series_key, series_settings
+from bench.results.groups import average_quality, group_seeds, panel_settings, pick_telling, series_settings
 from bench.results.measures import Performance
 from bench.results.run import Run
 
@@ -39,17 +39,15 @@ def _is_number(text: str) -> bool:
 
 def match_runs(runs: Iterable[Run], rules: Sequence[str]) -> list[Row]:
     """Return a row for each strategy, recipe, head and arguments on a task and backbone; seeds are averaged."""
-    alike: dict[tuple[str, ...], dict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
-    for run in runs:
-        if run.is_finished():
-            spec, backbone = run.spec, run.record.backbone
-            model = f"{spec.backbone}, {backbone.init}, {backbone.whole_depth} layers"
-            model += f", limit {spec.limit}" if spec.limit else ""
-            arguments = ", ".join(f"{k}={v}" for k, v in spec.criterion_args.items())
-            alike[spec.task, model, spec.strategy, spec.recipe, spec.head, arguments][series_key(run)].append(run)
+    alike: dict[tuple[str, ...], list[list[Run]]] = defaultdict(list)
+    for series in group_seeds(run for run in runs if run.is_finished()):
+        spec, backbone = series[0].spec, series[0].record.backbone
+        model = f"{spec.backbone}, {backbone.init}, {backbone.whole_depth} layers"
+        model += f", limit {spec.limit}" if spec.limit else ""
+        arguments = ", ".join(f"{k}={v}" for k, v in spec.criterion_args.items())
+        alike[spec.task, model, spec.strategy, spec.recipe, spec.head, arguments].append(series)
     rows = []
-    for (*names, arguments), series in sorted(alike.items(), key=lambda item: item[0]):
-        found = list(series.values())
+    for (*names, arguments), found in sorted(alike.items(), key=lambda item: item[0]):
         for apart, members in sorted(zip(_tell_apart(found), found, strict=True), key=lambda row: row[0]):
             rows.append(_row((*names, ", ".join(filter(None, (arguments, apart)))), members, rules))
     return rows

@@ -175,6 +175,14 @@ class Run:
                 raise DataError(f"{self.folder.name} has no stored exits ({path.name}); run the cell again.") from error
         return self._exits[path]
 
+    def check_logits(self) -> None:
+        """Read the logits that numbers can be made from again, as far as they are there. Raises Damaged."""
+        learned = self.record.criterion
+        fitted_on = [self.record.task.select] if learned and learned.fitted else []
+        for split in (*self.record.task.evaluation, *fitted_on):
+            if self.has_exits(split):
+                self.exits(split)
+
     @cached_property
     def _exits(self) -> dict[Path, AllExits]:
         return {}

@@ -11,14 +11,14 @@ The key is the first 8 digits of the cell's quality identity, so what differs in
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from bench.errors import UsageError
+from bench.errors import Damaged, UsageError
 from bench.progress import Progress
 from bench.results.places import LONGEST, RECORD, slug
 from bench.results.run import Run
@@ -141,3 +141,21 @@ def load_runs(folders: Sequence[Path], root: Path) -> tuple[list[Run], list[Left
         except (UsageError, OSError) as error:
             left_out.append(LeftOut(name, str(error).replace(str(root), root.name)))
     return found, left_out
+
+
+def find_damaged_logits(runs: Iterable[Run]) -> list[LeftOut]:
+    """Return which finished runs have logits beside their record that are not those that were written."""
+    found = []
+    for run in runs:
+        try:
+            if run.is_finished():
+                run.check_logits()
+        except Damaged as error:
+            found.append(LeftOut(run.name, str(error).replace(str(run.folder), run.folder.name)))
+    return found
+
+
+def leave_out(runs: Iterable[Run], left_out: Iterable[LeftOut]) -> list[Run]:
+    """Return the runs that are not among ``left_out``."""
+    names = {bad.name for bad in left_out}
+    return [run for run in runs if run.name not in names]

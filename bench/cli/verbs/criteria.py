@@ -43,7 +43,7 @@ def criteria(
     from bench.compare.criteria import LEAST, compare_criteria
     from bench.results.store import Only
 
-    found = compare_criteria(session.read_runs(Only.named(task, backbone)), against)
+    found = compare_criteria(session.read_runs(Only.named(task, backbone), logits=True), against)
     if not found:
         raise NothingComparable(
             f"No checkpoint in {session.results_dir} carries {LEAST} criteria, '{against}' among them: run several "

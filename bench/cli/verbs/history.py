@@ -37,9 +37,12 @@ def history(
     added = []
     for commit in past_commits(results_dir, revisions) if revisions else []:
         with open_results(f"{commit}:{results_dir.as_posix()}") as past:
+            session.say_left_out(past.left_out)
             added += history.append(path, past.runs)
     if record:
-        added += history.append(path, read_results(results_dir).runs)
+        present = read_results(results_dir)
+        session.say_left_out(present.left_out)
+        added += history.append(path, present.runs)
     if added:
         print(show_hidden(f"Added {len(added)} to {path}."), file=sys.stderr)
     entries = history.read(path)

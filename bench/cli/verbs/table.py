@@ -29,11 +29,15 @@ def table(
     markdown: Annotated[Path | None, typer.Option(help="Write the table to this file too.")] = None,
 ) -> int:
     """Recorded runs side by side at matched cost."""
+    from bench.results.groups import group_seeds
     from bench.results.matched import group_rows, match_runs, name_point
-    from bench.results.store import Only
+    from bench.results.store import Only, find_damaged_logits
 
     rules = [name_point(name.strip()) for name in at.split(",")]
-    rows = match_runs(session.read_runs(Only.named(task, backbone)), rules)
+    runs = session.read_runs(Only.named(task, backbone))
+    several = [run for seeds in group_seeds(runs) if len(seeds) > 1 for run in seeds]
+    session.say_left_out(find_damaged_logits(several))  # intervals over seeds alone are made of them
+    rows = match_runs(runs, rules)
     if not rows:
         raise NothingComparable(f"No finished runs in {session.results_dir} for these tasks and backbones.")
     if markdown is not None:
