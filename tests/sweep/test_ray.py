@@ -45,7 +45,7 @@ def test_killed_workers_and_wrong_cells(cluster: Any, task: Path, tmp_path: Path
     """The same answers as from the local engine: a killed worker is replaced, a wrong cell is not tried again."""
     deadly = {"strategy": "entropy", "recipe": "tests.helpers.sweep_recipes:Deadly"}
     content = sweep(task, tmp_path / "log", **deadly, settings={"recipe.log": str(tmp_path / "once")})
-    wrong = {"strategy": "full", "task": str(task), "settings": {"train.lr": 1e30}}
+    wrong = {"strategy": "full", "task": str(task), "settings": {"train.lr": 1e18}}
     content["include"] = [wrong, {**wrong, "settings": {"train.lr": 0.01}}]
     results = tmp_path / "results"
     found = run_plan(planned(content, results), quiet(results), make_engine("ray"))
