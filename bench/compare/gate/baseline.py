@@ -64,7 +64,7 @@ def platform() -> dict[str, Any]:
 def describe(cell: GateCell, observed: Observed, logits: str) -> dict[str, Any]:
     """What is kept of a cell."""
     exits, record = observed.exits, observed.record
-    result = record.evaluation["evaluation"]
+    (result,) = record.evaluation.values()
     table = cell.flops(exits.lengths)
     kept = decided(cell.criterion, exits)
     for cut in kept["cuts"]:
@@ -89,7 +89,7 @@ def describe(cell: GateCell, observed: Observed, logits: str) -> dict[str, Any]:
 
 def plain_flops(record: RunRecord) -> int:
     """Return the FLOPs of the plain model over the evaluation split, from the record's mean and ratio."""
-    full = record.evaluation["evaluation"].full
+    (full,) = (result.full for result in record.evaluation.values())
     return round(full.cost_mean * full.samples * full.cost_speedup.value)
 
 
