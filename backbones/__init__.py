@@ -15,10 +15,10 @@ ENCODERS: Registry[type[LayeredEncoder]] = Registry(
         "albert": "backbones.albert:AlbertEncoder",
         "bert": "backbones.bert:BertEncoder",
         "deberta-v2": "backbones.deberta:DebertaEncoder",
-        "distilbert": "backbones.distilbert:DistilBertEncoder",
-        "electra": "backbones.electra:ElectraEncoder",
+        "distilbert": "backbones.bert:DistilBertEncoder",
+        "electra": "backbones.bert:ElectraEncoder",
         "modernbert": "backbones.modernbert:ModernBertEncoder",
-        "roberta": "backbones.roberta:RobertaEncoder",
+        "roberta": "backbones.bert:RobertaEncoder",
     },
     base="backbones.base:LayeredEncoder",
 )

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
-from torch import Tensor, nn
-from transformers import AlbertModel, PreTrainedModel
+from torch import Tensor
+from transformers import AlbertModel
 
 from backbones.base import Batch, LayeredEncoder, transformer_layer_macs
 
@@ -13,31 +11,21 @@ from backbones.base import Batch, LayeredEncoder, transformer_layer_macs
 class AlbertEncoder(LayeredEncoder):
     """ALBERT, stepped: factorised embeddings projected to H, then the shared layer group, L times."""
 
-    model_type: ClassVar[str] = "albert"
-    model_class: ClassVar[type[PreTrainedModel]] = AlbertModel
+    model_type = "albert"
+    model_class = AlbertModel
 
     def __init__(self, model: AlbertModel) -> None:
         super().__init__(model)
         config, groups = model.config, model.encoder.albert_layer_groups
         # which group serves layer i is the stock model's own arithmetic, done once here
         layers_per_group = config.num_hidden_layers / config.num_hidden_groups
-        self._layers: tuple[Any, ...] = tuple(
-            groups[int(i / layers_per_group)] for i in range(config.num_hidden_layers)
-        )
+        self._layers = tuple(groups[int(i / layers_per_group)] for i in range(config.num_hidden_layers))
 
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """Word, position and segment embeddings [B, T, E], projected to [B, T, H]; and the layers' mask."""
         model = self.model
         embedded = model.embeddings(batch.input_ids, batch.token_type_ids)
         return model.encoder.embedding_hidden_mapping_in(embedded), self.padding_mask(embedded, batch)
-
-    def layer(self, index: int, hidden: Tensor, mask: Tensor | None) -> Tensor:
-        """Apply layer ``index`` (1-based), with all its inner layers: [B, T, H] -> [B, T, H]."""
-        return self._layers[index - 1](hidden, mask)
-
-    def pretrained_pooler(self) -> nn.Linear | None:
-        """The stock pooler's Linear(H, H), or None where the checkpoint had none."""
-        return self.model.pooler
 
     def embed_macs(self, tokens: int) -> int:
         """T·E·H: the projection of the factorised embeddings; the look-ups multiply nothing."""

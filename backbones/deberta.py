@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import DebertaV2Model, PreTrainedModel
 
 from backbones.base import Batch, LayeredEncoder, transformer_layer_macs
@@ -19,12 +17,12 @@ class DebertaEncoder(LayeredEncoder):
     The larger v2 models add a convolution over the embeddings to layer 1. The stock model has one attention, eager.
     """
 
-    model_type: ClassVar[str] = "deberta-v2"
-    model_class: ClassVar[type[PreTrainedModel]] = DebertaV2Model
+    model_type = "deberta-v2"
+    model_class = DebertaV2Model
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__(model)
-        self._layers: tuple[Any, ...] = tuple(self.model.encoder.layer)
+        self._layers = tuple(self.model.encoder.layer)
         self._tables = ByLength()
 
     @property
@@ -66,10 +64,6 @@ class DebertaEncoder(LayeredEncoder):
             return None
         table: Tensor = self._tables.get("distance", hidden, lambda n, like: encoder.get_rel_pos(like.new_empty(n, 1)))
         return table[:, :tokens, :tokens]
-
-    def pretrained_pooler(self) -> nn.Linear | None:
-        """None: the stock pooler belongs to the classifier and is not pretrained."""
-        return None
 
     def embed_macs(self, tokens: int) -> int:
         """T·E·H where embeddings are projected, and T·k·H²/groups for layer 1's convolution, passed by all samples."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import ModernBertModel, PreTrainedModel
 
 from backbones.base import Batch, LayeredEncoder, transformer_layer_macs
@@ -29,12 +27,12 @@ class ModernBertEncoder(LayeredEncoder):
     The layers' mask is [B, 2, T, T]: what layers of global attention take, then what those of local attention take.
     """
 
-    model_type: ClassVar[str] = "modernbert"
-    model_class: ClassVar[type[PreTrainedModel]] = ModernBertModel
+    model_type = "modernbert"
+    model_class = ModernBertModel
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__(model)
-        self._layers: tuple[Any, ...] = tuple(self.model.layers)
+        self._layers = tuple(self.model.layers)
         self._kinds: tuple[str, ...] = tuple(layer.attention_type for layer in self._layers)
         self._tables = ByLength()
 
@@ -93,14 +91,6 @@ class ModernBertEncoder(LayeredEncoder):
 
         cos, sin = self._tables.get(kind, hidden, make)
         return cos[:, : hidden.shape[1]], sin[:, : hidden.shape[1]]
-
-    def pretrained_pooler(self) -> nn.Linear | None:
-        """None: the stock model has none."""
-        return None
-
-    def embed_macs(self, tokens: int) -> int:
-        """Zero: embedding look-ups and norms are not counted."""
-        return 0
 
     def layer_macs(self, tokens: int) -> int:
         """Multiply-accumulates of one layer for one sample: T·(4H² + 3HF) + 2T²H, the third HF for the gate.
