@@ -11,6 +11,10 @@ import csv
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
+from typing import Literal
+
+Init = Literal["pretrained", "scratch"]
+"""Where a backbone's weights come from."""
 
 
 @dataclass(frozen=True)

@@ -10,19 +10,17 @@ from backbones import ENCODERS
 from backbones.errors import BackboneError
 from backbones.names import unknown_name
 
-# Fields that shape an encoder. Special token ids are not among them: they belong to the tokenizer.
-_SHAPE = (
+_COUNTS = (
     "vocab_size",
     "hidden_size",
     "num_hidden_layers",
     "num_attention_heads",
     "intermediate_size",
-    "hidden_act",
     "max_position_embeddings",
     "type_vocab_size",
-    "initializer_range",
-    "layer_norm_eps",
 )
+# Fields that shape an encoder. Special token ids are not among them: they belong to the tokenizer.
+_SHAPE = (*_COUNTS, "hidden_act", "initializer_range", "layer_norm_eps")
 _DROPOUT = ("hidden_dropout_prob", "attention_probs_dropout_prob")
 _OWN_SHAPE = {
     "albert": ("embedding_size", "num_hidden_groups", "inner_group_num"),
@@ -59,14 +57,7 @@ _OWN_NAMES = {
     },
 }
 """What model types call the fields that all have: the usual name -> their own."""
-_POSITIVE = (
-    "vocab_size",
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "intermediate_size",
-    "max_position_embeddings",
-    "type_vocab_size",
+_OWN_COUNTS = (
     "embedding_size",
     "num_hidden_groups",
     "inner_group_num",
@@ -157,36 +148,28 @@ def apply_overrides(
     merged = {**raw, **overrides}
     check(merged, model_type)
     if "num_hidden_layers" in overrides:
-        kept = int(str(merged["num_hidden_layers"]))
-        if pretrained:
-            _check_truncation(raw, kept)
-        _cut_layer_types(merged, kept)
+        kept, types = int(str(merged["num_hidden_layers"])), merged.get("layer_types")
+        there, groups = int(str(raw.get("num_hidden_layers", kept))), raw.get("num_hidden_groups", 1)
+        if pretrained and kept > there:
+            raise BackboneError(f"num_hidden_layers {kept} is more than the {there} layers of the pretrained weights.")
+        if pretrained and kept < there and groups != 1:
+            raise BackboneError(
+                "num_hidden_layers cannot be cut: layers take turns in more than one num_hidden_groups."
+            )
+        if isinstance(types, list):  # ModernBERT's kinds of attention, layer by layer
+            if kept > len(types):
+                raise BackboneError(
+                    f"num_hidden_layers {kept} is more than the {len(types)} layer_types of the configuration."
+                )
+            merged["layer_types"] = types[:kept]
     if "global_attn_every_n_layers" in overrides:
         merged.pop("layer_types", None)  # what a saved configuration spells out is made anew
     return merged
 
 
-def _cut_layer_types(config: dict[str, object], kept: int) -> None:
-    """ModernBERT's kinds of attention, where the configuration lists them layer by layer, for the first ``kept``."""
-    types = config.get("layer_types")
-    if not isinstance(types, list):
-        return
-    if kept > len(types):
-        raise BackboneError(f"num_hidden_layers {kept} is more than the {len(types)} layer_types of the configuration.")
-    config["layer_types"] = types[:kept]
-
-
-def _check_truncation(raw: Mapping[str, object], kept: int) -> None:
-    there = int(str(raw.get("num_hidden_layers", kept)))
-    if kept > there:
-        raise BackboneError(f"num_hidden_layers {kept} is more than the {there} layers of the pretrained weights.")
-    if kept < there and raw.get("num_hidden_groups", 1) != 1:
-        raise BackboneError("num_hidden_layers cannot be cut: layers take turns in more than one num_hidden_groups.")
-
-
 def check(config: Mapping[str, object], model_type: str) -> None:
     """Raise :class:`BackboneError`, one line, where ``config`` cannot make a working encoder."""
-    for key in _POSITIVE:
+    for key in (*_COUNTS, *_OWN_COUNTS):
         value, least = config.get(key, 1), 0 if key in _MAY_BE_ZERO.get(model_type, ()) else 1
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise BackboneError(f"{key} must be a whole number of at least {least}, not {value!r}.")

@@ -1,4 +1,4 @@
-"""Load a backbone: :func:`describe` says what it would be, :func:`load_backbone` gets it.
+"""Load a backbone: :func:`backbones.resolve.resolve` says what it would be, :func:`load_backbone` gets it.
 
 Only safetensors are read, no code that comes with a model is run, and neither the global random state nor
 transformers' settings are changed by loading.
@@ -22,10 +22,10 @@ from backbones.base import LayeredEncoder
 from backbones.config import has_segments, max_tokens, own_names
 from backbones.demo_tokenizer import word_tokenizer
 from backbones.errors import BackboneError
-from backbones.folders import first_line, weight_files
+from backbones.folders import first_line
 from backbones.resolve import BackboneRequest, Resolved, resolve
 
-__all__ = ["BackboneRequest", "Loaded", "describe", "load_backbone", "outline"]
+__all__ = ["BackboneRequest", "Loaded", "load_backbone", "outline"]
 
 
 @dataclass(frozen=True)
@@ -44,17 +44,6 @@ class Loaded:
     warnings: tuple[str, ...] = ()
 
 
-def describe(request: BackboneRequest) -> Mapping[str, object]:
-    """What :func:`load_backbone` would load: name, init, model_type, config, revision, digest, source, warnings.
-
-    Loads no weights; a hub model's configuration is fetched if it is not in the cache. ``digest`` is the one that
-    :class:`Loaded` will have. Raises a UserError.
-    """
-    found = resolve(request)
-    fields = ("name", "init", "model_type", "config", "revision", "digest", "source", "warnings")
-    return {key: getattr(found, key) for key in fields}
-
-
 def load_backbone(request: BackboneRequest, corpus: Sequence[str] = (), seed: int = 0) -> Loaded:
     """Load what ``request`` names.
 
@@ -64,7 +53,7 @@ def load_backbone(request: BackboneRequest, corpus: Sequence[str] = (), seed: in
     Raises a UserError, one line, for anything that keeps the backbone from being had.
     """
     found = resolve(request, weights=True)
-    config = _config(found, request.attention)
+    config, kind = _config(found, request.attention), ENCODERS.load(found.model_type)
     if found.folder is None:
         longest = max_tokens(found.config, found.model_type)
         tokenizer: Any = word_tokenizer(corpus, found.model_type, config.vocab_size, longest)
@@ -79,12 +68,13 @@ def load_backbone(request: BackboneRequest, corpus: Sequence[str] = (), seed: in
         torch.default_generator.manual_seed(seed)
         if found.init == "scratch":
             # without the stock pooler: its random weights would be no better than a head's own
-            model = ENCODERS.load(found.model_type).stock(config)
+            model = kind.stock(config)
             warnings: tuple[str, ...] = ()
         else:
             model, warnings = _pretrained(found, cast(Path, found.folder), config)
-    encoder = ENCODERS.load(found.model_type)(model).eval()
-    return Loaded(encoder, tokenizer, found.digest, found.revision, found.source, (*found.warnings, *warnings))
+    return Loaded(
+        kind(model).eval(), tokenizer, found.digest, found.revision, found.source, (*found.warnings, *warnings)
+    )
 
 
 def outline(request: BackboneRequest) -> LayeredEncoder:
@@ -141,7 +131,6 @@ def load_tokenizer(found: Resolved, folder: Path) -> Any:
 
 
 def _pretrained(found: Resolved, folder: Path, config: Any) -> tuple[PreTrainedModel, tuple[str, ...]]:
-    weight_files(folder)
     model_class: Any = ENCODERS.load(found.model_type).model_class
     try:
         model, info = model_class.from_pretrained(

@@ -8,9 +8,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
-from backbones.catalog import BACKBONES, Named
+from backbones.catalog import BACKBONES, Init
 from backbones.config import apply_overrides, model_type_of, usual_names
 from backbones.errors import BackboneError, UserError
 from backbones.folders import (
@@ -25,7 +24,6 @@ from backbones.folders import (
 )
 from backbones.names import unknown_name
 
-Init = Literal["pretrained", "scratch"]
 ATTENTION = ("sdpa", "eager")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 # written by whatever saved the config, without bearing on the model
@@ -84,42 +82,58 @@ def resolve(request: BackboneRequest, *, weights: bool = False) -> Resolved:
         raise unknown_name("attention", request.attention, ATTENTION)
     named = BACKBONES.get(request.name)
     if named is not None and named.hub_id is None:
-        return _demo(request, named)
-    hub_id = _hub_id(request.name, named)
-    folder = _local_folder(request, hub_id)
-    if folder is not None:
-        return _from_folder(request, folder, hub_id)
+        kind, config = named.model_type, apply_overrides(named.config, request.overrides, named.model_type, False)
+        digest = json_digest({"init": "scratch", "model_type": kind, "config": config, "tokenizer": "words"})
+        return Resolved(named.name, "scratch", kind, config, None, digest[:16], digest, f"catalog:{named.name}")
+    hub_id = named.hub_id if named else request.name if _HUB_ID.fullmatch(request.name) else None
+    found = _find_folder(request, hub_id)
+    if found is not None:
+        return _read_folder(request, *found)
     if hub_id is None:
         raise _not_found(request.name)
-    return _from_hub(request, hub_id, request.revision or (named.revision if named else "main"), weights)
+    revision, wanted = request.revision or (named.revision if named else "main"), request.init == "pretrained"
+    folder = snapshot(hub_id, revision, offline=request.offline, weights=weights and wanted)
+    if weights and wanted:
+        check_weights(folder)
+    # a branch name moves; the cache files a snapshot under the commit it was
+    commit = folder.name if COMMIT.fullmatch(folder.name) else revision
+    return _read_folder(request, folder, f"hub:{hub_id}", {"hub": hub_id, "commit": commit})
 
 
-def _demo(request: BackboneRequest, named: Named) -> Resolved:
-    config = apply_overrides(named.config, request.overrides, named.model_type, pretrained=False)
-    digest = json_digest({"init": "scratch", "model_type": named.model_type, "config": config, "tokenizer": "words"})
-    source = f"catalog:{named.name}"
-    return Resolved(named.name, "scratch", named.model_type, config, None, digest[:16], digest, source)
-
-
-def _hub_id(name: str, named: Named | None) -> str | None:
-    if named is not None:
-        return named.hub_id
-    return name if _HUB_ID.fullmatch(name) else None
-
-
-def _local_folder(request: BackboneRequest, hub_id: str | None) -> Path | None:
+def _find_folder(request: BackboneRequest, hub_id: str | None) -> tuple[Path, str] | None:
+    """The folder on this machine that has the files, and where it is from; None where the hub must be asked."""
     if hub_id is not None and request.hub_root is not None:
         mirrored = request.hub_root / "models" / hub_id
         if mirrored.is_dir():
-            return mirrored
+            return mirrored, f"mirror:{hub_id}"
     named = BACKBONES.get(request.name)
-    if named is not None and named.package is not None and request.revision is None:
-        carried = package_folder(named.package)
-        if carried is not None:
-            return carried
+    if named is not None:
+        carried = package_folder(named.package) if named.package and request.revision is None else None
+        return None if carried is None else (carried, f"package:{named.package}")
     path = Path(request.name).expanduser()
     # pathlib fails on names that no folder can have
-    return path if request.name not in BACKBONES and os.path.isdir(path) else None
+    return (path, f"folder:{path.resolve().name}") if os.path.isdir(path) else None
+
+
+def _read_folder(request: BackboneRequest, folder: Path, source: str, commit: Mapping[str, str] = {}) -> Resolved:
+    """What a folder holds; ``commit`` fixes the content of a hub's, so that no weights are needed to know it."""
+    raw, pretrained = read_config(folder), request.init == "pretrained"
+    model_type = model_type_of(raw, commit.get("hub", str(folder)), pretrained)
+    config = apply_overrides(usual_names(raw, model_type), request.overrides, model_type, pretrained)
+    tokenizer, content = tokenizer_files(folder), dict[str, object](commit)
+    if not commit:
+        weights = content_digest(weight_files(folder)) if pretrained else {}
+        content = {"tokenizer": content_digest(tokenizer), "weights": weights}
+    revision = commit.get("commit") or json_digest(content)[:16]
+    shape = {key: value for key, value in config.items() if key not in _VOLATILE}
+    digest = json_digest({"init": request.init, "model_type": model_type, "config": shape, **content})
+    name = request.name
+    if source.startswith("folder:"):
+        name = folder.resolve().name  # however the path is spelled
+    warnings: tuple[str, ...] = ()
+    if not commit and request.revision is not None:
+        warnings = (f"Revision '{request.revision}' was not checked: {source} is a folder, which has no revisions.",)
+    return Resolved(name, request.init, model_type, config, folder, revision, digest, source, warnings)
 
 
 def package_folder(package: str) -> Path | None:
@@ -138,48 +152,3 @@ def _not_found(name: str) -> UserError:
         path = Path(name).expanduser()
         return BackboneError(f"{name} is not a folder." if os.path.exists(path) else f"There is no folder {name}.")
     return unknown_name("backbone", name, BACKBONES)
-
-
-def _from_folder(request: BackboneRequest, folder: Path, hub_id: str | None) -> Resolved:
-    raw = read_config(folder)
-    model_type = model_type_of(raw, str(folder), pretrained := request.init == "pretrained")
-    config = apply_overrides(usual_names(raw, model_type), request.overrides, model_type, pretrained)
-    vocabulary = content_digest(tokenizer_files(folder))
-    content = content_digest(weight_files(folder)) if pretrained else {}
-    digest = _digest(request, model_type, config, {"tokenizer": vocabulary, "weights": content})
-    mirrored = hub_id is not None and request.hub_root is not None and folder == request.hub_root / "models" / hub_id
-    named = BACKBONES.get(request.name)
-    name, source = request.name, f"mirror:{hub_id}"
-    if not mirrored and named is not None and named.package is not None:
-        source = f"package:{named.package}"
-    elif not mirrored:
-        name = folder.resolve().name  # however the path is spelled
-        source = f"folder:{name}"
-    warnings: tuple[str, ...] = ()
-    if request.revision is not None:
-        warnings = (f"Revision '{request.revision}' was not checked: {source} is a folder, which has no revisions.",)
-    named_by_content = json_digest({"tokenizer": vocabulary, "weights": content})[:16]
-    return Resolved(name, request.init, model_type, config, folder, named_by_content, digest, source, warnings)
-
-
-def _from_hub(request: BackboneRequest, hub_id: str, revision: str, weights: bool) -> Resolved:
-    pretrained = request.init == "pretrained"
-    folder = snapshot(hub_id, revision, offline=request.offline, weights=weights and pretrained)
-    if weights and pretrained:
-        check_weights(folder)
-    raw = read_config(folder)
-    model_type = model_type_of(raw, hub_id, pretrained)
-    config = apply_overrides(usual_names(raw, model_type), request.overrides, model_type, pretrained)
-    tokenizer_files(folder)
-    # a branch name moves; the cache files a snapshot under the commit it was
-    commit = folder.name if COMMIT.fullmatch(folder.name) else revision
-    # the commit fixes the content, so nothing has to be downloaded to know the identity
-    digest = _digest(request, model_type, config, {"hub": hub_id, "commit": commit})
-    return Resolved(request.name, request.init, model_type, config, folder, commit, digest, f"hub:{hub_id}")
-
-
-def _digest(
-    request: BackboneRequest, model_type: str, config: Mapping[str, object], content: Mapping[str, object]
-) -> str:
-    shape = {key: value for key, value in config.items() if key not in _VOLATILE}
-    return json_digest({"init": request.init, "model_type": model_type, "config": shape, **content})

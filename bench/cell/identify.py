@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from backbones.load import BackboneRequest, describe
+from backbones.resolve import BackboneRequest, resolve
 from bench.cell.request import Context
 from bench.cell.resolve import Parts, is_timed
 from bench.environment import machine_id
@@ -81,10 +81,9 @@ def request_backbone(spec: RunSpec, parts: Parts, context: Context, *, whole: bo
 
 def identify_cell(spec: RunSpec, parts: Parts, data: TaskData, context: Context) -> Cell:
     """Return the cell with its keys and its place in the store. Raises BackboneError for an unknown backbone."""
-    backbone = describe(request_backbone(spec, parts, context))
-    name, digest = str(backbone["name"]), str(backbone["digest"])
+    backbone = resolve(request_backbone(spec, parts, context))
     versions, wrapped = parts.versions(data.num_outputs), parts.wrapped_versions(spec, data.num_outputs)
-    facts = Facts(digest, data.revision, versions, wrapped, name)
+    facts = Facts(backbone.digest, data.revision, versions, wrapped, backbone.name)
     keys = Keys(
         training=key(training_identity(spec, facts)),
         exits=key(exits_identity(spec, facts)),
@@ -92,5 +91,5 @@ def identify_cell(spec: RunSpec, parts: Parts, data: TaskData, context: Context)
         quality=key(quality_identity(spec, facts)),
         speed=key(speed_identity(spec, facts, machine_id())) if is_timed(spec, parts) else None,
     )
-    folder = context.store.place(spec.task, name, spec.strategy, spec.seed, keys.quality)
+    folder = context.store.place(spec.task, backbone.name, spec.strategy, spec.seed, keys.quality)
     return Cell(spec, parts, data, facts, keys, folder, context)

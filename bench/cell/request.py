@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from backbones.catalog import Init
 from bench.progress import Progress
-from bench.results.spec import Init
 from bench.results.store import Store
 from bench.training.args import SAVE_EVERY
 

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, cast
 
-from backbones.catalog import BACKBONES
+from backbones.catalog import BACKBONES, Init
 from bench.cell.request import Request
 from bench.errors import UsageError
 from bench.inference.placement import find_device
 from bench.measure.points import Rule
-from bench.results.spec import Init, LatencyArgs, RunSpec
+from bench.results.spec import LatencyArgs, RunSpec
 from bench.settings import bind, settable_arguments, split_settings
 from bench.tasks import get_task
 from bench.training.args import TrainArgs

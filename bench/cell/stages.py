@@ -10,7 +10,8 @@ from typing import Any, cast
 
 import torch
 
-from backbones.load import Loaded, describe, load_backbone
+from backbones.load import Loaded, load_backbone
+from backbones.resolve import resolve
 from bench.cell.identify import Cell, Warn, request_backbone
 from bench.cell.resolve import refuse_nonsense
 from bench.files import remove_leftovers
@@ -173,7 +174,7 @@ def load_whole_model(cell: Cell, model: ExitModel) -> ExitModel:
     Only its shape matters, for counting and for timing, so its head is new.
     """
     request = request_backbone(cell.spec, cell.parts, cell.context, whole=True)
-    if describe(request)["digest"] == cell.facts.backbone:
+    if resolve(request).digest == cell.facts.backbone:
         return model
     loaded = load_backbone(request, cell.texts, seed=cell.spec.seed)
     head = cell.parts.head(loaded.encoder, cell.data.num_outputs, **cast(Any, cell.spec.head_args))

@@ -11,16 +11,14 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Literal
 
+from backbones.catalog import Init
 from bench.errors import UsageError
 from bench.inference.placement import EXECUTORS, Dtype, check_placement
 from bench.latency import PROTOCOLS, SINGLE_STREAM
 from bench.training.args import TrainArgs
 
 IDENTITY_VERSION = 1
-
-Init = Literal["pretrained", "scratch"]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from backbones.base import Batch
 from backbones.demo_tokenizer import word_tokenizer
 from backbones.errors import UserError
-from backbones.load import BackboneRequest, describe, load_backbone
+from backbones.load import BackboneRequest, load_backbone
+from backbones.resolve import resolve
 from bench.tasks.base import Split
 from bench.tasks.encode import collate, encode
 from tests.helpers.model_folders import HUB_ID, TEXTS, ask, save_model, tokens_of
@@ -189,18 +190,18 @@ def test_a_demo_backbone_needs_texts(corpus: tuple[str, ...]) -> None:
 
 def test_pretrained_weights_refuse_other_shapes(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="'hidden_size' cannot be overridden: the pretrained weights fix it"):
-        describe(ask(folder, overrides={"hidden_size": 8}))
+        resolve(ask(folder, overrides={"hidden_size": 8}))
     with pytest.raises(UserError, match="num_hidden_layers 4 is more than the 3 layers"):
-        describe(ask(folder, overrides={"num_hidden_layers": 4}))
+        resolve(ask(folder, overrides={"num_hidden_layers": 4}))
     save_model(tmp_path / "groups", "albert", num_hidden_groups=2)
     with pytest.raises(UserError, match="cannot be cut: layers take turns"):
-        describe(ask(tmp_path / "groups", overrides={"num_hidden_layers": 2}))
+        resolve(ask(tmp_path / "groups", overrides={"num_hidden_layers": 2}))
 
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "model").write_text("")
     with pytest.raises(UserError, match="model is not a folder"):
-        describe(ask(tmp_path / "model"))
+        resolve(ask(tmp_path / "model"))
 
 
 @pytest.mark.usefixtures("hub_cache")

@@ -15,7 +15,8 @@ from transformers.utils import logging as transformers_logging
 from backbones import ENCODERS
 from backbones.catalog import BACKBONES
 from backbones.errors import UserError
-from backbones.load import BackboneRequest, describe, load_backbone
+from backbones.load import BackboneRequest, load_backbone
+from backbones.resolve import resolve
 from tests.helpers.model_folders import COMMIT, HUB_ID, TEXTS, ask, save_model, tokens_of
 
 # ------------------------------------------------------------------ pretrained folders
@@ -108,10 +109,10 @@ def test_loading_leaves_no_trace(folder: Path, capfd: pytest.CaptureFixture[str]
 
 def test_describe_agrees_with_loading(folder: Path) -> None:
     request = ask(folder, overrides={"num_hidden_layers": 2})
-    found, loaded = describe(request), load_backbone(request)
-    assert (found["digest"], found["revision"], found["source"]) == (loaded.digest, loaded.revision, loaded.source)
-    assert (found["model_type"], found["init"]) == ("bert", "pretrained")
-    config = found["config"]
+    found, loaded = resolve(request), load_backbone(request)
+    assert (found.digest, found.revision, found.source) == (loaded.digest, loaded.revision, loaded.source)
+    assert (found.model_type, found.init) == ("bert", "pretrained")
+    config = found.config
     assert isinstance(config, dict)
     assert config["num_hidden_layers"] == 2
     # nothing that is recorded may tell where on the machine the folder is
@@ -120,28 +121,28 @@ def test_describe_agrees_with_loading(folder: Path) -> None:
 
 def test_identity_is_the_content_not_the_place(folder: Path, tmp_path: Path) -> None:
     copied = shutil.copytree(folder, tmp_path / "elsewhere")
-    before = describe(ask(folder))["digest"]
-    assert describe(ask(copied))["digest"] == before
+    before = resolve(ask(folder)).digest
+    assert resolve(ask(copied)).digest == before
     weights = load_file(copied / "model.safetensors")
     weights["embeddings.LayerNorm.bias"][0] += 1
     save_file(weights, copied / "model.safetensors", metadata={"format": "pt"})
-    assert describe(ask(copied))["digest"] != before
+    assert resolve(ask(copied)).digest != before
 
 
 def test_identity_follows_the_tokenizer_and_ignores_who_saved_the_config(folder: Path) -> None:
-    before = describe(ask(folder))["digest"]
+    before = resolve(ask(folder)).digest
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "transformers_version": "5.0.0", "_name_or_path": "x"}))
-    assert describe(ask(folder))["digest"] == before
+    assert resolve(ask(folder)).digest == before
     tokenizer = (folder / "tokenizer.json").read_text()
     (folder / "tokenizer.json").write_text(tokenizer.replace('"cat"', '"cow"'))
-    assert describe(ask(folder))["digest"] != before
+    assert resolve(ask(folder)).digest != before
 
 
 def test_a_revision_of_a_folder_is_a_warning(folder: Path) -> None:
-    found = describe(ask(folder, revision="v2"))
-    assert found["digest"] == describe(ask(folder))["digest"]
-    assert "Revision 'v2' was not checked" in str(found["warnings"])
+    found = resolve(ask(folder, revision="v2"))
+    assert found.digest == resolve(ask(folder)).digest
+    assert "Revision 'v2' was not checked" in str(found.warnings)
 
 
 # ------------------------------------------------------------------ mirror and cache
@@ -164,7 +165,7 @@ def test_offline_uses_the_cache_and_records_the_commit(hub_cache: Path, revision
     request = BackboneRequest(HUB_ID, offline=True, revision=revision)
     loaded = load_backbone(request)
     assert (loaded.revision, loaded.source) == (COMMIT, f"hub:{HUB_ID}")
-    assert describe(request)["digest"] == loaded.digest
+    assert resolve(request).digest == loaded.digest
 
 
 def test_a_pinned_commit_is_known_before_its_weights_are_there(
@@ -183,11 +184,11 @@ def test_a_pinned_commit_is_known_before_its_weights_are_there(
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     request = BackboneRequest(HUB_ID, revision=COMMIT)
-    before = describe(request)
+    before = resolve(request)
     assert asked == [True]
     loaded = load_backbone(request)
     assert asked == [True, True, False]
-    assert loaded.digest == before["digest"]
+    assert loaded.digest == before.digest
     load_backbone(request)
     assert asked == [True, True, False, True]
 
@@ -220,14 +221,14 @@ def test_real_configurations_and_tokenizers(shared: Path, name: str) -> None:
 @pytest.mark.parametrize("name", MIRRORED)
 def test_a_mirror_without_weights_says_where_to_put_them(shared: Path, name: str) -> None:
     with pytest.raises(UserError, match=r"has no weights: put model.safetensors there.*--init scratch"):
-        describe(BackboneRequest(name, hub_root=shared / "hub", offline=True))
+        resolve(BackboneRequest(name, hub_root=shared / "hub", offline=True))
 
 
 @pytest.mark.shared
 @pytest.mark.parametrize("name", MIRRORED)
 def test_the_catalog_agrees_with_the_real_configurations(shared: Path, name: str) -> None:
     named = BACKBONES[name]
-    found = describe(BackboneRequest(name, init="scratch", hub_root=shared / "hub"))
-    config = found["config"]
+    found = resolve(BackboneRequest(name, init="scratch", hub_root=shared / "hub"))
+    config = found.config
     assert isinstance(config, dict)
     assert (config["num_hidden_layers"], config["hidden_size"]) == (named.layers, named.hidden)

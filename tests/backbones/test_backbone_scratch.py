@@ -14,7 +14,8 @@ from backbones.base import Batch
 from backbones.catalog import BACKBONES
 from backbones.config import overridable
 from backbones.demo_tokenizer import word_tokenizer
-from backbones.load import BackboneRequest, describe, load_backbone
+from backbones.load import BackboneRequest, load_backbone
+from backbones.resolve import resolve
 from tests.helpers.model_folders import TEXTS, ask
 
 DEMOS = sorted(name for name, named in BACKBONES.items() if named.hub_id is None)
@@ -55,11 +56,11 @@ def test_scratch_takes_any_shape(overrides: dict[str, object]) -> None:
     config = loaded.encoder.model.config
     assert {key: getattr(config, key) for key in overrides} == overrides
     assert len(loaded.tokenizer) <= config.vocab_size
-    assert loaded.digest != describe(BackboneRequest("bert-demo"))["digest"]
+    assert loaded.digest != resolve(BackboneRequest("bert-demo")).digest
 
 
 def test_scratch_from_a_folder_needs_no_weights(folder: Path) -> None:
-    pretrained = describe(ask(folder))["digest"]
+    pretrained = resolve(ask(folder)).digest
     (folder / "model.safetensors").unlink()
     loaded = load_backbone(ask(folder, init="scratch"))
     assert loaded.digest != pretrained

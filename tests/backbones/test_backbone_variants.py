@@ -14,7 +14,8 @@ from backbones.base import Batch, LayeredEncoder
 from backbones.catalog import BACKBONES
 from backbones.config import has_segments, own_names, usual_names
 from backbones.errors import UserError
-from backbones.load import BackboneRequest, describe, load_backbone, outline
+from backbones.load import BackboneRequest, load_backbone, outline
+from backbones.resolve import resolve
 from bench.tasks.encode import EncodedSplit, collate
 from tests.helpers.encoders import SIZES, make, make_batch, stock
 from tests.helpers.exit_models import EXTRA
@@ -189,7 +190,7 @@ def test_shape_and_dropout_have_one_name_for_all(tmp_path: Path, model_type: str
     encoder = load_backbone(request).encoder
     assert (encoder.num_layers, encoder.hidden_size) == (2, 32)
     assert 0.3 in {module.p for module in encoder.modules() if isinstance(module, torch.nn.Dropout)}
-    config = describe(request)["config"]
+    config = resolve(request).config
     assert isinstance(config, dict)
     assert {key: config[key] for key in shape} == shape
     inner = {p.shape[0] for p in encoder.parameters()} & {22, 44}
