@@ -55,15 +55,6 @@ def new_linear(inputs: int, outputs: int, std: float = 0.02) -> nn.Linear:
     return linear
 
 
-def new_pooler(encoder: LayeredEncoder) -> nn.Linear:
-    """Return a pooler Linear(H, H) that starts from the pretrained one where the checkpoint has it."""
-    linear = new_linear(encoder.hidden_size, encoder.hidden_size)
-    pretrained = encoder.pretrained_pooler()
-    if pretrained is not None:
-        linear.load_state_dict(pretrained.state_dict())
-    return linear
-
-
 def apply_linear(linear: nn.Linear, features: Tensor) -> Tensor:
     """Return ``linear(features)`` without the module's call and look-ups, which take longer than the product."""
     return F.linear(features, *linear._parameters.values())  # type: ignore[arg-type]  # weight and bias

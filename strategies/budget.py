@@ -138,9 +138,7 @@ class BudgetedBatch(Strategy):
     """Budget: thresholds per exit for a mean exit layer, around any continuous criterion (MSDNet, ICLR 2018)."""
 
     name = "budget"
-    head = LinearHead
-    recipe = JointRecipe
-    criterion = Budget
+    head, recipe, criterion = LinearHead, JointRecipe, Budget
     citation = (
         "Gao Huang, Danlu Chen, Tianhong Li, Felix Wu, Laurens van der Maaten, Kilian Q. Weinberger: Multi-Scale Dense "
         "Networks for Resource Efficient Image Classification. ICLR 2018, arXiv 1703.09844."

@@ -29,9 +29,7 @@ class MaximumProbability(Strategy):
     """Maximum probability: leave when 1 - max p is below the threshold (soft-max response)."""
 
     name = "max-probability"
-    head = LinearHead
-    recipe = JointRecipe
-    criterion = MaxProbability
+    head, recipe, criterion = LinearHead, JointRecipe, MaxProbability
     citation = (
         "Dan Hendrycks, Kevin Gimpel: A Baseline for Detecting Misclassified and Out-of-Distribution Examples in "
         "Neural Networks. ICLR 2017, arXiv 1610.02136; as an exit rule, Gao Huang et al.: Multi-Scale Dense Networks "

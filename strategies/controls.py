@@ -42,9 +42,7 @@ class Full(Strategy):
     """The original model: all layers, fine-tuned on its last exit only."""
 
     name = "full"
-    head = SharedHead
-    recipe = FinetuneRecipe
-    criterion = NeverLeave
+    head, recipe, criterion = SharedHead, FinetuneRecipe, NeverLeave
     equations = ("L = CE(z_L, y)", "leave at exit L")
 
 
@@ -61,9 +59,7 @@ class Truncated(Strategy):
     """Plain compression: the first ``layers`` layers alone, fine-tuned like any model."""
 
     name = "truncated"
-    head = SharedHead
-    recipe = FinetuneRecipe
-    criterion = NeverLeaveShort
+    head, recipe, criterion = SharedHead, FinetuneRecipe, NeverLeaveShort
     equations = ("L = CE(z_k, y) on a backbone of k layers", "leave at exit k")
     sources = {"layers": "3, our choice: half of a 6-layer model, a quarter of a 12-layer one"}
     differences = (
@@ -100,9 +96,7 @@ class FixedExit(Strategy):
     """Always exit k of a model whose exits are trained jointly."""
 
     name = "fixed-exit"
-    head = LinearHead
-    recipe = JointRecipe
-    criterion = AtLayer
+    head, recipe, criterion = LinearHead, JointRecipe, AtLayer
     equations = ("L = sum_i CE(z_i, y)", "leave at exit k")
     sources = {"layer": "3, our choice: half of a 6-layer model, a quarter of a 12-layer one"}
 
@@ -196,9 +190,7 @@ class Random(Strategy):
     """Leave at random: what a criterion must beat at the same cost."""
 
     name = "random"
-    head = LinearHead
-    recipe = JointRecipe
-    criterion = Chance
+    head, recipe, criterion = LinearHead, JointRecipe, Chance
     equations = ("L = sum_i CE(z_i, y)", "leave at exit i with probability = threshold, independently of all else")
     sources = {"threshold": "0.2, our choice; every threshold, hence every budget, is on the exact curve"}
 
@@ -245,9 +237,7 @@ class OracleCorrect(Strategy):
     """Upper bound: the earliest exit that is right, exit 1 where none is."""
 
     name = "oracle-correct"
-    head = LinearHead
-    recipe = JointRecipe
-    criterion = EarliestCorrect
+    head, recipe, criterion = LinearHead, JointRecipe, EarliestCorrect
     upper_bound = True
     equations = ("L = sum_i CE(z_i, y)", "leave at the first i with argmax z_i = y, at 1 where there is none")
     differences = (
@@ -260,8 +250,6 @@ class OracleConsistent(Strategy):
     """Upper bound: the earliest exit that agrees with the last."""
 
     name = "oracle-consistent"
-    head = LinearHead
-    recipe = JointRecipe
-    criterion = EarliestConsistent
+    head, recipe, criterion = LinearHead, JointRecipe, EarliestConsistent
     upper_bound = True
     equations = ("L = sum_i CE(z_i, y)", "leave at the first i with argmax z_i = argmax z_L")

@@ -6,28 +6,13 @@ early exits are fitted with everything else frozen. A sample leaves when its ent
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from backbones.base import LayeredEncoder
-from strategies.base import (
-    Criterion,
-    Head,
-    Pooling,
-    Recipe,
-    Seen,
-    Stage,
-    State,
-    Strategy,
-    apply_linear,
-    new_linear,
-    new_pooler,
-    pool,
-    task_loss,
-)
+from strategies.base import Criterion, Recipe, Seen, Stage, State, Strategy, task_loss
 from strategies.entropy import entropy
+from strategies.pooler import PoolerHead
 
 SCRIPTS: Mapping[str, object] = {
     "train.lr": 2e-5,
@@ -40,27 +25,13 @@ SCRIPTS: Mapping[str, object] = {
 """The settings of the released training scripts, which RomeBERT's and BERxiT's took over."""
 
 
-class HighwayHead(Head):
-    """DeeBERT's "highway" at every exit: pooler, tanh, dropout, classifier (paper sec. 3.1).
+class HighwayHead(PoolerHead):
+    """DeeBERT's "highway": every exit has a pooler and a classifier of its own (paper sec. 3.1).
 
     All poolers start from the pretrained one, as released. Exit L is the model's own pooler and classifier.
     """
 
-    def __init__(self, encoder: LayeredEncoder, num_outputs: int, *, pooling: Pooling = "cls") -> None:
-        super().__init__(encoder, num_outputs, pooling=pooling)
-        self._pooler = tuple(new_pooler(encoder) for _ in range(self.num_layers))  # module lists are slow to index
-        self._classifier = tuple(new_linear(self.hidden_size, num_outputs) for _ in range(self.num_layers))
-        self.poolers, self.classifiers = nn.ModuleList(self._pooler), nn.ModuleList(self._classifier)
-
-    def forward(self, hidden: Tensor, mask: Tensor | None, layer: int) -> Tensor:
-        pooled = torch.tanh(apply_linear(self._pooler[layer - 1], pool(hidden, mask, self.pooling)))
-        return apply_linear(self._classifier[layer - 1], self.dropped(pooled))
-
-    def exit_parameters(self, layer: int) -> Iterable[nn.Parameter]:
-        return [*self.poolers[layer - 1].parameters(), *self.classifiers[layer - 1].parameters()]
-
-    def macs(self, tokens: int, layer: int) -> int:
-        return self.hidden_size * (self.hidden_size + self.num_outputs)
+    shares_pooler = shares_classifier = False
 
 
 class DeeBertRecipe(Recipe):
@@ -85,9 +56,7 @@ class DeeBert(Strategy):
     """DeeBERT: a pooler and classifier per exit, fitted on a frozen fine-tuned model (Xin et al., ACL 2020)."""
 
     name = "deebert"
-    head = HighwayHead
-    recipe = DeeBertRecipe
-    criterion = NatsEntropy
+    head, recipe, criterion = HighwayHead, DeeBertRecipe, NatsEntropy
     citation = (
         "Ji Xin, Raphael Tang, Jaejun Lee, Yaoliang Yu, Jimmy Lin: DeeBERT: Dynamic Early Exiting for Accelerating "
         "BERT Inference. ACL 2020, arXiv 2004.12993."

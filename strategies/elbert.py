@@ -9,53 +9,20 @@ label stays the same.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from backbones.base import LayeredEncoder
-from strategies.base import (
-    Criterion,
-    Head,
-    Pooling,
-    Recipe,
-    Seen,
-    Stage,
-    Start,
-    State,
-    Strategy,
-    StrategyError,
-    apply_linear,
-    new_linear,
-    new_pooler,
-    pool,
-    task_loss,
-)
+from strategies.base import Criterion, Recipe, Seen, Stage, Start, State, Strategy, StrategyError, task_loss
 from strategies.entropy import normalised_entropy
+from strategies.pooler import PoolerHead
 
 
-class SharedHead(Head):
+class SharedHead(PoolerHead):
     """ELBERT's head: one pooler and one classifier, shared by all exits (paper sec. 2.1)."""
 
     shares_parameters = True
-
-    def __init__(self, encoder: LayeredEncoder, num_outputs: int, *, pooling: Pooling = "cls") -> None:
-        super().__init__(encoder, num_outputs, pooling=pooling)
-        self.pooler = new_pooler(encoder)
-        self.classifier = new_linear(self.hidden_size, num_outputs)
-        self._linear = (self.pooler, self.classifier)  # a module's attributes are slow to look up
-
-    def forward(self, hidden: Tensor, mask: Tensor | None, layer: int) -> Tensor:
-        pooler, classifier = self._linear
-        pooled = torch.tanh(apply_linear(pooler, pool(hidden, mask, self.pooling)))
-        return apply_linear(classifier, self.dropped(pooled))
-
-    def exit_parameters(self, layer: int) -> Iterable[nn.Parameter]:
-        return [*self.pooler.parameters(), *self.classifier.parameters()]
-
-    def macs(self, tokens: int, layer: int) -> int:
-        return self.hidden_size * (self.hidden_size + self.num_outputs)
 
 
 class ElbertRecipe(Recipe):
@@ -230,8 +197,7 @@ def _albert(lr: float, batch: int, dropout: float, steps: int, warmup: int) -> d
 
 
 class _Elbert(Strategy):
-    head = SharedHead
-    recipe = ElbertRecipe
+    head, recipe = SharedHead, ElbertRecipe
     citation = (
         "Keli Xie, Siyuan Lu, Meiqi Wang, Zhongfeng Wang: ELBERT: Fast ALBERT with Confidence-Window Based "
         "Early Exit. ICASSP 2021, arXiv 2107.00175."

@@ -26,9 +26,7 @@ class Energy(Strategy):
     """Energy: leave when the free energy -logsumexp(z) is below the threshold (Liu et al., NeurIPS 2020)."""
 
     name = "energy"
-    head = LinearHead
-    recipe = JointRecipe
-    criterion = FreeEnergy
+    head, recipe, criterion = LinearHead, JointRecipe, FreeEnergy
     citation = (
         "Weitang Liu, Xiaoyun Wang, John D. Owens, Yixuan Li: Energy-based Out-of-distribution Detection. "
         "NeurIPS 2020, arXiv 2010.03759."

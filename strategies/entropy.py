@@ -80,9 +80,7 @@ class Entropy(Strategy):
     """Normalised entropy on per-exit linear classifiers trained jointly (the common baseline)."""
 
     name = "entropy"
-    head = LinearHead
-    recipe = JointRecipe
-    criterion = NormalisedEntropy
+    head, recipe, criterion = LinearHead, JointRecipe, NormalisedEntropy
     citation = "The field's common baseline: BranchyNet (Teerapittayanon et al., ICPR 2016) on encoder layers."
     equations = (
         "L = sum_i CE(z_i, y)",

@@ -171,9 +171,7 @@ class FastBert(Strategy):
     """FastBERT: self-attentive students that learn from the last exit (Liu et al., ACL 2020)."""
 
     name = "fastbert"
-    head = StudentHead
-    recipe = FastBertRecipe
-    criterion = Speed
+    head, recipe, criterion = StudentHead, FastBertRecipe, Speed
     citation = (
         "Weijie Liu, Peng Zhou, Zhe Zhao, Zhiruo Wang, Haotang Deng, Qi Ju: FastBERT: a Self-distilling BERT with "
         "Adaptive Inference Time. ACL 2020, arXiv 2004.02178."

@@ -80,9 +80,7 @@ class Berxit(Strategy):
     """BERxiT's learning to exit: leave where a learned module expects no error (Xin et al., EACL 2021)."""
 
     name = "learned-exit"
-    head = HighwayHead
-    recipe = BerxitRecipe
-    criterion = LearningToExit
+    head, recipe, criterion = HighwayHead, BerxitRecipe, LearningToExit
     citation = (
         "Ji Xin, Raphael Tang, Yaoliang Yu, Jimmy Lin: BERxiT: Early Exiting for BERT with Better Fine-Tuning and "
         "Extension to Regression. EACL 2021."

@@ -27,9 +27,7 @@ class Margin(Strategy):
     """Margin: leave when 1 - (p1 - p2) is below the threshold."""
 
     name = "margin"
-    head = LinearHead
-    recipe = JointRecipe
-    criterion = SmallMargin
+    head, recipe, criterion = LinearHead, JointRecipe, SmallMargin
     citation = (
         "Tobias Scheffer, Christian Decomain, Stefan Wrobel: Active Hidden Markov Models for Information Extraction. "
         "IDA 2001 (the measure); a common baseline as an exit rule."

@@ -7,16 +7,13 @@ when enough consecutive exits have said the same.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from backbones.base import LayeredEncoder
 from strategies.base import (
     Criterion,
-    Head,
-    Pooling,
     Recipe,
     Seen,
     Stage,
@@ -24,35 +21,17 @@ from strategies.base import (
     State,
     Strategy,
     StrategyError,
-    apply_linear,
-    new_linear,
-    new_pooler,
-    pool,
     predict,
     task_loss,
 )
+from strategies.pooler import PoolerHead
 
 
-class SharedPoolerHead(Head):
+class SharedPoolerHead(PoolerHead):
     """PABEE's head: one pretrained pooler shared by all exits, a classifier per exit (paper sec. 3.3)."""
 
     shares_parameters = True
-
-    def __init__(self, encoder: LayeredEncoder, num_outputs: int, *, pooling: Pooling = "cls") -> None:
-        super().__init__(encoder, num_outputs, pooling=pooling)
-        self.pooler = new_pooler(encoder)
-        self._classifier = tuple(new_linear(self.hidden_size, num_outputs) for _ in range(self.num_layers))
-        self.classifiers = nn.ModuleList(self._classifier)  # slow to index
-
-    def forward(self, hidden: Tensor, mask: Tensor | None, layer: int) -> Tensor:
-        pooled = torch.tanh(apply_linear(self.pooler, pool(hidden, mask, self.pooling)))
-        return apply_linear(self._classifier[layer - 1], self.dropped(pooled))
-
-    def exit_parameters(self, layer: int) -> Iterable[nn.Parameter]:
-        return [*self.pooler.parameters(), *self.classifiers[layer - 1].parameters()]
-
-    def macs(self, tokens: int, layer: int) -> int:
-        return self.hidden_size * (self.hidden_size + self.num_outputs)
+    shares_classifier = False
 
 
 class PatienceRecipe(Recipe):
@@ -115,9 +94,7 @@ class Pabee(Strategy):
     """PABEE: leave after enough consecutive exits that agree (Zhou et al., NeurIPS 2020)."""
 
     name = "patience"
-    head = SharedPoolerHead
-    recipe = PatienceRecipe
-    criterion = Patience
+    head, recipe, criterion = SharedPoolerHead, PatienceRecipe, Patience
     citation = (
         "Wangchunshu Zhou, Canwen Xu, Tao Ge, Julian McAuley, Ke Xu, Furu Wei: BERT Loses Patience: Fast and Robust "
         "Inference with Early Exit. NeurIPS 2020, arXiv 2006.04152."

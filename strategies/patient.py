@@ -71,9 +71,7 @@ class PatientAndConfident(Strategy):
     """PCEE-BERT: leave after enough consecutive exits that are each confident (Zhang et al., NAACL Findings 2022)."""
 
     name = "patient-and-confident"
-    head = LinearHead
-    recipe = JointRecipe
-    criterion = PatientConfidence
+    head, recipe, criterion = LinearHead, JointRecipe, PatientConfidence
     citation = (
         "Zhen Zhang, Wei Zhu, Jinfan Zhang, Peng Wang, Rize Jin, Tae-Sun Chung: PCEE-BERT: Accelerating BERT Inference "
         "via Patient and Confident Early Exiting. Findings of NAACL 2022."

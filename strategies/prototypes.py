@@ -70,9 +70,7 @@ class Prototypes(Strategy):
     """Class prototypes: leave when the state is near the answer's class mean (after E2CM: Görmez et al., 2022)."""
 
     name = "prototypes"
-    head = LinearHead
-    recipe = JointRecipe
-    criterion = FarFromPrototype
+    head, recipe, criterion = LinearHead, JointRecipe, FarFromPrototype
     citation = (
         "Alperen Görmez, Venkat R. Dasari, Erdem Koyuncu: E2CM: Early Exit via Class Means for Efficient Supervised "
         "and Unsupervised Learning. IJCNN 2022, arXiv 2103.01148."

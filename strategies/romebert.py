@@ -141,9 +141,7 @@ class RomeBert(Strategy):
     """RomeBERT: DeeBERT's exits, self-distilled in one stage with gradient regularisation (Geng et al., 2021)."""
 
     name = "romebert"
-    head = HighwayHead
-    recipe = RomeBertRecipe
-    criterion = RomeEntropy
+    head, recipe, criterion = HighwayHead, RomeBertRecipe, RomeEntropy
     citation = (
         "Shijie Geng, Peng Gao, Zuohui Fu, Yongfeng Zhang: RomeBERT: Robust Training of Multi-Exit BERT. 2021, "
         "arXiv 2101.09755."

@@ -54,9 +54,7 @@ class Saturation(Strategy):
     """Hidden-state saturation: leave when neighbouring exits see almost the same (CALM: Schuster et al., 2022)."""
 
     name = "saturation"
-    head = LinearHead
-    recipe = JointRecipe
-    criterion = Saturated
+    head, recipe, criterion = LinearHead, JointRecipe, Saturated
     citation = (
         "Tal Schuster, Adam Fisch, Jai Gupta, Mostafa Dehghani, Dara Bahri, Vinh Q. Tran, Yi Tay, Donald Metzler: "
         "Confident Adaptive Language Modeling. NeurIPS 2022, arXiv 2207.07061."

@@ -75,9 +75,7 @@ class Temperature(Strategy):
     """Temperature scaling per exit around any criterion: of=entropy by default (Guo et al., ICML 2017)."""
 
     name = "temperature"
-    head = LinearHead
-    recipe = JointRecipe
-    criterion = TemperatureScaled
+    head, recipe, criterion = LinearHead, JointRecipe, TemperatureScaled
     citation = (
         "Chuan Guo, Geoff Pleiss, Yu Sun, Kilian Q. Weinberger: On Calibration of Modern Neural Networks. ICML 2017, "
         "arXiv 1706.04599."

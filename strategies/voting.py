@@ -48,9 +48,7 @@ class Voting(Strategy):
     """Voting: leave when one class has enough votes of the exits so far (Sun et al., 2021)."""
 
     name = "voting"
-    head = LinearHead
-    recipe = JointRecipe
-    criterion = Votes
+    head, recipe, criterion = LinearHead, JointRecipe, Votes
     citation = (
         "Tianxiang Sun, Yunhua Zhou, Xiangyang Liu, Xinyu Zhang, Hao Jiang, Zhao Cao, Xuanjing Huang, Xipeng Qiu: "
         "Early Exiting with Ensemble Internal Classifiers. 2021, arXiv 2105.13792."

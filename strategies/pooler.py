@@ -1,0 +1,56 @@
+"""Heads like a stock classifier's: a pooler, tanh, dropout, a linear classifier. Papers differ in what exits share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from backbones.base import LayeredEncoder
+from strategies.base import Head, Pooling, apply_linear, new_linear, pool
+
+
+def new_pooler(encoder: LayeredEncoder) -> nn.Linear:
+    """Return a pooler Linear(H, H) that starts from the pretrained one where the checkpoint has it."""
+    linear = new_linear(encoder.hidden_size, encoder.hidden_size)
+    pretrained = encoder.pretrained_pooler()
+    if pretrained is not None:
+        linear.load_state_dict(pretrained.state_dict())
+    return linear
+
+
+class PoolerHead(Head):
+    """Pooler, tanh, dropout and classifier at every exit; all poolers start from the pretrained one."""
+
+    shares_pooler: ClassVar[bool] = True
+    shares_classifier: ClassVar[bool] = True
+
+    def __init__(self, encoder: LayeredEncoder, num_outputs: int, *, pooling: Pooling = "cls") -> None:
+        super().__init__(encoder, num_outputs, pooling=pooling)
+        exits = self.num_layers
+        poolers = [new_pooler(encoder) for _ in range(1 if self.shares_pooler else exits)]
+        classifiers = [new_linear(self.hidden_size, num_outputs) for _ in range(1 if self.shares_classifier else exits)]
+        if self.shares_pooler:
+            self.pooler, poolers = poolers[0], poolers * exits
+        else:
+            self.poolers = nn.ModuleList(poolers)
+        if self.shares_classifier:
+            self.classifier, classifiers = classifiers[0], classifiers * exits
+        else:
+            self.classifiers = nn.ModuleList(classifiers)
+        self._exits = tuple(
+            zip(poolers, classifiers, strict=True)
+        )  # a module's attributes and lists are slow to look up
+
+    def forward(self, hidden: Tensor, mask: Tensor | None, layer: int) -> Tensor:
+        pooler, classifier = self._exits[layer - 1]
+        pooled = torch.tanh(apply_linear(pooler, pool(hidden, mask, self.pooling)))
+        return apply_linear(classifier, self.dropped(pooled))
+
+    def exit_parameters(self, layer: int) -> Iterable[nn.Parameter]:
+        return [parameter for linear in self._exits[layer - 1] for parameter in linear.parameters()]
+
+    def macs(self, tokens: int, layer: int) -> int:
+        return self.hidden_size * (self.hidden_size + self.num_outputs)
