@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,21 +94,12 @@ class Evidence:
         """Exit layers [N] at a threshold in the paper's own terms."""
         return self.trade_off.layers_at(self.trade_off.criterion.cut_at(threshold))
 
-    def answers(self, layers: Layers) -> Any:
-        """What every sample is told when it leaves there, [N]."""
-        return self.trade_off.predictions[np.arange(len(layers)), layers - 1]
-
-    def right(self, layers: Layers) -> NDArray[np.bool_]:
-        """Whether that is right, [N]."""
-        found: NDArray[np.bool_] = self.answers(layers) == self.trade_off.exits.labels
-        return found
-
     def quality(self, layers: Layers, metric: str | None = None) -> Weighted:
         """The metric (the task's first by default) with exits ``layers``. Raises NotRun for one that is no sum."""
         name = metric or self.metric
         if not m.is_additive(name):
             raise NotRun(f"{name} has no interval over samples here")
-        sums = m.statistics(name, self.answers(layers)[:, None], self.trade_off.exits.labels)[:, 0]
+        sums = m.statistics(name, self.trade_off.answers_at(layers)[:, None], self.trade_off.exits.labels)[:, 0]
         return lambda weights: np.asarray(m.from_statistics(name, weights @ sums.astype(np.float64)))
 
     def mean_layer(self, layers: Layers) -> Weighted:
@@ -122,10 +112,13 @@ def estimate_mean(quantities: Sequence[Weighted], samples: int, level: float, se
 
     ``quantities`` has one entry a run; all runs answered the same ``samples``, which are drawn for all alike.
     """
-    whole = np.ones((1, samples))
-    values = np.array([float(q(whole)[0]) for q in quantities])
     drawn = [np.stack([q(w) for q in quantities], axis=1) for w in draw_counts(samples, REPLICATES, seed)]
-    return interval_over_seeds(values, np.concatenate(drawn), level, seed)
+    return interval_over_seeds(measure_sample(quantities, samples), np.concatenate(drawn), level, seed)
+
+
+def measure_sample(quantities: Sequence[Weighted], samples: int) -> Float:
+    """Return each of the quantities on the samples as they are."""
+    return np.array([float(quantity(np.ones((1, samples)))[0]) for quantity in quantities])
 
 
 def subtract(one: Weighted, other: Weighted) -> Weighted:

@@ -8,56 +8,92 @@ count by their mean, with an interval over seeds and samples.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from bench.compare.evidence import Evidence, NotRun, Weighted, estimate_mean, subtract
-from bench.reproduce.places import Place
-from bench.reproduce.verdict import LEVEL, Finding, Over, Part, joint_level, together
+from bench.compare.evidence import Evidence, NotRun, estimate_mean, subtract
+from bench.reproduce.verdict import LEVEL, ClaimResult, Over, Trial, combine_trials, compute_joint_level
+
+
+@dataclass(frozen=True)
+class Place:
+    """A task of a block: the runs of every strategy there, by name, and why others have none."""
+
+    block: str
+    task: str
+    runs: Mapping[str, Sequence[Evidence]]
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def where(self) -> str:
+        """The place's name in tables."""
+        return f"{self.task}, {self.block}"
+
+    def plans(self, strategy: str) -> bool:
+        """Return whether ``strategy`` was to run here, whatever came of it."""
+        return strategy in self.runs or strategy in self.missing
+
+    def of(self, strategy: str) -> Sequence[Evidence]:
+        """Return the runs of ``strategy``, one a seed. Raises NotRun where there are none."""
+        if strategy in self.runs:
+            return self.runs[strategy]
+        raise NotRun(self.missing.get(strategy, f"the plan has no {strategy} here"))
+
+    def pairs(self, strategy: str, other: str) -> list[tuple[Evidence, Evidence]]:
+        """Return the runs of two strategies, seed by seed.
+
+        Raises NotRun where one lacks, they answered other samples, or the first have learned nothing.
+        """
+        both = list(zip(self.of(strategy), self.of(other), strict=False))
+        if any(a.trade_off.exits.ids != b.trade_off.exits.ids for a, b in both):
+            raise NotRun(f"{strategy} and {other} answered different samples")
+        refuse_unlearned([run for run, _ in both])
+        return both
 
 
 class Check(ABC):
     """One way to put a claim to the test."""
 
     @abstractmethod
-    def judge(self, places: Sequence[Place]) -> Finding:
-        """The verdict over all places that the check is about; their intervals hold jointly with 95 %."""
+    def judge(self, places: Sequence[Place]) -> ClaimResult:
+        """Return the verdict over all places that the check is about; their intervals hold jointly with 95 %."""
 
 
-class OfStrategy(Check):
+class StrategyCheck(Check):
     """A check of one strategy, maybe against another, task by task."""
 
     strategy: str
     over: Over = "every"
 
-    def judge(self, places: Sequence[Place]) -> Finding:
-        concerned = self.concerned(places)
+    def judge(self, places: Sequence[Place]) -> ClaimResult:
+        concerned = self.find_places(places)
         ran = sum(all(name in place.runs for name in self.needs()) for place in concerned)
-        level = joint_level(ran * self.comparisons())
-        return together([part for place in concerned for part in self.parts(place, level)], self.over)
+        level = compute_joint_level(ran * self.count_intervals())
+        return combine_trials([trial for place in concerned for trial in self.judge_place(place, level)], self.over)
 
     def needs(self) -> list[str]:
-        """The strategies that must be there."""
+        """Return the strategies that must be there."""
         return [self.strategy]
 
-    def concerned(self, places: Sequence[Place]) -> list[Place]:
-        """The places that are planned to have what the check needs, whether or not it ran."""
+    def find_places(self, places: Sequence[Place]) -> list[Place]:
+        """Return the places that are planned to have what the check needs, whether or not it ran."""
         return [place for place in places if all(map(place.plans, self.needs()))]
 
-    def comparisons(self) -> int:
-        """Intervals taken at one place."""
+    def count_intervals(self) -> int:
+        """Return how many intervals are taken at one place."""
         return 1
 
-    def parts(self, place: Place, level: float) -> list[Part]:
-        """What is found at one place, with intervals of ``level``."""
+    def judge_place(self, place: Place, level: float) -> list[Trial]:
+        """Return what is found at one place, with intervals of ``level``."""
         try:
-            return [self.part(place, level)]
+            return [self.compare(place, level)]
         except NotRun as reason:
-            return [Part(place.where, "not run", detail=str(reason))]
+            return [Trial(place.where, "not run", detail=str(reason))]
 
-    def part(self, place: Place, level: float) -> Part:
-        """The one comparison at a place. Raises NotRun."""
+    def compare(self, place: Place, level: float) -> Trial:
+        """Make the one comparison at a place. Raises NotRun."""
         raise NotImplementedError
 
 
@@ -70,18 +106,8 @@ def refuse_unlearned(runs: Sequence[Evidence]) -> None:
     if not np.issubdtype(labels.dtype, np.integer):
         return
     common = labels == np.bincount(labels).argmax()
-    ours = estimate_mean(
-        [subtract(run.quality(run.last, "accuracy"), _share(common)) for run in runs], len(labels), LEVEL
-    )
+    gains = [subtract(r.quality(r.last, "accuracy"), lambda w: w @ common / w.sum(axis=1)) for r in runs]
+    ours = estimate_mean(gains, len(labels), LEVEL)
     if ours.low <= 0:
         accuracy = ours.estimate + common.mean()
         raise NotRun(f"no evidence: accuracy {accuracy:.3f} of all layers, {common.mean():.3f} of the commonest answer")
-
-
-def value_of(quantity: Weighted, samples: int) -> float:
-    """The quantity on so many samples as they are."""
-    return float(quantity(np.ones((1, samples)))[0])
-
-
-def _share(of: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Weighted:
-    return lambda weights: weights @ of / weights.sum(axis=1)

@@ -3,34 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from bench.measure.stats import Interval
-from bench.reproduce.papers.schema import Claim, Paper, Scale
-from bench.reproduce.verdict import Finding, Part
+from bench.reproduce.papers import Claim, Paper, Scale
+from bench.reproduce.verdict import ClaimResult, Trial
 from bench.text import escape_markdown
 
-Judged = Sequence[tuple[Claim, Finding]]
+Judged = Sequence[tuple[Claim, ClaimResult]]
 
-CLAIMS = ("claim", "source", "ours", "verdict")
-PARTS = ("claim", "where", "ours", "wanted", "verdict", "detail")
-
-FOOT = (
+READING = (
     "Reproduced: the whole interval agrees (of a published number: ours is within the tolerance). Within noise: the "
     "interval holds both. Not reproduced: the whole interval disagrees. The intervals of one claim hold jointly with "
     "95 %, over samples and over seeds where there are several. Costs are mean exit layers; heads are not counted. "
     "Where a point's threshold was chosen, it was on held-out data. A model that is no better than the commonest "
     "answer is no evidence. Claims are the papers'; [2nd]: another source's report of them, [digitised]: off a plot."
 )
+"""How the tables are to be read."""
 
 
-def show_claims(out: Console, paper: Paper, scale: Scale, found: Judged) -> None:
+def print_claims(out: Console, paper: Paper, scale: Scale, found: Judged) -> None:
     """Print the claims with their verdicts, then what every verdict rests on."""
     out.print(_heading(paper, scale))
-    for columns, rows in ((CLAIMS, claim_rows(found)), (PARTS, part_rows(found))):
+    for columns, rows in _make_tables(found):
         table = Table()
         for column in columns:
             table.add_column(column, overflow="fold")
@@ -38,66 +37,64 @@ def show_claims(out: Console, paper: Paper, scale: Scale, found: Judged) -> None
             table.add_row(*row)
         if rows:
             out.print(table)
-    out.print(FOOT)
+    out.print(READING)
 
 
-def markdown(paper: Paper, scale: Scale, found: Judged) -> str:
-    """The same as Markdown."""
+def write_claims(paper: Paper, scale: Scale, found: Judged) -> str:
+    """Return the same as Markdown."""
     lines = [f"# {paper.name}: its claims, measured", "", _heading(paper, scale), ""]
-    for columns, rows in ((CLAIMS, claim_rows(found)), (PARTS, part_rows(found))):
+    for columns, rows in _make_tables(found):
         lines += ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
         lines += [f"| {' | '.join(map(escape_markdown, row))} |" for row in rows]
         lines.append("")
-    return "\n".join([*lines, FOOT]) + "\n"
+    return "\n".join([*lines, READING]) + "\n"
 
 
-def as_data(paper: Paper, scale: Scale, found: Judged) -> dict[str, Any]:
-    """The same as JSON."""
+def claims_to_plain(paper: Paper, scale: Scale, found: Judged) -> dict[str, Any]:
+    """Return the same as plain JSON values."""
+    told = ("id", "says", "source", "evidence", "split", "cost", "note")
     return {
         "paper": paper.name,
         "title": paper.title,
         "scale": scale,
-        "says": _plan_says(paper, scale),
+        "says": getattr(paper, scale).says,
         "claims": [
             {
-                "id": claim.id,
-                "says": claim.says,
-                "source": claim.source,
-                "evidence": claim.evidence,
-                "split": claim.split,
-                "cost": claim.cost,
-                "note": claim.note,
+                **{name: getattr(claim, name) for name in told},
                 "check": {"name": claim.check, **claim.arguments},
-                "verdict": finding.verdict,
-                "why": finding.why,
-                "parts": [_part_data(part) for part in finding.parts],
+                "verdict": result.verdict,
+                "why": result.why,
+                "parts": [_trial_to_plain(trial) for trial in result.trials],
             }
-            for claim, finding in found
+            for claim, result in found
         ],
     }
 
 
-def claim_rows(found: Judged) -> list[tuple[str, ...]]:
-    """One row a claim, as :data:`CLAIMS`."""
-    return [(_says(claim), _source(claim), _ours(finding), _verdict(finding)) for claim, finding in found]
+def _trial_to_plain(trial: Trial) -> dict[str, Any]:
+    plain = asdict(trial)
+    if ours := plain["ours"]:
+        plain["ours"] = {"value": ours.pop("estimate"), **ours}
+    return plain
 
 
-def part_rows(found: Judged) -> list[tuple[str, ...]]:
-    """One row for each place of each claim, as :data:`PARTS`."""
+def _make_tables(found: Judged) -> list[tuple[tuple[str, ...], Sequence[tuple[str, ...]]]]:
+    """Return the columns and rows of two tables: a row a claim, and a row for each place of each claim."""
+    claims = [(_says(claim), _source(claim), _ours(result), _verdict(result)) for claim, result in found]
+    trials = [
+        (claim.id, trial.where, _interval(trial.ours), trial.wanted, trial.verdict, trial.detail)
+        for claim, result in found
+        for trial in result.trials
+    ]
     return [
-        (claim.id, part.where, _interval(part.ours), part.wanted, part.verdict, part.detail)
-        for claim, finding in found
-        for part in finding.parts
+        (("claim", "source", "ours", "verdict"), claims),
+        (("claim", "where", "ours", "wanted", "verdict", "detail"), trials),
     ]
 
 
 def _heading(paper: Paper, scale: Scale) -> str:
-    return f"{paper.title}. {paper.citation}\nIn the paper: {paper.conventions}\nHere: {_plan_says(paper, scale)}"
-
-
-def _plan_says(paper: Paper, scale: Scale) -> str:
-    plan = getattr(paper, scale)
-    return str(plan.says)
+    says = getattr(paper, scale).says
+    return f"{paper.title}. {paper.citation}\nIn the paper: {paper.conventions}\nHere: {says}"
 
 
 def _says(claim: Claim) -> str:
@@ -105,37 +102,22 @@ def _says(claim: Claim) -> str:
 
 
 def _source(claim: Claim) -> str:
-    marked = {"2nd": " [2nd]", "digitised": " [digitised]"}.get(claim.evidence, "")
+    marked = f" [{claim.evidence}]" if claim.evidence in ("2nd", "digitised") else ""
     return f"{claim.source}{marked}; {claim.split}" + (f", {claim.cost}" if claim.cost else "")
 
 
-def _verdict(finding: Finding) -> str:
-    if finding.verdict == "not run":
-        return f"not run ({finding.why})"
-    ran = sum(part.verdict != "not run" for part in finding.parts)
-    return finding.verdict + (f" (on {ran} of {len(finding.parts)})" if ran < len(finding.parts) else "")
+def _verdict(result: ClaimResult) -> str:
+    if result.verdict == "not run":
+        return f"not run ({result.why})"
+    ran, of = len(result.ran), len(result.trials)
+    return result.verdict + (f" (on {ran} of {of})" if ran < of else "")
 
 
-def _ours(finding: Finding) -> str:
-    if finding.verdict == "not run":
+def _ours(result: ClaimResult) -> str:
+    if result.verdict == "not run":
         return "-"
-    ran = [part for part in finding.parts if part.verdict != "not run"]
-    return _interval(ran[0].ours) if len(ran) == 1 else finding.why
+    return _interval(result.ran[0].ours) if len(result.ran) == 1 else result.why
 
 
 def _interval(ours: Interval | None) -> str:
     return "-" if ours is None else f"{ours.estimate:.3f} [{ours.low:.3f}, {ours.high:.3f}]"
-
-
-def _part_data(part: Part) -> dict[str, Any]:
-    ours = part.ours
-    interval = (
-        None if ours is None else {"value": ours.estimate, "low": ours.low, "high": ours.high, "level": ours.level}
-    )
-    return {
-        "where": part.where,
-        "verdict": part.verdict,
-        "ours": interval,
-        "wanted": part.wanted,
-        "detail": part.detail,
-    }

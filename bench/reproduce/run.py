@@ -2,28 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from bench.cell.request import Context
+from bench.cell.request import Context, Request
+from bench.cell.resolve import resolve_request
 from bench.compare.evidence import Evidence, NotRun
-from bench.errors import UserError
-from bench.reproduce.cells import Asked
+from bench.errors import UsageError, UserError
+from bench.reproduce.base import Place
 from bench.reproduce.checks import make_check
-from bench.reproduce.papers.schema import Claim, Paper, Scale
-from bench.reproduce.places import Place
-from bench.reproduce.verdict import Finding
+from bench.reproduce.papers import Block, Claim, Paper, PaperPlan, Scale
+from bench.reproduce.verdict import ClaimResult
 from bench.results.run import Run
 from bench.sweep import Engine, Outcome, Plan, Planned, run_plan
+from bench.sweep.config import expand_cells
 
 
-@dataclass
-class Gathered:
-    """What became of one strategy's cells at one place: folders of records by seed, or why there are none."""
+class Asked(NamedTuple):
+    """One cell of a block; claims call it by its strategy's name."""
 
-    folders: list[Path] = field(default_factory=list)
-    reasons: list[str] = field(default_factory=list)
+    block: str
+    request: Request
+
+
+def list_cells(plan: PaperPlan, seeds: Sequence[int] | None = None) -> list[Asked]:
+    """Return every cell of ``plan`` in its order, with ``seeds`` in place of its own if given.
+
+    Raises UsageError, naming the block, for content that makes no sweep and for two cells of one name.
+    """
+    found = []
+    for block in plan.blocks:
+        try:
+            requests = expand_cells(_add_defaults(plan, block))
+        except UsageError as error:
+            raise UsageError(f"block '{block.name}': {error}") from None
+        names = [(r.strategy, r.task) for r in requests]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise UsageError(f"block '{block.name}' has two cells for {twice[0]} on {twice[1]}.")
+        found += [Asked(block.name, replace(r, seed=seed)) for r in requests for seed in seeds or plan.seeds]
+    return found
+
+
+def _add_defaults(plan: PaperPlan, block: Block) -> dict[str, Any]:
+    """Return the block's sweep on top of the plan's defaults; settings are put together one by one."""
+    shared, own = plan.defaults, block.sweep.get("defaults") or {}
+    settings = {**(shared.get("settings") or {}), **(own.get("settings") or {})}
+    return {**block.sweep, "defaults": {**shared, **own, "settings": settings}}
 
 
 def run_possible(plan: Plan, context: Context, engine: Engine) -> list[Outcome]:
@@ -39,54 +66,52 @@ def run_possible(plan: Plan, context: Context, engine: Engine) -> list[Outcome]:
     outcomes = {id(o.cell): o for o in run_plan(Plan(tuple(first)), context, engine)}
     lacking = {why: outcomes[id(cell)] for why, cell in scouts.items() if not outcomes[id(cell)].ok}
     rest = [cell for cell in plan.cells if id(cell) not in outcomes]
-    for cell in rest:
-        if cell.why in lacking:
-            outcomes[id(cell)] = Outcome(cell, "error", None, lacking[cell.why].error)
-    follow = [cell for cell in rest if id(cell) not in outcomes]
+    outcomes |= {id(c): Outcome(c, "error", None, lacking[c.why].error) for c in rest if c.why in lacking}
+    follow = tuple(cell for cell in rest if cell.why not in lacking)
     if follow:
-        outcomes |= {id(o.cell): o for o in run_plan(Plan(tuple(follow)), context, engine)}
+        outcomes |= {id(o.cell): o for o in run_plan(Plan(follow), context, engine)}
     return [outcomes[id(cell)] for cell in plan.cells]
 
 
 def gather_places(asked: Sequence[Asked], outcomes: Sequence[Outcome]) -> list[Place]:
-    """Every task of every block with its records, in the plan's order.
+    """Return every task of every block with its runs, in the plan's order.
 
     ``outcomes`` are of the cells that :func:`bench.sweep.make_plan` made of ``asked``: two blocks may ask for one cell.
     """
     by_request = {repr(o.cell.spec): o for o in outcomes}
-    found: dict[tuple[str, str], dict[str, Gathered]] = {}
-    from bench.cell.resolve import resolve_request
-
-    for one in asked:
-        spec, _ = resolve_request(one.request)
-        outcome = by_request[repr(spec)]
-        cell = found.setdefault((one.block, spec.task), {}).setdefault(spec.strategy, Gathered())
-        if outcome.ok and outcome.folder is not None:
-            cell.folders.append(outcome.folder)
-        else:
-            cell.reasons.append(outcome.error or "not run")
-    return [_place(block, task, strategies) for (block, task), strategies in found.items()]
-
-
-def _place(block: str, task: str, strategies: Mapping[str, Gathered]) -> Place:
-    runs, missing = {}, {}
-    for name, cell in strategies.items():
-        try:
-            if cell.reasons:
-                raise NotRun(cell.reasons[0])
-            runs[name] = [Evidence.from_run(Run.load(folder)) for folder in cell.folders]
-        except (NotRun, UserError) as reason:
-            missing[name] = f"{name}: {reason}"
-    return Place(block, task, runs, missing)
+    found: dict[tuple[str, str], dict[str, list[Outcome]]] = {}
+    for block, request in asked:
+        spec, _ = resolve_request(request)
+        strategies = found.setdefault((block, spec.task), {})
+        strategies.setdefault(spec.strategy, []).append(by_request[repr(spec)])
+    places = []
+    for (block, task), strategies in found.items():
+        runs: dict[str, list[Evidence]] = {}
+        missing = {}
+        for name, seeds in strategies.items():
+            try:
+                runs[name] = _read_evidence(seeds)
+            except (NotRun, UserError) as reason:
+                missing[name] = f"{name}: {reason}"
+        places.append(Place(block, task, runs, missing))
+    return places
 
 
-def judge_claims(paper: Paper, scale: Scale, places: Sequence[Place]) -> list[tuple[Claim, Finding]]:
-    """Every claim of ``paper`` with its finding; one about the full scale only is not run on the small one."""
-    found = []
-    for claim in paper.claims:
-        check = make_check(claim.check, claim.arguments)
-        if scale in claim.scales:
-            found.append((claim, check.judge(places)))
-        else:
-            found.append((claim, Finding("not run", (), "a number of the paper's own model: needs --scale full")))
-    return found
+def _read_evidence(outcomes: Sequence[Outcome]) -> list[Evidence]:
+    """Return the evidence of each outcome's run. Raises NotRun, with the reason, where one of them has none."""
+    folders: list[Path] = []
+    for outcome in outcomes:
+        if not outcome.ok or outcome.folder is None:
+            raise NotRun(outcome.error or "not run")
+        folders.append(outcome.folder)
+    return [Evidence.from_run(Run.load(folder)) for folder in folders]
+
+
+def judge_claims(paper: Paper, scale: Scale, places: Sequence[Place]) -> list[tuple[Claim, ClaimResult]]:
+    """Return every claim of ``paper`` with its verdict; one about the full scale only is not run on the small one."""
+    elsewhere = ClaimResult("not run", (), "a number of the paper's own model: needs --scale full")
+    checks = [make_check(claim.check, claim.arguments) for claim in paper.claims]
+    return [
+        (claim, check.judge(places) if scale in claim.scales else elsewhere)
+        for claim, check in zip(paper.claims, checks, strict=True)
+    ]

@@ -10,31 +10,31 @@ import yaml
 
 from bench.cell.resolve import resolve_request
 from bench.errors import UsageError
-from bench.reproduce.cells import asked_cells
 from bench.reproduce.checks import CHECKS, make_check
-from bench.reproduce.papers import load_paper, papers, parse_text
+from bench.reproduce.papers import list_papers, load_paper, parse_paper
+from bench.reproduce.run import list_cells
 from tests.helpers.paper_files import GOOD
 
 # --------------------------------------------------------------------------- the files
 
 
-@pytest.mark.parametrize("name", papers())
+@pytest.mark.parametrize("name", list_papers())
 def test_a_paper_is_sound(name: str) -> None:
     """Claims have checks that exist and take their arguments; plans resolve to cells; strategies named are planned."""
     paper = load_paper(name)
     assert paper.name == name
     for plan in (paper.full, paper.small):
         assert plan is not None
-        asked = asked_cells(plan)
+        asked = list_cells(plan)
         for one in asked:
             resolve_request(one.request)
-    planned = {one.request.strategy for one in asked_cells(paper.full)}
+    planned = {one.request.strategy for one in list_cells(paper.full)}
     for claim in paper.claims:
         make_check(claim.check, claim.arguments)
         assert claim.arguments.get("strategy") in planned
 
 
-@pytest.mark.parametrize("name", papers())
+@pytest.mark.parametrize("name", list_papers())
 def test_every_number_names_its_own_block(name: str) -> None:
     """A claim about a number is about one model: the block that it names is one of the full plan."""
     paper = load_paper(name)
@@ -44,7 +44,7 @@ def test_every_number_names_its_own_block(name: str) -> None:
 
 
 def test_every_check_is_used_by_a_paper() -> None:
-    assert {claim.check for name in papers() for claim in load_paper(name).claims} == set(CHECKS)
+    assert {claim.check for name in list_papers() for claim in load_paper(name).claims} == set(CHECKS)
 
 
 def with_value(at: str, value: object) -> str:
@@ -62,7 +62,7 @@ def with_value(at: str, value: object) -> str:
 
 
 def test_a_good_file_is_read() -> None:
-    paper = parse_text(yaml.safe_dump(GOOD), "mine.yaml")
+    paper = parse_paper(yaml.safe_dump(GOOD), "mine.yaml")
     assert paper.small is None
     assert paper.claims[0].arguments == {"strategy": "entropy", "speedup": 2}
 
@@ -88,7 +88,7 @@ def test_a_good_file_is_read() -> None:
 )
 def test_a_bad_file_is_refused(at: str, value: object, message: str) -> None:
     with pytest.raises(UsageError, match=r"mine\.yaml") as error:
-        parse_text(with_value(at, value), "mine.yaml")
+        parse_paper(with_value(at, value), "mine.yaml")
     assert message in str(error.value)
 
 
@@ -101,19 +101,19 @@ def test_a_bad_file_is_refused(at: str, value: object, message: str) -> None:
 )
 def test_a_block_that_makes_no_cells_is_refused(matrix: object, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        asked_cells(parse_text(with_value("full.blocks.0.matrix", matrix), "mine.yaml").full)
+        list_cells(parse_paper(with_value("full.blocks.0.matrix", matrix), "mine.yaml").full)
 
 
 def test_no_yaml_and_no_such_paper_are_told() -> None:
     for text in ("a: [", "a: !!int x", "a: 2024-13-45"):
         with pytest.raises(UsageError, match=r"mine\.yaml is no YAML"):
-            parse_text(text, "mine.yaml")
+            parse_paper(text, "mine.yaml")
     with pytest.raises(UsageError, match="Did you mean 'elbert'"):
         load_paper("elbrt")
 
 
 def test_a_plans_defaults_and_seeds_reach_its_cells() -> None:
-    paper = parse_text(with_value("full.defaults", {"limit": 64, "settings": {"train.epochs": 2}}), "mine.yaml")
-    [one, other] = asked_cells(paper.full, [3, 4])
+    paper = parse_paper(with_value("full.defaults", {"limit": 64, "settings": {"train.epochs": 2}}), "mine.yaml")
+    [one, other] = list_cells(paper.full, [3, 4])
     assert (one.block, one.request.limit, one.request.settings) == ("A", 64, {"train.epochs": 2})
     assert [one.request.seed, other.request.seed] == [3, 4]

@@ -17,10 +17,9 @@ from bench.inference.replay import make_criterion
 from bench.measure.exits import AllExits
 from bench.measure.stats import Interval
 from bench.measure.trade_off import Costs, TradeOff
-from bench.reproduce.checks import make_check
-from bench.reproduce.ordering import apart
-from bench.reproduce.places import Place
-from bench.reproduce.verdict import Part, Verdict, beyond, joint_level, near, together
+from bench.reproduce.base import Place
+from bench.reproduce.checks import make_check, subtract_independent
+from bench.reproduce.verdict import Judgement, Trial, combine_trials, compute_joint_level, judge_bound, judge_published
 from tests.helpers.paper_files import GOOD
 
 SAMPLES, LAYERS = 400, 6
@@ -40,16 +39,16 @@ SAMPLES, LAYERS = 400, 6
         (-0.2, -0.1, False, "not reproduced"),
     ],
 )
-def test_a_bound(low: float, high: float, strict: bool, verdict: Verdict) -> None:
-    assert beyond(Interval((low + high) / 2, low, high), 0.0, strict=strict) == verdict
+def test_a_bound(low: float, high: float, strict: bool, verdict: Judgement) -> None:
+    assert judge_bound(Interval((low + high) / 2, low, high), 0.0, strict=strict) == verdict
 
 
 @pytest.mark.parametrize(
     ("published", "verdict"),
     [(0.5, "reproduced"), (0.51, "reproduced"), (0.55, "within noise"), (0.7, "not reproduced")],
 )
-def test_a_published_number(published: float, verdict: Verdict) -> None:
-    assert near(Interval(0.5, 0.4, 0.6), published, 0.01) == verdict
+def test_a_published_number(published: float, verdict: Judgement) -> None:
+    assert judge_published(Interval(0.5, 0.4, 0.6), published, 0.01) == verdict
 
 
 YES, NOISE, NO, OUT = "reproduced", "within noise", "not reproduced", "not run"
@@ -68,19 +67,19 @@ YES, NOISE, NO, OUT = "reproduced", "within noise", "not reproduced", "not run"
         ([], OUT, OUT),
     ],
 )
-def test_parts_make_a_verdict(parts: list[Verdict], every: Verdict, some: Verdict) -> None:
-    found = [Part(f"place {i}", verdict, detail="why") for i, verdict in enumerate(parts)]
-    assert together(found, "every").verdict == every
-    assert together(found, "any").verdict == some
+def test_parts_make_a_verdict(parts: list[Judgement], every: Judgement, some: Judgement) -> None:
+    found = [Trial(f"place {i}", verdict, detail="why") for i, verdict in enumerate(parts)]
+    assert combine_trials(found, "every").verdict == every
+    assert combine_trials(found, "any").verdict == some
 
 
 def test_more_parts_take_wider_intervals() -> None:
-    assert joint_level(1) == pytest.approx(0.95)
-    assert joint_level(10) == pytest.approx(0.995)
+    assert compute_joint_level(1) == pytest.approx(0.95)
+    assert compute_joint_level(10) == pytest.approx(0.995)
 
 
 def test_independent_intervals_are_subtracted_as_squares() -> None:
-    found = apart(Interval(5.0, 2.0, 8.0), Interval(1.0, -3.0, 5.0))
+    found = subtract_independent(Interval(5.0, 2.0, 8.0), Interval(1.0, -3.0, 5.0))
     assert (found.estimate, found.low, found.high) == (4.0, -1.0, 9.0)
 
 
@@ -116,7 +115,7 @@ FLAT, RISING, FALLING, CHANCE = [0.9] * 6, [0.6, 0.65, 0.7, 0.8, 0.85, 0.9], [0.
 ALMOST = [0.89, 0.9, 0.9, 0.9, 0.9, 0.895]
 
 
-def verdict(check: str, *places: Place, **arguments: object) -> Verdict:
+def verdict(check: str, *places: Place, **arguments: object) -> Judgement:
     return make_check(check, {"strategy": "a", **arguments}).judge(places).verdict
 
 
@@ -132,7 +131,7 @@ def verdict(check: str, *places: Place, **arguments: object) -> Verdict:
         (CHANCE, 2, 0.0, OUT),
     ],
 )
-def test_quality_at_speedup(right: list[float], speedup: float, loss: float, expected: Verdict) -> None:
+def test_quality_at_speedup(right: list[float], speedup: float, loss: float, expected: Judgement) -> None:
     run = planted(right, sure_at=3 if right[2] == 0.895 else 1)
     assert verdict("quality-at-speedup", place(a=run), speedup=speedup, loss=loss) == expected
 
@@ -145,23 +144,23 @@ def test_quality_against_another_model() -> None:
 
 
 @pytest.mark.parametrize(("one", "other", "expected"), [(FLAT, RISING, YES), (RISING, FLAT, NO), (FLAT, FLAT, NOISE)])
-def test_curve_above(one: list[float], other: list[float], expected: Verdict) -> None:
+def test_curve_above(one: list[float], other: list[float], expected: Judgement) -> None:
     assert verdict("curve-above", place(a=planted(one), b=planted(other)), other="b") == expected
 
 
 @pytest.mark.parametrize(("shallow", "expected"), [(0.7, YES), (0.99, NO), (0.9, NOISE)])
-def test_quality_at_cost_of(shallow: float, expected: Verdict) -> None:
+def test_quality_at_cost_of(shallow: float, expected: Judgement) -> None:
     other = planted([0.6, 0.6, shallow], depth=6)
     assert verdict("quality-at-cost-of", place(a=planted(FLAT), b=other), other="b") == expected
 
 
 @pytest.mark.parametrize(("right", "expected"), [(FALLING, YES), (RISING, NO), (FLAT, NOISE), (CHANCE, OUT)])
-def test_overthinking_recovered(right: list[float], expected: Verdict) -> None:
+def test_overthinking_recovered(right: list[float], expected: Judgement) -> None:
     assert verdict("overthinking-recovered", place(a=planted(right))) == expected
 
 
 def test_overthinking_tells_what_it_counted() -> None:
-    [part] = make_check("overthinking-recovered", {"strategy": "a"}).judge([place(a=planted(FALLING))]).parts
+    [part] = make_check("overthinking-recovered", {"strategy": "a"}).judge([place(a=planted(FALLING))]).trials
     assert part.detail == "of 80 overthought 80 put right, 0 others put wrong"
 
 
@@ -169,7 +168,7 @@ def test_overthinking_tells_what_it_counted() -> None:
     ("sure_at", "expected"),
     [((1, 3, 5), YES), ((3, 1, 5), NO), ((2, 2, 5), NOISE)],
 )
-def test_ordered_by_speedup(sure_at: tuple[int, int, int], expected: Verdict) -> None:
+def test_ordered_by_speedup(sure_at: tuple[int, int, int], expected: Judgement) -> None:
     tasks = ["x", "y", "z"]
     places = [place(task, a=planted(FLAT, at)) for task, at in zip(tasks, sure_at, strict=True)]
     assert verdict("ordered-by-speedup", *places, tasks=tasks) == expected
@@ -198,7 +197,7 @@ def test_a_part_of_an_order_does_not_show_it() -> None:
         ({"by": "exit", "published": {1: 0.6}, "block": "B"}, OUT),
     ],
 )
-def test_values_at(asked: dict[str, Any], expected: Verdict) -> None:
+def test_values_at(asked: dict[str, Any], expected: Judgement) -> None:
     found = verdict("values-at", place(a=planted(RISING)), task="sst2", tolerance=0.005, **asked)
     assert found == expected
 
@@ -224,7 +223,7 @@ def test_a_place_that_did_not_run_is_told_and_does_not_count() -> None:
         [place(a=planted(FLAT)), place("rte", missing={"a": "a: no weights"}), place("mrpc", b=planted(FLAT))]
     )
     assert found.verdict == YES
-    assert [(part.where, part.verdict, part.detail) for part in found.parts[1:]] == [("rte, A", OUT, "a: no weights")]
+    assert [(part.where, part.verdict, part.detail) for part in found.trials[1:]] == [("rte, A", OUT, "a: no weights")]
 
 
 def test_several_seeds_widen_the_interval() -> None:

@@ -70,9 +70,9 @@ def _tasks() -> Rows:
 
 
 def _papers() -> Rows:
-    from bench.reproduce.papers import load_paper, papers
+    from bench.reproduce.papers import list_papers, load_paper
 
-    found = [load_paper(name) for name in papers()]
+    found = [load_paper(name) for name in list_papers()]
     return [{"name": p.name, "claims": len(p.claims), "title": p.title, "citation": p.citation} for p in found]
 
 

@@ -12,8 +12,7 @@ from bench.cli.options import split_seeds
 from bench.cli.session import Session, with_session
 from bench.errors import OK, CellsFailed, UsageError
 from bench.files import write_text
-from bench.reproduce.papers import load_paper
-from bench.reproduce.papers.schema import Scale
+from bench.reproduce.papers import Scale, load_paper
 
 
 @with_session()
@@ -34,13 +33,12 @@ def reproduce(
     progress.say("Loading torch and transformers.")
     from bench.cli.run_tables import print_plan
     from bench.reproduce import output
-    from bench.reproduce.cells import asked_cells
-    from bench.reproduce.run import gather_places, judge_claims, run_possible
+    from bench.reproduce.run import gather_places, judge_claims, list_cells, run_possible
     from bench.sweep import make_engine, make_plan
     from bench.sweep.estimate import estimate
 
     context = session.context()
-    asked = asked_cells(chosen, split_seeds(seed) if seed is not None else None)
+    asked = list_cells(chosen, split_seeds(seed) if seed is not None else None)
     planned = make_plan([one.request for one in asked], context)
     total = estimate(planned, context)
     progress.say(f"{published.title}. {chosen.says}")
@@ -57,11 +55,11 @@ def reproduce(
     outcomes = run_possible(planned, context, make_engine())
     found = judge_claims(published, scale, gather_places(asked, outcomes))
     if markdown is not None:
-        write_text(markdown, output.markdown(published, scale, found))
+        write_text(markdown, output.write_claims(published, scale, found))
     if session.json:
-        print_json(output.as_data(published, scale, found))
+        print_json(output.claims_to_plain(published, scale, found))
     else:
-        output.show_claims(console(), published, scale, found)
+        output.print_claims(console(), published, scale, found)
     failed = [outcome for outcome in outcomes if not outcome.ok]
     if failed:
         reasons = "; ".join(dict.fromkeys(outcome.error for outcome in failed))
