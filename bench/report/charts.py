@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,12 +17,12 @@ from bench.report.marks import (
     Band,
     Chart,
     Dots,
-    Interval,
     Key,
     Line,
     Mark,
     Point,
     Reference,
+    Whisker,
     pad_range,
     thin_out,
 )
@@ -74,21 +74,17 @@ def build_trade_off(panel: Panel) -> Chart:
     """Build the chart of quality against FLOPs speed-up: bands, Pareto fronts, operating points, plain compression."""
     shown, starred = content.choose_drawn(panel, content.MOST_OFFERED), content.find_stars(panel)
     at_first, metric = content.choose_drawn(panel), metric_title(panel.metric)
-    speedups = [float(v) for s in shown for v in s.curve.speedup] + [s.speedup for s in starred]
-    qualities = [float(v) for s in shown for v in s.curve.quality] + [s.series.full.value for s in starred]
+    speedups = [float(v) for s in shown for v in s.curve.speedup] + list(starred.values())
+    qualities = [float(v) for s in shown for v in s.curve.quality] + [s.full.value for s in starred]
     x = Axis(SPEEDUP, *pad_range([*speedups, 1.0], 0.03))
     y = Axis(metric, *pad_range(qualities, 0.12, 0.01))
     marks: list[Mark] = []
-    for series in shown:
-        marks += _spread_marks(series, y, len(at_first) > FEW)
-    for series in shown:
-        marks += _line_marks(series, x, y)
-    for series in shown:
-        marks += _point_marks(series)
-    for star in starred:
-        name, quality = star.series.label, star.series.full
-        tip = f"{name}\n{metric} {numbers.format_quality(quality)}\nFLOPs speed-up {star.speedup:.2f}×"
-        marks.append(Point(name, star.series.look, star.speedup, quality.value, tip, "*", LARGE))
+    marks += [mark for series in shown for mark in _spread_marks(series, y, len(at_first) > FEW)]
+    marks += [mark for series in shown for mark in _line_marks(series, x, y)]
+    marks += [mark for series in shown for mark in _point_marks(series)]
+    for series, speedup in starred.items():
+        tip = f"{series.label}\n{metric} {numbers.format_quality(series.full)}\nFLOPs speed-up {speedup:.2f}×"
+        marks.append(Point(series.label, series.look, speedup, series.full.value, tip, "*", LARGE))
     words = (
         f"{metric} against FLOPs speed-up. Lines: every threshold; bands: 95 % over samples"
         + ("; thin lines: worst and best seed" if any(s.curve.lowest is not None for s in shown) else "")
@@ -96,9 +92,8 @@ def build_trade_off(panel: Panel) -> Chart:
         + ("; stars: models without early exit, against the whole plain backbone." if starred else ".")
     )
     legend = [Key(s.full_name, s.label, s.look, on=s in at_first) for s in shown]
-    legend += [Key(s.series.label, s.series.label, s.series.look, "*") for s in starred]
-    name = f"{metric} against FLOPs speed-up, {panel.title}"
-    words = words[:1].upper() + words[1:]
+    legend += [Key(s.label, s.label, s.look, "*") for s in starred]
+    name, words = f"{metric} against FLOPs speed-up, {panel.title}", words[:1].upper() + words[1:]
     return Chart("Trade-off", name, words, describe_source(panel), x, y, marks, legend, content.describe_offered(panel))
 
 
@@ -122,32 +117,25 @@ def _line_marks(series: Series, x: Axis, y: Axis) -> list[Mark]:
     return [Line(series.label, series.look, speedups, qualities, notes), *dots]
 
 
-def _point_marks(series: Series) -> list[Mark]:
-    """Return a marker for every operating point; rules that chose the same one share it."""
+def _point_marks(series: Series) -> Iterator[Mark]:
+    """Yield a marker for every operating point; rules that chose the same one share it."""
     places: dict[tuple[float, float], list[str]] = {}
     for rule, point in series.points.items():
         at = (round(point.speedup.value, 6), round(point.quality.value, 6))
         places.setdefault(at, []).append(rule)
-    return [Point(series.label, series.look, *at, _point_tip(series, rules)) for at, rules in places.items()]
-
-
-def _point_tip(series: Series, rules: Sequence[str]) -> str:
-    point = series.points[rules[0]]
-    lines = [
-        series.full_name,
-        f"point: {', '.join(map(numbers.format_rule, rules))}",
-        f"{metric_title(series.first.metric)} {numbers.format_quality(point.quality)}",
-        f"FLOPs speed-up {numbers.format_times(point.speedup)}",
-        f"mean exit {point.mean_layer:.2f} of {series.first.layers}",
-        f"threshold {', '.join(numbers.format_threshold(t) for t in point.thresholds)}",
-    ]
-    if point.timed:
-        lines.append(f"measured speed-up {numbers.format_times(point.timed.speedup)}")
-    return "\n".join(lines)
-
-
-ENDS = ("low", "high", "samples_low", "samples_high")
-"""The ends of both intervals of a measured speed-up."""
+    for at, rules in places.items():
+        point = series.points[rules[0]]
+        lines = [
+            series.full_name,
+            f"point: {', '.join(map(numbers.format_rule, rules))}",
+            f"{metric_title(series.first.metric)} {numbers.format_quality(point.quality)}",
+            f"FLOPs speed-up {numbers.format_times(point.speedup)}",
+            f"mean exit {point.mean_layer:.2f} of {series.first.layers}",
+            f"threshold {', '.join(numbers.format_threshold(t) for t in point.thresholds)}",
+        ]
+        if point.timed:
+            lines.append(f"measured speed-up {numbers.format_times(point.timed.speedup)}")
+        yield Point(series.label, series.look, *at, "\n".join(lines))
 
 
 def build_realisation(panels: Sequence[Panel]) -> Chart | None:
@@ -155,12 +143,13 @@ def build_realisation(panels: Sequence[Panel]) -> Chart | None:
     rows = content.tabulate_timings(panels)
     if not rows:
         return None
-    low, high = pad_range([v for r in rows for v in (r["flops_speedup"], *[r[end] for end in ENDS])] + [1.0], 0.05)
+    shown = ("flops_speedup", "low", "high", "samples_low", "samples_high")
+    low, high = pad_range([r[name] for r in rows for name in shown] + [1.0], 0.05)
     marks: list[Mark] = [Reference((low, low), (high, high), "y = x: all of it is realised")]
     for row in rows:
         name, at = row["strategy"], row["flops_speedup"]
-        marks.append(Interval(name, find_look(name), at, row["samples_low"], row["samples_high"], faint=True))
-        marks.append(Interval(name, find_look(name), at, row["low"], row["high"]))
+        marks.append(Whisker(name, find_look(name), at, row["samples_low"], row["samples_high"], faint=True))
+        marks.append(Whisker(name, find_look(name), at, row["low"], row["high"]))
         tip = (
             f"{row['series']}, {row['panel']}\npoint: {numbers.format_rule(row['rule'])}\n"
             f"FLOPs {at:.2f}×, measured {row['latency_speedup']:.2f}× "

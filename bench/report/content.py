@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from bench.measure import areas
 from bench.measure.calibration import Calibration, Headroom, measure_calibration, measure_headroom
 from bench.measure.stats import wilson
 from bench.report.formats import Row
-from bench.report.series import Panel, Series, curve_of
+from bench.report.series import Panel, Series, read_curve
 from bench.results.groups import OverSeeds, checkpoint_key
 from bench.results.run import Run
 
@@ -46,7 +45,7 @@ def choose_best(early: Sequence[Series], most: int = MOST_DRAWN) -> list[Series]
 
 
 def describe_left_out(panel: Panel) -> str:
-    """Return what :func:`drawn` left out, as a sentence for a figure's caption."""
+    """Return what :func:`choose_drawn` left out, as a sentence for a figure's caption."""
     early = sum(s.early for s in panel.series)
     return f" The best {MOST_DRAWN} of {early} series are drawn; the tables have all." if early > MOST_DRAWN else ""
 
@@ -61,7 +60,7 @@ def describe_offered(panel: Panel) -> str:
 
 
 def _volume(series: Series) -> float:
-    curve = curve_of(series.first, series.split)
+    curve = read_curve(series.first, series.split)
     return areas.hypervolume(areas.envelope(curve.speedup, curve.quality), find_chance(series.first))
 
 
@@ -70,22 +69,17 @@ def find_chance(run: Run) -> float:
     return 1 / max(1, len(run.record.task.labels)) if run.metric == "accuracy" else 0.0
 
 
-@dataclass(frozen=True)
-class Star:
-    """A model without early exits as a point: its FLOPs speed-up over the whole plain backbone."""
+def find_stars(panel: Panel) -> dict[Series, float]:
+    """Return plain compression, models that always run to their own last layer, with FLOPs speed-up over the backbone.
 
-    series: Series
-    speedup: float
-
-
-def find_stars(panel: Panel) -> list[Star]:
-    """Return plain compression: models that always run to their own last layer; none without the whole backbone."""
+    None without the whole plain backbone.
+    """
     whole = next((run.result(panel.split).full for run in panel.runs if run.layers == panel.layers), None)
     if whole is None:
-        return []
+        return {}
     base = whole.cost_mean * whole.cost_speedup.value
     plain = [s for s in panel.series if not s.early]
-    return [Star(s, float(np.mean([base / result.full.cost_mean for result in s.results]))) for s in plain]
+    return {s: float(np.mean([base / result.full.cost_mean for result in s.results])) for s in plain}
 
 
 # --------------------------------------------------------------------------- exits as classifiers
@@ -107,24 +101,26 @@ def diagnose_exits(panel: Panel) -> list[Diagnosis]:
     sharing: dict[str, list[Series]] = {}
     for series in panel.series:
         sharing.setdefault(checkpoint_key(series.first), []).append(series)
-    return [_diagnosis(panel, found) for found in sharing.values()]
+    return [_diagnose_checkpoint(found, panel.split) for found in sharing.values()]
 
 
-def _diagnosis(panel: Panel, sharing: Sequence[Series]) -> Diagnosis:
+def _diagnose_checkpoint(sharing: Sequence[Series], split: str) -> Diagnosis:
     first = sharing[0]
     others = len({s.label for s in sharing}) - 1
     label = first.label + (f" and {others} more" if others else "")
+    stored = next((s.first for s in sharing if s.first.has_exits(split)), None)
     if first.first.record.task.kind == "regression":
-        return Diagnosis(label, first, None, None, "not defined for regression")
-    stored = next((s.first for s in sharing if s.first.has_exits(panel.split)), None)
-    if stored is None:
-        return Diagnosis(label, first, None, None, "logits of the exits are not in the store")
-    try:
-        exits = stored.exits(panel.split)
-    except UserError:
-        return Diagnosis(label, first, None, None, "the file of the exits' logits is damaged")
-    given = (exits.logits, exits.labels)
-    return Diagnosis(label, first, measure_calibration(*given), measure_headroom(*given))
+        note = "not defined for regression"
+    elif stored is None:
+        note = "logits of the exits are not in the store"
+    else:
+        try:
+            exits = stored.exits(split)
+            given = (exits.logits, exits.labels)
+            return Diagnosis(label, first, measure_calibration(*given), measure_headroom(*given))
+        except UserError:
+            note = "the file of the exits' logits is damaged"
+    return Diagnosis(label, first, None, None, note)
 
 
 def tabulate_every_exit(series: Series) -> list[Row]:
@@ -157,9 +153,9 @@ def tabulate_curves(panel: Panel) -> list[Row]:
         for rule, point in series.points.items():
             row = _flatten(point.speedup.value, point.quality) | {"threshold": point.threshold}
             rows.append({"kind": "point", **head, "rule": rule, **row})
-    for star in find_stars(panel):
-        head = {"series": star.series.label, "seeds": star.series.seeds, **blank}
-        rows.append({"kind": "no early exit", **head, **_flatten(star.speedup, star.series.full)})
+    for series, speedup in find_stars(panel).items():
+        head = {"series": series.label, "seeds": series.seeds, **blank}
+        rows.append({"kind": "no early exit", **head, **_flatten(speedup, series.full)})
     return rows
 
 
@@ -220,26 +216,16 @@ def tabulate_timings(panels: Sequence[Panel]) -> list[Row]:
 def tabulate_summaries(panel: Panel) -> list[Row]:
     """Return the numbers of :data:`bench.measure.areas.DEFINITIONS` for every early-exit series, means over seeds."""
     rows: list[Row] = []
-    for series in panel.series:
-        if not series.early:
-            continue
-        found = [_areas(run, series.split) for run in series.runs]
-        means = {name: _mean([f[name] for f in found]) for name in areas.DEFINITIONS}
+    for series in (s for s in panel.series if s.early):
+        found = []
+        for run, result in zip(series.runs, series.results, strict=True):
+            curve, full = read_curve(run, series.split), result.full.metrics[run.metric].value
+            known = (full, run.layers, find_chance(run), result.per_exit[run.metric])
+            found.append(areas.summarise_areas(curve.speedup, curve.quality, *known))
+        columns = {name: [one[name] for one in found] for name in areas.DEFINITIONS}
+        means = {name: None if None in values else float(np.mean(values)) for name, values in columns.items()}
         rows.append({"series": series.label, "strategy": series.strategy, "upper_bound": series.upper_bound, **means})
     return rows
-
-
-def _areas(run: Run, split: str) -> dict[str, Any]:
-    curve, result = curve_of(run, split), run.result(split)
-    full = result.full.metrics[run.metric].value
-    return areas.summarise_areas(
-        curve.speedup, curve.quality, full, run.layers, find_chance(run), result.per_exit[run.metric]
-    )
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [v for v in values if v is not None]
-    return float(np.mean(known)) if len(known) == len(values) and known else None
 
 
 def tabulate_depth(panel: Panel) -> list[Row]:

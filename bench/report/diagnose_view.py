@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table as RichTable
+from rich.table import Table
 from rich.text import Text
 
 from bench.files import write_json, write_text
 from bench.report import numbers
 from bench.report.figures import Figure, save_figure
-from bench.report.formats import Table, to_csv, to_markdown
+from bench.report.formats import TextTable, to_csv, to_markdown
 from bench.report.marks import Axis, Chart, Key, Line, Mark, Reference, pad_range
 from bench.report.style import Look
 from bench.results.groups import OverSeeds
@@ -35,7 +35,7 @@ SLOWDOWN = (
 SHIFT = "Thresholds as chosen for the run's own task. Speed-up: FLOPs, over all layers of the same model."
 
 
-def build_tables(found: Found) -> list[Table]:
+def build_tables(found: Found) -> list[TextTable]:
     """Build every table that there is something for."""
     made = [_exits(found), _consistency(found)]
     made += [_slowdown(found["slowdown"])] if found["slowdown"] else []
@@ -43,7 +43,7 @@ def build_tables(found: Found) -> list[Table]:
     return made
 
 
-def format_interval(value: Found | None, sign: str = "") -> str:
+def format_estimate(value: Found | None, sign: str = "") -> str:
     """Return ``0.912 [0.890, 0.930]``."""
     if value is None:
         return numbers.MISSING
@@ -51,46 +51,46 @@ def format_interval(value: Found | None, sign: str = "") -> str:
     return f"{texts[0]} [{texts[1]}, {texts[2]}]"
 
 
-def _exits(found: Found) -> Table:
+def _exits(found: Found) -> TextTable:
     columns = ["exit", "accuracy", "ECE", "AUROC max p", "AUROC own score", "inversion max p", "inversion own score"]
     number = numbers.format_number
     rows = [
-        [str(row["exit"]), format_interval(row["accuracy"]), number(row["ece"]), format_interval(row["auroc_max_p"]),
-         format_interval(row["auroc_own"]), number(row["inversion_max_p"]), number(row["inversion_own"])]
+        [str(row["exit"]), format_estimate(row["accuracy"]), number(row["ece"]), format_estimate(row["auroc_max_p"]),
+         format_estimate(row["auroc_own"]), number(row["inversion_max_p"]), number(row["inversion_own"])]
         for row in found["exits"]
     ]  # fmt: skip
     title = f"Does an exit know when it is right? {found['run']}, {found['split']}, n = {found['samples']}"
-    return Table("exits", title, columns, rows, EXITS, [])
+    return TextTable("exits", title, columns, rows, EXITS)
 
 
-def _consistency(found: Found) -> Table:
+def _consistency(found: Found) -> TextTable:
     columns = ["point", "threshold", "mean exit", "agreement with all layers"]
     rows = [
         [numbers.format_rule(row["point"]), numbers.format_threshold(row["threshold"]), f"{row['mean_exit']:.2f}",
-         format_interval(row["agreement"])]
+         format_estimate(row["agreement"])]
         for row in found["consistency"]
     ]  # fmt: skip
     flips = found["flips"]
-    words = f"{CONSISTENCY} Answers change {format_interval(flips['mean'])} times from exit to exit on average; in "
+    words = f"{CONSISTENCY} Answers change {format_estimate(flips['mean'])} times from exit to exit on average; in "
     words += f"{numbers.format_percent(flips['back']['estimate'])} of samples they come back to one that was left."
-    return Table("consistency", "Is the early answer the late one?", columns, rows, words, [])
+    return TextTable("consistency", "Is the early answer the late one?", columns, rows, words)
 
 
-def _slowdown(found: Found) -> Table:
+def _slowdown(found: Found) -> TextTable:
     columns = ["point", "change", "mean exit", "shift of the mean exit", "FLOPs, times", "later / earlier",
                "other answer", "change in accuracy"]  # fmt: skip
     percent = numbers.format_percent
     rows = [
         [numbers.format_rule(row["point"]), row["change"], f"{row['before']:.2f} → {row['after']:.2f}",
-         format_interval(row["difference"], "+"), format_interval(row["cost_ratio"]),
+         format_estimate(row["difference"], "+"), format_estimate(row["cost_ratio"]),
          f"{percent(row['later'])} / {percent(row['earlier'])}", percent(row["other"]),
-         format_interval(row["right"], "+")]
+         format_estimate(row["right"], "+")]
         for row in found["rows"]
     ]  # fmt: skip
-    return Table("slowdown", "Can small changes slow it down?", columns, rows, SLOWDOWN.format(**found), [])
+    return TextTable("slowdown", "Can small changes slow it down?", columns, rows, SLOWDOWN.format(**found))
 
 
-def _shift(found: Found) -> Table:
+def _shift(found: Found) -> TextTable:
     columns = ["point", "threshold", "texts", "accuracy", "all layers", "mean exit", "FLOPs speed-up"]
     full = {texts: values["accuracy"]["value"] for texts, values in found["full"].items()}
     rows = [
@@ -100,7 +100,7 @@ def _shift(found: Found) -> Table:
         for row in found["points"]
     ]  # fmt: skip
     words = " ".join([SHIFT, *(f"Warning: {w}" for w in found["warnings"])])
-    return Table("shift", "The same thresholds on other texts", columns, rows, words, [])
+    return TextTable("shift", "The same thresholds on other texts", columns, rows, words)
 
 
 # --------------------------------------------------------------------------- where it goes
@@ -109,7 +109,7 @@ def _shift(found: Found) -> Table:
 def print_diagnosis(found: Found, out: Any) -> None:
     """Print the tables, with what they mean below each."""
     for table in build_tables(found):
-        printed = RichTable(title=Text(table.title), title_justify="left")
+        printed = Table(title=Text(table.title), title_justify="left")
         for column in table.columns:
             printed.add_column(column, overflow="fold")
         for row in table.rows:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from bench.measure.metrics import metric_title
 from bench.report import content, numbers
 from bench.report.content import Diagnosis
-from bench.report.marks import SMALL, Axis, Bar, Chart, Interval, Key, Line, Mark, Point, pad_range
+from bench.report.marks import SMALL, Axis, Bar, Chart, Key, Line, Mark, Point, Whisker, pad_range
 from bench.report.provenance import describe_source
 from bench.report.series import Panel, Series
 from bench.results.groups import checkpoint_key
@@ -65,17 +65,14 @@ def build_every_exit(panel: Panel) -> Chart:
     marks: list[Mark] = []
     values: list[float] = []
     for i, series in enumerate(shown):
-        rows, aside = (
-            content.tabulate_every_exit(series),
-            0.07 * (i - (len(shown) - 1) / 2),
-        )  # so that no interval hides
+        rows, aside = content.tabulate_every_exit(series), 0.07 * (i - (len(shown) - 1) / 2)  # so that none is hidden
         at, qualities = [r["exit"] + aside for r in rows], [r["quality"] for r in rows]
         marks.append(Line(series.label, series.look, at, qualities))
         values += qualities
         for x, row in zip(at, rows, strict=True):
             tip = f"{series.label}\nexit {row['exit']} alone: {metric} {numbers.format_number(row['quality'])}"
             if row["low"] is not None:
-                marks.append(Interval(series.label, series.look, x, row["low"], row["high"]))
+                marks.append(Whisker(series.label, series.look, x, row["low"], row["high"]))
                 values += [row["low"], row["high"]]
                 tip += f" [{numbers.format_number(row['low'])}, {numbers.format_number(row['high'])}]"
             marks.append(Point(series.label, series.look, x, row["quality"], tip, size=SMALL))

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
 from rich.table import Table
 from rich.text import Text
 
 from bench.analysis.explain import Explanation
-from bench.files import replace_file
 from bench.report import numbers
-from bench.report.figures import FORMATS, paper_style
-from bench.report.page import make_environment, read_template
+from bench.report.figures import open_canvas, save_canvas
+from bench.report.page import make_environment
 from bench.report.style import COLOURS
-from bench.report.svg import style_sheet
 
 HEAT = (213, 94, 0)  # vermillion, of the reports' palette
-LINE = 84  # characters of a line of text in a picture
+LINE_LENGTH = 84  # characters of a line of text in a picture
 MOST_LINES = 24
 
 
@@ -41,8 +37,7 @@ def print_explanation(found: Explanation, out: Any) -> None:
     text = Text()
     for token, share in zip(found.tokens, found.shades, strict=True):
         text.append(token.before)
-        style = "dim" if token.special else f"black on {mix_heat(share)}"
-        text.append(token.text, style=style)
+        text.append(token.text, style="dim" if token.special else f"black on {mix_heat(share)}")
     out.print(text)
     out.print(f"Heat: attention from {found.read_out}, rolled out to exit {found.layer}.")
     out.print(build_steps(found))
@@ -58,14 +53,9 @@ def build_steps(found: Explanation) -> Table:
     for name in ("entropy", "score", "state", ""):
         table.add_column(name, justify="left" if name in ("state", "") else "right", overflow="fold")
     for step in found.steps:
-        row = [
-            str(step.layer),
-            *(f"{p:.3f}" for p in step.probabilities),
-            f"{step.entropy:.3f}",
-            format_score(step.score),
-        ]
-        row += [step.state, f"leaves: {step.answer}" if step.leaves else ""]
-        table.add_row(*row, style="bold" if step.leaves else "")
+        shown = [*(f"{p:.3f}" for p in step.probabilities), f"{step.entropy:.3f}", format_score(step.score), step.state]
+        said = f"leaves: {step.answer}" if step.leaves else ""
+        table.add_row(str(step.layer), *shown, said, style="bold" if step.leaves else "")
     return table
 
 
@@ -77,14 +67,8 @@ def build_leavings(found: Explanation) -> Table:
     for name in ("criterion", "point", "threshold", "exit", "answer"):
         table.add_column(name, overflow="fold")
     for item in found.leavings:
-        row = (
-            item.criterion,
-            numbers.format_rule(item.point),
-            numbers.format_threshold(item.threshold),
-            str(item.layer),
-            item.answer,
-        )
-        table.add_row(*row)
+        point, threshold = numbers.format_rule(item.point), numbers.format_threshold(item.threshold)
+        table.add_row(item.criterion, point, threshold, str(item.layer), item.answer)
     return table
 
 
@@ -97,35 +81,18 @@ def format_score(value: float) -> str:
 
 def render_explanations(found: Sequence[Explanation], run: str) -> str:
     """Render a self-contained page of one or several explanations."""
-    return (
-        make_environment()
-        .from_string(read_template("explain.html.j2"))
-        .render(found=found, run=run, css=Markup(style_sheet()), score=format_score, threshold=numbers.format_threshold)
-        + "\n"
-    )
-
-
-def save_html(found: Sequence[Explanation], run: str, path: Path) -> None:
-    """Write :func:`render_explanations`'s page."""
-    with replace_file(path) as temporary:
-        temporary.write_bytes(render_explanations(found, run).encode("utf-8", "replace"))
+    page = make_environment().get_template("explain.html.j2")
+    return page.render(found=found, run=run, score=format_score, threshold=numbers.format_threshold) + "\n"
 
 
 def save_png(found: Explanation, path: Path) -> None:
     """Draw a picture: the text with heat above, class probabilities and entropy over the exits below."""
     lines = wrap_text(found)
-    with paper_style() as plt:
-        fig = plt.figure(figsize=(6.6, 0.22 * len(lines) + 2.7))
-        try:
-            upper, lower = fig.subplots(2, 1, height_ratios=[0.22 * len(lines) + 0.3, 2.2])
-            _draw_text(upper, lines, found)
-            _draw_steps(lower, found)
-            buffer = io.BytesIO()
-            fig.savefig(buffer, format="png", **FORMATS["png"])
-        finally:
-            plt.close(fig)
-    with replace_file(path) as temporary:
-        temporary.write_bytes(buffer.getvalue())
+    with open_canvas(6.6, 0.22 * len(lines) + 2.7) as fig:
+        upper, lower = fig.subplots(2, 1, height_ratios=[0.22 * len(lines) + 0.3, 2.2])
+        _draw_text(upper, lines, found)
+        _draw_steps(lower, found)
+        save_canvas(fig, path, "png")
 
 
 def wrap_text(found: Explanation) -> list[list[tuple[int, str, float | None]]]:
@@ -134,9 +101,9 @@ def wrap_text(found: Explanation) -> list[list[tuple[int, str, float | None]]]:
     column = 0
     for token, share in zip(found.tokens, found.shades, strict=True):
         piece = "".join(c if c.isprintable() else "�" for c in token.text)
-        piece = piece if len(piece) <= LINE // 2 else piece[: LINE // 2 - 1] + "…"
+        piece = piece if len(piece) <= LINE_LENGTH // 2 else piece[: LINE_LENGTH // 2 - 1] + "…"
         column += 1 if token.before and column else 0
-        if column + len(piece) > LINE:
+        if column + len(piece) > LINE_LENGTH:
             lines.append([])
             column = 0
         lines[-1].append((column, piece, None if token.special else share))
@@ -147,24 +114,21 @@ def wrap_text(found: Explanation) -> list[list[tuple[int, str, float | None]]]:
 
 
 def _draw_text(ax: Any, lines: Sequence[Sequence[tuple[int, str, float | None]]], found: Explanation) -> None:
-    ax.set_xlim(0, LINE)
+    from matplotlib.patches import Rectangle
+
+    ax.set_xlim(0, LINE_LENGTH)
     ax.set_ylim(len(lines), -0.2)
     ax.axis("off")
     for row, line in enumerate(lines):
         for column, piece, share in line:
             if share is not None:
-                ax.add_patch(_box(column, row, len(piece), mix_heat(share)))
+                corner, colour = (column, row + 0.06), mix_heat(share)
+                ax.add_patch(Rectangle(corner, len(piece), 0.88, facecolor=colour, edgecolor="none"))
             ax.text(column + len(piece) / 2, row + 0.5, piece, family="DejaVu Sans Mono", fontsize=7, ha="center",
                     va="center", color="#777777" if share is None else "black")  # fmt: skip
     label = "" if found.label is None else f", label: {found.label}"
     said = f"leaves at exit {found.layer} of {len(found.steps)} as {found.answer}{label}"
     ax.set_title(f"{found.title[:40]}: {said[:70]}", loc="left")
-
-
-def _box(column: int, row: int, width: int, colour: str) -> Any:
-    from matplotlib.patches import Rectangle
-
-    return Rectangle((column, row + 0.06), width, 0.88, facecolor=colour, edgecolor="none")
 
 
 def _draw_steps(ax: Any, found: Explanation) -> None:

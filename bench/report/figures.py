@@ -5,7 +5,6 @@ Fonts are embedded, ids are seeded and no date is written, so that the same resu
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from typing import Any, assert_never
 
 from bench.files import replace_file, write_text
 from bench.report.formats import Row, to_csv
-from bench.report.marks import Band, Bar, Chart, Dots, Interval, Key, Line, Mark, Point, Reference, tick_text
+from bench.report.marks import Band, Bar, Chart, Dots, Key, Line, Mark, Point, Reference, Whisker, tick_text
 from bench.report.style import Look
 from bench.text import show_hidden
 
@@ -43,14 +42,14 @@ STYLE: Any = {
     "text.parse_math": False,  # names are names, whatever dollars are in them
     "figure.constrained_layout.use": True,
 }
-FORMATS: dict[str, dict[str, Any]] = {
+METADATA: dict[str, dict[str, Any]] = {
     "svg": {"metadata": {"Date": None, "Creator": "ExitBench"}},
     "pdf": {"metadata": {"CreationDate": None, "ModDate": None, "Creator": "ExitBench", "Producer": None}},
     "png": {"metadata": {"Software": None}},
 }
 POINT = 0.8  # a marker's width in points for each unit of its radius on the page
 CAP = 0.04  # markers stand so far above their bars, in heights of the axes
-LONGEST = 46  # characters of a name in a figure
+NAME_LENGTH = 46  # characters of a name in a figure
 
 
 @dataclass(frozen=True)
@@ -99,25 +98,32 @@ def paper_style() -> Iterator[Any]:
         yield plt
 
 
-def save_figure(figure: Figure, folder: Path, formats: Sequence[str] = tuple(FORMATS)) -> list[Path]:
-    """Write ``figure`` as .svg, .pdf and .png, or those of ``formats``, and its numbers as .csv under ``folder``."""
+@contextmanager
+def open_canvas(width: float, height: float) -> Iterator[Any]:
+    """Give an empty matplotlib figure of so many inches in the papers' style, and close it at the end."""
     with paper_style() as plt:
-        fig = plt.figure(figsize=(figure.width, figure.height + _legend_height(figure.keys)))
+        fig = plt.figure(figsize=(width, height))
         try:
-            draw_figure(figure, fig)
-            written = []
-            for kind in formats:
-                buffer = io.BytesIO()
-                fig.savefig(buffer, format=kind, **FORMATS[kind])
-                path = folder / f"{figure.name}.{kind}"
-                with replace_file(path) as temporary:
-                    temporary.write_bytes(buffer.getvalue())
-                written.append(path)
+            yield fig
         finally:
             plt.close(fig)
-    path = folder / f"{figure.name}.csv"
-    write_text(path, to_csv(figure.rows))
-    return [*written, path]
+
+
+def save_canvas(fig: Any, path: Path, kind: str) -> None:
+    """Write a matplotlib figure as ``kind``, the same bytes each time."""
+    with replace_file(path) as temporary:
+        fig.savefig(temporary, format=kind, **METADATA[kind])
+
+
+def save_figure(figure: Figure, folder: Path, formats: Sequence[str] = tuple(METADATA)) -> list[Path]:
+    """Write ``figure`` as .svg, .pdf and .png, or those of ``formats``, and its numbers as .csv under ``folder``."""
+    *drawn, numbers = (folder / f"{figure.name}.{kind}" for kind in (*formats, "csv"))
+    with open_canvas(figure.width, figure.height + _legend_height(figure.keys)) as fig:
+        draw_figure(figure, fig)
+        for path in drawn:
+            save_canvas(fig, path, path.suffix[1:])
+    write_text(numbers, to_csv(figure.rows))
+    return [*drawn, numbers]
 
 
 def draw_figure(figure: Figure, fig: Any) -> None:
@@ -134,9 +140,8 @@ def draw_figure(figure: Figure, fig: Any) -> None:
             if charts[i + 1].x == chart.x:
                 ax.tick_params(labelbottom=False)
     if figure.keys:
-        columns = 1 if _has_long_names(figure.keys) else 2
         handles = [_handle(key) for key in figure.keys]
-        fig.legend(handles=handles, loc="outside lower center", ncols=columns, handlelength=2.2)
+        fig.legend(handles=handles, loc="outside lower center", ncols=_count_columns(figure.keys), handlelength=2.2)
 
 
 def draw_chart(chart: Chart, ax: Any) -> None:
@@ -175,7 +180,7 @@ def _draw_mark(mark: Mark, ax: Any, chart: Chart, zorder: float) -> None:
             ax.plot([mark.x], [mark.y], mark.marker or mark.look.marker, markersize=size, **style, **star, **face)
         case Dots():
             ax.plot(mark.x, mark.y, ".", markersize=1.8, **style)
-        case Interval():
+        case Whisker():
             width, alpha = (0.5, 0.4) if mark.faint else (0.7, 1.0)
             ax.vlines(mark.x, mark.low, mark.high, linewidth=width, alpha=alpha, **style)
         case Bar():
@@ -204,17 +209,16 @@ def _handle(key: Key) -> Any:
 def shorten(name: str) -> str:
     """Return a name that fits into a figure."""
     shown = " ".join(show_hidden(name).split())
-    if len(shown) <= LONGEST:
+    if len(shown) <= NAME_LENGTH:
         return shown
-    return shown[: LONGEST // 2 - 1] + "…" + shown[-LONGEST // 2 :]  # names often differ at their end
+    return shown[: NAME_LENGTH // 2 - 1] + "…" + shown[-NAME_LENGTH // 2 :]  # names often differ at their end
 
 
-def _has_long_names(keys: Sequence[Key]) -> bool:
-    return max(len(shorten(key.name)) for key in keys) > 22
+def _count_columns(keys: Sequence[Key]) -> int:
+    """Return the columns of a legend: two, or one where names are long."""
+    return 1 if max(len(shorten(key.name)) for key in keys) > 22 else 2
 
 
 def _legend_height(keys: Sequence[Key]) -> float:
-    """Inches that the legend takes: two columns, or one where names are long."""
-    if not keys:
-        return 0.0
-    return 0.1 + 0.145 * (len(keys) if _has_long_names(keys) else (len(keys) + 1) // 2)
+    """Return the inches that the legend takes."""
+    return 0.1 + 0.145 * -(-len(keys) // _count_columns(keys)) if keys else 0.0

@@ -14,7 +14,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Table:
+class TextTable:
     """A table: ``rows`` are formatted cells, ``values`` the numbers behind them under full names, for CSV."""
 
     name: str
@@ -22,7 +22,7 @@ class Table:
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     caption: str
-    values: Sequence[Row]
+    values: Sequence[Row] = ()
 
 
 def to_csv(rows: Sequence[Row]) -> str:
@@ -39,7 +39,7 @@ def to_csv(rows: Sequence[Row]) -> str:
     return out.getvalue()
 
 
-def to_markdown(table: Table) -> str:
+def to_markdown(table: TextTable) -> str:
     """Return a heading, the table, its caption; cells cannot break out of it."""
     lines = [f"### {escape_markdown(table.title)}", ""]
     if table.rows:
@@ -51,10 +51,10 @@ def to_markdown(table: Table) -> str:
     return "\n".join([*lines, "", escape_markdown(table.caption), ""])
 
 
-LONGEST = 60  # letters of a cell in print; the CSV has all of them
+CELL_LENGTH = 60  # letters of a cell in print; the CSV has all of them
 
 
-def to_latex(table: Table) -> str:
+def to_latex(table: TextTable) -> str:
     r"""Return a booktabs table that floats, no wider than the text; needs \usepackage{booktabs,graphicx,textcomp}."""
     columns = "l" * len(table.columns)
     lines = [r"\begin{table}", r"\centering\scriptsize\setlength{\tabcolsep}{3pt}"]
@@ -65,8 +65,7 @@ def to_latex(table: Table) -> str:
         if before is not None and before[0] != row[0]:
             lines.append(r"\addlinespace")
         shown = ["" if i == 0 and before is not None and before[0] == c else c for i, c in enumerate(row)]
-        lines.append(
-            " & ".join(escape_latex(c if len(c) <= LONGEST else c[: LONGEST - 1] + "…") for c in shown) + r" \\"
-        )
+        cut = [c if len(c) <= CELL_LENGTH else c[: CELL_LENGTH - 1] + "…" for c in shown]
+        lines.append(" & ".join(map(escape_latex, cut)) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}}", rf"\caption{{{escape_latex(table.caption)}}}"]
     return "\n".join([*lines, rf"\label{{tab:{table.name}}}", r"\end{table}", ""])

@@ -3,65 +3,41 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from bench.results.groups import Settings, canonical, panel_settings, pick_telling, series_settings
+from bench.results.groups import Settings, canonical, pick_telling, series_settings
 from bench.results.run import Run
 
-LONGEST = 24  # letters of a setting's value
+VALUE_LENGTH = 24  # letters of a setting's value
 
 
-def panel_name(run: Run, split: str) -> tuple[str, str, str]:
-    """Return task, split and backbone."""
-    return run.task, split, run.backbone
-
-
-class Namer:
-    """Names of series, the same on all panels of a store.
+def label_series(panels: Sequence[Sequence[Run]]) -> list[dict[str, str]]:
+    """Return for the runs of every panel of a store the labels of its series, by their settings as canonical text.
 
     The recipe that a strategy usually has here is not said; another one is, on every panel. Of what else differs within
     a panel as much is said as tells its series apart, arguments of the criterion first; an argument that must be said
     on one panel is said on all of them, so that a name means the same everywhere.
     """
-
-    def __init__(self, panels: Iterable[Sequence[tuple[Run, str]]]) -> None:
-        groups = [list(p) for p in panels]
-        self.recipes = _recipes(member for members in groups for member in members)
-        self.needed: dict[str, set[str]] = defaultdict(set)
-        for members in groups:
-            for strategy in {run.strategy for run, _ in members}:
-                runs = [run for run, _ in members if run.strategy == strategy]
-                arguments = {name for run in runs for name in run.spec.criterion_args}
-                self.needed[strategy] |= (
-                    set(pick_telling([series_settings(run) for run in runs], arguments)) & arguments
-                )
-
-    def labels(self, runs: Sequence[Run]) -> dict[str, str]:
-        """Return canonical settings to label, for the runs of one strategy on one panel."""
-        settings = {canonical(s): s for s in map(series_settings, runs)}
-        arguments = {name for run in runs for name in run.spec.criterion_args}
-        strategy = runs[0].strategy
-        recipes = self.recipes[strategy]
-        always = [*sorted(self.needed[strategy]), *(["recipe"] if len(recipes) > 1 else [])]
-        names = pick_telling(list(settings.values()), arguments, always)
-        return {key: _label(strategy, s, names, _usual(recipes)) for key, s in settings.items()}
-
-
-def _recipes(members: Iterable[tuple[Run, str]]) -> dict[str, Counter[str]]:
-    """Count on how many panels each strategy has each recipe."""
-    counts: dict[str, Counter[str]] = defaultdict(Counter)
-    for strategy, recipe, _ in sorted(
-        {(r.strategy, r.spec.recipe, canonical(panel_settings(r, s))) for r, s in members}
-    ):
-        counts[strategy][recipe] += 1
-    return counts
-
-
-def _usual(recipes: Counter[str]) -> str | None:
-    """The recipe that is on most panels; none where two are on as many."""
-    [(recipe, most), *others] = recipes.most_common(2)
-    return None if others and others[0][1] == most else recipe
+    recipes: dict[str, Counter[str]] = defaultdict(Counter)  # of a strategy: on how many panels
+    needed: dict[str, set[str]] = defaultdict(set)
+    groups = []
+    for number, members in enumerate(panels):
+        for strategy in {run.strategy for run in members}:
+            runs = [run for run in members if run.strategy == strategy]
+            settings = [series_settings(run) for run in runs]
+            arguments = {name for run in runs for name in run.spec.criterion_args}
+            groups.append((number, strategy, settings, arguments))
+            recipes[strategy].update({run.spec.recipe for run in runs})
+            needed[strategy] |= arguments.intersection(pick_telling(settings, arguments))
+    labels: list[dict[str, str]] = [{} for _ in panels]
+    for number, strategy, settings, arguments in groups:
+        [(recipe, most), *others] = recipes[strategy].most_common(2)
+        usual = None if others and others[0][1] == most else recipe  # none where two are on as many
+        always = [*sorted(needed[strategy]), *(["recipe"] if others else [])]
+        names = pick_telling(settings, arguments, always)
+        labels[number] |= {canonical(s): _label(strategy, s, names, usual) for s in settings}
+    return labels
 
 
 def _label(strategy: str, settings: Settings, names: Sequence[str], usual: str | None) -> str:
@@ -75,11 +51,11 @@ def _label(strategy: str, settings: Settings, names: Sequence[str], usual: str |
 
 def _value(value: Any) -> str:
     text = value if isinstance(value, str) else "none" if value is None else canonical(value)
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    return text if len(text) <= VALUE_LENGTH else f"{text[: VALUE_LENGTH - 1]}…"
 
 
 def natural(text: str) -> list[Any]:
-    """Sort key that puts window=4 before window=12."""
+    """Return a sort key that puts window=4 before window=12."""
     parts: list[Any] = []
     for word in text.replace("=", " ").replace(",", " ").replace(")", " ").split():
         try:
@@ -89,25 +65,20 @@ def natural(text: str) -> list[Any]:
     return parts
 
 
-def panel_titles(settings: Sequence[Settings]) -> list[str]:
-    """A title for each panel: task and backbone; the split where a task has several; and what else differs."""
-    splits: dict[Any, set[Any]] = defaultdict(set)
-    for one in settings:
-        splits[one["task"]].add(one["split"])
-    alike: dict[tuple[Any, Any], list[Settings]] = defaultdict(list)
-    for one in settings:
-        alike[one["task"], one["backbone"]].append(one)
+def title_panels(settings: Sequence[Settings]) -> list[str]:
+    """Return a title for each panel: task and backbone; the split where a task has several; and what else differs."""
     titles = []
     for one in settings:
-        several = len(splits[one["task"]]) > 1
+        same_task = [other for other in settings if other["task"] == one["task"]]
+        several = len({other["split"] for other in same_task}) > 1
         names = [str(one["task"]), *([str(one["split"])] if several else []), str(one["backbone"])]
-        rest = [{k: v for k, v in o.items() if k != "split"} for o in alike[one["task"], one["backbone"]]]
-        always = [n for n in ("depth", "limit") if len({o[n] for o in rest}) > 1]
-        titles.append(" · ".join([*names, *(_said(n, one.get(n)) for n in pick_telling(rest, always=always))]))
+        alike = [{**other, "split": ""} for other in same_task if other["backbone"] == one["backbone"]]
+        always = [n for n in ("depth", "limit") if len({other[n] for other in alike}) > 1]
+        titles.append(" · ".join([*names, *(_say(n, one.get(n)) for n in pick_telling(alike, always=always))]))
     return titles
 
 
-def _said(name: str, value: Any) -> str:
+def _say(name: str, value: Any) -> str:
     if name == "depth":
         return f"{value} layers"
     if name == "limit":

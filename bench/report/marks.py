@@ -1,7 +1,7 @@
 """What a chart shows, as plain data: built once, drawn on the page and in print by two renderers that add nothing.
 
-Every mark belongs to a series, whose name the legend switches, and has that strategy's :class:`Look`. Coordinates are
-those of the data; what is a matter of pixels or points is the renderers' business.
+Every mark but a reference belongs to a series, whose name the legend switches, and has that strategy's :class:`Look`.
+Coordinates are those of the data; what is a matter of pixels or points is the renderers' business.
 """
 
 from __future__ import annotations
@@ -37,11 +37,17 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class Line:
-    """A line through (x, y); ``notes`` say something of each vertex. A ``thin`` one stands beside a main line."""
+class SeriesMark:
+    """What belongs to a series and has its look."""
 
     series: str
     look: Look
+
+
+@dataclass(frozen=True)
+class Line(SeriesMark):
+    """A line through (x, y); ``notes`` say something of each vertex. A ``thin`` one stands beside a main line."""
+
     x: Sequence[float]
     y: Sequence[float]
     notes: Sequence[str] = ()
@@ -49,11 +55,9 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Band:
+class Band(SeriesMark):
     """The area between two lines over x; ``faint`` where several lie over one another."""
 
-    series: str
-    look: Look
     x: Sequence[float]
     low: Sequence[float]
     high: Sequence[float]
@@ -61,11 +65,9 @@ class Band:
 
 
 @dataclass(frozen=True)
-class Point:
+class Point(SeriesMark):
     """A marker whose ``tip`` can be read (lines apart by newlines); ``marker`` where it is not the strategy's own."""
 
-    series: str
-    look: Look
     x: float
     y: float
     tip: str
@@ -75,21 +77,17 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Dots:
+class Dots(SeriesMark):
     """Small marks on a line, such as its Pareto front, that tell nothing of their own."""
 
-    series: str
-    look: Look
     x: Sequence[float]
     y: Sequence[float]
 
 
 @dataclass(frozen=True)
-class Interval:
+class Whisker(SeriesMark):
     """A thin vertical line from ``low`` to ``high``."""
 
-    series: str
-    look: Look
     x: float
     low: float
     high: float
@@ -97,11 +95,9 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Bar:
+class Bar(SeriesMark):
     """A bar from ``x`` to ``x + width``; ``capped`` with its strategy's marker, since strategies share colours."""
 
-    series: str
-    look: Look
     x: float
     width: float
     low: float
@@ -120,7 +116,7 @@ class Reference:
     label: str
 
 
-Mark = Line | Band | Point | Dots | Interval | Bar | Reference
+Mark = Line | Band | Point | Dots | Whisker | Bar | Reference
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,11 @@ def format_times(value: OverSeeds) -> str:
     return f"{value.value:.2f}× [{value.low:.2f}, {value.high:.2f}]{spread}"
 
 
+def format_factor(value: float | None) -> str:
+    """Return a speed-up without interval: ``2.13×``."""
+    return MISSING if value is None else f"{value:.2f}×"
+
+
 def format_percent(value: float | None, digits: int = 1) -> str:
     """Return a fraction as ``12.3 %``."""
     return MISSING if value is None else f"{100 * value:.{digits}f} %".replace("-", "−")

@@ -15,7 +15,7 @@ from bench.report.figures import Figure, join_captions
 from bench.report.formats import Row
 from bench.report.marks import SMALL, Axis, Band, Chart, Key, Line, Mark, Point, pad_range
 from bench.report.provenance import describe_runs, describe_source
-from bench.report.series import Curve, Panel, Series, curve_of
+from bench.report.series import BandedCurve, Panel, Series, read_curve
 from bench.report.style import COLOURS, DASHES, MARKERS, Look
 from bench.results.groups import canonical, checkpoint_key
 
@@ -51,7 +51,7 @@ def build_paper_figures(panels: Sequence[PanelCharts]) -> list[Figure]:
     return [*_figure_2(plain), *_figure_3(panels), *_windows(plain), *_criteria(plain)]
 
 
-def read_at_threshold(curve: Curve, delta: float) -> tuple[float, float]:
+def read_at_threshold(curve: BandedCurve, delta: float) -> tuple[float, float]:
     """Return computation (1 / FLOPs speed-up) and quality at threshold ``delta``: the stored row just below it."""
     known = [(-np.inf if t is None else t, k) for k, t in enumerate(curve.thresholds)]
     k = max((item for item in known if item[0] <= delta), default=min(known))[1]
@@ -82,7 +82,7 @@ def _figure_2(panels: Sequence[Panel]) -> list[Figure]:
     rows: list[Row] = []
     lines: list[tuple[str, Look, list[float], list[float]]] = []
     for i, (panel, series) in enumerate(chosen):
-        curves = [curve_of(run, series.split) for run in series.runs]
+        curves = [read_curve(run, series.split) for run in series.runs]
         found = [np.mean([read_at_threshold(c, delta) for c in curves], axis=0) for delta in DELTAS]
         own = Look(list(COLOURS)[i % len(COLOURS)], MARKERS[i % len(MARKERS)], DASHES[i // 7 % len(DASHES)])
         lines.append((panel.title, own, [float(cost) for cost, _ in found], [float(quality) for _, quality in found]))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count, product
+from string import ascii_lowercase
 
 from bench.report.series import Panel, Series
 from bench.results.groups import canonical
@@ -50,21 +52,19 @@ def find_machine(run: Run) -> str:
     return run.head.environment.machine_id
 
 
-def describe_machine(run: Run) -> str:
-    """Return the machine in words."""
-    machine = run.head.environment.machine
-    memory = None if machine.memory_gib is None else f"{machine.memory_gib} GiB"
-    parts = [machine.cpu, _counted(machine.cores, "core"), _counted(machine.threads, "thread"), memory, machine.system]
-    return ", ".join(filter(None, [*parts, ", ".join(machine.gpus) or "no GPU"]))
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
 def describe_machines(runs: Sequence[Run]) -> dict[str, str]:
-    """Return machine ids and what they are, in order of the runs."""
-    return {find_machine(run): describe_machine(run) for run in reversed(runs)}
+    """Return machine ids and what they are in words, in order of the runs."""
+    found = {}
+    for run in reversed(runs):
+        machine = run.head.environment.machine
+        memory = "" if machine.memory_gib is None else f"{machine.memory_gib} GiB"
+        parts = [machine.cpu, _count(machine.cores, "core"), _count(machine.threads, "thread"), memory, machine.system]
+        found[find_machine(run)] = ", ".join(filter(None, [*parts, ", ".join(machine.gpus) or "no GPU"]))
+    return found
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 @dataclass
@@ -84,11 +84,18 @@ class Revision:
 
 def find_revisions(runs: Sequence[Run]) -> dict[str, Revision]:
     """Return every combination of commit, dirty flag and package versions, lettered in order of the runs."""
+    letters = ("".join(some) for length in count(1) for some in product(ascii_lowercase, repeat=length))
     found: dict[str, Revision] = {}
     for run in runs:
         key = make_revision_key(run)
         if key not in found:
-            found[key] = Revision(_letter(len(found)), *_code_and_packages(run))
+            source, versions = run.head.environment.source, run.head.environment.versions
+            code = f"release {versions.get('exitbench')}"
+            if source is not None:
+                code = f"commit {source.commit[:10]}" + (" with uncommitted changes" if source.dirty else "")
+            named = ("python", "torch", "transformers", "tokenizers", "datasets", "numpy")
+            packages = ", ".join(f"{name} {versions[name]}" for name in named if versions.get(name))
+            found[key] = Revision(next(letters), code, packages)
         found[key].cells.append(run.name)
     return found
 
@@ -99,23 +106,9 @@ def make_revision_key(run: Run) -> str:
     return canonical([plain["source"], plain["versions"]])
 
 
-def _code_and_packages(run: Run) -> tuple[str, str]:
-    source, versions = run.head.environment.source, run.head.environment.versions
-    if source is None:
-        code = f"release {versions.get('exitbench')}"
-    else:
-        code = f"commit {source.commit[:10]}" + (" with uncommitted changes" if source.dirty else "")
-    named = ("python", "torch", "transformers", "tokenizers", "datasets", "numpy")
-    return code, ", ".join(f"{n} {versions[n]}" for n in named if versions.get(n))
-
-
-def _letter(index: int) -> str:
-    letters = ""
-    index += 1
-    while index:
-        index, rest = divmod(index - 1, 26)
-        letters = chr(ord("a") + rest) + letters
-    return letters
+def list_letters(runs: Iterable[Run], revisions: Mapping[str, Revision]) -> list[str]:
+    """Return the letters of the revisions that ``runs`` came from, in order."""
+    return sorted({revisions[make_revision_key(run)].letter for run in runs})
 
 
 # --------------------------------------------------------------------------- captions
@@ -131,7 +124,7 @@ def describe_panel(panel: Panel) -> str:
     """Return what a panel's models are and were asked: data, backbone, lengths."""
     run = panel.series[0].first
     task, backbone, spec = run.record.task, run.record.backbone, run.spec
-    init = {"scratch": "trained from scratch"}.get(spec.init, spec.init)
+    init = "trained from scratch" if spec.init == "scratch" else spec.init
     parts = [f"{task.name} from {task.source}", f"split {panel.split}", describe_sizes(panel.series)]
     parts.append(f"{panel.backbone} ({backbone.model_type}, {init}), {panel.layers} layers of width {backbone.hidden}")
     parts.append(f"at most {spec.max_length} tokens")
@@ -152,7 +145,7 @@ def describe_source(
 
     ``points``: also where thresholds come from; ``lowest``: the lowest seed of each series alone is drawn.
     """
-    shown = [s.lowest_seed if lowest else s for s in (panel.series if series is None else series)]
+    shown = [replace(s, runs=s.runs[:1]) if lowest else s for s in (panel.series if series is None else series)]
     several = any(len(s.runs) > 1 for s in shown)
     parts = [describe_runs(shown), describe_thresholds(shown) if points else NO_THRESHOLDS]
     return " ".join([*parts, SAID] if several and points else parts)
@@ -160,7 +153,11 @@ def describe_source(
 
 def describe_timings(panels: Sequence[Panel]) -> str:
     """Return the caption of everything that was timed: on how many samples, with which seeds, where."""
-    timed = [t for p in panels for s in p.series if (t := s.timed_runs)]
+    timed = []
+    for series in (s for panel in panels for s in panel.series):
+        runs = tuple(run for run, r in zip(series.runs, series.results, strict=True)
+                     if any(point.latency for point in r.reached.values()))  # fmt: skip
+        timed += [replace(series, runs=runs)] if runs else []
     asked = [run.spec.latency for s in timed for run in s.runs]
     samples = _each(str(args.samples) for args in asked if args is not None)
     return f"Timed on {samples} samples of each; {describe_runs(timed)} {describe_thresholds(timed)}"

@@ -7,26 +7,27 @@ version is never averaged: it becomes a panel or a series of its own, and its la
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from bench.measure.curve import Array
+from bench.measure.points import pareto
 from bench.measure.stats import wilson
-from bench.report.labels import Namer, natural, panel_name, panel_titles
+from bench.report.labels import label_series, natural, title_panels
 from bench.report.style import DASHES, Look, find_look
 from bench.results.groups import OverSeeds, average_quality, average_seeds, canonical, panel_settings, series_settings
 from bench.results.measures import OperatingPoint, SplitResult
 from bench.results.run import Run
 
-GRID = 120  # speed-ups at which the curves of several seeds are averaged
+MEAN_CURVE_ROWS = 120  # speed-ups at which the curves of several seeds are averaged
 
 
 @dataclass(frozen=True, eq=False)
-class Curve:
+class BandedCurve:
     """A trade-off curve: speed-ups ascending [K], quality with a 95 % band over samples [K], thresholds where known.
 
     ``lowest`` and ``highest`` [K] are the quality of the worst and the best seed at each speed-up; None for one seed.
@@ -42,27 +43,30 @@ class Curve:
     highest: Array | None = None
 
 
-def curve_over_seeds(runs: Sequence[Run], split: str) -> Curve:
+def average_curves(runs: Sequence[Run], split: str) -> BandedCurve:
     """Return one seed's own rows, or the mean over seeds where all of them have a speed-up.
 
     The band of several seeds is the mean of their bands, as wide as one seed's: it says what the samples leave open,
     and the worst and best seed are lines of their own.
     """
-    curves = [curve_of(run, split) for run in runs]
+    curves = [read_curve(run, split) for run in runs]
     low, high = max(c.speedup[0] for c in curves), min(c.speedup[-1] for c in curves)
     if len(curves) == 1 or low >= high:
         return curves[0]
-    grid = np.linspace(low, high, GRID)
+    grid = np.linspace(low, high, MEAN_CURVE_ROWS)
     quality, below, above = (
         np.array([np.interp(grid, c.speedup, getattr(c, name)) for c in curves]) for name in ("quality", "low", "high")
     )
-    mean = quality.mean(axis=0)
-    ends = quality.min(axis=0), quality.max(axis=0)
-    return Curve(grid, mean, below.mean(axis=0), above.mean(axis=0), [None] * GRID, _front(mean), *ends)
+    mean, ends = quality.mean(axis=0), (quality.min(axis=0), quality.max(axis=0))
+    unknown: list[float | None] = [None] * len(grid)
+    return BandedCurve(grid, mean, below.mean(axis=0), above.mean(axis=0), unknown, pareto(mean, 1 / grid), *ends)
 
 
-def curve_of(run: Run, split: str) -> Curve:
-    """Return the rows of a run's recorded curve, cheapest last, with their band."""
+def read_curve(run: Run, split: str) -> BandedCurve:
+    """Return the rows of a run's recorded curve, cheapest last, with their band.
+
+    For metrics without a closed form the points' own intervals give the band, as wide in between as beside them.
+    """
     result = run.result(split)
     rows = sorted(result.curve, key=lambda row: (row.cost_speedup, -row.quality))
     speedup = np.array([row.cost_speedup for row in rows], dtype=np.float64)
@@ -72,23 +76,12 @@ def curve_of(run: Run, split: str) -> Curve:
         bands = [wilson(min(n, max(0, round(q * n))), n) for q in quality]
         low, high = np.array([b.low for b in bands]), np.array([b.high for b in bands])
     else:
-        low, high = _band_between_points(result, run.metric, speedup, quality)
-    return Curve(speedup, quality, low, high, [row.threshold for row in rows], np.array([row.pareto for row in rows]))
-
-
-def _band_between_points(result: SplitResult, metric: str, speedup: Array, quality: Array) -> tuple[Array, Array]:
-    """Return a band for metrics without a closed form: the points' own intervals, as wide in between as beside them."""
-    known = sorted([result.full, *result.reached.values()], key=lambda point: point.cost_speedup.value)
-    at, found = [point.cost_speedup.value for point in known], [point.metrics[metric] for point in known]
-    below, above = [f.value - f.low for f in found], [f.high - f.value for f in found]
-    return quality - np.interp(speedup, at, below), quality + np.interp(speedup, at, above)
-
-
-def _front(quality: Array) -> Array:
-    """Pareto marks of points in ascending order of speed-up: nothing faster is as good."""
-    later = np.append(np.maximum.accumulate(quality[::-1])[::-1][1:], -np.inf)
-    marks: Array = quality > later
-    return marks
+        known = sorted(result.performances.values(), key=lambda point: point.cost_speedup.value)
+        at, found = [point.cost_speedup.value for point in known], [point.metrics[run.metric] for point in known]
+        low = quality - np.interp(speedup, at, [f.value - f.low for f in found])
+        high = quality + np.interp(speedup, at, [f.high - f.value for f in found])
+    thresholds, front = [row.threshold for row in rows], np.array([row.pareto for row in rows])
+    return BandedCurve(speedup, quality, low, high, thresholds, front)
 
 
 @dataclass(frozen=True)
@@ -101,7 +94,6 @@ class TimedSeries:
     realisation: float
     mean_ms: float
     machine: str
-    machines: int
     valid: bool
 
 
@@ -113,10 +105,8 @@ class SeriesPoint:
     speedup: OverSeeds
     mean_layer: float
     thresholds: list[float | None]
-    """One a seed."""
+    """One for each seed that reached it."""
     chosen_on: str
-    reached: int
-    """Seeds that reached it."""
     exit_counts: list[float]
     """Samples leaving at exit 1..L."""
     timed: TimedSeries | None
@@ -183,17 +173,6 @@ class Series:
         """What every run measured on the split."""
         return [run.result(self.split) for run in self.runs]
 
-    @property
-    def lowest_seed(self) -> Series:
-        """The same series with its first run alone."""
-        return replace(self, runs=self.runs[:1])
-
-    @property
-    def timed_runs(self) -> Series | None:
-        """The same series with those runs alone that have a timed point; None where there are none."""
-        timed = tuple(r for r in self.runs if any(p.latency for p in r.result(self.split).reached.values()))
-        return replace(self, runs=timed) if timed else None
-
     @cached_property
     def full(self) -> OverSeeds:
         """Quality of all layers, over seeds."""
@@ -207,50 +186,46 @@ class Series:
     @cached_property
     def points(self) -> dict[str, SeriesPoint]:
         """The operating points that some seed reached, by rule."""
-        return {rule: point for rule in self.rules if (point := self._point(rule))}
-
-    def _point(self, rule: str) -> SeriesPoint | None:
-        found = {run: point for run in self.runs if (point := run.point(rule, self.split))}
-        if not found:
-            return None
-        points = list(found.values())
-        return SeriesPoint(
-            quality=average_quality(list(found), self.split, rule),
-            speedup=average_seeds([p.cost_speedup for p in points]),
-            mean_layer=float(np.mean([p.mean_layer for p in points])),
-            thresholds=[p.threshold for p in points],
-            chosen_on=points[0].chosen_on,
-            reached=len(points),
-            exit_counts=np.mean([p.exit_counts for p in points], axis=0).tolist(),
-            timed=_timed(found),
-        )
+        found = {rule: {run: p for run in self.runs if (p := run.point(rule, self.split))} for rule in self.rules}
+        return {rule: _average_points(rule, self.split, points) for rule, points in found.items() if points}
 
     def reason(self, rule: str) -> str:
         """Return why no seed reached an operating point."""
         return next((r.unreached[rule].reason for r in self.results if rule in r.unreached), "")
 
     @cached_property
-    def curve(self) -> Curve:
+    def curve(self) -> BandedCurve:
         """The trade-off curve."""
-        return curve_over_seeds(self.runs, self.split)
+        return average_curves(self.runs, self.split)
 
 
-def _timed(points: Mapping[Run, OperatingPoint]) -> TimedSeries | None:
-    timed = {run: point.latency for run, point in points.items() if point.latency}
+def _average_points(rule: str, split: str, found: Mapping[Run, OperatingPoint]) -> SeriesPoint:
+    points = list(found.values())
+    return SeriesPoint(
+        quality=average_quality(list(found), split, rule),
+        speedup=average_seeds([p.cost_speedup for p in points]),
+        mean_layer=float(np.mean([p.mean_layer for p in points])),
+        thresholds=[p.threshold for p in points],
+        chosen_on=points[0].chosen_on,
+        exit_counts=np.mean([p.exit_counts for p in points], axis=0).tolist(),
+        timed=_average_times(found),
+    )
+
+
+def _average_times(points: Mapping[Run, OperatingPoint]) -> TimedSeries | None:
+    timed = [(run, point.latency) for run, point in points.items() if point.latency]
     if not timed:
         return None
-    machine_of = {run: run.head.environment.machine_id for run in timed}
-    machines = list(dict.fromkeys(machine_of.values()))
-    same = {run: found for run, found in timed.items() if machine_of[run] == machines[0]}
-    ratios = ("cost_speedup", "realisation", "mean_ms")
-    means = {name: float(np.mean([getattr(found, name) for found in same.values()])) for name in ratios}
+    machine = timed[0][0].head.environment.machine_id
+    same = [(run, found) for run, found in timed if run.head.environment.machine_id == machine]
     return TimedSeries(
-        speedup=average_seeds([found.speedup for found in same.values()]),
-        sampling=average_seeds([found.sampling for found in same.values()]),
-        **means,
-        machine=machines[0],
-        machines=len(machines),
-        valid=all(run.record.latency is None or run.record.latency.valid for run in same),
+        speedup=average_seeds([found.speedup for _, found in same]),
+        sampling=average_seeds([found.sampling for _, found in same]),
+        cost_speedup=float(np.mean([found.cost_speedup for _, found in same])),
+        realisation=float(np.mean([found.realisation for _, found in same])),
+        mean_ms=float(np.mean([found.mean_ms for _, found in same])),
+        machine=machine,
+        valid=all(run.record.latency is None or run.record.latency.valid for run, _ in same),
     )
 
 
@@ -299,28 +274,29 @@ class Panel:
 
 def make_panels(runs: Iterable[Run]) -> list[Panel]:
     """Sort the finished ones of ``runs`` into panels, by task, split and backbone."""
-    groups: dict[str, list[tuple[Run, str]]] = defaultdict(list)
+    groups: dict[tuple[str, str, str, str], list[Run]] = defaultdict(list)
     for run in runs:
         for split in run.record.task.evaluation if run.is_finished() else ():
-            groups[canonical(panel_settings(run, split))].append((run, split))
-    ordered = [found for _, found in sorted(groups.items(), key=lambda item: (*panel_name(*item[1][0]), item[0]))]
-    namer = Namer(ordered)
-    titles = panel_titles([panel_settings(*found[0]) for found in ordered])
+            groups[run.task, split, run.backbone, canonical(panel_settings(run, split))].append(run)
+    ordered = sorted(groups.items(), key=lambda item: item[0])
+    titles = title_panels([panel_settings(found[0], split) for (_, split, *_), found in ordered])
+    labels = label_series([found for _, found in ordered])
     return [
-        Panel(number, title, *panel_name(*found[0]), tuple(_series([run for run, _ in found], found[0][1], namer)))
-        for number, (title, found) in enumerate(zip(titles, ordered, strict=True), start=1)
+        Panel(number, title, task, split, backbone, tuple(_make_series(found, split, named)))
+        for number, (title, named, ((task, split, backbone, _), found)) in enumerate(
+            zip(titles, labels, ordered, strict=True), start=1
+        )
     ]
 
 
-def _series(runs: Sequence[Run], split: str, namer: Namer) -> Iterator[Series]:
-    by_strategy: dict[str, dict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
-    for run in runs:
-        by_strategy[run.strategy][canonical(series_settings(run))].append(run)
-    for _, groups in sorted(by_strategy.items()):
-        labels = namer.labels([found[0] for found in groups.values()])
-        for variant, key in enumerate(sorted(groups, key=lambda k: (natural(labels[k]), k))):
-            found = sorted(groups[key], key=lambda run: (run.seed, run.name))
-            label = labels[key]
-            if list(labels.values()).count(label) > 1:
-                label += f" #{found[0].head.quality_key[:6]}"
-            yield Series(label, tuple(found), split, variant)
+def _make_series(runs: Iterable[Run], split: str, labels: Mapping[str, str]) -> list[Series]:
+    groups: dict[str, list[Run]] = defaultdict(list)
+    for run in sorted(runs, key=lambda run: (run.seed, run.name)):
+        groups[canonical(series_settings(run))].append(run)
+    often, variants, made = Counter(labels.values()), Counter[str](), []
+    for key in sorted(groups, key=lambda key: (groups[key][0].strategy, natural(labels[key]), key)):
+        first = groups[key][0]
+        label = labels[key] + (f" #{first.head.quality_key[:6]}" if often[labels[key]] > 1 else "")
+        made.append(Series(label, tuple(groups[key]), split, variants[first.strategy]))
+        variants[first.strategy] += 1
+    return made

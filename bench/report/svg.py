@@ -14,13 +14,12 @@ from typing import assert_never
 
 from markupsafe import Markup
 
-from bench.report.marks import Band, Bar, Chart, Dots, Interval, Line, Mark, Point, Reference, tick_text
+from bench.report.marks import Band, Bar, Chart, Dots, Line, Mark, Point, Reference, SeriesMark, Whisker, tick_text
 from bench.report.style import COLOURS, Look
 from bench.text import escape_html
 
 WIDTH = 440
 LEFT, RIGHT, TOP, BOTTOM = 64, 12, 14, 46
-Place = tuple[float, float]
 
 
 def style_sheet() -> str:
@@ -84,7 +83,7 @@ class _Plane:
     def y(self, value: float) -> float:
         return TOP + (self._y.high - value) / self._y.span * (self.bottom - TOP)
 
-    def places(self, xs: Sequence[float], ys: Sequence[float]) -> list[Place]:
+    def places(self, xs: Sequence[float], ys: Sequence[float]) -> list[tuple[float, float]]:
         return [(self.x(a), self.y(b)) for a, b in zip(xs, ys, strict=True)]
 
 
@@ -132,12 +131,18 @@ def _draw_mark(mark: Mark, plane: _Plane) -> str:
         case Dots():
             circle = f'<circle {_class("pareto", mark.look)} r="1.9" {_of(mark)}'
             return "".join(f'{circle} cx="{x:.1f}" cy="{y:.1f}"/>' for x, y in plane.places(mark.x, mark.y))
-        case Interval():
+        case Whisker():
             x, high, low = plane.x(mark.x), plane.y(mark.high), plane.y(mark.low)
             place = f'x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}"'
             return f"<line {_class('whisker faint' if mark.faint else 'whisker', mark.look)} {place} {_of(mark)}/>"
         case Bar():
-            return _draw_bar(mark, plane)
+            left, right = plane.x(mark.x), plane.x(mark.x + mark.width)
+            top, bottom = plane.y(mark.high), plane.y(mark.low)
+            kind = _class("pt bar light" if mark.light else "pt bar", mark.look)
+            size = f'width="{max(0.5, right - left):.1f}" height="{max(0.0, bottom - top):.1f}"'
+            bar = _told("rect", f'{kind} x="{left:.1f}" y="{top:.1f}" {size} {_of(mark)}', mark.tip, plane)
+            shape = _marker(mark.look.marker, (left + right) / 2, top - 4.5, 2.6)
+            return bar + (f'<path {_class("cap", mark.look)} d="{shape}" {_of(mark)}/>' if mark.capped else "")
         case Reference():
             (x1, y1), (x2, y2) = ((plane.x(x), plane.y(y)) for x, y in (mark.start, mark.end))
             side, anchor = (6, "start") if x2 < WIDTH / 2 else (-6, "end")
@@ -149,18 +154,7 @@ def _draw_mark(mark: Mark, plane: _Plane) -> str:
     assert_never(mark)
 
 
-def _draw_bar(mark: Bar, plane: _Plane) -> str:
-    left, right, top, bottom = plane.x(mark.x), plane.x(mark.x + mark.width), plane.y(mark.high), plane.y(mark.low)
-    kind = _class("pt bar light" if mark.light else "pt bar", mark.look)
-    size = f'width="{max(0.5, right - left):.1f}" height="{max(0.0, bottom - top):.1f}"'
-    bar = _told("rect", f'{kind} x="{left:.1f}" y="{top:.1f}" {size} {_of(mark)}', mark.tip, plane)
-    if not mark.capped:
-        return bar
-    shape = _marker(mark.look.marker, (left + right) / 2, top - 4.5, 2.6)
-    return f'{bar}<path {_class("cap", mark.look)} d="{shape}" {_of(mark)}/>'
-
-
-def _of(mark: Line | Band | Point | Dots | Interval | Bar) -> str:
+def _of(mark: SeriesMark) -> str:
     return f'data-series="{escape_html(mark.series)}"'
 
 
@@ -180,7 +174,7 @@ def _dash(look: Look) -> str:
     return f' stroke-dasharray="{look.dash}"' if look.dash else ""
 
 
-def _path(places: Iterable[Place]) -> str:
+def _path(places: Iterable[tuple[float, float]]) -> str:
     return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
 
 
@@ -188,25 +182,21 @@ def _marker(marker: str, x: float, y: float, r: float) -> str:
     """Return the outline of a marker around (x, y); names as matplotlib's."""
     if marker == "o":
         return f"M{x - r:.1f} {y:.1f}a{r} {r} 0 1 0 {2 * r} 0a{r} {r} 0 1 0 {-2 * r} 0z"
-    turn = {"s": (4, 45, 1.25), "D": (4, 0, 1.25), "^": (3, -90, 1.25), "v": (3, 90, 1.25)}
-    if marker in turn:
-        corners, start, scale = turn[marker]
-        angles = [math.radians(start + 360 * i / corners) for i in range(corners)]
-        points = [(x + r * scale * math.cos(a), y + r * scale * math.sin(a)) for a in angles]
-    elif marker == "*":
-        spokes = [(math.radians(-90 + 36 * i), r * (1.6 if i % 2 == 0 else 0.7)) for i in range(10)]
-        points = [(x + d * math.cos(a), y + d * math.sin(a)) for a, d in spokes]
-    else:  # P a plus, X the same turned
-        w = r * 0.4
+    if marker in ("P", "X"):  # a plus, and the same turned
+        w, (c, s) = r * 0.4, (math.sqrt(0.5), math.sqrt(0.5)) if marker == "X" else (1.0, 0.0)
         cross = [(-w, -r), (w, -r), (w, -w), (r, -w), (r, w), (w, w), (w, r), (-w, r), (-w, w), (-r, w), (-r, -w)]
-        cross.append((-w, -w))
-        c = math.sqrt(0.5) if marker == "X" else 1.0
-        s = math.sqrt(0.5) if marker == "X" else 0.0
-        points = [(x + 1.15 * (a * c - b * s), y + 1.15 * (a * s + b * c)) for a, b in cross]
-    return _path(points) + "z"
+        points = [(1.15 * (a * c - b * s), 1.15 * (a * s + b * c)) for a, b in [*cross, (-w, -w)]]
+    else:
+        if marker == "*":
+            spokes = [(-90.0 + 36 * i, r * (1.6 if i % 2 == 0 else 0.7)) for i in range(10)]
+        else:
+            corners, start = {"s": (4, 45), "D": (4, 0), "^": (3, -90), "v": (3, 90)}[marker]
+            spokes = [(start + 360 * i / corners, r * 1.25) for i in range(corners)]
+        points = [(d * math.cos(math.radians(a)), d * math.sin(math.radians(a))) for a, d in spokes]
+    return _path((x + a, y + b) for a, b in points) + "z"
 
 
-def keep_apart(places: Sequence[Place]) -> list[int]:
+def keep_apart(places: Sequence[tuple[float, float]]) -> list[int]:
     """Return which vertices of a line are worth drawing: both ends, and those a pixel from the one before them."""
     kept: list[int] = []
     for i, (x, y) in enumerate(places):

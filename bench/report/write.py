@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from bench.progress import Progress
 from bench.report import tables
 from bench.report.charts import build_charts, build_realisation
 from bench.report.figures import Figure, save_figure
-from bench.report.formats import Table, to_csv, to_latex, to_markdown
+from bench.report.formats import TextTable, to_csv, to_latex, to_markdown
 from bench.report.page import render_page
 from bench.report.paper_figures import build_panel_figures, build_paper_figures, build_realisation_figure
 from bench.report.provenance import Revision, StoreContents, describe_machines, find_revisions, find_timing_problem
@@ -63,31 +62,34 @@ def write_report(results: Path, out: Path, formats: Collection[str], progress: P
         drawn += [build_realisation_figure(realisation, found)] if realisation else []
         drawn += build_paper_figures(made)
 
-    files: list[Path] = []
+    texts: dict[str, str] = {}
     if "html" in formats:
-        page = render_page(contents, made, realisation, marks, single, points)
-        files.append(_write(out / "report.html", page))
+        texts["report.html"] = render_page(contents, made, realisation, marks, single, points)
     if "md" in formats:
-        files.append(_write(out / "report.md", render_markdown(contents, marks, points, single, drawn)))
+        texts["report.md"] = render_markdown(contents, marks, points, single, drawn)
     if "latex" in formats:
-        files.append(_write(out / "tables.tex", render_latex(points, single)))
+        texts["tables.tex"] = render_latex(points, single)
     if "csv" in formats:
-        files.append(_write(out / "points.csv", to_csv([v for t in points for v in t.values])))
-        files += [_write(out / f"{t.name}.csv", to_csv(t.values)) for t in single.values()]
+        texts["points.csv"] = to_csv([v for t in points for v in t.values])
+        texts |= {f"{t.name}.csv": to_csv(t.values) for t in single.values()}
+    for name, text in texts.items():
+        write_text(out / name, text)
+    files = [out / name for name in texts]
     with progress.work("Drawing figures", max(1, len(drawn))) as work:
         for figure in drawn:
             files += save_figure(figure, out / "figures")
             work.advance(note=figure.name)
     if drawn:
-        files.append(_write(out / "figures" / "captions.md", render_captions(drawn)))
+        files.append(out / "figures" / "captions.md")
+        write_text(files[-1], render_captions(drawn))
     return Written(tuple(files), len(contents.runs), len(contents.failed), len(contents.left_out), len(found))
 
 
 def render_markdown(
     contents: StoreContents,
     marks: dict[str, Revision],
-    points: list[Table],
-    single: dict[str, Table],
+    points: list[TextTable],
+    single: dict[str, TextTable],
     drawn: list[Figure],
 ) -> str:
     """Render everything as one Markdown file."""
@@ -113,7 +115,7 @@ def render_markdown(
     return "\n".join([*lines, "", *parts])
 
 
-def render_latex(points: list[Table], single: dict[str, Table]) -> str:
+def render_latex(points: list[TextTable], single: dict[str, TextTable]) -> str:
     """Render all tables, to be \\input; says what it needs."""
     head = "% Tables of an ExitBench report. Needs \\usepackage{booktabs,graphicx,textcomp} and T1 fonts.\n"
     shown = [*points, *([single["curves"]] if single["curves"].rows else [])]
@@ -127,8 +129,3 @@ def render_captions(drawn: list[Figure]) -> str:
         code = f"```latex\n\\caption{{{escape_latex(figure.caption)}}}\n```\n"
         parts.append(f"## {escape_markdown(figure.name)}\n\n{escape_markdown(figure.caption)}\n\n{code}")
     return "\n".join(parts)
-
-
-def _write(path: Path, text: str) -> Path:
-    write_text(path, re.sub("[\ud800-\udfff]", "\ufffd", text))
-    return path

@@ -37,7 +37,7 @@ def names(found: Sequence[Mark]) -> Counter[tuple[str, str]]:
     return Counter((type(m).__name__, m.series) for m in found if not isinstance(m, marks.Reference))
 
 
-CLASSES = {"ln": "Line", "thin": "Line", "band": "Band", "pt": "Point", "pareto": "Dots", "whisker": "Interval"}
+CLASSES = {"ln": "Line", "thin": "Line", "band": "Band", "pt": "Point", "pareto": "Dots", "whisker": "Whisker"}
 
 
 def on_the_page(chart: Chart) -> Counter[tuple[str, str]]:
@@ -78,7 +78,7 @@ def test_every_mark_is_on_both_canvases(made: list[PanelCharts]) -> None:
 def test_every_series_of_the_data_is_in_its_chart(made: list[PanelCharts]) -> None:
     for one in made:
         panel, shown = one.panel, {s.label for s in choose_drawn(one.panel)}
-        assert {k.series for k in one.trade_off.legend if k.on} == shown | {s.series.label for s in find_stars(panel)}
+        assert {k.series for k in one.trade_off.legend if k.on} == shown | {s.label for s in find_stars(panel)}
         assert {s.label for s in panel.series if s.early} <= {k.series for k in one.trade_off.legend}
         for chart in one.charts:
             drawn_names = {m.series for m in chart.marks if not isinstance(m, marks.Reference)}

@@ -12,7 +12,7 @@ import pytest
 from bench.progress import Progress
 from bench.report import figures
 from bench.report.charts import build_charts
-from bench.report.formats import Table, to_csv, to_latex, to_markdown
+from bench.report.formats import TextTable, to_csv, to_latex, to_markdown
 from bench.report.marks import round_ticks
 from bench.report.paper_figures import build_panel_figures
 from bench.report.provenance import find_revisions
@@ -129,7 +129,7 @@ def test_latex_is_booktabs(tmp_path: Path) -> None:
 
 
 def test_an_empty_table_says_so() -> None:
-    assert "Nothing to show." in to_markdown(Table("t", "T", ["a"], [], "c", []))
+    assert "Nothing to show." in to_markdown(TextTable("t", "T", ["a"], [], "c"))
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (0.8731, 0.8732), (1.0, 1.0), (-3.0, 12.0), (0.0, 1e-9)])

@@ -13,6 +13,7 @@ from bench.cli.display import console, print_json
 from bench.cli.options import RunName
 from bench.cli.session import Session, with_session
 from bench.errors import OK, UsageError
+from bench.files import write_text
 
 if TYPE_CHECKING:
     from bench.results.run import Run
@@ -39,7 +40,7 @@ def explain(
         return print_cases(session, asked, point)
     from bench.analysis import explain as explaining
     from bench.cell.reload import reload_model
-    from bench.report.explain_view import print_explanation, save_html, save_png
+    from bench.report.explain_view import print_explanation, render_explanations, save_png
 
     model = reload_model(asked, session.context())
     if cases:
@@ -49,7 +50,7 @@ def explain(
     else:
         found = [explaining.explain_text(asked, model, explaining.Text(text or "", second), point)]
     if html is not None:
-        save_html(found, asked.folder.name, html)
+        write_text(html, render_explanations(found, asked.folder.name))
     if png is not None:
         for number, one in enumerate(found, start=1):
             save_png(one, png if len(found) == 1 else png.with_name(f"{png.stem}-{number}{png.suffix}"))
