@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,33 +61,15 @@ def train(model: ExitModel, recipe: Recipe, plan: TrainingPlan, progress: Progre
     recipe.to(plan.device)
     begun = time.monotonic()
     log = TrainLog()
-    saved = _Saved.read(plan.progress_file)
+    saved = load_tensors(plan.progress_file) if plan.progress_file.exists() else None
     for number, stage in enumerate(recipe.stages):
-        if saved is not None and number < saved.stage:
-            continue
-        _Stage(model, recipe, stage, number, plan, log).run(saved, progress)
-        saved = None
+        if saved is None or number >= saved[1]["stage"]:
+            _Stage(model, recipe, stage, number, plan, log).run(saved, progress)
+            saved = None
     log.recipe = recipe.report()
     log.seconds = round(time.monotonic() - begun, 2)
     model.requires_grad_(True).eval()
     return log
-
-
-@dataclass
-class _Saved:
-    """A progress checkpoint: where it stood, and every tensor needed to go on."""
-
-    stage: int
-    step: int
-    log: dict[str, Any]
-    tensors: dict[str, Tensor]
-
-    @classmethod
-    def read(cls, path: Path) -> _Saved | None:
-        if not path.exists():
-            return None
-        tensors, facts = load_tensors(path)
-        return cls(facts["stage"], facts["step"], facts["log"], tensors)
 
 
 class _Stage:
@@ -99,35 +81,28 @@ class _Stage:
         self.model, self.recipe, self.stage, self.number, self.plan, self.log = model, recipe, stage, number, plan, log
         self.trained = freeze(model, stage)
         args = plan.args
-        self.batches_per_epoch = math.ceil(len(plan.data) / args.batch_size)
-        per_epoch = math.ceil(self.batches_per_epoch / args.accumulate)
+        self.per_epoch = math.ceil(math.ceil(len(plan.data) / args.batch_size) / args.accumulate)
         epochs = args.epochs if stage.epochs is None else stage.epochs
-        self.steps = args.steps if args.steps is not None else max(1, math.ceil(epochs * per_epoch))
-        self.per_epoch = per_epoch
-        warmup = args.warmup_steps if args.warmup_steps is not None else round(args.warmup * self.steps)
-        self.optimizer = self._optimizer(args.lr * stage.lr_scale)
-        self.scheduler = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer,
-            [linear_schedule(warmup, self.steps) if g["scheduled"] else _constant for g in self.optimizer.param_groups],
-        )
+        self.steps = args.steps if args.steps is not None else max(1, math.ceil(epochs * self.per_epoch))
+        self.warmup = args.warmup_steps if args.warmup_steps is not None else round(args.warmup * self.steps)
+        self.lr = args.lr * stage.lr_scale
+        self.optimizer = self._optimizer()
         self.losses: list[float] = []
 
-    def _optimizer(self, lr: float) -> torch.optim.Optimizer:
+    def _optimizer(self) -> torch.optim.Optimizer:
         """AdamW; no decay for biases and normalisation; the recipe's own parameters at their own constant rate."""
         decay = [p for p in self.trained if p.ndim > 1]
         plain = [p for p in self.trained if p.ndim <= 1]
-        groups: list[dict[str, object]] = [
-            {"params": decay, "weight_decay": self.plan.args.weight_decay, "lr": lr, "scheduled": True},
-            {"params": plain, "weight_decay": 0.0, "lr": lr, "scheduled": True},
+        groups: list[dict[str, Any]] = [
+            {"params": decay, "weight_decay": self.plan.args.weight_decay, "scheduled": True},
+            {"params": plain, "weight_decay": 0.0, "scheduled": True},
+            {"params": list(self.recipe.parameters()), "weight_decay": 0.0, "lr": self.recipe.own_lr},
         ]
-        own = list(self.recipe.parameters())
-        if own:
-            groups.append({"params": own, "weight_decay": 0.0, "lr": self.recipe.own_lr, "scheduled": False})
-        return torch.optim.AdamW([g for g in groups if g["params"]], lr=lr, fused=True)
+        return torch.optim.AdamW([g for g in groups if g["params"]], lr=self.lr, fused=True)
 
-    def run(self, saved: _Saved | None, progress: Progress) -> None:
+    def run(self, saved: tuple[dict[str, Tensor], dict[str, Any]] | None, progress: Progress) -> None:
         with seeded(self.plan.seed + self.number, self.plan.device):
-            done = 0 if saved is None else self._restore(saved)
+            done = 0 if saved is None else self._restore(*saved)
             last_save = time.monotonic()
             title = f"Training, stage {self.number + 1}/{len(self.recipe.stages)} ({self.stage.name})"
             with progress.work(title, self.steps) as work:
@@ -136,13 +111,13 @@ class _Stage:
                     self.losses.append(self._update(step, rows))
                     work.advance(1, f"loss {np.mean(self.losses[-50:]):.3f}")
                     if time.monotonic() - last_save >= self.plan.save_every and step + 1 < self.steps:
-                        self._save(step + 1)
+                        self._save(self.number, step + 1)
                         last_save = time.monotonic()
         tenths = np.array_split(np.array(self.losses), min(10, len(self.losses)))
         self.log.stages[self.stage.name] = [round(float(t.mean()), 5) for t in tenths]
         self.log.steps[self.stage.name] = self.steps
         if self.number + 1 < len(self.recipe.stages):
-            self._save_boundary()
+            self._save(self.number + 1, 0)
 
     def _steps(self, done: int) -> Iterator[tuple[int, list[NDArray[np.int64]]]]:
         """Optimiser steps from ``done`` on, each with its micro-batches of row numbers."""
@@ -167,8 +142,10 @@ class _Stage:
         if not math.isfinite(total):
             raise UsageError(f"The training loss is {total} at step {step}: take a smaller train.lr, or other weights.")
         torch.nn.utils.clip_grad_norm_(self.trained, self.plan.args.clip)
+        for group in self.optimizer.param_groups:
+            if group.get("scheduled"):
+                group["lr"] = self.lr * scale_rate(step, self.warmup, self.steps)
         self.optimizer.step()
-        self.scheduler.step()
         self.optimizer.zero_grad(set_to_none=True)
         return total
 
@@ -206,50 +183,34 @@ class _Stage:
 
     # ---- progress on disk
 
-    def _tensors(self) -> dict[str, Tensor]:
+    def _save(self, stage: int, step: int) -> None:
+        """Write the progress: within this stage, or at the beginning of the next, which has no optimiser to go on."""
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         tensors |= {f"recipe.{name}": value for name, value in self.recipe.state_dict().items()}
         tensors["random.cpu"] = torch.get_rng_state()
         if self.plan.device.type == "cuda":
             tensors["random.cuda"] = torch.cuda.get_rng_state(self.plan.device)
-        return tensors
+        if step:
+            tensors |= optimizer_tensors(self.optimizer)
+        losses = self.losses if step else []
+        log = {"stages": self.log.stages, "steps": self.log.steps, "losses": losses, "resumed": self.log.resumed}
+        save_tensors(self.plan.progress_file, tensors, {"stage": stage, "step": step, "log": log})
 
-    def _save(self, step: int) -> None:
-        tensors = self._tensors() | optimizer_tensors(self.optimizer)
-        log = {"stages": self.log.stages, "steps": self.log.steps, "losses": self.losses, "resumed": self.log.resumed}
-        save_tensors(self.plan.progress_file, tensors, {"stage": self.number, "step": step, "log": log})
-
-    def _save_boundary(self) -> None:
-        """The end of a stage is the beginning of the next: no optimiser to go on with."""
-        log = {"stages": self.log.stages, "steps": self.log.steps, "losses": [], "resumed": self.log.resumed}
-        save_tensors(self.plan.progress_file, self._tensors(), {"stage": self.number + 1, "step": 0, "log": log})
-
-    def _restore(self, saved: _Saved) -> int:
+    def _restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> int:
         """Put everything back; the number of steps of this stage already done."""
-        part = {
-            kind: {name.partition(".")[2]: t for name, t in saved.tensors.items() if name.startswith(kind + ".")}
-            for kind in ("model", "recipe")
-        }
-        self.model.load_state_dict(part["model"])
-        self.recipe.load_state_dict(part["recipe"])
-        self.log.stages = saved.log["stages"]
-        self.log.steps = saved.log["steps"]
-        self.log.resumed = saved.log["resumed"] + 1
-        if saved.step > 0:  # within a stage: go on exactly; at its beginning a fresh seed is right
-            self.losses = saved.log["losses"]
-            restore_optimizer(self.optimizer, saved.tensors)
-            self._set_rates(saved.step)
-            torch.set_rng_state(saved.tensors["random.cpu"])
+        for kind, module in (("model.", self.model), ("recipe.", self.recipe)):
+            part = {name.removeprefix(kind): t for name, t in tensors.items() if name.startswith(kind)}
+            module.load_state_dict(part)
+        self.log.stages = facts["log"]["stages"]
+        self.log.steps = facts["log"]["steps"]
+        self.log.resumed = facts["log"]["resumed"] + 1
+        if facts["step"] > 0:  # within a stage: go on exactly; at its beginning a fresh seed is right
+            self.losses = facts["log"]["losses"]
+            restore_optimizer(self.optimizer, tensors)
+            torch.set_rng_state(tensors["random.cpu"])
             if self.plan.device.type == "cuda":
-                torch.cuda.set_rng_state(saved.tensors["random.cuda"], self.plan.device)
-        return saved.step
-
-    def _set_rates(self, step: int) -> None:
-        """Put the schedule where it stands before ``step``."""
-        self.scheduler.last_epoch = step
-        groups = zip(self.optimizer.param_groups, self.scheduler.base_lrs, self.scheduler.lr_lambdas, strict=True)
-        for group, base, factor in groups:
-            group["lr"] = base * factor(step)
+                torch.cuda.set_rng_state(tensors["random.cuda"], self.plan.device)
+        return int(facts["step"])
 
 
 def freeze(model: ExitModel, stage: Stage) -> list[torch.nn.Parameter]:
@@ -283,19 +244,11 @@ def stage_logits(model: ExitModel, recipe: Recipe, stage: Stage, batch: Batch) -
     return [*early, teacher]
 
 
-def linear_schedule(warmup: int, steps: int) -> Callable[[int], float]:
+def scale_rate(step: int, warmup: int, steps: int) -> float:
     """Return the factor on the learning rate: 0 to 1 over ``warmup`` steps, then linearly to 0 at ``steps``."""
-
-    def factor(step: int) -> float:
-        if step < warmup:
-            return (step + 1) / (warmup + 1)
-        return max(0.0, (steps - step) / max(1, steps - warmup))
-
-    return factor
-
-
-def _constant(step: int) -> float:
-    return 1.0
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    return max(0.0, (steps - step) / max(1, steps - warmup))
 
 
 @contextmanager

@@ -26,7 +26,7 @@ def moment(where: str, when: str, nth: int = 1, about: str = "") -> Moment:
 
 
 SAVE = "bench.training.trainer:_Stage._save"
-BOUNDARY, WRITE = "bench.training.trainer:_Stage._save_boundary", "bench.training.checkpoint:save_file"
+WRITE = "bench.training.checkpoint:save_file"
 
 # moment -> optimiser steps and splits that are left to do; a progress checkpoint is written after every step
 MOMENTS: dict[str, tuple[Moment, int, list[str]]] = {
@@ -35,8 +35,8 @@ MOMENTS: dict[str, tuple[Moment, int, list[str]]] = {
     "before a progress checkpoint": (moment(SAVE, "before", 2), 7, SPLITS),
     "while writing a progress checkpoint": (moment(WRITE, "after", 2), 7, SPLITS),
     "after a progress checkpoint": (moment(SAVE, "after", 2), 6, SPLITS),
-    "at the end of the first stage": (moment(BOUNDARY, "before"), 5, SPLITS),
-    "between the stages": (moment(BOUNDARY, "after"), 4, SPLITS),
+    "at the end of the first stage": (moment(SAVE, "before", 4), 5, SPLITS),
+    "between the stages": (moment(SAVE, "after", 4), 4, SPLITS),
     "in the second stage": (moment(UPDATE, "before", 7), 2, SPLITS),
     "before the weights": (moment("bench.cell.stages:save_tensors", "before"), 1, SPLITS),
     "while writing the weights": (moment(WRITE, "after", 1, ".model.safetensors"), 1, SPLITS),
