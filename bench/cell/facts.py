@@ -10,7 +10,7 @@ from backbones.load import Loaded
 from bench.cell.identify import Cell
 from bench.environment import environment
 from bench.results.facts import BackboneFacts, Environment, Identity, Rows, TaskFacts
-from bench.results.migrations import SCHEMA_VERSION
+from bench.results.record import SCHEMA_VERSION
 from bench.results.spec import quality_identity
 from bench.tasks.base import TaskData
 from bench.tasks.encode import EncodedSplit

@@ -19,16 +19,15 @@ from bench.inference.replay import fit_criterion, make_evidence
 from bench.measure.exits import AllExits
 from bench.progress import Progress
 from bench.results.facts import FittedCriterion, FittedProbe
-from bench.results.quarantine import load_or_set_aside
 from bench.results.spec import exits_identity, key
-from bench.results.store import Store
+from bench.results.store import Store, load_or_set_aside
 from bench.tasks.base import Split
 from bench.tasks.encode import EncodedSplit
 from bench.training.checkpoint import load_tensors, save_tensors
 from strategies.base import Criterion, ExitModel
 from strategies.probe import Probe
 
-SAMPLES = 4096  # of the training split that a probe is fitted on: enough for what is linear or a mean
+MOST_FITTED = 4096  # of the training split that a probe is fitted on: enough for what is linear or a mean
 
 
 def fit_cell_criterion(
@@ -45,17 +44,12 @@ def fit_cell_criterion(
     """
     criterion, read, learned = cell.parts.criterion(cell.spec), dict(exits), None
     if criterion.probe is not None:
-        probing = make_probing(cell, model, criterion.probe)
+        probing = Probing.of_cell(cell, model, criterion.probe)
         learned = probing.fit_or_load(cell.data.train, reader.encode, cell.spec.seed, warn)
         read = {s.name: probing.read(exits[s.name], s, encoded[s.name], warn) for s in cell.splits}
     fitted = fit_criterion(criterion, make_evidence(read[cell.data.select.name]))
     plain = {"probe": None if learned is None else learned.to_plain(), "fitted": fitted}
     return criterion, read, FittedCriterion.from_plain(plain)
-
-
-def make_probing(cell: Cell, model: ExitModel, probe: Probe) -> Probing:
-    """Return the cell's model with its probe."""
-    return Probing(model, probe, cell.context.store, exits_identity(cell.spec, cell.facts), cell.context.progress)
 
 
 @dataclass(frozen=True)
@@ -72,12 +66,17 @@ class Probing:
     exits: Mapping[str, object]
     progress: Progress
 
+    @classmethod
+    def of_cell(cls, cell: Cell, model: ExitModel, probe: Probe) -> Probing:
+        """Return the cell's model with its probe."""
+        return cls(model, probe, cell.context.store, exits_identity(cell.spec, cell.facts), cell.context.progress)
+
     @cached_property
     def key(self) -> str:
         """The identity of what the probe learns and reads."""
         kind = type(self.probe)
         name = f"{kind.__module__}:{kind.__qualname__}"
-        own = {"name": name, "version": kind.version, "settings": self.probe.settings, "samples": SAMPLES}
+        own = {"name": name, "version": kind.version, "settings": self.probe.settings, "samples": MOST_FITTED}
         return key({**self.exits, "probe": own})
 
     @property
@@ -116,9 +115,8 @@ class Probing:
             self.probe.restore(tensors)
             found = FittedProbe.from_plain(facts)
         parameter = next(self.model.parameters())
-        # in the precision in which criteria judge
-        double = parameter.dtype == torch.float64
-        self.probe.to(device=parameter.device, dtype=torch.float64 if double else torch.float32).eval()
+        judging = torch.float64 if parameter.dtype == torch.float64 else torch.float32  # criteria's precision
+        self.probe.to(device=parameter.device, dtype=judging).eval()
         return found
 
     def read(self, exits: AllExits, split: Split, encoded: EncodedSplit, warn: Warn) -> AllExits:
@@ -134,7 +132,7 @@ class Probing:
 
 def draw_rows(train: Split, seed: int) -> Split:
     """Return at most 4,096 rows of ``train``, drawn by ``seed``, in stored order."""
-    if len(train) <= SAMPLES:
+    if len(train) <= MOST_FITTED:
         return train
-    order = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, SAMPLES]))).permutation(len(train))
-    return train.take(np.sort(order[:SAMPLES]))
+    order = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, MOST_FITTED]))).permutation(len(train))
+    return train.take(np.sort(order[:MOST_FITTED]))

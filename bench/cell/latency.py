@@ -25,8 +25,8 @@ from bench.progress import LINE_EVERY, Progress
 from bench.results.measures import OperatingPoint, SplitResult
 from bench.results.part import Estimate
 from bench.results.places import times_file
-from bench.results.quarantine import load_or_set_aside
 from bench.results.spec import LatencyArgs
+from bench.results.store import load_or_set_aside
 from bench.results.times import Latency, Ratio, RawConfiguration, RawTimes, TimedPoint, Timing, read_times
 from bench.tasks.encode import collate
 from strategies.base import ExitModel

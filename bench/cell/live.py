@@ -19,7 +19,7 @@ from bench.results.measures import LiveCheck, OperatingPoint, SplitResult
 from bench.tasks.encode import EncodedSplit, collate
 from strategies.base import Criterion, ExitModel, predict
 
-SAMPLES = 64
+MOST_CHECKED = 64  # samples
 BOUND = 0.05  # more disagreement than this is no rounding
 
 
@@ -44,7 +44,7 @@ def check_live(live: LiveSplit, result: SplitResult, dtype: str) -> LiveCheck:
     cut = middle_cut(result.reached.values())
     device = next(live.model.parameters()).device
     size = len(live.encoded)
-    rows = torch.linspace(0, size - 1, min(SAMPLES, size)).round().long().tolist()
+    rows = torch.linspace(0, size - 1, min(MOST_CHECKED, size)).round().long().tolist()
     layers = live.replayed.layers_at(cut)
     keys = hash_ids(live.replayed.exits.ids)
     other_exit = other_answer = 0

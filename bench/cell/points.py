@@ -1,7 +1,8 @@
-"""From logits to the numbers of a record: trade-off curves, and the operating points that rules choose."""
+"""From logits to the numbers of a record: trade-off curves, operating points, and what half precision changes."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from bench.cell.identify import Cell
@@ -9,7 +10,7 @@ from bench.measure.cost import CostModel
 from bench.measure.exits import AllExits
 from bench.measure.points import STANDARD, Rule
 from bench.measure.trade_off import Costs, TradeOff
-from bench.results.measures import SplitResult
+from bench.results.measures import Changes, PrecisionChanges, SplitResult
 from bench.results.points import choose_points, make_split_result, measure_default, measure_given
 from bench.results.spec import RunSpec
 from strategies.base import Criterion, ExitModel
@@ -34,3 +35,25 @@ def measure_split(select: TradeOff, report: TradeOff, spec: RunSpec) -> SplitRes
     rules = [Rule.parse(text) for text in dict.fromkeys((*STANDARD, *spec.select))] if len(select.curve) > 2 else []
     given = measure_given(report, spec.thresholds or ())
     return make_split_result(report, [*measure_default(report), *choose_points(select, report, rules), *given])
+
+
+def count_precision_changes(report: TradeOff, reference: AllExits, result: SplitResult) -> PrecisionChanges:
+    """Count how many samples of ``report``'s split are answered, or leave, otherwise than in ``reference`` (fp32).
+
+    With all layers, and at each operating point. A criterion with a probe has no fp32 observations to be replayed on:
+    its points are left out.
+    """
+    points: dict[str, Changes] = {}
+    if report.criterion.probe is None:
+        full = TradeOff(report.criterion, reference, report.costs, report.metrics)
+        for point in result.reached.values():
+            if math.isfinite(point.cut):
+                layers, other = report.layers_at(point.cut), full.layers_at(point.cut)
+                answers = int((report.answers_at(layers) != full.answers_at(other)).sum())
+                points[point.rule] = Changes(predictions=answers, exits=int((layers != other).sum()))
+    return PrecisionChanges(
+        samples=len(reference.ids),
+        against="fp32",
+        all_layers=int((report.predictions[:, -1] != reference.predictions[:, -1]).sum()),
+        points=points,
+    )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bench.cell.fitting import make_probing
+from bench.cell.fitting import Probing
 from bench.cell.identify import Cell, identify_cell, load_data
 from bench.cell.request import Context
 from bench.cell.resolve import Parts
@@ -64,7 +64,7 @@ def reload_model(run: Run, context: Context, *, attention: str = "eager") -> Run
     model = model.to("cpu").eval()
     criterion = cell.parts.criterion(cell.spec)
     if criterion.probe is not None:
-        make_probing(cell, model, criterion.probe).load()
+        Probing.of_cell(cell, model, criterion.probe).load()
     if criterion.fits:
         fit_criterion(criterion, make_evidence(run.exits(record.task.select)))
     spec = replace(cell.spec, device="cpu", dtype="fp32", latency=None)

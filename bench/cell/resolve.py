@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from backbones.catalog import BACKBONES, Init
 from bench.cell.request import Request
@@ -23,11 +23,14 @@ if TYPE_CHECKING:
 
 PREFIXES = ("backbone", "criterion", "head", "recipe", "train", "latency")
 
-# A pretrained encoder is fine-tuned gently (the papers' 2e-5 to 5e-5); one from scratch has to learn everything.
-TRAINING: Mapping[str, Mapping[str, object]] = {
+PRECISIONS = ("auto", "fp32", "bf16")
+USUAL: Mapping[str, Mapping[str, object]] = {
     "pretrained": {"lr": 5e-5, "epochs": 3.0},
     "scratch": {"lr": 5e-4, "epochs": 5.0},
 }
+"""A pretrained encoder is trained gently (the papers' 2e-5 to 5e-5); one from scratch has to learn everything."""
+
+T = TypeVar("T", TrainArgs, LatencyArgs)
 
 
 @dataclass(frozen=True)
@@ -41,30 +44,25 @@ class Parts:
 
     def versions(self, outputs: int) -> dict[str, int]:
         """Return what raises the identity of a result with so many ``outputs`` when a rule changes."""
-        parts = {"head": self.head, "recipe": self.recipe}
-        return {"strategy": self.strategy.version_for(outputs), **{k: version_of(v) for k, v in parts.items()}}
+        own = {name: getattr(part, "version", 1) for name, part in (("head", self.head), ("recipe", self.recipe))}
+        return {"strategy": self.strategy.version_for(outputs), **own}
 
     def wrapped_versions(self, spec: RunSpec, outputs: int) -> tuple[int, ...]:
         """Return the versions of the strategies whose criteria the spec's is wrapped around, the outermost first."""
         return _wrapped_versions(self.strategy.criterion, cast(Any, spec.criterion_args.get("of")), outputs)
 
     def criterion(self, spec: RunSpec) -> Criterion:
-        """The criterion with the spec's arguments."""
+        """Return the criterion with the spec's arguments."""
         return self.strategy.criterion(**spec.criterion_args)
 
 
 def is_timed(spec: RunSpec, parts: Parts) -> bool:
-    """Whether time is asked for and can be measured: an oracle cannot run live."""
+    """Return whether time is asked for and can be measured: an oracle cannot run live."""
     return spec.latency is not None and parts.strategy.criterion.causal
 
 
-def version_of(part: type) -> int:
-    """Return the version of a head or recipe; 1 where it has none."""
-    return cast(int, getattr(part, "version", 1))
-
-
 def _wrapped_versions(criterion: type[Criterion], of: str | None, outputs: int) -> tuple[int, ...]:
-    """For a wrapper around ``of``; a wrapper that is wrapped itself has its default there, None."""
+    """Return those of a wrapper around ``of``; a wrapper that is wrapped itself has its default there, None."""
     around: Callable[[str], type[Strategy]] | None = getattr(criterion, "find_strategy", None)
     if around is None:
         return ()
@@ -84,16 +82,16 @@ def resolve_request(request: Request) -> tuple[RunSpec, Parts]:
     replaced = ("recipe.",) * (request.recipe is not None) + ("head.",) * (request.head is not None)
     settings = {k: v for k, v in published.items() if not k.startswith(replaced)} | dict(request.settings)
     groups = split_settings(settings, PREFIXES)
-    head_name, head = _part(HEADS, request.head, strategy, "head")
-    recipe_name, recipe = _part(RECIPES, request.recipe, strategy, "recipe")
+    head_name, head = _find_part(HEADS, request.head, strategy, "head")
+    recipe_name, recipe = _find_part(RECIPES, request.recipe, strategy, "recipe")
     own = dict(groups[""])
     max_length = own.pop("max_length", task.max_length)
     if not isinstance(max_length, int):
         raise UsageError(f"max_length must be a whole number, not '{max_length}'.")
     criterion_args = bind(strategy.criterion, {**own, **groups["criterion"]}, f"strategy '{strategy.name}'")
     backbone = request.backbone or task.default_backbone
-    demo = backbone.endswith("-demo")
-    init: Init = "scratch" if demo else request.init or "pretrained"
+    init: Init = "scratch" if backbone.endswith("-demo") else request.init or "pretrained"
+    trained = task.training if init == "scratch" else {}  # a task's own settings are those of training from scratch
     pools = backbone in BACKBONES and "pooling" in settable_arguments(head)
     pooled = {"pooling": BACKBONES[backbone].pooling} if pools else {}
     spec = RunSpec(
@@ -107,7 +105,7 @@ def resolve_request(request: Request) -> tuple[RunSpec, Parts]:
         head_args=bind(head, {**pooled, **groups["head"]}, f"head '{head_name}'"),
         recipe_args=bind(recipe, groups["recipe"], f"recipe '{recipe_name}'"),
         backbone_args=groups["backbone"],
-        train=train_args(init, task, groups["train"]),
+        train=make_settings(TrainArgs, {**USUAL[init], **trained, **groups["train"]}, "train"),
         max_length=max_length,
         limit=request.limit,
         seed=request.seed,
@@ -115,7 +113,7 @@ def resolve_request(request: Request) -> tuple[RunSpec, Parts]:
         device=find_device(request.device),
         thresholds=request.thresholds,
         select=tuple(Rule.parse(text).format() for text in request.select),
-        latency=latency_args(groups["latency"]) if request.latency else None,
+        latency=make_settings(LatencyArgs, groups["latency"], "latency") if request.latency else None,
     )
     parts = Parts(strategy, head, recipe, task)
     if spec.thresholds:
@@ -141,30 +139,14 @@ def preset_settings(strategy: type[Strategy], preset: str | None, task: str) -> 
     return {**strategy.presets.get("*", {}), **strategy.presets.get(task, {})}
 
 
-def train_args(init: Init, task: Task, given: Mapping[str, object]) -> TrainArgs:
-    """Return the general defaults, then the task's where both train from scratch, then the user's."""
-    known = {f.name for f in fields(TrainArgs)}
-    for name in given:
-        if name not in known:
-            raise UsageError(f"Unknown setting 'train.{name}'. Known: {', '.join(sorted(known))}.")
-    own = task.training if init == "scratch" else {}
-    return _built(TrainArgs, {**TRAINING[init], **own, **given}, "train")
-
-
-def latency_args(given: Mapping[str, object]) -> LatencyArgs:
-    """Return the defaults with the user's changes."""
-    known = {f.name for f in fields(LatencyArgs)}
-    for name in given:
-        if name not in known:
-            raise UsageError(f"Unknown setting 'latency.{name}'. Known: {', '.join(sorted(known))}.")
-    return _built(LatencyArgs, given, "latency")
-
-
-def _built(kind: Any, given: Mapping[str, object], what: str) -> Any:
-    """A settings dataclass, each value checked against the type of the default (numbers stay numbers)."""
-    built = kind()
+def make_settings(kind: type[T], given: Mapping[str, Any], what: str) -> T:
+    """Return a settings dataclass, each value checked against the type of its default (numbers stay numbers)."""
+    known = {f.name for f in fields(kind)}
+    made = kind()
     for name, value in given.items():
-        default = getattr(built, name)
+        if name not in known:
+            raise UsageError(f"Unknown setting '{what}.{name}'. Known: {', '.join(sorted(known))}.")
+        default = getattr(made, name)
         if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
         if default is None and isinstance(value, float) and value.is_integer():
@@ -173,39 +155,30 @@ def _built(kind: Any, given: Mapping[str, object], what: str) -> Any:
         fits = isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool))
         if not fits and not (default is None and value is None):
             raise UsageError(f"{what}.{name} must be {wanted.__name__}, not '{value}'.")
-        built = replace(built, **{name: value})
-    choices = {"precision": ("auto", "fp32", "bf16")}
-    for name, allowed in choices.items():
-        if hasattr(built, name) and getattr(built, name) not in allowed:
-            raise UsageError(f"{what}.{name} must be one of {', '.join(allowed)}, not '{getattr(built, name)}'.")
-    return built
+        if name == "precision" and value not in PRECISIONS:
+            raise UsageError(f"{what}.{name} must be one of {', '.join(PRECISIONS)}, not '{value}'.")
+        made = replace(made, **{name: value})
+    return made
 
 
-def _part(registry: Any, name: str | None, strategy: type[Strategy], kind: str) -> tuple[str, Any]:
-    """A head or recipe by name; a strategy's name stands for that strategy's own."""
-    own = getattr(strategy, kind)
-    if name is None:
-        return registry_name(registry, own, strategy.name), own
-    if name not in registry and name in STRATEGIES:
-        other = STRATEGIES.load(name)
-        part = getattr(other, kind)
-        return registry_name(registry, part, other.name), part
-    return name, registry.load(name)
+def _find_part(registry: Any, name: str | None, strategy: type[Strategy], kind: str) -> tuple[str, Any]:
+    """Return a head or recipe and its name; None and a strategy's name stand for that strategy's own.
 
-
-def registry_name(registry: Any, part: type, fallback: str) -> str:
-    """Return the name that ``part`` is listed under, else the strategy's that brings it."""
+    A strategy's own is named as it is listed, else after the strategy.
+    """
+    if name is not None and (name in registry or name not in STRATEGIES):
+        return name, registry.load(name)
+    owner = strategy if name is None else STRATEGIES.load(name)
+    part = getattr(owner, kind)
     target = f"{part.__module__}:{part.__name__}"
-    return next((name for name, listed in registry.table.items() if listed == target), fallback)
+    return next((listed for listed, place in registry.table.items() if place == target), owner.name), part
 
 
 def refuse_nonsense(spec: RunSpec, criterion: Criterion, recipe: Recipe, head: Head) -> None:
     """Raise UsageError, with the reason, for a combination that makes no sense."""
-    reason = criterion.refuse(head.num_outputs)
-    if reason:
+    if reason := criterion.refuse(head.num_outputs):
         raise UsageError(f"Strategy '{spec.strategy}' cannot be used for task '{spec.task}': {reason}.")
-    reason = recipe.refuse(head)
-    if reason:
+    if reason := recipe.refuse(head):
         raise UsageError(f"Recipe '{spec.recipe}' cannot be used with head '{spec.head}': {reason}.")
     if criterion.uses_early_exits and not recipe.trains_early_exits(head):
         raise UsageError(

@@ -15,8 +15,7 @@ from bench.cell.fitting import fit_cell_criterion
 from bench.cell.identify import Cell, identify_cell, load_data
 from bench.cell.latency import add_latency, measure_latency
 from bench.cell.live import LiveSplit, check_live
-from bench.cell.points import measure_split, measure_trade_offs
-from bench.cell.precision import count_precision_changes
+from bench.cell.points import count_precision_changes, measure_split, measure_trade_offs
 from bench.cell.request import Context, Request
 from bench.cell.resolve import resolve_request
 from bench.cell.stages import (
@@ -35,10 +34,10 @@ from bench.results.facts import RunError
 from bench.results.measures import HeldOut
 from bench.results.places import RECORD, times_file
 from bench.results.points import measure_performance
-from bench.results.quarantine import is_damaged, load_or_set_aside
 from bench.results.record import RunRecord, UnfinishedRecord
 from bench.results.record_file import read_record, write_record
 from bench.results.run import Run
+from bench.results.store import is_damaged, load_or_set_aside
 from bench.results.times import read_times
 
 

@@ -20,8 +20,8 @@ from bench.measure.exits import AllExits
 from bench.results.exits import read_exits, write_exits
 from bench.results.facts import Training
 from bench.results.places import exits_file
-from bench.results.quarantine import load_or_set_aside
 from bench.results.spec import RunSpec, resolved_precision, training_identity
+from bench.results.store import load_or_set_aside
 from bench.tasks.base import Split
 from bench.tasks.encode import EncodedSplit, encode
 from bench.training.checkpoint import load_tensors, save_tensors

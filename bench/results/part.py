@@ -66,7 +66,7 @@ class Estimate(Part):
     high: Number
 
 
-NEEDED = {
+EXPECTED = {
     "string_type": "text",
     "int_type": "a whole number",
     "int_from_float": "a whole number",
@@ -93,8 +93,8 @@ def describe_error(error: ValidationError) -> str:
         return f"{where} is no field that this version knows"
     if kind == "literal_error":
         return f"{where} is {first['input']!r}, {first['ctx']['expected']} is needed"
-    if kind in NEEDED:
-        return f"{where} is {kind_of(first['input'])}, {NEEDED[kind]} is needed"
+    if kind in EXPECTED:
+        return f"{where} is {kind_of(first['input'])}, {EXPECTED[kind]} is needed"
     return f"{where}: {first['msg']}" if first["loc"] else str(first["msg"])
 
 

@@ -18,6 +18,9 @@ from bench.results.part import Number, Part
 from bench.results.spec import RunSpec
 from bench.results.times import Latency
 
+SCHEMA_VERSION = 2
+"""Of the records that are written. Version 1 has the same fields without a checksum."""
+
 
 class RecordHead(Part):
     """What every record says, whatever became of the run."""

@@ -15,9 +15,8 @@ from pydantic import ValidationError
 from bench.errors import Damaged, UsageError
 from bench.files import replace_file
 from bench.results.checks import find_contradiction
-from bench.results.migrations import upgrade
 from bench.results.part import describe_error, kind_of
-from bench.results.record import RunRecord, UnfinishedRecord
+from bench.results.record import SCHEMA_VERSION, RunRecord, UnfinishedRecord
 from bench.results.spec import LatencyArgs, RunSpec
 from bench.training.args import TrainArgs
 
@@ -46,19 +45,20 @@ def read_record(path: Path) -> RunRecord | UnfinishedRecord:
     if not isinstance(version, int) or isinstance(version, bool):
         what = f"is {kind_of(version)}, a whole number is needed" if "schema_version" in raw else "is missing"
         raise Damaged(path, f"schema_version {what}")
-    try:
-        plain = {**upgrade(raw), "schema_version": version}  # it is written again as what it is
-    except UsageError as error:
-        raise UsageError(f"{path} {error}") from None
+    if version > SCHEMA_VERSION:
+        raise UsageError(
+            f"{path} was written by a newer ExitBench (schema {version}; this one knows {SCHEMA_VERSION})."
+        )
+    if version < 1:
+        raise UsageError(f"{path} is of schema {version}, from which no way leads to schema {version + 1}.")
     kind = RunRecord if raw.get("status") == "success" else UnfinishedRecord
     try:
-        record = kind.model_validate_json(text if plain == raw else json.dumps(plain))
+        record = kind.model_validate_json(text)
     except ValidationError as error:
         raise Damaged(path, describe_error(error)) from error
     except UsageError as error:  # a setting that nobody could have asked for
         raise Damaged(path, f"spec: {str(error).removesuffix('.')}") from error
-    problem = _find_missing_field(plain, version) or _find_false_seal(plain, version)
-    problem = problem or ("" if version > 1 else find_contradiction(record))
+    problem = _find_missing_field(raw) or _find_false_seal(raw) or (find_contradiction(record) if version == 1 else "")
     if problem:
         raise Damaged(path, problem)
     return record
@@ -80,16 +80,14 @@ def checksum_of(plain: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _find_false_seal(plain: Mapping[str, Any], version: int) -> str:
+def _find_false_seal(plain: Mapping[str, Any]) -> str:
     """Return what is wrong with the checksum, or the empty string; version 1 has none."""
-    if version == 1 and "checksum" not in plain:
-        return ""
     if "checksum" not in plain:
-        return "checksum is missing"
+        return "" if plain["schema_version"] == 1 else "checksum is missing"
     return "" if plain["checksum"] == checksum_of(plain) else "its checksum differs"
 
 
-def _find_missing_field(plain: Mapping[str, Any], version: int) -> str:
+def _find_missing_field(plain: Mapping[str, Any]) -> str:
     """Return the first field that is left to its default. Defaults are for those who ask, not for what was recorded."""
     settings = {"spec": RunSpec, "spec.train": TrainArgs, "spec.latency": LatencyArgs}
     needed = [f"{part}.{field.name}" for part, kind in settings.items() for field in fields(kind)]
@@ -97,6 +95,6 @@ def _find_missing_field(plain: Mapping[str, Any], version: int) -> str:
     for path in needed:
         *parents, name = path.split(".")
         part = reduce(lambda found, parent: found[parent], parents, plain)
-        if part is not None and name not in part and not (version == 1 and path in LATER):
+        if part is not None and name not in part and not (plain["schema_version"] == 1 and path in LATER):
             return f"{path} is missing"
     return ""

@@ -6,10 +6,10 @@ Nothing here needs torch before a criterion is asked for.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import DataError, UsageError
 from bench.measure.exits import AllExits
@@ -39,6 +39,9 @@ class Run:
     folder: Path
     head: RunRecord | UnfinishedRecord
     name: str
+    _exits: dict[Path, AllExits] = field(default_factory=dict, init=False, repr=False)
+    _trade_offs: dict[Path, TradeOff] = field(default_factory=dict, init=False, repr=False)
+    _scores: dict[Path, NDArray[Any]] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def load(cls, folder: Path, name: str | None = None) -> Run:
@@ -184,10 +187,6 @@ class Run:
                 self.exits(split)
 
     @cached_property
-    def _exits(self) -> dict[Path, AllExits]:
-        return {}
-
-    @cached_property
     def criterion(self) -> Criterion:
         """The criterion with its recorded arguments, fitted as in the run on the select split.
 
@@ -211,10 +210,6 @@ class Run:
             self._trade_offs[path] = TradeOff(self.criterion, exits, costs, self.record.task.metrics)
         return self._trade_offs[path]
 
-    @cached_property
-    def _trade_offs(self) -> dict[Path, TradeOff]:
-        return {}
-
     def layers_at(self, rule: str | None, split: str | None = None) -> NDArray[np.int64]:
         """Return the exit layers, 1-based [N], of an operating point; of all layers for None."""
         from bench.measure.curve import exit_layers
@@ -226,7 +221,3 @@ class Run:
         scores = self._scores[path]
         cut = float(scores.dtype.type(self.cut_of(rule, split)))  # as a live comparison rounds it
         return exit_layers(scores, cut, strict=self.criterion.strict)
-
-    @cached_property
-    def _scores(self) -> dict[Path, NDArray[np.float32] | NDArray[np.float64]]:
-        return {}

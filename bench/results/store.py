@@ -11,10 +11,12 @@ The key is the first 8 digits of the cell's quality identity, so what differs in
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
+from typing import TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -22,6 +24,8 @@ from bench.errors import Damaged, UsageError
 from bench.progress import Progress
 from bench.results.places import LONGEST, RECORD, slug
 from bench.results.run import Run
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -94,20 +98,27 @@ class Store:
         names = ", ".join(f.name for f in matches[:4])
         raise UsageError(f"'{text}' matches {len(matches)} runs ({names}...): give more of the name.")
 
+    def set_aside(self, path: Path) -> str:
+        """Move ``path`` into the quarantine under a name that is free; return its place below the store."""
+        folder = self.make_cache("quarantine")
+        ends = (f"-{number}-{path.name}" for number in count(1))
+        places = (folder / f"{slug(path.parent.name, LONGEST - len(end))}{end}" for end in ends)
+        place = next(place for place in places if not place.exists())
+        path.replace(place)
+        return place.relative_to(self.root).as_posix()
+
     @contextmanager
     def lock(self, key: str, progress: Progress) -> Iterator[None]:
         """Only one process at a time works on ``key``; the system frees the lock of one that was killed."""
         path = self.make_cache("locks") / f"{key}.lock"
         lock = FileLock(path)
         try:
-            lock.acquire(timeout=0.2)
+            held = lock.acquire(timeout=0.2)
         except Timeout:
             progress.say("Another run is working on the same cell; waiting for it.")
-            lock.acquire()
-        try:
+            held = lock.acquire()
+        with held:
             yield
-        finally:
-            lock.release()
 
 
 @dataclass(frozen=True)
@@ -159,3 +170,36 @@ def leave_out(runs: Iterable[Run], left_out: Iterable[LeftOut]) -> list[Run]:
     """Return the runs that are not among ``left_out``."""
     names = {bad.name for bad in left_out}
     return [run for run in runs if run.name not in names]
+
+
+# --------------------------------------------------------------------------- files that turn out damaged
+
+
+def load_or_set_aside(
+    store: Store, path: Path, load: Callable[[Path], T], progress: Progress, warn: Callable[[str], None]
+) -> T | None:
+    """Return the loaded file; None where it is not there, or is damaged and has been moved to the quarantine.
+
+    The quarantine is ``.cache/quarantine`` of the store. The move is said on stderr and to ``warn``; the caller makes
+    the file again. Only while the caller holds the lock of what it is about.
+    """
+    if not path.exists():
+        return None
+    try:
+        return load(path)
+    except Damaged as error:
+        what = f"{path.relative_to(store.root).as_posix()} was damaged ({error.reason}) and made again"
+    warning = f"{what}; it is kept as {store.set_aside(path)}"
+    progress.say(f"{warning}.")
+    warn(warning)
+    return None
+
+
+def is_damaged(path: Path, load: Callable[[Path], object]) -> bool:
+    """Whether ``path`` is there and ``load`` finds it damaged: a look that moves nothing and needs no lock."""
+    try:
+        if path.exists():
+            load(path)
+    except Damaged:
+        return True
+    return False

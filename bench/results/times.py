@@ -11,8 +11,11 @@ from pydantic import ConfigDict, Discriminator, Tag, ValidationError
 from bench.errors import Damaged
 from bench.results.part import STRICT, Estimate, Number, Part, describe_error
 
-TOLERANT = ConfigDict({**STRICT, "extra": "ignore"})
-"""For files of which not everything is read again."""
+
+class RawPart(Part):
+    """A part of a file of which not everything is read again."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict({**STRICT, "extra": "ignore"})
 
 
 class Ratio(Part):
@@ -65,7 +68,7 @@ class DepthPoint(Part):
     """Measured over predicted."""
 
 
-Table = tuple[tuple[Number, ...], ...]
+ByBucket = tuple[tuple[Number, ...], ...]
 
 
 class DepthTable(Part):
@@ -75,11 +78,11 @@ class DepthTable(Part):
     """Tokens."""
     lengths: tuple[Number, ...]
     """Mean tokens of the samples in each bucket."""
-    checked: Table
+    checked: ByBucket
     """With a head and the criterion at every exit on the way."""
-    bare: Table
+    bare: ByBucket
     """The layers and the last head alone."""
-    checks: Table
+    checks: ByBucket
     """The difference: the cost of looking."""
     points: Mapping[str, DepthPoint]
     valid: bool
@@ -117,10 +120,8 @@ class Latency(Part):
         return "" if self.valid else "; ".join(self.reasons) or "no reason given"
 
 
-class RawConfiguration(Part):
+class RawConfiguration(RawPart):
     """What the raw times give for one configuration, in seconds a query; speed-ups against the baseline."""
-
-    model_config: ClassVar[ConfigDict] = TOLERANT
 
     mean: Number
     percentiles: Mapping[str, Number]
@@ -131,26 +132,20 @@ class RawConfiguration(Part):
     """Interval over samples."""
 
 
-class RawRound(Part):
+class RawRound(RawPart):
     """One round: nanoseconds of every query, by configuration."""
-
-    model_config: ClassVar[ConfigDict] = TOLERANT
 
     times: Mapping[str, tuple[int, ...]]
 
 
-class RawOptions(Part):
+class RawOptions(RawPart):
     """How was measured, as far as it is read again."""
-
-    model_config: ClassVar[ConfigDict] = TOLERANT
 
     executor: str
 
 
-class RawTimes(Part):
+class RawTimes(RawPart):
     """The file of raw times, as far as it is read again: :class:`bench.latency.result.LatencyResult` wrote it."""
-
-    model_config: ClassVar[ConfigDict] = TOLERANT
 
     protocol: str
     options: RawOptions

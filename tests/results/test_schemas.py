@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,7 @@ import pytest
 
 from bench.__main__ import main
 from bench.errors import OK, UsageError
-from bench.results.migrations import SCHEMA_VERSION, STEPS, upgrade
-from bench.results.record import RunRecord
+from bench.results.record import SCHEMA_VERSION, RunRecord
 from bench.results.run import Run
 
 FOLDER = Path(__file__).parents[1] / "schemas"
@@ -49,17 +47,9 @@ def test_every_version_loads_and_is_compared_and_shown(folder: Path) -> None:
     assert main(["show", str(folder)]) == OK
 
 
-def test_each_version_left_behind_has_a_step() -> None:
-    assert sorted(STEPS) == list(VERSIONS)[:-1]
-
-
-def test_steps_are_taken_one_after_another() -> None:
-    steps: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
-        1: lambda r: {**r, "b": r["a"]},
-        2: lambda r: {**r, "c": r["b"] + 1},
-    }
-    assert upgrade({"schema_version": 1, "a": 1}, steps, to=3) == {"schema_version": 3, "a": 1, "b": 1, "c": 2}
-    with pytest.raises(UsageError, match="newer"):
-        upgrade({"schema_version": 4}, steps, to=3)
-    with pytest.raises(UsageError, match="no way leads"):
-        upgrade({"schema_version": 0}, steps, to=3)
+@pytest.mark.parametrize(("version", "said"), [(SCHEMA_VERSION + 1, "newer"), (0, "no way leads")])
+def test_a_version_that_is_not_known_is_refused(folder: Path, version: int, said: str) -> None:
+    plain = json.loads((folder / "record.json").read_text())
+    (folder / "record.json").write_text(json.dumps({**plain, "schema_version": version}))
+    with pytest.raises(UsageError, match=said):
+        Run.load(folder)

@@ -15,8 +15,8 @@ from bench.cell.command import command_line
 from bench.errors import UsageError
 from bench.files import remove_leftovers, replace_file, write_json
 from bench.progress import Progress
-from bench.results.migrations import SCHEMA_VERSION
 from bench.results.places import slug
+from bench.results.record import SCHEMA_VERSION
 from bench.results.record_file import read_record
 from bench.results.store import Store
 
