@@ -57,7 +57,7 @@ HEADS: Registry[type[Head]] = Registry(
 RECIPES: Registry[type[Recipe]] = Registry(
     "recipe",
     {
-        "berxit": "strategies.berxit:BerxitRecipe",
+        "berxit": "strategies.learned:BerxitRecipe",
         "deebert": "strategies.deebert:DeeBertRecipe",
         "elbert": "strategies.elbert:ElbertRecipe",
         "fastbert": "strategies.fastbert:FastBertRecipe",

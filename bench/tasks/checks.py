@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from bench.errors import DataError
 from bench.tasks.base import Split
 
-LONGEST = 300  # characters of what a message says about one row
+PROBLEM_LENGTH = 300  # characters of what a message says about one row
 
 
 @dataclass(frozen=True)
-class Table:
+class RawTable:
     """Columns of one split as they were read; ``where`` is the file or data set named in messages.
 
     ``others`` are the names of columns that are there and were not read. ``typed`` says whether the source tells
@@ -49,7 +49,7 @@ class Table:
     def error(self, row: int, problem: str, remedy: str) -> DataError:
         """The error for 0-based ``row``, shown 1-based, in one line however long or broken a value is."""
         short = " ".join(problem.split())
-        short = short if len(short) <= LONGEST else f"{short[: LONGEST - 1]}…"
+        short = short if len(short) <= PROBLEM_LENGTH else f"{short[: PROBLEM_LENGTH - 1]}…"
         return DataError(f"{self.where}, row {row + 1}: {short}. {remedy}")
 
 
@@ -58,7 +58,7 @@ def is_missing(value: object) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def texts(table: Table, column: str, blank_allowed: bool = False) -> tuple[str, ...]:
+def texts(table: RawTable, column: str, blank_allowed: bool = False) -> tuple[str, ...]:
     """A text column; NULL, a value that is not text and (unless allowed) a blank one raise DataError."""
     values = table.column(column)
     for row, value in enumerate(values):
@@ -72,7 +72,13 @@ def texts(table: Table, column: str, blank_allowed: bool = False) -> tuple[str, 
     return tuple(str(value) for value in values)
 
 
-def check_encodable(table: Table, row: int, column: str, value: str) -> None:
+def check_present(table: RawTable, row: int, value: object) -> None:
+    """Raise DataError for a row without a label."""
+    if is_missing(value) or (isinstance(value, str) and not value.strip()):
+        raise table.error(row, "label is empty", "Fill in the label or remove the row.")
+
+
+def check_encodable(table: RawTable, row: int, column: str, value: str) -> None:
     """Raise DataError for text that no file can hold, so that no training is lost for it."""
     try:
         value.encode()
@@ -81,15 +87,14 @@ def check_encodable(table: Table, row: int, column: str, value: str) -> None:
         raise table.error(row, f"'{column}' has half of a character ({half})", "Correct the text.") from error
 
 
-def class_indices(table: Table, names: Sequence[str], column: str = "label") -> NDArray[np.int64]:
-    """Labels that are stored as class numbers 0..C-1, int64 [N]."""
-    values = table.column(column)
+def class_indices(table: RawTable, names: Sequence[str]) -> NDArray[np.int64]:
+    """Return labels that are stored as class numbers 0..C-1, int64 [N]."""
+    values = table.column("label")
     if all(value == -1 for value in values):  # the hub's convention for labels that are kept secret
         raise DataError(f"{table.where}: every label is -1, so it has no labels. Use a labelled split.")
     top = len(names) - 1
     for row, value in enumerate(values):
-        if is_missing(value):
-            raise table.error(row, "label is empty", "Fill in the label or remove the row.")
+        check_present(table, row, value)
         if not isinstance(value, int | np.integer) or not 0 <= value <= top:
             classes = f"0..{top} ({', '.join(names)})"
             remedy = "Remove rows without a label." if value == -1 else "Correct the label."
@@ -98,17 +103,15 @@ def class_indices(table: Table, names: Sequence[str], column: str = "label") -> 
 
 
 def make_split(
-    table: Table, first: str, second: str | None, labels: NDArray[np.int64] | NDArray[np.float32], blank_allowed: bool
+    table: RawTable,
+    columns: Sequence[str],
+    labels: NDArray[np.int64] | NDArray[np.float32],
+    blank_allowed: bool = False,
 ) -> Split:
-    """The checked split of a table; ids are ``<split>-<0-based row>``."""
-    return Split(
-        name=table.split,
-        ids=tuple(f"{table.split}-{row}" for row in range(len(table))),
-        first=texts(table, first, blank_allowed),
-        second=None if second is None else texts(table, second, blank_allowed),
-        labels=labels,
-        available=len(table),
-    )
+    """Return the checked split of a table's one or two text ``columns``; ids are ``<split>-<0-based row>``."""
+    ids = tuple(f"{table.split}-{row}" for row in range(len(table)))
+    first, *second = (texts(table, column, blank_allowed) for column in columns)
+    return Split(table.split, ids, first, second[0] if second else None, labels, len(table))
 
 
 def digest(files: Iterable[tuple[str, Path]], reading: str = "") -> str:

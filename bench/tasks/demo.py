@@ -39,7 +39,7 @@ BAD = "bad awful poor terrible dull dirty horrible nasty ugly rude cold bland".s
 LUKEWARM = "usual ordinary average typical common standard".split()
 THINGS = "soup room bed staff view music garden pool price menu".split()
 ORDINALS = "first second third".split()
-VERBS = "was seemed looked felt".split()
+LINKING_VERBS = "was seemed looked felt".split()
 DENIALS = "not never".split()
 DOUBTS = ["it is not true that", "nobody thinks that", "i doubt that"]
 CARES = ["we only cared about", "all that counts is", "we came for", "in the end it is about"]
@@ -135,7 +135,7 @@ class Writer:
         """One statement on one thing; ``denied`` says the same by negating the opposite word."""
         word = self.pick(GOOD if positive != denied else BAD)
         denial = f" {self.pick(DENIALS)}" if denied else ""
-        return f"the {thing} {self.pick(VERBS)}{denial} {word}"
+        return f"the {thing} {self.pick(LINKING_VERBS)}{denial} {word}"
 
     def sentence(self, level: int, positive: bool) -> str:
         """A sentence of the given grade and label, at times with an opening and a closing that say nothing."""
@@ -157,7 +157,7 @@ class Writer:
     def _lukewarm(self, positive: bool) -> str:
         """The label is drawn before and not used: nothing in the text tells it."""
         return " and ".join(
-            f"the {thing} {self.pick(VERBS)} {self.pick(LUKEWARM)}" for thing in self.things(1 + self.below(3))
+            f"the {thing} {self.pick(LINKING_VERBS)} {self.pick(LUKEWARM)}" for thing in self.things(1 + self.below(3))
         )
 
     def _plain(self, positive: bool) -> str:

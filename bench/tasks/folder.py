@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from bench.errors import DataError
 from bench.tasks.base import LoadOptions, Split, Task, TaskData
-from bench.tasks.checks import Table, digest, make_split
+from bench.tasks.checks import RawTable, digest, make_split
 from bench.tasks.labels import (
     ClassIndex,
     Labels,
@@ -37,11 +37,11 @@ from bench.tasks.labels import (
     read_labels,
     targets,
 )
-from bench.tasks.readers import READERS, read_lines, read_table
+from bench.tasks.readers import READ_BY_SUFFIX, read_lines, read_table
 from bench.tasks.sampling import hold_out, limited
 
 EVALUATION = ("validation", "dev", "test")
-LABELS = "labels.txt"
+LABELS_FILE = "labels.txt"
 SINGLE, PAIR = ("text",), ("sentence1", "sentence2")
 
 
@@ -74,8 +74,8 @@ class FolderTask(Task):
         trained, reported = _split(train, texts, classes), _split(evaluation, texts, classes)
         rows, held = hold_out(limited(trained, options.limit), options)
         files = [("train", train_file), (split_name, evaluation_file)]
-        if (self.folder / LABELS).exists():
-            files.append((LABELS, self.folder / LABELS))
+        if (self.folder / LABELS_FILE).exists():
+            files.append((LABELS_FILE, self.folder / LABELS_FILE))
         return TaskData(
             name=self.name,
             kind="regression" if classes is None else "classification",
@@ -90,7 +90,7 @@ class FolderTask(Task):
         )
 
     def _file(self, split: str) -> Path | None:
-        found = [p for suffix in READERS if (p := self.folder / f"{split}{suffix}").is_file()]
+        found = [p for suffix in READ_BY_SUFFIX if (p := self.folder / f"{split}{suffix}").is_file()]
         if len(found) > 1:
             names = " and ".join(p.name for p in found)
             raise DataError(f"{self.folder}: both {names} are there. Keep one of them.")
@@ -98,14 +98,14 @@ class FolderTask(Task):
 
     def _remedy(self, splits: Sequence[str]) -> str:
         """What to add; or which file is there in a form that is not read."""
-        *most, last = READERS
+        *most, last = READ_BY_SUFFIX
         readable = f"{', '.join(most)} or {last}"
         there = sorted(p.name for split in splits for p in self.folder.glob(f"{split}.*") if p.is_file())
         return f"{there[0]} is none of {readable}: unpack or convert it." if there else f"Add {splits[0]}{readable}."
 
     def _classes(self, train: Labels) -> ClassIndex | None:
         """The classes by the rule in the module's docstring; None for regression."""
-        listed = self.folder / LABELS
+        listed = self.folder / LABELS_FILE
         if listed.exists():
             names = [line.strip() for line in read_lines(listed) if line.strip()]
             if names == ["regression"]:
@@ -125,11 +125,10 @@ class FolderTask(Task):
         return classes
 
 
-def _split(table: Table, texts: Sequence[str], classes: ClassIndex | None) -> Split:
+def _split(table: RawTable, texts: Sequence[str], classes: ClassIndex | None) -> Split:
     labels: NDArray[np.int64] | NDArray[np.float32]
     labels = targets(table) if classes is None else classes.indices(read_labels(table))
-    second = texts[1] if len(texts) > 1 else None
-    return make_split(table, texts[0], second, labels, blank_allowed=False)
+    return make_split(table, texts, labels)
 
 
 def _once_merged(labels: Labels) -> bool:
@@ -145,7 +144,7 @@ def _once_merged(labels: Labels) -> bool:
     return False
 
 
-def _doubts(train: Table, texts: Sequence[str], labels: Labels, classes: ClassIndex | None) -> Iterator[str]:
+def _doubts(train: RawTable, texts: Sequence[str], labels: Labels, classes: ClassIndex | None) -> Iterator[str]:
     """Warnings for what can be read in two ways."""
     spelled = sorted({text for text in labels.texts if parse_number(text) is not None})
     if classes is not None and train.typed and not labels.typed and len(spelled) == len(set(labels.texts)):
@@ -165,7 +164,7 @@ def _doubts(train: Table, texts: Sequence[str], labels: Labels, classes: ClassIn
             yield f"{quoted} texts of {train.where} look quoted, and TSV keeps the quotes: save it as CSV if they are"
 
 
-def _leaks(train: Split, reported: Split, trained: Table, evaluated: Table) -> Iterator[str]:
+def _leaks(train: Split, reported: Split, trained: RawTable, evaluated: RawTable) -> Iterator[str]:
     """A warning when evaluation texts were trained on: accuracy then says little."""
     seen = set(zip(train.first, train.second or train.first, strict=True))
     again = sum(row in seen for row in zip(reported.first, reported.second or reported.first, strict=True))

@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
+from backbones.folders import first_line
 from backbones.hubcalls import hub_offline, passing, patiently, root
 from bench.errors import DataError, UserError
 from bench.tasks.base import Kind, LoadOptions, Split, Task, TaskData
-from bench.tasks.checks import Table, class_indices, digest, make_split
+from bench.tasks.checks import RawTable, class_indices, digest, make_split
 from bench.tasks.labels import targets
 from bench.tasks.sampling import hold_out, limited
 
@@ -67,14 +68,10 @@ class HubTask(Task):
     def _wanted(self) -> tuple[str, ...]:
         return ("train", *self.evaluation)
 
-    def _split(self, table: Table) -> Split:
+    def _split(self, table: RawTable) -> Split:
         if self.kind == "regression":
-            return make_split(table, *self._pair, targets(table, *self.label_range), blank_allowed=True)
-        return make_split(table, *self._pair, class_indices(table, self.label_names), blank_allowed=True)
-
-    @property
-    def _pair(self) -> tuple[str, str | None]:
-        return self.columns[0], self.columns[1] if len(self.columns) > 1 else None
+            return make_split(table, self.columns, targets(table, *self.label_range), blank_allowed=True)
+        return make_split(table, self.columns, class_indices(table, self.label_names), blank_allowed=True)
 
     def _warnings(self, splits: dict[str, Split]) -> Iterator[str]:
         for name, rows in self.published_rows.items():
@@ -86,7 +83,7 @@ class HubTask(Task):
             if blank:
                 yield f"{split.name} has {blank} blank texts"
 
-    def _read_mirror(self, folder: Path) -> tuple[list[Table], str]:
+    def _read_mirror(self, folder: Path) -> tuple[list[RawTable], str]:
         """Tables and content digest of a local copy in the hub's layout; nothing is written beside it."""
         import datasets
 
@@ -103,13 +100,13 @@ class HubTask(Task):
                 raise
             except Exception as error:
                 raise DataError(
-                    f"Cannot read '{self._label}' from the mirror: {one_line(error)}. "
+                    f"Cannot read '{self._label}' from the mirror: {first_line(error).rstrip('.')}. "
                     f"Copy the hub's files to datasets/{self.dataset} under the hub root, or drop --hub-root."
                 ) from error
         used = [(f"{name}/{Path(f).name}", Path(f)) for name in self._wanted for f in files[name]]
         return tables, digest(used)
 
-    def _read_hub(self, options: LoadOptions) -> list[Table]:
+    def _read_hub(self, options: LoadOptions) -> list[RawTable]:
         import datasets
 
         with hub_offline(options.offline):
@@ -131,7 +128,8 @@ class HubTask(Task):
                         f"--hub-root DIR with the data set at DIR/datasets/{self.dataset}."
                     ) from error
                 raise DataError(
-                    f"Cannot load '{self._label}' from the hub at revision {self.revision[:12]}: {one_line(error)}. "
+                    f"Cannot load '{self._label}' from the hub at revision {self.revision[:12]}: "
+                    f"{first_line(error).rstrip('.')}. "
                     "Check the installed version of the datasets package, or use a local mirror (--hub-root)."
                 ) from error
         self._require(found, f"hub data set {self.dataset}")
@@ -145,7 +143,7 @@ class HubTask(Task):
                     f"Split '{name}' of '{self._label}' is missing from {where} (there: {there}). Add its file there."
                 )
 
-    def _table(self, rows: Any, split: str) -> Table:
+    def _table(self, rows: Any, split: str) -> RawTable:
         where = f"{self._label} {split}"
         names = getattr(rows.features.get("label"), "names", None)
         if names is not None and tuple(names) != self.label_names:
@@ -154,12 +152,7 @@ class HubTask(Task):
                 "Use the hub's own files."
             )
         wanted = [name for name in (*self.columns, "label") if name in rows.column_names]
-        return Table(split, where, {name: list(rows[name]) for name in wanted or rows.column_names})
-
-
-def one_line(error: BaseException) -> str:
-    """The first line of an error's message, or its type's name where there is none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        return RawTable(split, where, {name: list(rows[name]) for name in wanted or rows.column_names})
 
 
 @contextmanager

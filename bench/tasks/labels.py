@@ -18,17 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import DataError
-from bench.tasks.checks import Table, check_encodable, is_missing
+from bench.tasks.checks import RawTable, check_encodable, check_present
 
-NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+DECIMAL_NOTATION = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 MISSING_WORDS = {"nan", "none", "null", "na", "n/a", "inf", "-inf", "infinity", "-infinity"}
 NO_LABEL = "-1"  # the hub's convention for rows whose label is kept secret or was not agreed on
-LARGEST = float(np.finfo(np.float32).max)
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 def parse_number(text: str) -> Decimal | None:
     """Return the number that ``text`` spells in decimal notation, exactly; None for anything else."""
-    if not NUMBER.fullmatch(text):
+    if not DECIMAL_NOTATION.fullmatch(text):
         return None
     try:
         return Decimal(text)
@@ -40,7 +40,7 @@ def parse_number(text: str) -> Decimal | None:
 class Labels:
     """The label column of ``table``: ``texts`` as written (whole numbers of a numeric file without ``.0``)."""
 
-    table: Table
+    table: RawTable
     texts: tuple[str, ...]
     typed: bool
     """Whether the file itself says that the labels are numbers."""
@@ -67,13 +67,13 @@ class Labels:
         return self.table.error(self.row_of(text), problem, remedy)
 
 
-def read_labels(table: Table, column: str = "label") -> Labels:
+def read_labels(table: RawTable) -> Labels:
     """Read the label column of a table.
 
     Raises DataError, naming the row, for a row without a label, for what is neither text nor a number, and for two
     spellings that fall together: 1 and "1" in one file, or a class with and without a blank behind it.
     """
-    values = table.column(column)
+    values = table.column("label")
     texts: list[str] = []
     spelled: dict[str, str] = {}
     for row, value in enumerate(values):
@@ -92,10 +92,9 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _text_of(table: Table, row: int, value: object) -> tuple[str, str]:
+def _text_of(table: RawTable, row: int, value: object) -> tuple[str, str]:
     """A label as text, and how the file spells it."""
-    if is_missing(value) or (isinstance(value, str) and not value.strip()):
-        raise table.error(row, "label is empty", "Fill in the label or remove the row.")
+    check_present(table, row, value)
     if isinstance(value, bool):
         return str(value).lower(), f"{str(value).lower()} (no text)"
     if isinstance(value, float) and math.isinf(value):
@@ -190,16 +189,15 @@ def number_classes(names: Iterable[str], train: Labels) -> ClassIndex:
     return ClassIndex(named.names, by_number=not set(named._index(train)) & set(train.texts))
 
 
-def targets(table: Table, low: float = -math.inf, high: float = math.inf, column: str = "label") -> NDArray[np.float32]:
+def targets(table: RawTable, low: float = -math.inf, high: float = math.inf) -> NDArray[np.float32]:
     """Return regression targets within [low, high], float32 [N]. Raises DataError, naming the row."""
     numbers = []
-    for row, value in enumerate(table.column(column)):
-        if is_missing(value) or (isinstance(value, str) and not value.strip()):
-            raise table.error(row, "label is empty", "Fill in the label or remove the row.")
+    for row, value in enumerate(table.column("label")):
+        check_present(table, row, value)
         number = _as_float(value)
         if number is None or math.isinf(number):
             raise table.error(row, f"label {value!r} is not a number", "This is a regression task: give a number.")
-        if abs(number) > LARGEST:
+        if abs(number) > FLOAT32_MAX:
             raise table.error(row, f"label {number:g} is beyond the numbers of float32", "Correct or scale the labels.")
         numbers.append(number)
     if min(numbers) == max(numbers) == float(NO_LABEL) and low > float(NO_LABEL):
@@ -212,10 +210,10 @@ def targets(table: Table, low: float = -math.inf, high: float = math.inf, column
 
 def _as_float(value: object) -> float | None:
     if isinstance(value, str):
-        return float(value) if NUMBER.fullmatch(value.strip()) else None
+        return float(value) if DECIMAL_NOTATION.fullmatch(value.strip()) else None
     if isinstance(value, bool) or not isinstance(value, int | float | np.number):
         return None
     try:
         return float(value)
     except OverflowError:
-        return LARGEST * 10
+        return FLOAT32_MAX * 10

@@ -6,11 +6,10 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 from bench.errors import DataError
-from bench.tasks.checks import Table
+from bench.tasks.checks import RawTable
 
 Columns = Mapping[str, Sequence[object]]
 Read = tuple[Columns, tuple[str, ...]]
@@ -20,15 +19,15 @@ FIELD = 2**31 - 1
 """Largest field of a CSV file in characters: a document may be one; csv's own limit is 131,072."""
 
 
-def read_table(path: Path, split: str, wanted: Sequence[str]) -> Table:
+def read_table(path: Path, split: str, wanted: Sequence[str]) -> RawTable:
     """Read the ``wanted`` columns of one file, as far as it has them.
 
     Raises DataError, naming file and row, for anything that cannot be read as the file's suffix says.
     """
     if not path.stat().st_size:
         raise DataError(f"{path}: the file is empty. Give a header and at least one row.")
-    columns, others = READERS[path.suffix](path, wanted)
-    return Table(split, str(path), columns, others, typed=path.suffix not in (".csv", ".tsv"))
+    columns, others = READ_BY_SUFFIX[path.suffix](path, wanted)
+    return RawTable(split, str(path), columns, others, typed=path.suffix not in (".csv", ".tsv"))
 
 
 def read_lines(path: Path) -> Iterator[str]:
@@ -41,47 +40,32 @@ def read_lines(path: Path) -> Iterator[str]:
         raise DataError(f"{path}, line {line}: not UTF-8. Save the file with the encoding UTF-8.") from error
 
 
-def _read_csv(path: Path, wanted: Sequence[str]) -> Read:
-    remedy = "Quote texts that contain the separator."
-    return _by_column(path, csv.reader(read_lines(path), strict=True), wanted, remedy)
-
-
-def _read_tsv(path: Path, wanted: Sequence[str]) -> Read:
-    remedy = "TSV has no quoting here: take the tabs out of the texts, or save the file as CSV."
-    return _by_column(path, csv.reader(read_lines(path), delimiter="\t", quoting=csv.QUOTE_NONE), wanted, remedy)
-
-
-@contextmanager
-def _long_fields() -> Iterator[None]:
-    before = csv.field_size_limit(FIELD)
-    try:
-        yield
-    finally:
-        csv.field_size_limit(before)
-
-
-def _by_column(path: Path, rows: Iterator[list[str]], wanted: Sequence[str], remedy: str) -> Read:
+def _read_separated(path: Path, wanted: Sequence[str]) -> Read:
+    if path.suffix == ".csv":
+        rows, remedy = csv.reader(read_lines(path), strict=True), "Quote texts that contain the separator."
+    else:
+        rows = csv.reader(read_lines(path), delimiter="\t", quoting=csv.QUOTE_NONE)
+        remedy = "TSV has no quoting here: take the tabs out of the texts, or save the file as CSV."
     header: list[str] = []
     columns: dict[int, list[object]] = {}
-    row = 0
+    row, limit = 0, csv.field_size_limit(FIELD)
     try:
-        with _long_fields():
-            for fields in rows:
-                if not fields:
-                    continue
-                if not header:
-                    header = [name.strip() for name in fields]
-                    columns = {at: [] for at, name in enumerate(header) if name in wanted}
-                    if len({header[at] for at in columns}) < len(columns):
-                        raise DataError(f"{path}: two columns have the same name. Rename one of them.")
-                    continue
-                row += 1
-                if len(fields) != len(header):
-                    raise DataError(f"{path}, row {row}: {len(fields)} fields, the header has {len(header)}. {remedy}")
-                for at, values in columns.items():
-                    values.append(fields[at])
+        for fields in filter(None, rows):
+            if not header:
+                header = [name.strip() for name in fields]
+                columns = {at: [] for at, name in enumerate(header) if name in wanted}
+                if len({header[at] for at in columns}) < len(columns):
+                    raise DataError(f"{path}: two columns have the same name. Rename one of them.")
+                continue
+            row += 1
+            if len(fields) != len(header):
+                raise DataError(f"{path}, row {row}: {len(fields)} fields, the header has {len(header)}. {remedy}")
+            for at, values in columns.items():
+                values.append(fields[at])
     except csv.Error as error:
         raise DataError(f"{path}, row {row + 1}: {error}. Correct the quoting.") from error
+    finally:
+        csv.field_size_limit(limit)
     return {header[at]: values for at, values in columns.items()}, tuple(n for n in header if n not in wanted)
 
 
@@ -126,9 +110,9 @@ def _read_parquet(path: Path, wanted: Sequence[str]) -> Read:
         raise DataError(f"{path}: not a readable Parquet file ({reason}). Write it again.") from error
 
 
-READERS: dict[str, Callable[[Path, Sequence[str]], Read]] = {
-    ".csv": _read_csv,
-    ".tsv": _read_tsv,
+READ_BY_SUFFIX: dict[str, Callable[[Path, Sequence[str]], Read]] = {
+    ".csv": _read_separated,
+    ".tsv": _read_separated,
     ".jsonl": _read_jsonl,
     ".parquet": _read_parquet,
 }

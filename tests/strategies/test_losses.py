@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from backbones.base import LayeredEncoder
 from strategies.base import Recipe, Stage
-from strategies.berxit import BerxitRecipe
 from strategies.deebert import DeeBertRecipe
 from strategies.elbert import ElbertRecipe
 from strategies.entropy import JointRecipe
 from strategies.fastbert import FastBertRecipe
+from strategies.learned import BerxitRecipe
 from strategies.patience import PatienceRecipe
 from strategies.romebert import RomeBertRecipe, layer_weights, project
 

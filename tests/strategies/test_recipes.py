@@ -15,9 +15,9 @@ from bench.progress import Progress
 from bench.selfcheck.tiny import TINY
 from bench.training.trainer import stage_logits, train
 from strategies.base import ExitModel, Recipe, Stage, task_loss
-from strategies.berxit import BerxitRecipe
 from strategies.entropy import JointRecipe, LinearHead
 from strategies.equilibrium import GradientEquilibriumRecipe
+from strategies.learned import BerxitRecipe
 from strategies.mixed import MixedRecipe
 from strategies.neighbours import NeighbourDistillationRecipe
 from tests.helpers.exit_models import make_batch, make_model
