@@ -23,15 +23,8 @@ _PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 # any one of these makes a tokenizer
 _VOCABULARIES = (("tokenizer.json",), ("vocab.txt",), ("spiece.model",), ("spm.model",), ("vocab.json", "merges.txt"))
 _TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.txt",
-    "vocab.json",
-    "merges.txt",
-    "spiece.model",
-    "spm.model",
+    *(name for names in _VOCABULARIES for name in names),
+    *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
 )
 
 
@@ -55,7 +48,8 @@ def snapshot(hub_id: str, revision: str, *, offline: bool, weights: bool) -> Pat
     if offline or COMMIT.fullmatch(revision):
         try:
             folder = fetch(local=True)
-            if (folder / "config.json").is_file() and not (weights and not _has_weights(folder)):
+            wanted = (_WEIGHTS, _INDEX) if weights else ("config.json",)
+            if (folder / "config.json").is_file() and any((folder / name).is_file() for name in wanted):
                 return folder
         except (OSError, ValueError):
             pass  # not in the cache, or not all of it
@@ -82,16 +76,8 @@ def snapshot(hub_id: str, revision: str, *, offline: bool, weights: bool) -> Pat
         ) from error
 
 
-def _has_weights(folder: Path) -> bool:
-    return (folder / _WEIGHTS).is_file() or (folder / _INDEX).is_file()
-
-
-def read_config(folder: Path) -> dict[str, object]:
-    """The content of config.json. Raises a UserError where there is none or it is no JSON object."""
-    return _read_json(folder, "config.json")
-
-
-def _read_json(folder: Path, name: str) -> dict[str, object]:
+def read_json(folder: Path, name: str) -> dict[str, object]:
+    """Return the content of a model folder's JSON file. Raises a UserError where there is none or it is no object."""
     try:
         content = json.loads((folder / name).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -111,7 +97,7 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
     if (folder / _WEIGHTS).is_file():
         return (folder / _WEIGHTS,)
     if (folder / _INDEX).is_file():
-        shards = _read_json(folder, _INDEX).get("weight_map")
+        shards = read_json(folder, _INDEX).get("weight_map")
         names = sorted({str(name) for name in shards.values()}) if isinstance(shards, dict) else []
         absent = [name for name in names if Path(name).name != name or not (folder / name).is_file()]
         if absent or not names:

@@ -17,7 +17,7 @@ from backbones.folders import (
     check_weights,
     content_digest,
     json_digest,
-    read_config,
+    read_json,
     snapshot,
     tokenizer_files,
     weight_files,
@@ -117,7 +117,7 @@ def _find_folder(request: BackboneRequest, hub_id: str | None) -> tuple[Path, st
 
 def _read_folder(request: BackboneRequest, folder: Path, source: str, commit: Mapping[str, str] = {}) -> Resolved:
     """What a folder holds; ``commit`` fixes the content of a hub's, so that no weights are needed to know it."""
-    raw, pretrained = read_config(folder), request.init == "pretrained"
+    raw, pretrained = read_json(folder, "config.json"), request.init == "pretrained"
     model_type = model_type_of(raw, commit.get("hub", str(folder)), pretrained)
     config = apply_overrides(usual_names(raw, model_type), request.overrides, model_type, pretrained)
     tokenizer, content = tokenizer_files(folder), dict[str, object](commit)

@@ -147,6 +147,8 @@ class Recipe(nn.Module, ABC):
     stages: tuple[Stage, ...] = (Stage("train"),)
     own_lr: ClassVar[float] = 1e-2
     """Learning rate of the recipe's own parameters, where it has any."""
+    distils: bool = False
+    """Whether exits learn one another's class probabilities."""
 
     def __init__(self, num_layers: int) -> None:
         super().__init__()
@@ -154,6 +156,8 @@ class Recipe(nn.Module, ABC):
 
     def refuse(self, head: Head) -> str | None:
         """Return why this recipe makes no sense with ``head``, or None."""
+        if self.distils and head.num_outputs == 1:
+            return "self-distillation needs class probabilities, and a regression task has none"
         if head.shares_parameters and any(stage.exits == "early" for stage in self.stages):
             return "it trains the early exits with the last one frozen, and this head shares parameters between exits"
         return None

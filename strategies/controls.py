@@ -140,14 +140,9 @@ class ForcedExits(Criterion):
         return {**after, "exit": state["exit"]}, state["exit"] - seen.layer
 
 
-def _signed(value: int) -> int:
-    """A 64-bit pattern as the signed number that int64 tensors take."""
-    return value - (1 << 64) if value >= 1 << 63 else value
-
-
-# SplitMix64 (Steele et al., OOPSLA 2014): increment, shifts and multipliers
-GAMMA = _signed(0x9E3779B97F4A7C15)
-MIX = ((30, _signed(0xBF58476D1CE4E5B9)), (27, _signed(0x94D049BB133111EB)))
+# SplitMix64 (Steele et al., OOPSLA 2014): increment, shifts and multipliers, as the signed numbers that int64 takes
+GAMMA = -0x61C8864680B583EB
+MIX = ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15))
 
 
 def scramble(x: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ SCRIPTS: Mapping[str, object] = {
     "train.weight_decay": 0.0,
     "max_length": 128,
 }
-"""The settings of the released training scripts, which RomeBERT's and BERxiT's took over."""
+"""The settings of the released training scripts, which RomeBERT's and BERxiT's took over, and PABEE's but for two."""
 
 
 class HighwayHead(PoolerHead):

@@ -90,29 +90,21 @@ def published_head_macs(tokens: int = 128, hidden: int = 768, outputs: int = 2) 
     return tokens * (hidden * width + 4 * width * width) + width * width + width * outputs
 
 
-def published_layer_macs(tokens: int = 128, hidden: int = 768, ffn: int = 3072) -> int:
+def published_layer_macs() -> int:
     """Return the MACs of a layer as the released code counts them: linear layers, no attention products."""
+    tokens, hidden, ffn = 128, 768, 3072
     return tokens * (4 * hidden * hidden + 2 * hidden * ffn)
 
 
-def published_macs(
-    layers_executed: int,
-    classifiers: int | None = None,
-    *,
-    tokens: int = 128,
-    hidden: int = 768,
-    ffn: int = 3072,
-    outputs: int = 2,
-) -> int:
+def published_macs(layers_executed: int, classifiers: int | None = None) -> int:
     """Return the MACs of one sample in FastBERT's own convention (thop on the released code): linear layers only.
 
-    ``classifiers`` is the number of exits evaluated; by default one a layer, as when leaving early. The model
-    without early exit evaluates one: 12 layers and 1 classifier of BERT-base make 10,892,624,128. The paper prints
-    twice these numbers, which an older thop counted as multiply and add.
+    Of BERT-base on 128 tokens with two classes. ``classifiers`` is the number of exits evaluated; by default one a
+    layer, as when leaving early. The model without early exit evaluates one: 12 layers and 1 classifier make
+    10,892,624,128. The paper prints twice these numbers, which an older thop counted as multiply and add.
     """
     visited = layers_executed if classifiers is None else classifiers
-    layers = layers_executed * published_layer_macs(tokens, hidden, ffn)
-    return layers + visited * published_head_macs(tokens, hidden, outputs)
+    return layers_executed * published_layer_macs() + visited * published_head_macs()
 
 
 class FastBertRecipe(Recipe):
@@ -123,15 +115,12 @@ class FastBertRecipe(Recipe):
     run's own number of epochs.
     """
 
+    distils = True
+
     def __init__(self, num_layers: int, *, distil_epochs: int | None = 5, distil_lr_scale: float = 10.0) -> None:
         super().__init__(num_layers)
         distil = Stage("distil", backbone=False, exits="early", lr_scale=distil_lr_scale, epochs=distil_epochs)
         self.stages = (Stage("fine-tune", exits="last"), distil)
-
-    def refuse(self, head: Head) -> str | None:
-        if head.num_outputs == 1:
-            return "self-distillation needs class probabilities, and a regression task has none"
-        return super().refuse(head)
 
     def losses(self, stage: Stage, logits: Sequence[Tensor], labels: Tensor, step: int) -> tuple[Tensor, ...]:
         if stage.exits == "last":

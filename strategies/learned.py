@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from strategies.base import Criterion, Head, Recipe, Seen, Stage, State, Strategy, StrategyError, predict, task_loss
+from strategies.base import Criterion, Recipe, Seen, Stage, State, Strategy, StrategyError, predict, task_loss
 from strategies.deebert import SCRIPTS, HighwayHead
 from strategies.probe import Probe
 
@@ -34,12 +34,7 @@ class BerxitRecipe(Recipe):
         super().__init__(num_layers)
         if routine not in ROUTINES:
             raise StrategyError(f"routine must be one of {', '.join(ROUTINES)}, not '{routine}'.")
-        self.routine = routine
-
-    def refuse(self, head: Head) -> str | None:
-        if self.routine == "self-distil" and head.num_outputs == 1:
-            return "self-distillation needs class probabilities, and a regression task has none"
-        return super().refuse(head)
+        self.routine, self.distils = routine, routine == "self-distil"
 
     def losses(self, stage: Stage, logits: Sequence[Tensor], labels: Tensor, step: int) -> tuple[Tensor, ...]:
         last = task_loss(logits[-1], labels)

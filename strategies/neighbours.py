@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from strategies.base import Head, Recipe, Stage, StrategyError, task_loss
+from strategies.base import Recipe, Stage, StrategyError, task_loss
 
 
 class NeighbourDistillationRecipe(Recipe):
@@ -27,16 +27,13 @@ class NeighbourDistillationRecipe(Recipe):
     as large as the labels' when T grows (Hinton et al., 2015, sec. 2). Defaults, alpha = 0.5 and T = 2: our choice.
     """
 
+    distils = True
+
     def __init__(self, num_layers: int, *, alpha: float = 0.5, temperature: float = 2.0) -> None:
         super().__init__(num_layers)
         if not 0 <= alpha <= 1 or not temperature > 0:
             raise StrategyError("alpha must be in [0, 1] and temperature positive.")
         self.alpha, self.temperature = alpha, temperature
-
-    def refuse(self, head: Head) -> str | None:
-        if head.num_outputs == 1:
-            return "self-distillation needs class probabilities, and a regression task has none"
-        return super().refuse(head)
 
     def losses(self, stage: Stage, logits: Sequence[Tensor], labels: Tensor, step: int) -> tuple[Tensor, ...]:
         z = [exit_logits.float() for exit_logits in logits]

@@ -24,6 +24,7 @@ from strategies.base import (
     predict,
     task_loss,
 )
+from strategies.deebert import SCRIPTS
 from strategies.pooler import PoolerHead
 
 
@@ -71,17 +72,10 @@ class Patience(Criterion):
         return 0 if cut == -math.inf else math.ceil(-cut)
 
     def start(self, start: Start) -> State:
-        regression = start.num_outputs == 1
-        return {
-            # NaN agrees with no number and -1 with no class
-            "last": torch.full(
-                (start.samples,),
-                math.nan if regression else -1,
-                dtype=start.dtype if regression else torch.long,
-                device=start.device,
-            ),
-            "agreed": torch.zeros(start.samples, dtype=torch.long, device=start.device),
-        }
+        # NaN agrees with no number and -1 with no class
+        nothing, dtype = (math.nan, start.dtype) if start.num_outputs == 1 else (-1, torch.long)
+        last = torch.full((start.samples,), nothing, dtype=dtype, device=start.device)
+        return {"last": last, "agreed": torch.zeros(start.samples, dtype=torch.long, device=start.device)}
 
     def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
         answer, last = predict(seen.logits), state["last"]
@@ -117,13 +111,4 @@ class Pabee(Strategy):
         "The released tolerance defaults to 0, with which regression never leaves early.",
         "The released training keeps the checkpoint that is best on the development set; here the last is kept.",
     )
-    presets = {
-        "*": {
-            "train.lr": 2e-5,
-            "train.batch_size": 32,
-            "train.epochs": 5,
-            "train.warmup": 0.0,
-            "train.weight_decay": 0.0,
-            "max_length": 128,
-        },
-    }
+    presets = {"*": {**SCRIPTS, "train.batch_size": 32, "train.epochs": 5}}

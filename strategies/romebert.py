@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from backbones.base import LayeredEncoder
-from strategies.base import Head, Recipe, Stage, Strategy, StrategyError, task_loss
+from strategies.base import Recipe, Stage, Strategy, StrategyError, task_loss
 from strategies.deebert import SCRIPTS, HighwayHead, NatsEntropy
 
 LOSS_KINDS = ("raw", "ta", "bidir", "group")
@@ -61,6 +61,8 @@ class RomeBertRecipe(Recipe):
     early exits' onto that of the last (released for MNLI and QQP); "none" adds them up.
     """
 
+    distils = True
+
     def __init__(
         self,
         num_layers: int,
@@ -81,11 +83,6 @@ class RomeBertRecipe(Recipe):
             raise StrategyError("gamma must be in [0, 1], temperature positive and span at least 1.")
         self.gamma, self.temperature, self.kind = gamma, temperature, kind
         self.projection, self.beta, self.span = projection, beta, span
-
-    def refuse(self, head: Head) -> str | None:
-        if head.num_outputs == 1:
-            return "self-distillation needs class probabilities, and a regression task has none"
-        return super().refuse(head)
 
     def label_losses(self, early: Sequence[Tensor], labels: Tensor) -> list[Tensor]:
         """Return what the early exits learn from the labels."""

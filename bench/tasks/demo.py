@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -139,15 +139,8 @@ class Writer:
 
     def sentence(self, level: int, positive: bool) -> str:
         """A sentence of the given grade and label, at times with an opening and a closing that say nothing."""
-        levels: dict[int, Callable[[bool], str]] = {
-            0: self._lukewarm,
-            1: self._plain,
-            2: self._negation,
-            3: self._contrast,
-            4: self._negated_contrast,
-            5: self._look_up,
-        }
-        text = levels[level](positive)
+        kinds = (self._lukewarm, self._plain, self._negation, self._contrast, self._negated_contrast, self._look_up)
+        text = kinds[level](positive)
         if self.below(3) == 0:
             text = f"{self.pick(OPENINGS)} {text}"
         if self.below(3) == 0:

@@ -48,8 +48,6 @@ SINGLE, PAIR = ("text",), ("sentence1", "sentence2")
 class FolderTask(Task):
     """Your own files: train and validation as csv, tsv, jsonl or parquet."""
 
-    max_length = 128
-
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.name = folder.resolve().name

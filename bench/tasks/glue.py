@@ -13,7 +13,6 @@ class GlueTask(HubTask):
 
     dataset = "nyu-mll/glue"
     revision = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
-    max_length = 128
 
 
 class CoLA(GlueTask):

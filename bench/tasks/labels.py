@@ -58,13 +58,9 @@ class Labels:
         """Whether the column is numeric with a number that is not whole: targets of a regression."""
         return self.numbers is not None and any(n != n.to_integral_value() for n in self.numbers.values())
 
-    def row_of(self, text: str) -> int:
-        """The first row, from 0, with this label."""
-        return self.texts.index(text)
-
     def error(self, text: str, problem: str, remedy: str) -> DataError:
         """The error about the first row with the label ``text``."""
-        return self.table.error(self.row_of(text), problem, remedy)
+        return self.table.error(self.texts.index(text), problem, remedy)
 
 
 def read_labels(table: RawTable) -> Labels:
@@ -128,7 +124,7 @@ def class_names(labels: Labels) -> tuple[str, ...]:
     for text, number in sorted(numbers.items()):
         other = spelled.setdefault(number, text)
         if other != text and not (text.isdigit() and other.isdigit()):  # 01 and 1 are codes
-            row = labels.row_of(other) + 1
+            row = labels.texts.index(other) + 1
             raise labels.error(text, f"label '{text}' and '{other}' in row {row} are the same number", listed)
     if set(spelled) == {Decimal(n) for n in range(-1, len(spelled) - 1)} and len(spelled) > 1:
         marked = spelled[Decimal(NO_LABEL)]

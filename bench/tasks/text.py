@@ -15,7 +15,6 @@ class AGNews(HubTask):
     label_names = ("World", "Sports", "Business", "Sci/Tech")
     evaluation = ("test",)
     published_rows = {"train": 120000, "test": 7600}
-    max_length = 128
 
 
 class IMDB(HubTask):

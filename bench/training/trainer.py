@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -157,7 +157,7 @@ class _Stage:
             for part in (rows[i : i + most] for i in range(0, len(rows), most)):
                 batch = collate(self.plan.data, part).to(self.plan.device)
                 labels = torch.from_numpy(self.plan.labels[part]).to(self.plan.device)
-                with self._autocast():
+                with torch.autocast(self.plan.device.type, torch.bfloat16, enabled=self.plan.precision != "fp32"):
                     logits = stage_logits(self.model, self.recipe, self.stage, batch)
                 losses = self.recipe.losses(self.stage, logits, labels, step)
                 losses = tuple(loss / (samples / len(part)) for loss in losses)
@@ -175,11 +175,6 @@ class _Stage:
         self.log.micro_batch = (most + 1) // 2
         self.optimizer.zero_grad(set_to_none=True)
         torch.cuda.empty_cache()
-
-    def _autocast(self) -> torch.autocast | nullcontext[None]:
-        if self.plan.precision == "fp32":
-            return nullcontext()
-        return torch.autocast(self.plan.device.type, dtype=torch.bfloat16)
 
     # ---- progress on disk
 
