@@ -22,17 +22,17 @@ class AlbertEncoder(LayeredEncoder):
         self._layers = tuple(groups[int(i / layers_per_group)] for i in range(config.num_hidden_layers))
 
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """Word, position and segment embeddings [B, T, E], projected to [B, T, H]; and the layers' mask."""
+        """Return word, position and segment embeddings [B, T, E], projected to [B, T, H]; and the layers' mask."""
         model = self.model
         embedded = model.embeddings(batch.input_ids, batch.token_type_ids)
         return model.encoder.embedding_hidden_mapping_in(embedded), self.padding_mask(embedded, batch)
 
     def embed_macs(self, tokens: int) -> int:
-        """T·E·H: the projection of the factorised embeddings; the look-ups multiply nothing."""
+        """Return T·E·H: the projection of the factorised embeddings; the look-ups multiply nothing."""
         config = self.model.config
         return int(tokens * config.embedding_size * config.hidden_size)
 
     def layer_macs(self, tokens: int) -> int:
-        """Multiply-accumulates of one layer with its inner layers, for one sample of ``tokens`` tokens."""
+        """Return the multiply-accumulates of one layer with its inner layers, for one sample of ``tokens`` tokens."""
         config = self.model.config
         return int(config.inner_group_num) * transformer_layer_macs(config, tokens)

@@ -12,13 +12,15 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:  # criteria are replayed over recorded logits without transformers, which takes seconds to import
     from transformers import PreTrainedConfig, PreTrainedModel
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -38,13 +40,13 @@ class Batch:
         return int(self.input_ids.shape[0])
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same batch on ``device``."""
+        """Return the same batch on ``device``."""
         move = [None if t is None else t.to(device) for t in (self.attention_mask, self.token_type_ids)]
         return Batch(self.input_ids.to(device), move[0], move[1])
 
 
 def transformer_layer_macs(config: PreTrainedConfig, tokens: int, inner: int | None = None) -> int:
-    """Multiply-accumulates of one transformer layer for one sample of T tokens.
+    """Return the multiply-accumulates of one transformer layer for one sample of T tokens.
 
     T·(4H² + 2HF) for the projections and the feed-forward, 2T²H for queries on keys and weights on
     values. Matmuls only: biases, soft-max, layer norms and activations are left out. ``inner`` is F where the
@@ -75,7 +77,7 @@ class LayeredEncoder(nn.Module, ABC):
 
     @classmethod
     def stock(cls, config: PreTrainedConfig, pooler: bool = False) -> PreTrainedModel:
-        """A stock model with random weights; with the stock pooler only where asked and where the type has one."""
+        """Return a stock model with random weights; with its pooler only where asked and where the type has one."""
         knows = "add_pooling_layer" in inspect.signature(cls.model_class).parameters
         return cls.model_class(config, **({"add_pooling_layer": pooler} if knows else {}))
 
@@ -100,10 +102,10 @@ class LayeredEncoder(nn.Module, ABC):
 
     @abstractmethod
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """Embed tokens: hidden states [B, T, H] before layer 1 and the mask that the layers take."""
+        """Embed tokens: return the hidden states [B, T, H] before layer 1 and the mask that the layers take."""
 
     def padding_mask(self, embedded: Tensor, batch: Batch) -> Tensor | None:
-        """The stock model's mask over the real tokens, for states ``embedded`` [B, T, H]; None where all are real."""
+        """Return the stock model's mask over real tokens for states ``embedded`` [B, T, H]; None if all are real."""
         mask: Any = batch.attention_mask
         if mask is not None:
             from transformers.masking_utils import create_bidirectional_mask
@@ -116,14 +118,14 @@ class LayeredEncoder(nn.Module, ABC):
         return self._layers[index - 1](hidden, mask)
 
     def shrink(self, mask: Tensor | None, rows: Tensor, tokens: int) -> Tensor | None:
-        """The mask that :meth:`embed` gave, [B, any, T or 1, T], for some samples and the first ``tokens`` tokens.
+        """Cut the mask that :meth:`embed` gave, [B, any, T or 1, T], to some samples and the first ``tokens`` tokens.
 
         ``rows`` is int64 [n] on the mask's device.
         """
         return None if mask is None else mask[rows][..., :tokens, :tokens]
 
     def layer_mask(self, attention: Tensor, dtype: torch.dtype) -> Tensor:
-        """The mask that the layers take, [B, 1, 1, T], from an attention mask [B, T], always and without waiting.
+        """Return the layers' mask, [B, 1, 1, T], from an attention mask [B, T], always and without waiting.
 
         :meth:`embed` looks at the mask's values, for which the host must wait for the device; this does not, so
         that it can be recorded in a CUDA graph. ``dtype`` is the hidden states'.
@@ -134,7 +136,7 @@ class LayeredEncoder(nn.Module, ABC):
         return torch.zeros_like(keep, dtype=dtype).masked_fill(~keep, torch.finfo(dtype).min)
 
     def with_layers(self, change: Callable[[nn.Module], Any]) -> LayeredEncoder:
-        """The same encoder, weights shared, with every layer's module replaced by ``change(module)``: to compile them.
+        """Return the encoder, weights shared, with ``change(module)`` for every layer's module: to compile them.
 
         A module that serves several layers is changed once.
         """
@@ -144,7 +146,7 @@ class LayeredEncoder(nn.Module, ABC):
         return other
 
     def pretrained_pooler(self) -> nn.Linear | None:
-        """The stock pooler's Linear(H, H), or None where the model type or checkpoint has none.
+        """Return the stock pooler's Linear(H, H), or None where the model type or checkpoint has none.
 
         Heads copy its weights; the backbone itself never applies it.
         """
@@ -152,18 +154,44 @@ class LayeredEncoder(nn.Module, ABC):
         return getattr(pooler, "dense", pooler)  # ALBERT's is the Linear itself
 
     def embed_macs(self, tokens: int) -> int:
-        """Multiply-accumulates of :meth:`embed` for one sample of ``tokens`` tokens: matmuls only, none in look-ups."""
+        """Return the multiply-accumulates of :meth:`embed` for one sample: matmuls only, none in look-ups."""
         return 0
 
     def layer_macs(self, tokens: int) -> int:
-        """Multiply-accumulates of one layer for one sample of ``tokens`` tokens (matmuls only)."""
+        """Return the multiply-accumulates of one layer for one sample of ``tokens`` tokens (matmuls only)."""
         return transformer_layer_macs(self.model.config, tokens)
 
     def forward(self, batch: Batch) -> list[Tensor]:
-        """Hidden states after every layer, [B, T, H] each, in order of layers 1..L."""
+        """Return hidden states after every layer, [B, T, H] each, in order of layers 1..L."""
         hidden, mask = self.embed(batch)
         states = []
         for index in range(1, self.num_layers + 1):
             hidden = self.layer(index, hidden, mask)
             states.append(hidden)
         return states
+
+
+class ByLength:
+    """Tensors that depend on the number of tokens alone, made for the next power of two, which callers cut to theirs.
+
+    A stock model makes such tables once a pass, and layers that are stepped would each make theirs again. None is ever
+    dropped: recorded CUDA graphs go on reading from the same memory. Powers of two keep all of them together below
+    twice the largest.
+    """
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[str, int, torch.device, torch.dtype], object] = {}
+
+    def get(self, name: str, hidden: Tensor, make: Callable[[int, Tensor], Made]) -> Made:
+        """Return the table ``name`` for hidden states [B, T, H] of this device and floating-point format.
+
+        Where there is none, ``make(n, like)`` makes it for n >= T tokens; ``like`` is an empty tensor of the device
+        and format.
+        """
+        size = 1 << (hidden.shape[1] - 1).bit_length()
+        key = (name, size, hidden.device, hidden.dtype)
+        if key not in self._made:
+            # ordinary tensors even where the first pass is inference: a later one may be training
+            with torch.inference_mode(False), torch.no_grad():
+                self._made[key] = make(size, torch.empty(0, device=hidden.device, dtype=hidden.dtype))
+        return self._made[key]  # type: ignore[return-value]

@@ -21,7 +21,7 @@ class BertEncoder(LayeredEncoder):
         self._layers = tuple(self.model.encoder.layer)
 
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """Word, position and segment embeddings [B, T, H] and the mask that the layers take."""
+        """Return word, position and segment embeddings [B, T, H] and the mask that the layers take."""
         embedded = self.model.embeddings(batch.input_ids, batch.token_type_ids)
         return embedded, self.padding_mask(embedded, batch)
 
@@ -44,7 +44,7 @@ class ElectraEncoder(BertEncoder):
     model_class = ElectraModel
 
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """Embeddings [B, T, E], projected to [B, T, H] where E is not H; and the mask that the layers take."""
+        """Return embeddings [B, T, E], projected to [B, T, H] where E is not H; and the mask that the layers take."""
         embedded, mask = super().embed(batch)
         return self.model.embeddings_project(embedded) if self._projects else embedded, mask
 
@@ -53,7 +53,7 @@ class ElectraEncoder(BertEncoder):
         return bool(self.model.config.embedding_size != self.model.config.hidden_size)
 
     def embed_macs(self, tokens: int) -> int:
-        """T·E·H for the projection, where there is one."""
+        """Return T·E·H for the projection, where there is one."""
         config = self.model.config
         return tokens * int(config.embedding_size * config.hidden_size) if self._projects else 0
 
@@ -77,10 +77,10 @@ class DistilBertEncoder(LayeredEncoder):
         return float(self.model.config.seq_classif_dropout)
 
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """Word and position embeddings [B, T, H] and the mask that the layers take."""
+        """Return word and position embeddings [B, T, H] and the mask that the layers take."""
         embedded = self.model.embeddings(batch.input_ids)
         return embedded, self.padding_mask(embedded, batch)
 
     def layer_macs(self, tokens: int) -> int:
-        """The usual layer's, by DistilBERT's own name for the width of its feed-forward."""
+        """Return the usual layer's costs, by DistilBERT's own name for the width of its feed-forward."""
         return transformer_layer_macs(self.model.config, tokens, inner=int(self.model.config.hidden_dim))

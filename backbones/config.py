@@ -68,13 +68,13 @@ _MAY_BE_ZERO = {"deberta-v2": ("type_vocab_size",)}
 
 
 def overridable(model_type: str) -> tuple[str, ...]:
-    """The configuration fields of ``model_type`` that a request may set."""
+    """Return the configuration fields of ``model_type`` that a request may set."""
     shape = (*_SHAPE, *_OWN_SHAPE.get(model_type, ()))
     return (*(key for key in shape if key not in _NOT_IN.get(model_type, ())), *_dropouts(model_type))
 
 
 def usual_names(config: Mapping[str, object], model_type: str) -> dict[str, object]:
-    """A configuration as files have it, with the names that all model types share; see :func:`own_names`.
+    """Return a configuration as files have it, with the names that all model types share; see :func:`own_names`.
 
     Where a file has both names, the model type's own is the one that transformers reads.
     """
@@ -86,13 +86,13 @@ def usual_names(config: Mapping[str, object], model_type: str) -> dict[str, obje
 
 
 def own_names(config: Mapping[str, object], model_type: str) -> dict[str, object]:
-    """A configuration with the names that transformers' class for ``model_type`` takes."""
+    """Return a configuration with the names that transformers' class for ``model_type`` takes."""
     own = _OWN_NAMES.get(model_type, {})
     return {own.get(key, key): value for key, value in config.items()}
 
 
 def has_segments(config: Mapping[str, object], model_type: str) -> bool:
-    """Whether a model tells the two texts of a pair apart by token types."""
+    """Return whether a model tells the two texts of a pair apart by token types."""
     if "type_vocab_size" in _NOT_IN.get(model_type, ()):
         return False
     return int(str(config.get("type_vocab_size", 0 if model_type == "deberta-v2" else 2))) > 1
@@ -103,7 +103,7 @@ def _dropouts(model_type: str) -> tuple[str, ...]:
 
 
 def model_type_of(raw: Mapping[str, object], label: str, pretrained: bool) -> str:
-    """The model type that a config.json names, if there is an encoder for it.
+    """Return the model type that a config.json names, if there is an encoder for it.
 
     Raises a UserError for other types, for variants that the stock modules would run wrongly and, where the weights are
     wanted, for quantised ones.
@@ -129,7 +129,7 @@ def model_type_of(raw: Mapping[str, object], label: str, pretrained: bool) -> st
 def apply_overrides(
     raw: Mapping[str, object], overrides: Mapping[str, object], model_type: str, pretrained: bool
 ) -> dict[str, object]:
-    """``raw`` with ``overrides``, checked.
+    """Return ``raw`` with ``overrides``, checked.
 
     Pretrained weights fit one shape, so only dropout and a smaller ``num_hidden_layers`` (the first
     k layers are kept: the plain compression that early exit has to beat) may be overridden.
@@ -204,7 +204,7 @@ def check(config: Mapping[str, object], model_type: str) -> None:
 
 
 def max_tokens(config: Mapping[str, object], model_type: str) -> int:
-    """Tokens that fit the position table; RoBERTa's first pad_token_id + 1 rows are not positions."""
+    """Return how many tokens fit the position table; RoBERTa's first pad_token_id + 1 rows are not positions."""
     rows = int(str(config.get("max_position_embeddings", 512)))
     if model_type != "roberta":
         return rows

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 from transformers import DebertaV2Model, PreTrainedModel
 
-from backbones.base import Batch, LayeredEncoder, transformer_layer_macs
-from backbones.lengths import ByLength
+from backbones.base import Batch, ByLength, LayeredEncoder, transformer_layer_macs
 
 
 class DebertaEncoder(LayeredEncoder):
@@ -32,13 +31,13 @@ class DebertaEncoder(LayeredEncoder):
         return float(self.model.config.hidden_dropout_prob if value is None else value)
 
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """Embeddings [B, T, H], zero at padding, and the mask [B, 1, T, T]: real tokens on real tokens."""
+        """Return embeddings [B, T, H], zero at padding, and the mask [B, 1, T, T]: real tokens on real tokens."""
         attention = batch.attention_mask
         embedded = self.model.embeddings(batch.input_ids, batch.token_type_ids, mask=attention)
         return embedded, None if attention is None else self.layer_mask(attention, embedded.dtype)
 
     def layer_mask(self, attention: Tensor, dtype: torch.dtype) -> Tensor:
-        """The mask that the layers take, bool [B, 1, T, T], from an attention mask [B, T]."""
+        """Return the mask that the layers take, bool [B, 1, T, T], from an attention mask [B, T]."""
         mask: Tensor = self.model.encoder.get_attention_mask(attention)
         return mask.bool()
 
@@ -58,7 +57,7 @@ class DebertaEncoder(LayeredEncoder):
         return state
 
     def _relative_positions(self, hidden: Tensor) -> Tensor | None:
-        """Buckets of the distance from token to token, int64 [1, T, T]; None where a model knows no distances."""
+        """Return buckets of the tokens' distances, int64 [1, T, T]; None where a model knows no distances."""
         encoder, tokens = self.model.encoder, hidden.shape[1]
         if not encoder.relative_attention:
             return None
@@ -66,7 +65,7 @@ class DebertaEncoder(LayeredEncoder):
         return table[:, :tokens, :tokens]
 
     def embed_macs(self, tokens: int) -> int:
-        """T·E·H where embeddings are projected, and T·k·H²/groups for layer 1's convolution, passed by all samples."""
+        """Return T·E·H where embeddings are projected, and T·k·H²/groups for layer 1's convolution."""
         config, macs = self.model.config, 0
         if self.model.embeddings.embed_proj is not None:
             macs += tokens * int(config.embedding_size * config.hidden_size)
@@ -75,7 +74,7 @@ class DebertaEncoder(LayeredEncoder):
         return macs
 
     def layer_macs(self, tokens: int) -> int:
-        """Multiply-accumulates of one layer for one sample of ``tokens`` tokens, run alone.
+        """Return the multiply-accumulates of one layer for one sample of ``tokens`` tokens, run alone.
 
         On top of the usual layer, with R rows in the table of positions: R·H² for each projection of the table, and
         T·R·H for each of c2p and p2c. The projections cost the same for any T and any batch; here the one sample

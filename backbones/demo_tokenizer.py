@@ -20,7 +20,7 @@ _SEGMENTED = ("albert", "bert", "electra")
 
 
 def word_tokenizer(corpus: Iterable[str], model_type: str, vocab_size: int, max_tokens: int) -> PreTrainedTokenizerFast:
-    """A tokenizer whose words are the most frequent ones of ``corpus``, ties in alphabetical order.
+    """Return a tokenizer whose words are the most frequent ones of ``corpus``, ties in alphabetical order.
 
     Lower-cased, accents stripped, split at white space and punctuation as BERT does. At most ``vocab_size``
     entries with the special tokens of ``model_type``; ``max_tokens`` is its ``model_max_length``. The same

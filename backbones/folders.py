@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from backbones.errors import BackboneError
-from backbones.hubcalls import patiently, root
+from backbones.hubcalls import name_cause, retry_call
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -29,7 +29,7 @@ _TOKENIZER_FILES = (
 
 
 def snapshot(hub_id: str, revision: str, *, offline: bool, weights: bool) -> Path:
-    """The local folder of ``hub_id`` at ``revision``, downloaded where it has to be.
+    """Return the local folder of ``hub_id`` at ``revision``, downloaded where it has to be.
 
     Configuration and tokenizer only, unless ``weights``. A pinned commit that is complete in the cache is
     used without asking the hub. Raises a UserError, one line, for whatever keeps it from being had.
@@ -59,7 +59,7 @@ def snapshot(hub_id: str, revision: str, *, offline: bool, weights: bool) -> Pat
                 "fetch it once online, or put it into a mirror (--hub-root)."
             )
     try:
-        return patiently(f"{hub_id}@{revision}", lambda: fetch(local=False))
+        return retry_call(f"{hub_id}@{revision}", lambda: fetch(local=False))
     except errors.GatedRepoError as error:
         raise BackboneError(
             f"{hub_id} is gated on the hub: accept its terms at https://huggingface.co/{hub_id} and log in "
@@ -71,8 +71,8 @@ def snapshot(hub_id: str, revision: str, *, offline: bool, weights: bool) -> Pat
         raise BackboneError(f"{hub_id} has no revision '{revision}' on the hub.") from error
     except Exception as error:  # network libraries raise many unrelated types; all mean the same to the user
         raise BackboneError(
-            f"Cannot reach the hub for {hub_id} ({root(error)}): check the network and run the same command again, "
-            "which goes on with what was downloaded, or use a mirror (--hub-root)."
+            f"Cannot reach the hub for {hub_id} ({name_cause(error)}): check the network and run the same command "
+            "again, which goes on with what was downloaded, or use a mirror (--hub-root)."
         ) from error
 
 
@@ -90,7 +90,7 @@ def read_json(folder: Path, name: str) -> dict[str, object]:
 
 
 def weight_files(folder: Path) -> tuple[Path, ...]:
-    """The safetensors files of a model folder, one or several shards.
+    """Return the safetensors files of a model folder, one or several shards.
 
     Raises a UserError for a folder without weights, with pickled ones only, or with missing shards.
     """
@@ -127,7 +127,7 @@ def check_weights(folder: Path) -> None:
 
 
 def tokenizer_files(folder: Path) -> tuple[Path, ...]:
-    """The tokenizer's files of a model folder. Raises a UserError where no vocabulary is among them."""
+    """Return the tokenizer's files of a model folder. Raises a UserError where no vocabulary is among them."""
     if not any(all((folder / name).is_file() for name in names) for names in _VOCABULARIES):
         known = ", ".join(" + ".join(names) for names in _VOCABULARIES)
         raise BackboneError(f"{folder} has no tokenizer: one of {known} is needed.")
@@ -135,7 +135,7 @@ def tokenizer_files(folder: Path) -> tuple[Path, ...]:
 
 
 def content_digest(files: Iterable[Path]) -> dict[str, str]:
-    """SHA-256 of each file's content by file name."""
+    """Return the SHA-256 of each file's content by file name."""
     digests = {}
     for path in files:
         stat = path.stat()
@@ -151,12 +151,12 @@ def _file_digest(path: Path, size: int, modified: int) -> str:
 
 
 def json_digest(content: Mapping[str, object]) -> str:
-    """SHA-256 of a JSON value, independent of the order of its keys."""
+    """Return the SHA-256 of a JSON value, independent of the order of its keys."""
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def first_line(error: BaseException) -> str:
-    """An exception's message cut to its first line, for messages that must be one."""
+    """Return an exception's message cut to its first line, for messages that must be one."""
     lines = str(error).strip().splitlines()
     return lines[0].strip() if lines else type(error).__name__

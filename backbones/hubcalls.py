@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -58,8 +58,20 @@ def hub_offline(asked: bool = True) -> Iterator[None]:
                 setattr(sys.modules[name], _OFFLINE, before.get(name, is_offline()))
 
 
-def patiently(what: str, call: Callable[[], T]) -> T:
-    """What ``call`` gives; one that fails for a passing reason is tried again after each of WAITS.
+@contextmanager
+def hide_bars(logging: Any) -> Iterator[None]:
+    """Hide the progress bars of a hub library, given its ``utils.logging``, for work that takes a second."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def retry_call(what: str, call: Callable[[], T]) -> T:
+    """Return what ``call`` gives; where it fails for a passing reason, try again after each of WAITS.
 
     ``what`` is named in the messages. Raises the last attempt's error, and any other error at once. After a call
     that all attempts failed for, the next calls are not tried again: a plan of many data sets waits once, not for each.
@@ -70,52 +82,52 @@ def patiently(what: str, call: Callable[[], T]) -> T:
         try:
             return call()
         except Exception as error:
-            if not passing(error):
+            if not may_pass(error):
                 raise
             log.warning(
                 "%s: the hub did not answer (%s); attempt %d of %d in %g s.",
-                what, root(error), attempt + 1, len(WAITS) + 1, wait,
+                what, name_cause(error), attempt + 1, len(WAITS) + 1, wait,
             )  # fmt: skip
         time.sleep(wait)
     try:
         answer = call()
     except Exception as error:
-        _silent = passing(error)
+        _silent = may_pass(error)
         raise
     _silent = False
     return answer
 
 
-def passing(error: BaseException) -> bool:
-    """Whether ``error``, or one that it comes from, is of a kind that another attempt may not meet."""
-    for cause in causes(error):
+def may_pass(error: BaseException) -> bool:
+    """Return whether ``error``, or one that it comes from, is of a kind that another attempt may not meet."""
+    for cause in walk_causes(error):
         if type(cause).__name__ == "OfflineModeIsEnabled":
             return False
-        if _may_pass(cause):
+        if _is_passing(cause):
             return True
     return False
 
 
-def _may_pass(error: BaseException) -> bool:
-    """The same of ``error`` alone."""
+def _is_passing(error: BaseException) -> bool:
+    """Return whether ``error`` alone, whatever it comes from, is of that kind."""
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status in _BUSY or isinstance(error, ConnectionError | TimeoutError):
         return True
     return any(name in kind.__name__ for kind in type(error).__mro__ for name in _PASSING)
 
 
-def causes(error: BaseException) -> Iterator[BaseException]:
-    """``error`` and what it was raised from, outermost first."""
+def walk_causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield ``error`` and what it was raised from, outermost first."""
     found: BaseException | None = error
     while found is not None:
         yield found
         found = found.__cause__ or found.__context__
 
 
-def root(error: BaseException) -> str:
-    """The type of the innermost passing error that ``error`` comes from, or of the innermost where none may pass.
+def name_cause(error: BaseException) -> str:
+    """Return the type of the innermost error that may pass of those behind ``error``, else of the innermost.
 
     Beside a failed call, libraries look into their cache: that a file is missing there is not why the call failed.
     """
-    found = list(causes(error))
-    return type(next((e for e in reversed(found) if _may_pass(e)), found[-1])).__name__
+    found = list(walk_causes(error))
+    return type(next((e for e in reversed(found) if _is_passing(e)), found[-1])).__name__

@@ -23,6 +23,7 @@ from backbones.config import has_segments, max_tokens, own_names
 from backbones.demo_tokenizer import word_tokenizer
 from backbones.errors import BackboneError
 from backbones.folders import first_line
+from backbones.hubcalls import hide_bars
 from backbones.resolve import BackboneRequest, Resolved, resolve
 
 __all__ = ["BackboneRequest", "Loaded", "load_backbone", "outline"]
@@ -78,7 +79,7 @@ def load_backbone(request: BackboneRequest, corpus: Sequence[str] = (), seed: in
 
 
 def outline(request: BackboneRequest) -> LayeredEncoder:
-    """The backbone's shape without its weights (torch's meta device): enough to count FLOPs and parameters.
+    """Return the backbone's shape without its weights (torch's meta device): enough to count FLOPs and parameters.
 
     Raises a UserError where the configuration cannot be had.
     """
@@ -163,13 +164,11 @@ def _pretrained(found: Resolved, folder: Path, config: Any) -> tuple[PreTrainedM
 
 @contextmanager
 def _quiet_transformers() -> Iterator[None]:
-    """No load report and no progress bar: unused weights (a pretraining head, cut layers) are expected here."""
-    level, bar = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    """Hide load report and progress bar: unused weights (a pretraining head, cut layers) are expected here."""
+    level = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
     try:
-        yield
+        with hide_bars(transformers_logging):
+            yield
     finally:
         transformers_logging.set_verbosity(level)
-        if bar:
-            transformers_logging.enable_progress_bar()

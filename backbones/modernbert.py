@@ -6,12 +6,11 @@ import torch
 from torch import Tensor
 from transformers import ModernBertModel, PreTrainedModel
 
-from backbones.base import Batch, LayeredEncoder, transformer_layer_macs
-from backbones.lengths import ByLength
+from backbones.base import Batch, ByLength, LayeredEncoder, transformer_layer_macs
 
 
 def _lowest(dtype: torch.dtype) -> float:
-    """What hides a score from eager attention, whose soft-max is in float32 whatever the model is in.
+    """Return what hides a score from eager attention, whose soft-max is in float32 whatever the model is in.
 
     The stock model takes float64's lowest, which is -inf there: padding with nothing real in its window gets NaN.
     """
@@ -37,13 +36,13 @@ class ModernBertEncoder(LayeredEncoder):
         self._tables = ByLength()
 
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """Word embeddings [B, T, H], normed, and the mask [B, 2, T, T] that the layers take."""
+        """Return word embeddings [B, T, H], normed, and the mask [B, 2, T, T] that the layers take."""
         embedded = self.model.embeddings(batch.input_ids)
         mask = self.padding_mask(embedded, batch)
         return embedded, None if mask is None else self._both(mask, embedded)
 
     def layer_mask(self, attention: Tensor, dtype: torch.dtype) -> Tensor:
-        """The mask that the layers take, [B, 2, T, T], from an attention mask [B, T]."""
+        """Return the mask that the layers take, [B, 2, T, T], from an attention mask [B, T]."""
         like = torch.empty(*attention.shape, 0, device=attention.device, dtype=dtype)
         return self._both(super().layer_mask(attention, dtype), like)
 
@@ -55,7 +54,7 @@ class ModernBertEncoder(LayeredEncoder):
         return torch.cat([mask.expand_as(local), local], dim=1)
 
     def _window(self, hidden: Tensor) -> Tensor:
-        """The mask [1, 1, T, T] of local attention where nothing is padded, for hidden states [B, T, H]."""
+        """Return the mask [1, 1, T, T] of local attention where nothing is padded, for hidden states [B, T, H]."""
         tokens = hidden.shape[1]
         return self._tables.get("window", hidden, self._make_window)[..., :tokens, :tokens]
 
@@ -82,7 +81,7 @@ class ModernBertEncoder(LayeredEncoder):
         return self._window(hidden) if local and hidden.shape[1] >= self.model.config.sliding_window else None
 
     def _rotations(self, kind: str, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosines and sines [1, T, H / heads] of the positions' angles, which differ between kinds of layer."""
+        """Return cosines and sines [1, T, H / heads] of the positions' angles, which differ between kinds of layer."""
 
         def make(tokens: int, like: Tensor) -> tuple[Tensor, Tensor]:
             positions = torch.arange(tokens, device=like.device)[None]
@@ -93,7 +92,7 @@ class ModernBertEncoder(LayeredEncoder):
         return cos[:, : hidden.shape[1]], sin[:, : hidden.shape[1]]
 
     def layer_macs(self, tokens: int) -> int:
-        """Multiply-accumulates of one layer for one sample: T·(4H² + 3HF) + 2T²H, the third HF for the gate.
+        """Return the multiply-accumulates of one layer for one sample: T·(4H² + 3HF) + 2T²H, the third HF for the gate.
 
         The same for local attention, which computes all scores and masks the distant ones.
         """

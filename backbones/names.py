@@ -33,8 +33,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str], where: str = "") ->
 
 
 @cache
-def installed(group: str, path: tuple[str, ...]) -> Mapping[str, tuple[str, ...]]:
-    """The entry points of ``group`` on the import ``path``: each name with its targets, two where packages disagree.
+def find_installed(group: str, path: tuple[str, ...]) -> Mapping[str, tuple[str, ...]]:
+    """Return the entry points of ``group`` on the import ``path``: names and targets, two where packages disagree.
 
     Finding them reads every installed package, hence once for each import path.
     """
@@ -61,7 +61,7 @@ class Registry(Generic[T]):
         return sorted(self.table)
 
     def _plugins(self) -> Mapping[str, tuple[str, ...]]:
-        return {} if self.group is None else installed(self.group, tuple(sys.path))
+        return {} if self.group is None else find_installed(self.group, tuple(sys.path))
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted({*self.table, *self._plugins()}))
@@ -96,7 +96,7 @@ class Registry(Generic[T]):
         return cast(T, found)
 
     def _import(self, name: str, target: str | None = None) -> object:
-        """What ``target`` or else ``name`` is in its module, which is not ours and may fail in any way."""
+        """Import what ``target`` or else ``name`` says, from a module that is not ours and may fail in any way."""
         module, _, attribute = (target or name).partition(":")
         if not (module and attribute):
             raise self._unusable(name, f"'{target or name}' is not module:Class")
@@ -115,7 +115,7 @@ class Registry(Generic[T]):
         return UsageError(f"{self.kind.capitalize()} '{name}' cannot be used: {reason}.")
 
     def summaries(self) -> list[tuple[str, str]]:
-        """Every name with the first line of its docstring, or with ``broken:`` and why it cannot be used.
+        """Return every name with the first line of its docstring, or with ``broken:`` and why it cannot be used.
 
         Ours are read from the source without importing it; whether a plug-in works shows only when it is imported.
         """
@@ -147,7 +147,7 @@ class Registry(Generic[T]):
 
 
 def describe_failure(error: BaseException) -> str:
-    """``ValueError: why (file.py, line 3)``: an exception of somebody's code in one line, with where it was raised."""
+    """Return ``ValueError: why (file.py, line 3)``: an exception of somebody's code, and where it was raised."""
     text = " ".join(str(error).split())
     frame = traceback.extract_tb(error.__traceback__)[-1:]
     if isinstance(error, SyntaxError) or not frame:  # its message says where

@@ -101,7 +101,7 @@ def resolve(request: BackboneRequest, *, weights: bool = False) -> Resolved:
 
 
 def _find_folder(request: BackboneRequest, hub_id: str | None) -> tuple[Path, str] | None:
-    """The folder on this machine that has the files, and where it is from; None where the hub must be asked."""
+    """Return the folder on this machine that has the files, and where it is from; None where the hub must be asked."""
     if hub_id is not None and request.hub_root is not None:
         mirrored = request.hub_root / "models" / hub_id
         if mirrored.is_dir():
@@ -116,7 +116,7 @@ def _find_folder(request: BackboneRequest, hub_id: str | None) -> tuple[Path, st
 
 
 def _read_folder(request: BackboneRequest, folder: Path, source: str, commit: Mapping[str, str] = {}) -> Resolved:
-    """What a folder holds; ``commit`` fixes the content of a hub's, so that no weights are needed to know it."""
+    """Say what a folder holds; ``commit`` fixes the content of a hub's, so that no weights are needed to know it."""
     raw, pretrained = read_json(folder, "config.json"), request.init == "pretrained"
     model_type = model_type_of(raw, commit.get("hub", str(folder)), pretrained)
     config = apply_overrides(usual_names(raw, model_type), request.overrides, model_type, pretrained)
@@ -137,7 +137,7 @@ def _read_folder(request: BackboneRequest, folder: Path, source: str, commit: Ma
 
 
 def package_folder(package: str) -> Path | None:
-    """The folder of an installed package's files, ``importable/sub/folder``, without importing the package."""
+    """Return the folder of an installed package's files, ``importable/sub/folder``, without importing the package."""
     name, _, below = package.partition("/")
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from backbones.hubcalls import patiently
+from backbones.hubcalls import retry_call
 from bench.cell.identify import Cell
 from bench.errors import Damaged, UsageError, UserError
 from bench.files import read_object, replace_file
@@ -118,7 +118,7 @@ class Remote:
     def _try(self, name: str, call: Any) -> Any:
         """A call over the network: tried again where that may help. Raises UsageError, one line, where it fails."""
         try:
-            return patiently(f"{self.url}/{name}", call)
+            return retry_call(f"{self.url}/{name}", call)
         except (OSError, NotImplementedError) as error:  # the latter: a file system that can only be read
             raise UsageError(f"{self.url}/{name}: {type(error).__name__}: {error}") from error
 

@@ -38,7 +38,7 @@ class RawTable:
         return max((len(values) for values in self.columns.values()), default=0)
 
     def column(self, name: str) -> Sequence[object]:
-        """One column, or a DataError that lists the columns there are."""
+        """Return one column. Raises a DataError that lists the columns there are."""
         if name not in self.columns:
             there = ", ".join(sorted({*self.columns, *self.others})) or "none"
             raise DataError(f"{self.where}: no column '{name}' (columns: {there}). Rename or add the column.")
@@ -47,19 +47,19 @@ class RawTable:
         return self.columns[name]
 
     def error(self, row: int, problem: str, remedy: str) -> DataError:
-        """The error for 0-based ``row``, shown 1-based, in one line however long or broken a value is."""
+        """Return the error for 0-based ``row``, shown 1-based, in one line however long or broken a value is."""
         short = " ".join(problem.split())
         short = short if len(short) <= PROBLEM_LENGTH else f"{short[: PROBLEM_LENGTH - 1]}…"
         return DataError(f"{self.where}, row {row + 1}: {short}. {remedy}")
 
 
 def is_missing(value: object) -> bool:
-    """NULL or NaN."""
+    """Return whether a value is NULL or NaN."""
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def texts(table: RawTable, column: str, blank_allowed: bool = False) -> tuple[str, ...]:
-    """A text column; NULL, a value that is not text and (unless allowed) a blank one raise DataError."""
+def read_texts(table: RawTable, column: str, blank_allowed: bool = False) -> tuple[str, ...]:
+    """Return a text column. Raises DataError for NULL, what is not text and (unless allowed) a blank one."""
     values = table.column(column)
     for row, value in enumerate(values):
         if is_missing(value):
@@ -110,12 +110,12 @@ def make_split(
 ) -> Split:
     """Return the checked split of a table's one or two text ``columns``; ids are ``<split>-<0-based row>``."""
     ids = tuple(f"{table.split}-{row}" for row in range(len(table)))
-    first, *second = (texts(table, column, blank_allowed) for column in columns)
+    first, *second = (read_texts(table, column, blank_allowed) for column in columns)
     return Split(table.split, ids, first, second[0] if second else None, labels, len(table))
 
 
-def digest(files: Iterable[tuple[str, Path]], reading: str = "") -> str:
-    """Short SHA-256 over named files' contents, which pins local data whatever its path, and how they are read."""
+def digest_files(files: Iterable[tuple[str, Path]], reading: str = "") -> str:
+    """Return a short SHA-256 of named files' contents and of how they are read: it pins data, whatever its path."""
     total = hashlib.sha256(reading.encode())
     for name, path in sorted(files):
         total.update(name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())

@@ -74,7 +74,7 @@ class Demo(Task):
 
 
 def generate() -> tuple[Split, Split]:
-    """The evaluation and the train split; no sentence occurs twice."""
+    """Return the evaluation and the train split; no sentence occurs twice."""
     writer, seen = Writer(GENERATOR_SEED), set[str]()
     return (
         _split(writer, "evaluation", "demo-eval", EVALUATION_ROWS, seen),
@@ -115,11 +115,11 @@ class Writer:
         self._random = random.Random(seed).random
 
     def below(self, n: int) -> int:
-        """A whole number 0..n-1."""
+        """Return a whole number 0..n-1."""
         return int(self._random() * n)
 
     def pick(self, items: Sequence[Any]) -> Any:
-        """One of ``items``."""
+        """Return one of ``items``."""
         return items[self.below(len(items))]
 
     def things(self, n: int) -> list[str]:
@@ -132,13 +132,13 @@ class Writer:
         return chosen
 
     def clause(self, thing: str, positive: bool, denied: bool = False) -> str:
-        """One statement on one thing; ``denied`` says the same by negating the opposite word."""
+        """Return one statement on one thing; ``denied`` says the same by negating the opposite word."""
         word = self.pick(GOOD if positive != denied else BAD)
         denial = f" {self.pick(DENIALS)}" if denied else ""
         return f"the {thing} {self.pick(LINKING_VERBS)}{denial} {word}"
 
     def sentence(self, level: int, positive: bool) -> str:
-        """A sentence of the given grade and label, at times with an opening and a closing that say nothing."""
+        """Return a sentence of the given grade and label, at times with an opening and a closing that say nothing."""
         kinds = (self._lukewarm, self._plain, self._negation, self._contrast, self._negated_contrast, self._look_up)
         text = kinds[level](positive)
         if self.below(3) == 0:
@@ -148,7 +148,7 @@ class Writer:
         return f"{text} ."
 
     def _lukewarm(self, positive: bool) -> str:
-        """The label is drawn before and not used: nothing in the text tells it."""
+        """Return a text that tells no label: it is drawn before, and not used."""
         return " and ".join(
             f"the {thing} {self.pick(LINKING_VERBS)} {self.pick(LUKEWARM)}" for thing in self.things(1 + self.below(3))
         )

@@ -27,15 +27,15 @@ from numpy.typing import NDArray
 
 from bench.errors import DataError
 from bench.tasks.base import LoadOptions, Split, Task, TaskData
-from bench.tasks.checks import RawTable, digest, make_split
+from bench.tasks.checks import RawTable, digest_files, make_split
 from bench.tasks.labels import (
     ClassIndex,
     Labels,
-    class_names,
+    find_class_names,
     number_classes,
     parse_number,
     read_labels,
-    targets,
+    read_targets,
 )
 from bench.tasks.readers import READ_BY_SUFFIX, read_lines, read_table
 from bench.tasks.sampling import hold_out, limited
@@ -82,9 +82,12 @@ class FolderTask(Task):
             train=rows,
             select=held,
             evaluation={split_name: limited(reported, options.limit)},
-            revision=digest(files, "labels as written" if classes is not None and _once_merged(labels) else ""),
+            revision=digest_files(files, "labels as written" if classes is not None and _once_merged(labels) else ""),
             source=f"folder {self.name}",
-            warnings=(*_doubts(train, texts, labels, classes), *_leaks(trained, reported, train, evaluation)),
+            warnings=(
+                *_warn_of_doubts(train, texts, labels, classes),
+                *_warn_of_leaks(trained, reported, train, evaluation),
+            ),
         )
 
     def _file(self, split: str) -> Path | None:
@@ -95,14 +98,14 @@ class FolderTask(Task):
         return found[0] if found else None
 
     def _remedy(self, splits: Sequence[str]) -> str:
-        """What to add; or which file is there in a form that is not read."""
+        """Return what to add, or which file is there in a form that is not read."""
         *most, last = READ_BY_SUFFIX
         readable = f"{', '.join(most)} or {last}"
         there = sorted(p.name for split in splits for p in self.folder.glob(f"{split}.*") if p.is_file())
         return f"{there[0]} is none of {readable}: unpack or convert it." if there else f"Add {splits[0]}{readable}."
 
     def _classes(self, train: Labels) -> ClassIndex | None:
-        """The classes by the rule in the module's docstring; None for regression."""
+        """Return the classes by the rule in the module's docstring; None for regression."""
         listed = self.folder / LABELS_FILE
         if listed.exists():
             names = [line.strip() for line in read_lines(listed) if line.strip()]
@@ -115,7 +118,7 @@ class FolderTask(Task):
         elif train.is_fractional():
             return None
         else:
-            classes = ClassIndex(class_names(train))
+            classes = ClassIndex(find_class_names(train))
         if len(classes.names) < 2:
             where = listed if listed.exists() else train.table.where
             count = len(classes.names)
@@ -125,12 +128,12 @@ class FolderTask(Task):
 
 def _split(table: RawTable, texts: Sequence[str], classes: ClassIndex | None) -> Split:
     labels: NDArray[np.int64] | NDArray[np.float32]
-    labels = targets(table) if classes is None else classes.indices(read_labels(table))
+    labels = read_targets(table) if classes is None else classes.indices(read_labels(table))
     return make_split(table, texts, labels)
 
 
 def _once_merged(labels: Labels) -> bool:
-    """Whether version 0.1.0 read these labels as others, by way of a float: then its results are of another task."""
+    """Return whether version 0.1.0 read these labels as others, by way of a float: as another task."""
     for text in set(labels.texts):
         try:
             number = float(text)
@@ -142,8 +145,8 @@ def _once_merged(labels: Labels) -> bool:
     return False
 
 
-def _doubts(train: RawTable, texts: Sequence[str], labels: Labels, classes: ClassIndex | None) -> Iterator[str]:
-    """Warnings for what can be read in two ways."""
+def _warn_of_doubts(train: RawTable, texts: Sequence[str], labels: Labels, classes: ClassIndex | None) -> Iterator[str]:
+    """Yield warnings of what can be read in two ways."""
     spelled = sorted({text for text in labels.texts if parse_number(text) is not None})
     if classes is not None and train.typed and not labels.typed and len(spelled) == len(set(labels.texts)):
         fractions = [text for text in spelled if not text.lstrip("+-").isdigit()]
@@ -162,8 +165,8 @@ def _doubts(train: RawTable, texts: Sequence[str], labels: Labels, classes: Clas
             yield f"{quoted} texts of {train.where} look quoted, and TSV keeps the quotes: save it as CSV if they are"
 
 
-def _leaks(train: Split, reported: Split, trained: RawTable, evaluated: RawTable) -> Iterator[str]:
-    """A warning when evaluation texts were trained on: accuracy then says little."""
+def _warn_of_leaks(train: Split, reported: Split, trained: RawTable, evaluated: RawTable) -> Iterator[str]:
+    """Yield a warning where evaluation texts were trained on: accuracy then says little."""
     seen = set(zip(train.first, train.second or train.first, strict=True))
     again = sum(row in seen for row in zip(reported.first, reported.second or reported.first, strict=True))
     if again:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
 from backbones.folders import first_line
-from backbones.hubcalls import hub_offline, passing, patiently, root
+from backbones.hubcalls import hide_bars, hub_offline, may_pass, name_cause, retry_call
 from bench.errors import DataError, UserError
 from bench.tasks.base import Kind, LoadOptions, Split, Task, TaskData
-from bench.tasks.checks import RawTable, class_indices, digest, make_split
-from bench.tasks.labels import targets
+from bench.tasks.checks import RawTable, class_indices, digest_files, make_split
+from bench.tasks.labels import read_targets
 from bench.tasks.sampling import hold_out, limited
 
 
@@ -37,7 +36,7 @@ class HubTask(Task):
     published_rows: ClassVar[dict[str, int]]
 
     def load(self, options: LoadOptions) -> TaskData:
-        """From ``hub_root/datasets/<id>`` where that folder exists, else from the hub at the pinned revision."""
+        """Load the data from ``hub_root/datasets/<id>`` where that exists, else from the hub at the pinned revision."""
         mirror = None if options.hub_root is None else options.hub_root / "datasets" / self.dataset
         if mirror is not None and mirror.is_dir():
             tables, revision = self._read_mirror(mirror)
@@ -70,7 +69,7 @@ class HubTask(Task):
 
     def _split(self, table: RawTable) -> Split:
         if self.kind == "regression":
-            return make_split(table, self.columns, targets(table, *self.label_range), blank_allowed=True)
+            return make_split(table, self.columns, read_targets(table, *self.label_range), blank_allowed=True)
         return make_split(table, self.columns, class_indices(table, self.label_names), blank_allowed=True)
 
     def _warnings(self, splits: dict[str, Split]) -> Iterator[str]:
@@ -84,12 +83,13 @@ class HubTask(Task):
                 yield f"{split.name} has {blank} blank texts"
 
     def _read_mirror(self, folder: Path) -> tuple[list[RawTable], str]:
-        """Tables and content digest of a local copy in the hub's layout; nothing is written beside it."""
+        """Return tables and content digest of a local copy in the hub's layout; nothing is written beside it."""
         import datasets
+        from datasets.utils import logging
 
         # The Arrow copy that `datasets` makes goes to a folder that is gone afterwards: the mirror may be
         # read-only, and a cache keyed by path would outlive a changed file.
-        with tempfile.TemporaryDirectory(prefix="exitbench-") as cache, _quiet():
+        with tempfile.TemporaryDirectory(prefix="exitbench-") as cache, hide_bars(logging):
             try:
                 builder = datasets.load_dataset_builder(str(folder), self.config, cache_dir=cache)
                 files = {str(k): v for k, v in (builder.config.data_files or {}).items()}
@@ -104,14 +104,14 @@ class HubTask(Task):
                     f"Copy the hub's files to datasets/{self.dataset} under the hub root, or drop --hub-root."
                 ) from error
         used = [(f"{name}/{Path(f).name}", Path(f)) for name in self._wanted for f in files[name]]
-        return tables, digest(used)
+        return tables, digest_files(used)
 
     def _read_hub(self, options: LoadOptions) -> list[RawTable]:
         import datasets
 
         with hub_offline(options.offline):
             try:
-                found = patiently(
+                found = retry_call(
                     self._label, lambda: datasets.load_dataset(self.dataset, self.config, revision=self.revision)
                 )
             except Exception as error:
@@ -121,8 +121,10 @@ class HubTask(Task):
                         f"https://huggingface.co/datasets/{self.dataset} and log in (`hf auth login` or HF_TOKEN), or "
                         "use a local mirror (--hub-root)."
                     ) from error
-                if options.offline or passing(error) or isinstance(error, ConnectionError):
-                    why = "offline was asked for" if options.offline else f"the hub does not answer: {root(error)}"
+                if options.offline or may_pass(error) or isinstance(error, ConnectionError):
+                    why = (
+                        "offline was asked for" if options.offline else f"the hub does not answer: {name_cause(error)}"
+                    )
                     raise DataError(
                         f"Data set '{self._label}' is not at hand ({why}). Connect once to cache it, or give "
                         f"--hub-root DIR with the data set at DIR/datasets/{self.dataset}."
@@ -153,17 +155,3 @@ class HubTask(Task):
             )
         wanted = [name for name in (*self.columns, "label") if name in rows.column_names]
         return RawTable(split, where, {name: list(rows[name]) for name in wanted or rows.column_names})
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bars of `datasets` for work that takes a second."""
-    from datasets.utils.logging import disable_progress_bar, enable_progress_bar, is_progress_bar_enabled
-
-    shown = is_progress_bar_enabled()
-    disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            enable_progress_bar()

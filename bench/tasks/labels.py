@@ -55,11 +55,11 @@ class Labels:
         return kept if len(kept) == len(found) else None
 
     def is_fractional(self) -> bool:
-        """Whether the column is numeric with a number that is not whole: targets of a regression."""
+        """Return whether the column is numeric with a number that is not whole: targets of a regression."""
         return self.numbers is not None and any(n != n.to_integral_value() for n in self.numbers.values())
 
     def error(self, text: str, problem: str, remedy: str) -> DataError:
-        """The error about the first row with the label ``text``."""
+        """Return the error about the first row with the label ``text``."""
         return self.table.error(self.texts.index(text), problem, remedy)
 
 
@@ -73,7 +73,7 @@ def read_labels(table: RawTable) -> Labels:
     texts: list[str] = []
     spelled: dict[str, str] = {}
     for row, value in enumerate(values):
-        text, spelling = _text_of(table, row, value)
+        text, spelling = _read_text(table, row, value)
         if spelled.setdefault(text, spelling) != spelling:
             raise table.error(
                 row,
@@ -88,8 +88,8 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _text_of(table: RawTable, row: int, value: object) -> tuple[str, str]:
-    """A label as text, and how the file spells it."""
+def _read_text(table: RawTable, row: int, value: object) -> tuple[str, str]:
+    """Return a label as text, and how the file spells it."""
     check_present(table, row, value)
     if isinstance(value, bool):
         return str(value).lower(), f"{str(value).lower()} (no text)"
@@ -104,7 +104,7 @@ def _text_of(table: RawTable, row: int, value: object) -> tuple[str, str]:
     return value.strip(), repr(value)
 
 
-def class_names(labels: Labels) -> tuple[str, ...]:
+def find_class_names(labels: Labels) -> tuple[str, ...]:
     """Return the classes of train's labels: numbers in ascending order, texts in alphabetical order.
 
     Raises DataError where labels that are spelled differently are the same number, where -1 stands beside 0..C-1 and
@@ -185,7 +185,7 @@ def number_classes(names: Iterable[str], train: Labels) -> ClassIndex:
     return ClassIndex(named.names, by_number=not set(named._index(train)) & set(train.texts))
 
 
-def targets(table: RawTable, low: float = -math.inf, high: float = math.inf) -> NDArray[np.float32]:
+def read_targets(table: RawTable, low: float = -math.inf, high: float = math.inf) -> NDArray[np.float32]:
     """Return regression targets within [low, high], float32 [N]. Raises DataError, naming the row."""
     numbers = []
     for row, value in enumerate(table.column("label")):

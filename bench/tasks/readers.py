@@ -31,7 +31,7 @@ def read_table(path: Path, split: str, wanted: Sequence[str]) -> RawTable:
 
 
 def read_lines(path: Path) -> Iterator[str]:
-    """The lines of a UTF-8 file. They end at \\n, \\r\\n and \\r only: str.splitlines would cut within texts."""
+    """Return the lines of a UTF-8 file. They end at \\n, \\r\\n and \\r only: str.splitlines would cut within texts."""
     data = path.read_bytes()
     try:
         return io.StringIO(data.decode("utf-8-sig"), newline=None)
@@ -91,7 +91,7 @@ def _read_jsonl(path: Path, wanted: Sequence[str]) -> Read:
 
 
 def _whole_number(digits: str) -> object:
-    """An integer; one that Python will not convert for its length stays text, in a column that may not be used."""
+    """Return an integer, or its text where Python will not convert so long a one: the column may not be used."""
     return int(digits) if len(digits) < 4000 else digits
 
 

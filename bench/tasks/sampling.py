@@ -16,7 +16,7 @@ LIMIT_SEED = 20210701
 
 
 def limited(split: Split, limit: int | None) -> Split:
-    """At most ``limit`` rows in stored order: a fixed random subset, nested for growing limits."""
+    """Return at most ``limit`` rows in stored order: a fixed random subset, nested for growing limits."""
     if limit is None or limit >= len(split):
         return split
     if limit < 1:
@@ -38,7 +38,7 @@ def hold_out(train: Split, options: LoadOptions) -> tuple[Split, Split]:
     order = np.random.Generator(np.random.PCG64(options.seed)).permutation(total)
     if np.issubdtype(train.labels.dtype, np.integer):
         labels = train.labels.astype(np.int64)
-        quota = _quota(np.bincount(labels), size)
+        quota = _share_out(np.bincount(labels), size)
         by_class = [order[labels[order] == c][:count] for c, count in enumerate(quota)]
         chosen = np.concatenate(by_class).astype(np.int64)
     else:
@@ -48,8 +48,8 @@ def hold_out(train: Split, options: LoadOptions) -> tuple[Split, Split]:
     return train.take(np.flatnonzero(~held)), train.take(np.flatnonzero(held), "select")
 
 
-def _quota(counts: NDArray[np.int64], size: int) -> NDArray[np.int64]:
-    """Rows to take of each class, summing to ``size``: proportional, leaving one of each class where possible."""
+def _share_out(counts: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """Return the rows to take of each class, ``size`` in all: proportional, leaving one of each where possible."""
     spare = np.maximum(counts - 1, 0)
     room = spare if spare.sum() >= size else counts
     exact = size * counts / counts.sum()

@@ -90,7 +90,7 @@ class _Stage:
         self.losses: list[float] = []
 
     def _optimizer(self) -> torch.optim.Optimizer:
-        """AdamW; no decay for biases and normalisation; the recipe's own parameters at their own constant rate."""
+        """Return AdamW: no decay for biases and norms; the recipe's own parameters at their own constant rate."""
         decay = [p for p in self.trained if p.ndim > 1]
         plain = [p for p in self.trained if p.ndim <= 1]
         groups: list[dict[str, Any]] = [
@@ -101,7 +101,7 @@ class _Stage:
         return torch.optim.AdamW([g for g in groups if g["params"]], lr=self.lr, fused=True)
 
     def run(self, saved: tuple[dict[str, Tensor], dict[str, Any]] | None, progress: Progress) -> None:
-        with seeded(self.plan.seed + self.number, self.plan.device):
+        with seed_random(self.plan.seed + self.number, self.plan.device):
             done = 0 if saved is None else self._restore(*saved)
             last_save = time.monotonic()
             title = f"Training, stage {self.number + 1}/{len(self.recipe.stages)} ({self.stage.name})"
@@ -120,7 +120,7 @@ class _Stage:
             self._save(self.number + 1, 0)
 
     def _steps(self, done: int) -> Iterator[tuple[int, list[NDArray[np.int64]]]]:
-        """Optimiser steps from ``done`` on, each with its micro-batches of row numbers."""
+        """Yield the optimiser steps from ``done`` on, each with its micro-batches of row numbers."""
         args, step = self.plan.args, done
         while step < self.steps:
             epoch, first = divmod(step, self.per_epoch)
@@ -132,7 +132,7 @@ class _Stage:
                 step += 1
 
     def _update(self, step: int, micro_batches: list[NDArray[np.int64]]) -> float:
-        """One optimiser step over its micro-batches; the mean loss."""
+        """Make one optimiser step over its micro-batches; return the mean loss."""
         while True:
             try:
                 total = self._accumulate(step, micro_batches)
@@ -150,7 +150,7 @@ class _Stage:
         return total
 
     def _accumulate(self, step: int, micro_batches: list[NDArray[np.int64]]) -> float:
-        """Gradients of the mean loss over all samples of the micro-batches, in parts that fit; the mean loss."""
+        """Add up the gradients of the mean loss over the micro-batches, in parts that fit; return the mean loss."""
         total, samples = 0.0, sum(map(len, micro_batches))
         for rows in micro_batches:
             most = self.log.micro_batch or len(rows)
@@ -166,7 +166,7 @@ class _Stage:
         return total
 
     def _shrink(self, error: torch.OutOfMemoryError) -> None:
-        """Half as many samples at once from here on; the step begins anew, and its batch stays the same."""
+        """Take half as many samples at once from here on; the step begins anew, and its batch stays the same."""
         most = self.log.micro_batch or self.plan.args.batch_size
         if most == 1:
             raise UsageError(
@@ -192,7 +192,7 @@ class _Stage:
         save_tensors(self.plan.progress_file, tensors, {"stage": stage, "step": step, "log": log})
 
     def _restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> int:
-        """Put everything back; the number of steps of this stage already done."""
+        """Put everything back; return the number of steps of this stage already done."""
         for kind, module in (("model.", self.model), ("recipe.", self.recipe)):
             part = {name.removeprefix(kind): t for name, t in tensors.items() if name.startswith(kind)}
             module.load_state_dict(part)
@@ -247,7 +247,7 @@ def scale_rate(step: int, warmup: int, steps: int) -> float:
 
 
 @contextmanager
-def seeded(seed: int, device: torch.device) -> Iterator[None]:
+def seed_random(seed: int, device: torch.device) -> Iterator[None]:
     """Draw random numbers from ``seed`` inside; the caller's state stays untouched."""
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):

@@ -83,13 +83,13 @@ def failing(error: Exception, times: int) -> Callable[..., Any]:
 def test_what_may_pass_is_tried_again(case: str, waits: list[float], caplog: pytest.LogCaptureFixture) -> None:
     error, passes = PASSING[case]
     if passes:
-        assert hubcalls.patiently("a model", failing(error, 2)) == "there"
+        assert hubcalls.retry_call("a model", failing(error, 2)) == "there"
         assert waits == list(hubcalls.WAITS[:2])
         assert len(caplog.messages) == 2
         assert caplog.messages[0].startswith("a model: the hub did not answer (")
     else:
         with pytest.raises(type(error)):
-            hubcalls.patiently("a model", failing(error, 1))
+            hubcalls.retry_call("a model", failing(error, 1))
         assert waits == []
 
 
@@ -103,18 +103,18 @@ def test_a_hub_that_never_answers(waits: list[float], monkeypatch: pytest.Monkey
 def test_a_hub_that_never_answers_is_waited_for_once(waits: list[float]) -> None:
     for _ in range(3):
         with pytest.raises(ReadTimeout):
-            hubcalls.patiently("data", failing(ReadTimeout("slow"), 99))
+            hubcalls.retry_call("data", failing(ReadTimeout("slow"), 99))
     assert waits == list(hubcalls.WAITS)
-    assert hubcalls.patiently("data", failing(ReadTimeout("slow"), 0)) == "there"
-    assert hubcalls.patiently("data", failing(ReadTimeout("slow"), 1)) == "there"
+    assert hubcalls.retry_call("data", failing(ReadTimeout("slow"), 0)) == "there"
+    assert hubcalls.retry_call("data", failing(ReadTimeout("slow"), 1)) == "there"
     assert waits == [*hubcalls.WAITS, hubcalls.WAITS[0]]
 
 
 def test_the_reason_is_the_call_and_not_the_cache() -> None:
     found = ConnectionError("no answer")
     found.__context__ = FileNotFoundError("not cached")
-    assert hubcalls.root(found) == "ConnectionError"
-    assert hubcalls.root(FileNotFoundError("gone")) == "FileNotFoundError"
+    assert hubcalls.name_cause(found) == "ConnectionError"
+    assert hubcalls.name_cause(FileNotFoundError("gone")) == "FileNotFoundError"
 
 
 def test_a_hub_that_answers_in_the_end(waits: list[float], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +176,7 @@ def test_weights_are_checked_against_their_digest(hub_cache: Path) -> None:
 
 def test_offline_nothing_is_waited_for(waits: list[float]) -> None:
     with hubcalls.hub_offline(), pytest.raises(ConnectionError):
-        hubcalls.patiently("data", failing(ConnectionError("offline"), 99))
+        hubcalls.retry_call("data", failing(ConnectionError("offline"), 99))
     assert waits == []
 
 

@@ -62,7 +62,7 @@ def install(site: Path, package: str, **entries: str) -> None:
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
     lines = "".join(f"{name} = {target}\n" for name, target in entries.items())
     (info / "entry_points.txt").write_text(f"[exitbench.strategies]\n{lines}")
-    backbones.names.installed.cache_clear()
+    backbones.names.find_installed.cache_clear()
     importlib.invalidate_caches()
 
 
@@ -157,11 +157,11 @@ def test_a_mistake_of_ours_keeps_its_traceback(site: Path) -> None:
 def test_packages_are_read_once_for_an_import_path(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "entropy" in STRATEGIES
     assert list(STRATEGIES)
-    before = backbones.names.installed.cache_info()
+    before = backbones.names.find_installed.cache_info()
     assert "no such" not in STRATEGIES
     assert list(STRATEGIES)
-    after = backbones.names.installed.cache_info()
+    after = backbones.names.find_installed.cache_info()
     assert (after.misses, after.hits) == (before.misses, before.hits + 2)
     monkeypatch.syspath_prepend(site / "more")
     assert "no such" not in STRATEGIES
-    assert backbones.names.installed.cache_info().misses == before.misses + 1
+    assert backbones.names.find_installed.cache_info().misses == before.misses + 1

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bench.errors import DataError
-from bench.tasks.checks import digest
+from bench.tasks.checks import digest_files
 from bench.tasks.readers import READ_BY_SUFFIX
 from tests.helpers.task_folders import load, write
 
@@ -164,7 +164,7 @@ def test_what_was_read_by_way_of_a_float_has_another_revision(tmp_path: Path) ->
     for labels, same in ((["0", "1"], True), (["good", "bad"], True), (["01", "1"], False), (["1.0", "2.0"], False)):
         for path in files.values():
             write(path, {"text": ["a", "b"], "label": list[object](labels)})
-        assert (load(tmp_path).revision == digest(files.items())) == same
+        assert (load(tmp_path).revision == digest_files(files.items())) == same
 
 
 def test_a_target_that_float32_cannot_hold_is_named(tmp_path: Path) -> None:
