@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from backbones import ENCODERS
+from backbones.base import Batch
 from bench.environment import versions
 from bench.errors import UsageError
 from bench.files import read_object, write_json
@@ -33,10 +34,10 @@ from bench.selfcheck.engine import (
     Setup,
     build_sized_model,
     describe_engine,
-    make_random_batch,
+    format_ratio,
     measure_engine,
 )
-from bench.selfcheck.tiny import make_tiny_batch, make_tiny_model
+from bench.selfcheck.tiny import make_random_batch, make_tiny_batch, make_tiny_model
 from strategies.base import Criterion, ExitModel
 from strategies.controls import ForcedExits, NeverLeave
 from strategies.elbert import MonotoneWindow, SharedHead
@@ -67,11 +68,6 @@ class GpuPlan:
     def sizes(self) -> Sequence[str]:
         """The models that are timed, by name."""
         return ("tiny",) if self.rehearsal else ("bert-base", "albert-base", "bert 6x384")
-
-    @property
-    def size(self) -> str:
-        """The model whose serving and energy are measured."""
-        return self.sizes[0]
 
     def setup(self, dtype: torch.dtype = torch.float32, executor: str = "graph") -> Setup:
         """Return how models run in this format under this executor."""
@@ -141,7 +137,8 @@ def compare_executors(plan: GpuPlan) -> dict[str, Any]:
         for executor in executors:
             if executor != "compile" or model_type == "bert":
                 found = compare_executor(model, plan.setup(dtype, executor))
-                rows.append({"backbone": model_type, "dtype": name_format(dtype), "executor": executor, **found})
+                name = str(dtype).removeprefix("torch.")
+                rows.append({"backbone": model_type, "dtype": name, "executor": executor, **found})
     return {"rows": rows}
 
 
@@ -161,15 +158,10 @@ def compare_executor(model: ExitModel, setup: Setup) -> dict[str, Any]:
     return {"samples": samples, "other_exit": exits, "logit": logit}
 
 
-def name_format(dtype: torch.dtype) -> str:
-    """Return a number format's name in torch."""
-    return str(dtype).removeprefix("torch.")
-
-
 # --------------------------------------------------------------------------- time
 
 
-def measure_ratios(plan: GpuPlan, dtype: torch.dtype, executor: str) -> dict[str, Any]:
+def measure_speed(plan: GpuPlan, dtype: torch.dtype, executor: str) -> dict[str, Any]:
     """Measure batch 1 and batch 32 against the plain models, the graphed one among them."""
     if executor == "conditional" and not plan.has_conditional():
         return {"ratios": [], "note": f"torch {torch.__version__} records no conditional nodes"}
@@ -194,14 +186,25 @@ def measure_depth(plan: GpuPlan) -> dict[str, Any]:
     return measure_depth_table(model, forced, points, batches, options, make=setup.make_executor).to_json()
 
 
+def make_half_way(plan: GpuPlan) -> tuple[ExitModel, Executor, ForcedExits, float, list[Batch]]:
+    """Return a model, the graph executor on it, entropy checks with the cut that leaves half way, and eight samples."""
+    criterion, head = TIMED_CRITERIA["entropy"]
+    model, forced = build_sized_model(plan.sizes[0], plan.setup(), head), ForcedExits(criterion)
+    batches = [make_random_batch([64], seed) for seed in range(8)]
+    return model, plan.setup().make_executor(model), forced, forced.cut(model.num_layers // 2), batches
+
+
 def measure_serving(plan: GpuPlan) -> dict[str, Any]:
     """Find the highest rate of random arrivals within one latency target, plain and leaving half way."""
-    queries, options, setup = make_queries(plan)
-    model, batches, executor = queries.model, queries.batches, queries.executor
-    plain = setup.make_baselines(model)
-    forced = {"exit L/2": (queries.forced, queries.cut)}
-    single = measure_interleaved(model, forced, batches, options, baselines=plain, executor=executor)
-    asked = {single.baseline: make_plain_query(model, plain[single.baseline], batches), "exit L/2": queries.early}
+    model, executor, forced, cut, batches = make_half_way(plan)
+    plain = plan.setup().make_baselines(model)
+    options = LatencyOptions(samples=len(batches), seconds=plan.seconds, executor="graph", streak=4)
+    points = {"exit L/2": (forced, cut)}
+    single = measure_interleaved(model, points, batches, options, baselines=plain, executor=executor)
+    asked = {
+        single.baseline: make_plain_query(model, plain[single.baseline], batches),
+        "exit L/2": make_exit_query(executor, forced, cut, batches, number_samples(batches)),
+    }
     load = ServingOptions(percentile=50, queries=64) if plan.rehearsal else ServingOptions()
     held, reasons = find_capacities(asked, single, load, len(batches), plan.say)
     return {
@@ -213,56 +216,24 @@ def measure_serving(plan: GpuPlan) -> dict[str, Any]:
 
 def measure_power(plan: GpuPlan) -> dict[str, Any]:
     """Compare the card's energy counter with the power that it tells, summed over the same time."""
-    queries, _, _ = make_queries(plan)
+    _, executor, forced, half_way, batches = make_half_way(plan)
     made_up = (lambda: round(time.monotonic() * 1e5), lambda: 100.0) if plan.rehearsal else None
-    seconds = 0.3 if plan.rehearsal else 5.0
-    found = {
-        label: asdict(compare_energy(query, range(len(queries.batches)), plan.device, seconds=seconds, meters=made_up))
-        for label, query in {"plain": queries.plain, "exit L/2": queries.early}.items()
-    }
+    points: dict[str, tuple[Criterion, float]] = {"plain": (NeverLeave(), 0.0), "exit L/2": (forced, half_way)}
+    found = {}
+    for label, (criterion, cut) in points.items():
+        query = make_exit_query(executor, criterion, cut, batches, number_samples(batches))
+        seconds = 0.3 if plan.rehearsal else 5.0
+        found[label] = asdict(compare_energy(query, range(8), plan.device, seconds=seconds, meters=made_up))
     return {"energy": found}
-
-
-@dataclass(frozen=True)
-class Queries:
-    """One model's single samples, plain and leaving half way, under the graph executor."""
-
-    model: ExitModel
-    batches: list[Any]
-    executor: Executor
-    forced: Criterion
-    cut: float
-
-    @property
-    def plain(self) -> Callable[[int], float]:
-        """Query i by the plain model."""
-        return make_exit_query(self.executor, NeverLeave(), 0.0, self.batches, number_samples(self.batches))
-
-    @property
-    def early(self) -> Callable[[int], float]:
-        """Query i leaving half way, with entropy checks."""
-        return make_exit_query(self.executor, self.forced, self.cut, self.batches, number_samples(self.batches))
-
-
-def make_queries(plan: GpuPlan) -> tuple[Queries, LatencyOptions, Setup]:
-    """Make the queries whose serving and energy are measured."""
-    setup = plan.setup()
-    criterion, head = TIMED_CRITERIA["entropy"]
-    model = build_sized_model(plan.size, setup, head)
-    batches = [make_random_batch([64], seed) for seed in range(8)]
-    forced = ForcedExits(criterion)
-    options = LatencyOptions(samples=len(batches), seconds=plan.seconds, executor="graph", streak=4)
-    queries = Queries(model, batches, setup.make_executor(model), forced, forced.cut(model.num_layers // 2))
-    return queries, options, setup
 
 
 GPU_PARTS: Mapping[str, Callable[[GpuPlan], dict[str, Any]]] = {
     "decisions": compare_executors,
-    "ratios-graph-fp32": lambda plan: measure_ratios(plan, torch.float32, "graph"),
-    "ratios-graph-bf16": lambda plan: measure_ratios(plan, torch.bfloat16, "graph"),
-    "ratios-eager-fp32": lambda plan: measure_ratios(plan, torch.float32, "eager"),
-    "ratios-eager-bf16": lambda plan: measure_ratios(plan, torch.bfloat16, "eager"),
-    "ratios-conditional-fp32": lambda plan: measure_ratios(plan, torch.float32, "conditional"),
+    "ratios-graph-fp32": lambda plan: measure_speed(plan, torch.float32, "graph"),
+    "ratios-graph-bf16": lambda plan: measure_speed(plan, torch.bfloat16, "graph"),
+    "ratios-eager-fp32": lambda plan: measure_speed(plan, torch.float32, "eager"),
+    "ratios-eager-bf16": lambda plan: measure_speed(plan, torch.bfloat16, "eager"),
+    "ratios-conditional-fp32": lambda plan: measure_speed(plan, torch.float32, "conditional"),
     "depth": measure_depth,
     "serving": measure_serving,
     "energy": measure_power,
@@ -294,11 +265,7 @@ def describe_gpu(found: Mapping[str, Any]) -> str:
         if name.startswith("ratios-"):
             lines.append(describe_engine(part) if part["ratios"] else f"{name}: {part['note']}")
     for label, point in found["depth"]["points"].items():
-        ratio = point["ratio"]
-        lines.append(
-            f"Depth table, {label}: measured / predicted {ratio['estimate']:.3f} "
-            f"[{ratio['low']:.3f}, {ratio['high']:.3f}]"
-        )
+        lines.append(f"Depth table, {label}: measured / predicted {format_ratio(point['ratio'])}")
     for label, held in found["serving"]["serving"].items():
         rate = "none" if held["rate"] is None else f"{held['rate']:.0f} queries a second"
         lines.append(f"Serving, {label}: {rate} with p{held['percentile']} within {held['target'] * 1e3:.2f} ms")

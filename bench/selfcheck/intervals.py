@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy import stats
@@ -81,8 +82,7 @@ def run_experiments(scale: float = 1.0, seed: int = 0) -> list[Experiment]:
     truth = make_world(seed)
     found = [
         check_wilson(truth, times(4000), seed),
-        check_f1(truth, times(1000), seed),
-        check_difference(truth, times(1000), seed),
+        *check_f1(truth, times(1000), seed),
         check_area(truth, times(500), seed),
         check_seeds(times(1000), seed),
         *check_mcnemar(times(4000), seed),
@@ -99,50 +99,53 @@ def run_experiments(scale: float = 1.0, seed: int = 0) -> list[Experiment]:
 
 def _make_generators(seed: int, times: int, purpose: int) -> Iterator[np.random.Generator]:
     """Yield an independent generator for each repetition of one experiment, which ``purpose`` numbers."""
-    for i in range(times):
-        yield np.random.default_rng([seed, purpose, i])
+    return (np.random.default_rng([seed, purpose, i]) for i in range(times))
 
 
-def _share_covered(intervals: list[Interval], truth: float) -> float:
-    return float(np.mean([i.low <= truth <= i.high for i in intervals]))
+def _draw_seed(random: np.random.Generator) -> int:
+    return int(random.integers(2**31))
+
+
+def count_covered(
+    name: str, draw: Callable[[np.random.Generator], Interval], truth: float, generators: Iterator[np.random.Generator]
+) -> Experiment:
+    """Count how often the 95 % interval that ``draw`` makes of new data covers ``truth``."""
+    covered = [(found := draw(random)).low <= truth <= found.high for random in generators]
+    return Experiment(name, float(np.mean(covered)), len(covered), 0.93, 0.97)
 
 
 def check_wilson(truth: World, times: int, seed: int, samples: int = 400) -> Experiment:
     """Count how often Wilson's interval covers the accuracy of the last exit."""
     right = truth.answers[:, -1] == truth.labels
-    draws = (random.integers(0, len(right), samples) for random in _make_generators(seed, times, 1))
-    intervals = [wilson(int(right[rows].sum()), samples) for rows in draws]
-    share = _share_covered(intervals, float(right.mean()))
-    return Experiment(f"Wilson, accuracy, n = {samples}", share, times, 0.93, 0.97)
+
+    def draw(random: np.random.Generator) -> Interval:
+        return wilson(int(right[random.integers(0, len(right), samples)].sum()), samples)
+
+    name = f"Wilson, accuracy, n = {samples}"
+    return count_covered(name, draw, float(right.mean()), _make_generators(seed, times, 1))
 
 
-def _compute_f1(sums: Float) -> Float:
-    return m.from_statistics("f1", sums)
+_compute_f1 = partial(m.from_statistics, "f1")
 
 
-def check_f1(truth: World, times: int, seed: int, samples: int = 400) -> Experiment:
-    """Count how often the percentile bootstrap covers the F1 of an early exit."""
-    table = m.statistics("f1", truth.answers[:, 2:3], truth.labels)[:, 0]
-    intervals = []
-    for random in _make_generators(seed, times, 2):
-        rows = random.integers(0, len(table), samples)
-        intervals.append(bootstrap(table[rows], _compute_f1, replicates=500, seed=int(random.integers(2**31))))
-    value = float(_compute_f1(table.sum(axis=0, keepdims=True))[0])
-    return Experiment(f"bootstrap, F1, n = {samples}", _share_covered(intervals, value), times, 0.93, 0.97)
+def check_f1(truth: World, times: int, seed: int, samples: int = 400) -> list[Experiment]:
+    """Count how often the bootstrap covers an early exit's F1, and the paired one its distance to a later exit's."""
+    early, late = (m.statistics("f1", truth.answers[:, [k]], truth.labels)[:, 0] for k in (2, 4))
+    early_f1, late_f1 = (float(_compute_f1(table.sum(axis=0, keepdims=True))[0]) for table in (early, late))
 
+    def draw(random: np.random.Generator) -> Interval:
+        rows = random.integers(0, len(early), samples)
+        return bootstrap(early[rows], _compute_f1, replicates=500, seed=_draw_seed(random))
 
-def check_difference(truth: World, times: int, seed: int, samples: int = 400) -> Experiment:
-    """Count how often the paired bootstrap covers the difference of two exits' F1 on the same samples."""
-    one, other = (m.statistics("f1", truth.answers[:, k : k + 1], truth.labels)[:, 0] for k in (4, 2))
-    intervals = []
-    for random in _make_generators(seed, times, 3):
-        rows = random.integers(0, len(one), samples)
-        draw = int(random.integers(2**31))
-        intervals.append(paired_bootstrap(one[rows], other[rows], _compute_f1, replicates=500, seed=draw))
-    value = float(_compute_f1(one.sum(0, keepdims=True))[0] - _compute_f1(other.sum(0, keepdims=True))[0])
-    return Experiment(
-        f"paired bootstrap, F1 difference, n = {samples}", _share_covered(intervals, value), times, 0.93, 0.97
-    )
+    def draw_pairs(random: np.random.Generator) -> Interval:
+        rows = random.integers(0, len(early), samples)
+        return paired_bootstrap(late[rows], early[rows], _compute_f1, replicates=500, seed=_draw_seed(random))
+
+    name = f"bootstrap, F1, n = {samples}", f"paired bootstrap, F1 difference, n = {samples}"
+    return [
+        count_covered(name[0], draw, early_f1, _make_generators(seed, times, 2)),
+        count_covered(name[1], draw_pairs, late_f1 - early_f1, _make_generators(seed, times, 3)),
+    ]
 
 
 BUDGETS = np.linspace(1.5, 5.5, 17)
@@ -164,29 +167,30 @@ def _compute_areas(curve: Curve, weights: Float) -> Float:
 def check_area(truth: World, times: int, seed: int, samples: int = 300) -> Experiment:
     """Count how often the bootstrap of the whole curve covers the mean accuracy over layer budgets."""
     value = float(_compute_areas(_make_curve(truth), np.ones((1, len(truth.labels))))[0])
-    intervals = []
-    for random in _make_generators(seed, times, 4):
+
+    def draw(random: np.random.Generator) -> Interval:
         curve = _make_curve(truth.draw(random, samples))
-        draws = draw_counts(samples, 256, int(random.integers(2**31)))
-        low, high = np.quantile(np.concatenate([_compute_areas(curve, w) for w in draws]), [0.025, 0.975])
-        intervals.append(Interval(value, float(low), float(high)))
-    return Experiment(f"bootstrap, curve area, n = {samples}", _share_covered(intervals, value), times, 0.93, 0.97)
+        areas = [_compute_areas(curve, w) for w in draw_counts(samples, 256, _draw_seed(random))]
+        low, high = np.quantile(np.concatenate(areas), [0.025, 0.975])
+        return Interval(value, float(low), float(high))
+
+    return count_covered(f"bootstrap, curve area, n = {samples}", draw, value, _make_generators(seed, times, 4))
 
 
 def check_seeds(times: int, seed: int, seeds: int = 5, samples: int = 400) -> Experiment:
     """Count how often the two-level bootstrap covers the accuracy over seeds and samples."""
-    intervals = []
-    for random in _make_generators(seed, times, 5):
+
+    def draw(random: np.random.Generator) -> Interval:
         easy = random.normal(size=samples)  # what makes a sample easy, for every seed alike
         offset = random.normal(scale=0.12, size=(seeds, 1))  # what makes a training run good
         right = (1.0 + easy + offset + random.normal(size=(seeds, samples)) > 0).astype(np.float64)
-        draw = int(random.integers(2**31))
-        both = summarise_seeds(right[:, :, None], lambda s: s[:, 0] / samples, replicates=400, seed=draw).both
-        assert both is not None
-        intervals.append(both)
+        found = summarise_seeds(right[:, :, None], lambda s: s[:, 0] / samples, replicates=400, seed=_draw_seed(random))
+        assert found.both is not None
+        return found.both
+
     value = float(stats.norm.cdf(1.0 / np.sqrt(2 + 0.12**2)))
     name = f"two-level bootstrap, accuracy, {seeds} seeds, n = {samples}"
-    return Experiment(name, _share_covered(intervals, value), times, 0.93, 0.97)
+    return count_covered(name, draw, value, _make_generators(seed, times, 5))
 
 
 # --------------------------------------------------------------------------- false alarms
@@ -194,34 +198,27 @@ def check_seeds(times: int, seed: int, seeds: int = 5, samples: int = 400) -> Ex
 
 def compute_midp(only_a: int, only_b: int) -> float:
     """Return mid-p (Fagerland, Lydersen & Laake 2013): the exact p less half the probability of what was seen."""
-    total = only_a + only_b
-    if total == 0:
-        return 1.0
-    return min(
-        1.0, 2 * float(stats.binom.cdf(min(only_a, only_b), total, 0.5) - 0.5 * stats.binom.pmf(only_a, total, 0.5))
-    )
+    fair = stats.binom(only_a + only_b, 0.5)
+    return min(1.0, 2 * float(fair.cdf(min(only_a, only_b)) - 0.5 * fair.pmf(only_a))) if only_a + only_b else 1.0
 
 
-def _draw_discordant(seed: int, times: int, purpose: int, samples: int, share: float) -> Iterator[tuple[int, int]]:
-    """Yield how many samples only the first and only the second of two equally good models gets right."""
+def _test_equal_models(seed: int, times: int, purpose: int, samples: int, share: float) -> list[tuple[float, float]]:
+    """Return McNemar's p of two equally good models, exact and mid-p, in each repetition; ``share`` answers differ."""
+    found = []
     for random in _make_generators(seed, times, purpose):
         a, b, _ = random.multinomial(samples, [share / 2, share / 2, 1 - share])
-        yield int(a), int(b)
+        found.append((mcnemar(np.repeat([1, 0], [a, b]), np.repeat([0, 1], [a, b])), compute_midp(int(a), int(b))))
+    return found
 
 
 def check_mcnemar(times: int, seed: int, samples: int = 3000, share: float = 0.2) -> list[Experiment]:
     """Count how often McNemar's test of equal models cries wolf at 5 %: exact, and mid-p."""
-    exact, middle = [], []
-    for a, b in _draw_discordant(seed, times, 6, samples, share):
-        exact.append(mcnemar(np.repeat([1, 0], [a, b]), np.repeat([0, 1], [a, b])) < 0.05)
-        middle.append(compute_midp(a, b) < 0.05)
+    exact, middle = (np.array(_test_equal_models(seed, times, 6, samples, share)) < 0.05).mean(axis=0).tolist()
     where = f"n = {samples}, {100 * share:g} % answers differ"
     note = "discrete, hence conservative: below 5 % always, and the less differs the further below"
     return [
-        Experiment(f"exact McNemar, false alarms, {where}", float(np.mean(exact)), times, 0.03, 0.07, note),
-        Experiment(
-            f"mid-p McNemar, false alarms, {where}", float(np.mean(middle)), times, 0.03, 0.07, "not used: no bound"
-        ),
+        Experiment(f"exact McNemar, false alarms, {where}", exact, times, 0.03, 0.07, note),
+        Experiment(f"mid-p McNemar, false alarms, {where}", middle, times, 0.03, 0.07, "not used: no bound"),
     ]
 
 
@@ -235,19 +232,16 @@ def check_bootstrap_test(truth: World, times: int, seed: int, samples: int = 400
         swapped = random.random(samples) < 0.5  # which of two exits is called base: exchangeable, hence equal
         one, other = sample.answers[:, 3], sample.answers[:, 4]
         base, candidate = np.where(swapped, one, other), np.where(swapped, other, one)
-        alarms.append(paired_test("f1", base, candidate, sample.labels, seed=int(random.integers(2**31)))[1] < 0.05)
-    return Experiment(
-        f"paired bootstrap test, F1, false alarms, n = {samples}", float(np.mean(alarms)), times, 0.03, 0.07
-    )
+        alarms.append(paired_test("f1", base, candidate, sample.labels, seed=_draw_seed(random))[1] < 0.05)
+    name = f"paired bootstrap test, F1, false alarms, n = {samples}"
+    return Experiment(name, float(np.mean(alarms)), times, 0.03, 0.07)
 
 
 def check_holm(times: int, seed: int, tasks: int = 8) -> Experiment:
     """Count how often there is any false alarm at all over eight tasks, after Holm's adjustment."""
-    drawn = list(_draw_discordant(seed, times * tasks, 8, 1000, 0.2))
-    p = [mcnemar(np.repeat([1, 0], [a, b]), np.repeat([0, 1], [a, b])) for a, b in drawn]
+    p = [exact for exact, _ in _test_equal_models(seed, times * tasks, 8, 1000, 0.2)]
     alarms = [bool((holm(p[i : i + tasks]) < 0.05).any()) for i in range(0, len(p), tasks)]
-    share = float(np.mean(alarms))
-    spread = float(np.std(alarms))
+    share, spread = float(np.mean(alarms)), float(np.std(alarms))
     return Experiment(f"Holm over {tasks} tasks, any false alarm", share, times, 0.0, 0.05, "a bound", spread)
 
 
@@ -264,27 +258,19 @@ def check_risk(
     found = []
     for kind in ("risk", "gap"):
         losses = tabulate_losses(kind, truth.answers, truth.labels)
-        chosen: dict[str, list[float]] = {"ltt": [], "crc": []}
+        risks = []
         for random in _make_generators(seed, times, 9):
             rows = random.integers(0, len(losses), samples)
-            scores, seen = truth.scores[rows], losses[rows]
-            for name, choose in _list_choices(level, confidence).items():
-                layers = exit_layers(truth.scores, choose(scores, seen))
-                chosen[name].append(float(losses[np.arange(len(losses)), layers - 1].mean()))
-        over = np.array(chosen["ltt"]) > level
+            held_out = truth.scores[rows], losses[rows]
+            cuts = learn_then_test(*held_out, level, confidence), control_conformally(*held_out, level)
+            layers = [exit_layers(truth.scores, float(np.nan_to_num(cut, nan=-np.inf))) for cut in cuts]
+            risks.append([losses[np.arange(len(losses)), layer - 1].mean() for layer in layers])
+        tested, controlled = np.array(risks).T
+        over = tested > level
         where, most = f"{kind} {level:g}, n = {samples}", round(1 - confidence, 12)
         name, note = f"Learn-then-Test, {where}: above in", f"at most {100 * most:g} % of splits"
         found.append(Experiment(name, float(over.mean()), times, 0.0, most, note, float(over.std())))
-        mean, spread = float(np.mean(chosen["crc"])), float(np.std(chosen["crc"]))
+        mean, spread = float(np.mean(controlled)), float(np.std(controlled))
         note = f"at most {level:g} on average"
         found.append(Experiment(f"control_conformally, {where}: mean risk", mean, times, 0.0, level, note, spread))
     return found
-
-
-def _list_choices(level: float, confidence: float) -> dict[str, Callable[[Float, Float], float]]:
-    return {
-        "ltt": lambda scores, losses: float(
-            np.nan_to_num(learn_then_test(scores, losses, level, confidence), nan=-np.inf)
-        ),
-        "crc": lambda scores, losses: float(np.nan_to_num(control_conformally(scores, losses, level), nan=-np.inf)),
-    }

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from bench.inference.executors import EagerExecutor
 from bench.latency.queries import fix_threads, make_exit_query, number_samples
 from bench.latency.run import Clock, Query, pause_garbage_collection
-from bench.selfcheck.engine import CLASSES, SIZES, TIMED_CRITERIA, build_sized_model, make_random_batch
+from bench.selfcheck.engine import CLASSES, SIZES, TIMED_CRITERIA, build_sized_model
+from bench.selfcheck.tiny import make_random_batch
 from strategies.base import ExitModel
 from strategies.controls import ForcedExits
 

@@ -21,7 +21,8 @@ from bench.latency.run import pause_garbage_collection
 from bench.measure.curve import exact_curve
 from bench.measure.scores import score_exits
 from bench.measure.stats import paired_ratio
-from bench.selfcheck.engine import build_sized_model, make_random_batch
+from bench.selfcheck.engine import build_sized_model, format_ratio
+from bench.selfcheck.tiny import make_random_batch
 from strategies import STRATEGIES
 from strategies.base import Criterion, ExitModel
 from strategies.entropy import NormalisedEntropy
@@ -114,13 +115,12 @@ def rerun_thresholds(model: ExitModel, criterion: Criterion, batches: Sequence[B
 
 def describe_sweep(result: Mapping[str, Any]) -> str:
     """Return the figures as lines for people."""
-    ratio = result["sweep_over_plain"]
     return "\n".join(
         [
             f"{result['size']}, {result['samples']} samples; seconds of the first round: "
             + ", ".join(f"{mode} {times[0]:.2f}" for mode, times in result["seconds"].items()),
-            f"all {result['strategies']} strategies at all thresholds: {ratio['estimate']:.3f} "
-            f"[{ratio['low']:.3f}, {ratio['high']:.3f}] times one plain pass",
+            f"all {result['strategies']} strategies at all thresholds: {format_ratio(result['sweep_over_plain'])} "
+            "times one plain pass",
             f"one strategy re-run at {result['thresholds_re_run']} thresholds: {result['re_run_over_plain']:.2f} times",
         ]
     )

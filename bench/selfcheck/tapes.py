@@ -7,6 +7,7 @@ value on the host, shapes that depend on values, copies of host numbers to the d
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,8 +15,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from bench.inference.conditional import ProgramPart
-from bench.inference.segments import ForwardPart
+from bench.inference.conditional import EagerProgram, ProgramPart, RecordProgram
+from bench.inference.segments import ForwardPart, RecordSegment
+from strategies.base import ExitModel
 
 HOST = ("_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal", "unique", "lift_fresh")
 """Operations that wait for the device, or feed it from pageable memory."""
@@ -27,12 +29,14 @@ def list_tensors(tree: object) -> list[Tensor]:
 
 
 class Tape(TorchDispatchMode):
-    """The tensor operations of some work. ``host`` names those of :data:`HOST` that are let pass."""
+    """The tensor operations of some work, and what it ``made``. ``host`` names those of :data:`HOST` let pass."""
 
-    def __init__(self, host: Sequence[str] = ()) -> None:
+    def __init__(self, work: Callable[[], Any], host: Sequence[str] = ()) -> None:
         super().__init__()
         self.steps: list[tuple[Any, Any, Any, Any]] = []
-        self.refused = [name for name in HOST if name not in host]
+        self.refused = set(HOST) - set(host)
+        with self:
+            self.made = work()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket.__name__
@@ -41,10 +45,6 @@ class Tape(TorchDispatchMode):
         made = func(*args, **(kwargs or {}))
         self.steps.append((func, args, kwargs or {}, made))
         return made
-
-    def record(self, work: Callable[[], Any]) -> Any:
-        with self:
-            return work()
 
     def play(self) -> None:
         for func, args, kwargs, kept in self.steps:
@@ -57,46 +57,29 @@ class Tape(TorchDispatchMode):
 class TapeSegment:
     """In place of ``CudaGraphSegment``."""
 
-    host: tuple[str, ...] = ()
-
-    def __init__(self, work: ForwardPart, beside: bool = False) -> None:
+    def __init__(self, work: ForwardPart, beside: bool = False, host: Sequence[str] = ()) -> None:
         work()  # a warm-up, as a capture has: tables are made and kept
-        self.tape = Tape(self.host)
-        self.outputs: tuple[Tensor, ...] = self.tape.record(lambda: tuple(made.clone() for made in work()))
-
-    def replay(self) -> None:
-        self.tape.play()
+        tape = Tape(lambda: tuple(made.clone() for made in work()), host)
+        self.outputs: tuple[Tensor, ...] = tape.made
+        self.replay = tape.play
 
 
-class TapeProgram:
+class TapeProgram(EagerProgram):
     """In place of ``CudaProgram``."""
 
-    host: tuple[str, ...] = ()
-
-    def __init__(self, begin: ProgramPart, bodies: Sequence[ProgramPart], inside: Tensor) -> None:
+    def __init__(
+        self, begin: ProgramPart, bodies: Sequence[ProgramPart], inside: Tensor, host: Sequence[str] = ()
+    ) -> None:
         for step in (begin, *bodies):
             step()
-        self.inside, self.tapes = inside, []
-        for step in (begin, *bodies):
-            self.tapes.append(Tape(self.host))
-            self.tapes[-1].record(step)
-
-    def replay(self) -> None:
-        begin, *bodies = self.tapes
-        begin.play()
-        for body in bodies:
-            if not self.inside.item():
-                break
-            body.play()
+        first, *others = (Tape(step, host).play for step in (begin, *bodies))
+        super().__init__(first, others, inside)
 
 
-class HostSegment(TapeSegment):
-    """For DeBERTa, whose own scales are numbers on the host, which kernels take as arguments."""
+def record_tapes(model: ExitModel) -> tuple[RecordSegment, RecordProgram]:
+    """Return what records a model's segments and programs as tapes.
 
-    host = ("lift_fresh",)
-
-
-class HostProgram(TapeProgram):
-    """As :class:`HostSegment`."""
-
-    host = ("lift_fresh",)
+    DeBERTa's own scales are numbers on the host, which kernels take as arguments: they may pass.
+    """
+    host = ("lift_fresh",) if model.encoder.model_type == "deberta-v2" else ()
+    return partial(TapeSegment, host=host), partial(TapeProgram, host=host)

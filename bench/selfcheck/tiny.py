@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import torch
 
 from backbones import ENCODERS
@@ -51,11 +54,13 @@ def make_tiny_model(
     return ExitModel(encoder, made).eval()
 
 
-def make_tiny_batch(lengths: list[int], seed: int = 3) -> Batch:
-    """Draw random samples of the given lengths, padded on the right; no mask where nothing is padded."""
-    longest = max(lengths)
-    ids = torch.randint(5, 50, (len(lengths), longest), generator=torch.Generator().manual_seed(seed))
-    if all(length == longest for length in lengths):
-        return Batch(ids)
-    mask = (torch.arange(longest) < torch.tensor(lengths)[:, None]).long()
-    return Batch(torch.where(mask.bool(), ids, PAD), mask)
+def make_random_batch(lengths: Sequence[int], seed: int, *, vocabulary: int = 30_000, pad: int = 0) -> Batch:
+    """Draw random tokens of the given lengths, padded on the right; no mask where nothing is padded."""
+    ids = torch.randint(5, vocabulary, (len(lengths), max(lengths)), generator=torch.Generator().manual_seed(seed))
+    mask, types = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None], torch.zeros_like(ids)
+    return Batch(ids, None, types) if mask.all() else Batch(torch.where(mask, ids, pad), mask.long(), types)
+
+
+def make_tiny_batch(lengths: Sequence[int], seed: int = 3) -> Batch:
+    """Draw random samples of the given lengths for a tiny model, without token types."""
+    return replace(make_random_batch(lengths, seed, vocabulary=50, pad=PAD), token_type_ids=None)

@@ -12,7 +12,7 @@ from bench.inference.executors import Executor
 from bench.inference.graphs import GraphExecutor
 from bench.inference.live import run_live
 from bench.selfcheck.engine import TIMED_CRITERIA
-from bench.selfcheck.tapes import HostProgram, HostSegment, TapeProgram, TapeSegment
+from bench.selfcheck.tapes import TapeSegment, record_tapes
 from strategies.base import Criterion, ExitModel
 from strategies.controls import ForcedExits, NeverLeave
 from strategies.elbert import SharedHead
@@ -22,9 +22,9 @@ from tests.helpers.exit_models import make_batch, make_model, single
 
 
 def captured(model: ExitModel, conditional: bool) -> Executor:
-    own_scales = model.encoder.model_type == "deberta-v2"
-    segments = GraphExecutor(model, HostSegment if own_scales else TapeSegment)
-    return ConditionalExecutor(model, segments, HostProgram if own_scales else TapeProgram) if conditional else segments
+    record, program = record_tapes(model)
+    segments = GraphExecutor(model, record)
+    return ConditionalExecutor(model, segments, program) if conditional else segments
 
 
 def agree(executor: Executor, model: ExitModel, criterion: Criterion, cut: float, lengths: list[list[int]]) -> set[int]:

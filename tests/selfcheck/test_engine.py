@@ -16,7 +16,7 @@ from bench.inference.live import run_live
 from bench.inference.segments import EagerSegment
 from bench.latency.queries import make_baselines
 from bench.latency.result import LatencyOptions
-from bench.selfcheck.engine import TIMED_CRITERIA, Setup, describe_engine, measure_offline, measure_single
+from bench.selfcheck.engine import TIMED_CRITERIA, Setup, describe_engine, measure_ratios
 from strategies.base import ExitModel
 from strategies.controls import ForcedExits
 from strategies.elbert import SharedHead
@@ -45,17 +45,18 @@ def test_a_script_needs_keys() -> None:
 
 
 def test_the_ratios_are_complete_and_printable() -> None:
-    ratios = [*measure_single("tiny", model(), 12, QUICK, 0), *measure_offline("tiny", model(), QUICK, 0)]
+    ratios = [*measure_ratios("tiny", model(), 1, 12, QUICK, 0), *measure_ratios("tiny", model(), 32, 12, QUICK, 0)]
     expected = [(1, "exit L/2"), (1, "never"), (32, "mixed"), (32, "never")]
     for check in TIMED_CRITERIA:
-        assert [(r.batch, r.what.split(", ")[0]) for r in ratios if r.what.endswith(check)] == expected
-    by_what = {(r.batch, r.what): r for r in ratios}
-    assert by_what[1, "exit L/2, entropy"].flops == pytest.approx(5 / 2, rel=0.3)
-    assert by_what[1, "never, entropy"].flops < 1  # the heads on the way are counted
-    assert by_what[32, "mixed, elbert-mono"].flops > 1
+        assert [(r["batch"], r["what"].split(", ")[0]) for r in ratios if r["what"].endswith(check)] == expected
+    flops = {(r["batch"], r["what"]): r["flops"] for r in ratios}
+    assert flops[1, "exit L/2, entropy"] == pytest.approx(5 / 2, rel=0.3)
+    assert flops[1, "never, entropy"] < 1  # the heads on the way are counted
+    assert flops[32, "mixed, elbert-mono"] > 1
     for ratio in ratios:
-        assert ratio.realisation.low <= ratio.realisation.estimate <= ratio.realisation.high
-        assert ratio.realisation.estimate == pytest.approx(ratio.latency.estimate / ratio.flops)
+        reached = ratio["realisation"]
+        assert reached["low"] <= reached["estimate"] <= reached["high"]
+        assert reached["estimate"] == pytest.approx(ratio["latency"]["estimate"] / ratio["flops"])
     whole = {
         "executor": "eager",
         "clock": "perf_counter_ns",
@@ -64,7 +65,7 @@ def test_the_ratios_are_complete_and_printable() -> None:
         "threads": 1,
         "tokens": 12,
         "machine": "2 cores",
-        "ratios": [r.__dict__ | {k: r.__dict__[k].__dict__ for k in ("latency", "realisation")} for r in ratios],
+        "ratios": ratios,
         "predictions": {},
     }
     json.dumps(whole, allow_nan=False)
