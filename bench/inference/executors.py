@@ -56,7 +56,6 @@ def make_executor(
     record: RecordSegment | None = None,
     program: RecordProgram | None = None,
     backend: str = "inductor",
-    bucket: int = 16,
 ) -> Executor:
     """Make the executor of that name on ``model``, whose weights it shares.
 
@@ -71,7 +70,7 @@ def make_executor(
     if name in ON_GPU:
         if record is None:
             check_placement(str(next(model.parameters()).device), executor=name)
-        segments = GraphExecutor(model, record or CudaGraphSegment, bucket=bucket)
+        segments = GraphExecutor(model, record or CudaGraphSegment)
         return segments if name == "graph" else ConditionalExecutor(model, segments, program or CudaProgram)
     raise unknown_name("executor", name, EXECUTORS)
 

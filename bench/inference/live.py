@@ -38,7 +38,7 @@ def run_live(
     ``cut`` is on the criterion's score (``criterion.cut(threshold)``); ``keys`` int64 [B] are the samples' stable
     numbers. Finished samples leave, the rest is compacted and its padding trimmed, so that a batch costs what its
     remaining samples cost. The last exit always answers and is not checked. Half-precision logits are widened to
-    float32 before they are widen_half, as replay does.
+    float32 before they are judged, as replay does.
 
     Raises StrategyError for oracles, and where the logits of an answer are not finite (naming sample and exit).
     """

@@ -11,14 +11,19 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from backbones.base import Batch
 from bench.inference.executors import EagerExecutor, Executor, make_executor, make_plain_call
 from bench.latency.protocol import find_bucket
-from bench.latency.queries import find_device_of, make_exit_query, make_plain_query, measure_interleaved, number_samples
+from bench.latency.queries import (
+    PlainCall,
+    make_exit_query,
+    make_plain_query,
+    make_stepped_call,
+    measure_interleaved,
+    number_samples,
+)
 from bench.latency.result import LatencyOptions, LatencyResult
 from bench.latency.run import Query
 from bench.measure.stats import Interval, paired_ratio
@@ -56,10 +61,6 @@ class DepthResult:
         """Seconds [L, buckets] that the checks on the way to exit k cost."""
         return self.checked - self.bare
 
-    def predict(self, layers: Sequence[int], tokens: Sequence[int]) -> float:
-        """Return mean seconds of samples that leave at these exits and have these lengths (between buckets, linear)."""
-        return float(_interpolate(self.checked, self.lengths, layers, tokens).mean())
-
     def to_json(self) -> dict[str, Any]:
         """Return the tables as nested lists, seconds; no raw times (they are the result's)."""
         return {
@@ -93,8 +94,7 @@ def measure_depth_table(
     options = options or LatencyOptions(samples=16)
     batches, keys = list(samples), number_samples(samples)
     make = make or (lambda model: make_executor(model, options.executor))
-    executor = make(model)
-    last = model.num_layers
+    executor, last = make(model), model.num_layers
     forced, depths = ForcedExits(criterion), range(1, last + 1)
     exits = [make_exit_query(executor, forced, forced.cut(k), batches, keys) for k in depths]
     bare = [make_plain_query(model, make_unchecked_call(model, executor, k, make), batches) for k in depths]
@@ -117,14 +117,12 @@ def measure_depth_table(
         each = times.mean(axis=1)
         return np.stack([each[:, in_bucket == bucket].mean(axis=1) for bucket in buckets], axis=1)
 
-    def predict(times: NDArray[np.float64], layers: Sequence[int]) -> float:
-        return float(_interpolate(mean(times), lengths, layers, result.tokens).mean())
-
     tested = {}
     for label in points:
         layers = [round(layer) for layer in result.layers[label]]
         measured = result.table(label).mean(axis=1) / 1e9
-        predicted = np.array([predict(checked[:, r : r + 1], layers) for r in range(len(result.rounds))])
+        each_round = [mean(checked[:, [r]]) for r in range(len(result.rounds))]
+        predicted = np.array([predict_mean(table, lengths, layers, result.tokens) for table in each_round])
         tested[label] = Prediction(float(predicted.mean()), float(measured.mean()), paired_ratio(measured, predicted))
     return DepthResult(buckets, lengths, mean(checked), mean(unchecked), result, tested)
 
@@ -159,33 +157,22 @@ class ShallowModel(ExitModel):
 
 
 def make_unchecked_call(
-    model: ExitModel, executor: Executor, layer: int, make: Callable[[ExitModel], Executor] | None = None
-) -> Callable[[Batch], Tensor]:
-    """Return the layers up to ``layer`` and its head under the same executor: checks are all that it lacks."""
+    model: ExitModel, executor: Executor, layer: int, make: Callable[[ExitModel], Executor]
+) -> PlainCall:
+    """Return the layers up to ``layer`` and its head under the same executor: checks are all that it lacks.
+
+    ``make`` makes executors like this one for a model that is cut off there, where layers are recorded.
+    """
     if isinstance(executor, EagerExecutor):
-        return make_truncated_call(executor.model, layer)
-    shallow = ShallowModel(model, layer)
-    return make_plain_call(make(shallow) if make else make_executor(shallow, executor.name))
+        return make_stepped_call(ShallowModel(executor.model, layer))
+    return make_plain_call(make(ShallowModel(model, layer)))
 
 
-def make_truncated_call(model: ExitModel, layer: int) -> Callable[[Batch], Tensor]:
-    """Return the model cut off after ``layer``: its layers and its head, no checks on the way."""
-    device = find_device_of(model)
-
-    def call(batch: Batch) -> Tensor:
-        batch = batch.to(device)
-        with torch.inference_mode():
-            hidden, mask = model.encoder.embed(batch)
-            for index in range(1, layer + 1):
-                hidden = model.encoder.layer(index, hidden, mask)
-            logits: Tensor = model.head(hidden, batch.attention_mask, layer)
-            return logits
-
-    return call
-
-
-def _interpolate(
+def predict_mean(
     table: NDArray[np.float64], lengths: Sequence[float], layers: Sequence[int], tokens: Sequence[int]
-) -> NDArray[np.float64]:
-    """Return seconds [N] of samples by exit and number of tokens, linear between the buckets' mean lengths."""
-    return np.array([np.interp(t, lengths, table[layer - 1]) for layer, t in zip(layers, tokens, strict=True)])
+) -> float:
+    """Return the mean seconds of samples by their exits and tokens from a table [L, buckets].
+
+    Linear between the buckets' mean ``lengths``.
+    """
+    return float(np.mean([np.interp(t, lengths, table[layer - 1]) for layer, t in zip(layers, tokens, strict=True)]))

@@ -41,20 +41,19 @@ def measure_energy(
     samples: Sequence[int],
     device: str,
     *,
-    sizes: Sequence[int] | None = None,
     seconds: float = 10.0,
+    meters: Meters | None = None,
     clock: Clock = time.perf_counter_ns,
-    counter: Callable[[], int | None] | None = None,
 ) -> EnergyUse:
-    """Run the queries over and over for ``seconds`` and divide what the counter gained by the samples answered.
+    """Run queries of one sample over and over for ``seconds``; divide what the counter gained by the samples answered.
 
-    ``device`` is torch's name of the model's device; ``counter`` reads millijoules (default: NVML's counter of that
-    GPU). The counter moves every 20 to 100 ms, so a pass of ten seconds is known to about 1 %.
+    ``device`` is torch's name of the model's device; ``meters`` default to NVML's of that GPU. The counter moves every
+    20 to 100 ms, so a pass of ten seconds is known to about 1 %.
     """
-    missing = "" if counter is not None else find_missing_meter(device)
-    if missing:
-        return EnergyUse(None, 0, 0.0, missing)
-    counter = counter or make_meters(device)[0]
+    found = meters or find_meters(device)
+    if isinstance(found, str):
+        return EnergyUse(None, 0, 0.0, found)
+    counter, _ = found
     before = counter()
     if before is None:
         return EnergyUse(None, 0, 0.0, NO_COUNTER)
@@ -62,7 +61,7 @@ def measure_energy(
     while clock() - begun < seconds * 1e9:
         for i in samples:
             query(i)
-            done += 1 if sizes is None else sizes[i]
+        done += len(samples)
     spent, after = (clock() - begun) / 1e9, counter()
     if after is None or done == 0:
         return EnergyUse(None, done, spent, NO_COUNTER)
@@ -98,10 +97,10 @@ def compare_energy(
 
     Power is read between queries, every 10 ms at most, and summed by the trapezoid rule.
     """
-    missing = "" if meters is not None else find_missing_meter(device)
-    if missing:
-        return EnergyComparison(None, None, None, 0, 0.0, False, missing)
-    counter, power = meters or make_meters(device)
+    found = meters or find_meters(device)
+    if isinstance(found, str):
+        return EnergyComparison(None, None, None, 0, 0.0, False, found)
+    counter, power = found
     lead_in = clock()
     while clock() - lead_in < min(2.0, seconds) * 1e9:  # an average over the last second is read, on newer GPUs
         for i in samples:
@@ -125,19 +124,16 @@ def compare_energy(
     return EnergyComparison(counted, integrated, difference, len(readings), spent, agree)
 
 
-def find_missing_meter(device: str) -> str:
-    """Return why a device's energy cannot be measured; the empty string where it can."""
-    if device.partition(":")[0] != "cuda":
+def find_meters(device: str) -> Meters | str:
+    """Return what reads the meters of torch's ``device``, or why its energy cannot be measured."""
+    kind, _, index = device.partition(":")
+    if kind != "cuda":
         return NO_GPU
-    return "" if load_nvml() is not None else NO_NVML
-
-
-def make_meters(device: str) -> Meters:
-    """Return what reads the energy counter in millijoules and the power in watts of torch's ``device``."""
-    index = int(device.partition(":")[2] or 0)
+    if load_nvml() is None:
+        return NO_NVML
 
     def read_counter() -> int | None:
-        state = read_gpu(index)
+        state = read_gpu(int(index or 0))
         return None if state is None else state.energy_mj
 
-    return read_counter, lambda: read_power(index)
+    return read_counter, lambda: read_power(int(index or 0))

@@ -9,6 +9,7 @@ import importlib
 import os
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,8 @@ class MachineState:
 def read_machine(gpu: int | None = None) -> MachineState:
     """Read the machine's state now; ``gpu`` is torch's index of the NVIDIA GPU to ask as well."""
     busy, total = _cpu_seconds()
-    own = os.times()
+    own, clocks = os.times(), _numbers("cpu[0-9]*/cpufreq/scaling_cur_freq")
+    throttled = _numbers("cpu[0-9]*/thermal_throttle/core_throttle_count")
     return MachineState(
         time=time.monotonic(),
         cores=os.cpu_count() or 1,
@@ -64,8 +66,8 @@ def read_machine(gpu: int | None = None) -> MachineState:
         busy=busy,
         total=total,
         own=own.user + own.system,
-        mhz=_mean([_number(p) for p in CPUS.glob("cpu[0-9]*/cpufreq/scaling_cur_freq")], 1e-3),
-        throttle_count=_sum([_number(p) for p in CPUS.glob("cpu[0-9]*/thermal_throttle/core_throttle_count")]),
+        mhz=1e-3 * sum(clocks) / len(clocks) if clocks else None,
+        throttle_count=int(sum(throttled)) if throttled else None,
         gpu=None if gpu is None else read_gpu(gpu),
     )
 
@@ -98,12 +100,8 @@ def find_disturbances(states: Sequence[tuple[MachineState, MachineState]], limit
             cores = states[0][0].cores
             reasons.append(f"load: other processes used {mean * cores:.1f} of {cores} cores")
     first, last = states[0][0], states[-1][1]
-    if (
-        first.throttle_count is not None
-        and last.throttle_count is not None
-        and last.throttle_count > first.throttle_count
-    ):
-        reasons.append(f"throttle: {last.throttle_count - first.throttle_count} thermal throttling events of the CPU")
+    if first.throttle_count is not None and (events := (last.throttle_count or 0) - first.throttle_count) > 0:
+        reasons.append(f"throttle: {events} thermal throttling events of the CPU")
     gpus = [state.gpu for pair in states for state in pair if state.gpu is not None]
     why = sorted({reason for gpu in gpus for reason in gpu.throttled or ()})
     if why:
@@ -210,18 +208,10 @@ def _cpu_seconds() -> tuple[float | None, float | None]:
     return (total - ticks[3] - ticks[4]) / per_second, total / per_second
 
 
-def _number(path: Path) -> float | None:
-    try:
-        return float(path.read_text())
-    except (OSError, ValueError):
-        return None
-
-
-def _mean(values: Sequence[float | None], scale: float) -> float | None:
-    known = [value for value in values if value is not None]
-    return scale * sum(known) / len(known) if known else None
-
-
-def _sum(values: Sequence[float | None]) -> int | None:
-    known = [value for value in values if value is not None]
-    return int(sum(known)) if known else None
+def _numbers(pattern: str) -> list[float]:
+    """Return the numbers in those of the cores' files that can be read."""
+    found = []
+    for path in CPUS.glob(pattern):
+        with suppress(OSError, ValueError):
+            found.append(float(path.read_text()))
+    return found

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -50,31 +49,6 @@ def alternate_order(labels: Sequence[str], turn: int) -> list[str]:
 def split_into_streaks(samples: Sequence[int], size: int) -> list[list[int]]:
     """Split a round's samples into streaks: each configuration runs one streak, then the next configuration does."""
     return [list(samples[i : i + size]) for i in range(0, len(samples), size)]
-
-
-@dataclass
-class Coverage:
-    """Keeps account of what a warm-up must visit: every exit depth and every length bucket."""
-
-    depths: set[int]
-    buckets: set[int]
-    seen_depths: set[int] = field(default_factory=set)
-    seen_buckets: set[int] = field(default_factory=set)
-
-    def visit(self, depth: int, bucket: int) -> None:
-        """Record one forward pass."""
-        self.seen_depths.add(depth)
-        self.seen_buckets.add(bucket)
-
-    @property
-    def missing(self) -> tuple[list[int], list[int]]:
-        """The depths and the buckets that nothing has visited yet."""
-        return sorted(self.depths - self.seen_depths), sorted(self.buckets - self.seen_buckets)
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether nothing is missing."""
-        return not any(self.missing)
 
 
 def describe_rules() -> dict[str, object]:

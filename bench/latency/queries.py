@@ -10,6 +10,7 @@ import importlib.util
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ from bench.errors import UsageError
 from bench.inference.executors import Executor, make_executor, make_plain_call
 from bench.inference.placement import ON_GPU
 from bench.latency import PROTOCOLS, SINGLE_STREAM
-from bench.latency.machine import MachineState, read_machine
+from bench.latency.machine import read_machine
 from bench.latency.result import LatencyOptions, LatencyResult
 from bench.latency.run import Clock, Configurations, DeviceTimer, Query, run_protocol
 from strategies.base import Criterion, ExitModel
@@ -131,11 +132,6 @@ def measure_interleaved(
         queries.update(extra or {})
         force, depths = ForcedExits(), range(1, model.num_layers + 1)
         forced = [make_exit_query(run, force, force.cut(k), batches, numbers) for k in depths]
-        gpu = find_gpu(model)
-
-        def probe() -> MachineState:
-            return read_machine(gpu)
-
         timer: DeviceTimer | None = CudaTimer() if device.type == "cuda" else None
         return run_protocol(
             Configurations(
@@ -151,7 +147,7 @@ def measure_interleaved(
             dtype=str(parameter.dtype).removeprefix("torch."),
             threads=torch.get_num_threads(),
             clock=clock,
-            probe=probe,
+            probe=partial(read_machine, find_gpu(model)),
             timer=timer,
             progress=progress,
         )

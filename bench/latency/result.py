@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -127,10 +126,11 @@ class LatencyResult:
         """Return one configuration's figures, derived from the raw times."""
         times, base = self.table(label), self.table(self.baseline)
         per_sample = times.mean(axis=0)
+        on_device = [r.device_ns[label] for r in self.rounds if r.device_ns is not None]
         compared = label != self.baseline
         return Summary(
             mean=float(times.mean()) / 1e9,
-            device_mean=self._device_mean(label),
+            device_mean=float(np.mean(on_device)) / 1e9 if on_device else None,
             samples_per_second=len(times) * sum(self.sizes) / float(times.sum()) * 1e9,
             percentiles=compute_percentiles(per_sample / 1e9),
             mean_layer=float(np.average(self.layers[label], weights=self.sizes)),
@@ -138,19 +138,9 @@ class LatencyResult:
             sampling=bootstrap_ratio(base.mean(axis=0), per_sample) if compared else None,
         )
 
-    def _device_mean(self, label: str) -> float | None:
-        known = [r.device_ns[label] for r in self.rounds if r.device_ns is not None]
-        return float(np.mean(known)) / 1e9 if known else None
-
     def to_json(self) -> dict[str, Any]:
         """Return plain numbers, lists and dictionaries, raw times as integer nanoseconds."""
         made = asdict(self)
         made["validity"] = "VALID" if self.valid else "INVALID"
         made["summary"] = {label: asdict(self.summary(label)) for label in self.order}
         return made
-
-
-def find_fastest(rounds: Sequence[Round], candidates: Sequence[str]) -> str:
-    """Return the plain configuration with the least time in all: the one that speed-ups are against."""
-    totals: Mapping[str, int] = {label: sum(sum(r.times[label]) for r in rounds) for label in candidates}
-    return min(candidates, key=lambda label: totals[label])

@@ -15,7 +15,6 @@ import numpy as np
 from bench.latency.machine import MachineState, find_disturbances, read_machine
 from bench.latency.protocol import (
     OTHERS_LIMIT,
-    Coverage,
     alternate_order,
     describe_rules,
     find_bucket,
@@ -24,7 +23,7 @@ from bench.latency.protocol import (
     is_same_speed,
     split_into_streaks,
 )
-from bench.latency.result import LatencyOptions, LatencyResult, Round, WarmUp, find_fastest
+from bench.latency.result import LatencyOptions, LatencyResult, Round, WarmUp
 
 Query = Callable[[int], float]
 """Answer query i to the end, decision on the host; returns the mean exit layer (1-based) of its samples."""
@@ -96,8 +95,8 @@ def run_protocol(
             times, layers, device_ns = _run_round(configurations, samples, options, clock, timer, turn)
         rounds.append(Round(times, before, probe(), device_ns, first, collecting))
         turn += len(split_into_streaks(samples, options.streak))
-        baseline = find_fastest(rounds, configurations.plain)
         totals = {label: [float(sum(r.times[label])) for r in rounds] for label in order}
+        baseline = min(configurations.plain, key=lambda label: sum(totals[label]))
         stop = find_stop_reason(
             totals,
             baseline,
@@ -150,18 +149,12 @@ def warm_up(configurations: Configurations, samples: Sequence[int], options: Lat
     use, which takes seconds. Which shapes a batch shrinks to is its own affair, so that of batches all are visited.
     """
     begun = clock()
-    coverage = Coverage(
-        set(configurations.depths), {find_bucket(configurations.tokens[i], options.bucket) for i in samples}
-    )
     by_bucket = {find_bucket(configurations.tokens[i], options.bucket): i for i in samples}
     # one pass per depth, going round the buckets; then the buckets that are left, at full depth
     passes = list(zip(configurations.depths, cycle(by_bucket.values()), strict=False))
     passes += [(max(configurations.depths), i) for i in islice(by_bucket.values(), len(configurations.depths), None)]
     for depth, i in passes:
         configurations.force(i, depth)
-        coverage.visit(depth, find_bucket(configurations.tokens[i], options.bucket))
-    if not coverage.is_complete:
-        raise RuntimeError(f"The warm-up missed depths and buckets {coverage.missing}.")
     visited = samples if max(configurations.sizes) > 1 else list(by_bucket.values())
     for query in configurations.queries.values():
         for i in visited:
@@ -183,8 +176,8 @@ def warm_up(configurations: Configurations, samples: Sequence[int], options: Lat
         previous = current
     return WarmUp(
         passes=count,
-        depths=sorted(coverage.seen_depths),
-        buckets=sorted(coverage.seen_buckets),
+        depths=sorted({depth for depth, _ in passes}),
+        buckets=sorted(by_bucket),
         blocks=done,
         agreed=agreed,
         seconds=(clock() - begun) / 1e9,

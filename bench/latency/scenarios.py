@@ -87,7 +87,11 @@ def measure_scenarios(
         replace(options, protocol=OFFLINE_BATCH, samples=max(1, options.samples // len(asked.batches[0])), streak=1),
         keys=asked.batch_keys, progress=progress,
     )  # fmt: skip
-    queries = make_single_queries(model, criterion, points, asked, single, options)
+    executor = make_executor(model, options.executor)
+    plain = make_baselines(model, executor)[single.baseline]
+    queries = {single.baseline: make_plain_query(model, plain, asked.single)}
+    for label, cut in points.items():
+        queries[label] = make_exit_query(executor, criterion, cut, asked.single, asked.single_keys)
     with fix_threads(options.threads), switch_to_evaluation(model):
         served, reasons = find_capacities(queries, single, load, len(asked.single), say, find_gpu(model))
         energy = {}
@@ -103,23 +107,6 @@ def measure_scenarios(
         "serving_reasons": reasons,
         "energy": energy,
     }
-
-
-def make_single_queries(
-    model: ExitModel,
-    criterion: Criterion,
-    points: Mapping[str, float],
-    asked: ScenarioSamples,
-    single: LatencyResult,
-    options: LatencyOptions,
-) -> dict[str, Query]:
-    """Return the plain model that was fastest, and every point, as queries of one sample."""
-    executor = make_executor(model, options.executor)
-    plain = make_baselines(model, executor)[single.baseline]
-    queries = {single.baseline: make_plain_query(model, plain, asked.single)}
-    for label, cut in points.items():
-        queries[label] = make_exit_query(executor, criterion, cut, asked.single, asked.single_keys)
-    return queries
 
 
 def find_capacities(

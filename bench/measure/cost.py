@@ -40,12 +40,13 @@ class CostModel:
 
     def plain(self, lengths: Int) -> Int:
         """Return the FLOPs of the model without early exits, all layers and the last head: int64 [N] -> int64 [N]."""
-        return _by_length(lengths, lambda tokens: np.array([self._plain(tokens)], dtype=np.int64))[:, 0]
+        encoder, last = self.encoder, self.encoder.num_layers
 
-    def _plain(self, tokens: int) -> int:
-        layers = self.encoder.num_layers
-        macs = self.encoder.embed_macs(tokens) + layers * self.encoder.layer_macs(tokens)
-        return 2 * (macs + self.head.macs(tokens, layers))
+        def count(tokens: int) -> Int:
+            macs = encoder.embed_macs(tokens) + last * encoder.layer_macs(tokens) + self.head.macs(tokens, last)
+            return np.array(2 * macs, dtype=np.int64)
+
+        return _by_length(lengths, count)
 
     def _to_each_exit(self, tokens: int) -> Int:
         """FLOPs up to and with exit l, int64 [L]."""
@@ -56,16 +57,12 @@ class CostModel:
             visited += self.encoder.layer_macs(tokens)
             answer = self.head.macs(tokens, layer)
             if early and layer < last and self.criterion is not None:
-                answer += self._decision(self.criterion, layer)
+                outputs, probe = self.head.num_outputs, self.criterion.probe
+                answer += self.criterion.macs(outputs, layer)
+                answer += 0 if probe is None else probe.macs(self.encoder.hidden_size, outputs, layer)
             flops.append(2 * (self.encoder.embed_macs(tokens) + visited + answer))
             visited += answer if early else 0
         return np.array(flops, dtype=np.int64)
-
-    def _decision(self, criterion: Criterion, layer: int) -> int:
-        """MACs of the criterion's own head and of its probe at exit ``layer``."""
-        outputs, probe = self.head.num_outputs, criterion.probe
-        read = 0 if probe is None else probe.macs(self.encoder.hidden_size, outputs, layer)
-        return criterion.macs(outputs, layer) + read
 
 
 def _by_length(lengths: Int, cost: Callable[[int], Int]) -> Int:

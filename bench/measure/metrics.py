@@ -57,20 +57,20 @@ def pearson(predictions: Values, labels: Values) -> float:
     """Return the Pearson correlation of float [N] with float [N]."""
     from scipy.stats import pearsonr
 
-    x, y = np.asarray(predictions, np.float64), np.asarray(labels, np.float64)
-    return 0.0 if _flat(x, y) else float(pearsonr(x, y).statistic)
+    return _correlate(pearsonr, predictions, labels)
 
 
 def spearman(predictions: Values, labels: Values) -> float:
     """Return the Spearman rank correlation (ties get mean ranks) of float [N] with float [N]."""
     from scipy.stats import spearmanr
 
+    return _correlate(spearmanr, predictions, labels)
+
+
+def _correlate(test: Callable[[Sums, Sums], Any], predictions: Values, labels: Values) -> float:
     x, y = np.asarray(predictions, np.float64), np.asarray(labels, np.float64)
-    return 0.0 if _flat(x, y) else float(spearmanr(x, y).statistic)
-
-
-def _flat(x: Sums, y: Sums) -> bool:
-    return bool(not np.isfinite(x).all() or np.ptp(x) == 0 or np.ptp(y) == 0)
+    constant = not np.isfinite(x).all() or np.ptp(x) == 0 or np.ptp(y) == 0
+    return 0.0 if constant else float(test(x, y).statistic)
 
 
 METRICS: dict[str, Callable[[Values, Values], float]] = {
@@ -104,7 +104,7 @@ def _metric(name: str) -> Callable[[Values, Values], float]:
 def is_additive(metric: str) -> bool:
     """Return whether :func:`statistics` exists: the metric is a function of sums over samples (ranks are not)."""
     _metric(metric)
-    return metric in _STATISTICS
+    return metric in _SUMS
 
 
 def statistics(metric: str, predictions: Values, labels: Values) -> Sums:
@@ -113,18 +113,20 @@ def statistics(metric: str, predictions: Values, labels: Values) -> Sums:
     Sum over samples the row of each sample's exit and give the sums to :func:`from_statistics`.
     S and its meaning are the metric's own. Raises UsageError for a metric that is not additive.
     """
-    if not is_additive(metric):
-        raise UsageError(f"Metric '{metric}' is not a function of sums over samples; compute it point by point.")
     predictions, labels = np.asarray(predictions), np.asarray(labels)
-    columns = _STATISTICS[metric](predictions, np.broadcast_to(labels[:, None], predictions.shape))
+    columns = _find_sums(metric)[0](predictions, np.broadcast_to(labels[:, None], predictions.shape))
     return np.stack(columns, axis=-1).astype(np.float64)
 
 
 def from_statistics(metric: str, sums: Sums) -> Sums:
     """Return the metric [K] of K sums [K, S] of :func:`statistics` rows."""
+    return _find_sums(metric)[1](np.asarray(sums, np.float64))
+
+
+def _find_sums(metric: str) -> tuple[Callable[[Values, Values], list[Values]], Callable[[Sums], Sums]]:
     if not is_additive(metric):
         raise UsageError(f"Metric '{metric}' is not a function of sums over samples; compute it point by point.")
-    return _FROM[metric](np.asarray(sums, np.float64))
+    return _SUMS[metric]
 
 
 def _ratio(numerator: Sums, denominator: Sums) -> Sums:
@@ -132,15 +134,6 @@ def _ratio(numerator: Sums, denominator: Sums) -> Sums:
     positive = denominator > 0
     result: Sums = np.where(positive, numerator / np.where(positive, denominator, 1.0), 0.0)
     return result
-
-
-def _accuracy_statistics(p: Values, y: Values) -> list[Values]:
-    return [p == y, np.ones_like(p)]
-
-
-def _f1_statistics(p: Values, y: Values) -> list[Values]:
-    """True positives, false positives, false negatives of class 1."""
-    return [(p == 1) & (y == 1), (p == 1) & (y != 1), (p != 1) & (y == 1)]
 
 
 def _matthews_statistics(p: Values, y: Values) -> list[Values]:
@@ -155,11 +148,6 @@ def _pearson_statistics(p: Values, y: Values) -> list[Values]:
     centre = y.mean() if y.size else 0.0
     x, y = p.astype(np.float64) - centre, y - centre
     return [np.ones_like(x), x, y, x * x, y * y, x * y]
-
-
-def _from_f1(sums: Sums) -> Sums:
-    hits, false_positive, false_negative = sums.T
-    return _ratio(2 * hits, 2 * hits + false_positive + false_negative)
 
 
 def _from_matthews(sums: Sums) -> Sums:
@@ -180,16 +168,14 @@ def _from_pearson(sums: Sums) -> Sums:
     return np.clip(_ratio(n * xy - x * y, np.sqrt(x_spread) * np.sqrt(y_spread)), -1.0, 1.0)
 
 
-_STATISTICS: dict[str, Callable[[Values, Values], list[Values]]] = {
-    "accuracy": _accuracy_statistics,
-    "f1": _f1_statistics,
-    "matthews": _matthews_statistics,
-    "pearson": _pearson_statistics,
+_SUMS: dict[str, tuple[Callable[[Values, Values], list[Values]], Callable[[Sums], Sums]]] = {
+    "accuracy": (lambda p, y: [p == y, np.ones_like(p)], lambda sums: _ratio(sums[:, 0], sums[:, 1])),
+    "f1": (
+        # true positives, false positives, false negatives of class 1
+        lambda p, y: [(p == 1) & (y == 1), (p == 1) & (y != 1), (p != 1) & (y == 1)],
+        lambda sums: _ratio(2 * sums[:, 0], 2 * sums[:, 0] + sums[:, 1] + sums[:, 2]),
+    ),
+    "matthews": (_matthews_statistics, _from_matthews),
+    "pearson": (_pearson_statistics, _from_pearson),
 }
-
-_FROM: dict[str, Callable[[Sums], Sums]] = {
-    "accuracy": lambda sums: _ratio(sums[:, 0], sums[:, 1]),
-    "f1": _from_f1,
-    "matthews": _from_matthews,
-    "pearson": _from_pearson,
-}
+"""What each sample adds to the sums of a metric, and the metric of the sums."""

@@ -127,7 +127,7 @@ def choose_certified(
     With a confidence by Learn-then-Test, without one by conformal risk control.
     """
     assert rule.kind in ("risk", "gap")
-    losses = tabulate_losses("risk" if rule.kind == "risk" else "gap", answers, labels)
+    losses = tabulate_losses(rule.kind, answers, labels)
     if rule.confidence is None:
         cut = control_conformally(scores, losses, rule.value, curve.strict)
         needed = math.ceil(1 / rule.value - 1 - 1e-9)
@@ -135,8 +135,6 @@ def choose_certified(
         cut = learn_then_test(scores, losses, rule.value, rule.confidence, curve.strict)
         needed = math.ceil(math.log(1 - rule.confidence) / math.log1p(-rule.value) - 1e-9)
     if math.isnan(cut):
-        reason = (
-            f"{rule.format()} cannot be certified with {len(losses)} held-out samples: {needed} are needed at least."
-        )
-        return Unreachable(reason)
+        held_out = f"{len(losses)} held-out samples: {needed} are needed at least."
+        return Unreachable(f"{rule.format()} cannot be certified with {held_out}")
     return Choice(curve.row(cut), cut)

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from bench.measure.curve import Float
-from bench.measure.stats import FromStatistics, Interval, draw_counts
+from bench.measure.stats import FromStatistics, Interval, draw_counts, make_interval
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ def summarise_seeds(
     drawn = [np.stack([metric(w @ one) for one in table], axis=1) for w in draw_counts(samples, replicates, seed)]
     by_seed = np.concatenate(drawn)  # [B, S]: the samples drawn, the seeds as they are
     both = _both(by_seed, values, np.random.default_rng([seed, 1]), level) if seeds > 1 else None
-    over_both = None if both is None else _interval(mean, both, level)
-    return SeedSummary(mean, _interval(mean, by_seed.mean(axis=1), level), over_both)
+    over_both = None if both is None else make_interval(mean, both, level)
+    return SeedSummary(mean, make_interval(mean, by_seed.mean(axis=1), level), over_both)
 
 
 def interval_over_seeds(values: Float, by_seed: Float, level: float = 0.95, seed: int = 0) -> Interval:
@@ -63,8 +63,8 @@ def interval_over_seeds(values: Float, by_seed: Float, level: float = 0.95, seed
     """
     mean = float(values.mean())
     if len(values) == 1:
-        return _interval(mean, by_seed[:, 0], level)
-    return _interval(mean, _both(by_seed, values, np.random.default_rng([seed, 1]), level), level)
+        return make_interval(mean, by_seed[:, 0], level)
+    return make_interval(mean, _both(by_seed, values, np.random.default_rng([seed, 1]), level), level)
 
 
 def _both(by_seed: Float, values: Float, random: np.random.Generator, level: float) -> Float:
@@ -89,8 +89,3 @@ def widen_for_seeds(total: float, spread: float, seeds: int, level: float = 0.95
     freedom = max(total**2 / ((spread / seeds) ** 2 / (seeds - 1)), seeds - 1)
     quantile = 0.5 + level / 2
     return float(stats.t.ppf(quantile, freedom) / stats.norm.ppf(quantile))
-
-
-def _interval(estimate: float, replicates: Float, level: float) -> Interval:
-    low, high = np.quantile(replicates, [0.5 - level / 2, 0.5 + level / 2])
-    return Interval(estimate, float(low), float(high), level)

@@ -119,7 +119,7 @@ def bootstrap(
     columns = _columns(statistics)
     values = [metric(w @ columns) for w in draw_counts(len(columns), replicates, seed)]
     estimate = metric(columns.sum(axis=0, keepdims=True))
-    return _percentile(float(estimate[0]), np.concatenate(values), level)
+    return make_interval(float(estimate[0]), np.concatenate(values), level)
 
 
 def paired_bootstrap(
@@ -134,7 +134,7 @@ def paired_bootstrap(
         raise ValueError(f"A paired bootstrap needs the same samples: {len(first)} and {len(second)}.")
     values = [metric(w @ first) - metric(w @ second) for w in draw_counts(len(first), replicates, seed)]
     estimate = metric(first.sum(axis=0, keepdims=True)) - metric(second.sum(axis=0, keepdims=True))
-    return _percentile(float(estimate[0]), np.concatenate(values), level)
+    return make_interval(float(estimate[0]), np.concatenate(values), level)
 
 
 def bootstrap_mean(values: Array, replicates: int = 1000, seed: int = 0, level: float = 0.95) -> Interval:
@@ -161,16 +161,12 @@ def _columns(statistics: Array) -> Float:
     return columns.reshape(len(columns), -1)
 
 
-def _percentile(estimate: float, replicates: Float, level: float) -> Interval:
+def make_interval(estimate: float, replicates: Float, level: float) -> Interval:
+    """Return the interval between the percentiles of those replicates [B] that are defined.
+
+    Raises ValueError where none is.
+    """
     if np.isnan(replicates).all():
         raise ValueError("The metric is undefined in every bootstrap replicate.")
-    low, high = _quantiles(replicates, level)
+    low, high = np.nanquantile(replicates, [0.5 - level / 2, 0.5 + level / 2])
     return Interval(estimate, float(low), float(high), level)
-
-
-def _quantiles(replicates: Float, level: float) -> tuple[Float, Float]:
-    """Lower and upper percentile over the first axis, of what is defined; NaN where nothing is."""
-    defined = ~np.isnan(replicates).all(axis=0)
-    tails = [0.5 - level / 2, 0.5 + level / 2]
-    low, high = np.nanquantile(np.where(defined, replicates, 0.0), tails, axis=0)
-    return np.where(defined, low, np.nan), np.where(defined, high, np.nan)

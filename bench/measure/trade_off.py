@@ -42,9 +42,8 @@ class TradeOff:
         self.criterion, self.exits, self.costs, self.metrics = criterion, exits, costs, metrics
         self.scores = score_recorded(criterion, exits)
         self.predictions = exits.predictions
-        primary = metrics[0] if m.is_additive(metrics[0]) else None
-        self._additive = primary
-        statistic = [m.statistics(primary, self.predictions, exits.labels)] if primary else []
+        self._additive = metrics[0] if m.is_additive(metrics[0]) else None
+        statistic = [m.statistics(self._additive, self.predictions, exits.labels)] if self._additive else []
         self.curve: Curve = exact_curve(self.scores, [*statistic, costs.early], strict=criterion.strict)
 
     @cached_property

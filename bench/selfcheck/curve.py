@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import timeit
 from collections.abc import Callable
 
 import numpy as np
@@ -72,9 +72,4 @@ def _make_scores(rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray
 
 
 def _time_median(work: Callable[[], object], repeats: int) -> float:
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return float(np.median(times))
+    return float(np.median(timeit.repeat(work, number=1, repeat=repeats)))

@@ -5,6 +5,7 @@ Reads only: it never changes a clock, a governor or a file.
 
 from __future__ import annotations
 
+import csv
 import os
 import platform
 import re
@@ -13,12 +14,14 @@ import sys
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
+from backbones.errors import UserError
 from backbones.hubcalls import is_offline
 from bench.environment import cores, cpu_name, memory_gib
 
@@ -26,26 +29,8 @@ Level = Literal["ok", "warn", "fail"]
 
 PYTHON = ((3, 11), (3, 13))
 # Lowest version that pyproject.toml admits and the one in constraints.txt; tests keep the three in step.
-TESTED = {
-    "torch": ("2.6", "2.13.0"),
-    "transformers": ("5.0", "5.23.0"),
-    "datasets": ("4.0", "5.2.0"),
-    "numpy": ("2.0", "2.4.6"),
-    "scipy": ("1.13", "1.17.1"),
-    "scikit-learn": ("1.5", "1.9.1"),
-    "pyarrow": ("17", "26.0.1"),
-    "safetensors": ("0.5", "0.8.0"),
-    "sentencepiece": ("0.2", "0.2.3"),
-    "protobuf": ("5", "7.36.2"),
-    "matplotlib": ("3.9", "3.11.2"),
-    "seaborn": ("0.13", "0.13.2"),
-    "typer": ("0.15", "0.29.2"),
-    "rich": ("13.7", "15.0.0"),
-    "filelock": ("3.16", "4.2.11"),
-    "PyYAML": ("6", "6.0.3"),
-    "jinja2": ("3.1", "3.1.6"),
-    "pydantic": ("2.7", "2.14.3"),
-}
+_TABLE = files("bench.selfcheck") / "tested.csv"
+TESTED = {name: (lowest, newest) for name, lowest, newest in csv.reader(_TABLE.read_text("utf-8").splitlines())}
 DISK_GIB = 2.0  # a BERT-base checkpoint with its progress file is 1.7 GiB
 MEMORY_GIB = 4.0
 HUB_SECONDS = 3.0
@@ -54,7 +39,7 @@ DOWNLOAD = "download it once with a network, or give --hub-root DIR with the fil
 
 
 @dataclass(frozen=True)
-class Finding:
+class Remark:
     """One line: what was looked at, how it is, and where it is not fine the remedy."""
 
     area: str
@@ -63,63 +48,57 @@ class Finding:
     remedy: str = ""
 
 
-def check_machine(hub_root: Path | None, results_dir: Path) -> list[Finding]:
-    """Return what was found of software, hardware, hub, models and timing; a check that breaks is a finding too."""
+def check_machine(hub_root: Path | None, results_dir: Path) -> list[Remark]:
+    """Return what there is to say of software, hardware, hub, models and timing; a check that breaks is said too."""
     hub = check_hub()
-    sections: list[Callable[[], Iterator[Finding]]] = [
+    sections: list[Callable[[], Iterable[Remark]]] = [
         check_packages,
         check_processor,
         check_gpus,
         lambda: check_disk(results_dir),
-        lambda: iter([hub]),
+        lambda: [hub],
         lambda: check_mirror(hub_root),
         lambda: check_backbones(hub_root, hub.level == "ok"),
         check_timing,
     ]
-    return [finding for section in sections for finding in run_section(section)]
-
-
-def run_section(section: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
-    """Yield the findings of a section; one that breaks is a finding of its own, and the others still speak."""
-    try:
-        yield from section()
-    except Exception as error:  # a broken installation can fail in any way; that is what this verb is for
-        first = (str(error).splitlines() or [""])[0]
-        yield Finding("doctor", "fail", f"a check broke: {type(error).__name__}: {first}", "see `pip check`")
+    found: list[Remark] = []
+    for section in sections:
+        try:
+            found.extend(section())
+        except Exception as error:  # a broken installation can fail in any way; that is what this verb is for
+            first = (str(error).splitlines() or [""])[0]
+            found.append(Remark("doctor", "fail", f"a check broke: {type(error).__name__}: {first}", "see `pip check`"))
+    return found
 
 
 # --------------------------------------------------------------------------- software
 
 
-def check_packages() -> Iterator[Finding]:
+def check_packages() -> Iterator[Remark]:
     """Compare Python and every package with the tested range."""
     low, high = PYTHON
-    here = sys.version_info[:2]
     name = f"Python {platform.python_version()}"
-    if here < low:
-        yield Finding("python", "fail", name, f"install Python {low[0]}.{low[1]} or newer")
-    elif here > high:
-        yield Finding("python", "warn", f"{name} is newer than the tested {high[0]}.{high[1]}")
+    if sys.version_info[:2] < low:
+        yield Remark("python", "fail", name, f"install Python {low[0]}.{low[1]} or newer")
+    elif sys.version_info[:2] > high:
+        yield Remark("python", "warn", f"{name} is newer than the tested {high[0]}.{high[1]}")
     else:
-        yield Finding("python", "ok", name)
+        yield Remark("python", "ok", name)
     for package, (lowest, newest) in TESTED.items():
-        yield check_package(package, lowest, newest)
-
-
-def check_package(package: str, lowest: str, newest: str) -> Finding:
-    """Compare one package with its tested range."""
-    try:
-        found = version(package)
-    except PackageNotFoundError:
-        return Finding("package", "fail", f"{package} is not installed", f"pip install '{package}>={lowest}'")
-    text = f"{package} {found}"
-    if version_numbers(found) < version_numbers(lowest):
-        return Finding("package", "fail", f"{text} is older than {lowest}", f"pip install '{package}>={lowest}'")
-    if version_numbers(found) > version_numbers(newest):
-        return Finding(
-            "package", "warn", f"{text} is newer than the tested {newest}", f"if it fails: {package}=={newest}"
-        )
-    return Finding("package", "ok", text)
+        install = f"pip install '{package}>={lowest}'"
+        try:
+            found = version(package)
+        except PackageNotFoundError:
+            yield Remark("package", "fail", f"{package} is not installed", install)
+            continue
+        text = f"{package} {found}"
+        if version_numbers(found) < version_numbers(lowest):
+            yield Remark("package", "fail", f"{text} is older than {lowest}", install)
+        elif version_numbers(found) > version_numbers(newest):
+            remedy = f"if it fails: {package}=={newest}"
+            yield Remark("package", "warn", f"{text} is newer than the tested {newest}", remedy)
+        else:
+            yield Remark("package", "ok", text)
 
 
 def version_numbers(text: str) -> tuple[int, ...]:
@@ -133,34 +112,33 @@ def version_numbers(text: str) -> tuple[int, ...]:
 # --------------------------------------------------------------------------- hardware
 
 
-def check_processor() -> Iterator[Finding]:
+def check_processor() -> Iterator[Remark]:
     """Look at processor, cores, threads and memory."""
     import torch
 
-    yield Finding("cpu", "ok", f"{cpu_name()}, {cores()} cores for this process")
+    yield Remark("cpu", "ok", f"{cpu_name()}, {cores()} cores for this process")
     threads = torch.get_num_threads()
     if threads > cores():
-        yield Finding("threads", "warn", f"torch uses {threads} threads on {cores()} cores", "set OMP_NUM_THREADS")
+        yield Remark("threads", "warn", f"torch uses {threads} threads on {cores()} cores", "set OMP_NUM_THREADS")
     else:
-        yield Finding("threads", "ok", f"torch uses {threads} threads")
+        yield Remark("threads", "ok", f"torch uses {threads} threads")
     memory = memory_gib()
     if memory is None:
-        yield Finding("memory", "warn", "the system does not say how much there is")
+        yield Remark("memory", "warn", "the system does not say how much there is")
     elif memory < MEMORY_GIB:
-        yield Finding(
-            "memory", "warn", f"{memory} GiB", "stay with small backbones, a small train.batch_size and --limit"
-        )
+        remedy = "stay with small backbones, a small train.batch_size and --limit"
+        yield Remark("memory", "warn", f"{memory} GiB", remedy)
     else:
-        yield Finding("memory", "ok", f"{memory} GiB")
+        yield Remark("memory", "ok", f"{memory} GiB")
 
 
-def check_gpus() -> Iterator[Finding]:
+def check_gpus() -> Iterator[Remark]:
     """Look at the GPUs as torch sees them, with driver and memory."""
     import torch
 
     if not torch.cuda.is_available():
         built = "torch is built without CUDA" if torch.version.cuda is None else "torch finds no device or driver"
-        yield Finding("gpu", "warn", f"no GPU ({built})", "everything runs on the CPU; --device cuda will be refused")
+        yield Remark("gpu", "warn", f"no GPU ({built})", "everything runs on the CPU; --device cuda will be refused")
         return
     from bench.latency.machine import load_nvml
 
@@ -169,16 +147,15 @@ def check_gpus() -> Iterator[Finding]:
     for index in range(torch.cuda.device_count()):
         facts = torch.cuda.get_device_properties(index)
         text = f"{facts.name}, {facts.total_memory / 2**30:.1f} GiB, {driver}, CUDA {torch.version.cuda}"
-        yield Finding("gpu", "ok", text)
+        yield Remark("gpu", "ok", text)
         if library is not None:
             yield from check_gpu_controls(library, index)
     if library is None:
-        yield Finding(
-            "gpu", "warn", "no NVML: clocks and throttling of the GPU stay unknown", "pip install nvidia-ml-py"
-        )
+        text = "no NVML: clocks and throttling of the GPU stay unknown"
+        yield Remark("gpu", "warn", text, "pip install nvidia-ml-py")
 
 
-def check_gpu_controls(library: Any, index: int) -> Iterator[Finding]:
+def check_gpu_controls(library: Any, index: int) -> Iterator[Remark]:
     """Say what an administrator may do about a GPU while latency is measured; nothing here does it."""
     from bench.latency.machine import find_gpu_handle
 
@@ -188,12 +165,12 @@ def check_gpu_controls(library: Any, index: int) -> Iterator[Finding]:
         return
     if not kept_awake:
         remedy = "the first query after a pause wakes the driver; an administrator may keep it awake: nvidia-smi -pm 1"
-        yield Finding("timing", "warn", f"GPU {index}: persistence mode is off", remedy)
+        yield Remark("timing", "warn", f"GPU {index}: persistence mode is off", remedy)
     remedy = "throttled runs are INVALID; an administrator may lock clocks while measuring: nvidia-smi -lgc MHZ,MHZ"
-    yield Finding("timing", "warn", f"GPU {index}: clocks follow load and heat unless they are locked", remedy)
+    yield Remark("timing", "warn", f"GPU {index}: clocks follow load and heat unless they are locked", remedy)
 
 
-def check_disk(results_dir: Path) -> Iterator[Finding]:
+def check_disk(results_dir: Path) -> Iterator[Remark]:
     """Look at the room, and the right to write, where results go."""
     folder = results_dir.absolute()
     while not folder.exists():
@@ -201,22 +178,22 @@ def check_disk(results_dir: Path) -> Iterator[Finding]:
     free = shutil.disk_usage(folder).free / 2**30
     where = f"results folder {results_dir}"
     if not folder.is_dir():
-        yield Finding("disk", "fail", f"{where} cannot be made: {folder} is a file", "give another --results-dir")
+        yield Remark("disk", "fail", f"{where} cannot be made: {folder} is a file", "give another --results-dir")
     elif not os.access(folder, os.W_OK):
-        yield Finding("disk", "fail", f"{where} cannot be written", "give another --results-dir")
+        yield Remark("disk", "fail", f"{where} cannot be written", "give another --results-dir")
     elif free < DISK_GIB:
-        yield Finding("disk", "warn", f"{where}: {free:.1f} GiB free", "checkpoints of big backbones need more")
+        yield Remark("disk", "warn", f"{where}: {free:.1f} GiB free", "checkpoints of big backbones need more")
     else:
-        yield Finding("disk", "ok", f"{where}: {free:.1f} GiB free")
+        yield Remark("disk", "ok", f"{where}: {free:.1f} GiB free")
 
 
 # --------------------------------------------------------------------------- hub and models
 
 
-def check_hub(seconds: float = HUB_SECONDS) -> Finding:
+def check_hub(seconds: float = HUB_SECONDS) -> Remark:
     """Ask the hub for a sign of life within a few seconds; any HTTP answer will do."""
     if is_offline():
-        return Finding("hub", "warn", "HF_HUB_OFFLINE is set: nothing will be downloaded", "unset it to download")
+        return Remark("hub", "warn", "HF_HUB_OFFLINE is set: nothing will be downloaded", "unset it to download")
     address = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
     answers: list[str] = []
 
@@ -234,32 +211,20 @@ def check_hub(seconds: float = HUB_SECONDS) -> Finding:
     asking.start()
     asking.join(seconds + 1)
     if answers == [""]:
-        return Finding("hub", "ok", f"{address} answers")
+        return Remark("hub", "ok", f"{address} answers")
     why = answers[0] if answers else f"no answer in {seconds:g} s"
     remedy = "the demo task and models on this machine still work; a mirror goes to --hub-root or EXITBENCH_HUB"
-    return Finding("hub", "warn", f"offline: {address} cannot be reached ({why})", remedy)
+    return Remark("hub", "warn", f"offline: {address} cannot be reached ({why})", remedy)
 
 
-def check_mirror(hub_root: Path | None) -> Iterator[Finding]:
+def check_mirror(hub_root: Path | None) -> Iterator[Remark]:
     """Look through the tasks and models of the local mirror."""
     if hub_root is None:
-        yield Finding("mirror", "ok", "no hub mirror was given (--hub-root, EXITBENCH_HUB)")
+        yield Remark("mirror", "ok", "no hub mirror was given (--hub-root, EXITBENCH_HUB)")
         return
     if not hub_root.is_dir():
-        yield Finding("mirror", "fail", f"{hub_root} is not a folder", "give one with datasets/ and models/ in it")
+        yield Remark("mirror", "fail", f"{hub_root} is not a folder", "give one with datasets/ and models/ in it")
         return
-    there, lacking = find_mirrored_tasks(hub_root)
-    if there:
-        yield Finding("mirror", "ok", f"tasks in {hub_root}: {', '.join(there)}")
-    if lacking:
-        remedy = "they come from the hub; or copy its files to datasets/<hub id>"
-        yield Finding("mirror", "warn", f"tasks not in it: {', '.join(lacking)}", remedy)
-    for config in sorted(hub_root.glob("models/*/*/config.json")):
-        yield check_mirrored_model(config.parent)
-
-
-def find_mirrored_tasks(hub_root: Path) -> tuple[list[str], list[str]]:
-    """Return the names of the hub tasks whose train files the mirror has, and of those it lacks."""
     from bench.tasks import TASKS
 
     there: list[str] = []
@@ -268,33 +233,36 @@ def find_mirrored_tasks(hub_root: Path) -> tuple[list[str], list[str]]:
         task = TASKS.load(name)
         if hasattr(task, "dataset"):
             folder = hub_root / "datasets" / task.dataset / (getattr(task, "config", None) or "")
-            found = any(folder.glob("**/train*"))
-            (there if found else lacking).append(name)
-    return there, lacking
+            (there if any(folder.glob("**/train*")) else lacking).append(name)
+    if there:
+        yield Remark("mirror", "ok", f"tasks in {hub_root}: {', '.join(there)}")
+    if lacking:
+        remedy = "they come from the hub; or copy its files to datasets/<hub id>"
+        yield Remark("mirror", "warn", f"tasks not in it: {', '.join(lacking)}", remedy)
+    for config in sorted(hub_root.glob("models/*/*/config.json")):
+        yield check_mirrored_model(config.parent)
 
 
-def check_mirrored_model(folder: Path) -> Finding:
+def check_mirrored_model(folder: Path) -> Remark:
     """Say whether a model folder of the mirror is complete, or what it lacks."""
-    from backbones.errors import UserError
     from backbones.folders import tokenizer_files, weight_files
 
     name = f"{folder.parent.name}/{folder.name}"
     try:
         tokenizer_files(folder)
     except UserError:
-        return Finding("mirror", "fail", f"model {name} has no tokenizer", "copy the hub's tokenizer files there")
+        return Remark("mirror", "fail", f"model {name} has no tokenizer", "copy the hub's tokenizer files there")
     try:
         weight_files(folder)
     except UserError:
         remedy = "put model.safetensors there, or use --init scratch"
-        return Finding("mirror", "warn", f"model {name} has no weights", remedy)
-    return Finding("mirror", "ok", f"model {name}")
+        return Remark("mirror", "warn", f"model {name} has no weights", remedy)
+    return Remark("mirror", "ok", f"model {name}")
 
 
-def check_backbones(hub_root: Path | None, online: bool) -> Iterator[Finding]:
+def check_backbones(hub_root: Path | None, online: bool) -> Iterator[Remark]:
     """Say which of the named backbones can be had right now."""
     from backbones.catalog import BACKBONES
-    from backbones.errors import UserError
     from backbones.load import BackboneRequest
     from backbones.resolve import resolve
 
@@ -302,40 +270,40 @@ def check_backbones(hub_root: Path | None, online: bool) -> Iterator[Finding]:
         try:
             source = resolve(BackboneRequest(name, hub_root=hub_root, offline=True), weights=True).source
             ready = "from scratch, needs no download" if named.hub_id is None else f"ready ({source})"
-            yield Finding("backbone", "ok", f"{name}: {ready}")
+            yield Remark("backbone", "ok", f"{name}: {ready}")
         except UserError as error:
             if online and "offline mode" in str(error):
-                yield Finding("backbone", "ok", f"{name}: will be downloaded from {named.hub_id} when first used")
+                yield Remark("backbone", "ok", f"{name}: will be downloaded from {named.hub_id} when first used")
             elif "has no weights" in str(error):
-                yield Finding("backbone", "warn", f"{name}: no weights", "--init scratch trains it from random ones")
+                yield Remark("backbone", "warn", f"{name}: no weights", "--init scratch trains it from random ones")
             else:
-                yield Finding("backbone", "warn", f"{name}: neither on this machine nor within reach", DOWNLOAD)
+                yield Remark("backbone", "warn", f"{name}: neither on this machine nor within reach", DOWNLOAD)
 
 
 # --------------------------------------------------------------------------- timing
 
 
-def check_timing() -> Iterator[Finding]:
+def check_timing() -> Iterator[Remark]:
     """Say what disturbs timings on this machine; the settings are read and never changed."""
     governors = {p.read_text().strip() for p in CPU_CONTROLS.glob("cpu[0-9]*/cpufreq/scaling_governor")}
     if not governors:
-        yield Finding("timing", "ok", "the clock's governor is not visible here (virtual machine or container)")
+        yield Remark("timing", "ok", "the clock's governor is not visible here (virtual machine or container)")
     elif governors == {"performance"}:
-        yield Finding("timing", "ok", "governor performance")
+        yield Remark("timing", "ok", "governor performance")
     else:
         remedy = "for stable timings an administrator may choose performance: cpupower frequency-set -g performance"
-        yield Finding("timing", "warn", f"governor {', '.join(sorted(governors))}", remedy)
+        yield Remark("timing", "warn", f"governor {', '.join(sorted(governors))}", remedy)
     turbo = is_turbo_on()
     if turbo:
         remedy = "clocks vary with heat; an administrator may switch turbo off while measuring"
-        yield Finding("timing", "warn", "turbo is on", remedy)
+        yield Remark("timing", "warn", "turbo is on", remedy)
     elif turbo is False:
-        yield Finding("timing", "ok", "turbo is off")
+        yield Remark("timing", "ok", "turbo is off")
     if hasattr(os, "getloadavg"):
         load = os.getloadavg()[0]
         busy = load > 0.5 * cores()
         remedy = "end other work before measuring latency; a disturbed measurement is marked INVALID" if busy else ""
-        yield Finding("timing", "warn" if busy else "ok", f"load {load:.1f} on {cores()} cores", remedy)
+        yield Remark("timing", "warn" if busy else "ok", f"load {load:.1f} on {cores()} cores", remedy)
 
 
 def is_turbo_on() -> bool | None:

@@ -86,7 +86,15 @@ def check_gpu(
     Raises UsageError where the folder holds parts from another card or version of torch, or a rehearsal's.
     """
     plan = GpuPlan(device, 0.2 if rehearsal else seconds, rehearsal, say)
-    card = describe_card(plan)
+    library = None if rehearsal else load_nvml()
+    card = {
+        "rehearsal": rehearsal,
+        "card": "none" if rehearsal else torch.cuda.get_device_properties(device).name,
+        "driver": None if library is None else str(library.nvmlSystemGetDriverVersion()),
+        "cuda": torch.version.cuda,
+        "conditional_nodes": plan.has_conditional(),
+        "versions": {name: versions()[name] for name in ("python", "torch", "transformers")},
+    }
     found: dict[str, Any] = {"card": card}
     known = folder / "card.json"
     if known.exists() and read_object(known) != card:
@@ -103,20 +111,6 @@ def check_gpu(
         found[name] = {**measure_part(plan), "seconds": round(time.monotonic() - begun, 1)}
         write_json(path, found[name])
     return found
-
-
-def describe_card(plan: GpuPlan) -> dict[str, Any]:
-    """Return what the measurements depend on: card, driver, torch, and what of CUDA's newer parts is there."""
-    library = None if plan.rehearsal else load_nvml()
-    properties = None if plan.rehearsal else torch.cuda.get_device_properties(plan.device)
-    return {
-        "rehearsal": plan.rehearsal,
-        "card": "none" if properties is None else properties.name,
-        "driver": None if library is None else str(library.nvmlSystemGetDriverVersion()),
-        "cuda": torch.version.cuda,
-        "conditional_nodes": plan.has_conditional(),
-        "versions": {name: versions()[name] for name in ("python", "torch", "transformers")},
-    }
 
 
 # --------------------------------------------------------------------------- equal decisions

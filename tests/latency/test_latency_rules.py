@@ -11,7 +11,6 @@ from scipy import stats
 from bench.latency.protocol import (
     NOISE_FLOOR_ROUNDS,
     PERCENTILE_FLOORS,
-    Coverage,
     alternate_order,
     compute_percentiles,
     find_bucket,
@@ -39,16 +38,6 @@ def test_blocks_are_the_samples_in_order(samples: list[int], size: int) -> None:
 @pytest.mark.parametrize(("tokens", "bucket"), [(1, 16), (15, 16), (16, 16), (17, 32), (128, 128)])
 def test_bucket_edges(tokens: int, bucket: int) -> None:
     assert find_bucket(tokens, 16) == bucket
-
-
-def test_coverage_names_what_is_missing() -> None:
-    coverage = Coverage({1, 2, 3}, {16, 32})
-    coverage.visit(1, 16)
-    coverage.visit(3, 16)
-    assert coverage.missing == ([2], [32])
-    assert not coverage.is_complete
-    coverage.visit(2, 32)
-    assert coverage.is_complete
 
 
 @pytest.mark.parametrize(

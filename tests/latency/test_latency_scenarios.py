@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -17,7 +18,7 @@ from bench.errors import UsageError
 from bench.inference.executors import make_executor, make_plain_call
 from bench.inference.live import run_live
 from bench.inference.segments import EagerSegment
-from bench.latency.depth import ShallowModel, deal_turns, make_truncated_call, make_unchecked_call, measure_depth_table
+from bench.latency.depth import ShallowModel, deal_turns, make_unchecked_call, measure_depth_table, predict_mean
 from bench.latency.energy import NO_COUNTER, NO_GPU, measure_energy
 from bench.latency.queries import measure_interleaved
 from bench.latency.result import LatencyOptions
@@ -142,7 +143,12 @@ def test_an_engine_is_warm_before_the_first_query_arrives() -> None:
 def test_energy_is_what_the_counter_gained_per_sample() -> None:
     machine = Simulated(lambda i: 10 * MS)
     found = measure_energy(
-        machine.query, range(8), "cuda", seconds=1.0, clock=machine.clock, counter=lambda: machine.now // 5000
+        machine.query,
+        range(8),
+        "cuda",
+        seconds=1.0,
+        clock=machine.clock,
+        meters=(lambda: machine.now // 5000, lambda: 1),
     )
     assert found.joules == pytest.approx(0.010 * 200, rel=1e-3)  # 200 watts for 10 ms
     assert found.samples % 8 == 0
@@ -153,7 +159,7 @@ def test_energy_without_hardware_is_said_and_not_zero() -> None:
     found = measure_energy(machine.query, range(3), "cpu")
     assert (found.joules, found.note) == (None, NO_GPU)
     assert machine.now == 0  # nothing was run for nothing
-    none = measure_energy(machine.query, range(3), "cuda:0", counter=lambda: None)
+    none = measure_energy(machine.query, range(3), "cuda:0", meters=(lambda: None, lambda: None))
     assert (none.joules, none.note) == (None, NO_COUNTER)
 
 
@@ -180,18 +186,19 @@ def test_the_depth_table_of_a_real_model() -> None:
     model = make_model("bert")
     samples = [make_batch([n]) for n in (4, 9, 20, 30)]
     table = measure_depth_table(model, MonotoneWindow(window=0), {"never": -1.0, "always": math.inf}, samples, QUICK)
+    predict = partial(predict_mean, table.checked, table.lengths)
     assert table.buckets == [16, 32]
     assert table.checked.shape == table.bare.shape == (5, 2)
     assert (table.checked > 0).all()
     np.testing.assert_allclose(table.checks, table.checked - table.bare)
     never = table.points["never"]
-    assert never.predicted == pytest.approx(table.predict([5] * 4, [4, 9, 20, 30]))
-    assert table.points["always"].predicted == pytest.approx(table.predict([1] * 4, [4, 9, 20, 30]))
+    assert never.predicted == pytest.approx(predict([5] * 4, [4, 9, 20, 30]))
+    assert table.points["always"].predicted == pytest.approx(predict([1] * 4, [4, 9, 20, 30]))
     assert never.ratio.low <= never.ratio.estimate <= never.ratio.high
     assert table.lengths == [6.5, 25.0]
-    assert table.predict([3], [25]) == pytest.approx(table.checked[2, 1])
+    assert predict([3], [25]) == pytest.approx(table.checked[2, 1])
     # a length between the buckets' lies between them
-    assert min(table.checked[2]) <= table.predict([3], [15]) <= max(table.checked[2])
+    assert min(table.checked[2]) <= predict([3], [15]) <= max(table.checked[2])
     json.dumps(table.to_json(), allow_nan=False)
 
 
@@ -199,12 +206,13 @@ def test_the_depth_table_of_a_real_model() -> None:
 @pytest.mark.parametrize("model_type", ["albert", "bert", "modernbert"])
 def test_layers_without_checks_are_the_same_under_every_executor(model_type: str, layer: int) -> None:
     model, batch = make_model(model_type).double(), make_batch([7])
-    expected = make_truncated_call(model, layer)(batch)
-    torch.testing.assert_close(expected, ForcedAnswer(model, layer)(batch))
+    expected = ForcedAnswer(model, layer)(batch)
+    torch.testing.assert_close(model(batch)[layer - 1], expected)
     recorded = make_plain_call(make_executor(ShallowModel(model, layer), "graph", record=EagerSegment))
     torch.testing.assert_close(recorded(batch), expected)
     compiled = make_executor(model, "compile", backend="eager")
-    torch.testing.assert_close(make_unchecked_call(model, compiled, layer)(batch), expected)
+    for executor in (compiled, make_executor(model, "eager")):
+        torch.testing.assert_close(make_unchecked_call(model, executor, layer, make_executor)(batch), expected)
 
 
 class ForcedAnswer:
