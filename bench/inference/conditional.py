@@ -12,7 +12,7 @@ One sample at a time: batches lose finished rows on the way, which a fixed progr
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,16 +27,6 @@ from strategies.base import Criterion, ExitModel, check_finite
 
 ProgramPart = Callable[[], None]
 """A part of a program: it works on static memory and returns nothing."""
-
-
-class Program(Protocol):
-    """A recorded program: :meth:`replay` runs its beginning, then each body while the flag is set."""
-
-    def replay(self) -> None: ...
-
-
-RecordProgram = Callable[[ProgramPart, Sequence[ProgramPart], Tensor], Program]
-"""Record a beginning and bodies, each run only if the flag, bool [], is set when its turn comes."""
 
 
 class EagerProgram:
@@ -73,6 +63,10 @@ class CudaProgram:
 
     def replay(self) -> None:
         self.graph.replay()
+
+
+RecordProgram = Callable[[ProgramPart, Sequence[ProgramPart], Tensor], EagerProgram | CudaProgram]
+"""Record a beginning and bodies, each run only if the flag, bool [], is set when its turn comes."""
 
 
 class ConditionalForward:

@@ -8,7 +8,6 @@ are skipped by the device itself.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -24,19 +23,6 @@ from strategies.base import Criterion, ExitModel
 from strategies.controls import NeverLeave
 
 
-class Executor(Protocol):
-    """Early-exit inference: criterion, cut on its score, batch and sample keys to where samples left and how.
-
-    Batch and keys may be on the host: the way to the model's device is the executor's.
-    """
-
-    @property
-    def name(self) -> str:
-        """One of :data:`bench.inference.placement.EXECUTORS`."""
-
-    def __call__(self, criterion: Criterion, cut: float, batch: Batch, keys: Tensor | None = None) -> LiveResult: ...
-
-
 class EagerExecutor:
     """:func:`run_live` with its model: the ``eager`` executor, and ``compile`` on compiled layers."""
 
@@ -47,6 +33,14 @@ class EagerExecutor:
     def __call__(self, criterion: Criterion, cut: float, batch: Batch, keys: Tensor | None = None) -> LiveResult:
         moved = None if keys is None else keys.to(self.device)
         return run_live(self.model, criterion, cut, batch.to(self.device), keys=moved)
+
+
+Executor = EagerExecutor | GraphExecutor | ConditionalExecutor
+"""Early-exit inference: criterion, cut on its score, batch and sample keys to where samples left and how.
+
+Batch and keys may be on the host: the way to the model's device is the executor's, whose ``name`` is one of
+:data:`bench.inference.placement.EXECUTORS`.
+"""
 
 
 def make_executor(
@@ -65,24 +59,15 @@ def make_executor(
     """
     if name == "eager":
         return EagerExecutor(model)
-    if name == "compile":
-        return EagerExecutor(compile_layers(model, backend), name)
+    if name == "compile":  # for any batch size and length; weights are shared
+        encoder = model.encoder.with_layers(lambda layer: torch.compile(layer, dynamic=True, backend=backend))
+        return EagerExecutor(ExitModel(encoder, model.head).train(model.training), name)
     if name in ON_GPU:
         if record is None:
             check_placement(str(next(model.parameters()).device), executor=name)
         segments = GraphExecutor(model, record or CudaGraphSegment)
         return segments if name == "graph" else ConditionalExecutor(model, segments, program or CudaProgram)
     raise unknown_name("executor", name, EXECUTORS)
-
-
-def compile_layers(model: ExitModel, backend: str = "inductor") -> ExitModel:
-    """Return the same model, weights shared, with its layers compiled for any batch size and length."""
-
-    def change(layer: torch.nn.Module) -> Any:
-        return torch.compile(layer, dynamic=True, backend=backend)
-
-    compiled = ExitModel(model.encoder.with_layers(change), model.head)
-    return compiled.train(model.training)
 
 
 def make_plain_call(executor: Executor) -> Callable[[Batch], Tensor]:

@@ -22,33 +22,12 @@ from bench.inference.placement import ON_GPU
 from bench.latency import PROTOCOLS, SINGLE_STREAM
 from bench.latency.machine import read_machine
 from bench.latency.result import LatencyOptions, LatencyResult
-from bench.latency.run import Clock, Configurations, DeviceTimer, Query, run_protocol
+from bench.latency.run import Clock, Configurations, CudaTimer, Query, run_protocol
 from strategies.base import Criterion, ExitModel
 from strategies.controls import ForcedExits
 
 PlainCall = Callable[[Batch], Tensor]
 """A model without early exits: a batch on the host to logits [B, C]."""
-
-
-class CudaTimer:
-    """Puts device events around each query; elapsed times are read after the streak, when all have completed."""
-
-    def __init__(self) -> None:
-        self.pairs: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
-
-    def start(self) -> None:
-        pair = (torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True))
-        self.pairs.append(pair)
-        pair[0].record()
-
-    def stop(self) -> None:
-        self.pairs[-1][1].record()
-
-    def read(self) -> list[int]:
-        torch.cuda.synchronize()
-        found = [round(begun.elapsed_time(ended) * 1e6) for begun, ended in self.pairs]
-        self.pairs.clear()
-        return found
 
 
 def make_stock_call(model: ExitModel) -> PlainCall:
@@ -122,7 +101,14 @@ def measure_interleaved(
     with fix_threads(options.threads), switch_to_evaluation(model):
         run = executor or make_executor(model, options.executor)
         plain = dict(baselines) if baselines is not None else make_baselines(model, run)
-        check_request(points, plain, samples, options)
+        if options.protocol not in PROTOCOLS:
+            raise UsageError(f"Unknown latency protocol '{options.protocol}'. Known: {', '.join(PROTOCOLS)}.")
+        if not samples or not all(len(batch) for batch in samples):
+            raise UsageError("Latency needs at least one sample, and there is none.")
+        if options.protocol == SINGLE_STREAM and any(len(batch) != 1 for batch in samples):
+            raise UsageError(f"{SINGLE_STREAM} takes batches of one sample.")
+        for twice in sorted(set(points) & set(plain)):
+            raise UsageError(f"The name '{twice}' is taken by a baseline; choose another for the operating point.")
         parameter = next(model.parameters())
         device, batches = parameter.device, list(samples)
         numbers = list(keys) if keys is not None else number_samples(batches)
@@ -132,7 +118,6 @@ def measure_interleaved(
         queries.update(extra or {})
         force, depths = ForcedExits(), range(1, model.num_layers + 1)
         forced = [make_exit_query(run, force, force.cut(k), batches, numbers) for k in depths]
-        timer: DeviceTimer | None = CudaTimer() if device.type == "cuda" else None
         return run_protocol(
             Configurations(
                 queries=queries,
@@ -148,7 +133,7 @@ def measure_interleaved(
             threads=torch.get_num_threads(),
             clock=clock,
             probe=partial(read_machine, find_gpu(model)),
-            timer=timer,
+            timer=CudaTimer() if device.type == "cuda" else None,
             progress=progress,
         )
 
@@ -163,21 +148,6 @@ def find_gpu(model: ExitModel) -> int | None:
     """Return torch's index of the NVIDIA GPU that the model is on, None where it is on none."""
     device = find_device_of(model)
     return (device.index or 0) if device.type == "cuda" else None
-
-
-def check_request(
-    points: Mapping[str, object], plain: Mapping[str, object], samples: Sequence[Batch], options: LatencyOptions
-) -> None:
-    """Raise UsageError where the request does not fit the protocol."""
-    if options.protocol not in PROTOCOLS:
-        raise UsageError(f"Unknown latency protocol '{options.protocol}'. Known: {', '.join(PROTOCOLS)}.")
-    if not samples or not all(len(batch) for batch in samples):
-        raise UsageError("Latency needs at least one sample, and there is none.")
-    if options.protocol == SINGLE_STREAM and any(len(batch) != 1 for batch in samples):
-        raise UsageError(f"{SINGLE_STREAM} takes batches of one sample.")
-    twice = sorted(set(points) & set(plain))
-    if twice:
-        raise UsageError(f"The name '{twice[0]}' is taken by a baseline; choose another for the operating point.")
 
 
 def number_samples(batches: Sequence[Batch]) -> list[Tensor]:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle, islice
-from typing import Protocol
 
 import numpy as np
+import torch
 
 from bench.latency.machine import MachineState, find_disturbances, read_machine
 from bench.latency.protocol import (
@@ -32,16 +32,26 @@ Clock = Callable[[], int]
 """Nanoseconds, monotonic."""
 
 
-class DeviceTimer(Protocol):
-    """A device's own clock around each query."""
+class CudaTimer:
+    """Puts device events around each query; elapsed times are read after the streak, when all have completed."""
 
-    def start(self) -> None: ...
+    def __init__(self) -> None:
+        self.pairs: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
 
-    def stop(self) -> None: ...
+    def start(self) -> None:
+        pair = (torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True))
+        self.pairs.append(pair)
+        pair[0].record()
+
+    def stop(self) -> None:
+        self.pairs[-1][1].record()
 
     def read(self) -> list[int]:
-        """Nanoseconds of the queries since the last read, in order."""
-        ...
+        """Return the nanoseconds of the queries since the last read, in order."""
+        torch.cuda.synchronize()
+        found = [round(begun.elapsed_time(ended) * 1e6) for begun, ended in self.pairs]
+        self.pairs.clear()
+        return found
 
 
 @dataclass(frozen=True)
@@ -70,7 +80,7 @@ def run_protocol(
     threads: int,
     clock: Clock = time.perf_counter_ns,
     probe: Callable[[], MachineState] = read_machine,
-    timer: DeviceTimer | None = None,
+    timer: CudaTimer | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> LatencyResult:
     """Measure every configuration on the same samples, interleaved, until the speed-ups are known.
@@ -189,7 +199,7 @@ def _run_round(
     samples: Sequence[int],
     options: LatencyOptions,
     clock: Clock,
-    timer: DeviceTimer | None,
+    timer: CudaTimer | None,
     turn: int,
 ) -> tuple[dict[str, list[int]], dict[str, list[float]], dict[str, list[int]] | None]:
     """Run all samples through all configurations, streak by streak in ABBA order: times, exit layers, device times."""

@@ -51,8 +51,7 @@ def summarise_seeds(
     mean = float(values.mean())
     drawn = [np.stack([metric(w @ one) for one in table], axis=1) for w in draw_counts(samples, replicates, seed)]
     by_seed = np.concatenate(drawn)  # [B, S]: the samples drawn, the seeds as they are
-    both = _both(by_seed, values, np.random.default_rng([seed, 1]), level) if seeds > 1 else None
-    over_both = None if both is None else make_interval(mean, both, level)
+    over_both = interval_over_seeds(values, by_seed, level, seed) if seeds > 1 else None
     return SeedSummary(mean, make_interval(mean, by_seed.mean(axis=1), level), over_both)
 
 

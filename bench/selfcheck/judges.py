@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from bench.inference.executors import EagerExecutor
 from bench.latency.queries import fix_threads, make_exit_query, number_samples
 from bench.latency.run import Clock, Query, pause_garbage_collection
+from bench.measure.stats import make_interval
 from bench.selfcheck.engine import CLASSES, SIZES, TIMED_CRITERIA, build_sized_model
 from bench.selfcheck.tiny import make_random_batch
 from strategies.base import ExitModel
@@ -76,14 +77,9 @@ def estimate_gain(times: NDArray[np.float64], seed: int = 0) -> dict[str, float]
     """
     ratios = times[:, 1] / times[:, 0]
     drawn = np.random.default_rng(seed).integers(0, len(ratios), (1000, len(ratios)))
-    low, high = np.quantile(np.median(ratios[drawn], axis=1), [0.025, 0.975])
-    found = {
-        "gain": np.median(ratios) - 1,
-        "low": low - 1,
-        "high": high - 1,
-        "milliseconds": np.median(times[:, 0]) / 1e6,
-    }
-    return {"pairs": len(ratios), **{name: float(value) for name, value in found.items()}}
+    found = make_interval(float(np.median(ratios)), np.median(ratios[drawn], axis=1), 0.95)
+    gains = {"gain": found.estimate - 1, "low": found.low - 1, "high": found.high - 1}
+    return {"pairs": len(ratios), **gains, "milliseconds": float(np.median(times[:, 0])) / 1e6}
 
 
 def describe_judges(result: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from bench.errors import UsageError
 from bench.latency.machine import GpuState, MachineState
 from bench.latency.queries import measure_interleaved
 from bench.latency.result import LatencyOptions, LatencyResult
-from bench.latency.run import Configurations, draw_samples, run_protocol
+from bench.latency.run import Configurations, CudaTimer, draw_samples, run_protocol
 from strategies.entropy import NormalisedEntropy
 from tests.helpers.exit_models import make_batch, make_model
 
@@ -232,7 +232,7 @@ def test_the_result_is_json_with_raw_nanoseconds() -> None:
     assert found["summary"]["early"]["timer"]["estimate"] == pytest.approx(2.5)
 
 
-class DeviceClock:
+class DeviceClock(CudaTimer):
     """A device that is busy for half of each query."""
 
     def __init__(self, clock: FakeClock) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.selfcheck.curve import describe_curves, time_curves
+from bench.selfcheck.sweep import describe_curves, time_curves
 
 
 def test_what_was_timed_is_what_is_reported() -> None:

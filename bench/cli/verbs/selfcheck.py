@@ -44,7 +44,7 @@ def selfcheck(
     place = find_device(device)
     check_placement(place, dtype, executor)
     from bench.inference.exits import DTYPES
-    from bench.selfcheck import curve, engine, judges, sweep
+    from bench.selfcheck import engine, judges, sweep
 
     def measure_engine() -> dict[str, Any]:
         return engine.measure_engine(engine.Setup(place, DTYPES[dtype], executor), threads=threads, seconds=seconds)
@@ -53,7 +53,7 @@ def selfcheck(
         return judges.measure_judges(seconds=seconds, threads=threads)
 
     parts: list[tuple[str, str, Callable[[], Any], Callable[[Any], str]]] = [
-        ("curve", "Exact curves and bootstraps (MNLI size: 9,815 x 12)", curve.time_curves, curve.describe_curves),
+        ("curve", "Exact curves and bootstraps (MNLI size: 9,815 x 12)", sweep.time_curves, sweep.describe_curves),
         ("sweep", "A whole sweep against one plain pass", sweep.time_sweep, sweep.describe_sweep),
         ("engine", "Early exit against the plain model", measure_engine, engine.describe_engine),
         ("judges", "Judging in plain numbers against tensors", measure_judges, judges.describe_judges),
