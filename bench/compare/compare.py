@@ -1,4 +1,4 @@
-"""``compare(base, candidate)``: pair the cells, then judge every number of every pair."""
+"""``compare_results(base, candidate)``: pair the cells, then judge every number of every pair."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 
-from bench.compare.costs import cost_rows, latency_rows
+from bench.compare.costs import compare_costs, compare_latency
 from bench.compare.pairing import Pair, check_across, pair_runs
-from bench.compare.quality import Side, find_common, quality_rows, sample_row
+from bench.compare.quality import Side, compare_quality, compare_recorded, compare_samples, find_common
 from bench.compare.sources import Results
-from bench.compare.verdict import VERDICTS, Margins, Row, adjusted
+from bench.compare.verdict import VERDICTS, Margins, Row, adjust_tests
 from bench.errors import NOTHING_COMPARABLE, OK, REGRESSION, UsageError
 
 
@@ -53,6 +53,9 @@ class Comparison:
         }
 
 
+NO_SAMPLES = "no samples beside the record (exits-*.parquet), hence no paired test"
+
+
 def parse_fail_on(text: str) -> tuple[str, ...]:
     """Verdicts separated by commas, ``none`` for none; dashes for blanks. Raises UsageError for anything else."""
     if text.strip() == "none":
@@ -65,7 +68,7 @@ def parse_fail_on(text: str) -> tuple[str, ...]:
     return names
 
 
-def compare(
+def compare_results(
     base: Results,
     candidate: Results,
     margins: Margins | None = None,
@@ -81,15 +84,13 @@ def compare(
     base, candidate = base.leave_out_damaged(), candidate.leave_out_damaged()
     check_across(across, [*base.runs, *candidate.runs])
     pairing = pair_runs(base.runs, candidate.runs, across)
-    rows: list[Row] = []
-    for pair in pairing.pairs:
-        rows += pair_rows(pair, margins)
+    rows = [row for pair in pairing.pairs for row in compare_pair(pair, margins)]
     rows += [Row(c.label, "cell", "not comparable", "the candidate has no such cell") for c in pairing.missing]
     rows += [Row(c.label, "cell", "not comparable", "new: the base has no such cell") for c in pairing.new]
     rows += [Row(bad.name, "cell", "worse", f"the candidate's cannot be used: {bad.why}") for bad in candidate.left_out]
     rows += [Row(bad.name, "cell", "not comparable", f"the base's cannot be used: {bad.why}") for bad in base.left_out]
     notes = {pair.base.label: said for pair in pairing.pairs if (said := [*pair.notes, *name_limits(pair)])}
-    return Comparison(*names, adjusted(rows, margins.alpha), margins, notes)
+    return Comparison(*names, adjust_tests(rows, margins.alpha), margins, notes)
 
 
 def name_limits(pair: Pair) -> list[str]:
@@ -101,8 +102,8 @@ def name_limits(pair: Pair) -> list[str]:
     return [f"limited: {', '.join(sizes)}, trained on {run.count_used('train')}"]
 
 
-def pair_rows(pair: Pair, margins: Margins) -> list[Row]:
-    """Every number of one pair."""
+def compare_pair(pair: Pair, margins: Margins) -> list[Row]:
+    """Return a row for every number of one pair."""
     start = Row(pair.base.label, "cell", "not comparable", "")
     if pair.forbidden:
         return [replace(start, reason="; ".join(pair.forbidden))]
@@ -114,19 +115,19 @@ def pair_rows(pair: Pair, margins: Margins) -> list[Row]:
     rows: list[Row] = []
     for split in pair.base.record.evaluation:
         if split in pair.candidate.record.evaluation:
-            rows += split_rows(pair, split, margins)
+            rows += compare_split(pair, split, margins)
         else:
             rows.append(replace(start, verdict="worse", split=split, reason="the candidate has no such split"))
-    return rows + latency_rows(pair, margins)
+    return rows + compare_latency(pair, margins)
 
 
-def split_rows(pair: Pair, split: str, margins: Margins) -> list[Row]:
-    """One evaluation split: samples, quality, costs."""
+def compare_split(pair: Pair, split: str, margins: Margins) -> list[Row]:
+    """Return the rows of one evaluation split: samples, quality, costs."""
     row = Row(pair.base.label, "samples", "not comparable", "", split=split)
     if not (pair.base.has_exits(split) and pair.candidate.has_exits(split)):
-        return [*record_rows(pair, split), *cost_rows(pair, split, None, margins)]
+        return [*compare_records(pair, split), *compare_costs(pair, split, None, margins)]
     base, candidate = pair.base.exits(split), pair.candidate.exits(split)
-    rows = [sample_row(row, base, candidate)]
+    rows = [compare_samples(row, base, candidate)]
     kept = find_common(base, candidate)
     if not len(kept[0].ids):
         return [*rows, replace(row, metric="quality", reason="not one sample in common")]
@@ -134,24 +135,18 @@ def split_rows(pair: Pair, split: str, margins: Margins) -> list[Row]:
         shapes = f"{list(base.logits.shape[1:])} -> {list(candidate.logits.shape[1:])}"
         return [*rows, replace(row, metric="quality", reason=f"exits x classes {shapes}")]
     sides = Side.replay(pair.base, kept[0], split), Side.replay(pair.candidate, kept[1], split)
-    rows += quality_rows(pair, split, *sides, margins)
-    return rows + cost_rows(pair, split, sides, margins)
+    rows += compare_quality(pair, split, *sides, margins)
+    return rows + compare_costs(pair, split, sides, margins)
 
 
-def record_rows(pair: Pair, split: str) -> list[Row]:
-    """Quality where a record travels without its samples: equal numbers are the same, others cannot be tested."""
+def compare_records(pair: Pair, split: str) -> list[Row]:
+    """Return rows of quality where records travel without samples: equal numbers are the same, others untested."""
     base, candidate = pair.base.result(split), pair.candidate.result(split)
     others = candidate.performances
-    both = [(rule, point, others[rule]) for rule, point in base.performances.items() if rule in others]
-    rows = []
-    for rule, one, other in both:
-        for name in one.metrics:
-            if name not in other.metrics:
-                continue
-            before, after = one.metrics[name].value, other.metrics[name].value
-            row = Row(pair.base.label, name, "same", "equal", point=rule, split=split, base=before, candidate=after)
-            if before != after:
-                reason = "no samples beside the record (exits-*.parquet), hence no paired test"
-                row = replace(row, verdict="inconclusive", reason=reason, difference=after - before)
-            rows.append(row)
-    return rows
+    return [
+        compare_recorded(Row(pair.base.label, name, "same", "", rule, split), point, others[rule], "equal", NO_SAMPLES)
+        for rule, point in base.performances.items()
+        if rule in others
+        for name in point.metrics
+        if name in others[rule].metrics
+    ]

@@ -10,52 +10,38 @@ from scipy import stats
 
 from bench.compare.pairing import Pair
 from bench.compare.quality import Side
-from bench.compare.verdict import Margins, Row, exact
+from bench.compare.verdict import Margins, Row, judge_cost
 from bench.measure.curve import Float
-from bench.results.measures import OperatingPoint, Performance, SplitResult
+from bench.results.measures import OperatingPoint
 from bench.results.run import Run
 from bench.results.times import RawTimes, read_times
 
 
-def cost_rows(pair: Pair, split: str, sides: tuple[Side, Side] | None, margins: Margins) -> list[Row]:
+def compare_costs(pair: Pair, split: str, sides: tuple[Side, Side] | None, margins: Margins) -> list[Row]:
     """FLOPs of the full model (no margin: nothing about them is random) and, with exits, of every operating point."""
     base, candidate = pair.base.result(split), pair.candidate.result(split)
     start = Row(pair.base.label, "FLOPs", "not comparable", "", point="all layers", split=split)
     if base.full.cost_unit != candidate.full.cost_unit:
         return [replace(start, reason=f"{base.full.cost_unit} -> {candidate.full.cost_unit}")]
-    plain = replace(start, metric="FLOPs, plain model")
+    before, after = (result.full.cost_mean * result.full.cost_speedup.value for result in (base, candidate))
     rows = [
-        _compare_flops(start, base.full.cost_mean, candidate.full.cost_mean, 0.0),
-        _compare_flops(plain, _plain_flops(base.full), _plain_flops(candidate.full), 1e-9),
+        judge_cost(start, base.full.cost_mean, candidate.full.cost_mean, 0.0),
+        judge_cost(replace(start, metric="FLOPs, plain model"), before, after, 1e-9),
     ]
     for rule in [point.rule for point in base.points]:
         row, point, other = replace(start, point=rule), base.reached.get(rule), candidate.reached.get(rule)
-        if other is None and rule not in candidate.unreached:
+        lacking = candidate.unreached.get(rule)
+        if other is None and lacking is None:
             rows.append(replace(row, reason="the candidate has no such point"))
-        elif point is None or other is None:
-            rows.append(_compare_reach(row, base, candidate))
+        elif point is None:
+            better = replace(row, verdict="better", reason="reached now")
+            rows.append(better if other else replace(row, verdict="same", reason="reached by neither"))
+        elif other is None:
+            rows.append(replace(row, verdict="worse", reason=f"no longer reached: {lacking and lacking.reason}"))
         else:
-            rows.append(_compare_flops(row, point.cost_mean, other.cost_mean, margins.cost))
+            rows.append(judge_cost(row, point.cost_mean, other.cost_mean, margins.cost))
             rows.append(_compare_exits(replace(row, metric="exits"), point, other, sides, pair.notes))
     return rows
-
-
-def _compare_flops(row: Row, base: float, candidate: float, margin: float) -> Row:
-    return exact(row, base, candidate, margin, lower_is_better=True, what="per sample")
-
-
-def _plain_flops(full: Performance) -> float:
-    """Return what speed-ups are against, from the record's own ratio."""
-    return full.cost_mean * full.cost_speedup.value
-
-
-def _compare_reach(row: Row, base: SplitResult, candidate: SplitResult) -> Row:
-    """Judge a point that at least one of them does not reach."""
-    if row.point in base.reached:
-        return replace(row, verdict="worse", reason=f"no longer reached: {candidate.unreached[row.point].reason}")
-    if row.point in candidate.reached:
-        return replace(row, verdict="better", reason="reached now")
-    return replace(row, verdict="same", reason="reached by neither")
 
 
 def _compare_exits(
@@ -72,7 +58,7 @@ def _compare_exits(
         return replace(row, verdict="not comparable", reason=f"{moved}, as announced: {'; '.join(versions)}")
     if sides is None:
         return replace(row, verdict="inconclusive", reason=f"{moved}; no logits beside the record to say why")
-    one, other = (s.trade_off.exits.logits for s in sides)
+    one, other = (side.trade_off.exits.logits for side in sides)
     if not np.array_equal(one, other):
         reason = f"{moved}; the logits changed too, so this is another model and not another rule"
         return replace(row, verdict="not comparable", reason=reason)
@@ -85,7 +71,7 @@ def _compare_exits(
 # --------------------------------------------------------------------------- latency
 
 
-def latency_rows(pair: Pair, margins: Margins) -> list[Row]:
+def compare_latency(pair: Pair, margins: Margins) -> list[Row]:
     """Speed-up of every timed point over the plain model, and the plain model's own time."""
     row = Row(pair.base.label, "latency", "not comparable", "")
     facts = [run.record.latency for run in (pair.base, pair.candidate)]
@@ -99,12 +85,18 @@ def latency_rows(pair: Pair, margins: Margins) -> list[Row]:
     forbidden = _find_obstacle(pair, base, candidate)
     if forbidden:
         return [replace(row, reason=forbidden)]
-    rows = [_compare_plain_time(row, base, candidate, margins)]
+    before, after = (_log_times(raw, raw.baseline) for raw in (base, candidate))
+    found = _judge_ratio(replace(row, metric="latency, plain model"), before, after, margins.latency, True)
+    if found.verdict == "worse":  # the plain model has no early exit to slow down: the machine or everything did
+        reason = f"{found.reason}; two processes share no rounds, so this may be the machine: measure both side by side"
+        found = replace(found, verdict="inconclusive", reason=reason)
+    rows = [found]
     for label in base.order:
         if label in candidate.order and label not in (base.baseline, candidate.baseline, "plain", "stock"):
-            rows.append(
-                _compare_speedup(replace(row, metric="latency speed-up", point=label), base, candidate, label, margins)
-            )
+            # each round's plain pass cancels what slows the machine
+            one, other = before - _log_times(base, label), after - _log_times(candidate, label)
+            timed = replace(row, metric="latency speed-up", point=label)
+            rows.append(_judge_ratio(timed, one, other, margins.latency, False))
     return rows
 
 
@@ -137,24 +129,6 @@ def _find_obstacle(pair: Pair, base: RawTimes, candidate: RawTimes) -> str:
 def _log_times(raw: RawTimes, label: str) -> Float:
     """Return the logarithm of each round's total time, [R]."""
     return np.log([float(sum(r.times[label])) for r in raw.rounds])
-
-
-def _compare_speedup(row: Row, base: RawTimes, candidate: RawTimes, label: str, margins: Margins) -> Row:
-    """Ratio of the two speed-ups over the plain model; each round's plain pass cancels what slows the machine."""
-    rounds = [_log_times(raw, raw.baseline) - _log_times(raw, label) for raw in (base, candidate)]
-    return _judge_ratio(row, rounds[0], rounds[1], margins.latency, lower_is_better=False)
-
-
-def _compare_plain_time(row: Row, base: RawTimes, candidate: RawTimes, margins: Margins) -> Row:
-    """The plain model has no early exit to slow down: where it moved, the machine or everything did."""
-    row = replace(row, metric="latency, plain model")
-    found = _judge_ratio(
-        row, _log_times(base, base.baseline), _log_times(candidate, candidate.baseline), margins.latency, True
-    )
-    if found.verdict == "worse":
-        reason = f"{found.reason}; two processes share no rounds, so this may be the machine: measure both side by side"
-        return replace(found, verdict="inconclusive", reason=reason)
-    return found
 
 
 def _judge_ratio(row: Row, base: Float, candidate: Float, factor: float, lower_is_better: bool) -> Row:

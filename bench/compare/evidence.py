@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.compare.quality import REPLICATES
 from bench.measure import metrics as m
 from bench.measure.areas import GRID, QualityArea
 from bench.measure.curve import Float
@@ -23,8 +24,6 @@ from bench.results.run import Run
 Layers = NDArray[np.int64]
 Weighted = Callable[[Float], Float]
 """A quantity of one run under sample weights [B, N] -> [B]; the weights are how often each sample was drawn."""
-
-REPLICATES = 2000
 
 
 class NotRun(Exception):

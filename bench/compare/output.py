@@ -22,44 +22,44 @@ MARKS = {"worse": "🔴", "inconclusive": "🟡", "not comparable": "⚪", "bett
 
 
 def headline(comparison: Comparison) -> str:
-    """``2 worse, 1 better, 30 same`` or that nothing could be compared."""
+    """Return ``2 worse, 1 better, 30 same`` or that nothing could be compared."""
     said = ", ".join(f"{n} {verdict}" for verdict, n in comparison.counts.items() if n)
     return said if comparison.compared else f"Nothing could be compared ({said or 'no cells at all'})"
 
 
 def why_nothing(comparison: Comparison) -> str:
-    """The reasons for a comparison without a single comparable number, in one line."""
+    """Return the reasons for a comparison without a single comparable number, in one line."""
     reasons = list(dict.fromkeys(f"{row.cell}: {row.reason}" for row in comparison.rows))
     more = f"; and {len(reasons) - 3} more" if len(reasons) > 3 else ""
     return "Nothing could be compared. " + "; ".join(reasons[:3]) + more + "."
 
 
-def number(row: Row, value: float | None) -> str:
-    """A base or candidate value in the metric's usual form."""
+def format_number(row: Row, value: float | None) -> str:
+    """Return a base or candidate value in the metric's usual form."""
     if value is None:
         return ""
     return f"{value:,.0f}" if row.metric.startswith(("FLOPs", "samples")) else f"{value:.4g}"
 
 
-def shown(comparison: Comparison, everything: bool) -> list[Row]:
-    """Rows in the order of interest; without ``everything`` only those that are not the same."""
+def pick_rows(comparison: Comparison, everything: bool) -> list[Row]:
+    """Return the rows in the order of interest; without ``everything`` only those that are not the same."""
     ordered = sorted(comparison.rows, key=lambda row: VERDICTS.index(row.verdict))
     return [row for row in ordered if everything or row.verdict != "same"]
 
 
-def table(comparison: Comparison, everything: bool = False) -> Table:
-    """For a terminal."""
+def make_table(comparison: Comparison, everything: bool = False) -> Table:
+    """Make the table for a terminal."""
     made = Table(title=Text(f"{comparison.base} -> {comparison.candidate}"), title_justify="left")
     for column in ("verdict", "cell", "what", "base", "candidate", "why"):
         made.add_column(column, overflow="fold", justify="right" if column in ("base", "candidate") else "left")
-    for row in shown(comparison, everything):
-        cells = [row.verdict, row.cell, row.name, number(row, row.base), number(row, row.candidate), row.reason]
-        made.add_row(*cells)
+    for row in pick_rows(comparison, everything):
+        numbers = format_number(row, row.base), format_number(row, row.candidate)
+        made.add_row(row.verdict, row.cell, row.name, *numbers, row.reason)
     return made
 
 
-def markdown(comparison: Comparison) -> str:
-    """For a job summary: the verdict first, what changed in a table, the rest folded away."""
+def write_markdown(comparison: Comparison) -> str:
+    """Write it for a job summary: the verdict first, what changed in a table, the rest folded away."""
     lines = [
         f"## ExitBench: {headline(comparison)}",
         "",
@@ -68,7 +68,7 @@ def markdown(comparison: Comparison) -> str:
     ]
     if not comparison.compared:
         lines += [escape_markdown(why_nothing(comparison)), ""]
-    lines += _rows(shown(comparison, everything=False))
+    lines += _rows(pick_rows(comparison, everything=False))
     same = [row for row in comparison.rows if row.verdict == "same"]
     if same:
         lines += ["", f"<details><summary>{len(same)} the same</summary>", "", *_rows(same), "", "</details>"]
@@ -91,13 +91,13 @@ def _rows(rows: Sequence[Row]) -> list[str]:
     lines = ["| verdict | cell | what | base | candidate | why |", "|---|---|---|---:|---:|---|"]
     for row in rows:
         fields = [f"{MARKS[row.verdict]} {row.verdict}", row.cell, row.name]
-        fields += [number(row, row.base), number(row, row.candidate), row.reason]
+        fields += [format_number(row, row.base), format_number(row, row.candidate), row.reason]
         lines.append("| " + " | ".join(map(escape_markdown, fields)) + " |")
     return lines
 
 
-def junit(comparison: Comparison, fail_on: Sequence[str]) -> bytes:
-    """JUnit XML: a test case a row; verdicts of ``fail_on`` fail, what is not comparable is skipped."""
+def write_junit(comparison: Comparison, fail_on: Sequence[str]) -> bytes:
+    """Write JUnit XML: a test case a row; verdicts of ``fail_on`` fail, what is not comparable is skipped."""
     rows = comparison.rows
     failed = [row for row in rows if row.verdict in fail_on]
     skipped = [row for row in rows if row.verdict == "not comparable" and row.verdict not in fail_on]
@@ -119,8 +119,8 @@ def junit(comparison: Comparison, fail_on: Sequence[str]) -> bytes:
     return bytes(ElementTree.tostring(suites, encoding="utf-8", xml_declaration=True))
 
 
-def tracker(runs: Sequence[Run], bigger: bool) -> list[dict[str, Any]]:
-    """What github-action-benchmark reads: quality and speed-ups (customBiggerIsBetter), or FLOPs and times (Smaller).
+def make_tracker(runs: Sequence[Run], bigger: bool) -> list[dict[str, Any]]:
+    """Return what github-action-benchmark reads: quality and speed-ups (customBiggerIsBetter), else FLOPs and times.
 
     ``range`` is half the width of the 95 % interval where there is one.
     """
@@ -158,13 +158,13 @@ def write_files(
     tracker_file: Path | None = None,
     costs_file: Path | None = None,
 ) -> None:
-    """Whichever files were asked for. Markdown is appended to what a job summary already holds."""
+    """Write whichever files were asked for. Markdown is appended to what a job summary already holds."""
     if markdown_file is not None:
         before = markdown_file.read_text(encoding="utf-8") if markdown_file.exists() else ""
-        write_text(markdown_file, before + markdown(comparison))
+        write_text(markdown_file, before + write_markdown(comparison))
     if junit_file is not None:
         with replace_file(junit_file) as temporary:
-            temporary.write_bytes(junit(comparison, fail_on))
+            temporary.write_bytes(write_junit(comparison, fail_on))
     for path, bigger in ((tracker_file, True), (costs_file, False)):
         if path is not None:
-            write_json(path, tracker(candidate, bigger))
+            write_json(path, make_tracker(candidate, bigger))

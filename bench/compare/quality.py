@@ -20,7 +20,7 @@ from bench.measure.curve import Array, Float
 from bench.measure.exits import AllExits
 from bench.measure.stats import Interval, draw_counts, mcnemar, paired_bootstrap
 from bench.measure.trade_off import Costs, TradeOff
-from bench.results.measures import OperatingPoint
+from bench.results.measures import OperatingPoint, Performance
 from bench.results.run import Run
 
 REPLICATES = 2000  # so that a p-value can be as small as 0.001 before Holm's adjustment
@@ -60,10 +60,9 @@ def find_common(base: AllExits, candidate: AllExits) -> tuple[AllExits, AllExits
     return base.take(rows[:, 0]), candidate.take(rows[:, 1])
 
 
-def sample_row(row: Row, base: AllExits, candidate: AllExits) -> Row:
-    """Whether both have the same samples with the same labels and token counts."""
-    lost = sorted(set(base.ids) - set(candidate.ids))
-    new = sorted(set(candidate.ids) - set(base.ids))
+def compare_samples(row: Row, base: AllExits, candidate: AllExits) -> Row:
+    """Return whether both have the same samples with the same labels and token counts."""
+    lost, new = sorted(set(base.ids) - set(candidate.ids)), sorted(set(candidate.ids) - set(base.ids))
     row = replace(row, base=len(base.ids), candidate=len(candidate.ids))
     if lost:
         return replace(row, verdict="worse", reason=f"{len(lost)} samples are lost: {', '.join(lost[:3])}")
@@ -79,15 +78,15 @@ def sample_row(row: Row, base: AllExits, candidate: AllExits) -> Row:
     return replace(row, verdict="same", reason=f"the same {len(base.ids)} samples, labels and token counts")
 
 
-def quality_rows(pair: Pair, split: str, base: Side, candidate: Side, margins: Margins) -> list[Row]:
-    """The full model, every operating point that both have, and the whole curve, tested but not yet adjusted."""
+def compare_quality(pair: Pair, split: str, base: Side, candidate: Side, margins: Margins) -> list[Row]:
+    """Return rows for all layers, every point that both have, and the whole curve, tested but not yet adjusted."""
     metrics = pair.base.record.task.metrics
     rows = []
     a, b = base.trade_off, candidate.trade_off
     labels = a.exits.labels
     for name in metrics:
         start = Row(pair.base.label, name, "inconclusive", "", point="all layers", split=split, margin=margins.quality)
-        rows.append(tested_row(start, name, a.predictions[:, -1], b.predictions[:, -1], labels))
+        rows.append(compare_answers(start, name, a.predictions[:, -1], b.predictions[:, -1], labels))
         for rule, point in base.points.items():
             other = candidate.points.get(rule)
             if other is None:
@@ -95,32 +94,28 @@ def quality_rows(pair: Pair, split: str, base: Side, candidate: Side, margins: M
             row = replace(start, point=rule)
             moved = base.moved.get(rule) or candidate.moved.get(rule)
             if moved:
-                values = point.metrics[name].value, other.metrics[name].value
                 reason = f"the rule has changed since the record was made ({moved}): no paired test"
-                difference = values[1] - values[0]
-                rows.append(
-                    replace(row, base=values[0], candidate=values[1], difference=difference, reason=reason)
-                    if difference
-                    else replace(row, base=values[0], candidate=values[1], verdict="same", reason=f"equal; {reason}")
-                )
+                rows.append(compare_recorded(row, point, other, f"equal; {reason}", reason))
                 continue
-            rows.append(tested_row(row, name, answers_at(a, point), answers_at(b, other), labels))
+            before, after = (t.answers_at(t.layers_at(p.cut)) for t, p in ((a, point), (b, other)))
+            rows.append(compare_answers(row, name, before, after, labels))
     if m.is_additive(metrics[0]):
         start = Row(pair.base.label, f"{metrics[0]}, curve area", "same", "", split=split, margin=margins.quality)
-        area = area_row(start, metrics[0], a, b)
-        rows += [area] if area is not None else []
+        rows += [area] if (area := compare_areas(start, metrics[0], a, b)) else []
     return rows
 
 
-def answers_at(trade_off: TradeOff, point: OperatingPoint) -> Array:
-    """Return what every sample is told at a point of the record, [N]."""
-    layers = trade_off.layers_at(point.cut)
-    answers: Array = trade_off.predictions[np.arange(len(layers)), layers - 1]
-    return answers
+def compare_recorded(row: Row, base: Performance, candidate: Performance, equal: str, untested: str) -> Row:
+    """Compare the recorded values of the row's metric, without a test: the same because ``equal``, or unsure."""
+    before, after = (point.metrics[row.metric].value for point in (base, candidate))
+    row = replace(row, base=before, candidate=after)
+    if before == after:
+        return replace(row, verdict="same", reason=equal)
+    return replace(row, verdict="inconclusive", reason=untested, difference=after - before)
 
 
-def tested_row(row: Row, metric: str, base: Array, candidate: Array, labels: Array) -> Row:
-    """The paired test of one metric on answers [N] to the same samples."""
+def compare_answers(row: Row, metric: str, base: Array, candidate: Array, labels: Array) -> Row:
+    """Return the paired test of one metric on answers [N] to the same samples."""
     values = [m.compute([metric], answers, labels)[metric] for answers in (base, candidate)]
     row = replace(row, base=values[0], candidate=values[1], difference=values[1] - values[0])
     changed = int((base != candidate).sum())
@@ -132,13 +127,16 @@ def tested_row(row: Row, metric: str, base: Array, candidate: Array, labels: Arr
 
 
 def paired_test(metric: str, base: Array, candidate: Array, labels: Array, seed: int = 0) -> tuple[Interval, float]:
-    """Interval of metric(candidate) - metric(base) and two-sided p-value that they are equal.
+    """Return the interval of metric(candidate) - metric(base) and two-sided p-value that they are equal.
 
     Accuracy: exact McNemar, interval by the paired bootstrap. Other metrics: both by the paired bootstrap, p twice the
     smaller tail with the data themselves counted as one replicate, so never 0 (Davison & Hinkley 1997, sec. 4.2).
     """
     if not m.is_additive(metric):
-        return _ranked(metric, base, candidate, labels, seed)
+        random = np.random.default_rng(seed)
+        drawn = [random.integers(0, len(labels), len(labels)) for _ in range(RANK_REPLICATES)]
+        found = [_difference(metric, base[rows], candidate[rows], labels[rows]) for rows in drawn]
+        return _percentile(_difference(metric, base, candidate, labels), np.array(found))
     before, after = (m.statistics(metric, answers[:, None], labels)[:, 0] for answers in (base, candidate))
     if before.shape != after.shape:  # Matthews counts the classes that occur
         both = m.statistics(metric, np.stack([base, candidate], axis=1), labels)
@@ -154,15 +152,9 @@ def paired_test(metric: str, base: Array, candidate: Array, labels: Array, seed:
     return _percentile(estimate, np.concatenate(draws))
 
 
-def _ranked(metric: str, base: Array, candidate: Array, labels: Array, seed: int) -> tuple[Interval, float]:
-    random = np.random.default_rng(seed)
-    found = []
-    for _ in range(RANK_REPLICATES):
-        rows = random.integers(0, len(labels), len(labels))
-        before, after = (m.compute([metric], answers[rows], labels[rows])[metric] for answers in (base, candidate))
-        found.append(after - before)
+def _difference(metric: str, base: Array, candidate: Array, labels: Array) -> float:
     before, after = (m.compute([metric], answers, labels)[metric] for answers in (base, candidate))
-    return _percentile(after - before, np.array(found))
+    return after - before
 
 
 def _percentile(estimate: float, draws: Float, level: float = 0.95) -> tuple[Interval, float]:
@@ -175,8 +167,8 @@ def _percentile(estimate: float, draws: Float, level: float = 0.95) -> tuple[Int
 # --------------------------------------------------------------------------- whole curves
 
 
-def area_row(row: Row, metric: str, base: TradeOff, candidate: TradeOff) -> Row | None:
-    """Mean quality over layer budgets that both curves reach, paired; None where there is no such range."""
+def compare_areas(row: Row, metric: str, base: TradeOff, candidate: TradeOff) -> Row | None:
+    """Return the mean quality over layer budgets that both curves reach, paired; None where there is no such range."""
     both = [QualityArea(t, metric) for t in (base, candidate)]
     lowest, highest = max(a.layers[-1] for a in both), min(a.layers[0] for a in both)
     if highest - lowest < 1e-9:
@@ -187,8 +179,7 @@ def area_row(row: Row, metric: str, base: TradeOff, candidate: TradeOff) -> Row 
     span = f"mean over budgets of {lowest:.2f} to {highest:.2f} layers"
     if np.array_equal(base.exits.logits, candidate.exits.logits) and np.array_equal(base.scores, candidate.scores):
         return replace(row, verdict="same", reason=f"identical curves, {span}", low=0.0, high=0.0)
-    samples, draws = len(base.exits.ids), []
-    for weights in draw_counts(samples, AREA_REPLICATES, 0):
-        draws.append(both[1].of_weights(weights, grid) - both[0].of_weights(weights, grid))
+    resamples = draw_counts(len(base.exits.ids), AREA_REPLICATES, 0)
+    draws = [both[1].of_weights(weights, grid) - both[0].of_weights(weights, grid) for weights in resamples]
     interval, p = _percentile(after - before, np.concatenate(draws))
     return replace(row, low=interval.low, high=interval.high, p=p, family=f"{row.metric} ({row.split})", reason=span)

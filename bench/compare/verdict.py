@@ -69,8 +69,8 @@ class Row:
         return f"{self.metric} at {self.point}" if self.point else self.metric
 
 
-def tested(row: Row, alpha: float) -> tuple[Verdict, str]:
-    """Verdict and reason of a quality difference that was tested; ``row`` has interval, margin and adjusted p."""
+def judge_test(row: Row, alpha: float) -> tuple[Verdict, str]:
+    """Return verdict and reason of a tested quality difference; ``row`` has interval, margin and adjusted p."""
     moved, low, high, margin, p = (float(v or 0.0) for v in (row.difference, row.low, row.high, row.margin, row.p_holm))
     size = f"{100 * moved:+.2f} points [{100 * low:+.2f}, {100 * high:+.2f}], p = {p:.2g}"
     if p < alpha and abs(moved) > margin:
@@ -82,28 +82,28 @@ def tested(row: Row, alpha: float) -> tuple[Verdict, str]:
     return "inconclusive", f"{size}: not significant, and the interval leaves {100 * margin:g}"
 
 
-def adjusted(rows: Sequence[Row], alpha: float) -> list[Row]:
-    """Rows with Holm's p within each family, and the verdict that follows; rows without a test stay as they are."""
-    families: dict[str, dict[int, float]] = {}
+def adjust_tests(rows: Sequence[Row], alpha: float) -> list[Row]:
+    """Return the rows with Holm's p within each family, and the verdict that follows; others as they are."""
+    families: dict[str, list[int]] = {}
     for i, row in enumerate(rows):
         if row.p is not None:
-            families.setdefault(row.family, {})[i] = row.p
+            families.setdefault(row.family, []).append(i)
     found = list(rows)
     for members in families.values():
-        for i, p in zip(members, holm(list(members.values())), strict=True):
+        for i, p in zip(members, holm([rows[i].p or 0.0 for i in members]), strict=True):
             row = replace(rows[i], p_holm=float(p))
-            verdict, reason = tested(row, alpha)
+            verdict, reason = judge_test(row, alpha)
             found[i] = replace(row, verdict=verdict, reason=f"{row.reason}; {reason}" if row.reason else reason)
     return found
 
 
-def exact(row: Row, base: float, candidate: float, margin: float, *, lower_is_better: bool, what: str) -> Row:
-    """A number without sampling error: equal, or larger or smaller by more than a relative ``margin``."""
+def judge_cost(row: Row, base: float, candidate: float, margin: float) -> Row:
+    """Judge a cost a sample, which has no sampling error; differences up to a relative ``margin`` are the same."""
     moved = candidate / base - 1 if base else (0.0 if candidate == base else float("inf"))
-    filled = replace(row, base=base, candidate=candidate, difference=moved, relative=True, margin=margin)
+    row = replace(row, base=base, candidate=candidate, difference=moved, relative=True, margin=margin)
     if candidate == base:
-        return replace(filled, verdict="same", reason="equal")
-    size = f"{what} {100 * moved:+.3g} %"
+        return replace(row, verdict="same", reason="equal")
+    size = f"per sample {100 * moved:+.3g} %"
     if abs(moved) <= margin:
-        return replace(filled, verdict="same", reason=f"{size}, within {100 * margin:g} %")
-    return replace(filled, verdict="worse" if (moved > 0) == lower_is_better else "better", reason=size)
+        return replace(row, verdict="same", reason=f"{size}, within {100 * margin:g} %")
+    return replace(row, verdict="worse" if moved > 0 else "better", reason=size)

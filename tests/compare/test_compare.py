@@ -13,12 +13,12 @@ import pytest
 from scipy import stats
 
 from bench.__main__ import main
-from bench.compare.compare import Comparison, compare, parse_fail_on
-from bench.compare.output import markdown
+from bench.compare.compare import Comparison, compare_results, parse_fail_on
+from bench.compare.output import write_markdown
 from bench.compare.pairing import find_differences
 from bench.compare.quality import paired_test
 from bench.compare.sources import Results, open_results, read_results
-from bench.compare.verdict import Margins, Row, adjusted
+from bench.compare.verdict import Margins, Row, adjust_tests
 from bench.errors import NOTHING_COMPARABLE, OK, REGRESSION, USAGE, UsageError
 from bench.measure.exits import AllExits
 from tests.helpers.compare_records import Made, changed, logits
@@ -29,7 +29,7 @@ def compared(tmp_path: Path, base: list[Made], candidate: list[Made], **options:
     for name, cells in (("base", base), ("candidate", candidate)):
         for made in cells:
             made.write(tmp_path / name)
-    return compare(read_results(tmp_path / "base"), read_results(tmp_path / "candidate"), **options)
+    return compare_results(read_results(tmp_path / "base"), read_results(tmp_path / "candidate"), **options)
 
 
 def labels(results: Results) -> list[str]:
@@ -113,8 +113,8 @@ def test_holm_spans_the_cells_that_test_the_same_thing() -> None:
         )
         for i, p in enumerate([0.01, 0.02, 0.04, 0.9])
     ]
-    alone = adjusted(rows[2:3], 0.05)
-    together = adjusted(rows, 0.05)
+    alone = adjust_tests(rows[2:3], 0.05)
+    together = adjust_tests(rows, 0.05)
     assert alone[0].verdict == "worse"
     assert [row.verdict for row in together] == ["worse", "inconclusive", "inconclusive", "inconclusive"]
 
@@ -190,7 +190,7 @@ def test_a_candidate_whose_record_cannot_be_read_is_worse_and_named(tmp_path: Pa
         Made("patience").write(tmp_path / side)
     (damaged,) = (tmp_path / "candidate").glob("*/*/patience-*/record.json")
     damaged.write_text(damaged.read_text()[:-200])
-    found = compare(read_results(tmp_path / "base"), read_results(tmp_path / "candidate"))
+    found = compare_results(read_results(tmp_path / "base"), read_results(tmp_path / "candidate"))
     [row] = [row for row in found.rows if row.verdict == "worse"]
     assert row.cell == damaged.parent.relative_to(tmp_path / "candidate").as_posix()
     assert "is damaged" in row.reason
@@ -258,10 +258,10 @@ def test_the_command_line_exit_codes_and_files(tmp_path: Path, capsys: pytest.Ca
 
 
 def test_markdown_escapes_what_a_table_would_take_apart(tmp_path: Path) -> None:
-    from bench.compare.output import markdown
+    from bench.compare.output import write_markdown
 
     found = compared(tmp_path, [Made()], [Made(seed=1)])
-    lines = [line for line in markdown(found).splitlines() if line.startswith("| ⚪")]
+    lines = [line for line in write_markdown(found).splitlines() if line.startswith("| ⚪")]
     assert lines
     assert all(line.replace("\\|", "").count("|") == 7 for line in lines)
 
@@ -274,7 +274,7 @@ def test_a_git_revision_is_a_source(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         subprocess.run(["git", *command], check=True, capture_output=True)
     with open_results("HEAD:results") as cells, open_results("HEAD") as same:
         assert labels(cells) == labels(same) == labels(read_results(tmp_path / "results"))
-        assert compare(cells, read_results(tmp_path / "results")).exit_code() == OK
+        assert compare_results(cells, read_results(tmp_path / "results")).exit_code() == OK
     with pytest.raises(UsageError, match="neither a folder nor a git revision"), open_results("nonsense:results"):
         pass
 
@@ -293,4 +293,4 @@ def test_limited_sizes_are_said_as_used_of_available(tmp_path: Path, monkeypatch
     found = compared(tmp_path, cells, cells)
     [notes] = found.notes.values()
     assert notes == ["limited: evaluation n = 400/872, trained on 15000/67349"]
-    assert "limited: evaluation n = 400/872" in markdown(found)
+    assert "limited: evaluation n = 400/872" in write_markdown(found)

@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 
 from bench.__main__ import main
-from bench.compare.gate.golden import SHAPES, Golden, at_the_tie, criterion_scores, golden_cuts, probe, write_layers
+from bench.compare.gate.golden import (
+    SHAPES,
+    Golden,
+    at_the_tie,
+    find_golden_cuts,
+    fit_and_score,
+    make_probe,
+    write_layers,
+)
 from bench.errors import USAGE
 from bench.inference.replay import make_criterion
 from bench.measure.curve import exit_layers
@@ -20,8 +28,8 @@ from tests.helpers.compare_records import logits
 def test_float_noise_flips_no_exit_at_a_golden_cut(strategy: str) -> None:
     criterion, _ = make_criterion(strategy, {})
     exits = logits()
-    scores = criterion_scores(criterion, exits)
-    cuts = golden_cuts(scores, criterion.strict)
+    scores = fit_and_score(criterion, exits)
+    cuts = find_golden_cuts(scores, criterion.strict)
     assert len(cuts) >= 3
     for seed in range(5):
         noise = np.random.default_rng(seed).normal(scale=1e-6, size=scores.shape).astype(scores.dtype)
@@ -32,7 +40,7 @@ def test_float_noise_flips_no_exit_at_a_golden_cut(strategy: str) -> None:
 @pytest.mark.parametrize(("strategy", "leaves"), [("entropy", False), ("patience", True), ("full", None)])
 def test_the_tie_tells_strict_from_inclusive(strategy: str, leaves: bool | None) -> None:
     criterion, _ = make_criterion(strategy, {})
-    assert at_the_tie(criterion, criterion_scores(criterion, probe(2))) is leaves
+    assert at_the_tie(criterion, fit_and_score(criterion, make_probe(2))) is leaves
 
 
 def test_exits_are_kept_as_digits() -> None:
@@ -44,7 +52,7 @@ def test_exits_are_kept_as_digits() -> None:
 
 
 def test_the_probe_never_changes() -> None:
-    digest = hashlib.sha256(b"".join(probe(n).logits.tobytes() for n in SHAPES.values())).hexdigest()
+    digest = hashlib.sha256(b"".join(make_probe(n).logits.tobytes() for n in SHAPES.values())).hexdigest()
     assert digest[:16] == "be27a19aab3d08c2"
 
 

@@ -17,16 +17,17 @@ import numpy as np
 import pytest
 import torch
 
-from bench.compare.compare import compare
+from bench.compare.compare import compare_results
 from bench.compare.gate import baseline as store
 from bench.compare.gate import check
 from bench.compare.gate.baseline import Baseline
-from bench.compare.gate.cells import GateCell, Observed
+from bench.compare.gate.cells import GateCell
 from bench.compare.sources import read_results
 from bench.compare.verdict import Row
 from bench.measure.cost import CostModel
 from bench.measure.exits import AllExits
 from bench.results.record import RunRecord
+from bench.results.run import Run
 from strategies import elbert, entropy, patience
 from tests.helpers.compare_records import Made, logits
 
@@ -41,33 +42,36 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.exits = logits(samples=160)
-        self.observed = {cell: Observed(fake_record(), self.exits) for cell in CELLS}
-        store.write(folder / "baseline", self.observed, check.probe_decisions())
+        self.observed = {cell: fake_run(folder, self.exits) for cell in CELLS}
+        store.write_baseline(folder / "baseline", self.observed, check.decide_on_probe())
         self.baseline = Baseline.read(folder / "baseline")
 
     def probe(self) -> list[Row]:
         """`bench gate`: every criterion on made-up logits."""
-        return check.probe_rows(self.baseline)
+        return check.compare_probe(self.baseline)
 
     def rules(self) -> list[Row]:
         """`bench gate`: criteria and FLOPs on stored logits."""
-        return check.rule_rows(self.baseline, CELLS)
+        return check.compare_rules(self.baseline, CELLS)
 
     def retrained(self, exits: AllExits) -> list[Row]:
         """`bench gate`: cells as they would run now."""
-        return check.training_rows(self.baseline, {cell: Observed(fake_record(), exits) for cell in CELLS})
+        return check.compare_trained(self.baseline, {cell: fake_run(self.folder, exits) for cell in CELLS})
 
     def compared(self, base: list[Made], candidate: list[Made]) -> list[Row]:
         """`bench compare`."""
         for name, cells in (("before", base), ("after", candidate)):
             for made in cells:
                 made.write(self.folder / name)
-        return compare(read_results(self.folder / "before"), read_results(self.folder / "after")).rows
+        return compare_results(read_results(self.folder / "before"), read_results(self.folder / "after")).rows
 
 
-def fake_record() -> RunRecord:
-    """A record for the gate to read."""
-    return RunRecord.model_validate_json(json.dumps(Made(exits=logits(samples=160)).record()))
+def fake_run(folder: Path, exits: AllExits) -> Run:
+    """A run for the gate to read, with these logits instead of its own."""
+    record = RunRecord.model_validate_json(json.dumps(Made(exits=logits(samples=160)).record()))
+    run = Run(folder / "none", record, "none")
+    run._exits[run.exits_file()] = exits
+    return run
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.compare.compare import compare
+from bench.compare.compare import compare_results
 from bench.compare.quality import REPLICATES, paired_test
 from bench.compare.sources import read_results
 from bench.compare.verdict import Row
@@ -57,7 +57,7 @@ def test_p_is_twice_the_smaller_tail(metric: str) -> None:
 def rows(tmp_path: Path, base: Made, candidate: Made) -> dict[tuple[str, str], Row]:
     base.write(tmp_path / "base")
     candidate.write(tmp_path / "candidate")
-    found = compare(read_results(tmp_path / "base"), read_results(tmp_path / "candidate"))
+    found = compare_results(read_results(tmp_path / "base"), read_results(tmp_path / "candidate"))
     return {(row.metric, row.point): row for row in found.rows}
 
 

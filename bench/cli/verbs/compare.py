@@ -37,9 +37,8 @@ def compare(
     everything: Annotated[bool, typer.Option("--all", help="Show what is the same too.")] = False,
 ) -> int:
     """What got better, worse or stayed the same; exit code 3 for a regression, 4 where nothing compares."""
-    from bench.compare.compare import compare as compare_results
-    from bench.compare.compare import parse_fail_on
-    from bench.compare.output import headline, table, why_nothing, write_files
+    from bench.compare.compare import compare_results, parse_fail_on
+    from bench.compare.output import headline, make_table, why_nothing, write_files
     from bench.compare.sources import open_results
     from bench.compare.verdict import Margins
 
@@ -55,7 +54,7 @@ def compare(
     else:
         out = console()
         if everything or any(row.verdict != "same" for row in found.rows):
-            out.print(table(found, everything))
+            out.print(make_table(found, everything))
         for cell, notes in found.notes.items():
             out.print(f"{cell}: {'; '.join(notes)}.")
         out.print(f"{headline(found)}.")

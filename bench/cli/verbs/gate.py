@@ -34,17 +34,17 @@ def gate(
     from bench.compare.compare import Comparison, parse_fail_on
     from bench.compare.gate import baseline as store
     from bench.compare.gate import check
-    from bench.compare.gate.cells import all_cells, observe_all
-    from bench.compare.output import headline, table, write_files
+    from bench.compare.gate.cells import list_cells, run_cells
+    from bench.compare.output import headline, make_table, write_files
     from bench.compare.verdict import Margins
 
     failing = parse_fail_on(fail_on)
     fresh = accept and not (baseline / "platform.json").exists()
     kept = None if fresh else store.Baseline.read(baseline)
-    rows = [] if kept is None else check.probe_rows(kept) + check.rule_rows(kept, all_cells())
+    rows = [] if kept is None else check.compare_probe(kept) + check.compare_rules(kept, list_cells())
     if not rules_only:
-        observed = observe_all(work_dir, session.progress)
-        rows += [] if kept is None else check.training_rows(kept, observed)
+        observed = run_cells(work_dir, session.progress)
+        rows += [] if kept is None else check.compare_trained(kept, observed)
     found = Comparison(str(baseline), "the present code", rows, Margins(quality=check.MARGIN))
     write_files(found, [], failing, markdown, junit)
     code = OK if accept else found.exit_code(failing)
@@ -52,9 +52,9 @@ def gate(
         print_json({**found.to_json(), "exit_code": code})
     else:
         if everything or any(row.verdict != "same" for row in rows):
-            console().print(table(found, everything))
+            console().print(make_table(found, everything))
         print(f"{headline(found)}." if rows else "There was no baseline.")
     if accept:
-        store.write(baseline, observed, check.probe_decisions())
+        store.write_baseline(baseline, observed, check.decide_on_probe())
         print(show_hidden(f"Accepted as the baseline in {baseline}; what moved is above."), file=sys.stderr)
     return code

@@ -17,14 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from bench.compare.gate.cells import GateCell, Observed
-from bench.compare.gate.golden import Golden, decided
+from bench.compare.gate.cells import GateCell
+from bench.compare.gate.golden import Golden, decide
 from bench.environment import cpu_name, versions
 from bench.errors import UsageError
 from bench.files import write_json
 from bench.measure.exits import AllExits
 from bench.results.exits import read_exits, write_exits
-from bench.results.record import RunRecord
+from bench.results.run import Run
 
 VERSION = 1
 
@@ -39,12 +39,12 @@ class Baseline:
     platform: dict[str, Any]
 
     def exits(self, kept: Mapping[str, Any]) -> AllExits:
-        """The stored logits of a cell."""
+        """Return the stored logits of a cell."""
         return read_exits(self.folder / kept["backbone"] / kept["logits"])
 
     @classmethod
     def read(cls, folder: Path) -> Baseline:
-        """Raises UsageError where there is none, or one of another version."""
+        """Read the baseline in ``folder``. Raises UsageError where there is none, or one of another version."""
         if not (folder / "platform.json").exists():
             raise UsageError(f"There is no baseline in {folder}: `bench gate --accept` makes one.")
         platform = _json(folder / "platform.json")
@@ -55,18 +55,17 @@ class Baseline:
         return cls(folder, cells, _json(folder / "probe.json"), platform)
 
 
-def platform() -> dict[str, Any]:
-    """What float noise depends on."""
+def describe_platform() -> dict[str, Any]:
+    """Return what float noise depends on."""
     found = versions()
     return {"version": VERSION, "torch": found["torch"], "transformers": found["transformers"], "cpu": cpu_name()}
 
 
-def describe(cell: GateCell, observed: Observed, logits: str) -> dict[str, Any]:
-    """What is kept of a cell."""
-    exits, record = observed.exits, observed.record
-    (result,) = record.evaluation.values()
+def describe_gate_cell(cell: GateCell, run: Run, logits: str) -> dict[str, Any]:
+    """Return what is kept of a cell."""
+    exits, record = run.exits(), run.record
     table = cell.flops(exits.lengths)
-    kept = decided(cell.criterion, exits)
+    kept = decide(cell.criterion, exits)
     for cut in kept["cuts"]:
         layers = Golden(**cut).exits
         rows = np.arange(len(layers))
@@ -78,39 +77,38 @@ def describe(cell: GateCell, observed: Observed, logits: str) -> dict[str, Any]:
         "logits": logits,
         "quality_key": record.quality_key,
         "training": {"limit": record.spec.limit, "steps": dict(record.training.steps)},
-        "per_exit": result.to_plain()["per_exit"],
+        "per_exit": run.result().to_plain()["per_exit"],
         "samples": len(exits.ids),
         "tokens": int(exits.lengths.sum()),
         "flops_by_exit": table.sum(axis=0).tolist(),
-        "plain_flops": plain_flops(record),
+        "plain_flops": sum_plain_flops(run),
         **kept,
     }
 
 
-def plain_flops(record: RunRecord) -> int:
+def sum_plain_flops(run: Run) -> int:
     """Return the FLOPs of the plain model over the evaluation split, from the record's mean and ratio."""
-    (full,) = (result.full for result in record.evaluation.values())
+    full = run.result().full
     return round(full.cost_mean * full.samples * full.cost_speedup.value)
 
 
-def logits_name(cell: GateCell, observed: Observed) -> str:
-    """The file of a trained model's logits: head, recipe, depth; the cell's own where it reads more than logits."""
-    spec, own = observed.record.spec, "" if observed.exits.observed is None else f"-{cell.strategy}"
-    return f"{spec.head}-{spec.recipe}-{observed.record.backbone.layers}{own}.parquet"
+def write_baseline(folder: Path, runs: Mapping[GateCell, Run], probe: Mapping[str, Any]) -> None:
+    """Replace the baseline. What is written is whole before what was there goes.
 
-
-def write(folder: Path, observed: Mapping[GateCell, Observed], probe: Mapping[str, Any]) -> None:
-    """Replace the baseline. What is written is whole before what was there goes."""
+    A file of logits is named after head, recipe and depth of its model; where the criterion reads more than logits, it
+    is the cell's own.
+    """
     made = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(made, ignore_errors=True)
-    for cell, found in observed.items():
-        name = logits_name(cell, found)
+    for cell, run in runs.items():
+        own = "" if run.exits().observed is None else f"-{cell.strategy}"
+        name = f"{run.spec.head}-{run.spec.recipe}-{run.layers}{own}.parquet"
         path = made / cell.backbone / name
         if not path.exists():
-            write_exits(found.exits, path)
-        write_json(made / cell.backbone / f"{cell.strategy}.json", describe(cell, found, name))
+            write_exits(run.exits(), path)
+        write_json(made / cell.backbone / f"{cell.strategy}.json", describe_gate_cell(cell, run, name))
     write_json(made / "probe.json", probe)
-    write_json(made / "platform.json", platform())
+    write_json(made / "platform.json", describe_platform())
     shutil.rmtree(folder, ignore_errors=True)
     made.rename(folder)
 

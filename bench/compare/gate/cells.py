@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,20 +16,19 @@ from bench.cell.request import Context, Request
 from bench.cell.resolve import resolve_request
 from bench.cell.run import run
 from bench.measure.cost import CostModel
-from bench.measure.exits import AllExits
 from bench.progress import Progress
-from bench.results.record import RunRecord
+from bench.results.run import Run
 from bench.results.store import Store
 from bench.settings import settable_arguments
 from strategies import STRATEGIES
 from strategies.base import Criterion
 
 TASK = "demo"
-BACKBONES = ("albert-demo", "bert-demo", "roberta-demo")
-ONCE = ("deberta-v2-demo", "distilbert-demo", "electra-demo", "modernbert-demo")
+FAMILIES = ("albert-demo", "bert-demo", "roberta-demo")
+FAMILIES_ONCE = ("deberta-v2-demo", "distilbert-demo", "electra-demo", "modernbert-demo")
 """Families that one strategy stands for: their layers and costs are guarded, at a few seconds each."""
 LIMIT = 160
-TRAINING = {"train.steps": 25, "train.batch_size": 16, "train.lr": 2e-3}
+FEW_STEPS = {"train.steps": 25, "train.batch_size": 16, "train.lr": 2e-3}
 """Few steps on purpose. Rounding grows with every step: after 25 another processor's models are the same to 1e-7, so
 that any change of training shows in the logits, whatever the processor; after 200, when the models have learned
 something (0.7 on this task), they are others on each, and only tests of quality on a few samples would be left."""
@@ -48,21 +46,16 @@ class GateCell:
     @property
     def request(self) -> Request:
         """What is asked of the runner; the same on every machine."""
+        known = settable_arguments(STRATEGIES.load(self.strategy).criterion)
         return Request(
             strategy=self.strategy,
             task=TASK,
             backbone=self.backbone,
-            settings={**TRAINING, **self.arguments},
+            settings={**FEW_STEPS, **{name: value for name, value in SMALL.items() if name in known}},
             limit=LIMIT,
             device="cpu",
             latency=False,
         )
-
-    @property
-    def arguments(self) -> dict[str, object]:
-        """The criterion's arguments that differ from its defaults."""
-        known = settable_arguments(STRATEGIES.load(self.strategy).criterion)
-        return {name: value for name, value in SMALL.items() if name in known}
 
     @property
     def criterion(self) -> Criterion:
@@ -72,11 +65,11 @@ class GateCell:
 
     @property
     def label(self) -> str:
-        """As tables show it."""
+        """Its name in tables."""
         return f"{self.strategy} | {self.backbone}"
 
     def flops(self, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-        """FLOPs [N, L] by the present cost model. Only shapes matter, so no vocabulary is built from the data."""
+        """Return FLOPs [N, L] by the present cost model. Only shapes matter, so no vocabulary is built from data."""
         spec, parts = resolve_request(self.request)
         loaded = load_backbone(BackboneRequest(spec.backbone, spec.init, spec.backbone_args), ["one two"], seed=0)
         with torch.random.fork_rng(devices=[]):
@@ -84,47 +77,29 @@ class GateCell:
         return CostModel(loaded.encoder, head, parts.criterion(spec)).flops_table(lengths)
 
 
-@dataclass(frozen=True)
-class Observed:
-    """A cell as it runs now: its record and every exit of its evaluation split."""
-
-    record: RunRecord
-    exits: AllExits
-
-    @property
-    def group(self) -> str:
-        """Cells with the same name share their training, hence their logits."""
-        return self.record.training.key
+def list_cells() -> list[GateCell]:
+    """Return every registered strategy on three backbone families, and one strategy on each of the others."""
+    every = [GateCell(strategy, backbone) for backbone in FAMILIES for strategy in STRATEGIES.builtin]
+    return every + [GateCell("entropy", backbone) for backbone in FAMILIES_ONCE]
 
 
-def all_cells() -> Iterator[GateCell]:
-    """Every registered strategy on three backbone families, and one strategy on each of the others."""
-    for backbone in BACKBONES:
-        for strategy in STRATEGIES.builtin:
-            yield GateCell(strategy, backbone)
-    for backbone in ONCE:
-        yield GateCell("entropy", backbone)
+def run_cells(work_dir: Path | None, progress: Progress) -> dict[GateCell, Run]:
+    """Run every cell as `bench run` would, on one thread; through the results folder's cache they share their training.
 
-
-def observe(cell: GateCell, folder: Path, progress: Progress) -> Observed:
-    """Run a cell as `bench run` would, with results in ``folder``, through whose cache cells share their training."""
-    context = Context(Store(folder), progress, offline=True, command="bench gate")
-    found = run(cell.request, context)
-    return Observed(found.record, found.exits("evaluation"))
-
-
-def observe_all(work_dir: Path | None, progress: Progress) -> dict[GateCell, Observed]:
-    """Run every cell on one thread, in a folder that is gone afterwards unless ``work_dir`` is given."""
+    The folder is gone afterwards unless ``work_dir`` is given; what a run's logits are is in memory by then.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the order of sums depends on the number of threads
     place = nullcontext(str(work_dir)) if work_dir else tempfile.TemporaryDirectory(prefix="bench-gate-")
-    cells = list(all_cells())
-    observed = {}
+    cells = list_cells()
+    runs = {}
     try:
         with place as folder:
+            context = Context(Store(Path(folder)), Progress(quiet=True), offline=True, command="bench gate")
             for i, cell in enumerate(cells, start=1):
                 progress.say(f"{i}/{len(cells)}: {cell.label}")
-                observed[cell] = observe(cell, Path(folder), Progress(quiet=True))
+                runs[cell] = run(cell.request, context)
+                runs[cell].exits()
     finally:
         torch.set_num_threads(threads)
-    return observed
+    return runs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -31,6 +31,11 @@ class Golden:
     gap: float
     layers: str
 
+    @classmethod
+    def from_kept(cls, kept: Mapping[str, Any]) -> Golden:
+        """Return the cut without what else the baseline keeps of it."""
+        return cls(kept["cut"], kept["gap"], kept["layers"])
+
     @property
     def exits(self) -> Int:
         """Exit layers int64 [N]."""
@@ -38,14 +43,14 @@ class Golden:
 
 
 def write_layers(layers: Int) -> str:
-    """Exit layers below 10 as a string of digits."""
+    """Return exit layers below 10 as a string of digits."""
     if layers.max() > 9:
         raise ValueError("The gate's models have at most 9 exits.")
     return "".join(str(layer) for layer in layers.tolist())
 
 
-def criterion_scores(criterion: Criterion, exits: AllExits) -> Scores:
-    """Scores [N, L] of a criterion on recorded logits.
+def fit_and_score(criterion: Criterion, exits: AllExits) -> Scores:
+    """Return a criterion's scores [N, L] of recorded logits.
 
     One that is fitted is fitted on the same samples: here it is judged against itself, not by how good it is.
     """
@@ -53,8 +58,8 @@ def criterion_scores(criterion: Criterion, exits: AllExits) -> Scores:
     return score_recorded(criterion, exits)
 
 
-def golden_cuts(found: Scores, strict: bool) -> list[Golden]:
-    """At most five cuts in the middle of wide gaps, the loosest of all among them; none for who never leaves early."""
+def find_golden_cuts(found: Scores, strict: bool) -> list[Golden]:
+    """Return at most five cuts in the middle of wide gaps, the loosest of all among them; none where nobody leaves."""
     curve = exact_curve(found, [], strict=strict)
     if len(curve) == 1:
         return []
@@ -73,7 +78,7 @@ def golden_cuts(found: Scores, strict: bool) -> list[Golden]:
 
 
 def _gaps(curve: Curve) -> NDArray[np.float64]:
-    """Relative width of the gap in which each row's midpoint lies, [K]; 0 for "nobody leaves"."""
+    """Return the relative width of the gap in which each row's midpoint lies, [K]; 0 for "nobody leaves"."""
     values = curve._values.astype(np.float64)
     above = np.append(values[1:], np.inf)
     with np.errstate(invalid="ignore"):
@@ -83,7 +88,7 @@ def _gaps(curve: Curve) -> NDArray[np.float64]:
 
 
 def at_the_tie(criterion: Criterion, found: Scores) -> bool | None:
-    """Whether a sample whose score equals the cut leaves, by the rule that replays; None where no finite score is.
+    """Return whether a sample whose score equals the cut leaves, by the rule that replays; None without finite scores.
 
     The cut is one of today's own scores, so that it is met exactly whatever the machine rounds. Raises ValueError where
     the live rule disagrees.
@@ -107,8 +112,8 @@ SHAPES: dict[str, int] = {"two classes": 2, "three classes": 3, "regression": 1}
 PROBE_SAMPLES, PROBE_EXITS = 64, 8
 
 
-def probe(outputs: int, criterion: Criterion | None = None) -> AllExits:
-    """Made-up logits [64, 8, outputs] that wander with depth: labels flip, confidence rises and falls.
+def make_probe(outputs: int, criterion: Criterion | None = None) -> AllExits:
+    """Make up logits [64, 8, outputs] that wander with depth: labels flip, confidence rises and falls.
 
     For a criterion that reads more than logits, what it reads is made up too, between 0 and 1. Drawn with
     ``Random.random``, whose sequence Python guarantees, and rounded to 1/1024: the same on every machine.
@@ -133,23 +138,19 @@ def probe(outputs: int, criterion: Criterion | None = None) -> AllExits:
     return AllExits(ids, labels, logits, np.full(PROBE_SAMPLES, 16, dtype=np.int64), observed)
 
 
-def decided(criterion: Criterion, exits: AllExits) -> dict[str, Any]:
-    """What the baseline keeps of a criterion on recorded logits: its golden cuts, and what happens at a tie."""
-    found = criterion_scores(criterion, exits)
-    return {
-        "tie": at_the_tie(criterion, found),
-        "cuts": [asdict(g) for g in golden_cuts(found, criterion.strict)],
-    }
+def decide(criterion: Criterion, exits: AllExits) -> dict[str, Any]:
+    """Return what is kept of a criterion on recorded logits: its golden cuts, and what happens at a tie."""
+    found = fit_and_score(criterion, exits)
+    return {"tie": at_the_tie(criterion, found), "cuts": [asdict(g) for g in find_golden_cuts(found, criterion.strict)]}
 
 
-def redecide(criterion: Criterion, exits: AllExits, stored: dict[str, Any]) -> list[str]:
-    """How the present criterion departs from what :func:`decided` kept; empty where it does not."""
-    found = criterion_scores(criterion, exits)
+def find_departures(criterion: Criterion, exits: AllExits, stored: Mapping[str, Any]) -> list[str]:
+    """Return how the present criterion departs from what :func:`decide` kept; empty where it does not."""
+    found = fit_and_score(criterion, exits)
     problems = []
-    for golden in (Golden(**cut) for cut in stored["cuts"]):
+    for golden in map(Golden.from_kept, stored["cuts"]):
         now = exit_layers(found, golden.cut, strict=criterion.strict)
-        problem = moved(exits.ids, golden.exits, now)
-        if problem:
+        if problem := describe_moves(exits.ids, golden.exits, now):
             problems.append(f"at cut {golden.cut:.6g} {problem}")
     try:
         tie = at_the_tie(criterion, found)
@@ -161,8 +162,8 @@ def redecide(criterion: Criterion, exits: AllExits, stored: dict[str, Any]) -> l
     return problems
 
 
-def moved(ids: Sequence[str], before: Int, after: Int) -> str:
-    """``12 of 160 samples leave elsewhere, first x: exit 2 -> 3``, or nothing."""
+def describe_moves(ids: Sequence[str], before: Int, after: Int) -> str:
+    """Return ``12 of 160 samples leave elsewhere, first x: exit 2 -> 3``, or nothing."""
     differ = np.flatnonzero(before != after)
     if not len(differ):
         return ""
