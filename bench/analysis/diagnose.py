@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -42,26 +42,31 @@ class Change:
     seed: int
 
 
-def diagnose_stored(run: Run) -> dict[str, Any]:
-    """Return what the stored exits of a run tell by themselves; no model is loaded.
-
-    Raises UsageError for an unfinished run and for a regression, DataError where the exits are not stored.
-    """
-    check_diagnosable(run)
-    return describe_run(run, run.trade_off())
-
-
 def diagnose_run(
-    run: Run, context: Context, points: Sequence[OperatingPoint], change: Change, *, on: str | None = None
+    run: Run, context: Context | None, points: Sequence[OperatingPoint], change: Change, *, on: str | None = None
 ) -> dict[str, Any]:
     """Return what the stored exits tell, what changes of the texts do, and, with ``on``, another task's texts.
 
-    Raises UsageError, as :func:`diagnose_stored`, and for a model that cannot be had or a task that does not fit.
+    Without a ``context`` the stored exits are all: no model is loaded. Raises UsageError for an unfinished run, a
+    regression, a model that cannot be had and a task that does not fit, DataError where the exits are not stored.
     """
-    check_diagnosable(run)
-    model = reload_model(run, context)
-    own = judge_exits(model, run.exits())
-    found = describe_run(run, own)
+    if run.record.task.kind == "regression":
+        raise UsageError("A diagnosis needs right and wrong answers, and this run's task is a regression.")
+    model = None if context is None else reload_model(run, context)
+    own = run.trade_off() if model is None else judge_exits(model, run.exits())
+    found = {
+        "run": run.folder.name,
+        "strategy": run.strategy,
+        "task": run.task,
+        "split": run.primary,
+        "samples": len(own.exits.ids),
+        **describe_exits(own, list(run.result().reached.values())),
+        "slowdown": None,
+        "shift": None,
+        "notes": [],
+    }
+    if context is None or model is None:
+        return found
     if run.record.upper_bound or not model.criterion.uses_early_exits:
         why = "sees labels or later exits" if run.record.upper_bound else "never leaves early"
         found["notes"].append(f"No texts were changed: strategy '{run.strategy}' {why}.")
@@ -74,51 +79,20 @@ def diagnose_run(
         if model.data.name == data.name:
             raise UsageError(f"--on {on}: the run was trained on this task; give another one.")
         texts = next(iter(data.evaluation.values()))
-        other = judge_texts(model, texts, context.progress)
-        shift = find_shift(own, other, points, (model.data.name, data.name))
-        found["shift"] = {"samples": len(texts), "warnings": warnings, **shift}
+        curves = {model.data.name: own, data.name: judge_texts(model, texts, context.progress)}
+        found["shift"] = {"samples": len(texts), "warnings": warnings, **find_shift(curves, points)}
     return found
-
-
-def check_diagnosable(run: Run) -> None:
-    """Raise UsageError for an unfinished run and for a regression."""
-    if run.record.task.kind == "regression":
-        raise UsageError("A diagnosis needs right and wrong answers, and this run's task is a regression.")
-
-
-# --------------------------------------------------------------------------- stored exits
-
-
-def describe_run(run: Run, curve: TradeOff) -> dict[str, Any]:
-    """Return a diagnosis of the run's stored exits, whose trade-off is ``curve``, with nothing changed yet."""
-    return {
-        "run": run.folder.name,
-        "strategy": run.strategy,
-        "task": run.task,
-        "split": run.primary,
-        "samples": len(curve.exits.ids),
-        **describe_exits(curve, list(run.result().reached.values())),
-        "slowdown": None,
-        "shift": None,
-        "notes": [],
-    }
 
 
 def describe_exits(curve: TradeOff, points: Sequence[OperatingPoint]) -> dict[str, Any]:
     """Return what the recorded logits of a classifier tell: every exit, every operating point."""
-    exits, criterion = curve.exits, curve.criterion
-    scores = curve.scores if criterion.uses_early_exits else None
-    consistency = []
+    exits, consistency = curve.exits, []
     for point in points:
         layers = curve.layers_at(point.cut)
-        consistency.append(
-            {
-                "point": point.rule,
-                "threshold": point.threshold,
-                "mean_exit": float(layers.mean()),
-                "agreement": asdict(find_agreement(curve.predictions, layers)),
-            }
-        )
+        agreement = asdict(find_agreement(curve.predictions, layers))
+        known = {"point": point.rule, "threshold": point.threshold, "mean_exit": float(layers.mean())}
+        consistency.append({**known, "agreement": agreement})
+    scores = curve.scores if curve.criterion.uses_early_exits else None
     return {
         "exits": [asdict(row) for row in rate_exits(exits.logits, exits.labels, scores)],
         "flips": asdict(summarise_flips(curve.predictions)),
@@ -194,8 +168,7 @@ def check_comparable(run: TaskData, other: TaskData) -> list[str]:
             f"Task '{other.name}' has {have[other.train.second is None]}, and the run was trained on "
             f"{have[run.train.second is None]}."
         )
-    names = [tuple(str(n).lower() for n in data.label_names) for data in (run, other)]
-    if names[0] == names[1]:
+    if [str(name).lower() for name in run.label_names] == [str(name).lower() for name in other.label_names]:
         return []
     pairs = ", ".join(f"{a} = {b}" for a, b in zip(other.label_names, run.label_names, strict=True))
     return [
@@ -203,28 +176,21 @@ def check_comparable(run: TaskData, other: TaskData) -> list[str]:
     ]
 
 
-def find_shift(
-    own: TradeOff, other: TradeOff, points: Sequence[OperatingPoint], names: tuple[str, str]
-) -> dict[str, Any]:
-    """Return what the same model, criterion and thresholds do on its own and on another task's texts.
+def find_shift(curves: Mapping[str, TradeOff], points: Sequence[OperatingPoint]) -> dict[str, Any]:
+    """Return what one model, criterion and thresholds do on two tasks' texts, the run's own first, by their names.
 
     The curves have at most 50 thresholds, evenly spread over the mean exit on the run's own texts.
     """
-    summaries = []
-    for point in points:
-        for name, curve in zip(names, (own, other), strict=True):
-            given = measure_performance(curve, point.cut).to_plain()
-            summaries.append({"point": point.rule, "threshold": point.threshold, "texts": name, **given})
-    full = {
-        name: measure_performance(curve, -math.inf).to_plain()["metrics"]
-        for name, curve in zip(names, (own, other), strict=True)
-    }
-    rows = [
-        describe_cut(name, curve, cut)
-        for cut in spread_cuts(own)
-        for name, curve in zip(names, (own, other), strict=True)
+    summaries = [
+        {"point": point.rule, "threshold": point.threshold, "texts": name}
+        | measure_performance(curve, point.cut).to_plain()
+        for point in points
+        for name, curve in curves.items()
     ]
-    return {"texts": list(names), "full": full, "points": summaries, "curve": rows}
+    full = {name: measure_performance(curve, -math.inf).to_plain()["metrics"] for name, curve in curves.items()}
+    own = next(iter(curves.values()))
+    rows = [describe_cut(name, curve, cut) for cut in spread_cuts(own) for name, curve in curves.items()]
+    return {"texts": list(curves), "full": full, "points": summaries, "curve": rows}
 
 
 def spread_cuts(curve: TradeOff, most: int = CURVE_POINTS) -> list[float]:

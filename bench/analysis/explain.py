@@ -56,14 +56,6 @@ class Leaving:
     answer: str
     own: bool
 
-    @classmethod
-    def of(
-        cls, steps: Sequence[ExitStep], criterion: str, point: str, threshold: float | None, *, own: bool
-    ) -> Leaving:
-        """Return where these steps leave."""
-        step = next(step for step in steps if step.leaves)
-        return cls(criterion, point, threshold, step.layer, step.answer, own)
-
 
 @dataclass(frozen=True)
 class Text:
@@ -133,15 +125,9 @@ def explain_sample(
 ) -> Explanation:
     """Run a sample of the run's data through every exit. Raises UsageError for an id that is not there."""
     found, row = find_sample(model.data, sample, split)
-    text = Text(
-        found.first[row],
-        None if found.second is None else found.second[row],
-        title=sample,
-        label=int(found.labels[row]),
-        key=int(hash_ids((sample,))[0]),
-        split=found.name,
-        kind=kind,
-    )
+    second = None if found.second is None else found.second[row]
+    key, label = int(hash_ids((sample,))[0]), int(found.labels[row])
+    text = Text(found.first[row], second, title=sample, label=label, key=key, split=found.name, kind=kind)
     return explain_text(run, model, text, rule)
 
 
@@ -181,11 +167,10 @@ def explain_text(run: Run, model: RunModel, text: Text, rule: str | None = None)
     names = [str(n) for n in model.data.label_names]
     cut = -math.inf if point is None else point.cut
     steps = step_sample(model.criterion, logits, cut, names, text.key, observed)
-    own = [
-        Leaving.of(step_sample(model.criterion, logits, p.cut, names, text.key, observed), run.strategy, p.rule,
-                   p.threshold, own=True)
-        for p in run.result(split).reached.values()
-    ]  # fmt: skip
+    own = []
+    for reached in run.result(split).reached.values():
+        step = find_leaving(step_sample(model.criterion, logits, reached.cut, names, text.key, observed))
+        own.append(Leaving(run.strategy, reached.rule, reached.threshold, step.layer, step.answer, own=True))
     return Explanation(
         title=text.title,
         tokens=tokens,
@@ -197,7 +182,7 @@ def explain_text(run: Run, model: RunModel, text: Text, rule: str | None = None)
         read_out="the mean over all tokens" if mean else f"the first token ({tokens[0].text})",
         point="all layers" if point is None else point.rule,
         threshold=None if point is None else point.threshold,
-        layer=next(s.layer for s in steps if s.leaves),
+        layer=find_leaving(steps).layer,
         kind=text.kind,
     )
 
@@ -205,13 +190,8 @@ def explain_text(run: Run, model: RunModel, text: Text, rule: str | None = None)
 def encode_text(model: RunModel, first: str, second: str | None) -> tuple[Batch, list[Token]]:
     """Return the input as a batch of one, as training saw it, and its tokens: pieces of the text where known."""
     tokenizer, fast = model.tokenizer, bool(model.tokenizer.is_fast)
-    found = tokenizer(
-        first,
-        second,
-        truncation=True,
-        max_length=model.max_length,
-        return_offsets_mapping=fast,
-    )
+    given = {"truncation": True, "max_length": model.max_length, "return_offsets_mapping": fast}
+    found = tokenizer(first, second, **given)
     ids, types = list(map(int, found["input_ids"])), list(map(int, found.get("token_type_ids", ())))
     batch = Batch(torch.tensor([ids]), None, torch.tensor([types]) if any(types) else None)
     named = tokenizer.convert_ids_to_tokens(ids)
@@ -245,20 +225,17 @@ def step_sample(
     if criterion.causal and not criterion.needs_labels:
         read = None if observed is None else observed.unsqueeze(0)
         trace = list(step_through(criterion, logits.unsqueeze(0), keys=torch.tensor([key]), observed=read))
-    steps: list[ExitStep] = []
-    gone = False
-    for layer in range(1, layers + 1):
-        score, shown, leaves = math.inf, "", False
-        if trace:
-            state, scores = trace[layer - 1]
-            score, shown = float(scores[0]), describe_state(state)
-            leaves = bool(criterion.leaves(scores, cut)[0])
-        leaves = not gone and (leaves or layer == layers)
-        gone = gone or leaves
-        row = log_p[layer - 1].exp()
-        answer = labels[int(logits[layer - 1].argmax())]
-        steps.append(ExitStep(layer, row.tolist(), float(entropy[layer - 1]), answer, score, shown, leaves))
-    return steps
+    left = next((k for k, (_, scores) in enumerate(trace, start=1) if criterion.leaves(scores, cut)[0]), layers)
+    judged = [(float(scores[0]), describe_state(state)) for state, scores in trace] or [(math.inf, "")] * layers
+    return [
+        ExitStep(k, p.exp().tolist(), float(spread), labels[int(z.argmax())], *said, leaves=k == left)
+        for k, (p, spread, z, said) in enumerate(zip(log_p, entropy, logits, judged, strict=True), start=1)
+    ]
+
+
+def find_leaving(steps: Sequence[ExitStep]) -> ExitStep:
+    """Return the step at which the sample leaves."""
+    return next(step for step in steps if step.leaves)
 
 
 def describe_state(state: State) -> str:
@@ -268,9 +245,8 @@ def describe_state(state: State) -> str:
 
 
 def _describe_number(value: float) -> str:
-    if isinstance(value, int):
-        return "·" if value < 0 else str(value)
-    return "·" if not math.isfinite(value) else f"{value:.3f}"
+    filled = value >= 0 if isinstance(value, int) else math.isfinite(value)
+    return "·" if not filled else str(value) if isinstance(value, int) else f"{value:.3f}"
 
 
 def leave_by_others(own: str, logits: Tensor, labels: Sequence[str], key: int) -> list[Leaving]:
@@ -279,15 +255,13 @@ def leave_by_others(own: str, logits: Tensor, labels: Sequence[str], key: int) -
     Left out are those that would have to be fitted first, and those that read more than logits.
     """
     found = []
-    for name in STRATEGIES:
-        if name == own:
-            continue
+    for name in (name for name in STRATEGIES if name != own):
         criterion = STRATEGIES.load(name).criterion()
         usable = criterion.causal and criterion.uses_early_exits and not criterion.needs_labels
         usable = usable and not criterion.fits and criterion.probe is None
         if not usable or criterion.refuse(logits.shape[1]):
             continue
         threshold = criterion.default_threshold
-        steps = step_sample(criterion, logits, criterion.cut(threshold), labels, key)
-        found.append(Leaving.of(steps, name, "default", threshold, own=False))
+        step = find_leaving(step_sample(criterion, logits, criterion.cut(threshold), labels, key))
+        found.append(Leaving(name, "default", threshold, step.layer, step.answer, own=False))
     return found

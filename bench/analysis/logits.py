@@ -34,15 +34,6 @@ class LogitsFile:
     observed: NDArray[Any] | None
 
 
-@dataclass(frozen=True)
-class Replayed:
-    """What a criterion does with logits: the facts as plain JSON, and the same points typed, where there are labels."""
-
-    facts: dict[str, Any]
-    metrics: tuple[str, ...]
-    result: SplitResult | None
-
-
 def replay_file(
     path: Path,
     strategy: str,
@@ -50,8 +41,10 @@ def replay_file(
     threshold: float | None,
     metrics: tuple[str, ...],
     held_out: Path | None,
-) -> Replayed:
+) -> tuple[dict[str, Any], SplitResult | None]:
     """Decide for the logits in ``path``: at ``threshold``, and with labels at the usual operating points too.
+
+    Returns the facts as plain JSON, and the same points typed, where there are labels.
 
     ``metrics`` empty: accuracy, or Pearson where there are no classes. ``held_out`` is a file that the criterion is
     fitted on. Raises UsageError, DataError.
@@ -85,13 +78,13 @@ def replay_file(
         ],
     }
     if found.labels is None:
-        return Replayed(facts, (), None)
+        return facts, None
     metrics = metrics or ("pearson" if outputs == 1 else "accuracy",)
     result = measure_logits(found, found.labels, criterion, metrics, asked)
     plain = result.to_plain()
     points = [{**p, "chosen_on": "these samples"} if p["chosen_on"] == "select" else p for p in plain["points"]]
     measured = {"full": plain["full"], "points": points, "metrics": list(metrics), "curve": plain["curve"]}
-    return Replayed({**facts, **measured}, metrics, result)
+    return {**facts, **measured}, result
 
 
 def measure_logits(
@@ -149,9 +142,8 @@ def read_logits(path: Path) -> LogitsFile:
     except Exception as error:  # zip, header and pickle errors alike
         raise DataError(f"{path} cannot be read as .npz of plain arrays ({error}).") from error
     if "logits" not in arrays:
-        raise DataError(
-            f"{path} has no array 'logits' (samples, exits, classes); it has {', '.join(arrays) or 'none'}."
-        )
+        known = ", ".join(arrays) or "none"
+        raise DataError(f"{path} has no array 'logits' (samples, exits, classes); it has {known}.")
     logits = arrays["logits"]
     if logits.ndim != 3 or logits.dtype.kind not in "fiu" or 0 in logits.shape:
         raise DataError(f"{path}: logits must be numbers (samples, exits, classes), not {logits.dtype} {logits.shape}.")

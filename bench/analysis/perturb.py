@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import zip_longest
 
 import numpy as np
@@ -28,65 +28,39 @@ JudgeTexts = Callable[[Split], tuple[Array, Array]]
 """Exit layers int [N] of a split's samples, and how far each was from staying longer: its score there, [N]."""
 
 
-@dataclass(frozen=True)
-class Word:
-    """A word of a sample: which text it is in, from where to where, and what may be done to it."""
-
-    text: int
-    start: int
-    stop: int
-    next: tuple[int, int] | None
-    """Where the next word of the same text is."""
-
-
-def find_words(texts: tuple[str, ...]) -> list[Word]:
-    """Return what stands between white space, in all texts of a sample."""
-    found = []
-    for number, text in enumerate(texts):
-        spans = [match.span() for match in re.finditer(r"\S+", text)]
-        found += [Word(number, span[0], span[1], after) for span, after in zip_longest(spans, spans[1:])]
-    return found
-
-
 def find_exchangeable(word: str) -> list[int]:
     """Return where two neighbouring letters of ``word`` differ, so that exchanging them changes something."""
     return [i for i in range(len(word) - 1) if word[i].isalpha() and word[i + 1].isalpha() and word[i] != word[i + 1]]
 
 
-def list_changes(texts: tuple[str, ...], word: Word) -> list[str]:
-    """Return what can be done to ``word``: swap, typo, drop. The only word of a text cannot be dropped."""
-    text = texts[word.text]
-    own, after = text[word.start : word.stop], word.next
-    kinds = ["swap"] if after is not None and text[slice(*after)] != own else []
-    kinds += ["typo"] if find_exchangeable(own) else []
-    return kinds + (["drop"] if len(text.split()) > 1 else [])
-
-
 def change_once(texts: tuple[str, ...], random: np.random.Generator) -> tuple[str, ...]:
     """Return the texts of one sample with one change, drawn at random: first the word, then the kind.
 
-    Texts in which nothing can be changed come back as they are.
+    Texts in which nothing can be changed come back as they are. The only word of a text cannot be dropped.
     """
-    open_to = [(word, kinds) for word in find_words(texts) if (kinds := list_changes(texts, word))]
-    if not open_to:
+    words = []
+    for number, text in enumerate(texts):
+        spans = [match.span() for match in re.finditer(r"\S+", text)]
+        for span, after in zip_longest(spans, spans[1:]):
+            own = text[slice(*span)]
+            kinds = ["swap"] if after is not None and text[slice(*after)] != own else []
+            kinds += ["typo"] if find_exchangeable(own) else []
+            kinds += ["drop"] if len(spans) > 1 else []
+            words += [(number, span, after, kinds)] if kinds else []
+    if not words:
         return texts
-    word, kinds = open_to[int(random.integers(len(open_to)))]
-    kind = kinds[int(random.integers(len(kinds)))]
-    changed = list(texts)
-    changed[word.text] = _apply(texts[word.text], word, kind, random)
-    return tuple(changed)
-
-
-def _apply(text: str, word: Word, kind: str, random: np.random.Generator) -> str:
-    before, own, rest = text[: word.start], text[word.start : word.stop], text[word.stop :]
+    number, (start, stop), after, kinds = words[int(random.integers(len(words)))]
+    kind, text = kinds[int(random.integers(len(kinds)))], texts[number]
+    before, own, rest = text[:start], text[start:stop], text[stop:]
     if kind == "drop":
-        return (before + rest.lstrip() if rest.strip() else before.rstrip()) or text
-    if kind == "swap" and word.next is not None:
-        start, stop = word.next
-        return before + text[start:stop] + text[word.stop : start] + own + text[stop:]
-    places = find_exchangeable(own)
-    i = places[int(random.integers(len(places)))]
-    return before + own[:i] + own[i + 1] + own[i] + own[i + 2 :] + rest
+        changed = (before + rest.lstrip() if rest.strip() else before.rstrip()) or text
+    elif kind == "swap":
+        changed = before + text[slice(*after)] + text[stop : after[0]] + own + text[after[1] :]
+    else:
+        places = find_exchangeable(own)
+        i = places[int(random.integers(len(places)))]
+        changed = before + own[:i] + own[i + 1] + own[i] + own[i + 2 :] + rest
+    return (*texts[:number], changed, *texts[number + 1 :])
 
 
 def change_texts(split: Split, look: JudgeTexts | None = None, *, edits: int, candidates: int = 1, seed: int) -> Split:

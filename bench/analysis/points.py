@@ -27,7 +27,7 @@ def choose_point(run: Run, rule: str | None, split: str | None = None) -> Operat
     return reached.get("no-loss") or next(iter(reached.values()), None)
 
 
-def choose_points(run: Run, rules: str | None) -> list[OperatingPoint]:
+def find_points(run: Run, rules: str | None) -> list[OperatingPoint]:
     """Return the points of ``rules``, separated by commas; by default no-loss and 2x where reached, else the first.
 
     Raises UsageError for a rule that was not reached.

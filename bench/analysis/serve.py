@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bench.analysis.points import choose_points
+from bench.analysis.points import find_points
 from bench.cell.latency import draw_queries, throttle
 from bench.cell.reload import RunModel, reload_model
 from bench.cell.request import Context
@@ -23,7 +23,7 @@ def choose_cuts(run: Run, rules: str) -> dict[str, float]:
 
     Raises UsageError for none, and for one that was not reached or at which nobody leaves early.
     """
-    points = choose_points(run, rules)
+    points = find_points(run, rules)
     if not points:
         raise UsageError("--points is empty.")
     for point in points:

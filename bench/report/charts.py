@@ -94,7 +94,8 @@ def build_trade_off(panel: Panel) -> Chart:
     legend = [Key(s.full_name, s.label, s.look, on=s in at_first) for s in shown]
     legend += [Key(s.label, s.label, s.look, "*") for s in starred]
     name, words = f"{metric} against FLOPs speed-up, {panel.title}", words[:1].upper() + words[1:]
-    return Chart("Trade-off", name, words, describe_source(panel), x, y, marks, legend, content.describe_offered(panel))
+    source, note = describe_source(panel.series), content.describe_offered(panel)
+    return Chart("Trade-off", name, words, source, x, y, marks, legend, note)
 
 
 def _spread_marks(series: Series, y: Axis, faint: bool) -> list[Mark]:

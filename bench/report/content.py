@@ -85,7 +85,7 @@ def find_stars(panel: Panel) -> dict[Series, float]:
 # --------------------------------------------------------------------------- exits as classifiers
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Diagnosis:
     """What the stored logits of one checkpoint say, for its lowest seed."""
 

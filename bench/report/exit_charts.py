@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from bench.measure.metrics import metric_title
 from bench.report import content, numbers
 from bench.report.content import Diagnosis
 from bench.report.marks import SMALL, Axis, Bar, Chart, Key, Line, Mark, Point, Whisker, pad_range
-from bench.report.provenance import describe_source
+from bench.report.provenance import describe_lowest_seeds, describe_source
 from bench.report.series import Panel, Series
 from bench.results.groups import checkpoint_key
 
@@ -35,26 +35,26 @@ def build_exits_used(panel: Panel) -> list[Chart]:
 
 
 def _exits_used(panel: Panel, rule: str) -> Chart:
-    found = [(s, p.exit_counts) for s in content.choose_drawn(panel) if (p := s.points.get(rule))]
-    shares = [[c / sum(counts) for c in counts] for _, counts in found]
-    width = 0.84 / len(found)
+    drawn = [(s, p.exit_counts) for s in content.choose_drawn(panel) if (p := s.points.get(rule))]
+    shares = {series: [count / sum(counts) for count in counts] for series, counts in drawn}
+    width = 0.84 / len(shares)
     marks: list[Mark] = []
-    for i, ((series, _), share) in enumerate(zip(found, shares, strict=True)):
+    for i, (series, share) in enumerate(shares.items()):
         for k, value in enumerate(share):
             if value:
                 tip = f"{series.full_name}\nexit {k + 1}: {numbers.format_percent(value)} of samples"
                 at = k + 0.58 + i * width
                 marks.append(Bar(series.label, series.look, at, width, 0.0, value, tip, capped=True))
-    several = ", mean over seeds" if any(len(s.runs) > 1 for s, _ in found) else ""
+    several = ", mean over seeds" if any(len(s.runs) > 1 for s in shares) else ""
     return Chart(
         f"Exits used, {numbers.format_rule(rule)}",
         f"Exits at {numbers.format_rule(rule)}, {panel.title}",
         f"Share of samples that leave at each exit at the operating point “{numbers.format_rule(rule)}”{several}.",
-        describe_source(panel, [s for s, _ in found]),
-        make_exit_axis(max(map(len, shares))),
-        Axis("share of samples", 0.0, max(map(max, shares)) * 1.12, short="share leaving"),
+        describe_source(list(shares)),
+        make_exit_axis(max(map(len, shares.values()))),
+        Axis("share of samples", 0.0, max(map(max, shares.values())) * 1.12, short="share leaving"),
         marks,
-        make_keys(s for s, _ in found),
+        make_keys(shares),
         height=HEIGHT,
     )
 
@@ -81,7 +81,7 @@ def build_every_exit(panel: Panel) -> Chart:
         "Every exit alone",
         f"{metric} of every exit alone, {panel.title}",
         words[:1].upper() + words[1:],
-        describe_source(panel, shown, points=False, lowest=True),
+        describe_lowest_seeds(shown),
         make_exit_axis(panel.layers),
         Axis(metric, *pad_range(values)),
         marks,
@@ -99,56 +99,49 @@ def _one_per_checkpoint(panel: Panel) -> list[Series]:
 
 def build_knowledge(panel: Panel, found: Sequence[Diagnosis]) -> list[Chart]:
     """Build the charts of what exits know: calibration error, AUROC and overthinking, where there are logits."""
-    known = [d for d in found if d.calibration and d.headroom][: content.MOST_DRAWN]
+    known = [(d, c, h) for d in found if (c := d.calibration) and (h := d.headroom)][: content.MOST_DRAWN]
     if not known:
         return []
-    errors, ranks, lost = (
-        [column(d) for d in known]
-        for column in (lambda d: d.calibration.ece, lambda d: d.calibration.auroc, lambda d: d.headroom.overthought)
-    )
-    low, high = pad_range([0.0, *_flat(errors)])
+    errors, ranks = {d: c.ece for d, c, _ in known}, {d: c.auroc for d, c, _ in known}
+    lost = {d: h.overthought for d, _, h in known}
+    low, high = pad_range([0.0, *_flatten(errors)])
     error = Axis("expected calibration error", max(0.0, low), high, short="ECE")
-    low, high = (0.4, 1.0) if min(_flat(ranks), default=1.0) >= 0.4 else pad_range(_flat(ranks))
+    low, high = (0.4, 1.0) if min(_flatten(ranks), default=1.0) >= 0.4 else pad_range(_flatten(ranks))
     rank = Axis("AUROC of “this exit is right”", max(0.0, low), high, short="AUROC")
-    share = Axis("right here, wrong at the last", 0.0, max([*_flat(lost), 0.01]) * 1.1, short="overthought")
+    share = Axis("right here, wrong at the last", 0.0, max([*_flatten(lost), 0.01]) * 1.1, short="overthought")
     return [
-        _over_exits(panel, known, errors, error, "Calibration",
-                    "Expected calibration error of every exit, 15 equal bins of confidence: 0 is perfect."),
-        _over_exits(panel, known, ranks, rank, "Does confidence tell right from wrong?",
-                    "How well an exit's confidence ranks its right answers above its wrong ones: 0.5 is chance, 1 "
-                    "perfect."),
-        _over_exits(panel, known, lost, share, "Overthinking",
-                    "Share of samples that an exit answers rightly and the last exit wrongly.", numbers.format_percent),
+        _draw_over_exits(panel, errors, error, "Calibration",
+                         "Expected calibration error of every exit, 15 equal bins of confidence: 0 is perfect."),
+        _draw_over_exits(panel, ranks, rank, "Does confidence tell right from wrong?",
+                         "How well an exit's confidence ranks its right answers above its wrong ones: 0.5 is chance, "
+                         "1 perfect."),
+        _draw_over_exits(panel, lost, share, "Overthinking",
+                         "Share of samples that an exit answers rightly and the last exit wrongly.", in_percent=True),
     ]  # fmt: skip
 
 
-def _flat(columns: Iterable[Sequence[float | None]]) -> list[float]:
-    return [v for column in columns for v in column if v is not None]
+Column = Mapping[Diagnosis, Sequence[float | None]]
+"""A number of every exit, for each checkpoint."""
 
 
-def _over_exits(
-    panel: Panel,
-    known: Sequence[Diagnosis],
-    columns: Sequence[Sequence[float | None]],
-    y: Axis,
-    title: str,
-    words: str,
-    text: Callable[[float], str] = numbers.format_number,
-) -> Chart:
+def _flatten(columns: Column) -> list[float]:
+    return [value for column in columns.values() for value in column if value is not None]
+
+
+def _draw_over_exits(panel: Panel, columns: Column, y: Axis, title: str, words: str, in_percent: bool = False) -> Chart:
     """Build a chart of one number of every exit, a line a checkpoint; exits without the number are left out."""
     marks: list[Mark] = []
-    for d, column in zip(known, columns, strict=True):
+    for d, column in columns.items():
         pairs = [(k, v) for k, v in enumerate(column, start=1) if v is not None]
         if pairs:
             marks.append(Line(d.label, d.series.look, [float(k) for k, _ in pairs], [v for _, v in pairs]))
         for layer, value in pairs:
-            tip = f"{d.label}\nexit {layer}: {y.label} {text(value)}"
+            text = numbers.format_percent(value) if in_percent else numbers.format_number(value)
+            tip = f"{d.label}\nexit {layer}: {y.label} {text}"
             marks.append(Point(d.label, d.series.look, layer, value, tip, size=SMALL))
-    source = describe_source(panel, [d.series for d in known], points=False, lowest=True)
-    keys = [Key(d.label, d.label, d.series.look) for d in known]
-    return Chart(
-        title, f"{y.label}, {panel.title}", words, source, make_exit_axis(panel.layers), y, marks, keys, height=HEIGHT
-    )
+    source, x = describe_lowest_seeds([d.series for d in columns]), make_exit_axis(panel.layers)
+    keys = [Key(d.label, d.label, d.series.look) for d in columns]
+    return Chart(title, f"{y.label}, {panel.title}", words, source, x, y, marks, keys, height=HEIGHT)
 
 
 def build_depth(panel: Panel) -> Chart | None:
@@ -171,7 +164,7 @@ def build_depth(panel: Panel) -> Chart | None:
         f"Depth table, {panel.title}",
         "Time of leaving at each exit: layers and one head below, heads and criterion on the way lighter on top."
         + (f" INVALID timing: {', '.join(invalid)}." if invalid else ""),
-        describe_source(panel, shown, points=False, lowest=True),
+        describe_lowest_seeds(shown),
         make_exit_axis(max(r["exit"] for r in rows), "forced exit"),
         Axis("ms a sample", 0.0, max(r["layers_ms"] + max(0.0, r["checks_ms"]) for r in rows) * 1.12),
         marks,

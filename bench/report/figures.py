@@ -19,29 +19,6 @@ from bench.report.style import Look
 from bench.text import show_hidden
 
 COLUMN = 3.3  # inches: one column of the usual two-column conference style
-STYLE: Any = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib, so it is the same everywhere
-    "font.size": 7.5,
-    "axes.labelsize": 8,
-    "axes.titlesize": 8,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "legend.fontsize": 6.5,
-    "legend.frameon": False,
-    "lines.linewidth": 1.1,
-    "lines.markersize": 3.6,
-    "axes.linewidth": 0.6,
-    "grid.linewidth": 0.4,
-    "grid.color": "#dddddd",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "svg.hashsalt": "exitbench",
-    "svg.fonttype": "path",
-    "pdf.fonttype": 42,
-    "savefig.dpi": 200,
-    "text.parse_math": False,  # names are names, whatever dollars are in them
-    "figure.constrained_layout.use": True,
-}
 METADATA: dict[str, dict[str, Any]] = {
     "svg": {"metadata": {"Date": None, "Creator": "ExitBench"}},
     "pdf": {"metadata": {"CreationDate": None, "ModDate": None, "Creator": "ExitBench", "Producer": None}},
@@ -93,7 +70,9 @@ def paper_style() -> Iterator[Any]:
     import seaborn as sns
     from matplotlib import pyplot as plt
 
-    with sns.axes_style("ticks"), plt.rc_context(STYLE), warnings.catch_warnings():
+    path = Path(__file__).parent / "templates" / "paper.mplstyle"
+    style = matplotlib.rc_params_from_file(path, use_default_template=False)
+    with sns.axes_style("ticks"), plt.rc_context(style), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # an emoji in a name becomes a box
         yield plt
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.resources import files
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -12,20 +13,11 @@ from markupsafe import Markup
 from bench.measure.areas import DEFINITIONS
 from bench.measure.metrics import metric_title
 from bench.measure.points import STANDARD
-from bench.report import content, numbers
+from bench.report import content, numbers, provenance
 from bench.report.charts import PanelCharts
 from bench.report.formats import TextTable
 from bench.report.marks import Chart
-from bench.report.provenance import (
-    Revision,
-    StoreContents,
-    describe_machines,
-    describe_panel,
-    describe_sizes,
-    find_machine,
-    find_timing_problem,
-    make_revision_key,
-)
+from bench.report.provenance import Revision, StoreContents
 from bench.report.series import Panel, Series, SeriesPoint
 from bench.report.svg import draw_svg, draw_swatch, style_sheet
 from bench.report.tables import AREA_NAMES, describe_revisions
@@ -36,21 +28,11 @@ DEFAULT_RULE = "no-loss"
 
 def make_environment() -> Environment:
     """Return an environment for the report's templates with autoescape on and no silent holes."""
-    made = Environment(
-        loader=PackageLoader("bench.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=escape_html,
-    )
+    strict: dict[str, Any] = {"autoescape": True, "undefined": StrictUndefined, "finalize": escape_html}
+    made = Environment(loader=PackageLoader("bench.report"), trim_blocks=True, lstrip_blocks=True, **strict)
     made.globals |= {"css": Markup(style_sheet()), "numbers": numbers}
-    made.filters |= {
-        "percent": numbers.format_percent,
-        "rule": numbers.format_rule,
-        "svg": draw_svg,
-        "swatch": draw_swatch,
-    }
+    made.filters |= {"percent": numbers.format_percent, "rule": numbers.format_rule}
+    made.filters |= {"svg": draw_svg, "swatch": draw_swatch}
     return made
 
 
@@ -75,11 +57,10 @@ def render_page(
         page.render(
             js=Markup((files("bench.report") / "templates" / "page.js").read_text(encoding="utf-8")),
             contents=contents,
-            find_timing_problem=find_timing_problem,
-            machines=describe_machines(contents.runs),
+            provenance=provenance,
+            machines=provenance.describe_machines(contents.runs),
             marks=list(marks.values()),
-            letters={run.name: marks[make_revision_key(run)].letter for run in contents.runs},
-            find_machine=find_machine,
+            letters={run.name: marks[provenance.make_revision_key(run)].letter for run in contents.runs},
             anchors={run.name: f"cell-{i}" for i, run in enumerate(contents.runs, start=1)},
             rules=rules,
             default_rule=DEFAULT_RULE if DEFAULT_RULE in rules else next(iter(rules), "full"),
@@ -91,8 +72,6 @@ def render_page(
             realisation=realisation,
             curves=tables["curves"],
             curve_groups=curves,
-            describe_sizes=describe_sizes,
-            describe_panel=describe_panel,
             packages=packages.pop() if len(packages) == 1 else "",
             curve_columns=[(name, DEFINITIONS[key]) for key, name in AREA_NAMES.items()],
             points=points,

@@ -80,15 +80,15 @@ def _figure_2(panels: Sequence[Panel]) -> list[Figure]:
     if not chosen:
         return []
     rows: list[Row] = []
-    lines: list[tuple[str, Look, list[float], list[float]]] = []
+    lines: list[Line] = []
     for i, (panel, series) in enumerate(chosen):
         curves = [read_curve(run, series.split) for run in series.runs]
-        found = [np.mean([read_at_threshold(c, delta) for c in curves], axis=0) for delta in DELTAS]
+        found = [np.mean([read_at_threshold(c, delta) for c in curves], axis=0).tolist() for delta in DELTAS]
         own = Look(list(COLOURS)[i % len(COLOURS)], MARKERS[i % len(MARKERS)], DASHES[i // 7 % len(DASHES)])
-        lines.append((panel.title, own, [float(cost) for cost, _ in found], [float(quality) for _, quality in found]))
+        lines.append(Line(panel.title, own, [cost for cost, _ in found], [quality for _, quality in found]))
         rows += [
-            {"panel": panel.title, "series": series.label, "threshold": delta, "computation": float(cost),
-             "metric": panel.metric, "quality": float(quality)}
+            {"panel": panel.title, "series": series.label, "threshold": delta, "computation": cost,
+             "metric": panel.metric, "quality": quality}
             for delta, (cost, quality) in zip(DELTAS, found, strict=True)
         ]  # fmt: skip
     words = (
@@ -138,7 +138,7 @@ def _windows(panels: Sequence[Panel]) -> Iterator[Figure]:
                 looks = [Look(SHADES[i * len(SHADES) // len(found)], MARKERS[i % len(MARKERS)], "")
                          for i in range(len(found))]  # fmt: skip
                 words = f"Window size of {found[0][1].strategy} on {panel.title}, same checkpoint. "
-                words += describe_source(panel, [s for _, s in found])
+                words += describe_source([s for _, s in found])
                 yield _curves_figure(f"window-{panel.slug}-{number}", words, panel, named, looks)
 
 
@@ -154,7 +154,7 @@ def _criteria(panels: Sequence[Panel]) -> Iterator[Figure]:
             shown, names = content.choose_best(found), [s.strategy for s in found]
             named = [(s.strategy if names.count(s.strategy) == 1 else s.label, s) for s in shown]
             words = f"Criteria on one and the same checkpoint ({found[0].trained_as}), {panel.title}. "
-            words += describe_source(panel, found)
+            words += describe_source(found)
             words += f" The best {len(shown)} of {len(found)} are drawn." if len(shown) < len(found) else ""
             yield _curves_figure(f"criteria-{panel.slug}-{number}", words, panel, named, [s.look for s in shown])
 
@@ -163,26 +163,25 @@ def _curves_figure(
     name: str, words: str, panel: Panel, named: Sequence[tuple[str, Series]], looks: Sequence[Look]
 ) -> Figure:
     """Return a figure of the trade-off curves of some series, under names of their own."""
-    rows: list[Row] = []
-    lines = []
-    for (label, series), own in zip(named, looks, strict=True):
-        line = series.curve
-        lines.append((label, own, line.speedup.tolist(), line.quality.tolist()))
-        for x, y, low, high in zip(line.speedup, line.quality, line.low, line.high, strict=True):
-            numbers = {"speedup": float(x), "quality": float(y), "low": float(low), "high": float(high)}
-            rows.append({"series": label, **numbers})
+    lines = [Line(label, look, s.curve.speedup.tolist(), s.curve.quality.tolist())
+             for (label, s), look in zip(named, looks, strict=True)]  # fmt: skip
+    rows: list[Row] = [
+        {"series": label, "speedup": float(x), "quality": float(y), "low": float(low), "high": float(high)}
+        for label, s in named
+        for x, y, low, high in zip(s.curve.speedup, s.curve.quality, s.curve.low, s.curve.high, strict=True)
+    ]
     return Figure(name, words, rows, [_lines_chart(lines, SPEEDUP, metric_title(panel.metric))])
 
 
-def _lines_chart(
-    lines: Sequence[tuple[str, Look, list[float], list[float]]], x: str, y: str, every: bool = False
-) -> Chart:
+def _lines_chart(lines: Sequence[Line], x: str, y: str, every: bool = False) -> Chart:
     """Build a chart of lines with markers, at ``every`` vertex or at a few: lines of one colour cross here."""
-    across = Axis(x, *pad_range((v for _, _, xs, _ in lines for v in xs), 0.03))
-    up = Axis(y, *pad_range((v for _, _, _, ys in lines for v in ys), 0.06))
+    across = Axis(x, *pad_range((v for line in lines for v in line.x), 0.03))
+    up = Axis(y, *pad_range((v for line in lines for v in line.y), 0.06))
     marks: list[Mark] = []
-    for name, own, xs, ys in lines:
-        marks.append(Line(name, own, xs, ys))
+    for line in lines:
+        xs, ys = line.x, line.y
         where = range(len(xs)) if every else np.searchsorted(xs, np.linspace(xs[0], xs[-1], POINTS))
-        marks += [Point(name, own, xs[k], ys[k], "", size=SMALL) for k in dict.fromkeys(int(k) for k in where)]
-    return Chart("", f"{y} against {x}", "", "", across, up, marks, [Key(n, n, own) for n, own, _, _ in lines])
+        points = [Point(line.series, line.look, xs[k], ys[k], "", size=SMALL) for k in dict.fromkeys(map(int, where))]
+        marks += [line, *points]
+    keys = [Key(line.series, line.series, line.look) for line in lines]
+    return Chart("", f"{y} against {x}", "", "", across, up, marks, keys)

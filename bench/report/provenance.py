@@ -138,25 +138,23 @@ def describe_sizes(series: Sequence[Series]) -> str:
     return f"n = {reported}" + (f", trained on {trained}" if trained != "unknown" else "")
 
 
-def describe_source(
-    panel: Panel, series: Sequence[Series] | None = None, points: bool = True, lowest: bool = False
-) -> str:
-    """Return sizes, seeds and machines of ``series``, all by default.
+def describe_source(series: Sequence[Series]) -> str:
+    """Return sizes, seeds and machines of ``series``, where thresholds come from, and what the intervals are over."""
+    words = f"{describe_runs(series)} {describe_thresholds(series)}"
+    return f"{words} {SAID}" if any(len(s.runs) > 1 for s in series) else words
 
-    ``points``: also where thresholds come from; ``lowest``: the lowest seed of each series alone is drawn.
-    """
-    shown = [replace(s, runs=s.runs[:1]) if lowest else s for s in (panel.series if series is None else series)]
-    several = any(len(s.runs) > 1 for s in shown)
-    parts = [describe_runs(shown), describe_thresholds(shown) if points else NO_THRESHOLDS]
-    return " ".join([*parts, SAID] if several and points else parts)
+
+def describe_lowest_seeds(series: Sequence[Series]) -> str:
+    """Return sizes, seeds and machines where the lowest seed of each series alone is drawn, at no threshold."""
+    return f"{describe_runs([replace(s, runs=s.runs[:1]) for s in series])} {NO_THRESHOLDS}"
 
 
 def describe_timings(panels: Sequence[Panel]) -> str:
     """Return the caption of everything that was timed: on how many samples, with which seeds, where."""
     timed = []
     for series in (s for panel in panels for s in panel.series):
-        runs = tuple(run for run, r in zip(series.runs, series.results, strict=True)
-                     if any(point.latency for point in r.reached.values()))  # fmt: skip
+        points = [result.reached.values() for result in series.results]
+        runs = tuple(r for r, some in zip(series.runs, points, strict=True) if any(p.latency for p in some))
         timed += [replace(series, runs=runs)] if runs else []
     asked = [run.spec.latency for s in timed for run in s.runs]
     samples = _each(str(args.samples) for args in asked if args is not None)

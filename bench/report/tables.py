@@ -6,16 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from bench.measure.areas import DEFINITIONS
 from bench.measure.metrics import metric_title
-from bench.report import content, numbers
+from bench.report import content, numbers, provenance
 from bench.report.formats import Row, TextTable
-from bench.report.provenance import (
-    Revision,
-    StoreContents,
-    describe_source,
-    find_machine,
-    find_timing_problem,
-    list_letters,
-)
+from bench.report.provenance import Revision, StoreContents, list_letters
 from bench.report.series import Panel, Series, SeriesPoint
 from bench.results.groups import OverSeeds
 
@@ -51,7 +44,8 @@ def build_points_table(panel: Panel, marks: Mapping[str, Revision]) -> TextTable
             else:
                 rows.append([*head, *_point_cells(point, rule, len(series.runs))])
                 values.append(_value_row(panel, series, rule, point.quality, point))
-    words = f"{metric_title(panel.metric)} with 95 % intervals over samples on {panel.title}. {describe_source(panel)}"
+    words = f"{metric_title(panel.metric)} with 95 % intervals over samples on {panel.title}. "
+    words += provenance.describe_source(panel.series)
     if len(marks) > 1:
         letters = ", ".join(list_letters(panel.runs, marks))
         words += f" Marks in brackets: code revision ({letters}), see the provenance."
@@ -132,8 +126,8 @@ def build_cells_table(contents: StoreContents, marks: Mapping[str, Revision]) ->
     columns = ["cell", "status", "code", "machine", "created", "command"]
     rows, values = [], []
     for run in contents.runs:
-        status = run.status + (", latency INVALID" if find_timing_problem(run) else "")
-        made = [*list_letters([run], marks), find_machine(run), run.head.created, run.head.command]
+        status = run.status + (", latency INVALID" if provenance.find_timing_problem(run) else "")
+        made = [*list_letters([run], marks), provenance.find_machine(run), run.head.created, run.head.command]
         rows.append([run.name, status, *made])
         values.append(dict(zip(columns, rows[-1], strict=True)) | {"error": run.error})
     rows += [[bad.name, "damaged", *[numbers.MISSING] * 3, bad.why] for bad in contents.left_out]

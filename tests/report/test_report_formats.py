@@ -96,8 +96,9 @@ def test_figures_are_a_column_wide_with_legible_letters(tmp_path: Path) -> None:
     paths = figures.save_figure(figure, tmp_path / "f")
     root = ElementTree.parse(paths[0]).getroot()
     assert root.attrib["width"] == f"{figures.COLUMN * 72:g}pt"
-    describe_sizes = [v for k, v in figures.STYLE.items() if k.endswith(("labelsize", "fontsize", "font.size"))]
-    assert min(describe_sizes) >= 6.5
+    names = ("font.size", "axes.labelsize", "axes.titlesize", "xtick.labelsize", "ytick.labelsize", "legend.fontsize")
+    with figures.paper_style() as plt:
+        assert min(plt.rcParams[name] for name in names) >= 6.5
 
 
 def test_latex_of_hostile_tables_compiles_or_is_balanced(written: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from bench.measure.exits import AllExits
 from bench.progress import Progress
-from bench.report.provenance import describe_source
+from bench.report.provenance import describe_lowest_seeds, describe_source
 from bench.report.series import make_panels
 from bench.report.write import write_report
 from bench.results.exits import write_exits
@@ -124,8 +124,8 @@ def test_the_curve_of_several_seeds_keeps_the_worst_and_the_best(seeded: Path) -
 
 def test_captions_say_what_they_must(seeded: Path) -> None:
     [panel] = make_panels(Store(seeded).runs()[0])
-    words = describe_source(panel)
+    words = describe_source(panel.series)
     for said in ("n = 100/872", "seeds 0, 1, 2", "machine 0123456789ab", "chosen on 50/450 samples held out of train"):
         assert said in words
-    assert "No threshold is involved." in describe_source(panel, points=False, lowest=True)
-    assert "seed 0;" in describe_source(panel, points=False, lowest=True)
+    assert "No threshold is involved." in describe_lowest_seeds(panel.series)
+    assert "seed 0;" in describe_lowest_seeds(panel.series)

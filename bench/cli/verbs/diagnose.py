@@ -45,16 +45,13 @@ def diagnose(
             raise UsageError(f"--{name} must be at least {least}, not {given}.")
     asked, progress = session.store.find_run(run).finished(), session.progress
     progress.say("Loading torch." if stored else "Loading torch, transformers and the model.")
-    from bench.analysis.diagnose import Change, diagnose_run, diagnose_stored
-    from bench.analysis.points import choose_points
+    from bench.analysis.diagnose import Change, diagnose_run
+    from bench.analysis.points import find_points
     from bench.report import diagnose_view
 
-    points = choose_points(asked, point)
-    if stored:
-        found = diagnose_stored(asked)
-    else:
-        change = Change(limit, edits, candidates, seed)
-        found = diagnose_run(asked, session.context(), points, change, on=on)
+    points = find_points(asked, point)
+    context, change = None if stored else session.context(), Change(limit, edits, candidates, seed)
+    found = diagnose_run(asked, context, points, change, on=on)
     if out is not None:
         for path in diagnose_view.write_diagnosis(found, out):
             progress.say(f"Written: {path}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,7 +15,7 @@ from bench.errors import OK
 from bench.settings import parse_settings
 
 if TYPE_CHECKING:
-    from bench.analysis.logits import Replayed
+    from bench.results.measures import SplitResult
 
 SHOWN = 20  # decisions printed on a terminal; --json has all of them
 
@@ -39,22 +40,22 @@ def replay(
     from bench.analysis.logits import replay_file
 
     metrics = tuple(split_names(metric, "--metric")) if metric else ()
-    found = replay_file(logits, strategy, parse_settings(settings or []), threshold, metrics, fit_on)
+    facts, result = replay_file(logits, strategy, parse_settings(settings or []), threshold, metrics, fit_on)
     if session.json:
-        print_json(found.facts)
+        print_json(facts)
     else:
-        print_replayed(found)
+        print_replayed(facts, result)
     return OK
 
 
-def print_replayed(found: Replayed) -> None:
+def print_replayed(facts: Mapping[str, Any], result: SplitResult | None) -> None:
     """Print the operating points, where there are any, and the first decisions."""
     from bench.cli.run_tables import points_table
 
-    out, facts = console(), found.facts
-    if found.result is not None:
+    out = console()
+    if result is not None:
         title = f"{facts['strategy']} | {facts['samples']} samples, {facts['exits']} exits"
-        out.print(points_table(title, found.result, found.metrics))
+        out.print(points_table(title, result, facts["metrics"]))
         out.print("Thresholds are chosen on these samples and reported on them: optimistic. Costs in layers.")
     exits = f"mean exit {facts['mean_layer']:.3f}, exits {facts['exit_counts']}"
     out.print(f"At threshold {facts['threshold']:g}: {exits}")
