@@ -80,10 +80,8 @@ def measure_depth_table(
     criterion: Criterion,
     points: Mapping[str, float],
     samples: Sequence[Batch],
-    options: LatencyOptions | None = None,
-    *,
+    options: LatencyOptions,
     make: Callable[[ExitModel], Executor] | None = None,
-    progress: Callable[[str], None] | None = None,
 ) -> DepthResult:
     """Measure forced exits at every depth, and ``points`` (label to cut) to test the prediction on.
 
@@ -91,7 +89,6 @@ def measure_depth_table(
     and measurement saw the same machine. ``make`` makes executors instead of that of the options.
     Errors as :func:`bench.latency.queries.measure_interleaved`.
     """
-    options = options or LatencyOptions(samples=16)
     batches, keys = list(samples), number_samples(samples)
     make = make or (lambda model: make_executor(model, options.executor))
     executor, last = make(model), model.num_layers
@@ -105,10 +102,8 @@ def measure_depth_table(
         options,
         executor=executor,
         extra={**deal_turns("exits", exits), **deal_turns("bare", bare)},
-        progress=progress,
     )
-    width = options.bucket
-    in_bucket = np.array([find_bucket(tokens, width) for tokens in result.tokens])
+    in_bucket = np.array([find_bucket(tokens, options.bucket) for tokens in result.tokens])
     buckets = sorted(set(in_bucket.tolist()))
     lengths = [float(np.mean(np.array(result.tokens)[in_bucket == bucket])) for bucket in buckets]
     checked, unchecked = collect_by_depth(result, "exits", last), collect_by_depth(result, "bare", last)

@@ -77,7 +77,7 @@ def measure_interleaved(
     model: ExitModel,
     points: Mapping[str, tuple[Criterion, float]],
     samples: Sequence[Batch],
-    options: LatencyOptions | None = None,
+    options: LatencyOptions,
     *,
     keys: Sequence[Tensor] | None = None,
     baselines: Mapping[str, PlainCall] | None = None,
@@ -97,7 +97,6 @@ def measure_interleaved(
 
     Raises UsageError for samples, labels or options that do not fit the protocol.
     """
-    options = options or LatencyOptions()
     with fix_threads(options.threads), switch_to_evaluation(model):
         run = executor or make_executor(model, options.executor)
         plain = dict(baselines) if baselines is not None else make_baselines(model, run)

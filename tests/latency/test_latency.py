@@ -297,4 +297,6 @@ def test_a_real_model_is_measured_against_its_faster_baseline() -> None:
 )
 def test_requests_that_make_no_sense(lengths: list[list[int]], label: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        measure_interleaved(make_model("bert"), {label: (NormalisedEntropy(), 0.5)}, [make_batch(n) for n in lengths])
+        measure_interleaved(
+            make_model("bert"), {label: (NormalisedEntropy(), 0.5)}, [make_batch(n) for n in lengths], OPTIONS
+        )
