@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.cell.fitting import Probing
-from bench.cell.identify import Cell, identify_cell, load_data
+from bench.cell.identify import identify_cell, load_data
 from bench.cell.request import Context
 from bench.cell.resolve import Parts
 from bench.cell.stages import build_model, load_cell_backbone, make_reader
@@ -47,7 +47,7 @@ def reload_model(run: Run, context: Context, *, attention: str = "eager") -> Run
             f"The checkpoint of {run.folder.name} is gone from {context.store.root / '.cache'}. "
             f"Train it again with: {record.command} --overwrite always"
         )
-    cell = identify_run(run, context)
+    cell = identify_cell(run.spec, find_parts(run), load_run_data(run, context), context)
     if cell.keys.training != record.training.key:
         raise UsageError(
             f"{run.folder.name} was made with another backbone, strategy version or data than are here now, "
@@ -69,12 +69,6 @@ def reload_model(run: Run, context: Context, *, attention: str = "eager") -> Run
         fit_criterion(criterion, make_evidence(run.exits(record.task.select)))
     spec = replace(cell.spec, device="cpu", dtype="fp32", latency=None)
     return RunModel(spec, cell.data, model, criterion, reader.tokenizer, reader.max_length)
-
-
-def identify_run(run: Run, context: Context) -> Cell:
-    """Return the cell that ``run`` answers, as it would be made here and now."""
-    parts = find_parts(run)
-    return identify_cell(run.spec, parts, load_run_data(run, context), context)
 
 
 def find_parts(run: Run) -> Parts:

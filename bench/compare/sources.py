@@ -60,15 +60,11 @@ def read_results(path: Path) -> Results:
         return Results([Run.load(path)])
     runs, left_out = Store(path).runs()
     if not runs and not left_out:  # a folder below the root (one task, one backbone) will do as well
-        found = sorted(p.parent for p in path.rglob(RECORD) if _visible(p, path))
-        runs, left_out = load_runs(found, path)
+        below = [p for p in path.rglob(RECORD) if not any(part.startswith(".") for part in p.relative_to(path).parts)]
+        runs, left_out = load_runs(sorted(p.parent for p in below), path)
     if not runs and not left_out:
         raise UsageError(f"There are no results in {path}: `bench run --results-dir {path}` would put some there.")
     return Results(runs, left_out)
-
-
-def _visible(path: Path, root: Path) -> bool:
-    return not any(part.startswith(".") for part in path.relative_to(root).parts)
 
 
 def _unpack(revision: str, inside: str, folder: Path, source: str) -> None:

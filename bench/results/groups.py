@@ -19,7 +19,7 @@ from bench.results.part import Estimate
 from bench.results.run import Run
 
 Settings = Mapping[str, Any]
-PARTS = (
+ARGUMENTS = (
     ("criterion_args", ""),
     ("head_args", "head."),
     ("recipe_args", "recipe."),
@@ -84,7 +84,7 @@ def series_settings(run: Run) -> dict[str, Any]:
     """Return everything that makes a run but the seed, flat."""
     spec = run.spec
     flat: dict[str, Any] = {name: getattr(spec, name) for name in ("strategy", "recipe", "head", "dtype", "device")}
-    for part, prefix in PARTS:
+    for part, prefix in ARGUMENTS:
         flat |= {f"{prefix}{name}": value for name, value in getattr(spec, part).items()}
     flat |= {f"train.{name}": value for name, value in vars(spec.train).items()}
     return flat | {"identity": series_key(run), "version": run.head.identity.strategy.version}

@@ -13,7 +13,7 @@ from bench.results.groups import average_quality, group_seeds, panel_settings, p
 from bench.results.measures import Performance
 from bench.results.run import Run
 
-Row = dict[str, Any]
+MatchedRow = dict[str, Any]
 
 
 def name_point(name: str) -> str:
@@ -37,7 +37,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def match_runs(runs: Iterable[Run], rules: Sequence[str]) -> list[Row]:
+def match_runs(runs: Iterable[Run], rules: Sequence[str]) -> list[MatchedRow]:
     """Return a row for each strategy, recipe, head and arguments on a task and backbone; seeds are averaged."""
     alike: dict[tuple[str, ...], list[list[Run]]] = defaultdict(list)
     for series in group_seeds(run for run in runs if run.is_finished()):
@@ -64,9 +64,9 @@ def _tell_apart(series: Sequence[Sequence[Run]]) -> list[str]:
     return said if len(set(said)) == len(said) else [f"#{run.head.quality_key[:6]}" for run in firsts]
 
 
-def _row(names: tuple[str, ...], runs: Sequence[Run], rules: Sequence[str]) -> Row:
+def _row(names: tuple[str, ...], runs: Sequence[Run], rules: Sequence[str]) -> MatchedRow:
     first, split = runs[0], runs[0].primary
-    row: Row = {
+    row: MatchedRow = {
         **dict(zip(("task", "model", "strategy", "recipe", "head", "arguments"), names, strict=False)),
         "metric": first.metric,
         "samples": first.result().samples,
@@ -90,9 +90,9 @@ def _figure(runs: Sequence[Run], points: Sequence[Performance], rule: str | None
     return {**found, "cost_speedup": sum(p.cost_speedup.value for p in points) / len(points), **both}
 
 
-def group_rows(rows: Sequence[Row]) -> dict[str, list[Row]]:
+def group_rows(rows: Sequence[MatchedRow]) -> dict[str, list[MatchedRow]]:
     """Return the rows by what their runs have in common: task, model, metric and sizes, in words."""
-    groups: dict[str, list[Row]] = defaultdict(list)
+    groups: dict[str, list[MatchedRow]] = defaultdict(list)
     for row in rows:
         trained = f", trained on {row['trained on']}" if row["trained on"] != "unknown" else ""
         name = f"{metric_title(row['metric'])}, n = {row['reported on']}{trained}"
