@@ -8,7 +8,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,23 +23,18 @@ def same_import_path() -> Iterator[None]:
     Left to itself, one that is started with ``-m`` or ``-c`` imports from the current folder first: a ``uuid.py`` there
     would be run in place of the library's.
     """
+    here = False
+    with suppress(FileNotFoundError):  # the folder is gone
+        here = "" in sys.path or os.getcwd() in sys.path
     before = os.environ.get("PYTHONSAFEPATH")
-    if not _imports_from_current_folder():
+    if not here:
         os.environ["PYTHONSAFEPATH"] = "1"
     try:
         yield
     finally:
-        if before is None:
-            os.environ.pop("PYTHONSAFEPATH", None)
-        else:
+        os.environ.pop("PYTHONSAFEPATH", None)
+        if before is not None:
             os.environ["PYTHONSAFEPATH"] = before
-
-
-def _imports_from_current_folder() -> bool:
-    try:
-        return "" in sys.path or os.getcwd() in sys.path
-    except FileNotFoundError:  # the folder is gone
-        return False
 
 
 def versions() -> dict[str, str | None]:
@@ -56,12 +51,10 @@ def versions() -> dict[str, str | None]:
 @cache
 def cpu_name() -> str:
     """The processor's name as the system gives it."""
-    try:
+    with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
-    except OSError:
-        pass
     return platform.processor() or platform.machine()
 
 
@@ -82,14 +75,13 @@ def machine() -> dict[str, object]:
     """The machine as far as it can change a timing: processor, cores, memory, threads, GPU."""
     import torch
 
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
         "system": f"{platform.system()} {platform.machine()}",
         "cpu": cpu_name(),
         "cores": cores(),
         "memory_gib": memory_gib(),
         "threads": torch.get_num_threads(),
-        "gpus": gpus,
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
     }
 
 
@@ -102,9 +94,7 @@ def machine_id() -> str:
 def source_commit() -> dict[str, object] | None:
     """Commit of the ExitBench checkout that runs and whether it has uncommitted changes; None for a wheel."""
     folder = Path(__file__).resolve().parent.parent
-    if not (folder / ".git").exists():
-        return None
-    commit = _git(folder, "rev-parse", "HEAD")
+    commit = _git(folder, "rev-parse", "HEAD") if (folder / ".git").exists() else ""
     if not commit:
         return None
     # results are written by runs themselves, so they say nothing about the code

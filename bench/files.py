@@ -37,7 +37,11 @@ def replace_file(path: Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def disk_full(error: Exception) -> bool:
@@ -75,11 +79,3 @@ def read_object(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise Damaged(path, f"it holds {type(found).__name__} and no object")
     return cast(dict[str, Any], found)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -42,14 +42,9 @@ class Progress:
         if self.quiet:
             yield Work()
         elif self.console.is_terminal:
-            columns = (
-                TextColumn("{task.description}", markup=False),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-            )
-            notes = (TimeRemainingColumn(), TextColumn("{task.fields[note]}", markup=False))
-            with RichProgress(*columns, *notes, console=self.console, transient=True) as bar:
+            named, note = (TextColumn(f"{{task.{text}}}", markup=False) for text in ("description", "fields[note]"))
+            counts = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+            with RichProgress(named, *counts, note, console=self.console, transient=True) as bar:
                 yield _Bar(bar, title, total)
         else:
             yield _Lines(self, title, total)

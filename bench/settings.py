@@ -6,15 +6,16 @@ import inspect
 import json
 import math
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from backbones.names import unknown_name
 from bench.errors import UsageError
 
-LONGEST = 1000
+MOST_LETTERS = 1000
 """Letters of a setting."""
-LARGEST = 2**63
+TOO_LARGE = 2**63
 DEEPEST = 8
 
 
@@ -24,9 +25,11 @@ def parse_settings(settings: Iterable[str]) -> dict[str, object]:
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals or not key:
-            raise UsageError(f"--set takes key=value, not '{setting[:LONGEST]}'.")
-        if len(setting) > LONGEST:
-            raise UsageError(f"--set {key[:60]} has {len(setting):,} letters: no setting needs more than {LONGEST:,}.")
+            raise UsageError(f"--set takes key=value, not '{setting[:MOST_LETTERS]}'.")
+        if len(setting) > MOST_LETTERS:
+            raise UsageError(
+                f"--set {key[:60]} has {len(setting):,} letters: no setting needs more than {MOST_LETTERS:,}."
+            )
         try:
             value = json.loads(text)
         except json.JSONDecodeError:
@@ -52,7 +55,7 @@ def split_settings(settings: Mapping[str, object], prefixes: Iterable[str]) -> d
 
 def _check_value(key: str, value: object, depth: int = 0) -> None:
     """Raise UsageError for what no setting can be: beyond any number's room, not finite, or nested and nested."""
-    if isinstance(value, int | float) and not abs(value) < LARGEST:
+    if isinstance(value, int | float) and not abs(value) < TOO_LARGE:
         raise UsageError(f"Setting '{key}' must be a finite number below 2^63.")
     if isinstance(value, list | tuple | Mapping):
         if depth == DEEPEST:
@@ -140,14 +143,8 @@ def _coerce(value: object, hint: Any, what: str) -> object:
         raise UsageError(f"{what} must be one of {', '.join(map(str, get_args(hint)))}, not '{value}'.")
     if origin in (Union, UnionType):
         for choice in get_args(hint):
-            if choice is type(None):
-                if value is None:
-                    return None
-                continue
-            try:
+            with suppress(UsageError):
                 return _coerce(value, choice, what)
-            except UsageError:
-                continue
         raise UsageError(f"{what} cannot be '{value}'.")
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)

@@ -21,7 +21,7 @@ HIDDEN = re.compile(
     "\u2028\u2029\ud800-\udfff\ufffe\uffff]"  # separators, halves of characters, and what XML forbids
 )
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # what makes a spreadsheet calculate
-NUMBER = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?")
+PLAIN_NUMBER = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?")
 LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
@@ -77,13 +77,9 @@ def quote_markdown(text: str) -> str:
 def escape_latex(text: str) -> str:
     """Return ``text`` on one line for LaTeX with any engine: what ASCII cannot say is named by its code point."""
     flat = " ".join(text.split())
-    made = []
-    for c in flat:
-        if c in LATEX:
-            made.append(LATEX[c])
-        else:
-            made.append(c if " " <= c < "\x7f" else rf"{{\footnotesize U+{ord(c):04X}}}")
-    return re.sub(r"-(?=-)", "-{}", "".join(made)) if "--" in flat else "".join(made)
+    unsaid = {c: rf"{{\footnotesize U+{ord(c):04X}}}" for c in flat if not " " <= c < "\x7f"}
+    made = flat.translate({ord(c): said for c, said in (unsaid | LATEX).items()})
+    return re.sub(r"-(?=-)", "-{}", made) if "--" in flat else made
 
 
 def guard_csv(value: object) -> object:
@@ -91,7 +87,7 @@ def guard_csv(value: object) -> object:
     if not isinstance(value, str):
         return value
     cell = show_hidden(value)
-    return f"'{cell}" if value.startswith(FORMULA) and not NUMBER.fullmatch(value) else cell
+    return f"'{cell}" if value.startswith(FORMULA) and not PLAIN_NUMBER.fullmatch(value) else cell
 
 
 class TextConsole(Console):

@@ -20,13 +20,29 @@ def read_text(path: Path) -> str:
         raise UsageError(f"{path} cannot be read: {error}.") from error
 
 
-def parse_yaml(text: str, where: str, kind: type[yaml.SafeLoader] = yaml.SafeLoader) -> Any:
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which a key that is there twice is an error instead of the last one winning."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":  # what is written beside it wins
+                continue
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.MarkedYAMLError(problem=f"key '{key}' is there twice", problem_mark=key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def parse_yaml(text: str, where: str) -> Any:
     """Return what a YAML text holds; ``where`` names it in messages.
 
-    Raises UsageError, one line, for what is no YAML, and for what is small to write and has no end: aliases of aliases.
+    Raises UsageError, one line, for what is no YAML, for a key that is there twice, and for what is small to write and
+    has no end: aliases of aliases.
     """
     try:
-        loader = kind(text)
+        loader = _Loader(text)
         node = loader.get_single_node()
         if node is None:
             return None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from backbones.catalog import Init
+from bench.inference.placement import Dtype
 from bench.progress import Progress
 from bench.results.store import Store
 from bench.training.args import SAVE_EVERY
@@ -32,7 +33,7 @@ class Request:
     select: tuple[str, ...] = ()
     limit: int | None = None
     device: str = "auto"
-    dtype: str = "fp32"
+    dtype: Dtype = "fp32"
     latency: bool = True
 
 

@@ -14,36 +14,71 @@
     include:                        # further matrices
       - {strategy: fixed-exit, task: sst2, settings: {layer: [3, 6]}}
 
-Keys are the fields of :class:`bench.cell.request.Request`.
+Keys are the fields of :class:`bench.cell.request.Request`, and values are of their types.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields
+from collections.abc import Callable, Iterator, Mapping
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, get_type_hints
 
-import yaml
+from pydantic import BeforeValidator, ValidationError, create_model
 
 from backbones.names import unknown_name
 from bench.cell.request import Request
 from bench.errors import UsageError
+from bench.results.part import EXPECTED, STRICT, field_path, kind_of
 from bench.yaml_files import parse_yaml, read_text
 
 MOST_CELLS = 10_000
 """Cells of one matrix, and values of one axis."""
-PARTS = ("defaults", "matrix", "exclude", "include")
-LISTS = ("thresholds", "select")
-"""Options whose value is a list by itself: they cannot be axes."""
-KINDS: Mapping[str, tuple[type, ...]] = {"seed": (int,), "limit": (int,), "latency": (bool,)}
-"""What a value must be; everything else is text."""
-CHOICES = {"init": ("pretrained", "scratch"), "dtype": ("fp32", "bf16", "fp16", "fp64"), "preset": ("paper",)}
-NEEDED = ("strategy", "task", "seed", "latency", "device", "dtype")
-"""Options that cannot be null."""
+MAPPING = "a mapping of keys to values"
+WANTED = {**EXPECTED, "model_type": MAPPING, "dict_type": MAPPING, "list_type": "a list", "finite_number": "finite"}
+"""What is wanted where pydantic finds an error of this type."""
+
+
+def _list_values(value: object) -> list[object]:
+    """The values of an axis, where one may stand by itself."""
+    if isinstance(value, Mapping):
+        raise ValueError("must be a value or a list of values, not a mapping")
+    values = value if isinstance(value, list) else [value]
+    if not values:
+        raise ValueError("is an empty list")
+    if len(values) > MOST_CELLS:
+        raise ValueError(f"has {len(values):,} values: at most {MOST_CELLS:,} cells make one sweep")
+    for i, value in enumerate(values):
+        if value in values[:i]:
+            raise ValueError(f"has '{value}' twice")
+    return values
+
+
+def _list_tuple(value: object) -> list[object]:
+    """The one value of an option that is a list itself, and so no axis."""
+    return [tuple(value if isinstance(value, list) else [value])]
+
+
+def _make_model(name: str, kinds: Any) -> Any:
+    config: Any = {**STRICT, "allow_inf_nan": False}
+    fields: Any = {field: (kind, None) for field, kind in kinds.items()}
+    return create_model(name, __config__=config, **fields)
+
+
+def _axis(kind: Any, read: Callable[[object], list[object]] = _list_values) -> Any:
+    return Annotated[list[kind], BeforeValidator(read)]
+
+
+LISTS = {"thresholds": _list_tuple, "select": _list_tuple}
+OPTIONS = {name: _axis(kind, LISTS.get(name, _list_values)) for name, kind in get_type_hints(Request).items()}
+OPTIONS["preset"] = _axis(Literal["paper"] | None)
+OPTIONS["settings"] = dict[str, _axis(Any)]  # type: ignore[misc]  # mypy knows no types that are made
+Axes = _make_model("Axes", OPTIONS)
+"""Options of a cell, each with all its values."""
+MANY = list[Axes] | None  # type: ignore[valid-type]
+Sweep = _make_model("Sweep", {"defaults": Axes | None, "matrix": Axes, "exclude": MANY, "include": MANY})
 
 
 def read_sweep(path: Path) -> list[Request]:
@@ -53,117 +88,57 @@ def read_sweep(path: Path) -> list[Request]:
     """
     if not os.path.exists(path):  # pathlib fails on names that no file can have
         raise UsageError(f"There is no sweep file {path}.")
-    content = parse_yaml(read_text(path), str(path), _Loader)
+    content = parse_yaml(read_text(path), str(path))
     try:
         return expand_cells(content)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
 
 
-class _Loader(yaml.SafeLoader):
-    """Safe YAML in which a key that is there twice is an error instead of the last one winning."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, str):
-                raise yaml.MarkedYAMLError(problem=f"key {key!r} is not text", problem_mark=key_node.start_mark)
-            if key in seen:
-                raise yaml.MarkedYAMLError(problem=f"key '{key}' is there twice", problem_mark=key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-def expand_cells(content: object) -> list[Request]:
+def expand_cells(content: Any) -> list[Request]:
     """Return the cells of a sweep given as plain data. Raises UsageError naming the key at fault."""
-    sweep = _mapping(content, "A sweep")
-    _known(sweep, PARTS, "")
-    defaults = _options(sweep.get("defaults") or {}, "defaults", axes=False)
-    base = {name: values[0] for name, values in defaults.items()}
-    found = [{**base, **cell} for cell in _matrix(sweep.get("matrix"), "matrix")] if "matrix" in sweep else []
-    rules = [_options(rule, f"exclude[{i}]", axes=True) for i, rule in enumerate(_list(sweep, "exclude"))]
-    for i, rule in enumerate(rules):
-        kept = [cell for cell in found if not _matches(cell, rule)]
+    try:
+        sweep = Sweep.model_validate(content)
+    except ValidationError as error:
+        raise UsageError(_describe_error(error)) from None
+    base = {}
+    for name, values in _open_axes(sweep.defaults, content.get("defaults")).items():
+        if len(values) > 1:
+            raise UsageError(f"defaults.{name} must be one value; lists belong into matrix.")
+        base[name] = values[0]
+    found: list[dict[str, Any]] = []
+    if sweep.matrix is not None:
+        found = [{**base, **cell} for cell in _combine(_open_axes(sweep.matrix, content["matrix"]), "matrix")]
+    for i, part in enumerate(sweep.exclude or ()):
+        rule = _open_axes(part, content["exclude"][i])
+        kept = [cell for cell in found if not all(k in cell and cell[k] in values for k, values in rule.items())]
         if len(kept) == len(found):
             raise UsageError(f"exclude[{i}] leaves nothing out: no cell of the matrix has all of it.")
         found = kept
-    for i, entry in enumerate(_list(sweep, "include")):
-        found += [{**base, **cell} for cell in _matrix(entry, f"include[{i}]")]
+    for i, part in enumerate(sweep.include or ()):
+        axes = _open_axes(part, content["include"][i])
+        found += [{**base, **cell} for cell in _combine(axes, f"include[{i}]")]
     if not found:
         raise UsageError("there are no cells: give matrix or include.")
     distinct = {repr(sorted(cell.items())): cell for cell in found}
     return [_request(cell) for cell in distinct.values()]
 
 
-def _matrix(content: object, where: str) -> Iterator[dict[str, Any]]:
-    """Yield every combination of the axes, the first axis changing slowest."""
-    axes = _options(content, where, axes=True)
-    total = math.prod(map(len, axes.values()))
-    if total > MOST_CELLS:
-        raise UsageError(f"{where} asks for {total:,} cells: at most {MOST_CELLS:,} make one sweep.")
-    for values in product(*axes.values()):
-        yield dict(zip(axes, values, strict=True))
-
-
-def _options(content: object, where: str, *, axes: bool) -> dict[str, list[Any]]:
-    """Each option with its values: one where ``axes`` are not allowed. ``settings`` are opened up."""
-    given = _mapping(content, where)
-    _known(given, _fields(), where)
+def _open_axes(axes: Any, given: Mapping[str, Any] | None) -> dict[str, list[Any]]:
+    """Each option of ``axes`` with its values, in the order in which they were ``given``; each setting is one."""
     found: dict[str, list[Any]] = {}
-    for key, value in given.items():
-        if key == "settings":
-            for name, setting in _mapping(value, f"{where}.settings").items():
-                found[f"settings.{name}"] = _values(setting, f"{where}.settings.{name}", axes)
-        elif key in LISTS:
-            found[key] = [_checked(key, tuple(value if isinstance(value, list) else [value]), f"{where}.{key}")]
-        else:
-            values = _values(value, f"{where}.{key}", axes)
-            found[key] = [_checked(key, v, f"{where}.{key}") for v in values]
+    for name in given or ():
+        value = getattr(axes, name)
+        found |= {f"settings.{key}": v for key, v in value.items()} if name == "settings" else {name: value}
     return found
 
 
-def _values(value: object, where: str, axes: bool) -> list[Any]:
-    if isinstance(value, Mapping):
-        raise UsageError(f"{where} must be a value{' or a list of values' if axes else ''}, not a mapping.")
-    if not isinstance(value, list):
-        return [value]
-    if not axes:
-        raise UsageError(f"{where} must be one value; lists belong into matrix.")
-    if not value:
-        raise UsageError(f"{where} is an empty list.")
-    if len(value) > MOST_CELLS:
-        raise UsageError(f"{where} has {len(value):,} values: at most {MOST_CELLS:,} cells make one sweep.")
-    twice = next((v for i, v in enumerate(value) if v in value[:i]), None)
-    if twice is not None:
-        raise UsageError(f"{where} has '{twice}' twice.")
-    return value
-
-
-def _checked(key: str, value: Any, where: str) -> Any:
-    """``value`` if it is of the option's kind."""
-    if key in LISTS:
-        for item in value:
-            if not isinstance(item, (int | float) if key == "thresholds" else str) or isinstance(item, bool):
-                raise UsageError(f"{where} must be {'numbers' if key == 'thresholds' else 'text'}, not '{item}'.")
-        if key == "thresholds" and not all(map(math.isfinite, value)):
-            raise UsageError(f"{where} must be finite numbers.")
-        return tuple(map(float, value)) if key == "thresholds" else value
-    if value is None:
-        if key in NEEDED:
-            raise UsageError(f"{where} cannot be null.")
-        return value
-    wanted = KINDS.get(key, (str,))
-    if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
-        names = {int: "a whole number", bool: "true or false", str: "text"}
-        raise UsageError(f"{where} must be {names[wanted[0]]}, not '{value}'.")
-    if key in CHOICES and value not in CHOICES[key]:
-        raise UsageError(f"{where}: {unknown_name(key, str(value), CHOICES[key])}")
-    return value
-
-
-def _matches(cell: Mapping[str, Any], rule: Mapping[str, list[Any]]) -> bool:
-    return all(key in cell and cell[key] in values for key, values in rule.items())
+def _combine(axes: Mapping[str, list[Any]], where: str) -> Iterator[dict[str, Any]]:
+    """Yield every combination of the axes, the first axis changing slowest."""
+    total = math.prod(map(len, axes.values()))
+    if total > MOST_CELLS:
+        raise UsageError(f"{where} asks for {total:,} cells: at most {MOST_CELLS:,} make one sweep.")
+    return (dict(zip(axes, values, strict=True)) for values in product(*axes.values()))
 
 
 def _request(cell: Mapping[str, Any]) -> Request:
@@ -175,31 +150,24 @@ def _request(cell: Mapping[str, Any]) -> Request:
     return Request(settings=settings, **{key: value for key, value in cell.items() if not key.startswith(prefix)})
 
 
-def _fields() -> list[str]:
-    return [field.name for field in fields(Request)]
-
-
-def _known(given: Iterable[str], known: Iterable[str], where: str) -> None:
-    for key in given:
-        if key not in known:
-            raise unknown_name(
-                "key", f"{where}.{key}" if where else key, [f"{where}.{k}" if where else k for k in known]
-            )
-
-
-def _mapping(content: object, where: str) -> Mapping[str, Any]:
-    if not isinstance(content, Mapping):
-        raise UsageError(f"{where} must be a mapping of keys to values, not {_kind(content)}.")
-    return content
-
-
-def _list(sweep: Mapping[str, Any], key: str) -> list[Any]:
-    content = sweep.get(key) or []
-    if not isinstance(content, list):
-        raise UsageError(f"{key} must be a list, not {_kind(content)}.")
-    return content
-
-
-def _kind(content: object) -> str:
-    kinds: dict[type, str] = {list: "a list", str: "text", dict: "a mapping", type(None): "nothing"}
-    return kinds.get(type(content), f"'{content}'")
+def _describe_error(error: ValidationError) -> str:
+    """The first thing that is wrong, by the path of its key."""
+    first = error.errors(include_url=False)[0]
+    kind, value, steps = first["type"], first["input"], first["loc"]
+    while len(steps) > 2 and isinstance(steps[-1], int):  # which of an option's values it is, the message shows
+        steps = steps[:-1]
+    where = field_path(steps) or "A sweep"
+    if kind == "extra_forbidden":
+        parent, _, _ = where.rpartition(".")
+        known = (Axes if parent else Sweep).model_fields
+        return str(unknown_name("key", where, [f"{parent}.{name}" if parent else name for name in known]))
+    shown = kind_of(value) if value is None or isinstance(value, list | dict) else f"'{value}'"
+    if kind == "literal_error":
+        return f"{where} must be {first['ctx']['expected']}, not {shown}."
+    if kind == "invalid_key":
+        return f"{where}: a key must be text."
+    return (
+        f"{where} {first['ctx']['error']}."
+        if kind == "value_error"
+        else f"{where} must be {WANTED[kind]}, not {shown}."
+    )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -45,8 +45,7 @@ class Outcome:
 
     def note(self) -> dict[str, Any]:
         """Return the line that the sweep's journal keeps."""
-        spec = self.cell.spec
-        named = {"strategy": spec.strategy, "task": spec.task, "backbone": spec.backbone, "seed": spec.seed}
+        named = {name: getattr(self.cell.spec, name) for name in ("strategy", "task", "backbone", "seed")}
         folder = None if self.folder is None else str(self.folder)
         return {
             **named, "label": self.cell.label, "status": self.status, "folder": folder, "error": self.error,
@@ -109,18 +108,19 @@ def failures(outcomes: Sequence[Outcome]) -> CellsFailed | None:
     return CellsFailed(f"{len(failed)} of {len(outcomes)} cells failed: " + "; ".join(failed)) if failed else None
 
 
+@dataclass
 class _Sweep:
-    def __init__(
-        self, plan: Plan, context: Context, engine: Engine, sync: str | None, on_end: Callable[[Outcome], None] | None
-    ) -> None:
-        self.plan, self.context, self.engine, self.sync, self.on_end = plan, context, engine, sync, on_end
-        self.outcomes: dict[int, Outcome] = {}
-        self.attempts: dict[int, int] = {}
-        self.untimed: deque[Job] = deque()  # cells that may start
-        self.timed: deque[Job] = deque()
-        self.waiting: dict[str, deque[Job]] = {}  # behind the first cell of their training
-        self.running = 0
-        self.journal = f"{plan.key}.jsonl"
+    plan: Plan
+    context: Context
+    engine: Engine
+    sync: str | None
+    on_end: Callable[[Outcome], None] | None
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    attempts: Counter[int] = field(default_factory=Counter)
+    untimed: deque[Job] = field(default_factory=deque)  # cells that may start
+    timed: deque[Job] = field(default_factory=deque)
+    waiting: dict[str, deque[Job]] = field(default_factory=dict)  # behind the first cell of their training
+    running: int = 0
 
     def run(self) -> list[Outcome]:
         self._queue()
@@ -129,7 +129,7 @@ class _Sweep:
                 self._start()
                 for job, ending in self.engine.wait():
                     self.running -= 1
-                    self._ended(job, ending)
+                    self._end(job, ending)
         except BaseException:
             self.engine.stop()
             raise
@@ -160,11 +160,11 @@ class _Sweep:
         for queue in (self.untimed, self.timed):
             while queue and self.engine.has_room(queue[0]):
                 job = queue.popleft()
-                self.attempts[job.number] = self.attempts.get(job.number, 0) + 1
+                self.attempts[job.number] += 1
                 self.engine.start(job)
                 self.running += 1
 
-    def _ended(self, job: Job, ending: Ending) -> None:
+    def _end(self, job: Job, ending: Ending) -> None:
         cell, tries = self.plan.cells[job.number], self.attempts[job.number]
         if ending.status == "died" and tries < self.engine.attempts:
             self.context.progress.say(f"{cell.label}: {ending.message}; started again.")
@@ -187,9 +187,8 @@ class _Sweep:
         self.outcomes[number] = outcome
         if outcome.status != "recorded":
             note = json.dumps(outcome.note(), ensure_ascii=False)
-            with (self.context.store.make_cache("sweeps") / self.journal).open(
-                "a", encoding="utf-8"
-            ) as file:  # one line a cell, however many there are
+            journal = self.context.store.make_cache("sweeps") / f"{self.plan.key}.jsonl"
+            with journal.open("a", encoding="utf-8") as file:  # one line a cell, however many there are
                 file.write(note + "\n")
             if outcome.traceback:  # a mistake of ours: shown even where nothing else is said
                 print(show_hidden(outcome.traceback), file=sys.stderr, end="")

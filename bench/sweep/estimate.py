@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import zip_longest
 from typing import Any, cast
 
 import torch
@@ -27,14 +28,14 @@ from bench.environment import machine_id
 from bench.errors import UserError
 from bench.results.store import Store
 from bench.sweep.plan import Plan, Planned
-from bench.tasks.base import Split, TaskData
+from bench.tasks.base import TaskData
 
 TOKENS_A_WORD = 1.3  # of word pieces in English
 FIXED = 8.0  # seconds of a cell besides training and timing: start, data, the pass over all exits, intervals
 NO_TRAINING = "nothing to train"
 PROCESS = 2**30  # bytes of a process that has imported everything
 UNKNOWN = 4 * 2**30  # bytes that a cell is given whose backbone is not at hand
-RECORD = 200_000  # bytes of a record with its curve
+RECORD_BYTES = 200_000  # bytes of a record with its curve
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Size:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class CellCost:
     """Seconds and bytes of one cell, None where unknown; ``how`` says what the time was taken from."""
 
     seconds: float | None
@@ -58,33 +59,34 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Total:
+class PlanCost:
     """The sums over the cells that are to be run; None where any part is unknown."""
 
-    cells: tuple[Estimate, ...]
+    cells: tuple[CellCost, ...]
     seconds: float | None
     disk: int | None
     free: int
     notes: tuple[str, ...]
 
 
-def estimate(plan: Plan, context: Context) -> Total:
+def estimate(plan: Plan, context: Context) -> PlanCost:
     """Return time and disk of every cell of ``plan``; a training counts for the first of the cells that share it."""
     known = read_step_times(context.store)
     paid: set[str] = {cell.training for cell in plan.cells if cell.checkpoint}
     found = []
     for cell in plan.cells:
         if cell.status == "recorded":
-            found.append(Estimate(0.0, 0, "recorded"))
+            found.append(CellCost(0.0, 0, "recorded"))
             continue
         found.append(estimate_cell(cell, cell.training not in paid, known))
         paid.add(cell.training)
     seconds, disk = _sum([e.seconds for e in found]), _sum([e.disk for e in found])
-    free = shutil.disk_usage(_existing(context.store)).free
-    return Total(tuple(found), seconds, None if disk is None else int(disk), free, explain_total(found, disk, free))
+    root = context.store.root.resolve()
+    free = shutil.disk_usage(next(folder for folder in (root, *root.parents) if folder.exists())).free
+    return PlanCost(tuple(found), seconds, None if disk is None else int(disk), free, explain_total(found, disk, free))
 
 
-def explain_total(found: Sequence[Estimate], disk: float | None, free: int) -> tuple[str, ...]:
+def explain_total(found: Sequence[CellCost], disk: float | None, free: int) -> tuple[str, ...]:
     """Return how the figures came about, and what is in the way, as lines."""
     ways = list(dict.fromkeys(e.how for e in found if e.how != "recorded"))
     lines = [f"Time: {way}." for way in ways if way != NO_TRAINING or len(ways) == 1]
@@ -97,23 +99,23 @@ def explain_total(found: Sequence[Estimate], disk: float | None, free: int) -> t
     return tuple(lines)
 
 
-def estimate_cell(cell: Planned, trains: bool, known: Mapping[tuple[object, ...], float]) -> Estimate:
+def estimate_cell(cell: Planned, trains: bool, known: Mapping[tuple[object, ...], float]) -> CellCost:
     """Return the estimate of one cell; ``trains`` where no earlier cell makes its checkpoint."""
     encoder, size = outline_cell(cell), count_rows(cell)
     if encoder is None or size is None:
-        return Estimate(None, None, "unknown until data and backbone are at hand")
+        return CellCost(None, None, "unknown until data and backbone are at hand")
     args = cell.spec.latency
     with torch.device("meta"):
         head = cell.parts.head(encoder, size.outputs, **cast(Any, cell.spec.head_args))
     weights = sum(p.numel() for p in (*encoder.parameters(), *head.parameters()))
-    disk = 2 * 4 * size.passed * encoder.num_layers * size.outputs + RECORD + (4 * weights if trains else 0)
+    disk = 2 * 4 * size.passed * encoder.num_layers * size.outputs + RECORD_BYTES + (4 * weights if trains else 0)
     seconds, how = FIXED, NO_TRAINING
     if trains:
         train, how = estimate_training(cell, encoder, size, known)
         seconds += train
     if cell.timed and args is not None:
         seconds += args.seconds * (2 if args.depth else 1)
-    return Estimate(seconds, disk, how)
+    return CellCost(seconds, disk, how)
 
 
 def estimate_training(
@@ -121,22 +123,19 @@ def estimate_training(
 ) -> tuple[float, str]:
     """Return the seconds of a training and where the figure is from."""
     spec = cell.spec
-    updates = sum(steps for _, steps in count_stage_steps(cell, encoder, size))
+    stages = count_stage_steps(cell, encoder, size)
+    updates = sum(steps for _, steps in stages)
     rows = spec.train.batch_size * spec.train.accumulate
     step = known.get((spec.backbone, spec.task, spec.recipe, rows))
     if step is not None:
         return updates * step, "the step time of recorded cells of the same backbone, task, recipe and batch size"
     tokens = max(1, round(size.tokens))
     forward = 2 * (encoder.embed_macs(tokens) + encoder.num_layers * encoder.layer_macs(tokens))
-    flops = sum(
-        (3 if trained else 1) * steps * rows * forward for trained, steps in count_stage_steps(cell, encoder, size)
-    )
+    flops = sum((3 if trained else 1) * steps * rows * forward for trained, steps in stages)
     speed = measure_layer_speed(encoder.hidden_size, spec.device)
     bound = "" if size.exact else "; rows as published, every input at max_length: at most that"
-    return (
-        flops / speed,
-        f"FLOPs over {speed / 1e9:.3g} GFLOP/s, measured here on a layer of {encoder.hidden_size}{bound}",
-    )
+    how = f"FLOPs over {speed / 1e9:.3g} GFLOP/s, measured here on a layer of {encoder.hidden_size}{bound}"
+    return flops / speed, how
 
 
 def count_stage_steps(cell: Planned, encoder: LayeredEncoder, size: Size) -> list[tuple[bool, int]]:
@@ -239,21 +238,10 @@ def count_rows(cell: Planned) -> Size | None:
 
 def mean_tokens(data: TaskData, most: int) -> float:
     """Return the mean tokens of a training sample, from its words, over the first thousand."""
-
-    def words(split: Split, row: int) -> int:
-        return len(split.first[row].split()) + (len(split.second[row].split()) if split.second is not None else 0)
-
-    rows = range(min(1000, len(data.train)))
-    return sum(min(most, 3 + TOKENS_A_WORD * words(data.train, row)) for row in rows) / max(1, len(rows))
-
-
-def _existing(store: Store) -> str:
-    folder = store.root.resolve()
-    while not folder.exists():
-        folder = folder.parent
-    return str(folder)
+    first, second = data.train.first[:1000], (data.train.second or ())[:1000]
+    words = [len(f"{one} {other}".split()) for one, other in zip_longest(first, second, fillvalue="")]
+    return sum(min(most, 3 + TOKENS_A_WORD * count) for count in words) / max(1, len(words))
 
 
 def _sum(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) if len(known) == len(values) else None
+    return None if None in values else sum(value for value in values if value is not None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from backbones.load import BackboneRequest
@@ -53,7 +54,7 @@ class Plan:
 
     cells: tuple[Planned, ...]
 
-    @property
+    @cached_property
     def key(self) -> str:
         """16 hex digits for what is asked, whatever is there already."""
         return key({"cells": [repr(dataclasses.astuple(cell.request)) for cell in self.cells]})
@@ -113,7 +114,9 @@ class Lookup:
             at_hand = data
             cell = identify_cell(spec, parts, data, self.context)
         except UserError as error:
-            group = guess_training(request, spec, parts)
+            own = parts.strategy.backbone_overrides(spec.criterion_args)
+            versions = parts.versions(2)  # a training has no part of what depends on the number of classes
+            group = "unknown-" + key(training_identity(spec, Facts(repr(own), request.task, versions)))  # by its names
             return Planned(request, spec, parts, label, backbone, group, "unknown", data=at_hand, why=str(error))
         training = cell.keys.training
         checkpoint = (self.context.store.cache("checkpoints", training) / "model.safetensors").exists()
@@ -132,13 +135,6 @@ class Lookup:
             except UserError as error:
                 self._data[place] = str(error)
         return self._data[place]
-
-
-def guess_training(request: Request, spec: RunSpec, parts: Parts) -> str:
-    """Return what stands for a training's key while data or backbone are not at hand: its names."""
-    own = parts.strategy.backbone_overrides(spec.criterion_args)
-    versions = parts.versions(2)  # a training has no part of what depends on the number of classes
-    return "unknown-" + key(training_identity(spec, Facts(repr(own), request.task, versions)))
 
 
 def plan_again(cell: Planned, context: Context) -> Planned:

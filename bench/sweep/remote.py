@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from bench.results.record_file import read_record
 from bench.results.store import Store
 from bench.training.checkpoint import load_tensors
 
-READERS: dict[str, Callable[[Path], object]] = {
+CHECKERS: dict[str, Callable[[Path], object]] = {
     ".json": read_object, ".parquet": read_exits, ".safetensors": load_tensors
 }  # fmt: skip
 """Ending -> how a file is read to know that it is whole; files with other endings are not kept."""
@@ -63,7 +64,10 @@ class Remote:
         for folder in (*self._caches(cell), cell.folder):
             paths = [p for p in folder.glob("*") if p.is_file() and not p.name.startswith((".", "progress"))]
             for path in sorted(paths, key=lambda p: p.name == RECORD):
-                self._put(path, again=path.name == RECORD)
+                there = f"{self.root}/{self._name(path)}"
+                if path.name == RECORD or not self._try(path.name, partial(self.files.exists, there)):
+                    self.files.makedirs(there.rpartition("/")[0], exist_ok=True)
+                    self._try(path.name, partial(self.files.put_file, str(path), there))
 
     def fetch_cells(self) -> int:
         """Bring every finished cell that is not here yet into the local store; how many there were."""
@@ -82,7 +86,7 @@ class Remote:
         with tempfile.TemporaryDirectory(dir=self.store.make_cache("incoming")) as folder:
             arrived = [Path(folder) / str(number) for number in range(len(names))]
             for path, name in zip(arrived, names, strict=True):
-                self._try(name, lambda: self.files.get_file(f"{self.root}/{name}", str(path)))  # noqa: B023 - called now
+                self._try(name, partial(self.files.get_file, f"{self.root}/{name}", str(path)))
                 reason = unusable(path, name)
                 if reason:
                     self.progress.say(f"{self.url}/{name} is left out: {reason}.")
@@ -108,12 +112,6 @@ class Remote:
             if not stays_below(name):
                 self.progress.say(f"{self.url}/{name} is left out: its name leads out of the results folder.")
         return [name for name in names if stays_below(name) and not is_hidden(name)]
-
-    def _put(self, path: Path, again: bool) -> None:
-        there = f"{self.root}/{self._name(path)}"
-        if again or not self._try(path.name, lambda: self.files.exists(there)):
-            self.files.makedirs(there.rpartition("/")[0], exist_ok=True)
-            self._try(path.name, lambda: self.files.put_file(str(path), there))
 
     def _try(self, name: str, call: Any) -> Any:
         """A call over the network: tried again where that may help. Raises UsageError, one line, where it fails."""
@@ -145,7 +143,7 @@ def is_hidden(name: str) -> bool:
 
 def unusable(path: Path, name: str) -> str:
     """Return why what arrived at ``path`` cannot be kept as ``name``, or the empty string."""
-    reader = read_record if name.endswith(f"/{RECORD}") else READERS.get(Path(name).suffix)
+    reader = read_record if name.endswith(f"/{RECORD}") else CHECKERS.get(Path(name).suffix)
     if reader is None:
         return "no file of a results folder ends like that"
     try:

@@ -18,7 +18,7 @@ from bench.results.store import Store
 from bench.sweep.engines.base import Ending, Job
 from bench.sweep.remote import Remote
 
-LONGEST = 4000  # characters of a message that travels back
+MOST_LETTERS = 4000  # characters of a message that travels back
 
 
 def run_job(job: Job) -> Ending:
@@ -26,19 +26,22 @@ def run_job(job: Job) -> Ending:
     begun = time.monotonic()
     try:
         follow_driver(job)
-        cell = prepare_cell(job.request, make_context(job))
-        remote = None if job.sync is None else Remote(job.sync, cell.context.store, cell.context.progress)
+        store, progress = Store(Path(job.results_dir)), Progress(quiet=job.quiet)
+        hub_root = None if job.hub_root is None else Path(job.hub_root)
+        context = Context(store, progress, hub_root, job.offline, job.overwrite)
+        alone = command_line(write_arguments(job.request, context))  # what would run this cell by itself
+        cell = prepare_cell(job.request, replace(context, command=alone))
+        remote = None if job.sync is None else Remote(job.sync, store, progress)
         if remote is not None:
             remote.fetch(cell)
         run_cell(cell)
         if remote is not None:
             remote.send(cell)
+    except UserError as error:
+        return Ending("error", None, str(error)[:MOST_LETTERS], seconds=time.monotonic() - begun)
     except Exception as error:
-        seconds = time.monotonic() - begun
-        if isinstance(error, UserError):
-            return Ending("error", None, str(error)[:LONGEST], seconds=seconds)
-        message = f"{type(error).__name__}: {error}"
-        return Ending("error", None, message[:LONGEST], traceback.format_exc(), seconds)
+        message = f"{type(error).__name__}: {error}"[:MOST_LETTERS]
+        return Ending("error", None, message, traceback.format_exc(), time.monotonic() - begun)
     return Ending("success", str(cell.folder), seconds=time.monotonic() - begun)
 
 
@@ -51,11 +54,3 @@ def follow_driver(job: Job) -> None:
     sys.path += [entry for entry in job.path if entry not in sys.path]
     if job.threads is not None:
         torch.set_num_threads(job.threads)
-
-
-def make_context(job: Job) -> Context:
-    """Return the runner's context, with the command that would run this cell alone."""
-    hub_root = None if job.hub_root is None else Path(job.hub_root)
-    store, progress = Store(Path(job.results_dir)), Progress(quiet=job.quiet)
-    context = Context(store, progress, hub_root, job.offline, job.overwrite)
-    return replace(context, command=command_line(write_arguments(job.request, context)))

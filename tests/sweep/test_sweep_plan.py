@@ -15,7 +15,7 @@ from bench.errors import UsageError
 from bench.sweep import Outcome, failures, make_engine, run_plan
 from bench.sweep.config import expand_cells, read_sweep
 from bench.sweep.engines.base import Ending, Job
-from bench.sweep.estimate import NO_TRAINING, Estimate, estimate, estimate_memory, explain_total, measure_layer_speed
+from bench.sweep.estimate import NO_TRAINING, CellCost, estimate, estimate_memory, explain_total, measure_layer_speed
 from tests.helpers.small_runs import write_task
 from tests.helpers.sweeps import TINY, planned, quiet, sweep, write
 
@@ -59,27 +59,30 @@ def test_the_same_cell_twice_is_one() -> None:
 
 
 WRONG: dict[str, tuple[object, str]] = {
-    "nothing": (None, "A sweep must be a mapping of keys to values, not nothing"),
+    "nothing": (None, "A sweep must be a mapping of keys to values, not null"),
     "a list": ([1], "not a list"),
     "part": ({"matirx": {}}, r"Unknown key 'matirx'\. Did you mean 'matrix'\?"),
     "key": ({"matrix": {"strategie": ["a"]}}, r"Unknown key 'matrix\.strategie'\. Did you mean 'matrix\.strategy'\?"),
     "default": ({"defaults": {"limt": 3}}, r"Unknown key 'defaults\.limt'\. Did you mean 'defaults\.limit'\?"),
-    "list in defaults": ({"defaults": {"seed": [1]}}, r"defaults\.seed must be one value"),
+    "list in defaults": (
+        {"defaults": {"seed": [1, 2]}, "matrix": MATRIX},
+        r"defaults\.seed must be one value; lists belong into matrix",
+    ),
     "empty axis": ({"matrix": {"strategy": []}}, r"matrix\.strategy is an empty list"),
     "twice": ({"matrix": {"seed": [1, 2, 1]}}, r"matrix\.seed has '1' twice"),
     "text seed": ({"matrix": {"seed": ["one"]}}, r"matrix\.seed must be a whole number, not 'one'"),
     "true seed": ({"matrix": {"seed": [True]}}, r"matrix\.seed must be a whole number, not 'True'"),
     "latency": ({"defaults": {"latency": "no"}}, r"defaults\.latency must be true or false, not 'no'"),
     "number as name": ({"matrix": {"task": 3}}, r"matrix\.task must be text, not '3'"),
-    "dtype": ({"defaults": {"dtype": "fp23"}}, r"defaults\.dtype: Unknown dtype 'fp23'\. Did you mean 'fp32'\?"),
-    "null": ({"matrix": {"task": None}}, r"matrix\.task cannot be null"),
-    "thresholds": ({"defaults": {"thresholds": ["x"]}}, r"defaults\.thresholds must be numbers, not 'x'"),
+    "dtype": ({"defaults": {"dtype": "fp23"}}, r"dtype must be 'fp32', 'bf16', 'fp16' or 'fp64', not 'fp23'"),
+    "null": ({"matrix": {"task": None}}, r"matrix\.task must be text, not null"),
+    "thresholds": ({"defaults": {"thresholds": ["x"]}}, r"defaults\.thresholds must be a number, not 'x'"),
     "mapping": ({"matrix": {"task": {"a": 1}}}, r"matrix\.task must be a value or a list of values"),
     "settings": ({"matrix": {"settings": ["a=1"]}}, r"matrix\.settings must be a mapping of keys to values"),
     "no task": ({"matrix": {"strategy": "entropy"}}, r"a cell has no task"),
     "no cells": ({"defaults": {"seed": 1}}, r"there are no cells: give matrix or include"),
     "exclude": ({"matrix": MATRIX, "exclude": [{"task": "rte"}]}, r"exclude\[0\] leaves nothing out"),
-    "exclude no list": ({"matrix": MATRIX, "exclude": {"task": "demo"}}, r"exclude must be a list, not a mapping"),
+    "exclude no list": ({"matrix": MATRIX, "exclude": {"task": "demo"}}, r"exclude must be a list, not an object"),
     "all excluded": ({"matrix": MATRIX, "exclude": [{"task": ["demo", "sst2"]}]}, r"there are no cells"),
 }
 
@@ -96,7 +99,7 @@ FILES = {
     "no file": (None, "There is no sweep file"),
     "no yaml": ("matrix: [1, 2\nseed: 3", "is no YAML in line 2"),
     "key twice": ("matrix: {seed: 1}\nmatrix: {seed: 2}", "key 'matrix' is there twice"),
-    "a number as key": ("1: 2", "key 1 is not text"),
+    "a number as key": ("1: 2", r"\[1\]: a key must be text"),
     "an object": ("matrix: !!python/object:os.system {}", "is no YAML in line 1"),
     "an integer that is none": ("matrix: {seed: !!int x}", "is no YAML: a value is not of its type"),
     "a float that is none": ("matrix: {seed: !!float x}", "is no YAML: a value is not of its type"),
@@ -294,6 +297,6 @@ def test_engines_by_name() -> None:
 
 
 def test_how_times_came_about_says_nothing_twice() -> None:
-    trained, reused = Estimate(60.0, 0, "FLOPs over 1 GFLOP/s"), Estimate(8.0, 0, NO_TRAINING)
+    trained, reused = CellCost(60.0, 0, "FLOPs over 1 GFLOP/s"), CellCost(8.0, 0, NO_TRAINING)
     assert explain_total([trained, reused, trained], 0, 1)[:-1] == ("Time: FLOPs over 1 GFLOP/s.",)
     assert explain_total([reused], 0, 1)[0] == f"Time: {NO_TRAINING}."

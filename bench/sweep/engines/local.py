@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
@@ -18,9 +19,7 @@ from typing import Any
 from bench.environment import cores, memory_gib, same_import_path
 from bench.sweep.engines.base import Ending, Job
 
-CORES_PER_WORKER = (
-    8  # a cell on a CPU uses several cores well, so few processes are as fast as many and need less memory
-)
+CORES_PER_WORKER = 8  # a cell uses several cores well, so few processes are as fast as many and need less memory
 SHARE = 0.8  # of the memory that is free when the sweep begins
 PATIENCE = 10.0  # seconds that a process gets to write that it was cancelled
 
@@ -44,7 +43,6 @@ class Running:
     job: Job
     process: BaseProcess
     answer: Connection
-    begun: float
     gpu: str | None
 
 
@@ -87,7 +85,7 @@ class LocalEngine:
         with same_import_path():
             process.start()
         theirs.close()
-        self.running[process.sentinel] = Running(job, process, ours, time.monotonic(), gpu)
+        self.running[process.sentinel] = Running(job, process, ours, gpu)
 
     def wait(self) -> Sequence[tuple[Job, Ending]]:
         """Wait for the next process to end."""
@@ -112,15 +110,11 @@ class LocalEngine:
 
     def _end(self, ended: Running) -> tuple[Job, Ending]:
         ended.process.join()
-        code = ended.process.exitcode or 0
-        try:
-            answer: Ending = (
-                ended.answer.recv() if ended.answer.poll() else Ending("died", message=describe_death(code))
-            )
-        except EOFError:
-            answer = Ending("died", message=describe_death(code))
-        ended.answer.close()
-        return ended.job, answer
+        ending = Ending("died", message=describe_death(ended.process.exitcode or 0))
+        with ended.answer, suppress(EOFError):
+            if ended.answer.poll():
+                ending = ended.answer.recv()
+        return ended.job, ending
 
 
 def describe_death(code: int) -> str:
@@ -151,11 +145,10 @@ def _work(job: Job, gpu: str | None, answer: Connection) -> None:
     from bench.sweep.worker import run_job
 
     try:
-        answer.send(run_job(job))
+        with suppress(BrokenPipeError):  # nobody is left to answer to; the store has the result
+            answer.send(run_job(job))
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:
-        pass  # nobody is left to answer to; the store has the result
 
 
 def list_gpus() -> list[str]:
@@ -170,11 +163,9 @@ def list_gpus() -> list[str]:
 
 def find_free_memory() -> float:
     """Return the free bytes of main memory, or all of it where the system does not tell; infinite if unknown."""
-    try:
+    with suppress(OSError):
         for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
             if line.startswith("MemAvailable:"):
                 return float(line.split()[1]) * 1024
-    except OSError:
-        pass
     total = memory_gib()
     return float("inf") if total is None else total * 2**30

@@ -62,14 +62,10 @@ class RayEngine:
         return [(self.running.pop(ref), self._ending(ref)) for ref in done]
 
     def stop(self) -> None:
-        """Cancel what runs, and leave the cluster if it was joined here."""
+        """Cancel what runs, and leave the cluster if it was joined here; one that was started here ends."""
         for ref in self.running:
             self.ray.cancel(ref, force=False)
         self.running.clear()
-        self.close()
-
-    def close(self) -> None:
-        """Leave the cluster if it was joined here; one that was started here ends."""
         if self.ours and self.ray.is_initialized():
             self.ray.shutdown()
 
