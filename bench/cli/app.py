@@ -34,7 +34,7 @@ COMMANDS = {
 FORMER = {"bench-engine": "selfcheck"}
 """Names that commands had once, still understood."""
 
-VERBS: Registry[Callable[..., int]] = Registry("command", COMMANDS)
+VERBS: Registry[Callable[..., int | None]] = Registry("command", COMMANDS)
 PLAIN: dict[str, Any] = {"add_completion": False, "pretty_exceptions_enable": False, "rich_markup_mode": None}
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Sequence
 
 from rich.table import Table
+from rich.text import Text
 
-from bench.text import TextConsole, escape_json
+from bench.text import TextConsole, escape_json, escape_markdown
 
 
 def console() -> TextConsole:
@@ -22,14 +23,26 @@ def print_json(value: object) -> None:
     sys.stdout.write(escape_json(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)) + "\n")
 
 
-def name_table(title: str, rows: Sequence[Mapping[str, object]]) -> Table:
-    """Named things, a line each; the columns are the keys of the first row."""
-    table = Table(title=title, title_justify="left")
-    for column in rows[0] if rows else ["nothing"]:
-        table.add_column(column, overflow="fold")
+def build_table(
+    title: str, columns: Iterable[str], rows: Iterable[Iterable[object]], right: Container[str] = ()
+) -> Table:
+    """Return a table whose cells are folded rather than cut; the columns ``right`` are set to the right."""
+    table = Table(title=Text(title), title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold", justify="right" if column in right else "left")
     for row in rows:
-        table.add_row(*["" if v is None else str(v) for v in row.values()])
+        table.add_row(*["" if cell is None else str(cell) for cell in row])
     return table
+
+
+def format_tables(tables: Iterable[tuple[str, Sequence[str], Iterable[Sequence[str]]]], note: str) -> str:
+    """Return tables as Markdown, each of a title, its columns and its rows, and below them the ``note``."""
+    lines: list[str] = []
+    for title, columns, rows in tables:
+        lines.append(f"### {escape_markdown(title)}\n")
+        written = [f"| {' | '.join(map(escape_markdown, cells))} |" for cells in (columns, *rows)]
+        lines += [written[0], "|" + " --- |" * len(columns), *written[1:], ""]
+    return "\n".join([*lines, note]) + "\n"
 
 
 def format_seconds(seconds: float | None) -> str:

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
-from rich.text import Text
 
-from bench.cli.display import console, format_bytes, format_seconds, print_json
+from bench.cli.display import build_table, console, format_bytes, format_seconds, print_json
 from bench.measure.metrics import metric_title
 from bench.results.measures import Performance, SplitResult, UnreachedPoint
 from bench.results.part import Estimate
@@ -19,7 +18,7 @@ from bench.results.times import Latency, TimedPoint
 
 if TYPE_CHECKING:
     from bench.sweep import Outcome, Plan
-    from bench.sweep.estimate import Total
+    from bench.sweep.estimate import PlanCost
 
 
 def format_estimate(estimate: Estimate) -> str:
@@ -38,33 +37,26 @@ def points_table(
     """Return the operating points of one evaluation split: the table that `bench run`, `show` and `replay` end with."""
     times = {"all layers": latency_of_all, **{rule: point.latency for rule, point in result.reached.items()}}
     timed = any(times.values())
-    table = Table(title=Text(title), title_justify="left")
-    table.add_column("point")
-    table.add_column("threshold", justify="right")
-    for name in metrics:
-        table.add_column(metric_title(name), justify="right")
-    table.add_column("mean exit", justify="right")
-    table.add_column(f"{'FLOPs' if result.full.cost_unit == 'flops' else 'layers'} speed-up", justify="right")
-    if timed:
-        table.add_column("latency speed-up", justify="right")
-        table.add_column("realisation", justify="right")
+    cost = f"{'FLOPs' if result.full.cost_unit == 'flops' else 'layers'} speed-up"
+    columns = ["point", "threshold", *map(metric_title, metrics), "mean exit", cost]
+    columns += ["latency speed-up", "realisation"] if timed else []
 
-    def add(rule: str, threshold: float | None, found: Performance) -> None:
+    def describe(rule: str, threshold: float | None, found: Performance) -> list[str]:
         row = [rule, "-" if threshold is None else f"{threshold:.4g}"]
         row += [format_estimate(found.metrics[name]) for name in metrics]
         row += [f"{found.mean_layer:.2f} / {len(found.exit_counts)}", format_speedup(found.cost_speedup)]
         if timed:
             time = times[rule]
             row += ["-", "-"] if time is None else [format_speedup(time.speedup), f"{time.realisation:.2f}"]
-        table.add_row(*row)
+        return row
 
-    add("all layers", None, result.full)
+    rows = [describe("all layers", None, result.full)]
     for point in result.points:
         if isinstance(point, UnreachedPoint):
-            table.add_row(point.rule, "", *["not reached"] * len(metrics))
+            rows.append([point.rule, "", *["not reached"] * len(metrics)])
         else:
-            add(point.rule, point.threshold, point)
-    return table
+            rows.append(describe(point.rule, point.threshold, point))
+    return build_table(title, columns, rows, right=columns[1:])
 
 
 def run_as_json(run: Run) -> dict[str, Any]:
@@ -126,11 +118,12 @@ def describe_run(run: Run) -> list[str]:
 def _describe_sampling(record: RunRecord, latency: Latency) -> list[str]:
     """The other interval of each speed-up: how well these samples stand for all, not how well the clock knows it."""
     rules = ["all layers", *(point.rule for result in record.evaluation.values() for point in result.points)]
-    each = []
-    for rule in dict.fromkeys(rules):
-        timed = latency.configurations.get(rule)
-        if isinstance(timed, TimedPoint):
-            each.append(f"{rule} [{timed.sampling.low:.2f}, {timed.sampling.high:.2f}]")
+    timed = {rule: latency.configurations.get(rule) for rule in rules}
+    each = [
+        f"{rule} [{one.sampling.low:.2f}, {one.sampling.high:.2f}]"
+        for rule, one in timed.items()
+        if isinstance(one, TimedPoint)
+    ]
     return [f"Latency speed-up, 95 % over samples instead of rounds: {', '.join(each)}."] if each else []
 
 
@@ -155,7 +148,7 @@ def _describe_precision(record: RunRecord) -> list[str]:
 STATUS = {"recorded": "recorded", "trained": "checkpoint there", "missing": "missing", "unknown": "unknown"}
 
 
-def print_plan(plan: Plan, total: Total, json: bool) -> None:
+def print_plan(plan: Plan, total: PlanCost, json: bool) -> None:
     """Print the cells of a plan, what is there already, and an estimate of the rest."""
     rows: list[dict[str, Any]] = [
         {
@@ -174,20 +167,14 @@ def print_plan(plan: Plan, total: Total, json: bool) -> None:
         print_json({"cells": rows, "trainings": len(plan.trainings()), "total": sums, "notes": list(total.notes)})
         return
     numbers = {training: i for i, training in enumerate(plan.trainings(), start=1)}
-    table = Table(title=f"{len(rows)} cells, {len(numbers)} trainings", title_justify="left")
-    for column in ("cell", "training", "there", "time", "disk"):
-        table.add_column(column, justify="left" if column in ("cell", "there") else "right", overflow="fold")
+    cells = []
     for row in rows:
-        there = STATUS[row["status"]]
-        table.add_row(
-            row["cell"],
-            str(numbers[row["training"]]),
-            there,
-            format_seconds(row["seconds"]),
-            format_bytes(row["disk"]),
-        )
+        there, seconds, disk = STATUS[row["status"]], format_seconds(row["seconds"]), format_bytes(row["disk"])
+        cells.append((row["cell"], numbers[row["training"]], there, seconds, disk))
+    columns = ("cell", "training", "there", "time", "disk")
+    title = f"{len(rows)} cells, {len(numbers)} trainings"
     out = console()
-    out.print(table)
+    out.print(build_table(title, columns, cells, right=("training", "time", "disk")))
     counts = {name: sum(row["status"] == key for row in rows) for key, name in STATUS.items()}
     lines = [", ".join(f"{n} {name}" for name, n in counts.items() if n) + "."]
     lines.append(
@@ -199,10 +186,10 @@ def print_plan(plan: Plan, total: Total, json: bool) -> None:
 
 def describe_outcome(outcome: Outcome) -> dict[str, Any]:
     """Return folder and record of one cell of many; of one that failed its name, and why instead of the record."""
-    if not outcome.ok or outcome.folder is None:
-        folder = None if outcome.folder is None else str(outcome.folder)
-        return {"cell": outcome.cell.label, "folder": folder, "error": outcome.error}
-    return run_as_json(Run.load(outcome.folder))
+    if outcome.ok and outcome.folder is not None:
+        return run_as_json(Run.load(outcome.folder))
+    folder = None if outcome.folder is None else str(outcome.folder)
+    return {"cell": outcome.cell.label, "folder": folder, "error": outcome.error}
 
 
 def print_outcome(outcome: Outcome) -> None:
@@ -213,14 +200,12 @@ def print_outcome(outcome: Outcome) -> None:
 
 def print_outcomes(outcomes: Sequence[Outcome]) -> None:
     """Print a line for every cell: its primary metric with all layers, or why there is none."""
-    table = Table(title=f"{sum(o.ok for o in outcomes)} of {len(outcomes)} cells", title_justify="left")
-    for column in ("cell", "status", "all layers", "record"):
-        table.add_column(column, overflow="fold")
+    rows = []
     for outcome in outcomes:
         found = outcome.error
         if outcome.ok and outcome.folder is not None:
             run = Run.load(outcome.folder)
-            name = metric_title(run.metric)
-            found = f"{name} {run.result().full.metrics[run.metric].value:.3f}"
-        table.add_row(outcome.cell.label, outcome.status, found, str(outcome.folder or "-"))
-    console().print(table)
+            found = f"{metric_title(run.metric)} {run.result().full.metrics[run.metric].value:.3f}"
+        rows.append((outcome.cell.label, outcome.status, found, outcome.folder or "-"))
+    title = f"{sum(o.ok for o in outcomes)} of {len(outcomes)} cells"
+    console().print(build_table(title, ("cell", "status", "all layers", "record"), rows))

@@ -1,6 +1,6 @@
-"""What every command works with: results folder, hub mirror, network, and what it says and prints.
+"""What commands share: the options that most take, as fields of :class:`Session`, and others that some take.
 
-The options that several commands share are the fields of :class:`Session`, so that each is stated once.
+A session is what every command works with: results folder, hub mirror, network, and what it says and prints.
 """
 
 from __future__ import annotations
@@ -25,6 +25,18 @@ if TYPE_CHECKING:
     from bench.cell.request import Context, Overwrite
     from bench.results.run import Run
     from bench.results.store import LeftOut, Only, Store
+
+
+RunName = Annotated[str, typer.Argument(help="RUN: folder, name, key or 'last'.")]
+Tasks = Annotated[str | None, typer.Option("--task", help="Only these tasks, separated by commas.")]
+Backbones = Annotated[str | None, typer.Option("--backbone", help="Only these backbones, separated by commas.")]
+ExecutorName = Annotated[str, typer.Option(help="eager, compile; on a GPU graph, conditional.")]
+SettingOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="key=value: the criterion's arguments, or backbone., head., recipe., train., latency. ones."
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -90,19 +102,20 @@ class Session:
         return Context(self.store, self.progress, self.hub, self.offline, overwrite, command_line())
 
 
-def with_session(*options: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
+def with_session(*options: str) -> Callable[[Callable[..., int | None]], Callable[..., int | None]]:
     """Make a command of a function whose first parameter is a Session: in its place come the Session's ``options``.
 
-    Without names these are all. With --offline, nothing that the command imports or starts uses the network.
+    Without names these are all. The function returns the exit code, or None for success. With --offline, nothing that
+    the command imports or starts uses the network.
     """
     every = signature(Session, eval_str=True).parameters
     shared = [every[name] for name in options or every]
 
-    def make_command(function: Callable[..., int]) -> Callable[..., int]:
+    def make_command(function: Callable[..., int | None]) -> Callable[..., int | None]:
         own = list(signature(function, eval_str=True).parameters.values())[1:]
 
         @wraps(function)
-        def command(**given: Any) -> int:
+        def command(**given: Any) -> int | None:
             session = Session(**{option.name: given.pop(option.name) for option in shared})
             with hub_offline(session.offline):
                 return function(session, **given)
@@ -113,3 +126,19 @@ def with_session(*options: str) -> Callable[[Callable[..., int]], Callable[..., 
         return command
 
     return make_command
+
+
+def split_names(text: str, option: str) -> list[str]:
+    """Return the names in ``a,b``, each once. Raises UsageError, naming the option, where there are none."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise UsageError(f"{option} is empty.")
+    return list(dict.fromkeys(names))
+
+
+def split_seeds(text: str) -> list[int]:
+    """Return the whole numbers in ``0,1,2``, each once. Raises UsageError for anything else."""
+    try:
+        return list(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError:
+        raise UsageError(f"--seed takes whole numbers separated by commas, not '{text}'.") from None

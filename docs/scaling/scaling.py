@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.cell.request import Context, Request
-from bench.cli.display import console, name_table, print_json
+from bench.cli.display import build_table, console, print_json
 from bench.files import read_object, write_json
 from bench.measure.exits import AllExits
 from bench.progress import Progress
@@ -197,8 +197,8 @@ def main(words: list[str] | None = None) -> int:
         print_json({"constants": asdict(constants), "rates": rows})
         return 0
     milliseconds = {name: f"{1000 * value:.3g} ms" for name, value in asdict(constants).items()}
-    console().print(name_table("Measured, a cell", [milliseconds]))
-    console().print(name_table("Simulated", rows))
+    console().print(build_table("Measured, a cell", milliseconds, [milliseconds.values()]))
+    console().print(build_table("Simulated", rows[0], [row.values() for row in rows]))
     return 0
 
 

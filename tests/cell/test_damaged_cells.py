@@ -254,7 +254,7 @@ def test_readers_list_or_refuse_and_move_nothing(
     printed = capsys.readouterr()
     assert code == expected, printed.err
     assert files(results) == before
-    if case in ("show", "table", "criteria"):  # the first line: what is left out, or why nothing is shown
+    if case in ("show", "table", "criteria", "history"):  # the first line: what is left out, or why nothing is shown
         assert "record.json is damaged (" in printed.err.splitlines()[0]
     elif case == "report":
         pages = [path.read_text() for path in (tmp_path / "out").glob("*.md")]

@@ -12,6 +12,11 @@ from bench.__main__ import main
 from bench.compare import history
 from bench.compare.sources import read_results
 from bench.errors import OK, USAGE, UsageError
+from bench.results.places import RECORD
+from bench.results.record import RecordHead, UnfinishedRecord
+from bench.results.record_file import write_record
+from bench.results.run import Run
+from bench.results.store import Store
 from tests.helpers.compare_records import Made
 
 
@@ -26,6 +31,17 @@ def test_the_same_results_are_added_once(tmp_path: Path) -> None:
     assert path.read_text().startswith(before)
     [series] = history.by_series(history.read(path)).values()
     assert [e.commit[0] for e in series] == ["a", "b"]
+
+
+def test_what_did_not_finish_is_left_out_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = Made().write(tmp_path)
+    [folder] = Store(root).folders()
+    head = Run.load(folder).head
+    fields = {name: getattr(head, name) for name in RecordHead.model_fields}
+    write_record(folder / RECORD, UnfinishedRecord(**{**fields, "status": "cancelled"}))
+    assert main(["history", "--results-dir", str(root), "--record"]) == USAGE
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == f"Left out: {folder.relative_to(root).as_posix()}: its status is cancelled"
 
 
 def test_a_damaged_line_is_named(tmp_path: Path) -> None:

@@ -6,24 +6,20 @@ Costs are layers; what a criterion costs itself is in `bench table`'s FLOPs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
-from bench.cli.display import console, print_json
-from bench.cli.options import Backbones, Tasks
-from bench.cli.session import Session, with_session
-from bench.errors import OK, NothingComparable
+from bench.cli.display import build_table, console, format_tables, print_json
+from bench.cli.session import Backbones, Session, Tasks, with_session
+from bench.errors import NothingComparable
 from bench.files import write_text
-from bench.text import escape_markdown
 
 COLUMNS = ("criterion", "arguments", "seeds", "least layers", "at L/2", "difference at L/2", "difference of the curve")
 
-FOOT = (
+COLUMNS_NOTE = (
     "At L/2: the quality of the first cut whose mean exit is at most half of the layers (cost alone picks it). "
     "Difference of the curve: the mean difference of quality over {grid} budgets of layers, evenly spaced over those "
     "that both curves reach. Brackets: 95 %, paired on the same samples; over seeds too where there are several. "
@@ -38,9 +34,10 @@ def criteria(
     backbone: Backbones = None,
     against: Annotated[str, typer.Option(help="The criterion that the others are paired with.")] = "entropy",
     markdown: Annotated[Path | None, typer.Option(help="Write the tables to this file too.")] = None,
-) -> int:
+) -> None:
     """Every criterion on the same checkpoints, paired on the same samples."""
     from bench.compare.criteria import LEAST, compare_criteria
+    from bench.measure.areas import GRID
     from bench.results.store import Only
 
     found = compare_criteria(session.read_runs(Only.named(task, backbone), logits=True), against)
@@ -49,28 +46,17 @@ def criteria(
             f"No checkpoint in {session.results_dir} carries {LEAST} criteria, '{against}' among them: run several "
             "strategies with the same --recipe and --head, and they share one."
         )
+    note = COLUMNS_NOTE.format(grid=GRID, against=against)
+    tables = [(table["title"], COLUMNS, list(map(_cells, table["rows"]))) for table in found]
     if markdown is not None:
-        write_text(markdown, as_markdown(found, against))
+        write_text(markdown, format_tables(tables, note))
     if session.json:
         print_json(found)
-        return OK
+        return
     out = console()
-    for table in found:
-        shown = Table(title=Text(table["title"]), title_justify="left")
-        for column in COLUMNS:
-            shown.add_column(column, overflow="fold")
-        for row in table["rows"]:
-            shown.add_row(*map(Text, _cells(row)))
-        out.print(shown)
-    out.print(describe_columns(against))
-    return OK
-
-
-def describe_columns(against: str) -> str:
-    """Return what the columns are, for the foot of the tables."""
-    from bench.measure.areas import GRID
-
-    return FOOT.format(grid=GRID, against=against)
+    for one in tables:
+        out.print(build_table(*one))
+    out.print(note)
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
@@ -84,18 +70,3 @@ def _text(found: Mapping[str, float] | None, sign: str) -> str:
     if found is None:
         return "not reached"
     return f"{found['estimate']:{sign}.3f} [{found['low']:{sign}.3f}, {found['high']:{sign}.3f}]"
-
-
-def as_markdown(tables: Sequence[Mapping[str, Any]], against: str) -> str:
-    """All tables, then what the columns are."""
-    lines: list[str] = []
-    for table in tables:
-        lines += [
-            f"### {escape_markdown(table['title'])}",
-            "",
-            f"| {' | '.join(COLUMNS)} |",
-            "|" + " --- |" * len(COLUMNS),
-        ]
-        lines += [f"| {' | '.join(map(escape_markdown, _cells(row)))} |" for row in table["rows"]]
-        lines.append("")
-    return "\n".join([*lines, describe_columns(against)]) + "\n"

@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 
 from bench.cli.display import console, print_json
-from bench.cli.options import RunName
-from bench.cli.session import Session, with_session
-from bench.errors import OK, UsageError
+from bench.cli.session import RunName, Session, with_session
+from bench.errors import UsageError
 from bench.files import write_text
 
 
@@ -31,16 +30,12 @@ def diagnose(
     seed: Annotated[int, typer.Option(help="Seed of the changes.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for JSON, CSV and the figure of the shift.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write the tables to this file too.")] = None,
-) -> int:
+) -> None:
     """Do a run's exits know when they are right, can small changes slow it down, what happens on other texts?"""
     if stored and on:
         raise UsageError("--stored runs no model, and --on needs one: leave one of them out.")
-    for name, given, least in (
-        ("limit", limit, 2),
-        ("edits", edits, 1),
-        ("candidates", candidates, 1),
-        ("seed", seed, 0),
-    ):
+    bounds = {"limit": (limit, 2), "edits": (edits, 1), "candidates": (candidates, 1), "seed": (seed, 0)}
+    for name, (given, least) in bounds.items():
         if given < least:
             raise UsageError(f"--{name} must be at least {least}, not {given}.")
     asked, progress = session.store.find_run(run).finished(), session.progress
@@ -61,4 +56,3 @@ def diagnose(
         print_json(found)
     else:
         diagnose_view.print_diagnosis(found, console())
-    return OK

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.cli.display import console, print_json
-from bench.cli.options import RunName
-from bench.cli.session import Session, with_session
-from bench.errors import OK, UsageError
+from bench.cli.display import build_table, console, print_json
+from bench.cli.session import RunName, Session, with_session
+from bench.errors import UsageError
 from bench.files import write_text
 
 if TYPE_CHECKING:
@@ -30,14 +29,15 @@ def explain(
     point: Annotated[str | None, typer.Option(help="Operating point, such as 2x; default no-loss.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write a page.")] = None,
     png: Annotated[Path | None, typer.Option(help="Write a picture.")] = None,
-) -> int:
+) -> None:
     """One input, exit by exit: probabilities, the criterion's state, attention; or a run's typical cases."""
     if sum((text is not None, sample is not None, cases)) != 1:
         raise UsageError("bench explain takes one of --text, --sample and --cases.")
     asked = session.store.find_run(run).finished()
     session.progress.say("Loading torch, transformers and the model.")
     if cases and html is None and png is None:
-        return print_cases(session, asked, point)
+        print_cases(session, asked, point)
+        return
     from bench.analysis import explain as explaining
     from bench.cell.reload import reload_model
     from bench.report.explain_view import print_explanation, render_explanations, save_png
@@ -56,18 +56,15 @@ def explain(
             save_png(one, png if len(found) == 1 else png.with_name(f"{png.stem}-{number}{png.suffix}"))
     if session.json:
         print_json([replace_infinities(asdict(one)) for one in found])
-        return OK
+        return
     for one in found:
         print_explanation(one, console())
     for path in filter(None, (html, png)):
         session.progress.say(f"Written: {path}")
-    return OK
 
 
-def print_cases(session: Session, run: Run, point: str | None) -> int:
+def print_cases(session: Session, run: Run, point: str | None) -> None:
     """List typical samples with their texts, where the data can be had."""
-    from rich.table import Table
-
     from bench.analysis.cases import describe_cases, find_run_cases
     from bench.cell.reload import load_run_data
 
@@ -80,14 +77,10 @@ def print_cases(session: Session, run: Run, point: str | None) -> int:
     rows = describe_cases(run, cases, data)
     if session.json:
         print_json(rows)
-        return OK
-    table = Table(title=f"Typical cases of {run.folder.name}", title_justify="left")
-    for name in ("kind", "sample", "exit", "sure", "label", "text"):
-        table.add_column(name, overflow="fold")
-    for r in rows:
-        table.add_row(r["kind"], r["id"], str(r["layer"]), f"{r['confidence']:.3f}", r["label"] or "", r["text"][:200])
-    console().print(table)
-    return OK
+        return
+    cells = [(r["kind"], r["id"], r["layer"], f"{r['confidence']:.3f}", r["label"], r["text"][:200]) for r in rows]
+    columns = ("kind", "sample", "exit", "sure", "label", "text")
+    console().print(build_table(f"Typical cases of {run.folder.name}", columns, cells))
 
 
 def replace_infinities(value: Any) -> Any:

@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
-from bench.cli.display import console, print_json
+from bench.cli.display import build_table, console, print_json
 from bench.cli.session import Session, with_session
-from bench.errors import OK, UsageError
+from bench.errors import UsageError
 from bench.files import write_text
 from bench.text import show_hidden
 
@@ -25,24 +23,28 @@ def history(
     record: Annotated[bool, typer.Option("--record", help="First add the results that are there.")] = False,
     revisions: Annotated[int, typer.Option(help="First add the results of so many past commits.")] = 0,
     svg: Annotated[Path | None, typer.Option(help="Draw it as SVG.")] = None,
-) -> int:
+) -> None:
     """Results over commits, with the steps they took; kept in history.jsonl, which only grows."""
     from bench.compare import history
-    from bench.compare.sources import open_results, read_results
+    from bench.compare.sources import Results, open_results, read_results
     from bench.report.charts import build_history
     from bench.report.svg import stack_svg
+    from bench.results.store import LeftOut
 
     results_dir = session.results_dir
     path = results_dir / history.FILE
+
+    def add(results: Results) -> list[history.Entry]:
+        unfinished = [LeftOut(run.name, f"its status is {run.status}") for run in results.runs if not run.is_finished()]
+        session.say_left_out([*results.left_out, *unfinished])
+        return history.append(path, results.runs)
+
     added = []
     for commit in past_commits(results_dir, revisions) if revisions else []:
         with open_results(f"{commit}:{results_dir.as_posix()}") as past:
-            session.say_left_out(past.left_out)
-            added += history.append(path, past.runs)
+            added += add(past)
     if record:
-        present = read_results(results_dir)
-        session.say_left_out(present.left_out)
-        added += history.append(path, present.runs)
+        added += add(read_results(results_dir))
     if added:
         print(show_hidden(f"Added {len(added)} to {path}."), file=sys.stderr)
     entries = history.read(path)
@@ -50,22 +52,20 @@ def history(
         raise UsageError(f"{path} has no entries: `bench history --record` adds the results that are there.")
     if svg is not None:
         write_text(svg, stack_svg(build_history(entries)))
-    found = rows(entries)
+    found = list_series(entries)
     if session.json:
         print_json({"entries": [asdict(e) for e in entries], "series": found})
-        return OK
-    table = Table(title=Text(f"{len(entries)} entries in {path}"), title_justify="left")
-    for column in ("cell", "what", "first", "last", "steps"):
-        table.add_column(column, overflow="fold")
+        return
+    cells = []
     for row in found:
         marks = [f"{s['before']:.4g} -> {s['after']:.4g} at {s['commit'][:9] or s['at']}" for s in row["steps"]]
-        cells_ = [row["cell"], row["what"], f"{row['values'][0]:.5g}", f"{row['values'][-1]:.5g}", "\n".join(marks)]
-        table.add_row(*cells_)
-    console().print(table)
-    return OK
+        first, last = row["values"][0], row["values"][-1]
+        cells.append((row["cell"], row["what"], f"{first:.5g}", f"{last:.5g}", "\n".join(marks)))
+    title = f"{len(entries)} entries in {path}"
+    console().print(build_table(title, ("cell", "what", "first", "last", "steps"), cells))
 
 
-def rows(entries: Any) -> list[dict[str, Any]]:
+def list_series(entries: Any) -> list[dict[str, Any]]:
     """Each series and number with its values and steps."""
     from bench.compare import history
 

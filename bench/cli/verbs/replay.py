@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.cli.display import console, print_json
-from bench.cli.options import Settings, split_names
-from bench.cli.session import Session, with_session
-from bench.errors import OK
+from bench.cli.session import Session, SettingOptions, split_names, with_session
 from bench.settings import parse_settings
 
 if TYPE_CHECKING:
@@ -28,14 +26,14 @@ def replay(
     ],
     strategy: Annotated[str, typer.Option(help="The strategy whose criterion decides.")],
     threshold: Annotated[float | None, typer.Option(help="Show this threshold's decisions too.")] = None,
-    settings: Settings = None,
+    settings: SettingOptions = None,
     metric: Annotated[
         str | None, typer.Option(help="Metrics, separated by commas; default accuracy or pearson.")
     ] = None,
     fit_on: Annotated[
         Path | None, typer.Option(help="Held-out logits with labels, for criteria that are fitted.")
     ] = None,
-) -> int:
+) -> None:
     """Decisions and trade-off curve of a criterion on anybody's recorded logits."""
     from bench.analysis.logits import replay_file
 
@@ -45,7 +43,6 @@ def replay(
         print_json(facts)
     else:
         print_replayed(facts, result)
-    return OK
 
 
 def print_replayed(facts: Mapping[str, Any], result: SplitResult | None) -> None:

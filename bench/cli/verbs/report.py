@@ -7,10 +7,8 @@ from typing import Annotated
 
 import typer
 
-from bench import errors
 from bench.cli.display import print_json
-from bench.cli.options import Backbones, Tasks, split_names
-from bench.cli.session import Session, with_session
+from bench.cli.session import Backbones, Session, Tasks, split_names, with_session
 from bench.text import show_hidden
 
 
@@ -23,7 +21,7 @@ def report(
     formats: Annotated[
         str, typer.Option("--format", help="html, md, latex, csv, figures; separated by commas.")
     ] = "html,md,latex,csv,figures",
-) -> int:
+) -> None:
     """The recorded results as one HTML page, tables and figures; reads the store only."""
     from bench.report.write import write_report
     from bench.results.store import Only
@@ -33,10 +31,9 @@ def report(
     if session.json:
         print_json({"files": [str(p) for p in written.files], "cells": written.cells, "failed": written.failed,
                     "damaged": written.damaged, "comparisons": written.panels})  # fmt: skip
-        return errors.OK
+        return
     page = next((p for p in written.files if p.name == "report.html"), written.files[0])
     missing = [f"{n} {what}" for n, what in ((written.failed, "failed"), (written.damaged, "damaged")) if n]
     said = f" ({', '.join(missing)})" if missing else ""
     counts = f"{written.cells} cells{said}, {written.panels} comparisons, {len(written.files)} files"
     print(show_hidden(f"{counts}: {page}"))
-    return errors.OK

@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 
 from bench.cli.display import console, format_bytes, format_seconds, print_json
-from bench.cli.options import split_seeds
-from bench.cli.session import Session, with_session
-from bench.errors import OK, CellsFailed, UsageError
+from bench.cli.session import Session, split_seeds, with_session
+from bench.errors import CellsFailed, UsageError
 from bench.files import write_text
 from bench.reproduce.papers import Scale, load_paper
 
@@ -23,7 +22,7 @@ def reproduce(
     plan: Annotated[bool, typer.Option("--plan", help="Only print the plan.")] = False,
     seed: Annotated[str | None, typer.Option(help="Other seeds than the plan's, separated by commas.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write the claims to this file too.")] = None,
-) -> int:
+) -> None:
     """Published claims, each with ours, an interval and a verdict; what is missing is run first."""
     published = load_paper(paper)
     chosen = published.full if scale == "full" else published.small
@@ -44,7 +43,7 @@ def reproduce(
     progress.say(f"{published.title}. {chosen.says}")
     if plan:
         print_plan(planned, total, session.json)
-        return OK
+        return
     to_run = sum(cell.status != "recorded" for cell in planned.cells)
     progress.say(
         f"{len(planned.cells)} cells, {to_run} to run: {format_seconds(total.seconds)} and {format_bytes(total.disk)} "
@@ -64,4 +63,3 @@ def reproduce(
     if failed:
         reasons = "; ".join(dict.fromkeys(outcome.error for outcome in failed))
         raise CellsFailed(f"{len(failed)} of {len(outcomes)} cells could not be run: {reasons}")
-    return OK

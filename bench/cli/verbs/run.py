@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from bench.cli.display import print_json
-from bench.cli.options import Settings, split_names, split_seeds
-from bench.cli.session import Session, with_session
-from bench.errors import OK, UsageError
+from bench.cli.session import Session, SettingOptions, split_names, split_seeds, with_session
+from bench.errors import UsageError
 from bench.settings import parse_settings
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ def run(
     head: Annotated[str | None, typer.Option(help="Use another head than the strategy's own.")] = None,
     init: Annotated[Literal["pretrained", "scratch"] | None, typer.Option(help="Weights of the backbone.")] = None,
     seed: Annotated[str, typer.Option(help="Seeds, separated by commas.")] = "0",
-    settings: Settings = None,
+    settings: SettingOptions = None,
     preset: Annotated[str | None, typer.Option(help="'paper': the published hyper-parameters.")] = None,
     thresholds: Annotated[str, typer.Option(help="auto, or thresholds separated by commas.")] = "auto",
     select: Annotated[
@@ -57,7 +56,7 @@ def run(
     overwrite: Annotated[
         Literal["missing", "always", "never"], typer.Option(help="When a result is already there.")
     ] = "missing",
-) -> int:
+) -> None:
     """Train (or reuse), measure and record strategies on tasks; ends with the table of operating points."""
     if config is not None:
         refuse_beside_config(ctx, config)
@@ -80,27 +79,22 @@ def run(
         requests = [Request(strategy=name, task=on, seed=number, **every) for name, on, number in cells]
     context = session.context(overwrite)
     if dry_run:
-        return estimate_requests(requests, context, sync, session.json)
-    if len(requests) == 1 and (config, engine, workers, threads, sync) == (None, "local", None, None, None):
-        return run_here(requests[0], context, session.json)
-    from bench.sweep import make_engine
+        from bench.cli.run_tables import print_plan
+        from bench.sweep import fetch_and_plan
+        from bench.sweep.estimate import estimate
 
-    chosen = make_engine(engine, workers, threads)
-    return run_requests(requests, context, chosen, sync, session.json, each=config is None)
+        plan = fetch_and_plan(requests, context, sync)
+        print_plan(plan, estimate(plan, context), session.json)
+    elif len(requests) == 1 and (config, engine, workers, threads, sync) == (None, "local", None, None, None):
+        run_here(requests[0], context, session.json)
+    else:
+        from bench.sweep import make_engine
 
-
-def estimate_requests(requests: Sequence[Request], context: Context, sync: str | None, json: bool) -> int:
-    """Say what ``requests`` would take, and what of it is there."""
-    from bench.cli.run_tables import print_plan
-    from bench.sweep import fetch_and_plan
-    from bench.sweep.estimate import estimate
-
-    plan = fetch_and_plan(requests, context, sync)
-    print_plan(plan, estimate(plan, context), json)
-    return OK
+        chosen = make_engine(engine, workers, threads)
+        run_requests(requests, context, chosen, sync, session.json, each=config is None)
 
 
-def run_here(request: Request, context: Context, json: bool) -> int:
+def run_here(request: Request, context: Context, json: bool) -> None:
     """Run one cell in this process, whose errors are then the command's own, and print it."""
     from bench.cell.run import run as run_cell
     from bench.cli.run_tables import print_run, run_as_json
@@ -110,12 +104,11 @@ def run_here(request: Request, context: Context, json: bool) -> int:
         print_json([run_as_json(run)])
     else:
         print_run(run)
-    return OK
 
 
 def run_requests(
     requests: Sequence[Request], context: Context, engine: Engine, sync: str | None, json: bool, *, each: bool
-) -> int:
+) -> None:
     """Run many cells; print ``each`` as it ends, or a line a cell at the end. Raises CellsFailed where some failed."""
     from bench.cli.run_tables import describe_outcome, print_outcome, print_outcomes
     from bench.sweep import failures, run_cells
@@ -128,7 +121,6 @@ def run_requests(
     failed = failures(outcomes)
     if failed is not None:
         raise failed
-    return OK
 
 
 def split_cells(strategies: str | None, tasks: str | None, seeds: str) -> list[tuple[str, str, int]]:

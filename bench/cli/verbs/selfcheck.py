@@ -10,13 +10,12 @@ import typer
 
 from backbones.names import unknown_name
 from bench.cli.display import print_json
-from bench.cli.options import ExecutorName
-from bench.cli.session import Session, with_session
-from bench.errors import OK, UsageError
+from bench.cli.session import ExecutorName, Session, with_session
+from bench.errors import UsageError
 from bench.files import write_json
 from bench.inference.placement import check_placement, find_device
 
-PARTS = ("curve", "engine", "judges", "sweep")
+MEASUREMENTS = ("curve", "engine", "judges", "sweep")
 
 
 @with_session("json")
@@ -33,12 +32,13 @@ def selfcheck(
     dtype: Annotated[Literal["fp32", "bf16", "fp16"], typer.Option(help="For the engine.")] = "fp32",
     out: Annotated[Path | None, typer.Option(help="Write the figures as JSON; of gpu, a folder.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Rehearse gpu on the CPU, with tiny models.")] = False,
-) -> int:
+) -> None:
     """The harness's own speed as ratios taken in one run."""
     if what is not None or dry_run:
-        return check_card(session, what, out, dry_run)
-    if only is not None and only not in PARTS:
-        raise unknown_name("part", only, PARTS)
+        check_card(session, what, out, dry_run)
+        return
+    if only is not None and only not in MEASUREMENTS:
+        raise unknown_name("part", only, MEASUREMENTS)
     if seconds <= 0 or (threads is not None and threads < 1):
         raise UsageError("--seconds and --threads must be positive.")
     place = find_device(device)
@@ -69,17 +69,13 @@ def selfcheck(
                 print(f"{title}\n{describe(found[name])}\n", flush=True)
     if session.json:
         print_json(found)
-    return OK
 
 
-def check_card(session: Session, what: str | None, out: Path | None, dry_run: bool) -> int:
+def check_card(session: Session, what: str | None, out: Path | None, dry_run: bool) -> None:
     """Measure everything that waits for an NVIDIA card, or rehearse it."""
     if what != "gpu":
-        raise (
-            UsageError("--dry-run is of `bench selfcheck gpu`.")
-            if what is None
-            else unknown_name("part", what, ["gpu"])
-        )
+        wrong = UsageError("--dry-run is of `bench selfcheck gpu`.")
+        raise wrong if what is None else unknown_name("part", what, ["gpu"])
     if out is None:
         raise UsageError("bench selfcheck gpu keeps its parts in a folder: give it with --out.")
     device = "cpu" if dry_run else find_device("cuda")
@@ -90,4 +86,3 @@ def check_card(session: Session, what: str | None, out: Path | None, dry_run: bo
         print_json(found)
     else:
         print(describe_gpu(found))
-    return OK

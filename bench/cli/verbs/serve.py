@@ -8,13 +8,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
-from bench.cli.display import console, print_json
-from bench.cli.options import ExecutorName, RunName
-from bench.cli.session import Session, with_session
-from bench.errors import OK, UsageError
+from bench.cli.display import build_table, console, print_json
+from bench.cli.session import ExecutorName, RunName, Session, with_session
+from bench.errors import UsageError
 from bench.files import write_json
 from bench.inference.placement import check_placement, find_device
 
@@ -37,7 +34,7 @@ def serve(
     energy: Annotated[float, typer.Option(help="Seconds of an energy pass for each configuration; 0: none.")] = 0.0,
     threads: Annotated[int | None, typer.Option(help="torch's threads.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write everything measured as JSON.")] = None,
-) -> int:
+) -> None:
     """A run under load: single stream, batches, and the highest rate of random arrivals within a latency target."""
     asked = session.store.find_run(run).finished()
     if percentile not in (50, 95, 99):
@@ -62,23 +59,19 @@ def serve(
         print_json(found)
     else:
         print_scenarios(found)
-    return OK
 
 
 def print_scenarios(found: Mapping[str, Any]) -> None:
     """Print one row a configuration, then what a reader needs to judge them."""
     serving, single, offline = found["serving"], found["single"], found["offline"]
     first = next(iter(serving.values()))
-    table = Table(title=Text(f"{found['run']}: {found['split']}"), title_justify="left")
-    for name in ("configuration", "single ms", "batched samples/s"):
-        table.add_column(name, justify="left" if name == "configuration" else "right")
-    table.add_column(f"queries/s, p{first['percentile']} ≤ {first['target'] * 1e3:.4g} ms", justify="right")
-    for name in ("mean ms there", "tail there", "busy"):
-        table.add_column(name, justify="right")
+    rate = f"queries/s, p{first['percentile']} ≤ {first['target'] * 1e3:.4g} ms"
+    columns = ["configuration", "single ms", "batched samples/s", rate, "mean ms there", "tail there", "busy"]
+    rows = []
     for label, held in serving.items():
         batch = offline["baseline"] if label == single["baseline"] else label
         tail = held["tail"] or {}
-        table.add_row(
+        rows.append((
             label,
             f"{single['summary'][label]['mean'] * 1e3:.2f}",
             f"{offline['summary'][batch]['samples_per_second']:.0f}",
@@ -86,9 +79,9 @@ def print_scenarios(found: Mapping[str, Any]) -> None:
             "-" if held["mean"] is None else f"{held['mean'] * 1e3:.2f}",
             ", ".join(f"{name} {value * 1e3:.2f}" for name, value in tail.items()) or "-",
             "-" if held["busy"] is None else f"{held['busy']:.0%}",
-        )
+        ))  # fmt: skip
     out = console()
-    out.print(table)
+    out.print(build_table(f"{found['run']}: {found['split']}", columns, rows, right=columns[1:]))
     out.print("\n".join(describe_judgement(found)))
 
 

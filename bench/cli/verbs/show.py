@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated
 
 import typer
 
 from bench.cli.display import console, print_json
 from bench.cli.session import Session, with_session
-from bench.errors import OK, UsageError
+from bench.errors import UsageError
 from bench.settings import settable_arguments
 from strategies import STRATEGIES
 
@@ -18,16 +17,17 @@ from strategies import STRATEGIES
 def show(
     session: Session,
     what: Annotated[list[str], typer.Argument(help="RUN (folder, name, key or 'last'), or 'strategy NAME'.")],
-) -> int:
+) -> None:
     """One recorded run, or everything about a strategy."""
     if what[0] == "strategy" and len(what) == 2:
-        return show_strategy(what[1], session.json)
-    if len(what) == 1:
-        return show_run(what[0], session)
-    raise UsageError("bench show takes a run, or 'strategy NAME'.")
+        show_strategy(what[1], session.json)
+    elif len(what) == 1:
+        show_run(what[0], session)
+    else:
+        raise UsageError("bench show takes a run, or 'strategy NAME'.")
 
 
-def show_run(run: str, session: Session) -> int:
+def show_run(run: str, session: Session) -> None:
     """Print a recorded run with the table it ended with. Raises UsageError where there is none."""
     from bench.cli.run_tables import print_run, run_as_json
 
@@ -41,16 +41,14 @@ def show_run(run: str, session: Session) -> int:
         print_json(run_as_json(found))
     else:
         print_run(found)
-    return OK
 
 
-def show_strategy(name: str, json: bool) -> int:
+def show_strategy(name: str, json: bool) -> None:
     """Print a strategy's paper, equations, arguments with their sources, and what differs from the paper."""
     strategy = STRATEGIES.load(name)
-    arguments = {p.name: p.default for p in settable_arguments(strategy.criterion).values()}
-    recipe = {f"recipe.{p.name}": p.default for p in settable_arguments(strategy.recipe).values()}
-    head = {f"head.{p.name}": p.default for p in settable_arguments(strategy.head).values()}
-    threshold = {strategy.criterion.threshold_name: strategy.criterion.default_threshold}
+    arguments = {strategy.criterion.threshold_name: strategy.criterion.default_threshold}
+    for prefix, part in (("", strategy.criterion), ("recipe.", strategy.recipe), ("head.", strategy.head)):
+        arguments |= {f"{prefix}{p.name}": p.default for p in settable_arguments(part).values()}
     presets = {task: dict(settings) for task, settings in strategy.presets.items()}
     facts: dict[str, object] = {
         "name": strategy.name,
@@ -62,28 +60,25 @@ def show_strategy(name: str, json: bool) -> int:
         "version": strategy.version,
         "upper_bound": strategy.upper_bound,
         "equations": list(strategy.equations),
-        "arguments": {**threshold, **arguments, **recipe, **head},
+        "arguments": arguments,
         "sources": dict(strategy.sources),
         "differences": list(strategy.differences),
         "presets": presets,
     }
     if json:
         print_json(facts)
-        return OK
+        return
     out = console()
     for key, value in facts.items():
         if not value:
             continue
         if key == "presets":
-            lines = [f"{'all tasks' if task == '*' else task}: {given(preset)}" for task, preset in presets.items()]
+            lines = [
+                f"{'all tasks' if task == '*' else task}: {', '.join(f'{k}={v}' for k, v in preset.items())}"
+                for task, preset in presets.items()
+            ]
         elif isinstance(value, dict):
             lines = [f"{k} = {v}" if key != "sources" else f"{k}: {v}" for k, v in value.items()]
         else:
             lines = [str(v) for v in value] if isinstance(value, list) else [str(value)]
         out.print(f"{key}: {lines[0]}" if len(lines) == 1 else "\n  ".join([f"{key}:", *lines]))
-    return OK
-
-
-def given(settings: Mapping[str, object]) -> str:
-    """Settings as ``--set`` takes them."""
-    return ", ".join(f"{name}={value}" for name, value in settings.items())

@@ -8,9 +8,8 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from bench.cli.display import console, print_json
+from bench.cli.display import build_table, console, print_json
 from bench.cli.session import Session, with_session
 from bench.errors import INTERNAL, OK, UsageError
 
@@ -34,14 +33,13 @@ def simulate(
     if session.json:
         print_json([{**asdict(f), "ok": f.ok, "error": f.error} for f in found])
         return code
-    table = Table(title="How often, in simulated experiments", title_justify="left")
-    for column in ("what", "share", "±", "experiments", "wanted", "", "note"):
-        table.add_column(column, overflow="fold")
+    rows = []
     for f in found:
         wanted = f"{100 * f.lowest:g}..{100 * f.highest:g} %"
         share, error = f"{100 * f.share:.2f} %", f"{100 * f.error:.2f}"
-        table.add_row(f.name, share, error, str(f.times), wanted, "ok" if f.ok else "OUTSIDE", f.note)
+        rows.append((f.name, share, error, f.times, wanted, "ok" if f.ok else "OUTSIDE", f.note))
+    columns = ("what", "share", "±", "experiments", "wanted", "", "note")
     out = console()
-    out.print(table)
+    out.print(build_table("How often, in simulated experiments", columns, rows))
     out.print(f"Seed {seed}, {time.perf_counter() - begun:.0f} s.")
     return code

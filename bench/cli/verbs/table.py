@@ -7,15 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
-from bench.cli.display import console, print_json
-from bench.cli.options import Backbones, Tasks
-from bench.cli.session import Session, with_session
-from bench.errors import OK, NothingComparable
+from bench.cli.display import build_table, console, format_tables, print_json
+from bench.cli.session import Backbones, Session, Tasks, with_session
+from bench.errors import NothingComparable
 from bench.files import write_text
-from bench.text import escape_markdown
 
 
 @with_session("results_dir", "json")
@@ -27,7 +23,7 @@ def table(
         str, typer.Option(help="Operating points to show, separated by commas.")
     ] = "default,no-loss,1.5x,2x,3x",
     markdown: Annotated[Path | None, typer.Option(help="Write the table to this file too.")] = None,
-) -> int:
+) -> None:
     """Recorded runs side by side at matched cost."""
     from bench.results.groups import group_seeds
     from bench.results.matched import group_rows, match_runs, name_point
@@ -40,19 +36,20 @@ def table(
     rows = match_runs(runs, rules)
     if not rows:
         raise NothingComparable(f"No finished runs in {session.results_dir} for these tasks and backbones.")
+    columns = ["strategy", "recipe / head", "arguments", "seeds", "all layers", *rules]
+    tables = [(title, columns, [_cells(row, rules) for row in members]) for title, members in group_rows(rows).items()]
     if markdown is not None:
-        write_text(markdown, "\n".join(_markdown(rows, rules)) + "\n")
+        write_text(markdown, format_tables(tables, TABLE_NOTE))
     if session.json:
         print_json(rows)
-        return OK
+        return
     out = console()
-    for group, members in group_rows(rows).items():
-        out.print(_table(group, members, rules))
-    out.print(FOOT)
-    return OK
+    for one in tables:
+        out.print(build_table(*one))
+    out.print(TABLE_NOTE)
 
 
-FOOT = (
+TABLE_NOTE = (
     "Thresholds are chosen on samples held out of train and reported on the evaluation split; the realised FLOPs "
     "speed-up stands in parentheses. Brackets: 95 % interval over samples, for these seeds. Several seeds: their mean, "
     "the standard deviation between seeds after ±, and the 95 % interval over both, seeds and samples (two-level "
@@ -75,28 +72,3 @@ def _text(figure: Mapping[str, Any] | None) -> str:
         return "-"
     quality = {name: value for name, value in figure.items() if name != "cost_speedup"}
     return f"{format_quality(OverSeeds(**quality))} ({figure['cost_speedup']:.2f}x)"
-
-
-def _columns(rules: Sequence[str]) -> list[str]:
-    return ["strategy", "recipe / head", "arguments", "seeds", "all layers", *rules]
-
-
-def _table(group: str, rows: Sequence[dict[str, Any]], rules: Sequence[str]) -> Table:
-    table = Table(title=Text(group), title_justify="left")
-    for column in _columns(rules):
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*_cells(row, rules))
-    return table
-
-
-def _markdown(rows: Sequence[dict[str, Any]], rules: Sequence[str]) -> list[str]:
-    from bench.results.matched import group_rows
-
-    lines: list[str] = []
-    for group, members in group_rows(rows).items():
-        lines += [f"### {escape_markdown(group)}", "", f"| {' | '.join(map(escape_markdown, _columns(rules)))} |"]
-        lines.append("|" + " --- |" * len(_columns(rules)))
-        lines += [f"| {' | '.join(map(escape_markdown, _cells(row, rules)))} |" for row in members]
-        lines.append("")
-    return [*lines, FOOT]
