@@ -6,7 +6,6 @@ that their cost is real. Weights are random: how long a matrix product takes doe
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import chain, cycle, islice
@@ -24,7 +23,7 @@ from bench.latency.depth import measure_depth_table
 from bench.latency.machine import find_share_of_others, read_machine
 from bench.latency.queries import PlainCall, make_baselines, make_exit_query, measure_interleaved, number_samples
 from bench.latency.result import LatencyOptions
-from bench.latency.run import Clock, Query
+from bench.latency.run import Query
 from bench.measure.cost import CostModel
 from bench.measure.scores import score_exits
 from bench.measure.stats import Interval, paired_ratio
@@ -80,6 +79,12 @@ SIZES: Mapping[str, BertConfig | AlbertConfig] = {
 }
 """The models by name: one for rehearsals, two of the field's, and where all but matrix products weighs most."""
 
+TIMED_SIZES = ("bert-base", "albert-base", "bert 6x384")
+"""Those that figures are of."""
+
+TOKENS = 64
+"""Length of the samples at batch 1."""
+
 
 def build_sized_model(size: str, setup: Setup = CPU, head: HeadType = SharedHead) -> ExitModel:
     """Build a model of one of :data:`SIZES` with random weights, which time like trained ones."""
@@ -90,38 +95,31 @@ def build_sized_model(size: str, setup: Setup = CPU, head: HeadType = SharedHead
 
 
 def measure_engine(
-    setup: Setup = CPU,
+    setup: Setup,
     *,
-    sizes: Sequence[str] = ("bert-base", "albert-base", "bert 6x384"),
+    say: Callable[[str], None],
+    sizes: Sequence[str] = TIMED_SIZES,
     batch_sizes: Sequence[str] = ("bert-base", "bert 6x384"),
     predictions: bool = True,
-    tokens: int = 64,
-    samples: int = 8,
     seconds: float = 60.0,
     threads: int | None = None,
-    seed: int = 0,
-    clock: Clock = time.perf_counter_ns,
-    progress: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Measure realisation at batch 1 (``sizes``) and batch 32 (``batch_sizes``), and prediction against measurement.
 
-    ``samples`` are the queries at batch 1, of ``tokens`` tokens; ``seconds`` the time limit of each of the runs.
-    On a machine that others use, ``clock=time.thread_time_ns`` with one thread counts this thread's own CPU time.
+    ``seconds`` is the time limit of each of the runs; ``say`` is told which begins.
     Returns plain data: ``ratios`` (:func:`measure_ratios`), ``predictions``, ``machine``, for :func:`describe_engine`.
     """
-    say = progress or (lambda message: None)
-    options = LatencyOptions(samples=samples, seconds=seconds, threads=threads, executor=setup.executor, streak=4)
+    options = LatencyOptions(samples=8, seconds=seconds, threads=threads, executor=setup.executor, streak=4)
     gpu = (torch.device(setup.device).index or 0) if setup.device.startswith("cuda") else None
     before = read_machine(gpu)
     ratios = []
     for size, batch in [*((size, 1) for size in sizes), *((size, 32) for size in batch_sizes)]:
         say(f"{size}, batch {batch}")
-        model = build_sized_model(size, setup)
-        ratios += measure_ratios(size, model, batch, tokens, options, seed, setup, clock)
+        ratios += measure_ratios(size, build_sized_model(size, setup), batch, options, setup)
     tested: dict[str, Any] = {}
     if predictions:
         say("prediction against measurement")
-        tested = check_predictions("bert 6x384", options, seed, setup)
+        tested = check_predictions(options, setup)
     after = read_machine(gpu)
     share = find_share_of_others(before, after)
     used = "" if share is None else f", other processes used {share:.0%} of them"
@@ -129,9 +127,9 @@ def measure_engine(
         "device": setup.device,
         "dtype": str(setup.dtype).removeprefix("torch."),
         "executor": setup.executor,
-        "clock": getattr(clock, "__name__", "simulated"),
+        "clock": "perf_counter_ns",
         "threads": threads or torch.get_num_threads(),
-        "tokens": tokens,
+        "tokens": TOKENS,
         "ratios": ratios,
         "predictions": tested,
         "machine": f"{after.cores} cores{used}" + ("" if after.gpu is None else f"; {after.gpu.name}"),
@@ -139,14 +137,7 @@ def measure_engine(
 
 
 def measure_ratios(
-    size: str,
-    model: ExitModel,
-    batch: int,
-    tokens: int,
-    options: LatencyOptions,
-    seed: int,
-    setup: Setup = CPU,
-    clock: Clock = time.perf_counter_ns,
+    size: str, model: ExitModel, batch: int, options: LatencyOptions, setup: Setup = CPU, tokens: int = TOKENS
 ) -> list[dict[str, Any]]:
     """Measure prescribed exits with the checks of each criterion, interleaved with the plain models in one run.
 
@@ -156,7 +147,7 @@ def measure_ratios(
     clock's 95 % over rounds; ``against`` the faster plain model; ``over_stock`` the latency divided by stock
     transformers' own, minus one; ``milliseconds`` by the host's clock and by the device's events.
     """
-    random, last = np.random.default_rng(seed), model.num_layers
+    random, last = np.random.default_rng(0), model.num_layers
     if batch == 1:
         lengths = [[tokens]] * options.samples
         around = cycle(max(1, last // 2 + step) for step in (-2, 2, -1, 1, 0, 0))
@@ -167,7 +158,7 @@ def measure_ratios(
         options = replace(options, protocol=OFFLINE_BATCH, samples=1)
     every_length = np.array(list(chain.from_iterable(lengths)))
     scripts["never"] = [last + 1] * len(every_length)
-    batches = [make_random_batch(part, seed + i) for i, part in enumerate(lengths)]
+    batches = [make_random_batch(part, i) for i, part in enumerate(lengths)]
     parameter, keys = next(model.parameters()), number_samples(batches)
     queries: dict[str, Query] = {}
     flops: dict[str, float] = {}
@@ -180,9 +171,7 @@ def measure_ratios(
             flops[f"{what}, {check}"] = float(plain.sum() / spent.sum())
             queries[f"{what}, {check}"] = make_exit_query(executor, ForcedExits(criterion, script), 0.5, batches, keys)
     baselines, executor = setup.make_baselines(model), setup.make_executor(model)
-    result = measure_interleaved(
-        model, {}, batches, options, baselines=baselines, executor=executor, extra=queries, clock=clock
-    )
+    result = measure_interleaved(model, {}, batches, options, baselines=baselines, executor=executor, extra=queries)
     rounds = {label: result.table(label).sum(axis=1) for label in result.order}
     ratios = []
     for what, limit in flops.items():
@@ -206,11 +195,10 @@ def measure_ratios(
     return ratios
 
 
-def check_predictions(size: str, options: LatencyOptions, seed: int, setup: Setup = CPU) -> dict[str, Any]:
+def check_predictions(options: LatencyOptions, setup: Setup) -> dict[str, Any]:
     """Predict and measure three strategies, each at a threshold at which samples leave at different depths."""
-    lengths = np.random.default_rng(seed).integers(8, 65, size=max(8, options.samples)).tolist()
-    batches = [make_random_batch([tokens], seed + i) for i, tokens in enumerate(lengths)]
-    options = replace(options, samples=len(batches))
+    lengths = np.random.default_rng(0).integers(8, 65, size=options.samples).tolist()
+    batches = [make_random_batch([tokens], i) for i, tokens in enumerate(lengths)]
     criteria: dict[str, tuple[Criterion, HeadType]] = {
         "entropy": (NormalisedEntropy(), LinearHead),
         "elbert-mono": (MonotoneWindow(window=3), SharedHead),
@@ -218,7 +206,7 @@ def check_predictions(size: str, options: LatencyOptions, seed: int, setup: Setu
     }
     found = {}
     for name, (criterion, head) in criteria.items():
-        model = build_sized_model(size, setup, head)
+        model = build_sized_model("bert 6x384", setup, head)
         cuts = {name: find_middle_cut(model, criterion, batches)}
         table = measure_depth_table(model, criterion, cuts, batches, options, make=setup.make_executor)
         found[name] = {

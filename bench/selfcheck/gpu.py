@@ -31,6 +31,7 @@ from bench.latency.result import LatencyOptions
 from bench.latency.scenarios import ServingOptions, capacity_to_json, find_capacities
 from bench.selfcheck.engine import (
     TIMED_CRITERIA,
+    TIMED_SIZES,
     Setup,
     build_sized_model,
     describe_engine,
@@ -67,7 +68,7 @@ class GpuPlan:
     @property
     def sizes(self) -> Sequence[str]:
         """The models that are timed, by name."""
-        return ("tiny",) if self.rehearsal else ("bert-base", "albert-base", "bert 6x384")
+        return ("tiny",) if self.rehearsal else TIMED_SIZES
 
     def setup(self, dtype: torch.dtype = torch.float32, executor: str = "graph") -> Setup:
         """Return how models run in this format under this executor."""
@@ -165,7 +166,7 @@ def measure_speed(plan: GpuPlan, dtype: torch.dtype, executor: str) -> dict[str,
         batch_sizes=[size for size in plan.sizes if executor != "conditional" and size != "albert-base"],
         predictions=False,
         seconds=plan.seconds,
-        progress=plan.say,
+        say=plan.say,
     )
 
 

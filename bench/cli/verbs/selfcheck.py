@@ -26,7 +26,9 @@ def selfcheck(
     ] = None,
     only: Annotated[str | None, typer.Option(help="One part: curve, sweep, engine or judges.")] = None,
     threads: Annotated[int | None, typer.Option(help="torch's threads; default what torch chooses.")] = None,
-    seconds: Annotated[float, typer.Option(help="Time limit of each measurement of the engine and of judges.")] = 60.0,
+    seconds: Annotated[
+        float | None, typer.Option(help="Time limit of each measurement; default 60 of the engine, 20 of judges.")
+    ] = None,
     executor: ExecutorName = "eager",
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N; for the engine.")] = "cpu",
     dtype: Annotated[Literal["fp32", "bf16", "fp16"], typer.Option(help="For the engine.")] = "fp32",
@@ -39,25 +41,23 @@ def selfcheck(
         return
     if only is not None and only not in MEASUREMENTS:
         raise unknown_name("part", only, MEASUREMENTS)
-    if seconds <= 0 or (threads is not None and threads < 1):
+    if (seconds is not None and seconds <= 0) or (threads is not None and threads < 1):
         raise UsageError("--seconds and --threads must be positive.")
     place = find_device(device)
     check_placement(place, dtype, executor)
     from bench.inference.exits import DTYPES
     from bench.selfcheck import engine, judges, sweep
 
-    def measure_engine() -> dict[str, Any]:
-        return engine.measure_engine(engine.Setup(place, DTYPES[dtype], executor), threads=threads, seconds=seconds)
-
-    def measure_judges() -> dict[str, Any]:
-        return judges.measure_judges(seconds=seconds, threads=threads)
-
+    setup = engine.Setup(place, DTYPES[dtype], executor)
+    how: dict[str, Any] = {"say": session.progress.say, "threads": threads, **({"seconds": seconds} if seconds else {})}
     parts: list[tuple[str, str, Callable[[], Any], Callable[[Any], str]]] = [
         ("curve", "Exact curves and bootstraps (MNLI size: 9,815 x 12)", sweep.time_curves, sweep.describe_curves),
         ("sweep", "A whole sweep against one plain pass", sweep.time_sweep, sweep.describe_sweep),
-        ("engine", "Early exit against the plain model", measure_engine, engine.describe_engine),
-        ("judges", "Judging in plain numbers against tensors", measure_judges, judges.describe_judges),
-    ]
+        ("engine", "Early exit against the plain model", lambda: engine.measure_engine(setup, **how),
+         engine.describe_engine),
+        ("judges", "Judging in plain numbers against tensors", lambda: judges.measure_judges(**how),
+         judges.describe_judges),
+    ]  # fmt: skip
     found: dict[str, Any] = {}
     for name, title, measure, describe in parts:
         if only in (None, name):
