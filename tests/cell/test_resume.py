@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import signal
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from bench.training.checkpoint import load_tensors
+from tests.helpers.killed_runs import arguments, assert_same, the_cell, timeless_run
 from tests.helpers.kills import TIMEOUT, UPDATE, Moment, end, start, work_of
-from tests.helpers.small_runs import SHAPE, settings, write_task
+from tests.helpers.small_runs import write_task
 
 pytestmark = pytest.mark.slow
 
@@ -50,14 +48,6 @@ MOMENTS: dict[str, tuple[Moment, int, list[str]]] = {
 }
 
 
-def arguments(task: Path, results: Path, strategy: str = "deebert") -> list[str]:
-    return [
-        *("run", "--strategy", strategy, "--task", str(task), "--backbone", "bert-demo"),
-        *("--head", "highway", "--recipe", "deebert", "--results-dir", str(results)),
-        *("--no-latency", "--offline", "--json", *settings(*SHAPE, "train.steps=4", "train.batch_size=16")),
-    ]
-
-
 @pytest.fixture(scope="module")
 def task(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_task(tmp_path_factory.mktemp("task") / "reviews")
@@ -71,36 +61,6 @@ def undisturbed(task: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert end(start(arguments(task, results), notes)) == 0
     assert work_of(notes) == {"steps": STEPS, "splits": SPLITS}
     return results
-
-
-def the_cell(results: Path) -> Path:
-    (cell,) = results.glob("*/*/*/record.json")
-    return cell.parent
-
-
-def timeless(results: Path) -> dict[str, Any]:
-    """The record without what may differ: when, how long, how often it was resumed, what was reused."""
-    record: dict[str, Any] = copy.deepcopy(json.loads((the_cell(results) / "record.json").read_text()))
-    assert record["status"] == "success"
-    for name in ("created", "command", "checksum"):
-        record.pop(name)
-    for name in ("seconds", "resumed", "reused"):
-        record["training"].pop(name)
-    return record
-
-
-def assert_same(results: Path, undisturbed: Path) -> None:
-    """Record, per-sample exits and weights are equal, and nothing half-written is left."""
-    assert timeless(results) == timeless(undisturbed)
-    for name in ("exits-validation.parquet", "exits-select.parquet"):
-        assert (the_cell(results) / name).read_bytes() == (the_cell(undisturbed) / name).read_bytes()
-    (ours,), (theirs,) = (list(r.glob(".cache/checkpoints/*/model.safetensors")) for r in (results, undisturbed))
-    assert ours.parent.name == theirs.parent.name
-    weights, expected = load_tensors(ours)[0], load_tensors(theirs)[0]
-    assert weights.keys() == expected.keys()
-    assert all(bool((weights[name] == expected[name]).all()) for name in expected)
-    left = [p.name for p in results.rglob("*") if p.name.endswith(".tmp") or p.name.startswith("progress")]
-    assert left == []
 
 
 @pytest.mark.parametrize("case", MOMENTS)
@@ -173,7 +133,7 @@ def test_two_cells_with_one_checkpoint_at_once(task: Path, undisturbed: Path, tm
     records = [json.loads(p.read_text()) for p in results.glob("*/*/*/record.json")]
     assert [r["status"] for r in records] == ["success", "success"]
     one, other = (r["evaluation"]["validation"]["per_exit"] for r in records)
-    assert one == other == timeless(undisturbed)["evaluation"]["validation"]["per_exit"]
+    assert one == other == timeless_run(undisturbed)["evaluation"]["validation"]["per_exit"]
 
 
 def test_a_killed_run_leaves_its_lock_free(task: Path, undisturbed: Path, tmp_path: Path) -> None:

@@ -55,9 +55,14 @@ class Moment:
     signal: int = signal.SIGKILL
 
 
-def start(arguments: list[str], notes: Path, moment: Moment | None = None, delay: float = 0.0) -> BaseProcess:
-    """Start ``bench`` with ``arguments``; what it did goes to ``notes``. ``delay`` seconds pass before training."""
-    child = FORKS.Process(target=_bench, args=(arguments, str(notes), moment, delay))
+def start(
+    arguments: list[str], notes: Path, moment: Moment | None = None, delay: float = 0.0, stop_at: int | None = None
+) -> BaseProcess:
+    """Start ``bench`` with ``arguments``; what it did goes to ``notes``. ``delay`` seconds pass before training.
+
+    With ``stop_at`` the calls of Python functions are counted into ``notes``.calls, and at that one the process stops.
+    """
+    child = FORKS.Process(target=_bench, args=(arguments, str(notes), moment, delay, stop_at))
     child.start()
     return child
 
@@ -78,7 +83,7 @@ def work_of(notes: Path) -> dict[str, Any]:
     return {"steps": sum(k == "step" for k in kinds), "splits": [k[1] for k in kinds if isinstance(k, list)]}
 
 
-def _bench(arguments: list[str], notes: str, moment: Moment | None, delay: float) -> None:
+def _bench(arguments: list[str], notes: str, moment: Moment | None, delay: float, stop_at: int | None) -> None:
     import torch
 
     from bench.__main__ import main
@@ -95,7 +100,10 @@ def _bench(arguments: list[str], notes: str, moment: Moment | None, delay: float
         _wrap("bench.cell.stages:train", lambda call: (time.sleep(delay), call())[1])
     if moment is not None:
         _wrap(moment.where, _at(moment))
-    code = main(arguments)
+    if stop_at is None:
+        code = main(arguments)
+    else:
+        code = _count_calls(lambda: main(arguments), Path(f"{notes}.calls"), stop_at)
     sys.stdout.flush()
     os._exit(code)
 
@@ -109,6 +117,24 @@ def _count(notes: str) -> None:
 
     _wrap(UPDATE, lambda call: (call(), note("step"))[0])
     _wrap("bench.cell.stages:record_exits", lambda call: (note(["split", call.args[1].name]), call())[1])
+
+
+def _count_calls(work: Callable[[], int], file: Path, stop_at: int) -> int:
+    """Do ``work`` in a process that stops itself at a call of a function, by number; their number goes to ``file``."""
+    calls = 0
+
+    def on_event(_frame: object, event: str, _argument: object) -> None:
+        nonlocal calls
+        if event == "call":
+            calls += 1
+            if calls == stop_at:
+                os.kill(os.getpid(), signal.SIGSTOP)
+
+    sys.setprofile(on_event)
+    code = work()
+    sys.setprofile(None)
+    file.write_text(str(calls))
+    return code
 
 
 class _Call:

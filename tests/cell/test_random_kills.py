@@ -1,0 +1,94 @@
+"""Whenever a run is killed and with what signal: run again, it ends as one that was not.
+
+``EXITBENCH_KILLS=60 pytest tests/cell/test_random_kills.py`` kills more often than a usual run.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.killed_runs import arguments, assert_same
+from tests.helpers.kills import TIMEOUT, end, start
+from tests.helpers.small_runs import write_task
+
+pytestmark = pytest.mark.slow
+
+KILLS = int(os.environ.get("EXITBENCH_KILLS", "6"))
+STRATEGIES = ["deebert", "prototypes"]
+"""One that trains in two stages, one whose probe is fitted too."""
+WAYS = [
+    [signal.SIGKILL],
+    [signal.SIGTERM],
+    [signal.SIGINT],
+    [signal.SIGHUP],
+    [signal.SIGSTOP, signal.SIGCONT],
+    [signal.SIGSTOP, signal.SIGKILL],
+]
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_task(tmp_path_factory.mktemp("task") / "reviews")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(task: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The results folder of a run of each strategy that nothing happened to; the first run is for the imports."""
+    home = tmp_path_factory.mktemp("undisturbed")
+    for strategy in STRATEGIES:
+        assert end(start(arguments(task, home / strategy, strategy), home / "notes")) == 0
+    return {strategy: home / strategy for strategy in STRATEGIES}
+
+
+def calls_of(task: Path, home: Path, strategy: str) -> int:
+    """How many functions a run calls."""
+    notes = home / f"calls-{strategy}"
+    assert end(start(arguments(task, home / f"counted-{strategy}", strategy), notes, stop_at=0)) == 0
+    return int(Path(f"{notes}.calls").read_text())
+
+
+@pytest.fixture(scope="module")
+def calls(task: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
+    """How many functions a run of each strategy calls, each of them a moment to be killed at."""
+    home = tmp_path_factory.mktemp("calls")
+    return {strategy: calls_of(task, home, strategy) for strategy in STRATEGIES}
+
+
+def strike(child: BaseProcess, way: list[signal.Signals]) -> int | None:
+    """Wait until the process stops itself, send the signals of ``way``; the exit code."""
+    assert child.pid is not None
+    until = time.monotonic() + TIMEOUT
+    while child.is_alive() and Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    for number in way:
+        if child.is_alive():
+            os.kill(child.pid, number)
+    if child.is_alive():
+        os.kill(child.pid, signal.SIGCONT)
+    return end(child)
+
+
+@pytest.mark.parametrize("seed", range(KILLS))
+def test_killed_at_any_moment(
+    seed: int, task: Path, undisturbed: dict[str, Path], calls: dict[str, int], tmp_path: Path
+) -> None:
+    chance = random.Random(seed)
+    way, strategy = WAYS[seed % len(WAYS)], chance.choice(STRATEGIES)
+    words = arguments(task, tmp_path / "results", strategy)
+    for attempt in range(chance.choice([1, 1, 2])):
+        moment = chance.randrange(1, calls[strategy])
+        code = strike(start(words, tmp_path / f"killed{attempt}", stop_at=moment), way)
+        said = Path(f"{tmp_path / f'killed{attempt}'}.err").read_text()
+        expected = {0} if signal.SIGCONT in way else {130, 0} if signal.SIGINT in way else {-way[-1], 0}
+        assert code in expected, (seed, way, moment, said)
+        assert "Traceback" not in said, (seed, way, moment, said)
+    assert end(start(words, tmp_path / "again")) == 0, Path(f"{tmp_path / 'again'}.err").read_text()
+    assert_same(tmp_path / "results", undisturbed[strategy])
