@@ -5,9 +5,10 @@ A session is what every command works with: results folder, hub mirror, network,
 
 from __future__ import annotations
 
+import math
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import wraps
 from inspect import Signature, signature
@@ -117,6 +118,7 @@ def with_session(*options: str) -> Callable[[Callable[..., int | None]], Callabl
         @wraps(function)
         def command(**given: Any) -> int | None:
             session = Session(**{option.name: given.pop(option.name) for option in shared})
+            refuse_infinite(given)
             with hub_offline(session.offline):
                 return function(session, **given)
 
@@ -126,6 +128,13 @@ def with_session(*options: str) -> Callable[[Callable[..., int | None]], Callabl
         return command
 
     return make_command
+
+
+def refuse_infinite(given: Mapping[str, object]) -> None:
+    """Raise UsageError for the first option whose number is infinite or none: no JSON has it, and no wait ends."""
+    for name, value in given.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UsageError(f"--{name.replace('_', '-')} must be a finite number, not {value}.")
 
 
 def split_names(text: str, option: str) -> list[str]:

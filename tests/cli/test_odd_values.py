@@ -35,6 +35,22 @@ def test_settings_that_no_setting_is(case: str, key: str, capsys: pytest.Capture
     assert len(line) < 200
 
 
+INFINITE = {
+    "margin": ["compare", "a", "b", "--margin", "1e999", "--json"],
+    "latency-factor": ["compare", "a", "b", "--latency-factor", "nan"],
+    "threshold": ["replay", "logits.npz", "--strategy", "entropy", "--threshold", "inf"],
+    "seconds": ["serve", "last", "--seconds", "inf"],
+    "scale": ["simulate", "--scale", "nan"],
+}
+
+
+@pytest.mark.parametrize("option", INFINITE)
+def test_numbers_that_are_none(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(INFINITE[option]) == 2
+    [line] = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith(f"Error: --{option} must be a finite number, not ")
+
+
 ARRAYS: dict[str, dict[str, Any]] = {
     "one id for all": {"ids": np.array("only")},
     "ids in a table": {"ids": np.array([["a"], ["b"]])},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import asdict
 from typing import Annotated
@@ -21,7 +20,7 @@ def simulate(
     seed: Annotated[int, typer.Option(help="Seed of all experiments.")] = 0,
 ) -> int:
     """Do intervals cover, tests not cry wolf, certified thresholds keep their risk? Worlds with a known truth."""
-    if not 0 < scale < math.inf:
+    if not scale > 0:
         raise UsageError(f"--scale must be positive, not {scale:g}.")
     if seed < 0:
         raise UsageError(f"--seed must be at least 0, not {seed}.")
