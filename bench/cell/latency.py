@@ -14,7 +14,6 @@ import numpy as np
 
 from bench.cell.identify import Cell, Warn
 from bench.cell.live import LiveSplit
-from bench.files import write_json
 from bench.inference.executors import make_executor
 from bench.latency.depth import measure_depth_table
 from bench.latency.queries import make_baselines, measure_interleaved
@@ -27,7 +26,7 @@ from bench.results.part import Estimate
 from bench.results.places import times_file
 from bench.results.spec import LatencyArgs
 from bench.results.store import load_or_set_aside
-from bench.results.times import Latency, Ratio, RawConfiguration, RawTimes, TimedPoint, Timing, read_times
+from bench.results.times import Latency, Ratio, RawConfiguration, RawTimes, TimedPoint, Timing, read_times, write_times
 from bench.tasks.encode import collate
 from strategies.base import ExitModel
 
@@ -48,7 +47,7 @@ def measure_latency(cell: Cell, live: LiveSplit, whole: ExitModel, result: Split
     if raw is None or context.overwrite == "always":
         cuts = choose_timed_points(result.reached.values())
         times = take_times(live, whole, cuts, args, context.progress)
-        write_json(path, {"speed_key": speed_key, **times}, compact=True)
+        write_times(path, {"speed_key": speed_key, **times})
         raw = read_times(path)
     return summarise_times(raw, result, live.replayed, path.name)
 

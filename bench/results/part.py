@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -64,6 +65,21 @@ class Estimate(Part):
     value: Number
     low: Number
     high: Number
+
+
+def checksum_of(plain: Mapping[str, object]) -> str:
+    """Return the SHA-256, hex, of canonical JSON without its own ``checksum``. Raises ValueError for NaN."""
+    rest = {name: value for name, value in plain.items() if name != "checksum"}
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def has_own_checksum(plain: Mapping[str, object]) -> bool:
+    """Whether the ``checksum`` in ``plain`` is that of the rest."""
+    try:
+        return plain.get("checksum") == checksum_of(plain)
+    except ValueError:  # an infinite number, which nobody wrote
+        return False
 
 
 EXPECTED = {

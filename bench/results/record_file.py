@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import fields
@@ -15,7 +14,7 @@ from pydantic import ValidationError
 from bench.errors import Damaged, UsageError
 from bench.files import replace_file
 from bench.results.checks import find_contradiction
-from bench.results.part import describe_error, kind_of
+from bench.results.part import checksum_of, describe_error, has_own_checksum, kind_of
 from bench.results.record import SCHEMA_VERSION, RunRecord, UnfinishedRecord
 from bench.results.spec import LatencyArgs, RunSpec
 from bench.training.args import TrainArgs
@@ -73,18 +72,11 @@ def write_record(path: Path, record: Record) -> Record:
     return record
 
 
-def checksum_of(plain: Mapping[str, Any]) -> str:
-    """Return the SHA-256, hex, of a record's canonical JSON without its checksum."""
-    rest = {name: value for name, value in plain.items() if name != "checksum"}
-    text = json.dumps(rest, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def _find_false_seal(plain: Mapping[str, Any]) -> str:
     """Return what is wrong with the checksum, or the empty string; version 1 has none."""
     if "checksum" not in plain:
         return "" if plain["schema_version"] == 1 else "checksum is missing"
-    return "" if plain["checksum"] == checksum_of(plain) else "its checksum differs"
+    return "" if has_own_checksum(plain) else "its checksum differs"
 
 
 def _find_missing_field(plain: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -9,7 +10,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import ConfigDict, Discriminator, Tag, ValidationError
 
 from bench.errors import Damaged
-from bench.results.part import STRICT, Estimate, Number, Part, describe_error
+from bench.files import write_json
+from bench.results.part import STRICT, Estimate, Number, Part, checksum_of, describe_error, has_own_checksum
 
 
 class RawPart(Part):
@@ -176,9 +178,19 @@ class RawTimes(RawPart):
         return self.rows or tuple((row,) for row in self.samples)
 
 
+def write_times(path: Path, plain: Mapping[str, object]) -> None:
+    """Write raw times, plain JSON values, with their checksum, whole or not at all."""
+    write_json(path, {**plain, "checksum": checksum_of(plain)}, compact=True)
+
+
 def read_times(path: Path) -> RawTimes:
     """Return the raw times in ``path``. Raises Damaged, naming the field, for what is none."""
+    text = path.read_bytes()
     try:
-        return RawTimes.model_validate_json(path.read_bytes())
+        times = RawTimes.model_validate_json(text)
     except ValidationError as error:
         raise Damaged(path, describe_error(error)) from error
+    plain = json.loads(text)
+    if "checksum" in plain and not has_own_checksum(plain):  # times of before there were checksums have none
+        raise Damaged(path, "its checksum differs")
+    return times

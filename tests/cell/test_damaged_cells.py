@@ -94,6 +94,17 @@ def edited(change: Change) -> Callable[[Path], None]:
     return damage
 
 
+def edited_text(old: str, new: str) -> Callable[[Path], None]:
+    """One of the words in it another."""
+
+    def damage(path: Path) -> None:
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+
+    return damage
+
+
 def without(name: str) -> Callable[[Path], None]:
     return edited(lambda record: record.pop(name))
 
@@ -188,6 +199,8 @@ TIMES: dict[str, tuple[Callable[[Path], None], str]] = {
         edited(lambda raw: raw["summary"]["plain"].update(mean="1")),
         "summary.plain.mean is text, a number is needed",
     ),
+    "a nanosecond": (edited(lambda raw: raw["rounds"][0]["times"]["plain"].__setitem__(0, 7)), "its checksum differs"),
+    "infinite": (edited_text('"clock":', '"more":1e999,"clock":'), "its checksum differs"),
 }
 
 
@@ -207,6 +220,13 @@ def test_damaged_times_are_set_aside_and_measured_again(
     assert record["latency"]["file"] == path.name
     assert len(read_times(path).rounds) == record["latency"]["rounds"]
     assert run(home, timed, capsys) == (record, [])
+
+
+def test_times_of_before_there_were_checksums_are_read(timed: Path) -> None:
+    path = the(timed, "latency-*.json")
+    whole = read_times(path)
+    without("checksum")(path)
+    assert read_times(path) == whole
 
 
 def test_good_times_are_kept_beside_a_damaged_record(

@@ -16,7 +16,7 @@ from bench.measure.stats import wilson
 from bench.results.exits import write_exits
 from bench.results.places import exits_file
 from bench.results.record import SCHEMA_VERSION
-from bench.results.record_file import checksum_of
+from bench.results.part import checksum_of
 from bench.results.spec import Facts, RunSpec, key, quality_identity
 from bench.results.store import Store
 from bench.training.args import TrainArgs

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from bench.errors import Damaged, UsageError
-from bench.results.part import field_path
-from bench.results.record_file import LATER, checksum_of, read_record, write_record
+from bench.results.part import checksum_of, field_path
+from bench.results.record_file import LATER, read_record, write_record
 from bench.results.store import Store
 
 FOLDER = Path(__file__).parents[1] / "schemas"
