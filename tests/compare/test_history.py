@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from itertools import combinations, pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -75,3 +77,56 @@ def test_the_command_prints_and_draws(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main(["history", "--results-dir", str(root), "--record", "--svg", str(drawing)]) == OK
     assert "accuracy at all layers" in capsys.readouterr().out
     assert ElementTree.parse(drawing).getroot().tag.endswith("svg")
+
+
+def cheapest_pieces(x: np.ndarray, margin: float) -> list[int]:
+    """Where the pieces begin that cost least, all ways of cutting tried: squares over noise², 5 ln n for each piece."""
+    scatter = float(np.median(np.abs(np.diff(x)))) / 0.954 if len(x) > 2 else 0.0
+    noise = max(scatter, margin / 3)
+
+    def cost(cuts: tuple[int, ...]) -> float:
+        pieces = np.split(x / noise, cuts)
+        return sum(float(((p - p.mean()) ** 2).sum()) for p in pieces) + 5 * math.log(len(x)) * len(pieces)
+
+    return list(min((c for k in range(len(x)) for c in combinations(range(1, len(x)), k)), key=cost))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_steps_are_the_cheapest_of_all_ways_to_cut(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    levels = np.repeat(random.normal(scale=0.03, size=4), 2)
+    x = 0.9 + levels + random.normal(scale=0.002, size=8)
+    found = history.steps([history.Value(float(v)) for v in x], 0.005)
+    bounds = [0, *cheapest_pieces(x, 0.005), 8]
+    means = [x[a:b].mean() for a, b in pairwise(bounds)]
+    expected = [
+        (bounds[i + 1], means[i], means[i + 1])
+        for i in range(len(means) - 1)
+        if abs(means[i + 1] - means[i]) > 0.005
+    ]  # fmt: skip
+    assert [step.at for step in found] == [at for at, _, _ in expected]
+    assert [(s.before, s.after) for s in found] == [pytest.approx((before, after)) for _, before, after in expected]
+
+
+@pytest.mark.parametrize(
+    ("name", "level", "margin"),
+    [
+        ("accuracy at 2x", 0.9, 0.005),
+        ("latency speed-up at 2x", 2.0, 0.1),
+        ("FLOPs speed-up at 2x", 2.0, 0.02),
+        ("FLOPs speed-up at 2x", -2.0, 0.02),
+    ],
+)
+def test_what_counts_as_a_step(name: str, level: float, margin: float) -> None:
+    assert history.margin_of(name, level) == pytest.approx(margin)
+
+
+def test_an_entry_keeps_value_and_standard_error(tmp_path: Path) -> None:
+    root = Made().write(tmp_path)
+    [run] = read_results(root).runs
+    kept = history.make_entry(run).values
+    for rule, point in run.result().performances.items():
+        accuracy = point.metrics["accuracy"]
+        assert kept[f"accuracy at {rule}"].value == accuracy.value
+        assert kept[f"accuracy at {rule}"].error == pytest.approx((accuracy.high - accuracy.low) / 3.92)
+        assert kept[f"{point.cost_unit} speed-up at {rule}"].value == point.cost_speedup.value

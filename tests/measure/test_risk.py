@@ -78,6 +78,24 @@ def test_cuts_are_fixed_sorted_and_fit_counts_and_probabilities() -> None:
     assert {-3.0, -0.5, 0.0, 0.5, 1.0} <= set(cuts.tolist())
 
 
+def test_the_grid_of_cuts_is_what_its_words_say() -> None:
+    """Steps of 0.002 in [-1, 1]; fifty steps a decade from 1e-8 to 1000 and from 0.99 towards 1; halves up to 64."""
+    steps = [k / 500 for k in range(1, 501)]
+    decades = [10.0 ** (k / 50) for k in range(-400, 151)]
+    near_one = [1 - 10.0 ** (-k / 50) for k in range(100, 351)]
+    halves = [k / 2 for k in range(1, 129)]
+    positive = sorted({*steps, *decades, *near_one, *halves})
+    cuts = fixed_cuts()
+    assert cuts[len(cuts) // 2] == 0.0
+    assert [-c for c in cuts[: len(cuts) // 2]][::-1] == list(cuts[len(cuts) // 2 + 1 :])
+    found = np.array(cuts[len(cuts) // 2 + 1 :])
+    # the same number may be reached by several of the four, to the last bit or nearly
+    assert np.abs(found[:, None] - positive).min(axis=0).max() == pytest.approx(0, abs=1e-12)
+    assert np.abs(found[:, None] - positive).min(axis=1).max() == pytest.approx(0, abs=1e-12)
+    assert found[0] == pytest.approx(1e-8)
+    assert found[-1] == pytest.approx(1000.0)
+
+
 @pytest.mark.parametrize("strict", [True, False])
 def test_learn_then_test_stops_at_the_first_cut_that_fails(strict: bool) -> None:
     sample = make_world(3, population=400)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from backbones.base import Batch
 from backbones.load import BackboneRequest, load_backbone
 from bench.errors import UsageError
 from bench.inference.exits import record_exits
@@ -266,6 +267,47 @@ def test_a_stage_may_have_epochs_and_a_rate_of_its_own(data: TaskData, tmp_path:
     stages = [trainer._Stage(model, recipe, s, n, plan, TrainLog()) for n, s in enumerate(recipe.stages)]
     assert [s.steps for s in stages] == [18, 9]
     assert [s.lr for s in stages] == pytest.approx([1.0, 0.1])
+
+
+@pytest.mark.parametrize(("room", "most"), [(5, 4), (3, 2), (1, 1)])
+def test_without_memory_a_batch_is_taken_in_halves(
+    room: int, most: int, data: TaskData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 8 samples at once as many as fit into ``room``: 4, 2 or 1; the loss is that of the whole batch."""
+    logits = trainer.stage_logits
+
+    def guarded(model: ExitModel, recipe: Recipe, stage: Stage, batch: Batch) -> list[Tensor]:
+        if len(batch.input_ids) > room:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return logits(model, recipe, stage, batch)
+
+    found = []
+    for guard in (logits, guarded):
+        monkeypatch.setattr(trainer, "stage_logits", guard)
+        model, recipe, plan = setting(data, tmp_path, TrainArgs(steps=3, batch_size=8), dropout=0.0)
+        log = TrainLog()
+        stage = trainer._Stage(model, recipe, recipe.stages[0], 0, plan, log)
+        found.append([stage._update(step, rows) for step, rows in stage._steps(0)])
+    assert log.micro_batch == most
+    assert found[1] == pytest.approx(found[0], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "batch_size", "accumulate", "steps"),
+    [
+        (0.5, 8, 1, 5),  # 72 samples are 9 batches, half of them 4.5
+        (1, 16, 1, 5),  # 4.5 batches
+        (1, 16, 2, 3),  # of 5 batches, two a step
+        (0.001, 8, 1, 1),
+        (1.5, 8, 2, 8),  # 5 steps an epoch
+    ],
+)
+def test_a_part_of_a_step_is_a_step(
+    epochs: float, batch_size: int, accumulate: int, steps: int, data: TaskData, tmp_path: Path
+) -> None:
+    args = TrainArgs(epochs=epochs, batch_size=batch_size, accumulate=accumulate)
+    model, recipe, plan = setting(data, tmp_path, args)
+    assert trainer._Stage(model, recipe, recipe.stages[0], 0, plan, TrainLog()).steps == steps
 
 
 def test_a_loss_that_is_not_finite_stops(data: TaskData, tmp_path: Path) -> None:
