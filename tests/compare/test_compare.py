@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from scipy import stats
 
 from bench.__main__ import main
 from bench.compare.compare import Comparison, compare_results, parse_fail_on
+from bench.compare.costs import _judge_ratio
 from bench.compare.output import write_markdown
 from bench.compare.pairing import find_differences
 from bench.compare.quality import paired_test
@@ -21,7 +23,7 @@ from bench.compare.sources import Results, open_results, read_results
 from bench.compare.verdict import Margins, Row, adjust_tests
 from bench.errors import NOTHING_COMPARABLE, OK, REGRESSION, USAGE, UsageError
 from bench.measure.exits import AllExits
-from tests.helpers.compare_records import Made, changed, logits
+from tests.helpers.compare_records import Made, changed, logits, raw_times
 
 
 def compared(tmp_path: Path, base: list[Made], candidate: list[Made], **options: Any) -> Comparison:
@@ -228,6 +230,50 @@ def test_latency_by_paired_ratios_on_the_same_machine(
         assert rows_of(found, "latency, plain model").verdict == "inconclusive"
 
 
+def test_the_interval_of_a_latency_ratio_is_welchs(tmp_path: Path) -> None:
+    """Of logarithms of rounds' totals, the plain model's less the point's; either side may scatter more."""
+    times = {"plain": 4e6, "2x": 2.2e6}
+    for name in ("calm", "wild"):
+        Made(times=times).write(tmp_path / name)
+    [file] = (tmp_path / "wild").glob("*/*/*/latency-1.json")
+    wild = raw_times(times, rounds=9, seed=3)
+    for i, one in enumerate(wild["rounds"]):
+        one["times"]["2x"] = [round(t * (1.0 + 0.02 * (i % 3))) for t in one["times"]["2x"]]
+    file.write_text(json.dumps(wild))
+    gains = {}
+    for name in ("calm", "wild"):
+        [file] = (tmp_path / name).glob("*/*/*/latency-1.json")
+        totals = [{k: sum(v) for k, v in r["times"].items()} for r in json.loads(file.read_text())["rounds"]]
+        gains[name] = np.array([math.log(t["plain"] / t["2x"]) for t in totals])
+    for base, candidate in (("calm", "wild"), ("wild", "calm")):
+        found = compare_results(read_results(tmp_path / base), read_results(tmp_path / candidate))
+        row = rows_of(found, "latency speed-up", "2x")
+        one, other = gains[base], gains[candidate]
+        a, b = one.var(ddof=1) / len(one), other.var(ddof=1) / len(other)
+        freedom = (a + b) ** 2 / (a**2 / (len(one) - 1) + b**2 / (len(other) - 1))
+        half = stats.t.ppf(0.975, freedom) * math.sqrt(a + b)
+        moved = other.mean() - one.mean()
+        expected = [math.expm1(x) for x in (moved - half, moved, moved + half)]
+        assert [row.low, row.difference, row.high] == pytest.approx(expected, rel=1e-9)
+        assert row.base == pytest.approx(math.exp(one.mean()))
+        assert row.candidate == pytest.approx(math.exp(other.mean()))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(-0.01, 0.01, "same"), (-0.06, 0.01, "inconclusive"), (-0.01, 0.06, "inconclusive"), (-0.06, 0.06, "inconclusive"),
+     (0.06, 0.08, "better"), (-0.08, -0.06, "worse"), (0.02, 0.06, "inconclusive")],
+)  # fmt: skip
+def test_a_speed_up_is_judged_by_where_its_interval_lies(low: float, high: float, verdict: str) -> None:
+    """Two rounds each; the half width of Welch's interval is t(0.975, 2) times the standard error of two pairs."""
+    middle, half = (math.log1p(low) + math.log1p(high)) / 2, (math.log1p(high) - math.log1p(low)) / 2
+    apart = half / stats.t.ppf(0.975, 2)  # both pairs lie 2 d apart: each mean has variance d² (ddof=1: 2 d² / 2)
+    spread = apart / math.sqrt(2) * np.array([-1.0, 1.0])
+    row = _judge_ratio(Row("c", "latency speed-up", "same", ""), spread, middle + spread, 0.05, lower_is_better=False)
+    assert (row.low, row.high) == pytest.approx((low, high))
+    assert row.verdict == verdict
+
+
 def test_the_command_line_exit_codes_and_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     base = Made()
     base.write(tmp_path / "base")
@@ -244,7 +290,9 @@ def test_the_command_line_exit_codes_and_files(tmp_path: Path, capsys: pytest.Ca
     assert main([*command, str(tmp_path / "other")]) == NOTHING_COMPARABLE
     assert "seed 0 -> 1" in capsys.readouterr().err
     assert main([*command, str(tmp_path / "nowhere")]) == USAGE
+    capsys.readouterr()
     assert main([*command, str(tmp_path / "base"), "--fail-on", "wurst"]) == USAGE
+    assert "--fail-on takes worse, inconclusive, not-comparable, better, same (" in capsys.readouterr().err
     text = files["out.md"].read_text()
     assert text.startswith("## ExitBench: ")
     assert "🔴 worse" in text
@@ -294,3 +342,9 @@ def test_limited_sizes_are_said_as_used_of_available(tmp_path: Path, monkeypatch
     [notes] = found.notes.values()
     assert notes == ["limited: evaluation n = 400/872, trained on 15000/67349"]
     assert "limited: evaluation n = 400/872" in write_markdown(found)
+
+
+def test_what_did_not_finish_has_no_sizes(tmp_path: Path) -> None:
+    limited = {"limit": 16000}
+    found = compared(tmp_path, [Made(extra_spec=limited)], [Made(extra_spec=limited, status="error")])
+    assert found.notes == {}

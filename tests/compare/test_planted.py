@@ -297,3 +297,14 @@ def test_a_harmless_change_is_not_flagged(
     flagged = [(row.cell, row.metric, row.verdict, row.reason) for row in rows if row.verdict != "same"]
     assert rows
     assert flagged == []
+
+
+def test_cells_that_only_one_side_has_are_named(world: World) -> None:
+    new, gone = GateCell("margin", "bert-demo"), CELLS[0]
+    [row] = [row for row in check.compare_rules(world.baseline, [*CELLS, new]) if row.cell == new.label]
+    assert (row.metric, row.verdict) == ("cell", "not comparable")
+    assert row.reason.startswith("new cell, not in the baseline")
+    runs = {cell: fake_run(world.folder, world.exits) for cell in CELLS[1:]}
+    [row] = [row for row in check.compare_trained(world.baseline, runs) if row.metric == "cell"]
+    assert (row.cell, row.verdict) == (gone.label, "not comparable")
+    assert row.reason.startswith("in the baseline, but no longer run")
