@@ -49,7 +49,7 @@ class Parts:
 
     def wrapped_versions(self, spec: RunSpec, outputs: int) -> tuple[int, ...]:
         """Return the versions of the strategies whose criteria the spec's is wrapped around, the outermost first."""
-        return _wrapped_versions(self.strategy.criterion, cast(Any, spec.criterion_args.get("of")), outputs)
+        return _wrapped_versions(self.strategy.criterion, spec.criterion_args.get("of"), outputs)
 
     def criterion(self, spec: RunSpec) -> Criterion:
         """Return the criterion with the spec's arguments."""
@@ -109,7 +109,7 @@ def resolve_request(request: Request) -> tuple[RunSpec, Parts]:
         max_length=max_length,
         limit=request.limit,
         seed=request.seed,
-        dtype=cast(Any, request.dtype),
+        dtype=request.dtype,
         device=find_device(request.device),
         thresholds=request.thresholds,
         select=tuple(Rule.parse(text).format() for text in request.select),

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 
@@ -66,8 +66,8 @@ def build_model(cell: Cell, loaded: Loaded) -> tuple[ExitModel, Recipe]:
     spec, parts = cell.spec, cell.parts
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.seed)
-        head = parts.head(loaded.encoder, cell.data.num_outputs, **cast(Any, spec.head_args))
-        recipe = parts.recipe(loaded.encoder.num_layers, **cast(Any, spec.recipe_args))
+        head = parts.head(loaded.encoder, cell.data.num_outputs, **spec.head_args)
+        recipe = parts.recipe(loaded.encoder.num_layers, **spec.recipe_args)
     refuse_nonsense(spec, parts.criterion(spec), recipe, head)
     return ExitModel(loaded.encoder, head), recipe
 
@@ -177,5 +177,5 @@ def load_whole_model(cell: Cell, model: ExitModel) -> ExitModel:
     if resolve(request).digest == cell.facts.backbone:
         return model
     loaded = load_backbone(request, cell.texts, seed=cell.spec.seed)
-    head = cell.parts.head(loaded.encoder, cell.data.num_outputs, **cast(Any, cell.spec.head_args))
+    head = cell.parts.head(loaded.encoder, cell.data.num_outputs, **cell.spec.head_args)
     return ExitModel(loaded.encoder, head).to(device=cell.spec.device, dtype=DTYPES[cell.spec.dtype]).eval()

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
 from backbones.catalog import Init
 from bench.errors import UsageError
@@ -69,10 +70,10 @@ class RunSpec:
     head: str
     recipe: str
     init: Init = "pretrained"
-    criterion_args: Mapping[str, object] = field(default_factory=dict)
-    head_args: Mapping[str, object] = field(default_factory=dict)
-    recipe_args: Mapping[str, object] = field(default_factory=dict)
-    backbone_args: Mapping[str, object] = field(default_factory=dict)
+    criterion_args: Mapping[str, Any] = field(default_factory=dict)
+    head_args: Mapping[str, Any] = field(default_factory=dict)
+    recipe_args: Mapping[str, Any] = field(default_factory=dict)
+    backbone_args: Mapping[str, Any] = field(default_factory=dict)
     train: TrainArgs = field(default_factory=TrainArgs)
     max_length: int = 128
     limit: int | None = None

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import zip_longest
-from typing import Any, cast
+from typing import Any
 
 import torch
 
@@ -106,7 +106,7 @@ def estimate_cell(cell: Planned, trains: bool, known: Mapping[tuple[object, ...]
         return CellCost(None, None, "unknown until data and backbone are at hand")
     args = cell.spec.latency
     with torch.device("meta"):
-        head = cell.parts.head(encoder, size.outputs, **cast(Any, cell.spec.head_args))
+        head = cell.parts.head(encoder, size.outputs, **cell.spec.head_args)
     weights = sum(p.numel() for p in (*encoder.parameters(), *head.parameters()))
     disk = 2 * 4 * size.passed * encoder.num_layers * size.outputs + RECORD_BYTES + (4 * weights if trains else 0)
     seconds, how = FIXED, NO_TRAINING
@@ -141,7 +141,7 @@ def estimate_training(
 def count_stage_steps(cell: Planned, encoder: LayeredEncoder, size: Size) -> list[tuple[bool, int]]:
     """Return for each stage of the recipe whether it trains the backbone, and its number of optimiser steps."""
     train = cell.spec.train
-    recipe = cell.parts.recipe(encoder.num_layers, **cast(Any, cell.spec.recipe_args))
+    recipe = cell.parts.recipe(encoder.num_layers, **cell.spec.recipe_args)
     per_epoch = math.ceil(math.ceil(size.train / train.batch_size) / train.accumulate)
     found = []
     for stage in recipe.stages:

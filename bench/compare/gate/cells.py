@@ -73,7 +73,7 @@ class GateCell:
         spec, parts = resolve_request(self.request)
         loaded = load_backbone(BackboneRequest(spec.backbone, spec.init, spec.backbone_args), ["one two"], seed=0)
         with torch.random.fork_rng(devices=[]):
-            head = parts.head(loaded.encoder, 2, **spec.head_args)  # type: ignore[arg-type]
+            head = parts.head(loaded.encoder, 2, **spec.head_args)
         return CostModel(loaded.encoder, head, parts.criterion(spec)).flops_table(lengths)
 
 
