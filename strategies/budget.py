@@ -138,6 +138,7 @@ class BudgetedBatch(Strategy):
     """Budget: thresholds per exit for a mean exit layer, around any continuous criterion (MSDNet, ICLR 2018)."""
 
     name = "budget"
+    version = 2  # 1: fitted on all held-out samples, those that points are chosen on among them
     head, recipe, criterion = LinearHead, JointRecipe, Budget
     citation = (
         "Gao Huang, Danlu Chen, Tianhong Li, Felix Wu, Laurens van der Maaten, Kilian Q. Weinberger: Multi-Scale Dense "

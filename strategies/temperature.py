@@ -75,6 +75,7 @@ class Temperature(Strategy):
     """Temperature scaling per exit around any criterion: of=entropy by default (Guo et al., ICML 2017)."""
 
     name = "temperature"
+    version = 2  # 1: fitted on all held-out samples, those that points are chosen on among them
     head, recipe, criterion = LinearHead, JointRecipe, TemperatureScaled
     citation = (
         "Chuan Guo, Geoff Pleiss, Yu Sun, Kilian Q. Weinberger: On Calibration of Modern Neural Networks. ICML 2017, "

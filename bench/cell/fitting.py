@@ -17,6 +17,7 @@ from bench.files import remove_leftovers
 from bench.inference.probing import probe_split, record_features
 from bench.inference.replay import fit_criterion, make_evidence
 from bench.measure.exits import AllExits
+from bench.measure.held_out import HeldOutShares, share_held_out
 from bench.progress import Progress
 from bench.results.facts import FittedCriterion, FittedProbe
 from bench.results.spec import exits_identity, key
@@ -37,8 +38,9 @@ def fit_cell_criterion(
     encoded: Mapping[str, EncodedSplit],
     exits: Mapping[str, AllExits],
     warn: Warn,
-) -> tuple[Criterion, dict[str, AllExits], FittedCriterion]:
-    """Return the criterion, fitted where it can be; the exits with what its probe reads; and what was learned.
+) -> tuple[Criterion, dict[str, AllExits], HeldOutShares, FittedCriterion]:
+    """Return the criterion, fitted where it can be; the exits with what its probe reads, by split; the held-out
+    samples to fit it and to choose its points on, all of them for both where it has nothing to fit; what was learned.
 
     ``model`` must be where, and in the precision in which, its logits are recorded.
     """
@@ -47,9 +49,14 @@ def fit_cell_criterion(
         probing = Probing.of_cell(cell, model, criterion.probe)
         learned = probing.fit_or_load(cell.data.train, reader.encode, cell.spec.seed, warn)
         read = {s.name: probing.read(exits[s.name], s, encoded[s.name], warn) for s in cell.splits}
-    fitted = fit_criterion(criterion, make_evidence(read[cell.data.select.name]))
+    held_out = read[cell.data.select.name]
+    shares = share_held_out(held_out, cell.spec.seed) if criterion.fits else HeldOutShares(held_out, held_out)
+    fitted = fit_criterion(criterion, make_evidence(shares.fit))
     plain = {"probe": None if learned is None else learned.to_plain(), "fitted": fitted}
-    return criterion, read, FittedCriterion.from_plain(plain)
+    if criterion.fits:
+        counts = {"fitted_on": len(shares.fit.ids), "chosen_on": len(shares.choose.ids), "apart": shares.apart}
+        plain |= {"held_out": counts}
+    return criterion, read, shares, FittedCriterion.from_plain(plain)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from bench.cell.identify import Cell
 from bench.measure.cost import CostModel
 from bench.measure.exits import AllExits
+from bench.measure.held_out import LEAST, HeldOutShares
 from bench.measure.points import STANDARD, Rule
 from bench.measure.trade_off import Costs, TradeOff
 from bench.results.measures import Changes, PrecisionChanges, SplitResult
@@ -29,12 +30,24 @@ def measure_trade_offs(
     }
 
 
-def measure_split(select: TradeOff, report: TradeOff, spec: RunSpec) -> SplitResult:
-    """Return what is reported of a split: the full model, every exit, the curve, the points chosen on ``select``."""
-    # with two rows there is one way to leave early, and nothing to choose
-    rules = [Rule.parse(text) for text in dict.fromkeys((*STANDARD, *spec.select))] if len(select.curve) > 2 else []
+def measure_split(select: TradeOff, report: TradeOff, spec: RunSpec, void: str = "") -> SplitResult:
+    """Return what is reported of a split: the full model, every exit, the curve, the points chosen on ``select``.
+
+    ``void`` says why nothing can be certified on ``select``, or nothing.
+    """
+    # with two rows there is one way to leave early, and nothing to choose but what is asked for
+    standard = STANDARD if len(select.curve) > 2 else ()
+    rules = [Rule.parse(text) for text in dict.fromkeys((*standard, *spec.select))]
     given = measure_given(report, spec.thresholds or ())
-    return make_split_result(report, [*measure_default(report), *choose_points(select, report, rules), *given])
+    return make_split_result(report, [*measure_default(report), *choose_points(select, report, rules, void), *given])
+
+
+def explain_void(criterion: Criterion, shares: HeldOutShares) -> str:
+    """Return why no cut can be certified on the held-out samples, or nothing."""
+    if not criterion.fits or shares.apart:
+        return ""
+    held_out = len(shares.fit.ids)
+    return f"the criterion is fitted on the same {held_out} held-out samples, with fewer than {LEAST} to share out"
 
 
 def count_precision_changes(report: TradeOff, reference: AllExits, result: SplitResult) -> PrecisionChanges:

@@ -66,7 +66,7 @@ def reload_model(run: Run, context: Context, *, attention: str = "eager") -> Run
     if criterion.probe is not None:
         Probing.of_cell(cell, model, criterion.probe).load()
     if criterion.fits:
-        fit_criterion(criterion, make_evidence(run.exits(record.task.select)))
+        fit_criterion(criterion, make_evidence(run.fitting_exits()))
     spec = replace(cell.spec, device="cpu", dtype="fp32", latency=None)
     return RunModel(spec, cell.data, model, criterion, reader.tokenizer, reader.max_length)
 

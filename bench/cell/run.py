@@ -15,7 +15,7 @@ from bench.cell.fitting import fit_cell_criterion
 from bench.cell.identify import Cell, identify_cell, load_data
 from bench.cell.latency import add_latency, measure_latency
 from bench.cell.live import LiveSplit, check_live
-from bench.cell.points import count_precision_changes, measure_split, measure_trade_offs
+from bench.cell.points import count_precision_changes, explain_void, measure_split, measure_trade_offs
 from bench.cell.request import Context, Request
 from bench.cell.resolve import resolve_request
 from bench.cell.stages import (
@@ -73,12 +73,13 @@ def measure_cell(cell: Cell, head: dict[str, Any], warnings: list[str]) -> RunRe
     reference = record_reference(cell, full_precision, encoded, warn)
     model = cast_model(full_precision, spec)
     exits = record_splits(cell, model, encoded, warn)
-    criterion, exits, fitted = fit_cell_criterion(cell, model, reader, encoded, exits, warn)
+    criterion, exits, shares, fitted = fit_cell_criterion(cell, model, reader, encoded, exits, warn)
 
     whole = load_whole_model(cell, model)
-    trade_offs = measure_trade_offs(cell, model, whole, criterion, exits)
+    trade_offs = measure_trade_offs(cell, model, whole, criterion, {**exits, data.select.name: shares.choose})
     select = trade_offs[data.select.name]
-    evaluation = {name: measure_split(select, trade_offs[name], spec) for name in data.evaluation}
+    void = explain_void(criterion, shares)
+    evaluation = {name: measure_split(select, trade_offs[name], spec, void) for name in data.evaluation}
     precision = {
         name: count_precision_changes(trade_offs[name], reference[name], evaluation[name]) for name in reference
     }

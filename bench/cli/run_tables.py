@@ -91,8 +91,9 @@ def describe_run(run: Run) -> list[str]:
     record = run.record
     task, training, spec = record.task, record.training, record.spec
     lines = [
-        f"Thresholds chosen on {task.rows[task.select].used} samples held out of train, reported on the split above. "
+        f"Thresholds chosen on {run.chosen_on} samples held out of train, reported on the split above. "
         "Intervals: 95 %, over samples.",
+        *_describe_fit(record),
         f"Trained {sum(training.steps.values())} steps in {training.seconds:.0f} s ({spec.recipe} recipe, "
         f"{spec.head} head, {record.backbone.pooling} pooling)" + (", checkpoint reused." if training.reused else "."),
     ]
@@ -113,6 +114,16 @@ def describe_run(run: Run) -> list[str]:
     if record.latency is not None:
         lines += [*record.latency.notes, *_describe_sampling(record, record.latency)]
     return lines + [f"Warning: {warning}" for warning in record.warnings]
+
+
+def _describe_fit(record: RunRecord) -> list[str]:
+    """Which held-out samples a criterion with numbers of its own learned them from."""
+    shared = None if record.criterion is None else record.criterion.held_out
+    if shared is None:
+        return []
+    if shared.apart:
+        return [f"The criterion itself was fitted on {shared.fitted_on} other held-out samples."]
+    return ["The criterion itself was fitted on the same samples, too few to share out: its points are optimistic."]
 
 
 def _describe_sampling(record: RunRecord, latency: Latency) -> list[str]:

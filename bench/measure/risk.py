@@ -85,13 +85,15 @@ def p_value(losses: Float, level: float) -> float:
     return binomial_p(losses, level) if binary else hoeffding_bentkus_p(float(losses.mean()), len(losses), level)
 
 
-def learn_then_test(scores: Scores, losses: Float, level: float, confidence: float, strict: bool = True) -> float:
+def learn_then_test(
+    scores: Scores, losses: Float, level: float, confidence: float, strict: bool = True, loosest: float = math.inf
+) -> float:
     """Return the loosest cut of the fixed grid that Learn-then-Test certifies; NaN where not even "nobody leaves" is.
 
-    ``scores`` and ``losses`` [N, L] of the held-out samples.
+    ``scores`` and ``losses`` [N, L] of the held-out samples; no cut beyond ``loosest`` is tried.
     """
     allowed, chosen = 1 - confidence, math.nan
-    for cut, layers in _sequence(scores, strict):
+    for cut, layers in _sequence(scores, strict, loosest):
         spent = losses[np.arange(len(losses)), layers - 1]
         if p_value(spent, level) > allowed:
             break
@@ -99,10 +101,12 @@ def learn_then_test(scores: Scores, losses: Float, level: float, confidence: flo
     return chosen
 
 
-def control_conformally(scores: Scores, losses: Float, level: float, strict: bool = True) -> float:
+def control_conformally(
+    scores: Scores, losses: Float, level: float, strict: bool = True, loosest: float = math.inf
+) -> float:
     """Return the loosest cut of the fixed grid with (sum of losses + 1) / (N + 1) <= level; NaN where there is none."""
     worst, chosen, total = np.zeros(len(losses)), math.nan, len(losses) + 1
-    for cut, layers in _sequence(scores, strict):
+    for cut, layers in _sequence(scores, strict, loosest):
         worst = np.maximum(worst, losses[np.arange(len(losses)), layers - 1])
         if (worst.sum() + 1) / total > level:
             break
@@ -110,31 +114,54 @@ def control_conformally(scores: Scores, losses: Float, level: float, strict: boo
     return chosen
 
 
-def _sequence(scores: Scores, strict: bool) -> Iterator[tuple[float, NDArray[np.int64]]]:
-    """Cuts from strictest to loosest with the exit layers [N] they give; of cuts with the same layers the loosest."""
+def _sequence(scores: Scores, strict: bool, loosest: float) -> Iterator[tuple[float, NDArray[np.int64]]]:
+    """Cuts from strictest to ``loosest`` with the exit layers [N] they give; of cuts with the same layers the loosest.
+
+    Each cut decides as it does live, rounded to the scores' precision. ``loosest`` belongs to the criterion, not to the
+    data, so that trying it too keeps the grid fixed.
+    """
     early, grid = np.unique(scores[:, :-1]), np.array(fixed_cuts())
-    passed = np.searchsorted(early, grid, side="left" if strict else "right")
+    if loosest < grid[-1]:
+        grid = np.append(grid[grid < loosest], loosest)
+    rounded = grid.astype(scores.dtype)
+    passed = np.searchsorted(early, rounded, side="left" if strict else "right")
     yield -math.inf, exit_layers(scores, -math.inf, strict)
     for row in np.flatnonzero(np.append(passed[1:] != passed[:-1], True)):
-        yield float(grid[row]), exit_layers(scores, float(grid[row]), strict)
+        yield float(grid[row]), exit_layers(scores, float(rounded[row]), strict)
 
 
 def choose_certified(
-    curve: Curve, scores: Scores, answers: NDArray[Any], labels: NDArray[Any], rule: Rule
+    curve: Curve,
+    scores: Scores,
+    answers: NDArray[Any],
+    labels: NDArray[Any],
+    rule: Rule,
+    quality: Float | None = None,
+    loosest: float = math.inf,
 ) -> Choice | Unreachable:
     """Choose the cut of a ``risk=`` or ``gap=`` rule on held-out samples: scores and answers [N, L], labels [N].
 
-    With a confidence by Learn-then-Test, without one by conformal risk control.
+    With a confidence by Learn-then-Test, without one by conformal risk control. ``quality`` [K] is that of the curve's
+    rows: one where it is undefined (NaN) is never chosen, nor a cut beyond ``loosest``, the criterion's own.
     """
     assert rule.kind in ("risk", "gap")
     losses = tabulate_losses(rule.kind, answers, labels)
     if rule.confidence is None:
-        cut = control_conformally(scores, losses, rule.value, curve.strict)
-        needed = math.ceil(1 / rule.value - 1 - 1e-9)
+        cut = control_conformally(scores, losses, rule.value, curve.strict, loosest)
+        needed = 1 / rule.value - 1
     else:
-        cut = learn_then_test(scores, losses, rule.value, rule.confidence, curve.strict)
-        needed = math.ceil(math.log(1 - rule.confidence) / math.log1p(-rule.value) - 1e-9)
+        cut = learn_then_test(scores, losses, rule.value, rule.confidence, curve.strict, loosest)
+        needed = math.log(1 - rule.confidence) / math.log1p(-rule.value)
     if math.isnan(cut):
-        held_out = f"{len(losses)} held-out samples: {needed} are needed at least."
+        at_least = f"{math.ceil(needed - 1e-9):,}" if math.isfinite(needed) else "more than can be counted"
+        held_out = f"{len(losses)} held-out samples: {at_least} are needed at least."
         return Unreachable(f"{rule.format()} cannot be certified with {held_out}")
-    return Choice(curve.row(cut), cut)
+    choice = Choice(curve.row(float(scores.dtype.type(cut))), cut)
+    if quality is None or not math.isnan(quality[choice.index]):
+        return choice
+    # every cut of the grid that is stricter than a certified one is certified too, with either guarantee
+    stricter = [c for c, _ in _sequence(scores, curve.strict, loosest) if c < cut]
+    for choice in (Choice(curve.row(float(scores.dtype.type(c))), c) for c in reversed(stricter)):
+        if not math.isnan(quality[choice.index]):
+            return choice
+    return Unreachable(f"{rule.format()}: the quality is undefined at every cut that is certified.")

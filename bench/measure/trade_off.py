@@ -87,7 +87,8 @@ class TradeOff:
     def choose(self, rule: Rule) -> Choice | Unreachable:
         """Choose the cut that ``rule`` asks for, on this split."""
         if rule.is_certified:
-            return choose_certified(self.curve, self.scores, self.predictions, self.exits.labels, rule)
+            held_out = self.scores, self.predictions, self.exits.labels
+            return choose_certified(self.curve, *held_out, rule, self.quality, self.criterion.loosest)
         return choose_cut(self.curve, self.quality, self.speedup, self.full, rule)
 
     def estimate_metrics(self, layers: NDArray[np.int64]) -> dict[str, Interval]:

@@ -177,6 +177,10 @@ def describe_thresholds(series: Sequence[Series]) -> str:
     if "select" in chosen:
         held = _each(run.count_used(run.record.task.select) for s in series for run in s.runs)
         said.append(f"Thresholds of operating points were chosen on {held} samples held out of train.")
+        shared = [run.record.criterion.held_out for s in series for run in s.runs if run.record.criterion]
+        halves = _each(f"{each.fitted_on} and {each.chosen_on}" for each in shared if each and each.apart)
+        if halves != "unknown":
+            said.append(f"Criteria that are fitted share them: {halves}, to fit and to choose.")
     if "given" in chosen:
         said.append("Thresholds named by their number were given by the user.")
     if "default" in chosen:

@@ -86,12 +86,25 @@ class FittedProbe(Part):
     numbers: Mapping[str, tuple[Number, ...]]
 
 
+class SharedHeldOut(Part):
+    """How the select split was used by a criterion that is fitted."""
+
+    fitted_on: int
+    """Samples that the criterion was fitted on."""
+    chosen_on: int
+    """Samples that points were chosen on."""
+    apart: bool
+    """Whether these are others than those: if not, they were too few, and nothing is certified."""
+
+
 class FittedCriterion(Part):
     """What was fitted after the model."""
 
     probe: FittedProbe | None
     fitted: Mapping[str, tuple[Number, ...]]
     """The criterion's own numbers, from the select split."""
+    held_out: SharedHeldOut | None = None
+    """Of a criterion with numbers of its own; unset in older records, whose select split was used for both."""
 
 
 class Source(Part):

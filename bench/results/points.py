@@ -49,11 +49,17 @@ def measure_performance(curve: TradeOff, cut: float) -> Performance:
     )
 
 
-def choose_points(select: TradeOff, report: TradeOff, rules: Sequence[Rule]) -> list[OperatingPoint | UnreachedPoint]:
-    """Return each rule's point: its cut chosen on ``select`` and reported on ``report``, or why there is none."""
+def choose_points(
+    select: TradeOff, report: TradeOff, rules: Sequence[Rule], void: str = ""
+) -> list[OperatingPoint | UnreachedPoint]:
+    """Return each rule's point: its cut chosen on ``select`` and reported on ``report``, or why there is none.
+
+    ``void`` says why nothing can be certified on ``select``, where that is so.
+    """
     points: list[OperatingPoint | UnreachedPoint] = []
     for rule in rules:
-        found = select.choose(rule)
+        refused = Unreachable(f"{rule.format()} cannot be certified: {void}.")
+        found = refused if void and rule.is_certified else select.choose(rule)
         if isinstance(found, Unreachable):
             points.append(UnreachedPoint(rule=rule.format(), chosen_on="select", reason=found.reason))
             continue

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import DataError, UsageError
 from bench.measure.exits import AllExits
+from bench.measure.held_out import share_held_out
 from bench.results.exits import read_exits
 from bench.results.measures import OperatingPoint, SplitResult
 from bench.results.places import RECORD, exits_file
@@ -140,6 +141,13 @@ class Run:
             return "unknown" if known is None else str(known.samples)
         return f"{rows.used}/{rows.available}" if rows.available else str(rows.used)
 
+    @property
+    def chosen_on(self) -> int:
+        """How many held-out samples points were chosen on: half of them where the criterion is fitted on the others."""
+        record = self.record
+        shared = None if record.criterion is None else record.criterion.held_out
+        return record.task.rows[record.task.select].used if shared is None else shared.chosen_on
+
     def point(self, rule: str, split: str | None = None) -> OperatingPoint | None:
         """Return the operating point of ``rule``; None where it was not reached or never asked for."""
         return self.result(split).reached.get(rule)
@@ -196,8 +204,15 @@ class Run:
 
         criterion, _ = make_criterion(self.spec.strategy, self.spec.criterion_args)
         if criterion.fits:
-            fit_criterion(criterion, make_evidence(self.exits(self.record.task.select)))
+            fit_criterion(criterion, make_evidence(self.fitting_exits()))
         return criterion
+
+    def fitting_exits(self) -> AllExits:
+        """Return the held-out samples that the criterion was fitted on. Raises as :meth:`exits`."""
+        held_out, learned = self.exits(self.record.task.select), self.record.criterion
+        if learned is None or learned.held_out is None or not learned.held_out.apart:
+            return held_out
+        return share_held_out(held_out, self.seed).fit
 
     def trade_off(self, split: str | None = None) -> TradeOff:
         """Return the criterion's exact curve over the recorded logits, its costs counted in layers; made once."""
