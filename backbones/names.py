@@ -10,6 +10,8 @@ import inspect
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -18,6 +20,32 @@ from typing import Generic, TypeVar, cast
 from backbones.errors import UsageError
 
 T = TypeVar("T")
+
+_FOREIGN = ContextVar("names are somebody else's", default=False)
+_TRUSTED = ContextVar("somebody else's names may be imported", default=False)
+
+
+@contextmanager
+def trust_foreign_names(trusted: bool = True) -> Iterator[None]:
+    """Let names in somebody's files import modules inside this block, where ``trusted``."""
+    before = _TRUSTED.set(trusted)
+    try:
+        yield
+    finally:
+        _TRUSTED.reset(before)
+
+
+@contextmanager
+def foreign_names() -> Iterator[None]:
+    """Inside this block names were written by somebody else, in a record: ``module:Class`` imports no module.
+
+    A module that is imported already may be used, and all may in a block of :func:`trust_foreign_names`.
+    """
+    before = _FOREIGN.set(True)
+    try:
+        yield
+    finally:
+        _FOREIGN.reset(before)
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
@@ -69,12 +97,12 @@ class Registry(Generic[T]):
     def __contains__(self, name: object) -> bool:
         return name in self.table or name in self._plugins()
 
-    def load(self, name: str, *, listed_only: bool = False) -> T:
+    def load(self, name: str) -> T:
         """Import what ``name`` stands for: a listed name, or ``package.module:Class`` itself.
 
-        ``listed_only`` is for names that somebody else wrote: they import nothing that is not installed as a plug-in.
-        Raises UsageError for an unknown name, a module that cannot be imported and a class of another kind; a
-        mistake in a module of our own table is raised as it is.
+        In a block of :func:`foreign_names` only what is listed is imported. Raises UsageError for an unknown name, a
+        module that cannot be imported and a class of another kind; a mistake in a module of our own table is raised
+        as it is.
         """
         if name in self.table:
             module, _, attribute = self.table[name].partition(":")
@@ -84,9 +112,10 @@ class Registry(Generic[T]):
             raise self._unusable(name, f"packages disagree what it is: {' or '.join(targets)}")
         if not targets and ":" not in name:
             raise unknown_name(self.kind, name, self)
-        if not targets and listed_only:
-            raise self._unusable(name, "it names a module, which is not imported for a name out of a file")
-        found = self._import(name, *targets)
+        if not targets and _FOREIGN.get() and not _TRUSTED.get():
+            found = self._find_imported(name)
+        else:
+            found = self._import(name, *targets)
         module, _, attribute = self.base.partition(":")
         wanted = getattr(importlib.import_module(module), attribute)
         if not (isinstance(found, type) and issubclass(found, wanted)):
@@ -110,6 +139,15 @@ class Registry(Generic[T]):
         if not hasattr(found, attribute):
             raise unknown_name(f"{self.kind} in {module}", attribute, [n for n in vars(found) if n[0] != "_"])
         return getattr(found, attribute)
+
+    def _find_imported(self, name: str) -> object:
+        """Return what a foreign ``name`` says, where its module is imported already; look only, and run nothing."""
+        module, _, attribute = name.partition(":")
+        found = vars(sys.modules[module]).get(attribute) if module in sys.modules else None
+        if found is None:
+            why = "the record names a module of its maker's, which is run only with --allow-imports"
+            raise self._unusable(name, why)
+        return found
 
     def _unusable(self, name: str, reason: str) -> UsageError:
         return UsageError(f"{self.kind.capitalize()} '{name}' cannot be used: {reason}.")

@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from backbones.names import foreign_names
 from bench.cell.fitting import Probing
 from bench.cell.identify import identify_cell, load_data
 from bench.cell.request import Context
-from bench.cell.resolve import Parts
+from bench.cell.resolve import Parts, find_part
 from bench.cell.stages import build_model, load_cell_backbone, make_reader
 from bench.errors import UsageError
 from bench.inference.replay import fit_criterion, make_evidence
@@ -34,6 +35,7 @@ class RunModel:
     max_length: int
 
 
+@foreign_names()
 def reload_model(run: Run, context: Context, *, attention: str = "eager") -> RunModel:
     """Rebuild the model of ``run``; only ``eager`` attention lets its maps be seen, ``sdpa`` is fast.
 
@@ -71,15 +73,17 @@ def reload_model(run: Run, context: Context, *, attention: str = "eager") -> Run
     return RunModel(spec, cell.data, model, criterion, reader.tokenizer, reader.max_length)
 
 
+@foreign_names()
 def find_parts(run: Run) -> Parts:
     """Return the classes behind a record's names; heads and recipes that are not listed are their strategy's own."""
     spec = run.spec
     strategy = STRATEGIES.load(spec.strategy)
-    head = HEADS.load(spec.head) if spec.head in HEADS else STRATEGIES.load(spec.head).head
-    recipe = RECIPES.load(spec.recipe) if spec.recipe in RECIPES else STRATEGIES.load(spec.recipe).recipe
+    _, head = find_part(HEADS, spec.head, strategy, "head")
+    _, recipe = find_part(RECIPES, spec.recipe, strategy, "recipe")
     return Parts(strategy, head, recipe, find_task(run))
 
 
+@foreign_names()
 def find_task(run: Run) -> Task:
     """Return the task of a run, by its name. Raises UsageError for the user's own files that are not here."""
     name, source = run.spec.task, run.record.task.source

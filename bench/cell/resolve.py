@@ -82,8 +82,8 @@ def resolve_request(request: Request) -> tuple[RunSpec, Parts]:
     replaced = ("recipe.",) * (request.recipe is not None) + ("head.",) * (request.head is not None)
     settings = {k: v for k, v in published.items() if not k.startswith(replaced)} | dict(request.settings)
     groups = split_settings(settings, PREFIXES)
-    head_name, head = _find_part(HEADS, request.head, strategy, "head")
-    recipe_name, recipe = _find_part(RECIPES, request.recipe, strategy, "recipe")
+    head_name, head = find_part(HEADS, request.head, strategy, "head")
+    recipe_name, recipe = find_part(RECIPES, request.recipe, strategy, "recipe")
     own = dict(groups[""])
     max_length = own.pop("max_length", task.max_length)
     if not isinstance(max_length, int):
@@ -161,14 +161,14 @@ def make_settings(kind: type[T], given: Mapping[str, Any], what: str) -> T:
     return made
 
 
-def _find_part(registry: Any, name: str | None, strategy: type[Strategy], kind: str) -> tuple[str, Any]:
+def find_part(registry: Any, name: str | None, strategy: type[Strategy], kind: str) -> tuple[str, Any]:
     """Return a head or recipe and its name; None and a strategy's name stand for that strategy's own.
 
     A strategy's own is named as it is listed, else after the strategy.
     """
-    if name is not None and (name in registry or name not in STRATEGIES):
+    if name is not None and (name in registry or name not in (*STRATEGIES, strategy.name)):
         return name, registry.load(name)
-    owner = strategy if name is None else STRATEGIES.load(name)
+    owner = STRATEGIES.load(name) if name in STRATEGIES and name is not None else strategy
     part = getattr(owner, kind)
     target = f"{part.__module__}:{part.__name__}"
     return next((listed for listed, place in registry.table.items() if place == target), owner.name), part

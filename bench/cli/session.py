@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from backbones.hubcalls import hub_offline
+from backbones.names import trust_foreign_names
 from bench.errors import UsageError
 from bench.progress import Progress
 from bench.text import show_hidden
@@ -51,6 +52,9 @@ class Session:
     offline: Annotated[bool, typer.Option("--offline", help="Never use the network.")] = False
     json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of tables.")] = False
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False
+    allow_imports: Annotated[
+        bool, typer.Option("--allow-imports", help="Run modules that a record names (module:Name): trust its maker.")
+    ] = False
 
     @property
     def store(self) -> Store:
@@ -62,12 +66,13 @@ class Session:
     def read_runs(self, only: Only | None = None, *, logits: bool = False) -> list[Run]:
         """Read every recorded run, or those of ``only``; what cannot be read is left out and said on stderr.
 
-        With ``logits`` a run whose recorded logits are damaged is left out too.
+        With ``logits`` a run is left out too whose recorded logits are damaged, or cannot be judged here.
         """
-        from bench.results.store import find_damaged_logits, leave_out
+        from bench.results.store import find_damaged_logits, find_refused_criteria, leave_out
 
         runs, left_out = self.store.runs(only)
         left_out += find_damaged_logits(runs) if logits else []
+        left_out += find_refused_criteria(leave_out(runs, left_out)) if logits else []
         self.say_left_out(left_out)
         return leave_out(runs, left_out)
 
@@ -119,7 +124,7 @@ def with_session(*options: str) -> Callable[[Callable[..., int | None]], Callabl
         def command(**given: Any) -> int | None:
             session = Session(**{option.name: given.pop(option.name) for option in shared})
             refuse_infinite(given)
-            with hub_offline(session.offline):
+            with hub_offline(session.offline), trust_foreign_names(session.allow_imports):
                 return function(session, **given)
 
         parameters = [*own, *shared]

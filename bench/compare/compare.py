@@ -53,7 +53,7 @@ class Comparison:
         }
 
 
-NO_SAMPLES = "no samples beside the record (exits-*.parquet), hence no paired test"
+NO_SAMPLES = "no samples beside the record (exits-*.parquet)"
 
 
 def parse_fail_on(text: str) -> tuple[str, ...]:
@@ -124,8 +124,11 @@ def compare_pair(pair: Pair, margins: Margins) -> list[Row]:
 def compare_split(pair: Pair, split: str, margins: Margins) -> list[Row]:
     """Return the rows of one evaluation split: samples, quality, costs."""
     row = Row(pair.base.label, "samples", "not comparable", "", split=split)
-    if not (pair.base.has_exits(split) and pair.candidate.has_exits(split)):
-        return [*compare_records(pair, split), *compare_costs(pair, split, None, margins)]
+    why = NO_SAMPLES
+    if pair.base.has_exits(split) and pair.candidate.has_exits(split):
+        why = (pair.base.find_refusal() or pair.candidate.find_refusal()).removesuffix(".")
+    if why:
+        return [*compare_records(pair, split, why), *compare_costs(pair, split, None, margins)]
     base, candidate = pair.base.exits(split), pair.candidate.exits(split)
     rows = [compare_samples(row, base, candidate)]
     kept = find_common(base, candidate)
@@ -139,12 +142,18 @@ def compare_split(pair: Pair, split: str, margins: Margins) -> list[Row]:
     return rows + compare_costs(pair, split, sides, margins)
 
 
-def compare_records(pair: Pair, split: str) -> list[Row]:
+def compare_records(pair: Pair, split: str, why: str) -> list[Row]:
     """Return rows of quality where records travel without samples: equal numbers are the same, others untested."""
     base, candidate = pair.base.result(split), pair.candidate.result(split)
     others = candidate.performances
     return [
-        compare_recorded(Row(pair.base.label, name, "same", "", rule, split), point, others[rule], "equal", NO_SAMPLES)
+        compare_recorded(
+            Row(pair.base.label, name, "same", "", rule, split),
+            point,
+            others[rule],
+            "equal",
+            f"{why}, hence no paired test",
+        )
         for rule, point in base.performances.items()
         if rule in others
         for name in point.metrics

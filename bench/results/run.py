@@ -11,7 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import DataError, UsageError
+from backbones.names import foreign_names
+from bench.errors import DataError, UsageError, UserError
 from bench.measure.exits import AllExits
 from bench.measure.held_out import share_held_out
 from bench.results.exits import read_exits
@@ -198,11 +199,13 @@ class Run:
     def criterion(self) -> Criterion:
         """The criterion with its recorded arguments, fitted as in the run on the select split.
 
-        Raises DataError where it is fitted and the logits of that split are gone.
+        Raises DataError where it is fitted and the logits of that split are gone, UsageError where the record names a
+        strategy that is not installed here.
         """
         from bench.inference.replay import fit_criterion, make_criterion, make_evidence
 
-        criterion, _ = make_criterion(self.spec.strategy, self.spec.criterion_args)
+        with foreign_names():
+            criterion, _ = make_criterion(self.spec.strategy, self.spec.criterion_args)
         if criterion.fits:
             fit_criterion(criterion, make_evidence(self.fitting_exits()))
         return criterion
@@ -213,6 +216,14 @@ class Run:
         if learned is None or learned.held_out is None or not learned.held_out.apart:
             return held_out
         return share_held_out(held_out, self.seed).fit
+
+    def find_refusal(self) -> str:
+        """Return why the criterion cannot be had here, in one line; the empty string where it can."""
+        try:
+            _ = self.criterion
+        except UserError as error:
+            return str(error)
+        return ""
 
     def trade_off(self, split: str | None = None) -> TradeOff:
         """Return the criterion's exact curve over the recorded logits, its costs counted in layers; made once."""

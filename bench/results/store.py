@@ -166,6 +166,12 @@ def find_damaged_logits(runs: Iterable[Run]) -> list[LeftOut]:
     return found
 
 
+def find_refused_criteria(runs: Iterable[Run]) -> list[LeftOut]:
+    """Return whose logits cannot be judged here, because the criterion that the record names cannot be had."""
+    judged = (run for run in runs if run.is_finished() and run.has_exits())
+    return [LeftOut(run.name, why) for run in judged if (why := run.find_refusal())]
+
+
 def leave_out(runs: Iterable[Run], left_out: Iterable[LeftOut]) -> list[Run]:
     """Return the runs that are not among ``left_out``."""
     names = {bad.name for bad in left_out}

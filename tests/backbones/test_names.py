@@ -12,7 +12,7 @@ import pytest
 
 import backbones.names
 from backbones.errors import UsageError
-from backbones.names import Registry, suggest, unknown_name
+from backbones.names import Registry, foreign_names, suggest, trust_foreign_names, unknown_name
 from bench.__main__ import main
 from strategies import STRATEGIES
 
@@ -137,14 +137,29 @@ def test_what_is_no_module_and_class_is_one_line(name: str) -> None:
         STRATEGIES.load(name)
 
 
-def test_a_name_out_of_a_file_imports_no_module(site: Path) -> None:
+def test_a_foreign_name_imports_no_module(site: Path) -> None:
     (site / "plugged_file.py").write_text(f"{GOOD}open({str(site / 'ran')!r}, 'w')\n")
-    with pytest.raises(UsageError, match="it names a module, which is not imported for a name out of a file"):
-        STRATEGIES.load("plugged_file:Own", listed_only=True)
+    with foreign_names():
+        with pytest.raises(UsageError, match="names a module of its maker's, which is run only with --allow-imports"):
+            STRATEGIES.load("plugged_file:Own")
+        assert STRATEGIES.load("entropy").name == "entropy"
+        with trust_foreign_names(False), pytest.raises(UsageError, match="--allow-imports"):
+            STRATEGIES.load("plugged_file:Own")
+        assert not (site / "ran").exists()
+        with trust_foreign_names():
+            assert STRATEGIES.load("plugged_file:Own").name == "own"
+        assert (site / "ran").exists()
+
+
+def test_a_foreign_name_may_be_of_a_module_that_was_imported_before(site: Path) -> None:
+    (site / "plugged_here.py").write_text(f"{GOOD}def __getattr__(name): open({str(site / 'ran')!r}, 'w')\n")
+    own = STRATEGIES.load("plugged_here:Own")
+    with foreign_names():
+        assert STRATEGIES.load("plugged_here:Own") is own
+        for name in ("plugged_here:Other", "os:abort"):
+            with pytest.raises(UsageError, match="cannot be used"):
+                STRATEGIES.load(name)
     assert not (site / "ran").exists()
-    assert STRATEGIES.load("entropy", listed_only=True).name == "entropy"
-    assert STRATEGIES.load("plugged_file:Own").name == "own"
-    assert (site / "ran").exists()
 
 
 def test_a_mistake_of_ours_keeps_its_traceback(site: Path) -> None:

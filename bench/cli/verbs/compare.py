@@ -14,7 +14,7 @@ from bench.errors import NOTHING_COMPARABLE
 from bench.text import show_hidden
 
 
-@with_session("json")
+@with_session("json", "allow_imports")
 def compare(
     session: Session,
     base: Annotated[str, typer.Argument(help="Results folder, run's folder, or git revision (REV:results).")],

@@ -27,7 +27,7 @@ COLUMNS_NOTE = (
 )
 
 
-@with_session("results_dir", "json")
+@with_session("results_dir", "json", "allow_imports")
 def criteria(
     session: Session,
     task: Tasks = None,

@@ -12,7 +12,7 @@ from bench.cli.session import Backbones, Session, Tasks, split_names, with_sessi
 from bench.text import show_hidden
 
 
-@with_session("results_dir", "json", "quiet")
+@with_session("results_dir", "json", "quiet", "allow_imports")
 def report(
     session: Session,
     task: Tasks = None,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bench.sweep import Engine
 
 
-@with_session()
+@with_session("results_dir", "hub_root", "offline", "json", "quiet")
 def run(
     session: Session,
     ctx: typer.Context,

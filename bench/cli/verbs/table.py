@@ -14,7 +14,7 @@ from bench.errors import NothingComparable
 from bench.files import write_text
 
 
-@with_session("results_dir", "json")
+@with_session("results_dir", "json", "allow_imports")
 def table(
     session: Session,
     task: Tasks = None,
@@ -27,12 +27,13 @@ def table(
     """Recorded runs side by side at matched cost."""
     from bench.results.groups import group_seeds
     from bench.results.matched import group_rows, match_runs, name_point
-    from bench.results.store import Only, find_damaged_logits
+    from bench.results.store import Only, find_damaged_logits, find_refused_criteria, leave_out
 
     rules = [name_point(name.strip()) for name in at.split(",")]
     runs = session.read_runs(Only.named(task, backbone))
     several = [run for seeds in group_seeds(runs) if len(seeds) > 1 for run in seeds]
-    session.say_left_out(find_damaged_logits(several))  # intervals over seeds alone are made of them
+    damaged = find_damaged_logits(several)  # intervals over seeds alone are made of them
+    session.say_left_out([*damaged, *find_refused_criteria(leave_out(several, damaged))])
     rows = match_runs(runs, rules)
     if not rows:
         raise NothingComparable(f"No finished runs in {session.results_dir} for these tasks and backbones.")
