@@ -136,14 +136,56 @@ CONTRADICTIONS: dict[str, Callable[[dict[str, Any]], object]] = {
     "evaluation.evaluation.points[0].cost_mean": lambda r: point(r).update(cost_mean=1e6),
     "evaluation.evaluation.points[0].metrics.accuracy.value": lambda r: point(r)["metrics"].update(accuracy=AWAY),
     "evaluation.evaluation.per_exit.accuracy": lambda r: r["evaluation"]["evaluation"]["per_exit"]["accuracy"].pop(),
+    "select.full has other metrics": lambda r: r["select"].update(full={"f1": AWAY}),
+    "select.full.accuracy.value": lambda r: r["select"]["full"].update(accuracy=AWAY),
+    "backbone.name": lambda r: (r["backbone"].update(name="bert-large")),
+    "evaluation.evaluation.points[0].metrics are not": lambda r: point(r).update(metrics={"f1": AWAY}),
+    "evaluation.evaluation.points[0].metrics.accuracy.value 0.": lambda r: more(point(r)["metrics"]["accuracy"], 4e-4),
+    "evaluation.evaluation.points[0].cost_speedup.value": lambda r: wide(point(r)),
+    "evaluation.evaluation.points[0].samples": lambda r: point(r).update(samples=871),
+    "evaluation.evaluation.points[0].layer_fraction": lambda r: point(r).update(layer_fraction=0.9),
+    "evaluation.evaluation.per_exit has other": lambda r: split(r).update(per_exit={"f1": [0.5] * 6}),
+    "evaluation.evaluation.per_exit.accuracy ends": lambda r: last(split(r)["per_exit"]["accuracy"], 0.5),
+    "evaluation.evaluation.full.exit_counts says": lambda r: everybody_at_five(split(r)["full"]),
+    "evaluation.evaluation.curve[1].mean_layer": lambda r: split(r)["curve"][1].update(mean_layer=6.5),
+    "evaluation.evaluation.curve[0].mean_layer": lambda r: split(r)["curve"][0].update(mean_layer=0.5),
     "backbone.digest": lambda r: r["backbone"].update(digest="sha256-0"),
     "task.revision": lambda r: r["task"].update(revision="sha256-0"),
 }  # fmt: skip
 
 
-def point(record: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = record["evaluation"]["evaluation"]["points"][0]
+def split(record: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = record["evaluation"]["evaluation"]
     return found
+
+
+def point(record: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = split(record)["points"][0]
+    return found
+
+
+def more(estimate: dict[str, float], much: float) -> None:
+    """Less than half a sample more than there was, within the interval."""
+    estimate["value"] += much
+
+
+def wide(point: dict[str, Any]) -> None:
+    """A speed-up outside its interval; the mean cost goes with it, as it must."""
+    speedup = point["cost_speedup"]
+    point["cost_mean"] *= speedup["value"] / (2 * speedup["high"])
+    speedup["value"] = 2 * speedup["high"]
+
+
+def last(values: list[float], value: float) -> None:
+    values[-1] = value
+
+
+def everybody_at_five(full: dict[str, Any]) -> None:
+    count = sum(full["exit_counts"])
+    layers = len(full["exit_counts"])
+    full.update(
+        exit_counts=[*[0] * (layers - 2), count, 0], mean_layer=layers - 1, layer_fraction=(layers - 1) / layers
+    )
 
 
 @pytest.mark.parametrize("field", CONTRADICTIONS)
