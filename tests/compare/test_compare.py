@@ -20,7 +20,7 @@ from bench.compare.output import write_markdown
 from bench.compare.pairing import find_differences
 from bench.compare.quality import paired_test
 from bench.compare.sources import Results, open_results, read_results
-from bench.compare.verdict import Margins, Row, adjust_tests
+from bench.compare.verdict import Margins, Row, adjust_tests, judge_cost
 from bench.errors import NOTHING_COMPARABLE, OK, REGRESSION, USAGE, UsageError
 from bench.measure.exits import AllExits
 from tests.helpers.compare_records import Made, changed, logits, raw_times
@@ -255,8 +255,28 @@ def test_the_interval_of_a_latency_ratio_is_welchs(tmp_path: Path) -> None:
         moved = other.mean() - one.mean()
         expected = [math.expm1(x) for x in (moved - half, moved, moved + half)]
         assert [row.low, row.difference, row.high] == pytest.approx(expected, rel=1e-9)
+        assert row.relative
         assert row.base == pytest.approx(math.exp(one.mean()))
         assert row.candidate == pytest.approx(math.exp(other.mean()))
+
+
+@pytest.mark.parametrize(
+    ("base", "candidate", "difference", "verdict"),
+    [(200.0, 200.0, 0.0, "same"), (200.0, 201.0, 0.005, "same"), (200.0, 199.0, -0.005, "same"),
+     (200.0, 204.0, 0.02, "worse"), (200.0, 196.0, -0.02, "better"), (0.0, 0.0, 0.0, "same"),
+     (0.0, 1.0, math.inf, "worse")],
+)  # fmt: skip
+def test_a_cost_is_judged_by_its_share(base: float, candidate: float, difference: float, verdict: str) -> None:
+    row = judge_cost(Row("c", "FLOPs", "inconclusive", ""), base, candidate, 0.01)
+    assert (row.verdict, row.relative, row.base, row.candidate) == (verdict, True, base, candidate)
+    assert row.difference == pytest.approx(difference)
+
+
+def test_curves_of_other_criteria_on_the_same_logits_are_not_the_same(tmp_path: Path) -> None:
+    cells = [[Made("elbert-label", arguments={"window": window})] for window in (2, 4)]
+    row = rows_of(compared(tmp_path, *cells, across=["criterion_args"]), "accuracy, curve area")
+    assert "identical" not in row.reason
+    assert row.difference != 0
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.measure import areas
+from bench.measure.areas import QualityArea
+from bench.measure.trade_off import TradeOff
+from tests.helpers.curves import make_trade_off
 
 STEP = ([1.0, 2.0, 4.0], [0.9, 0.8, 0.6])
 
@@ -64,6 +67,37 @@ def test_summary_has_every_definition_and_a_better_curve_is_better() -> None:
     better = areas.summarise_areas(STEP[0], [0.95, 0.9, 0.8], 0.9, 4, 0.5, per_exit)
     assert set(found) == set(areas.DEFINITIONS)
     assert all(better[name] >= found[name] for name in areas.DEFINITIONS)
+
+
+def area_by_hand(trade_off: TradeOff, samples: np.ndarray, cuts: np.ndarray, grid: np.ndarray) -> float:
+    """The mean over budgets of the accuracy between neighbouring cuts, of samples that may come more than once."""
+    spent, right = [], []
+    for cut in cuts:
+        layers = trade_off.layers_at(float(cut))[samples]
+        spent.append(layers.mean())
+        right.append((trade_off.predictions[samples, layers - 1] == trade_off.exits.labels[samples]).mean())
+    found = []
+    for budget in grid:
+        after = next(i for i in range(len(spent)) if spent[i] <= budget)
+        before = max(0, after - 1)
+        share = (budget - spent[after]) / (spent[before] - spent[after]) if before < after else 0.0
+        found.append(right[after] + share * (right[before] - right[after]))
+    return float(np.mean(found))
+
+
+def test_the_mean_quality_over_budgets_of_samples_and_resamples() -> None:
+    trade_off = make_trade_off(samples=50)
+    cuts, area, random = trade_off.curve.midpoints, QualityArea(trade_off, "accuracy"), np.random.default_rng(0)
+    assert len(cuts) < 1024
+    grid = np.linspace(1.3, 4.9, 11)
+    assert area.of_sample(grid) == pytest.approx(area_by_hand(trade_off, np.arange(50), cuts, grid))
+    draws = random.integers(0, 50, (3, 50))
+    weights = np.stack([np.bincount(rows, minlength=50) for rows in draws]).astype(float)
+    expected = [area_by_hand(trade_off, rows, cuts, grid) for rows in draws]
+    assert area.of_weights(weights, grid) == pytest.approx(expected)
+    ends = np.array([1.0, 5.0])  # everybody at exit 1, and nobody before the last: both ends are rows of the curve
+    alone = [(trade_off.predictions[:, k] == trade_off.exits.labels).mean() for k in (0, -1)]
+    assert area.of_sample(ends) == pytest.approx(np.mean(alone))
 
 
 @pytest.mark.parametrize(("speed", "quality"), [([], []), ([1.0, 0.0], [1.0, 1.0]), ([1.0], [1.0, 2.0])])

@@ -64,7 +64,7 @@ def test_headroom_by_hand() -> None:
     found = measure_headroom(*hand_made())
     assert (found.samples, found.overthinking, found.wrong_everywhere) == (4, 0.25, 0.25)
     assert (found.last, found.best_single, found.best_exit) == (0.5, 0.75, 1)
-    assert (found.oracle, found.oracle_layer) == (0.75, 1.0)
+    assert (found.oracle, found.oracle_layer, found.gain) == (0.75, 1.0, 0.25)
     assert found.overthought == [0.25, 0.25, 0.0]
 
 

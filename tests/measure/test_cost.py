@@ -75,20 +75,20 @@ def test_two_flops_a_multiply_accumulate_by_hand() -> None:
 
 
 class WithHead(Criterion):
-    """A criterion that has a head of its own: 1,000 MACs a class, more at deeper exits."""
+    """A criterion that has a head of its own: 1,000 MACs a class, one more at each deeper exit."""
 
     def step(self, state: State, seen: Seen) -> tuple[State, torch.Tensor]:
         raise NotImplementedError
 
     def macs(self, num_outputs: int, layer: int) -> int:
-        return 1000 * num_outputs * layer
+        return 1000 * num_outputs + layer
 
 
 def test_a_criterions_own_head_is_paid_for_at_every_exit_but_the_last() -> None:
     encoder = encoder_of("roberta", layers=3)
     head, lengths = LinearHead(encoder, 2), np.array([4, 8])
     extra = CostModel(encoder, head, WithHead()).flops_table(lengths) - CostModel(encoder, head).flops_table(lengths)
-    assert extra.tolist() == [[4000, 12000, 12000]] * 2
+    assert extra.tolist() == [[2 * 2001, 2 * (2001 + 2002), 2 * (2001 + 2002)]] * 2
 
 
 def test_a_criterion_that_never_leaves_costs_what_the_plain_model_does() -> None:

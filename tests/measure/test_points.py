@@ -66,6 +66,12 @@ def test_what_is_no_rule(text: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("text", ["loss=0.1", "risk", "gap", "max_loss", "speedup=two"])
+def test_what_is_not_known_is_said_beside_what_is(text: str) -> None:
+    with pytest.raises(UsageError, match=rf"Unknown operating point '{text}'\. Known: no-loss, "):
+        Rule.parse(text)
+
+
 COARSE = st.integers(0, 6)
 
 

@@ -62,6 +62,16 @@ def test_hoeffding_bentkus_is_weaker_than_exact_but_falls_with_evidence() -> Non
     assert p_value(np.full(300, 0.03), 0.1) == pytest.approx(p[1])
 
 
+@pytest.mark.parametrize(("mean", "samples", "level"), [(0.0, 100, 0.05), (0.002, 100, 0.05), (0.03, 300, 0.1)])
+def test_hoeffding_bentkus_is_the_smaller_of_the_two(mean: float, samples: int, level: float) -> None:
+    """Hoeffding: ((level/mean)^mean ((1-level)/(1-mean))^(1-mean))^n, (1-level)^n without a loss, which is smaller."""
+    ratio = ((level / mean) ** mean if mean else 1.0) * ((1 - level) / (1 - mean)) ** (1 - mean)
+    bentkus = math.e * stats.binom.cdf(math.ceil(samples * mean), samples, level)
+    assert hoeffding_bentkus_p(mean, samples, level) == pytest.approx(min(ratio**samples, bentkus), rel=1e-9)
+    assert hoeffding_bentkus_p(0.0, samples, level) == pytest.approx((1 - level) ** samples, rel=1e-9)
+    assert hoeffding_bentkus_p(0.0, samples, level) < math.e * stats.binom.cdf(0, samples, level)
+
+
 def test_losses_by_hand() -> None:
     answers, labels = np.array([[0, 1, 1], [1, 0, 0], [0, 0, 1]]), np.array([1, 1, 0])
     assert tabulate_losses("risk", answers, labels).tolist() == [[1, 0, 0], [1, 0, 0], [1, 1, 0]]
