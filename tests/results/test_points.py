@@ -11,7 +11,14 @@ import pytest
 from bench.measure.points import STANDARD, Rule
 from bench.measure.trade_off import Costs, TradeOff
 from bench.results.measures import OperatingPoint, UnreachedPoint
-from bench.results.points import choose_points, measure_default, measure_given, measure_performance, thin_curve
+from bench.results.points import (
+    _spread,
+    choose_points,
+    measure_default,
+    measure_given,
+    measure_performance,
+    thin_curve,
+)
 from strategies.controls import AtLayer, NeverLeave
 from strategies.entropy import NormalisedEntropy
 from strategies.patience import Patience
@@ -109,3 +116,22 @@ def test_a_given_threshold_is_in_the_methods_own_terms(patience: int) -> None:
         runs = [agreed[i] - agreed[np.flatnonzero(np.append(True, row[1 : i + 1] != row[:i]))[-1]] for i in range(5)]
         layers.append(next((i + 1 for i in range(5) if runs[i] >= patience), 5))
     assert point.mean_layer == pytest.approx(np.mean(layers))
+
+
+def test_a_long_curve_keeps_rows_evenly_spread_over_its_cost() -> None:
+    """Of costs 10, 9.991, ... 1 five are wanted at 1, 3.25, 5.5, 7.75 and 10; of few rows all are kept."""
+    assert _spread(10 - 0.009 * np.arange(1001), 5).tolist() == [0, 250, 500, 750, 1000]
+    assert _spread(np.array([10.0, 1.0, 4.0]), 3).tolist() == [0, 1, 2]
+    # the cheapest row is not the last: both ends of the curve stay
+    assert _spread(np.array([9.0, 10.0, 8.0, 1.0, 2.0]), 2).tolist() == [0, 1, 3, 4]
+
+
+def test_at_most_two_hundred_rows_of_a_curve_its_ends_among_them() -> None:
+    long = make_trade_off(samples=400)
+    assert len(long.curve) > 400
+    rows = thin_curve(long)
+    assert 100 < len(rows) <= 202
+    assert (rows[0].mean_layer, rows[-1].mean_layer) == (5.0, 1.0)
+    assert (rows[0].threshold, rows[0].quality) == (None, pytest.approx(long.full, abs=1e-6))
+    short = make_trade_off(samples=20)
+    assert [row.mean_layer for row in thin_curve(short)] == pytest.approx(short.curve.mean_layer)

@@ -14,6 +14,7 @@ from backbones import ENCODERS
 from bench.progress import Progress
 from bench.selfcheck.tiny import TINY
 from bench.training.trainer import stage_logits, train
+from strategies import RECIPES
 from strategies.base import ExitModel, Recipe, Stage, task_loss
 from strategies.entropy import JointRecipe, LinearHead
 from strategies.equilibrium import GradientEquilibriumRecipe
@@ -205,3 +206,11 @@ def test_berxit_alternates_between_the_last_exit_and_all_of_them() -> None:
     found = [total(recipe.losses(Stage("train"), exits(EVEN, THREE_TO_ONE), label, step)) for step in range(4)]
     last, every = math.log(4 / 3), math.log(2) + math.log(4 / 3)
     assert found == pytest.approx([last, every, last, every])
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_a_recipe_reports_what_it_learned_and_else_nothing(name: str) -> None:
+    recipe = RECIPES.load(name)(6)
+    learned = any(True for _ in recipe.parameters())
+    assert bool(recipe.report()) == learned == (name == "elbert")
+    assert isinstance(recipe.report(), dict)

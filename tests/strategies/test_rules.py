@@ -18,6 +18,8 @@ from bench.inference.replay import replay
 from bench.measure.curve import exact_curve, exit_layers
 from bench.measure.scores import score_exits
 from strategies.base import Start, StrategyError
+from strategies.controls import GAMMA, scramble
+from strategies.fastbert import uncertainty
 from tests.helpers.criteria import CAUSAL, LAYERS, make, random_logits, score_of
 
 
@@ -132,6 +134,22 @@ def test_random_leaves_with_the_probability_of_its_threshold(threshold: float) -
     assert np.abs(correlation).max() < 0.03
     other = score_exits(make("random", seed=1), logits)
     assert abs(np.corrcoef(found[:, 0], other[:, 0])[0, 1]) < 0.03
+
+
+def test_numbers_are_mixed_as_splitmix64_does() -> None:
+    """Its first outputs from state 0, as published with the reference code (Steele, Lea & Flood 2014; Vigna)."""
+    state = torch.tensor([0, GAMMA, 2 * GAMMA + 2**64])
+    found = [int(x) % 2**64 for x in scramble(state)]
+    assert found == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_fastberts_uncertainty_is_never_quite_zero(classes: int) -> None:
+    """Of one sure class -ln(1 - eps) / ln C; of none 1."""
+    sure = torch.tensor([[90.0, *[-90.0] * (classes - 1)]])
+    eps = torch.finfo(torch.float32).eps
+    assert float(uncertainty(sure)) == pytest.approx(-math.log1p(-eps) / math.log(classes), rel=1e-3)
+    assert float(uncertainty(torch.zeros(1, classes))) == pytest.approx(1.0)
 
 
 def test_random_needs_the_samples_numbers() -> None:
