@@ -7,12 +7,13 @@ nothing in it moves a cursor, hides letters, opens a tag or ends a cell.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Any
 
 from markupsafe import Markup, escape
 from rich.console import Console
 from rich.segment import Segment
+from rich.table import Table
 from rich.text import Text
 
 HIDDEN = re.compile(
@@ -66,6 +67,12 @@ def _escape_last(found: re.Match[str]) -> str:
     return f"{found[0][:-1]}\\{found[0][-1]}"
 
 
+def write_markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return the lines of a table in Markdown; cells cannot break out of it."""
+    head, *lines = [f"| {' | '.join(map(escape_markdown, cells))} |" for cells in (columns, *rows)]
+    return [head, "|" + " --- |" * len(columns), *lines]
+
+
 def quote_markdown(text: str) -> str:
     """Return ``text`` on one line as code in Markdown, outside tables."""
     flat = show_hidden(" ".join(text.split()))
@@ -88,6 +95,18 @@ def guard_csv(value: object) -> object:
         return value
     cell = show_hidden(value)
     return f"'{cell}" if value.startswith(FORMULA) and not PLAIN_NUMBER.fullmatch(value) else cell
+
+
+def build_table(
+    title: str, columns: Iterable[str], rows: Iterable[Iterable[object]], right: Container[str] = ()
+) -> Table:
+    """Return a table whose cells are folded rather than cut; the columns ``right`` are set to the right."""
+    table = Table(title=Text(title), title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold", justify="right" if column in right else "left")
+    for row in rows:
+        table.add_row(*["" if cell is None else str(cell) for cell in row])
+    return table
 
 
 class TextConsole(Console):

@@ -8,23 +8,15 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from strategies.base import Criterion, Recipe, Seen, Stage, Start, State, Strategy, StrategyError, task_loss
+from strategies.base import Criterion, Seen, Stage, Start, State, Strategy, StrategyError
 from strategies.elbert import SharedHead
 from strategies.entropy import JointRecipe, LinearHead
 
 
-class FinetuneRecipe(Recipe):
+class FinetuneRecipe(JointRecipe):
     """Ordinary fine-tuning: the loss of the last exit alone."""
 
     stages = (Stage("train", exits="last"),)
-
-    def losses(self, stage: Stage, logits: Sequence[Tensor], labels: Tensor, step: int) -> tuple[Tensor, ...]:
-        return (task_loss(logits[-1], labels),)
-
-
-def fill_scores(seen: Seen, value: float) -> Tensor:
-    """Return the same score [n] for every sample."""
-    return torch.full_like(seen.logits[:, 0], value)
 
 
 class NeverLeave(Criterion):
@@ -35,7 +27,7 @@ class NeverLeave(Criterion):
     default_threshold = 0.0
 
     def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
-        return state, fill_scores(seen, math.inf)
+        return state, torch.full_like(seen.logits[:, 0], math.inf)
 
 
 class Full(Strategy):
@@ -89,7 +81,8 @@ class AtLayer(Criterion):
         return []
 
     def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
-        return state, fill_scores(seen, -math.inf if seen.layer == self.layer else math.inf)
+        score = -math.inf if seen.layer == self.layer else math.inf
+        return state, torch.full_like(seen.logits[:, 0], score)
 
 
 class FixedExit(Strategy):

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from strategies.base import Criterion, Recipe, Seen, Stage, State, Strategy, task_loss
-from strategies.entropy import entropy
+from strategies.base import Criterion, Seen, Stage, State, Strategy
+from strategies.entropy import JointRecipe, entropy
 from strategies.pooler import PoolerHead
 
 SCRIPTS: Mapping[str, object] = {
@@ -34,15 +34,13 @@ class HighwayHead(PoolerHead):
     shares_pooler = shares_classifier = False
 
 
-class DeeBertRecipe(Recipe):
+class DeeBertRecipe(JointRecipe):
     """Two stages: ordinary fine-tuning, then the plain sum of the early exits' losses (paper eq. 1-2)."""
 
     stages = (Stage("fine-tune", exits="last"), Stage("exits", backbone=False, exits="early"))
 
     def losses(self, stage: Stage, logits: Sequence[Tensor], labels: Tensor, step: int) -> tuple[Tensor, ...]:
-        if stage.exits == "last":
-            return (task_loss(logits[-1], labels),)
-        return tuple(task_loss(z, labels) for z in logits[:-1])
+        return super().losses(stage, logits if stage.exits == "last" else logits[:-1], labels, step)
 
 
 class NatsEntropy(Criterion):

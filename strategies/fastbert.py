@@ -33,10 +33,8 @@ class Student(nn.Module):
     def __init__(self, hidden_size: int, num_outputs: int, dropout: float) -> None:
         super().__init__()
         self.narrow = nn.Linear(hidden_size, STUDENT_WIDTH)
-        self.query = nn.Linear(STUDENT_WIDTH, STUDENT_WIDTH)
-        self.key = nn.Linear(STUDENT_WIDTH, STUDENT_WIDTH)
-        self.value = nn.Linear(STUDENT_WIDTH, STUDENT_WIDTH)
-        self.output = nn.Linear(STUDENT_WIDTH, STUDENT_WIDTH)
+        square = (nn.Linear(STUDENT_WIDTH, STUDENT_WIDTH) for _ in range(4))
+        self.query, self.key, self.value, self.output = square
         self.dropout = nn.Dropout(dropout)
         self.dense = nn.Linear(STUDENT_WIDTH, STUDENT_WIDTH)
         self.classifier = nn.Linear(STUDENT_WIDTH, num_outputs)

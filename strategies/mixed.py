@@ -7,14 +7,11 @@ Their other two regimes are recipes already: "joint" is ``joint``, "disjoint" is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from torch import Tensor
-
-from strategies.base import Recipe, Stage, task_loss
+from strategies.base import Stage
+from strategies.entropy import JointRecipe
 
 
-class MixedRecipe(Recipe):
+class MixedRecipe(JointRecipe):
     """Mixed training: the backbone with its last classifier first, then all exits and the backbone jointly.
 
     Phase 1 minimises CE(z_L, y), phase 2 sum_i CE(z_i, y), nothing frozen in it. Each phase has its own optimiser and
@@ -23,6 +20,3 @@ class MixedRecipe(Recipe):
     """
 
     stages = (Stage("backbone", exits="last"), Stage("joint"))
-
-    def losses(self, stage: Stage, logits: Sequence[Tensor], labels: Tensor, step: int) -> tuple[Tensor, ...]:
-        return tuple(task_loss(z, labels) for z in logits)

@@ -94,8 +94,8 @@ def describe_exits(curve: TradeOff, points: Sequence[OperatingPoint]) -> dict[st
         consistency.append({**known, "agreement": agreement})
     scores = curve.scores if curve.criterion.uses_early_exits else None
     return {
-        "exits": [asdict(row) for row in rate_exits(exits.logits, exits.labels, scores)],
-        "flips": asdict(summarise_flips(curve.predictions)),
+        "exits": rate_exits(exits.logits, exits.labels, scores),
+        "flips": summarise_flips(curve.predictions),
         "consistency": consistency,
     }
 
@@ -150,7 +150,7 @@ def find_slowdown(
         before = decide(clean, point.cut)
         for kind, curve in (("random", changed), ("targeted", targeted)):
             found = compare_decisions(before, decide(curve, point.cut), split.labels)
-            rows.append({"point": point.rule, "threshold": point.threshold, "change": kind, **asdict(found)})
+            rows.append({"point": point.rule, "threshold": point.threshold, "change": kind, **found})
     return {"samples": len(split), "edits": edits, "candidates": candidates, "seed": seed, "rows": rows}
 
 

@@ -6,8 +6,9 @@ layers int [N], 1-based. A *pair* is two samples; ties count half, as in an AURO
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata
@@ -74,42 +75,30 @@ def compute_inversion(confidence: Array, hardness: Array) -> float | None:
 # --------------------------------------------------------------------------- exits
 
 
-@dataclass(frozen=True)
-class ExitQuality:
-    """What one exit knows. ``own`` is the criterion's score, ``max_p`` the largest class probability.
+def rate_exits(logits: Array, labels: Array, scores: Array | None) -> list[dict[str, Any]]:
+    """Rate every exit of a classifier: plain data. ``scores`` [N, L] as the criterion gave them, None if it has none.
 
-    ``ece`` is of ``max_p``: a score that is no probability has none. AUROCs are of "this exit is right"; None where
-    fewer than two samples are right, or wrong, or for a score that the criterion does not have.
+    ``own`` is the criterion's score, ``max_p`` the largest class probability. ``ece`` is of ``max_p``: a score that is
+    no probability has none. AUROCs are of "this exit is right"; None where fewer than two samples are right, or wrong,
+    or for a score that the criterion does not have.
     """
-
-    exit: int
-    accuracy: Interval
-    ece: float
-    auroc_max_p: Interval | None
-    auroc_own: Interval | None
-    inversion_max_p: float | None
-    inversion_own: float | None
-
-
-def rate_exits(logits: Array, labels: Array, scores: Array | None) -> list[ExitQuality]:
-    """Rate every exit of a classifier. ``scores`` [N, L] as the criterion gave them, None if it has none."""
     known = measure_calibration(logits, labels)
     right = logits.argmax(axis=2) == np.asarray(labels)[:, None]
     sure, hard = probabilities(logits).max(axis=2), find_difficulty(right)
     rows = []
     for k in range(logits.shape[1]):
         own = None if scores is None else -np.asarray(scores[:, k], dtype=np.float64)
-        rows.append(
-            ExitQuality(
-                exit=k + 1,
-                accuracy=wilson(int(right[:, k].sum()), len(right)),
-                ece=known.ece[k],
-                auroc_max_p=compute_auroc_interval(sure[:, k], right[:, k]),
-                auroc_own=None if own is None else compute_auroc_interval(own, right[:, k]),
-                inversion_max_p=compute_inversion(sure[:, k], hard),
-                inversion_own=None if own is None else compute_inversion(own, hard),
-            )
-        )
+        ranks = [None if s is None else compute_auroc_interval(s, right[:, k]) for s in (sure[:, k], own)]
+        row = {
+            "exit": k + 1,
+            "accuracy": asdict(wilson(int(right[:, k].sum()), len(right))),
+            "ece": known.ece[k],
+            "auroc_max_p": ranks[0] and asdict(ranks[0]),
+            "auroc_own": ranks[1] and asdict(ranks[1]),
+            "inversion_max_p": compute_inversion(sure[:, k], hard),
+            "inversion_own": None if own is None else compute_inversion(own, hard),
+        }
+        rows.append(row)
     return rows
 
 
@@ -123,23 +112,18 @@ def count_flips(predictions: Array) -> Int:
     return found
 
 
-@dataclass(frozen=True)
-class Flips:
-    """Of all samples: the mean number of changes of the answer over the exits, and the share with ``counts[k]`` = k
-    changes. ``back``: the share that comes back to an answer it had left."""
+def summarise_flips(predictions: Array) -> dict[str, Any]:
+    """Return how restless the exits are, as plain data. ``predictions`` [N, L].
 
-    mean: Interval
-    counts: list[float]
-    back: Interval
-
-
-def summarise_flips(predictions: Array) -> Flips:
-    """Return how restless the exits are. ``predictions`` [N, L]."""
+    Of all samples: the ``mean`` number of changes of the answer over the exits, and the share with ``counts[k]`` = k
+    changes. ``back``: the share that comes back to an answer it had left.
+    """
     p, changes = np.asarray(predictions), count_flips(predictions)
     different = np.array([len(np.unique(row)) for row in p])
     back = changes > different - 1  # each class entered once makes one change fewer than there are classes
     shares = np.bincount(changes, minlength=p.shape[1]) / len(p)
-    return Flips(bootstrap_mean(changes), shares.tolist(), wilson(int(back.sum()), len(p)))
+    found = bootstrap_mean(changes), wilson(int(back.sum()), len(p))
+    return {"mean": asdict(found[0]), "counts": shares.tolist(), "back": asdict(found[1])}
 
 
 def find_agreement(predictions: Array, layers: Array) -> Interval:
@@ -160,39 +144,25 @@ class Decided:
     spent: Array
 
 
-@dataclass(frozen=True)
-class Slowdown:
-    """The same samples before and after their texts were changed; intervals pair them, sample by sample.
+def compare_decisions(before: Decided, after: Decided, labels: Array) -> dict[str, Any]:
+    """Return how far a change of the input pushed the exits, as plain data; intervals pair the samples.
 
     ``later`` and ``earlier``: shares that leave later or earlier; ``other``: the share that is told something else.
-    ``right`` is the change in accuracy, with the labels taken as unchanged.
+    ``right`` is the change in accuracy, with the labels taken as unchanged. Raises ValueError for no or unequally many
+    samples.
     """
-
-    samples: int
-    before: float
-    after: float
-    difference: Interval
-    cost_ratio: Interval
-    later: float
-    earlier: float
-    other: float
-    right: Interval
-
-
-def compare_decisions(before: Decided, after: Decided, labels: Array) -> Slowdown:
-    """Return how far a change of the input pushed the exits. Raises ValueError for no or unequally many samples."""
     if len(before.layers) != len(after.layers) or not len(before.layers):
         raise ValueError(f"The same samples are needed: {len(before.layers)} and {len(after.layers)}.")
     moved = np.asarray(after.layers) - np.asarray(before.layers)
     gained = (after.answers == labels).astype(np.int64) - (before.answers == labels)
-    return Slowdown(
-        samples=len(moved),
-        before=float(np.mean(before.layers)),
-        after=float(np.mean(after.layers)),
-        difference=bootstrap_mean(moved),
-        cost_ratio=bootstrap_ratio(after.spent, before.spent),
-        later=float((moved > 0).mean()),
-        earlier=float((moved < 0).mean()),
-        other=float((before.answers != after.answers).mean()),
-        right=bootstrap_mean(gained),
-    )
+    return {
+        "samples": len(moved),
+        "before": float(np.mean(before.layers)),
+        "after": float(np.mean(after.layers)),
+        "difference": asdict(bootstrap_mean(moved)),
+        "cost_ratio": asdict(bootstrap_ratio(after.spent, before.spent)),
+        "later": float((moved > 0).mean()),
+        "earlier": float((moved < 0).mean()),
+        "other": float((before.answers != after.answers).mean()),
+        "right": asdict(bootstrap_mean(gained)),
+    }

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bench.analysis.points import find_points
+from bench.analysis.cases import find_points
 from bench.cell.latency import draw_queries, throttle
-from bench.cell.reload import RunModel, reload_model
+from bench.cell.reload import reload_model
 from bench.cell.request import Context
 from bench.errors import UsageError
 from bench.inference.exits import DTYPES
 from bench.latency.result import LatencyOptions
-from bench.latency.scenarios import ScenarioSamples, ServingOptions, measure_scenarios
+from bench.latency.scenarios import ServingOptions, measure_scenarios
 from bench.measure.scores import hash_ids
 from bench.results.run import Run
 from bench.tasks.encode import collate, encode
@@ -50,21 +50,11 @@ def serve_run(
     if not model.criterion.causal or model.criterion.needs_labels:
         raise UsageError(f"{run.folder.name} looks ahead or knows the labels: it can be replayed, but not served.")
     model.model.to(device=device, dtype=DTYPES[dtype])
-    samples = collate_samples(model, run.primary, load.batch_size)
+    rows = model.data.evaluation[run.primary]
+    encoded, keys = encode(rows, model.tokenizer, model.max_length), hash_ids(rows.ids)
+    together = draw_queries(len(encoded), load.batch_size)
+    single = [collate(encoded, [row]) for row in range(len(encoded))], list(keys.split(1))
+    batches = [collate(encoded, some) for some in together], [keys[some] for some in together]
     say = throttle(context.progress)
-    found = measure_scenarios(model.model, model.criterion, cuts, samples, load, options, say)
+    found = measure_scenarios(model.model, model.criterion, cuts, single, batches, load, options, say)
     return {"run": run.folder.name, "split": run.primary, "cuts": dict(cuts), **found}
-
-
-def collate_samples(model: RunModel, split: str, batch_size: int) -> ScenarioSamples:
-    """Return a split of the run's data as single samples and as batches."""
-    rows = model.data.evaluation[split]
-    encoded = encode(rows, model.tokenizer, model.max_length)
-    keys = hash_ids(rows.ids)
-    batches = draw_queries(len(encoded), batch_size)
-    return ScenarioSamples(
-        [collate(encoded, [row]) for row in range(len(encoded))],
-        list(keys.split(1)),
-        [collate(encoded, some) for some in batches],
-        [keys[some] for some in batches],
-    )

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
-from rich.table import Table
-from rich.text import Text
-
-from bench.text import TextConsole, escape_json, escape_markdown
+from bench.text import TextConsole, escape_json, escape_markdown, write_markdown_table
 
 
 def console() -> TextConsole:
@@ -23,25 +20,12 @@ def print_json(value: object) -> None:
     sys.stdout.write(escape_json(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)) + "\n")
 
 
-def build_table(
-    title: str, columns: Iterable[str], rows: Iterable[Iterable[object]], right: Container[str] = ()
-) -> Table:
-    """Return a table whose cells are folded rather than cut; the columns ``right`` are set to the right."""
-    table = Table(title=Text(title), title_justify="left")
-    for column in columns:
-        table.add_column(column, overflow="fold", justify="right" if column in right else "left")
-    for row in rows:
-        table.add_row(*["" if cell is None else str(cell) for cell in row])
-    return table
-
-
 def format_tables(tables: Iterable[tuple[str, Sequence[str], Iterable[Sequence[str]]]], note: str) -> str:
     """Return tables as Markdown, each of a title, its columns and its rows, and below them the ``note``."""
     lines: list[str] = []
     for title, columns, rows in tables:
         lines.append(f"### {escape_markdown(title)}\n")
-        written = [f"| {' | '.join(map(escape_markdown, cells))} |" for cells in (columns, *rows)]
-        lines += [written[0], "|" + " --- |" * len(columns), *written[1:], ""]
+        lines += [*write_markdown_table(columns, rows), ""]
     return "\n".join([*lines, note]) + "\n"
 
 

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from bench.cli.display import build_table, console, format_bytes, format_seconds, print_json
+from bench.cli.display import console, format_bytes, format_seconds, print_json
 from bench.measure.metrics import metric_title
 from bench.results.measures import Performance, SplitResult, UnreachedPoint
 from bench.results.part import Estimate
 from bench.results.record import RunRecord
 from bench.results.run import Run
 from bench.results.times import Latency, TimedPoint
+from bench.text import build_table
 
 if TYPE_CHECKING:
     from bench.sweep import Outcome, Plan

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -130,6 +130,15 @@ def by_series(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
     for e in sorted(entries, key=lambda e: (e.label, e.at)):
         found.setdefault(e.series, []).append(e)
     return found
+
+
+def follow_numbers(entries: Iterable[Entry]) -> Iterator[tuple[str, list[Entry], list[Step]]]:
+    """Yield every number of each series, series by label: its name, the entries that have it, the steps it took."""
+    for series in by_series(entries).values():
+        for name in dict.fromkeys(name for e in series for name in e.values):
+            kept = [e for e in series if name in e.values]
+            values = [e.values[name] for e in kept]
+            yield name, kept, steps(values, margin_of(name, values[0].value))
 
 
 def steps(series: Sequence[Value], margin: float) -> list[Step]:

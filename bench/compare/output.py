@@ -8,7 +8,6 @@ from typing import Any
 from xml.etree import ElementTree
 
 from rich.table import Table
-from rich.text import Text
 
 from bench.compare.compare import Comparison
 from bench.compare.verdict import VERDICTS, Row
@@ -16,7 +15,7 @@ from bench.files import replace_file, write_json, write_text
 from bench.results.measures import OperatingPoint, Performance
 from bench.results.part import Estimate
 from bench.results.run import Run
-from bench.text import escape_markdown, quote_markdown, show_hidden
+from bench.text import build_table, escape_markdown, quote_markdown, show_hidden
 
 MARKS = {"worse": "🔴", "inconclusive": "🟡", "not comparable": "⚪", "better": "🟢", "same": "✔"}
 
@@ -49,13 +48,12 @@ def pick_rows(comparison: Comparison, everything: bool) -> list[Row]:
 
 def make_table(comparison: Comparison, everything: bool = False) -> Table:
     """Make the table for a terminal."""
-    made = Table(title=Text(f"{comparison.base} -> {comparison.candidate}"), title_justify="left")
-    for column in ("verdict", "cell", "what", "base", "candidate", "why"):
-        made.add_column(column, overflow="fold", justify="right" if column in ("base", "candidate") else "left")
-    for row in pick_rows(comparison, everything):
-        numbers = format_number(row, row.base), format_number(row, row.candidate)
-        made.add_row(row.verdict, row.cell, row.name, *numbers, row.reason)
-    return made
+    rows = [
+        (row.verdict, row.cell, row.name, format_number(row, row.base), format_number(row, row.candidate), row.reason)
+        for row in pick_rows(comparison, everything)
+    ]
+    columns, right = ("verdict", "cell", "what", "base", "candidate", "why"), ("base", "candidate")
+    return build_table(f"{comparison.base} -> {comparison.candidate}", columns, rows, right)
 
 
 def write_markdown(comparison: Comparison) -> str:

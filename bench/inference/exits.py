@@ -37,9 +37,7 @@ def compute_all_logits(
 
 
 @torch.inference_mode()
-def record_exits(
-    model: ExitModel, split: Split, encoded: EncodedSplit, progress: Progress, batch_size: int = 64
-) -> AllExits:
+def record_exits(model: ExitModel, split: Split, encoded: EncodedSplit, progress: Progress) -> AllExits:
     """Run ``model``, where and in the precision in which it is, once over ``split`` with every exit on.
 
     Raises StrategyError on logits that are not finite.
@@ -47,7 +45,7 @@ def record_exits(
     device = next(model.parameters()).device
     logits = np.empty((len(split), model.num_layers, model.head.num_outputs), dtype=np.float32)
     with progress.work(f"All exits of {split.name}", len(split)) as work:
-        for rows in length_batches(encoded.lengths, batch_size):
+        for rows in length_batches(encoded.lengths, 64):
             found = compute_all_logits(model, encoded, rows, device)
             for layer, z in enumerate(found, start=1):
                 check_finite(z, layer, [split.ids[i] for i in rows])

@@ -34,10 +34,8 @@ class Chain:
     outputs are the state: the criterion's and, behind it, its probe's memory.
     """
 
-    def __init__(
-        self, model: ExitModel, criterion: Criterion, rows: int, tokens: int, segments: bool, record: RecordSegment
-    ) -> None:
-        self.model, self.criterion = model, criterion
+    def __init__(self, model: ExitModel, criterion: Criterion, rows: int, tokens: int, record: RecordSegment) -> None:
+        self.model, self.criterion, segments = model, criterion, criterion.uses_early_exits
         self.rows, self.tokens = rows, tokens
         self.inputs = StaticInputs(model, rows, tokens)
         parameter, last = next(model.parameters()), model.num_layers
@@ -53,7 +51,7 @@ class Chain:
         self.checks: list[Segment] = []
         with torch.inference_mode():
             if segments:
-                self.layers.append(record(self._embed))
+                self.layers.append(record(lambda: (self.inputs.embed(model),)))
                 started = self._start()  # where all of it is empty there is nothing to record
                 nothing = not any(made.numel() for made in started)
                 self.checks.append(EagerSegment(lambda: started) if nothing else record(self._start, beside=True))
@@ -70,9 +68,6 @@ class Chain:
 
     def _mask(self, hidden: Tensor) -> Tensor:
         return self.model.encoder.layer_mask(self.inputs.attention, hidden.dtype)
-
-    def _embed(self) -> tuple[Tensor, ...]:
-        return (self.inputs.embed(self.model),)
 
     def _start(self) -> tuple[Tensor, ...]:
         start = make_start(self.model, self.layers[0].outputs[0], self.inputs.keys)
@@ -179,7 +174,7 @@ class GraphExecutor:
         rows, tokens = self.sizes(rows, tokens)
         key = (id(criterion), rows, tokens)  # the chain keeps the criterion alive, so the id stays its own
         if key not in self._chains:
-            self._chains[key] = Chain(self.model, criterion, rows, tokens, criterion.uses_early_exits, self.record)
+            self._chains[key] = Chain(self.model, criterion, rows, tokens, self.record)
         return self._chains[key]
 
     def sizes(self, rows: int, tokens: int) -> tuple[int, int]:

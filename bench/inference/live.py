@@ -7,7 +7,7 @@ uses, stepped on the samples still inside, so that live and replayed decisions a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -43,10 +43,9 @@ def run_live(
     Raises StrategyError for oracles, and where the logits of an answer are not finite (naming sample and exit).
     """
     refuse_oracles(criterion)
+    run = _run_one if len(batch) == 1 else _run_many
     with torch.inference_mode():
-        if len(batch) == 1:
-            return _run_one(model, criterion, cut, batch, keys)
-        return _run_many(model, criterion, cut, batch, keys)
+        return run(model, criterion, cut, batch, keys)
 
 
 def refuse_oracles(criterion: Criterion) -> None:
@@ -127,7 +126,7 @@ def _by_judge(model: ExitModel, criterion: Criterion, cut: float, start: Start) 
 def _answer(logits: Tensor, layer: int, keys: Tensor | None) -> LiveResult:
     """The outcome of one sample. Its few logits are checked on the host: cheaper than four small kernels."""
     if not all(map(math.isfinite, logits.tolist()[0])):
-        check_finite(logits, layer, _names(keys))
+        check_finite(logits, layer, None if keys is None else keys.tolist())
     return LiveResult(torch.tensor([layer]), logits)
 
 
@@ -138,7 +137,7 @@ def _run_many(model: ExitModel, criterion: Criterion, cut: float, batch: Batch, 
     exits = torch.empty(size, dtype=torch.long)
     if size == 0:
         return LiveResult(exits, torch.empty(0, head.num_outputs, device=device))
-    names = _names(keys)
+    names = None if keys is None else keys.tolist()
     attention = batch.attention_mask
     hidden, mask = encoder.embed(batch)
     start = make_start(model, hidden, keys)
@@ -172,18 +171,9 @@ def _run_many(model: ExitModel, criterion: Criterion, cut: float, batch: Batch, 
         hidden = hidden[rows]
         if attention is not None:
             attention = attention[rows]
-            tokens = _width(attention)
+            tokens = int(attention.any(dim=0).nonzero()[-1]) + 1  # the columns up to the last that a sample uses
             hidden, attention = hidden[:, :tokens], attention[:, :tokens]
             mask = encoder.shrink(mask, rows, tokens)
             if bool(attention.all()):
                 attention = mask = None  # nothing padded any more: attention may take its fastest kernel
     return LiveResult(exits, answers)
-
-
-def _width(attention: Tensor) -> int:
-    """Columns of the attention mask [B, T] up to the last that any sample uses."""
-    return int(attention.any(dim=0).nonzero()[-1]) + 1
-
-
-def _names(keys: Tensor | None) -> Sequence[int] | None:
-    return None if keys is None else keys.tolist()

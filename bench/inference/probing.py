@@ -78,12 +78,10 @@ def record_features(model: ExitModel, encoded: EncodedSplit, progress: Progress)
     return features, logits
 
 
-def _batches(
-    model: ExitModel, encoded: EncodedSplit, progress: Progress, what: str, batch_size: int = 64
-) -> Iterator[tuple[Tensor, Batch]]:
-    """Row numbers and batch, samples of like length together."""
+def _batches(model: ExitModel, encoded: EncodedSplit, progress: Progress, what: str) -> Iterator[tuple[Tensor, Batch]]:
+    """Yield row numbers and batch, samples of like length together."""
     device = next(model.parameters()).device
     with progress.work(what, len(encoded)) as work:
-        for rows in length_batches(encoded.lengths, batch_size):
+        for rows in length_batches(encoded.lengths, 64):
             yield torch.from_numpy(rows), collate(encoded, rows).to(device)
             work.advance(len(rows))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,6 +67,21 @@ def make_criterion(strategy: str | type[Strategy], arguments: Mapping[str, objec
     what = f"strategy '{kind.name}'"
     given, threshold = split_threshold(kind.criterion, arguments, what)
     return kind.criterion(**bind(kind.criterion, given, what)), threshold
+
+
+def list_criteria(names: Iterable[str], outputs: int) -> dict[str, Criterion]:
+    """Return, with their defaults, the criteria of the strategies ``names`` that recorded logits are enough for.
+
+    Left out are those that look at labels or later exits, never leave early, read more than logits or would have to be
+    fitted first, and those that refuse a task with so many ``outputs``.
+    """
+    found = {name: STRATEGIES.load(name).criterion() for name in names}
+    return {
+        name: c
+        for name, c in found.items()
+        if c.causal and not c.needs_labels and c.uses_early_exits and not c.fits and c.probe is None
+        and c.refuse(outputs) is None
+    }  # fmt: skip
 
 
 def fit_criterion(criterion: Criterion, evidence: Evidence | None) -> dict[str, list[float]]:

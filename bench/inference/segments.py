@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 from weakref import WeakSet
 
 import torch
@@ -21,22 +21,8 @@ ForwardPart = Callable[[], tuple[Tensor, ...]]
 """A part of the forward pass: it reads static tensors and returns new ones."""
 
 
-class Segment(Protocol):
-    """A recorded part: :meth:`replay` brings ``outputs``, always the same tensors, up to date."""
-
-    outputs: tuple[Tensor, ...]
-
-    def replay(self) -> None: ...
-
-
-class RecordSegment(Protocol):
-    """Records a piece of work; ``beside`` says that it will be replayed while segments of the other kind are."""
-
-    def __call__(self, work: ForwardPart, beside: bool = False) -> Segment: ...
-
-
 class EagerSegment:
-    """A part that is run anew; its results are copied into the memory of the first run."""
+    """A part that is run anew: :meth:`replay` copies its results into the memory of the first run, ``outputs``."""
 
     def __init__(self, work: ForwardPart, beside: bool = False) -> None:
         self.work = work
@@ -95,6 +81,13 @@ class CudaGraphSegment:
 
     def replay(self) -> None:
         self.graph.replay()
+
+
+Segment = EagerSegment | CudaGraphSegment
+"""A recorded part: ``replay`` brings ``outputs``, always the same tensors, up to date."""
+
+RecordSegment = Callable[..., Segment]
+"""Record a :data:`ForwardPart`; ``beside=True``: it will be replayed while segments of the other kind are."""
 
 
 class StaticInputs:

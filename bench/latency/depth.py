@@ -26,18 +26,9 @@ from bench.latency.queries import (
 )
 from bench.latency.result import LatencyOptions, LatencyResult
 from bench.latency.run import Query
-from bench.measure.stats import Interval, paired_ratio
+from bench.measure.stats import paired_ratio
 from strategies.base import Criterion, ExitModel
 from strategies.controls import ForcedExits
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """One point's mean latency in seconds; ``ratio`` is measured / predicted with its 95 % interval over rounds."""
-
-    predicted: float
-    measured: float
-    ratio: Interval
 
 
 @dataclass(frozen=True)
@@ -46,7 +37,9 @@ class DepthResult:
     ``lengths`` the mean tokens of the samples in each).
 
     ``checked`` with a head and the criterion at every exit up to k; ``bare`` with the layers up to k and head k alone;
-    ``checks`` their difference, the cost of looking. ``result`` holds the raw times of both.
+    ``checks`` their difference, the cost of looking. ``result`` holds the raw times of both. ``points`` are plain data:
+    each one's mean latency ``predicted`` and ``measured``, in seconds, and the ``ratio`` measured / predicted with its
+    95 % interval over rounds.
     """
 
     buckets: list[int]
@@ -54,7 +47,7 @@ class DepthResult:
     checked: NDArray[np.float64]
     bare: NDArray[np.float64]
     result: LatencyResult
-    points: Mapping[str, Prediction]
+    points: Mapping[str, dict[str, Any]]
 
     @property
     def checks(self) -> NDArray[np.float64]:
@@ -69,7 +62,7 @@ class DepthResult:
             "checked": self.checked.tolist(),
             "bare": self.bare.tolist(),
             "checks": self.checks.tolist(),
-            "points": {label: asdict(point) for label, point in self.points.items()},
+            "points": dict(self.points),
             "valid": self.result.valid,
             "reasons": self.result.reasons,
         }
@@ -118,7 +111,8 @@ def measure_depth_table(
         measured = result.table(label).mean(axis=1) / 1e9
         each_round = [mean(checked[:, [r]]) for r in range(len(result.rounds))]
         predicted = np.array([predict_mean(table, lengths, layers, result.tokens) for table in each_round])
-        tested[label] = Prediction(float(predicted.mean()), float(measured.mean()), paired_ratio(measured, predicted))
+        ratio = asdict(paired_ratio(measured, predicted))
+        tested[label] = {"predicted": float(predicted.mean()), "measured": float(measured.mean()), "ratio": ratio}
     return DepthResult(buckets, lengths, mean(checked), mean(unchecked), result, tested)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -26,16 +26,6 @@ Meters = tuple[Callable[[], int | None], Callable[[], float | None]]
 """Reads the energy counter, in millijoules, and the power, in watts."""
 
 
-@dataclass(frozen=True)
-class EnergyUse:
-    """Joules per sample, the GPU's idle power included; None with the reason in ``note`` where it was not measured."""
-
-    joules: float | None
-    samples: int
-    seconds: float
-    note: str = ""
-
-
 def measure_energy(
     query: Query,
     samples: Sequence[int],
@@ -44,19 +34,21 @@ def measure_energy(
     seconds: float = 10.0,
     meters: Meters | None = None,
     clock: Clock = time.perf_counter_ns,
-) -> EnergyUse:
+) -> dict[str, Any]:
     """Run queries of one sample over and over for ``seconds``; divide what the counter gained by the samples answered.
 
     ``device`` is torch's name of the model's device; ``meters`` default to NVML's of that GPU. The counter moves every
-    20 to 100 ms, so a pass of ten seconds is known to about 1 %.
+    20 to 100 ms, so a pass of ten seconds is known to about 1 %. Plain data: ``joules`` per sample, idle power
+    included, None with the reason in ``note`` where it was not measured.
     """
+    nothing = {"joules": None, "samples": 0, "seconds": 0.0, "note": NO_COUNTER}
     found = meters or find_meters(device)
     if isinstance(found, str):
-        return EnergyUse(None, 0, 0.0, found)
+        return {**nothing, "note": found}
     counter, _ = found
     before = counter()
     if before is None:
-        return EnergyUse(None, 0, 0.0, NO_COUNTER)
+        return nothing
     begun, done = clock(), 0
     while clock() - begun < seconds * 1e9:
         for i in samples:
@@ -64,24 +56,8 @@ def measure_energy(
         done += len(samples)
     spent, after = (clock() - begun) / 1e9, counter()
     if after is None or done == 0:
-        return EnergyUse(None, done, spent, NO_COUNTER)
-    return EnergyUse((after - before) / 1e3 / done, done, spent)
-
-
-@dataclass(frozen=True)
-class EnergyComparison:
-    """Joules of one pass, by the GPU's counter and by its power summed over the same time; ``difference`` of the two.
-
-    ``valid`` where they agree within :data:`METERS_AGREE`; None with the reason in ``note`` where one is missing.
-    """
-
-    counter: float | None
-    integrated: float | None
-    difference: float | None
-    readings: int
-    seconds: float
-    valid: bool
-    note: str = ""
+        return {**nothing, "samples": done, "seconds": spent}
+    return {"joules": (after - before) / 1e3 / done, "samples": done, "seconds": spent, "note": ""}
 
 
 def compare_energy(
@@ -92,14 +68,18 @@ def compare_energy(
     seconds: float = 5.0,
     meters: Meters | None = None,
     clock: Clock = time.perf_counter_ns,
-) -> EnergyComparison:
+) -> dict[str, Any]:
     """Run the queries for ``seconds``, after two seconds of lead-in, and read both of the GPU's meters meanwhile.
 
-    Power is read between queries, every 10 ms at most, and summed by the trapezoid rule.
+    Power is read between queries, every 10 ms at most, and summed by the trapezoid rule. Plain data: joules of the pass
+    by the ``counter`` and by the ``integrated`` power, and their ``difference``; ``valid`` where they agree within
+    :data:`METERS_AGREE`. None with the reason in ``note`` where one is missing.
     """
+    figures: dict[str, Any] = dict.fromkeys(("counter", "integrated", "difference"))
+    nothing = {**figures, "readings": 0, "seconds": 0.0, "valid": False, "note": NO_COUNTER}
     found = meters or find_meters(device)
     if isinstance(found, str):
-        return EnergyComparison(None, None, None, 0, 0.0, False, found)
+        return {**nothing, "note": found}
     counter, power = found
     lead_in = clock()
     while clock() - lead_in < min(2.0, seconds) * 1e9:  # an average over the last second is read, on newer GPUs
@@ -116,12 +96,12 @@ def compare_energy(
     after, spent = counter(), (readings[-1][0] - begun) / 1e9
     watts = [watt for _, watt in readings if watt is not None]
     if before is None or after is None or len(watts) < len(readings):
-        return EnergyComparison(None, None, None, len(readings), spent, False, NO_COUNTER)
+        return {**nothing, "readings": len(readings), "seconds": spent}
     integrated = float(np.trapezoid(watts, [moment / 1e9 for moment, _ in readings]))
     counted = (after - before) / 1e3
     difference = integrated / counted - 1 if counted else math.inf
-    agree = abs(difference) <= METERS_AGREE
-    return EnergyComparison(counted, integrated, difference, len(readings), spent, agree)
+    figures = {"counter": counted, "integrated": integrated, "difference": difference, "readings": len(readings)}
+    return {**figures, "seconds": spent, "valid": abs(difference) <= METERS_AGREE, "note": ""}
 
 
 def find_meters(device: str) -> Meters | str:

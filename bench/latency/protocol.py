@@ -1,4 +1,4 @@
-"""The rules of the latency protocols, apart from any clock: order, warm-up, stopping, drift, percentile floors.
+"""The rules of the latency protocols, apart from any clock: order, warm-up, stopping, drift.
 
 Everything here is a pure function of numbers, so that the rules are tested exactly.
 """
@@ -12,23 +12,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
+from bench.latency.result import PERCENTILE_FLOORS, LatencyOptions
 from bench.measure.stats import paired_ratio
-
-PERCENTILE_FLOORS = {50: 64, 90: 64, 95: 130, 99: 662}
-"""How many samples a percentile needs before it is reported.
-
-The fewest of which, with 99 % confidence, at least two lie beyond the true 90 %, 95 % or 99 % percentile (binomial; as
-MLPerf's early stopping has it). 64 also bound the median's 95 % interval to about the central quarter of the samples.
-"""
 
 DRIFT_LIMIT = 0.05
 """The plain model's mean may move by 5 % between the halves of a run; more, if it is significant, is drift."""
 
 OTHERS_LIMIT = 0.10
 """Other processes may use this part of the machine's cores during a round; more disturbs what is measured."""
-
-PRECISION = 0.01
-"""The 95 % interval of the paired speed-up that ends a run: ± 1 %."""
 
 AGREEMENT = 0.05
 """Two warm-up blocks agree when no configuration's mean differs by more."""
@@ -67,9 +58,9 @@ def find_bucket(tokens: int, width: int) -> int:
     return -(-tokens // width) * width
 
 
-def is_same_speed(first: Mapping[str, float], second: Mapping[str, float], tolerance: float = AGREEMENT) -> bool:
-    """Return whether two warm-up blocks took the same time: no mean moved by more than ``tolerance``."""
-    return all(abs(math.log(second[label] / first[label])) <= math.log1p(tolerance) + 1e-12 for label in first)
+def is_same_speed(first: Mapping[str, float], second: Mapping[str, float]) -> bool:
+    """Return whether two warm-up blocks took the same time: no mean moved by more than 5 %."""
+    return all(abs(math.log(second[label] / first[label])) <= math.log1p(AGREEMENT) + 1e-12 for label in first)
 
 
 def find_half_width(plain: ArrayLike, candidate: ArrayLike) -> float:
@@ -84,43 +75,39 @@ def find_stop_reason(
     rounds: Mapping[str, Sequence[float]],
     baseline: str,
     elapsed: float,
-    *,
-    seconds: float,
-    min_rounds: int,
-    max_rounds: int,
-    precision: float = PRECISION,
+    options: LatencyOptions,
 ) -> str | None:
     """Return why to stop after these rounds, or None to go on.
 
-    ``rounds`` maps each configuration to its time in each round; ``elapsed`` and ``seconds`` are in seconds.
-    Precision is reached when every configuration's speed-up against ``baseline`` is known to ± ``precision``; the noise
-    floor, when doubling the rounds has not brought the widest interval near the 1/√2 that independent noise would.
+    ``rounds`` maps each configuration to its time in each round; ``elapsed`` is in seconds. Precision is reached when
+    every configuration's speed-up against ``baseline`` is known to what the ``options`` ask for; the noise floor, when
+    doubling the rounds has not brought the widest interval near the 1/√2 that independent noise would.
     """
     plain = rounds[baseline]
     count = len(plain)
     others = [times for label, times in rounds.items() if label != baseline]
-    if count >= min_rounds:
+    if count >= options.min_rounds:
         widest = max((find_half_width(plain, times) for times in others), default=0.0)
-        if widest <= precision:
-            return f"interval within {precision:.0%}"
+        if widest <= options.precision:
+            return f"interval within {options.precision:.0%}"
         if count >= NOISE_FLOOR_ROUNDS:
             half = count // 2
             before = max(find_half_width(plain[:half], times[:half]) for times in others)
             if widest >= 0.9 * before:
                 return "noise floor"
-        if elapsed >= seconds:
+        if elapsed >= options.seconds:
             return "time limit"
-        if count >= max_rounds:
+        if count >= options.max_rounds:
             return "round limit"
-    elif elapsed >= seconds and count >= 2:
+    elif elapsed >= options.seconds and count >= 2:
         return "time limit"
     return None
 
 
-def find_drift(plain: Sequence[float], limit: float = DRIFT_LIMIT) -> str | None:
+def find_drift(plain: Sequence[float]) -> str | None:
     """Return by how much the plain model's time per round moved between the halves of a run; None where it did not.
 
-    Both large (> ``limit``) and significant (Welch's t at 1 %): noise alone is not drift.
+    Both large (> 5 %) and significant (Welch's t at 1 %): noise alone is not drift.
     """
     logs = np.log(np.asarray(plain, dtype=np.float64))
     half = len(logs) // 2
@@ -128,14 +115,8 @@ def find_drift(plain: Sequence[float], limit: float = DRIFT_LIMIT) -> str | None
         return None
     first, second = logs[:half], logs[-half:]
     moved = float(second.mean() - first.mean())
-    if abs(moved) <= math.log1p(limit):
+    if abs(moved) <= math.log1p(DRIFT_LIMIT):
         return None
     if first.std() + second.std() > 0 and stats.ttest_ind(first, second, equal_var=False).pvalue > 0.01:
         return None
     return f"drift: the plain model's time moved by {math.expm1(moved):+.1%} during the run"
-
-
-def compute_percentiles(times: ArrayLike, floors: Mapping[int, int] = PERCENTILE_FLOORS) -> dict[str, float]:
-    """Return the percentiles of N samples' times that N suffices for, as ``{"p50": ...}``, in the unit of ``times``."""
-    values = np.asarray(times, dtype=np.float64)
-    return {f"p{q}": float(np.percentile(values, q)) for q, floor in floors.items() if len(values) >= floor}

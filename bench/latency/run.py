@@ -107,19 +107,9 @@ def run_protocol(
         turn += len(split_into_streaks(samples, options.streak))
         totals = {label: [float(sum(r.times[label])) for r in rounds] for label in order}
         baseline = min(configurations.plain, key=lambda label: sum(totals[label]))
-        stop = find_stop_reason(
-            totals,
-            baseline,
-            (clock() - begun) / 1e9,
-            seconds=options.seconds,
-            min_rounds=options.min_rounds,
-            max_rounds=options.max_rounds,
-            precision=options.precision,
-        )
-        say(
-            f"round {len(rounds)}: plain {totals[baseline][-1] / len(samples) / 1e6:.2f} ms"
-            + (f", {stop}" if stop else "")
-        )
+        stop = find_stop_reason(totals, baseline, (clock() - begun) / 1e9, options)
+        plain = totals[baseline][-1] / len(samples) / 1e6
+        say(f"round {len(rounds)}: plain {plain:.2f} ms" + (f", {stop}" if stop else ""))
     reasons = find_disturbances([(r.before, r.after) for r in rounds], OTHERS_LIMIT)
     moved = find_drift(totals[baseline])
     notes = [] if warmup.agreed else ["no two warm-up blocks agreed within 5 % before the warm-up's time was over"]

@@ -31,7 +31,7 @@ from bench.report.series import Panel, Series
 from bench.report.style import Look, find_look
 
 if TYPE_CHECKING:
-    from bench.compare.history import Entry
+    from bench.compare.history import Entry, Step
 
 FEW = 3  # bands of more series lie over one another and are drawn fainter
 SPEEDUP = "FLOPs speed-up over the plain model"
@@ -180,21 +180,14 @@ HISTORY = Look("blue", "o", "")
 
 def build_history(entries: Sequence[Entry]) -> list[Chart]:
     """Build a chart for each series and number of a history, series by label, with the steps that it took."""
-    from bench.compare.history import by_series  # only here: it needs torch, and a report does not
+    from bench.compare.history import follow_numbers  # only here: it needs torch, and a report does not
 
-    return [
-        _build_steps([e for e in found if name in e.values], name)
-        for found in by_series(entries).values()
-        for name in dict.fromkeys(name for e in found for name in e.values)
-    ]
+    return [_build_steps(*found) for found in follow_numbers(entries)]
 
 
-def _build_steps(kept: Sequence[Entry], name: str) -> Chart:
-    from bench.compare.history import margin_of, steps
-
-    label, values = kept[-1].label, [e.values[name] for e in kept]
-    numbers, at = [v.value for v in values], [float(i) for i in range(1, len(kept) + 1)]
-    taken = steps(values, margin_of(name, numbers[0]))
+def _build_steps(name: str, kept: Sequence[Entry], taken: Sequence[Step]) -> Chart:
+    label, numbers = kept[-1].label, [e.values[name].value for e in kept]
+    at = [float(i) for i in range(1, len(kept) + 1)]
     y = Axis("", *pad_range(numbers, 0.12, abs(numbers[0]) * 0.005))
     x = Axis("entry", 0.5, len(kept) + 0.5, sorted({at[0], at[-1], *(at[s.at] for s in taken)}))
     marks: list[Mark] = [Line(label, HISTORY, at, numbers)]

@@ -6,9 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-from rich.text import Text
-
 from bench.files import write_json, write_text
 from bench.report import numbers
 from bench.report.figures import Figure, save_figure
@@ -16,7 +13,7 @@ from bench.report.formats import TextTable, to_csv, to_markdown
 from bench.report.marks import Axis, Chart, Key, Line, Mark, Reference, pad_range
 from bench.report.style import Look
 from bench.results.groups import OverSeeds
-from bench.text import escape_markdown
+from bench.text import build_table, escape_markdown
 
 Found = Mapping[str, Any]
 
@@ -109,12 +106,7 @@ def _shift(found: Found) -> TextTable:
 def print_diagnosis(found: Found, out: Any) -> None:
     """Print the tables, with what they mean below each."""
     for table in build_tables(found):
-        printed = Table(title=Text(table.title), title_justify="left")
-        for column in table.columns:
-            printed.add_column(column, overflow="fold")
-        for row in table.rows:
-            printed.add_row(*row)
-        out.print(printed)
+        out.print(build_table(table.title, table.columns, table.rows))
         out.print(table.caption)
     for note in found["notes"]:
         out.print(note)

@@ -14,6 +14,7 @@ from bench.report import numbers
 from bench.report.figures import open_canvas, save_canvas
 from bench.report.page import make_environment
 from bench.report.style import COLOURS
+from bench.text import build_table
 
 HEAT = (213, 94, 0)  # vermillion, of the reports' palette
 LINE_LENGTH = 84  # characters of a line of text in a picture
@@ -41,7 +42,12 @@ def print_explanation(found: Explanation, out: Any) -> None:
     out.print(text)
     out.print(f"Heat: attention from {found.read_out}, rolled out to exit {found.layer}.")
     out.print(build_steps(found))
-    out.print(build_leavings(found))
+    title = "Where each criterion leaves (others with their defaults, on these exits)"
+    rows = [
+        (x.criterion, numbers.format_rule(x.point), numbers.format_threshold(x.threshold), x.layer, x.answer)
+        for x in found.leavings
+    ]
+    out.print(build_table(title, ("criterion", "point", "threshold", "exit", "answer"), rows))
 
 
 def build_steps(found: Explanation) -> Table:
@@ -56,19 +62,6 @@ def build_steps(found: Explanation) -> Table:
         shown = [*(f"{p:.3f}" for p in step.probabilities), f"{step.entropy:.3f}", format_score(step.score), step.state]
         said = f"leaves: {step.answer}" if step.leaves else ""
         table.add_row(str(step.layer), *shown, said, style="bold" if step.leaves else "")
-    return table
-
-
-def build_leavings(found: Explanation) -> Table:
-    """Build a table with a row for every criterion and point."""
-    table = Table(
-        title="Where each criterion leaves (others with their defaults, on these exits)", title_justify="left"
-    )
-    for name in ("criterion", "point", "threshold", "exit", "answer"):
-        table.add_column(name, overflow="fold")
-    for item in found.leavings:
-        point, threshold = numbers.format_rule(item.point), numbers.format_threshold(item.threshold)
-        table.add_row(item.criterion, point, threshold, str(item.layer), item.answer)
     return table
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.text import escape_latex, escape_markdown, guard_csv
+from bench.text import escape_latex, escape_markdown, guard_csv, write_markdown_table
 
 Row = dict[str, Any]
 
@@ -41,14 +41,8 @@ def to_csv(rows: Sequence[Row]) -> str:
 
 def to_markdown(table: TextTable) -> str:
     """Return a heading, the table, its caption; cells cannot break out of it."""
-    lines = [f"### {escape_markdown(table.title)}", ""]
-    if table.rows:
-        lines.append("| " + " | ".join(escape_markdown(c) for c in table.columns) + " |")
-        lines.append("|" + " --- |" * len(table.columns))
-        lines += ["| " + " | ".join(escape_markdown(c) for c in row) + " |" for row in table.rows]
-    else:
-        lines.append("Nothing to show.")
-    return "\n".join([*lines, "", escape_markdown(table.caption), ""])
+    shown = write_markdown_table(table.columns, table.rows) if table.rows else ["Nothing to show."]
+    return "\n".join([f"### {escape_markdown(table.title)}", "", *shown, "", escape_markdown(table.caption), ""])
 
 
 CELL_LENGTH = 60  # letters of a cell in print; the CSV has all of them

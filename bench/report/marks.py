@@ -159,12 +159,12 @@ class Chart:
         return [m for m in self.marks if isinstance(m, Reference) or m.series not in off]
 
 
-def round_ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Return about so many round numbers within [low, high]."""
+def round_ticks(low: float, high: float) -> list[float]:
+    """Return about five round numbers within [low, high]."""
     span = high - low
     if not (math.isfinite(span) and span > 0):
         return [low]
-    raw = span / about
+    raw = span / 5
     base = 10.0 ** math.floor(math.log10(raw))
     step = next(m * base for m in (1, 2, 2.5, 5, 10) if m * base >= raw * 0.75)
     first = math.ceil(low / step - 1e-9)
@@ -186,12 +186,10 @@ def pad_range(values: Iterable[float], share: float = 0.06, least: float = 0.0) 
     return (low - room, high + room)
 
 
-def thin_out(
-    points: Iterable[tuple[float, float]], x: Axis, y: Axis, least: float = 0.025
-) -> list[tuple[float, float]]:
-    """Return the points that are more than ``least`` of the axes from the one kept before them."""
+def thin_out(points: Iterable[tuple[float, float]], x: Axis, y: Axis) -> list[tuple[float, float]]:
+    """Return the points that are more than 2.5 % of the axes from the one kept before them."""
     kept: list[tuple[float, float]] = []
     for a, b in points:
-        if not kept or abs(a - kept[-1][0]) / x.span + abs(b - kept[-1][1]) / y.span > least:
+        if not kept or abs(a - kept[-1][0]) / x.span + abs(b - kept[-1][1]) / y.span > 0.025:
             kept.append((a, b))
     return kept

@@ -8,9 +8,9 @@ MISSING = "–"
 RULES = {"no-loss": "no loss", "-0.5": "−0.5 points", "-1": "−1 point"}
 
 
-def format_number(value: float | None, digits: int = 3) -> str:
-    """Return a fixed number of digits, with a real minus sign."""
-    return MISSING if value is None else f"{value:.{digits}f}".replace("-", "−")
+def format_number(value: float | None) -> str:
+    """Return three digits after the point, with a real minus sign."""
+    return MISSING if value is None else f"{value:.3f}".replace("-", "−")
 
 
 def format_quality(value: OverSeeds) -> str:
@@ -36,9 +36,9 @@ def format_factor(value: float | None) -> str:
     return MISSING if value is None else f"{value:.2f}×"
 
 
-def format_percent(value: float | None, digits: int = 1) -> str:
+def format_percent(value: float | None) -> str:
     """Return a fraction as ``12.3 %``."""
-    return MISSING if value is None else f"{100 * value:.{digits}f} %".replace("-", "−")
+    return MISSING if value is None else f"{100 * value:.1f} %".replace("-", "−")
 
 
 def format_threshold(value: float | None) -> str:

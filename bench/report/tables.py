@@ -136,6 +136,4 @@ def build_cells_table(contents: StoreContents, marks: Mapping[str, Revision]) ->
 
 def describe_revisions(series: Series, marks: Mapping[str, Revision]) -> str:
     """Return `` [a,b]`` where the store has results of several code revisions, else nothing."""
-    if len(marks) < 2:
-        return ""
-    return f" [{','.join(list_letters(series.runs, marks))}]"
+    return f" [{','.join(list_letters(series.runs, marks))}]" if len(marks) > 1 else ""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bench.errors import NothingComparable, UsageError
 from bench.files import write_text
@@ -24,19 +24,10 @@ from bench.text import escape_latex, escape_markdown
 FORMATS = ("html", "md", "latex", "csv", "figures")
 
 
-@dataclass(frozen=True)
-class Written:
-    """What was written and from how much."""
-
-    files: tuple[Path, ...]
-    cells: int
-    failed: int
-    damaged: int
-    panels: int
-
-
-def write_report(results: Path, out: Path, formats: Collection[str], progress: Progress, only: Only = ALL) -> Written:
-    """Write the report on ``results``, or those of ``only``, under ``out``.
+def write_report(
+    results: Path, out: Path, formats: Collection[str], progress: Progress, only: Only = ALL
+) -> dict[str, Any]:
+    """Write the report on ``results``, or those of ``only``, under ``out``: which files, and of how many cells.
 
     Raises UsageError for unknown formats or no results folder, NothingComparable where it holds none of ``only``.
     """
@@ -86,7 +77,8 @@ def write_report(results: Path, out: Path, formats: Collection[str], progress: P
     if drawn:
         files.append(out / "figures" / "captions.md")
         write_text(files[-1], render_captions(drawn))
-    return Written(tuple(files), len(contents.runs), len(contents.failed), len(contents.left_out), len(found))
+    counts = {"cells": len(contents.runs), "failed": len(contents.failed), "damaged": len(contents.left_out)}
+    return {"files": [str(path) for path in files], **counts, "comparisons": len(found)}
 
 
 def render_markdown(

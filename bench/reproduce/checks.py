@@ -22,15 +22,18 @@ from bench.compare.evidence import (
 )
 from bench.errors import UsageError
 from bench.measure.stats import Interval
-from bench.reproduce.base import Check, Place, StrategyCheck, refuse_unlearned
-from bench.reproduce.verdict import (
+from bench.reproduce.base import (
+    Check,
     ClaimResult,
     Over,
+    Place,
+    StrategyCheck,
     Trial,
     combine_trials,
     compute_joint_level,
     judge_bound,
     judge_published,
+    refuse_unlearned,
 )
 from bench.settings import bind
 
@@ -83,11 +86,9 @@ class QualityAtSpeedup(StrategyCheck):
     Bound: quality minus full quality >= -loss.
     """
 
-    strategy: str
     speedup: float
     loss: float = 0.0
     against: str | None = None
-    over: Over = "every"
 
     def needs(self) -> list[str]:
         return [self.strategy, *([self.against] if self.against else [])]
@@ -109,9 +110,7 @@ class QualityAtSpeedup(StrategyCheck):
 class TwoStrategies(StrategyCheck):
     """A check that ``strategy`` is better than ``other`` in some way. Bound: a difference > 0."""
 
-    strategy: str
     other: str
-    over: Over = "every"
 
     def needs(self) -> list[str]:
         return [self.strategy, self.other]
@@ -158,9 +157,7 @@ class OverthinkingRecovered(StrategyCheck):
     ``default``. Bound: right early and wrong late, minus wrong early and right late, over all samples: > 0.
     """
 
-    strategy: str
     point: str = "no-loss"
-    over: Over = "every"
 
     def compare(self, place: Place, level: float) -> Trial:
         runs = place.of(self.strategy)
@@ -255,7 +252,6 @@ class ValuesAt(StrategyCheck):
     within ``tolerance`` of the published number.
     """
 
-    strategy: str
     task: str
     published: Mapping[float, float]
     tolerance: float
@@ -263,7 +259,6 @@ class ValuesAt(StrategyCheck):
     quantity: Literal["quality", "loss", "layers", "speedup"] = "quality"
     metric: str | None = None
     block: str | None = None
-    over: Over = "every"
 
     def __post_init__(self) -> None:
         for name, value in (*self.published.items(), ("tolerance", self.tolerance)):

@@ -7,12 +7,11 @@ from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from bench.measure.stats import Interval
+from bench.reproduce.base import ClaimResult, Trial
 from bench.reproduce.papers import Claim, Paper, Scale
-from bench.reproduce.verdict import ClaimResult, Trial
-from bench.text import escape_markdown
+from bench.text import build_table, write_markdown_table
 
 Judged = Sequence[tuple[Claim, ClaimResult]]
 
@@ -30,13 +29,8 @@ def print_claims(out: Console, paper: Paper, scale: Scale, found: Judged) -> Non
     """Print the claims with their verdicts, then what every verdict rests on."""
     out.print(_heading(paper, scale))
     for columns, rows in _make_tables(found):
-        table = Table()
-        for column in columns:
-            table.add_column(column, overflow="fold")
-        for row in rows:
-            table.add_row(*row)
         if rows:
-            out.print(table)
+            out.print(build_table("", columns, rows))
     out.print(READING)
 
 
@@ -44,9 +38,7 @@ def write_claims(paper: Paper, scale: Scale, found: Judged) -> str:
     """Return the same as Markdown."""
     lines = [f"# {paper.name}: its claims, measured", "", _heading(paper, scale), ""]
     for columns, rows in _make_tables(found):
-        lines += ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
-        lines += [f"| {' | '.join(map(escape_markdown, row))} |" for row in rows]
-        lines.append("")
+        lines += [*write_markdown_table(columns, rows), ""]
     return "\n".join([*lines, READING]) + "\n"
 
 
@@ -80,7 +72,7 @@ def _trial_to_plain(trial: Trial) -> dict[str, Any]:
 
 def _make_tables(found: Judged) -> list[tuple[tuple[str, ...], Sequence[tuple[str, ...]]]]:
     """Return the columns and rows of two tables: a row a claim, and a row for each place of each claim."""
-    claims = [(_says(claim), _source(claim), _ours(result), _verdict(result)) for claim, result in found]
+    claims = [(*_describe_claim(claim), *_describe_result(result)) for claim, result in found]
     trials = [
         (claim.id, trial.where, _interval(trial.ours), trial.wanted, trial.verdict, trial.detail)
         for claim, result in found
@@ -97,26 +89,22 @@ def _heading(paper: Paper, scale: Scale) -> str:
     return f"{paper.title}. {paper.citation}\nIn the paper: {paper.conventions}\nHere: {says}"
 
 
-def _says(claim: Claim) -> str:
-    return f"{claim.id}: {claim.says}." + (f" ({claim.note})" if claim.note else "")
-
-
-def _source(claim: Claim) -> str:
+def _describe_claim(claim: Claim) -> tuple[str, str]:
+    """Return what a claim says, and its source."""
     marked = f" [{claim.evidence}]" if claim.evidence in ("2nd", "digitised") else ""
-    return f"{claim.source}{marked}; {claim.split}" + (f", {claim.cost}" if claim.cost else "")
+    return (
+        f"{claim.id}: {claim.says}." + (f" ({claim.note})" if claim.note else ""),
+        f"{claim.source}{marked}; {claim.split}" + (f", {claim.cost}" if claim.cost else ""),
+    )
 
 
-def _verdict(result: ClaimResult) -> str:
+def _describe_result(result: ClaimResult) -> tuple[str, str]:
+    """Return ours, and the verdict."""
     if result.verdict == "not run":
-        return f"not run ({result.why})"
-    ran, of = len(result.ran), len(result.trials)
-    return result.verdict + (f" (on {ran} of {of})" if ran < of else "")
-
-
-def _ours(result: ClaimResult) -> str:
-    if result.verdict == "not run":
-        return "-"
-    return _interval(result.ran[0].ours) if len(result.ran) == 1 else result.why
+        return "-", f"not run ({result.why})"
+    ran, of = result.ran, len(result.trials)
+    counted = f" (on {len(ran)} of {of})" if len(ran) < of else ""
+    return _interval(ran[0].ours) if len(ran) == 1 else result.why, result.verdict + counted
 
 
 def _interval(ours: Interval | None) -> str:

@@ -5,26 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from bench.cell.request import Context, Request
 from bench.cell.resolve import resolve_request
 from bench.compare.evidence import Evidence, NotRun
 from bench.errors import UsageError, UserError
-from bench.reproduce.base import Place
+from bench.reproduce.base import ClaimResult, Place
 from bench.reproduce.checks import make_check
 from bench.reproduce.papers import Block, Claim, Paper, PaperPlan, Scale
-from bench.reproduce.verdict import ClaimResult
 from bench.results.run import Run
 from bench.sweep import Engine, Outcome, Plan, Planned, run_plan
 from bench.sweep.config import expand_cells
 
-
-class Asked(NamedTuple):
-    """One cell of a block; claims call it by its strategy's name."""
-
-    block: str
-    request: Request
+Asked = tuple[str, Request]
+"""A block's name and one cell of it; claims call it by its strategy's name."""
 
 
 def list_cells(plan: PaperPlan, seeds: Sequence[int] | None = None) -> list[Asked]:
@@ -42,7 +37,7 @@ def list_cells(plan: PaperPlan, seeds: Sequence[int] | None = None) -> list[Aske
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise UsageError(f"block '{block.name}' has two cells for {twice[0]} on {twice[1]}.")
-        found += [Asked(block.name, replace(r, seed=seed)) for r in requests for seed in seeds or plan.seeds]
+        found += [(block.name, replace(r, seed=seed)) for r in requests for seed in seeds or plan.seeds]
     return found
 
 

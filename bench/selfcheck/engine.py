@@ -176,7 +176,7 @@ def measure_ratios(
     ratios = []
     for what, limit in flops.items():
         latency, summary = paired_ratio(rounds[result.baseline], rounds[what]), result.summary(what)
-        figures = {
+        ratios.append({
             "size": size,
             "batch": batch,
             "what": what,
@@ -190,8 +190,7 @@ def measure_ratios(
             "rounds": len(result.rounds),
             "stop": result.stop,
             "reasons": result.reasons,
-        }
-        ratios.append(figures)
+        })  # fmt: skip
     return ratios
 
 
@@ -210,7 +209,7 @@ def check_predictions(options: LatencyOptions, setup: Setup) -> dict[str, Any]:
         cuts = {name: find_middle_cut(model, criterion, batches)}
         table = measure_depth_table(model, criterion, cuts, batches, options, make=setup.make_executor)
         found[name] = {
-            **asdict(table.points[name]),
+            **table.points[name],
             "mean_layer": table.result.summary(name).mean_layer,
             "valid": table.result.valid,
             "checks_ms": (table.checks.mean(axis=1) * 1e3).tolist(),

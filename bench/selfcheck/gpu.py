@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from bench.latency.energy import compare_energy
 from bench.latency.machine import load_nvml
 from bench.latency.queries import make_exit_query, make_plain_query, measure_interleaved, number_samples
 from bench.latency.result import LatencyOptions
-from bench.latency.scenarios import ServingOptions, capacity_to_json, find_capacities
+from bench.latency.scenarios import ServingOptions, find_capacities
 from bench.selfcheck.engine import (
     TIMED_CRITERIA,
     TIMED_SIZES,
@@ -204,7 +204,7 @@ def measure_serving(plan: GpuPlan) -> dict[str, Any]:
     held, reasons = find_capacities(asked, single, load, len(batches), plan.say)
     return {
         "single_ms": {label: single.summary(label).mean * 1e3 for label in asked},
-        "serving": {label: capacity_to_json(found) for label, found in held.items()},
+        "serving": held,
         "reasons": [*single.reasons, *reasons],
     }
 
@@ -218,7 +218,7 @@ def measure_power(plan: GpuPlan) -> dict[str, Any]:
     for label, (criterion, cut) in points.items():
         query = make_exit_query(executor, criterion, cut, batches, number_samples(batches))
         seconds = 0.3 if plan.rehearsal else 5.0
-        found[label] = asdict(compare_energy(query, range(8), plan.device, seconds=seconds, meters=made_up))
+        found[label] = compare_energy(query, range(8), plan.device, seconds=seconds, meters=made_up)
     return {"energy": found}
 
 
@@ -241,21 +241,17 @@ GPU_PARTS: Mapping[str, Callable[[GpuPlan], dict[str, Any]]] = {
 
 def describe_gpu(found: Mapping[str, Any]) -> str:
     """Return the parts as lines for people."""
-    card = found["card"]
+    card, rows = found["card"], found["decisions"]["rows"]
     lines = [
         f"{card['card']}, driver {card['driver']}, torch {card['versions']['torch']}, CUDA {card['cuda']}, conditional "
-        f"nodes: {'yes' if card['conditional_nodes'] else 'no'}"
-    ]
-    rows = found["decisions"]["rows"]
-    lines.append(
+        f"nodes: {'yes' if card['conditional_nodes'] else 'no'}",
         f"Decisions: {sum(row['other_exit'] for row in rows)} of {sum(row['samples'] for row in rows)} samples leave "
-        "elsewhere than under eager in the same format."
-    )
-    lines += [
-        f"  {row['backbone']}, {row['dtype']}, {row['executor']}: {row['other_exit']} of {row['samples']}"
-        for row in rows
-        if row["other_exit"]
+        "elsewhere than under eager in the same format.",
     ]
+    for row in rows:
+        if row["other_exit"]:
+            where = f"{row['backbone']}, {row['dtype']}, {row['executor']}"
+            lines.append(f"  {where}: {row['other_exit']} of {row['samples']}")
     for name, part in found.items():
         if name.startswith("ratios-"):
             lines.append(describe_engine(part) if part["ratios"] else f"{name}: {part['note']}")

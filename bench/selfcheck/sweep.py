@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from backbones.base import Batch
 from bench.inference.live import run_live
+from bench.inference.replay import list_criteria
 from bench.latency.queries import make_stepped_call
 from bench.latency.run import pause_garbage_collection
 from bench.measure.curve import exact_curve, exit_layers
@@ -46,7 +47,7 @@ def time_sweep(size: str = "bert 6x384", samples: int = 512, rounds: int = 4, se
         make_random_batch(part.tolist(), seed + i) for i, part in enumerate(np.array_split(lengths, samples // 32))
     ]
     labels = random.integers(0, model.head.num_outputs, size=samples)
-    criteria = make_criteria(model.head.num_outputs)
+    criteria = list_criteria(STRATEGIES.builtin, model.head.num_outputs)
     plain = make_stepped_call(model)
     modes: dict[str, Callable[[], object]] = {
         "plain": lambda: [plain(batch).argmax(dim=-1).tolist() for batch in batches],
@@ -73,18 +74,6 @@ def time_sweep(size: str = "bert 6x384", samples: int = 512, rounds: int = 4, se
         "sweep_over_plain": asdict(paired_ratio(seconds["sweep"], seconds["plain"])),
         "re_run_over_plain": seconds["re-run"][0] / float(np.mean(seconds["plain"])),
     }
-
-
-def make_criteria(num_outputs: int) -> dict[str, Criterion]:
-    """Make one criterion of every strategy that can be replayed from logits alone, with its defaults."""
-    found = {}
-    for name in STRATEGIES.builtin:
-        kind = STRATEGIES.load(name).criterion
-        if kind.causal and kind.uses_early_exits:
-            criterion = kind()
-            if criterion.probe is None and not criterion.fits and criterion.refuse(num_outputs) is None:
-                found[name] = criterion
-    return found
 
 
 @torch.inference_mode()

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from bench.inference.conditional import EagerProgram, ProgramPart, RecordProgram
-from bench.inference.segments import ForwardPart, RecordSegment
+from bench.inference.segments import EagerSegment, ForwardPart, RecordSegment
 from strategies.base import ExitModel
 
 HOST = ("_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal", "unique", "lift_fresh")
@@ -54,14 +54,16 @@ class Tape(TorchDispatchMode):
                     old.copy_(new)
 
 
-class TapeSegment:
+class TapeSegment(EagerSegment):
     """In place of ``CudaGraphSegment``."""
 
     def __init__(self, work: ForwardPart, beside: bool = False, host: Sequence[str] = ()) -> None:
         work()  # a warm-up, as a capture has: tables are made and kept
-        tape = Tape(lambda: tuple(made.clone() for made in work()), host)
-        self.outputs: tuple[Tensor, ...] = tape.made
-        self.replay = tape.play
+        self.tape = Tape(lambda: tuple(made.clone() for made in work()), host)
+        self.outputs = self.tape.made
+
+    def replay(self) -> None:
+        self.tape.play()
 
 
 class TapeProgram(EagerProgram):

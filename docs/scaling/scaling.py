@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.cell.request import Context, Request
-from bench.cli.display import build_table, console, print_json
+from bench.cli.display import console, print_json
 from bench.files import read_object, write_json
 from bench.measure.exits import AllExits
 from bench.progress import Progress
@@ -28,6 +28,7 @@ from bench.results.store import Store
 from bench.sweep.driver import run_plan
 from bench.sweep.engines.base import Ending, Job
 from bench.sweep.plan import make_plan
+from bench.text import build_table
 
 WORKERS = (1, 10, 30, 100, 300, 1000)
 CELLS = (10.0, 60.0, 600.0)  # seconds of a cell: replay of a shared checkpoint, a small training, fine-tuning

@@ -14,8 +14,8 @@ import pytest
 from rich.console import Console
 
 from bench.__main__ import main
+from bench.analysis.cases import find_points
 from bench.analysis.diagnose import describe_cut, find_shift, spread_cuts
-from bench.analysis.points import find_points
 from bench.inference.replay import replay
 from bench.measure.exits import AllExits
 from bench.measure.trade_off import Costs, TradeOff

@@ -114,30 +114,30 @@ def test_every_exit_by_hand() -> None:
     logits = logits_of([[0.9, 0.9], [0.8, 0.9], [0.4, 0.3], [0.3, 0.8]])
     labels = np.zeros(4, dtype=np.int64)
     first, second = rate_exits(logits, labels, np.array([[0.1, 0], [0.4, 0], [0.2, 0], [0.3, 0]]))
-    assert (first.exit, first.accuracy.estimate) == (1, 0.5)
-    assert first.auroc_max_p is not None
-    assert first.auroc_own is not None
-    assert first.auroc_max_p.estimate == 1.0
-    assert first.auroc_own.estimate == 0.5  # readiest first: right, wrong, wrong, right
+    assert (first["exit"], first["accuracy"]["estimate"]) == (1, 0.5)
+    assert first["auroc_max_p"] is not None
+    assert first["auroc_own"] is not None
+    assert first["auroc_max_p"]["estimate"] == 1.0
+    assert first["auroc_own"]["estimate"] == 0.5  # readiest first: right, wrong, wrong, right
     # difficulty 1, 1, 3, 2; surest first: 0.9, 0.8, then the hardest 0.6 and the second hardest 0.7 in order
-    assert first.inversion_max_p == 0.0
+    assert first["inversion_max_p"] == 0.0
     # own order: 1, 3, 4, 2; pairs easy-hard: 1-3, 1-4, 2-3 (inverted), 2-4 (inverted), 4-3 (inverted)
-    assert first.inversion_own == pytest.approx(3 / 5)
+    assert first["inversion_own"] == pytest.approx(3 / 5)
     # gaps between confidence and outcome, each in a bin of its own: 0.1, 0.2, 0.6, 0.7
-    assert first.ece == pytest.approx((0.1 + 0.2 + 0.6 + 0.7) / 4, abs=1e-6)
-    assert second.accuracy.estimate == 0.75
-    assert second.auroc_max_p is None  # a single wrong answer
-    assert second.inversion_own == 0.5
+    assert first["ece"] == pytest.approx((0.1 + 0.2 + 0.6 + 0.7) / 4, abs=1e-6)
+    assert second["accuracy"]["estimate"] == 0.75
+    assert second["auroc_max_p"] is None  # a single wrong answer
+    assert second["inversion_own"] == 0.5
 
 
 def test_exits_agree_with_the_calibration_of_the_report() -> None:
     random = np.random.default_rng(1)
     logits, labels = random.normal(size=(60, 4, 3)).astype(np.float32), random.integers(0, 3, 60)
     known, found = measure_calibration(logits, labels), rate_exits(logits, labels, None)
-    assert [row.ece for row in found] == known.ece
-    assert [row.accuracy.estimate for row in found] == pytest.approx(known.accuracy)
-    assert [row.auroc_max_p.estimate for row in found if row.auroc_max_p] == pytest.approx(known.auroc)
-    assert all(row.auroc_own is None and row.inversion_own is None for row in found)
+    assert [row["ece"] for row in found] == known.ece
+    assert [row["accuracy"]["estimate"] for row in found] == pytest.approx(known.accuracy)
+    assert [row["auroc_max_p"]["estimate"] for row in found if row["auroc_max_p"]] == pytest.approx(known.auroc)
+    assert all(row["auroc_own"] is None and row["inversion_own"] is None for row in found)
     assert probabilities(logits).shape == logits.shape
 
 
@@ -149,9 +149,9 @@ ANSWERS = np.array([[0, 1, 0], [0, 0, 0], [0, 1, 1], [0, 1, 2]])
 def test_flips_by_hand() -> None:
     assert count_flips(ANSWERS).tolist() == [2, 0, 1, 2]
     found = summarise_flips(ANSWERS)
-    assert found.mean.estimate == 1.25
-    assert found.counts == [0.25, 0.25, 0.5]
-    assert found.back.estimate == 0.25  # 0, 1, 0 comes back; 0, 1, 2 does not
+    assert found["mean"]["estimate"] == 1.25
+    assert found["counts"] == [0.25, 0.25, 0.5]
+    assert found["back"]["estimate"] == 0.25  # 0, 1, 0 comes back; 0, 1, 2 does not
 
 
 def test_agreement_by_hand() -> None:
@@ -166,11 +166,11 @@ def test_slowdown_by_hand() -> None:
     before = Decided(np.array([1, 2, 3]), np.array([0, 1, 1]), np.array([10, 20, 30]))
     after = Decided(np.array([2, 2, 2]), np.array([0, 0, 1]), np.array([20, 20, 20]))
     found = compare_decisions(before, after, np.array([0, 1, 1]))
-    assert (found.samples, found.before, found.after, found.difference.estimate) == (3, 2.0, 2.0, 0.0)
-    assert found.cost_ratio.estimate == 1.0
-    assert (found.later, found.earlier, found.other) == pytest.approx((1 / 3, 1 / 3, 1 / 3))
-    assert found.right.estimate == pytest.approx(-1 / 3)
-    assert found.difference.low < 0 < found.difference.high
+    assert (found["samples"], found["before"], found["after"], found["difference"]["estimate"]) == (3, 2.0, 2.0, 0.0)
+    assert found["cost_ratio"]["estimate"] == 1.0
+    assert (found["later"], found["earlier"], found["other"]) == pytest.approx((1 / 3, 1 / 3, 1 / 3))
+    assert found["right"]["estimate"] == pytest.approx(-1 / 3)
+    assert found["difference"]["low"] < 0 < found["difference"]["high"]
 
 
 def test_intervals_are_paired() -> None:
@@ -178,8 +178,8 @@ def test_intervals_are_paired() -> None:
     layers = np.arange(1, 9)
     one, other = (Decided(layers + d, np.zeros(8), np.full(8, 2.0 + 2 * d)) for d in (0, 1))
     found = compare_decisions(one, other, np.zeros(8))
-    assert (found.difference.low, found.difference.high) == (1.0, 1.0)
-    assert (found.cost_ratio.low, found.cost_ratio.high) == (2.0, 2.0)
+    assert (found["difference"]["low"], found["difference"]["high"]) == (1.0, 1.0)
+    assert (found["cost_ratio"]["low"], found["cost_ratio"]["high"]) == (2.0, 2.0)
 
 
 def test_other_samples_are_refused() -> None:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from backbones import ENCODERS
 from backbones.load import load_backbone
-from bench.analysis.cases import OVERTHOUGHT, SIMPLE, find_cases
+from bench.analysis.cases import OVERTHOUGHT, SIMPLE, choose_point, find_cases
 from bench.analysis.explain import (
     Explanation,
     Text,
@@ -20,10 +20,10 @@ from bench.analysis.explain import (
     encode_text,
     explain_text,
     find_sample,
+    record_attention,
+    roll_out_attention,
     step_sample,
 )
-from bench.analysis.points import choose_point
-from bench.analysis.rollout import record_attention, roll_out_attention
 from bench.cell.reload import RunModel, reload_model
 from bench.cell.request import Context
 from bench.errors import UsageError

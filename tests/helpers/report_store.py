@@ -14,9 +14,9 @@ from bench.files import write_json
 from bench.measure.exits import AllExits
 from bench.measure.stats import wilson
 from bench.results.exits import write_exits
+from bench.results.part import checksum_of
 from bench.results.places import exits_file
 from bench.results.record import SCHEMA_VERSION
-from bench.results.part import checksum_of
 from bench.results.spec import Facts, RunSpec, key, quality_identity
 from bench.results.store import Store
 from bench.training.args import TrainArgs

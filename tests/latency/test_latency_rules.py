@@ -10,15 +10,16 @@ from scipy import stats
 
 from bench.latency.protocol import (
     NOISE_FLOOR_ROUNDS,
-    PERCENTILE_FLOORS,
     alternate_order,
-    compute_percentiles,
     find_bucket,
     find_drift,
     find_stop_reason,
     is_same_speed,
     split_into_streaks,
 )
+from bench.latency.result import PERCENTILE_FLOORS, LatencyOptions, compute_percentiles
+
+HALF_A_MINUTE = LatencyOptions(seconds=30.0, min_rounds=4, max_rounds=50)
 
 
 def test_abba_gives_every_configuration_the_same_mean_position() -> None:
@@ -86,17 +87,16 @@ def noisy(mean: float, spread: float, count: int, seed: int) -> list[float]:
     ],
 )
 def test_stopping(rounds: dict[str, list[float]], elapsed: float, expected: str | None) -> None:
-    assert find_stop_reason(rounds, "plain", elapsed, seconds=30.0, min_rounds=4, max_rounds=50) == expected
+    assert find_stop_reason(rounds, "plain", elapsed, HALF_A_MINUTE) == expected
 
 
 def test_the_noise_floor_is_where_more_rounds_do_not_help() -> None:
     # as many rounds again, and the interval is as wide: the second half is far noisier than the first
     plain = noisy(10, 0.02, 10, 0) + noisy(10, 0.2, 10, 1)
-    args = {"seconds": 30.0, "min_rounds": 4, "max_rounds": 50}
     assert len(plain) >= NOISE_FLOOR_ROUNDS
-    assert find_stop_reason({"plain": plain, "early": [5.0] * 20}, "plain", 1.0, **args) == "noise floor"  # type: ignore[arg-type]
+    assert find_stop_reason({"plain": plain, "early": [5.0] * 20}, "plain", 1.0, HALF_A_MINUTE) == "noise floor"
     still_helps = noisy(10, 0.2, 10, 1) + noisy(10, 0.02, 10, 0)
-    assert find_stop_reason({"plain": still_helps, "early": [5.0] * 20}, "plain", 1.0, **args) is None  # type: ignore[arg-type]
+    assert find_stop_reason({"plain": still_helps, "early": [5.0] * 20}, "plain", 1.0, HALF_A_MINUTE) is None
 
 
 @pytest.mark.parametrize(

@@ -25,10 +25,9 @@ def test_a_paper_is_sound(name: str) -> None:
     assert paper.name == name
     for plan in (paper.full, paper.small):
         assert plan is not None
-        asked = list_cells(plan)
-        for one in asked:
-            resolve_request(one.request)
-    planned = {one.request.strategy for one in list_cells(paper.full)}
+        for _, request in list_cells(plan):
+            resolve_request(request)
+    planned = {request.strategy for _, request in list_cells(paper.full)}
     for claim in paper.claims:
         make_check(claim.check, claim.arguments)
         assert claim.arguments.get("strategy") in planned
@@ -115,5 +114,5 @@ def test_no_yaml_and_no_such_paper_are_told() -> None:
 def test_a_plans_defaults_and_seeds_reach_its_cells() -> None:
     paper = parse_paper(with_value("full.defaults", {"limit": 64, "settings": {"train.epochs": 2}}), "mine.yaml")
     [one, other] = list_cells(paper.full, [3, 4])
-    assert (one.block, one.request.limit, one.request.settings) == ("A", 64, {"train.epochs": 2})
-    assert [one.request.seed, other.request.seed] == [3, 4]
+    assert (one[0], one[1].limit, one[1].settings) == ("A", 64, {"train.epochs": 2})
+    assert [one[1].seed, other[1].seed] == [3, 4]

@@ -17,9 +17,16 @@ from bench.inference.replay import make_criterion
 from bench.measure.exits import AllExits
 from bench.measure.stats import Interval
 from bench.measure.trade_off import Costs, TradeOff
-from bench.reproduce.base import Place
+from bench.reproduce.base import (
+    Judgement,
+    Place,
+    Trial,
+    combine_trials,
+    compute_joint_level,
+    judge_bound,
+    judge_published,
+)
 from bench.reproduce.checks import make_check, subtract_independent
-from bench.reproduce.verdict import Judgement, Trial, combine_trials, compute_joint_level, judge_bound, judge_published
 from tests.helpers.paper_files import GOOD
 
 SAMPLES, LAYERS = 400, 6

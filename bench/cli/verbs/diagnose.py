@@ -40,8 +40,8 @@ def diagnose(
             raise UsageError(f"--{name} must be at least {least}, not {given}.")
     asked, progress = session.store.find_run(run).finished(), session.progress
     progress.say("Loading torch." if stored else "Loading torch, transformers and the model.")
+    from bench.analysis.cases import find_points
     from bench.analysis.diagnose import Change, diagnose_run
-    from bench.analysis.points import find_points
     from bench.report import diagnose_view
 
     points = find_points(asked, point)

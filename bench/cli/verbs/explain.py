@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.cli.display import build_table, console, print_json
+from bench.cli.display import console, print_json
 from bench.cli.session import RunName, Session, with_session
 from bench.errors import UsageError
 from bench.files import write_text
+from bench.text import build_table
 
 if TYPE_CHECKING:
     from bench.results.run import Run

@@ -10,11 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.cli.display import build_table, console, print_json
+from bench.cli.display import console, print_json
 from bench.cli.session import Session, with_session
 from bench.errors import UsageError
 from bench.files import write_text
-from bench.text import show_hidden
+from bench.text import build_table, show_hidden
 
 
 @with_session("results_dir", "json")
@@ -70,16 +70,12 @@ def list_series(entries: Any) -> list[dict[str, Any]]:
     from bench.compare import history
 
     found = []
-    for series in history.by_series(entries).values():
-        names = dict.fromkeys(name for e in series for name in e.values)
-        for name in names:
-            kept = [e for e in series if name in e.values]
-            values = [e.values[name] for e in kept]
-            steps = [
-                {"at": kept[s.at].at, "commit": kept[s.at].commit, "before": s.before, "after": s.after}
-                for s in history.steps(values, history.margin_of(name, values[0].value))
-            ]
-            found.append({"cell": series[-1].label, "what": name, "values": [v.value for v in values], "steps": steps})
+    for name, kept, taken in history.follow_numbers(entries):
+        steps = [
+            {"at": kept[s.at].at, "commit": kept[s.at].commit, "before": s.before, "after": s.after} for s in taken
+        ]
+        values = [e.values[name].value for e in kept]
+        found.append({"cell": kept[-1].label, "what": name, "values": values, "steps": steps})
     return found
 
 

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from backbones.names import Registry, unknown_name
-from bench.cli.display import build_table, console, print_json
+from bench.cli.display import console, print_json
 from bench.cli.session import Session, with_session
+from bench.text import build_table
 from strategies import HEADS, RECIPES, STRATEGIES
 
 KINDS = ("strategies", "heads", "recipes", "backbones", "tasks", "papers", "runs")

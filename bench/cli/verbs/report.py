@@ -29,11 +29,11 @@ def report(
     only = Only.named(task, backbone)
     written = write_report(session.results_dir, out, split_names(formats, "--format"), session.progress, only)
     if session.json:
-        print_json({"files": [str(p) for p in written.files], "cells": written.cells, "failed": written.failed,
-                    "damaged": written.damaged, "comparisons": written.panels})  # fmt: skip
+        print_json(written)
         return
-    page = next((p for p in written.files if p.name == "report.html"), written.files[0])
-    missing = [f"{n} {what}" for n, what in ((written.failed, "failed"), (written.damaged, "damaged")) if n]
+    files = written["files"]
+    page = next((path for path in files if Path(path).name == "report.html"), files[0])
+    missing = [f"{written[what]} {what}" for what in ("failed", "damaged") if written[what]]
     said = f" ({', '.join(missing)})" if missing else ""
-    counts = f"{written.cells} cells{said}, {written.panels} comparisons, {len(written.files)} files"
+    counts = f"{written['cells']} cells{said}, {written['comparisons']} comparisons, {len(files)} files"
     print(show_hidden(f"{counts}: {page}"))

@@ -38,7 +38,7 @@ def reproduce(
 
     context = session.context()
     asked = list_cells(chosen, split_seeds(seed) if seed is not None else None)
-    planned = make_plan([one.request for one in asked], context)
+    planned = make_plan([request for _, request in asked], context)
     total = estimate(planned, context)
     progress.say(f"{published.title}. {chosen.says}")
     if plan:

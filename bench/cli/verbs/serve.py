@@ -9,11 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.cli.display import build_table, console, print_json
+from bench.cli.display import console, print_json
 from bench.cli.session import ExecutorName, RunName, Session, with_session
 from bench.errors import UsageError
 from bench.files import write_json
 from bench.inference.placement import check_placement, find_device
+from bench.text import build_table
 
 
 @with_session()

@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.display import build_table, console, print_json
+from bench.cli.display import console, print_json
 from bench.cli.session import Session, with_session
 from bench.errors import INTERNAL, OK, UsageError
+from bench.text import build_table
 
 
 @with_session("json")

@@ -8,10 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.cli.display import build_table, console, format_tables, print_json
+from bench.cli.display import console, format_tables, print_json
 from bench.cli.session import Backbones, Session, Tasks, with_session
 from bench.errors import NothingComparable
 from bench.files import write_text
+from bench.text import build_table
 
 
 @with_session("results_dir", "json", "allow_imports")
