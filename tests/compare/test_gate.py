@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from bench.__main__ import main
+from bench.compare.gate.check import Move, compare_logits
 from bench.compare.gate.golden import (
     SHAPES,
     Golden,
@@ -18,9 +23,11 @@ from bench.compare.gate.golden import (
     make_probe,
     write_layers,
 )
+from bench.compare.verdict import Row
 from bench.errors import USAGE
 from bench.inference.replay import make_criterion
 from bench.measure.curve import exit_layers
+from bench.measure.exits import AllExits
 from tests.helpers.compare_records import logits
 
 
@@ -98,3 +105,88 @@ def test_without_a_baseline_the_gate_says_how_to_make_one(tmp_path: Path, capsys
     assert main(["gate", "--baseline", str(tmp_path / "none")]) == USAGE
     assert "--accept" in capsys.readouterr().err
     assert main(["gate", "--accept", "--rules-only"]) == USAGE
+
+
+BASELINE = Path(__file__).parents[2] / "results" / "baseline"
+
+
+def cell_with(change: dict[str, Any]) -> str:
+    kept = json.loads((BASELINE / "bert-demo" / "entropy.json").read_text())
+    return json.dumps({**kept, **change})
+
+
+WRONG: dict[str, tuple[str, str, str]] = {
+    "a newer version": ("platform.json", '{"version": 2, "more": 1}', "newer ExitBench"),
+    "no version": ("platform.json", '{"torch": "1"}', "has version None"),
+    "another platform": ("platform.json", '{"version": 1, "torch": 1}', "torch is a number, text is needed"),
+    "a list": ("platform.json", "[]", "is damaged"),
+    "half a file": ("bert-demo/entropy.json", '{"strategy": "ent', "entropy.json of the baseline is damaged"),
+    "no text": ("bert-demo/entropy.json", "\x00\x01", "is damaged"),
+    "a field that lacks": ("bert-demo/entropy.json", '{"strategy": "entropy"}', "is missing"),
+    "a number that is none": ("bert-demo/entropy.json", cell_with({"plain_flops": "many"}), "plain_flops is text"),
+    "fewer samples": ("bert-demo/entropy.json", cell_with({"samples": 3}), "not those of 3 samples"),
+    "fewer exits": ("bert-demo/entropy.json", cell_with({"per_exit": {"accuracy": [1]}}), "other samples or exits"),
+    "a path": ("bert-demo/entropy.json", cell_with({"logits": "../../x.parquet"}), "names files elsewhere"),
+    "another folder": ("bert-demo/entropy.json", cell_with({"backbone": ".."}), "names files elsewhere"),
+    "logits that lack": ("bert-demo/entropy.json", cell_with({"logits": "none.parquet"}), "lacks"),
+    "no logits": ("bert-demo/linear-joint-6.parquet", "PAR1", "is damaged"),
+    "a probe of nothing": (
+        "probe.json",
+        '{"entropy": {"a circle": {"tie": true, "cuts": []}}}',
+        "the probe's 64 samples",
+    ),
+    "a probe of text": ("probe.json", '{"entropy": "two"}', "is damaged"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_baseline_that_is_damaged_or_newer_is_one_line(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place, text, said = WRONG[name]
+    folder = shutil.copytree(BASELINE, tmp_path / "baseline")
+    (folder / place).write_text(text)
+    assert main(["gate", "--rules-only", "--strategy", "entropy", "--baseline", str(folder)]) == USAGE
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert said in lines[-1]
+    assert len(lines) == 1
+
+
+def test_a_baseline_without_its_probe_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = shutil.copytree(BASELINE, tmp_path / "baseline")
+    (folder / "probe.json").unlink()
+    assert main(["gate", "--rules-only", "--baseline", str(folder)]) == USAGE
+    assert "The baseline lacks" in capsys.readouterr().err
+
+
+def logits_moved(by: float) -> tuple[AllExits, AllExits]:
+    stored = logits(samples=160)
+    z = stored.logits.copy()
+    z[3, 1] += by
+    return stored, replace(stored, logits=z)
+
+
+@pytest.mark.parametrize(
+    ("by", "moved", "unstable", "verdict"),
+    [
+        (1e-6, Move("", ""), False, "same"),
+        (1e-6, Move("torch 1 -> 2", "cpu a -> b"), False, "same"),
+        (1e-3, Move("", ""), False, "worse"),
+        (1e-3, Move("", "cpu a -> b"), False, "worse"),
+        (1e-3, Move("", "cpu a -> b"), True, "inconclusive"),
+        (1e-3, Move("", ""), True, "worse"),
+        (1e-3, Move("torch 1 -> 2", ""), False, "not comparable"),
+        (1e-3, Move("torch 1 -> 2", "cpu a -> b"), True, "not comparable"),
+    ],
+)
+def test_who_moved_the_logits(by: float, moved: Move, unstable: bool, verdict: str) -> None:
+    row = compare_logits(Row("c", "logits", "same", ""), *logits_moved(by), moved, unstable)
+    assert row.verdict == verdict
+    assert row.difference == pytest.approx(by, rel=0.1)
+
+
+def test_the_last_exit_of_an_unstable_model_is_held_to_the_tolerance() -> None:
+    stored, now = logits_moved(1e-3)
+    now.logits[3, -1] += 1e-3
+    row = compare_logits(Row("c", "logits", "same", ""), stored, now, Move("", "cpu a -> b"), unstable=True)
+    assert row.verdict == "worse"

@@ -80,11 +80,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return World(tmp_path_factory.mktemp("planted"))
 
 
-@pytest.fixture
-def at(world: World, tmp_path: Path) -> World:
-    """The same with a folder of its own for comparisons."""
+@pytest.fixture(params=["this processor", "another processor"])
+def at(request: pytest.FixtureRequest, world: World, tmp_path: Path) -> World:
+    """The same with a folder of its own for comparisons, made here or elsewhere."""
     made = object.__new__(World)
-    made.__dict__ = {**world.__dict__, "folder": tmp_path}
+    platform = world.baseline.platform
+    if request.param == "another processor":
+        platform = {**platform, "cpu": request.param}
+    made.__dict__ = {**world.__dict__, "folder": tmp_path, "baseline": replace(world.baseline, platform=platform)}
     return made
 
 
@@ -204,7 +207,7 @@ def nothing(at: World, patch: Patch) -> list[Row]:
 
 def float_noise(at: World, patch: Patch) -> list[Row]:
     """Another processor rounds otherwise."""
-    noise = np.random.default_rng(0).normal(scale=1e-5, size=at.exits.logits.shape).astype(np.float32)
+    noise = np.random.default_rng(0).normal(scale=1e-6, size=at.exits.logits.shape).astype(np.float32)
     return at.retrained(replace(at.exits, logits=at.exits.logits + noise))
 
 

@@ -9,9 +9,10 @@ from typing import Annotated
 import typer
 
 from bench.cli.display import console, print_json
-from bench.cli.session import Session, with_session
+from bench.cli.session import Session, split_names, with_session
 from bench.errors import OK, UsageError
 from bench.text import show_hidden
+from strategies import STRATEGIES
 
 
 @with_session("json", "quiet")
@@ -19,6 +20,9 @@ def gate(
     session: Session,
     accept: Annotated[bool, typer.Option("--accept", help="Rewrite the baseline and say what moved.")] = False,
     baseline: Annotated[Path, typer.Option(help="Where the baseline is.")] = Path("results/baseline"),
+    strategy: Annotated[
+        str | None, typer.Option(help="These strategies only, separated by commas; your own: module:Name.")
+    ] = None,
     rules_only: Annotated[
         bool, typer.Option("--rules-only", help="Rules and FLOPs on stored logits only: seconds, no training.")
     ] = False,
@@ -39,11 +43,19 @@ def gate(
     from bench.compare.verdict import Margins
 
     failing = parse_fail_on(fail_on)
+    named = [] if strategy is None else split_names(strategy, "--strategy")
+    cells = list_cells(named)
+    for name in named:
+        STRATEGIES.load(name)  # what cannot be loaded is said before anything is done
     fresh = accept and not (baseline / "platform.json").exists()
     kept = None if fresh else store.Baseline.read(baseline)
-    rows = [] if kept is None else check.compare_probe(kept) + check.compare_rules(kept, list_cells())
+    if kept is not None and named:
+        if accept and (others := sorted(kept.strategies - set(named))):
+            raise UsageError(f"The baseline in {baseline} would lose {', '.join(others)}: name another --baseline.")
+        kept = kept.select(named)
+    rows = [] if kept is None else check.compare_probe(kept, named) + check.compare_rules(kept, cells)
     if not rules_only:
-        observed = run_cells(work_dir, session.progress)
+        observed = run_cells(cells, work_dir, session.progress)
         rows += [] if kept is None else check.compare_trained(kept, observed)
     found = Comparison(str(baseline), "the present code", rows, Margins(quality=check.MARGIN))
     write_files(found, [], failing, markdown, junit)
@@ -55,6 +67,6 @@ def gate(
             console().print(make_table(found, everything))
         print(f"{headline(found)}." if rows else "There was no baseline.")
     if accept:
-        store.write_baseline(baseline, observed, check.decide_on_probe())
+        store.write_baseline(baseline, observed, check.decide_on_probe(named))
         print(show_hidden(f"Accepted as the baseline in {baseline}; what moved is above."), file=sys.stderr)
     return code

@@ -10,9 +10,11 @@ What a machine can decide exactly is separated from what float noise blurs:
 - *FLOPs*: the present cost model on stored lengths and stored exits: integers, equal on any machine.
 - *samples*: ids, labels and token counts: equal on any machine.
 - *training*: models are trained anew, a few steps each, and their logits compared with the stored ones. Within
-  TOLERANCE they are the same model: another processor or thread count moves them by less. Beyond it, with the
-  baseline's own versions and processor, something changed what is trained: worse. Beyond it elsewhere, nobody can tell
-  code from platform by the logits: that row is inconclusive, and the paired tests of quality decide.
+  TOLERANCE they are the same model: another processor or thread count moves them by less. Beyond it something changed
+  what is trained: worse, on any processor. Early exits that learn from rounding alone are the exception: on another
+  processor they are inconclusive, and the paired tests of quality decide. With other versions of torch or transformers
+  nobody can tell code from library: not comparable.
 
-`bench gate` runs this; `bench gate --accept` rewrites the baseline and prints what moved.
+`bench gate` runs this; `bench gate --accept` rewrites the baseline and prints what moved. What is installed beside our
+own strategies plays no part; `--strategy` and `--baseline` gate anybody's own.
 """

@@ -8,10 +8,9 @@ BASELINE/<backbone>/<strategy>.json      quality, golden cuts with every sample'
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,22 @@ import numpy as np
 
 from bench.compare.gate.cells import GateCell
 from bench.compare.gate.golden import Golden, decide
+from bench.compare.gate.kept import (
+    REMEDY,
+    KeptCell,
+    KeptRule,
+    Platform,
+    count_exits,
+    find_misfit,
+    find_probe_misfit,
+    read_kept,
+)
 from bench.environment import cpu_name, versions
-from bench.errors import UsageError
+from bench.errors import Damaged, DataError, UsageError
 from bench.files import write_json
 from bench.measure.exits import AllExits
 from bench.results.exits import read_exits, write_exits
+from bench.results.places import slug
 from bench.results.run import Run
 
 VERSION = 1
@@ -39,20 +49,55 @@ class Baseline:
     platform: dict[str, Any]
 
     def exits(self, kept: Mapping[str, Any]) -> AllExits:
-        """Return the stored logits of a cell."""
-        return read_exits(self.folder / kept["backbone"] / kept["logits"])
+        """Return the stored logits of a cell. Raises DataError where they are not there, or others."""
+        path = self.folder / kept["backbone"] / kept["logits"]
+        try:
+            found = read_exits(path)
+        except FileNotFoundError as error:
+            raise DataError(f"The baseline lacks {path}: {REMEDY}.") from error
+        except Damaged as error:
+            raise DataError(f"{path} of the baseline is damaged ({error.reason}): {REMEDY}.") from error
+        if found.logits.shape[:2] != (kept["samples"], count_exits(kept)):
+            raise DataError(f"{path} of the baseline has other samples or exits than its cells say: {REMEDY}.")
+        return found
+
+    @property
+    def strategies(self) -> set[str]:
+        """The strategies that it speaks of."""
+        return {*self.probe, *(cell["strategy"] for cell in self.cells.values())}
+
+    def select(self, strategies: Collection[str]) -> Baseline:
+        """Return what it says of these strategies alone."""
+        cells = {label: cell for label, cell in self.cells.items() if cell["strategy"] in strategies}
+        return replace(self, cells=cells, probe={n: kept for n, kept in self.probe.items() if n in strategies})
 
     @classmethod
     def read(cls, folder: Path) -> Baseline:
-        """Read the baseline in ``folder``. Raises UsageError where there is none, or one of another version."""
+        """Read the baseline in ``folder``.
+
+        Raises UsageError where there is none, or one of another version; DataError, naming the file, for one that is
+        incomplete or damaged.
+        """
         if not (folder / "platform.json").exists():
             raise UsageError(f"There is no baseline in {folder}: `bench gate --accept` makes one.")
-        platform = _json(folder / "platform.json")
-        if platform["version"] != VERSION:
-            raise UsageError(f"The baseline in {folder} has version {platform['version']}: `bench gate --accept`.")
-        kept = [_json(path) for path in sorted(folder.glob("*/*.json"))]
-        cells = {f"{c['strategy']} | {c['backbone']}": c for c in kept}
-        return cls(folder, cells, _json(folder / "probe.json"), platform)
+        platform = read_kept(folder / "platform.json", dict[str, Any])
+        version = platform.get("version")
+        if isinstance(version, int) and version > VERSION:
+            raise UsageError(f"The baseline in {folder} was written by a newer ExitBench (version {version}).")
+        if version != VERSION:
+            raise UsageError(f"The baseline in {folder} has version {version}: `bench gate --accept`.")
+        platform = read_kept(folder / "platform.json", Platform)
+        cells = {}
+        for path in sorted(folder.glob("*/*.json")):
+            kept = read_kept(path, KeptCell)
+            if misfit := find_misfit(kept, path):
+                raise DataError(f"{path} of the baseline is damaged ({misfit}): {REMEDY}.")
+            cells[f"{kept['strategy']} | {kept['backbone']}"] = kept
+        path = folder / "probe.json"
+        probe = read_kept(path, dict[str, dict[str, KeptRule]])
+        if misfit := find_probe_misfit(probe):
+            raise DataError(f"{path} of the baseline is damaged ({misfit}): {REMEDY}.")
+        return cls(folder, cells, probe, platform)
 
 
 def describe_platform() -> dict[str, Any]:
@@ -101,18 +146,13 @@ def write_baseline(folder: Path, runs: Mapping[GateCell, Run], probe: Mapping[st
     made = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(made, ignore_errors=True)
     for cell, run in runs.items():
-        own = "" if run.exits().observed is None else f"-{cell.strategy}"
-        name = f"{run.spec.head}-{run.spec.recipe}-{run.layers}{own}.parquet"
+        own = "" if run.exits().observed is None else f"-{slug(cell.strategy)}"
+        name = f"{slug(run.spec.head)}-{slug(run.spec.recipe)}-{run.layers}{own}.parquet"
         path = made / cell.backbone / name
         if not path.exists():
             write_exits(run.exits(), path)
-        write_json(made / cell.backbone / f"{cell.strategy}.json", describe_gate_cell(cell, run, name))
+        write_json(made / cell.backbone / f"{slug(cell.strategy)}.json", describe_gate_cell(cell, run, name))
     write_json(made / "probe.json", probe)
     write_json(made / "platform.json", describe_platform())
     shutil.rmtree(folder, ignore_errors=True)
     made.rename(folder)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found

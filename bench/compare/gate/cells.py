@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,16 @@ class GateCell:
         return parts.criterion(spec)
 
     @property
+    def has_unstable_students(self) -> bool:
+        """Whether early exits are taught, without labels, by a teacher that knows nothing after so few steps.
+
+        Their gradients are as small as rounding, and Adam, which divides by their size, blows the rounding up.
+        """
+        spec, parts = resolve_request(self.request)
+        recipe = parts.recipe(2, **spec.recipe_args)
+        return recipe.distils and any(stage.exits == "early" for stage in recipe.stages)
+
+    @property
     def label(self) -> str:
         """Its name in tables."""
         return f"{self.strategy} | {self.backbone}"
@@ -77,21 +88,25 @@ class GateCell:
         return CostModel(loaded.encoder, head, parts.criterion(spec)).flops_table(lengths)
 
 
-def list_cells() -> list[GateCell]:
-    """Return every registered strategy on three backbone families, and one strategy on each of the others."""
-    every = [GateCell(strategy, backbone) for backbone in FAMILIES for strategy in STRATEGIES.builtin]
-    return every + [GateCell("entropy", backbone) for backbone in FAMILIES_ONCE]
+def list_cells(strategies: Sequence[str] = ()) -> list[GateCell]:
+    """Return every strategy of our own on three backbone families, and one strategy on each of the others.
+
+    Of ``strategies`` alone, which may be anybody's, where they are given. What is installed beside ours is no part of
+    the gate: the baseline, which is ours, cannot know it.
+    """
+    named = strategies or STRATEGIES.builtin
+    every = [GateCell(strategy, backbone) for backbone in FAMILIES for strategy in named]
+    return every + [GateCell("entropy", backbone) for backbone in FAMILIES_ONCE if "entropy" in named]
 
 
-def run_cells(work_dir: Path | None, progress: Progress) -> dict[GateCell, Run]:
-    """Run every cell as `bench run` would, on one thread; through the results folder's cache they share their training.
+def run_cells(cells: Sequence[GateCell], work_dir: Path | None, progress: Progress) -> dict[GateCell, Run]:
+    """Run the cells as `bench run` would, on one thread; through the results folder's cache they share their training.
 
     The folder is gone afterwards unless ``work_dir`` is given; what a run's logits are is in memory by then.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the order of sums depends on the number of threads
     place = nullcontext(str(work_dir)) if work_dir else tempfile.TemporaryDirectory(prefix="bench-gate-")
-    cells = list_cells()
     runs = {}
     try:
         with place as folder:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,18 +26,19 @@ from bench.measure.exits import AllExits
 from bench.results.run import Run
 from strategies import STRATEGIES
 
-TOLERANCE = 0.005
-"""Largest difference of a logit that counts as float noise. With SSE instead of AVX-512 most models move by 1e-7. Where
-a distilled student has nothing to learn (FastBERT after so few steps) Adam blows rounding up to 0.2: what lies beyond
-the tolerance on another platform is therefore no proof of a change."""
+TOLERANCE = 2e-5
+"""Largest difference of a logit that counts as float noise: thirty times the most (6e-7) that another processor (AMD
+instead of Intel) or a loss, a product or an optimiser written otherwise has moved a model's, after 25 steps. The
+smallest regression among the tests, weight decay for biases too, moves them by 7e-5. An exception are students that
+have nothing to learn (FastBERT's after so few steps), where Adam blows rounding up to 0.2: see ``GateCell``."""
 MARGIN = 0.02  # quality on 160 samples; the logits' tolerance is the sharper test
 ACCEPT = "if intended: bench gate --accept"
 
 
-def decide_on_probe() -> dict[str, dict[str, Any]]:
-    """Return what every registered criterion decides on the probe, by strategy and shape."""
+def decide_on_probe(strategies: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
+    """Return what the strategies' criteria (by default all of our own) decide on the probe, by strategy and shape."""
     made: dict[str, dict[str, Any]] = {}
-    for name in STRATEGIES.builtin:
+    for name in strategies or STRATEGIES.builtin:
         criterion = GateCell(name, "albert-demo").criterion
         shapes = {shape: make_probe(n, criterion) for shape, n in SHAPES.items() if criterion.refuse(n) is None}
         # the oracles look for the largest logit, which a single output always is
@@ -45,10 +46,10 @@ def decide_on_probe() -> dict[str, dict[str, Any]]:
     return made
 
 
-def compare_probe(baseline: Baseline) -> list[Row]:
-    """Return a row for every criterion on the probe."""
+def compare_probe(baseline: Baseline, strategies: Sequence[str] = ()) -> list[Row]:
+    """Return a row for the criterion of each strategy (by default of all of our own) on the probe."""
     rows = []
-    for name in STRATEGIES.builtin:
+    for name in strategies or STRATEGIES.builtin:
         row = Row(name, "rule on the probe", "same", "every exit as in the baseline")
         stored, criterion = baseline.probe.get(name), GateCell(name, "albert-demo").criterion
         if stored is None:
@@ -99,20 +100,35 @@ def compare_flops(cell: GateCell, kept: Mapping[str, Any], exits: AllExits) -> R
 
 def compare_trained(baseline: Baseline, runs: Mapping[GateCell, Run]) -> list[Row]:
     """Return rows for cells as they run now: samples, costs, logits, and quality at every golden cut."""
-    now = describe_platform()
-    differ = [name for name in ("torch", "transformers", "cpu") if baseline.platform[name] != now[name]]
-    elsewhere = ", ".join(f"{name} {baseline.platform[name]} -> {now[name]}" for name in differ)
+    moved = find_move(baseline.platform, describe_platform())
     rows: list[Row] = []
     for cell, run in runs.items():
         if cell.label in baseline.cells:  # else compare_rules has said so
-            rows += compare_cell(cell, baseline.cells[cell.label], baseline, run, elsewhere)
+            rows += compare_cell(cell, baseline.cells[cell.label], baseline, run, moved)
     gone = sorted(set(baseline.cells) - {cell.label for cell in runs})
     rows += [Row(label, "cell", "not comparable", f"in the baseline, but no longer run; {ACCEPT}") for label in gone]
     return adjust_tests(rows, 0.05)
 
 
-def compare_cell(cell: GateCell, kept: Mapping[str, Any], baseline: Baseline, run: Run, elsewhere: str) -> list[Row]:
-    """Return the rows of one retrained cell; ``elsewhere`` says how the platform differs, if it does."""
+@dataclass(frozen=True)
+class Move:
+    """How the present platform differs from the one that made the baseline, in words; empty where it does not."""
+
+    versions: str
+    processor: str
+
+
+def find_move(before: Mapping[str, Any], now: Mapping[str, Any]) -> Move:
+    """Return what is other on the present platform."""
+
+    def differ(*names: str) -> str:
+        return ", ".join(f"{name} {before[name]} -> {now[name]}" for name in names if before[name] != now[name])
+
+    return Move(differ("torch", "transformers"), differ("cpu"))
+
+
+def compare_cell(cell: GateCell, kept: Mapping[str, Any], baseline: Baseline, run: Run, moved: Move) -> list[Row]:
+    """Return the rows of one retrained cell."""
     stored, exits = baseline.exits(kept), run.exits()
     start = Row(cell.label, "samples", "same", "")
     rows = [compare_samples(start, stored, exits)]
@@ -122,12 +138,15 @@ def compare_cell(cell: GateCell, kept: Mapping[str, Any], baseline: Baseline, ru
     if stored.ids != exits.ids or stored.logits.shape != exits.logits.shape:
         shapes = f"{list(stored.logits.shape)} -> {list(exits.logits.shape)}"
         return [*rows, replace(start, metric="logits", verdict="worse", reason=f"other samples or shape, {shapes}")]
-    rows.append(compare_logits(replace(start, metric="logits"), stored, exits, elsewhere))
+    rows.append(compare_logits(replace(start, metric="logits"), stored, exits, moved, cell.has_unstable_students))
     return rows + compare_golden_cuts(cell, kept, stored, exits)
 
 
-def compare_logits(row: Row, stored: AllExits, now: AllExits, elsewhere: str) -> Row:
-    """Return whether training and inference still give the model that they gave."""
+def compare_logits(row: Row, stored: AllExits, now: AllExits, moved: Move, unstable: bool) -> Row:
+    """Return whether training and inference still give the model that they gave.
+
+    On another processor too: only the early exits of a model whose students are ``unstable`` may differ there.
+    """
     apart = np.abs(stored.logits - now.logits)
     most = float(apart.max())
     sample, layer = np.unravel_index(int(apart.argmax()), apart.shape)[:2]
@@ -136,10 +155,19 @@ def compare_logits(row: Row, stored: AllExits, now: AllExits, elsewhere: str) ->
         said = "bit-equal" if most == 0 else f"largest difference {most:.1e}, float noise is up to {TOLERANCE:g}"
         return replace(row, reason=said)
     where = f"logits moved by up to {most:.2g} (sample {stored.ids[sample]}, exit {layer + 1}); noise is {TOLERANCE:g}"
-    if elsewhere:
-        reason = f"{where}; but the platform is another ({elsewhere}), so the tests of quality decide"
+    if moved.versions:
+        reason = f"{where}; whether the code moved them or {moved.versions} cannot be told; {ACCEPT}"
+        return replace(row, verdict="not comparable", reason=reason)
+    if moved.processor and unstable and float(apart[:, -1].max()) <= TOLERANCE:
+        reason = (
+            f"{where}; but its students learn from rounding, the last exit is the same, and the processor is "
+            f"another ({moved.processor}), so the tests of quality decide"
+        )
         return replace(row, verdict="inconclusive", reason=reason)
-    return replace(row, verdict="worse", reason=f"{where}, versions and processor are the same; {ACCEPT}")
+    why = (
+        f"more than another processor explains ({moved.processor})" if moved.processor else "the processor is the same"
+    )
+    return replace(row, verdict="worse", reason=f"{where}: {why}; {ACCEPT}")
 
 
 def compare_golden_cuts(cell: GateCell, kept: Mapping[str, Any], stored: AllExits, now: AllExits) -> list[Row]:
