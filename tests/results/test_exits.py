@@ -79,6 +79,14 @@ def test_what_was_written_comes_back_and_can_be_changed(path: Path) -> None:
     found.logits[0] = 0.0
 
 
+def test_floats_are_kept_byte_by_byte_which_compresses(path: Path) -> None:
+    group = pq.ParquetFile(path).metadata.row_group(0)
+    columns = [group.column(i) for i in range(group.num_columns)]
+    split = {c.path_in_schema.partition(".")[0] for c in columns if "BYTE_STREAM_SPLIT" in c.encodings}
+    assert split == {"logits", "observed"}
+    assert {c.compression for c in columns} == {"ZSTD"}
+
+
 @pytest.mark.parametrize("case", DAMAGES)
 def test_anything_else_is_damage_and_the_field_is_named(case: str, path: Path) -> None:
     change, reason = DAMAGES[case]
