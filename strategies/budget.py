@@ -155,6 +155,7 @@ class BudgetedBatch(Strategy):
         "of": "max-probability, the paper's; further arguments are that strategy's own",
     }
     differences = (
+        "Half of the held-out samples serve to fit, and points are chosen on the other half; fewer than 32 serve both.",
         "The paper writes p_k = z q (1 - q)^(k-1), which favours early exits only; the released code's q^k, with q "
         "up to 2, is the same family and favours late ones too.",
         "The paper's cost of an exit is its FLOPs; here its layers, all of which cost the same in an encoder.",

@@ -90,6 +90,7 @@ class Temperature(Strategy):
         "threshold": "the wrapped criterion's",
     }
     differences = (
+        "Half of the held-out samples serve to fit, and points are chosen on the other half; fewer than 32 serve both.",
         "The paper has one classifier and one temperature; here every exit has its own.",
         "Temperatures are kept within [1/100, 100].",
         "Criteria that see nothing but the predicted class (patience, voting) are left as they are.",

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from bench.__main__ import main
-from bench.compare.gate.check import Move, compare_logits
+from bench.compare.gate.check import Move, compare_logits, find_move
 from bench.compare.gate.golden import (
     SHAPES,
     Golden,
@@ -157,6 +157,15 @@ def test_a_baseline_without_its_probe_is_one_line(tmp_path: Path, capsys: pytest
     (folder / "probe.json").unlink()
     assert main(["gate", "--rules-only", "--baseline", str(folder)]) == USAGE
     assert "The baseline lacks" in capsys.readouterr().err
+
+
+def test_what_moved_is_named() -> None:
+    here = {"torch": "2", "transformers": "5", "cpu": "a", "instructions": "AVX512"}
+    assert find_move(here, here) == Move("", "")
+    assert find_move(here, {**here, "instructions": "AVX2"}) == Move("", "instructions AVX512 -> AVX2")
+    assert find_move({**here, "torch": "1", "cpu": "b"}, here) == Move("torch 1 -> 2", "cpu b -> a")
+    old = {name: value for name, value in here.items() if name != "instructions"}  # not kept at first
+    assert find_move(old, here) == Move("", "instructions unknown -> AVX512")
 
 
 def logits_moved(by: float) -> tuple[AllExits, AllExits]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from bench.compare.gate.cells import GateCell
 from bench.compare.gate.golden import Golden, decide
@@ -103,7 +104,13 @@ class Baseline:
 def describe_platform() -> dict[str, Any]:
     """Return what float noise depends on."""
     found = versions()
-    return {"version": VERSION, "torch": found["torch"], "transformers": found["transformers"], "cpu": cpu_name()}
+    return {
+        "version": VERSION,
+        "torch": found["torch"],
+        "transformers": found["transformers"],
+        "cpu": cpu_name(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+    }
 
 
 def describe_gate_cell(cell: GateCell, run: Run, logits: str) -> dict[str, Any]:

@@ -122,9 +122,10 @@ def find_move(before: Mapping[str, Any], now: Mapping[str, Any]) -> Move:
     """Return what is other on the present platform."""
 
     def differ(*names: str) -> str:
-        return ", ".join(f"{name} {before[name]} -> {now[name]}" for name in names if before[name] != now[name])
+        changed = [(name, before.get(name, "unknown"), now[name]) for name in names if before.get(name) != now[name]]
+        return ", ".join(f"{name} {old} -> {new}" for name, old, new in changed)
 
-    return Move(differ("torch", "transformers"), differ("cpu"))
+    return Move(differ("torch", "transformers"), differ("cpu", "instructions"))
 
 
 def compare_cell(cell: GateCell, kept: Mapping[str, Any], baseline: Baseline, run: Run, moved: Move) -> list[Row]:

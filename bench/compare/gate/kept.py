@@ -57,6 +57,8 @@ class Platform(Part):
     torch: str | None
     transformers: str | None
     cpu: str
+    instructions: str | None = None
+    """The widest instructions that torch used, which a machine's name may not tell: ``AVX512``."""
 
 
 def read_kept(path: Path, kind: Any) -> Any:
