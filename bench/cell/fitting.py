@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from bench.cell.identify import Cell, Warn
+from bench.cell.sources import digest_class, is_ours
 from bench.cell.stages import Reader
 from bench.errors import UsageError
 from bench.files import remove_leftovers
@@ -76,7 +77,10 @@ class Probing:
     @classmethod
     def of_cell(cls, cell: Cell, model: ExitModel, probe: Probe) -> Probing:
         """Return the cell's model with its probe."""
-        return cls(model, probe, cell.context.store, exits_identity(cell.spec, cell.facts), cell.context.progress)
+        digest = None if is_ours(type(probe)) else digest_class(type(probe))
+        sources = {**cell.facts.sources, **({} if digest is None else {"probe": digest})}
+        identity = {**exits_identity(cell.spec, cell.facts), **({"sources": sources} if sources else {})}
+        return cls(model, probe, cell.context.store, identity, cell.context.progress)
 
     @cached_property
     def key(self) -> str:

@@ -9,10 +9,12 @@ from pathlib import Path
 from backbones.resolve import BackboneRequest, resolve
 from bench.cell.request import Context
 from bench.cell.resolve import Parts, is_timed
+from bench.cell.sources import TRAINED, digest_own_sources
 from bench.environment import machine_id
 from bench.results.spec import (
     Facts,
     RunSpec,
+    cache_key,
     exits_identity,
     key,
     quality_identity,
@@ -83,11 +85,12 @@ def identify_cell(spec: RunSpec, parts: Parts, data: TaskData, context: Context)
     """Return the cell with its keys and its place in the store. Raises BackboneError for an unknown backbone."""
     backbone = resolve(request_backbone(spec, parts, context))
     versions, wrapped = parts.versions(data.num_outputs), parts.wrapped_versions(spec, data.num_outputs)
-    facts = Facts(backbone.digest, data.revision, versions, wrapped, backbone.name)
+    sources = digest_own_sources(spec, parts, TRAINED)
+    facts = Facts(backbone.digest, data.revision, versions, wrapped, backbone.name, sources)
     keys = Keys(
-        training=key(training_identity(spec, facts)),
-        exits=key(exits_identity(spec, facts)),
-        reference=key(exits_identity(replace(spec, dtype="fp32"), facts)),
+        training=cache_key(training_identity(spec, facts), facts),
+        exits=cache_key(exits_identity(spec, facts), facts),
+        reference=cache_key(exits_identity(replace(spec, dtype="fp32"), facts), facts),
         quality=key(quality_identity(spec, facts)),
         speed=key(speed_identity(spec, facts, machine_id())) if is_timed(spec, parts) else None,
     )

@@ -11,11 +11,12 @@ from bench.cell.fitting import Probing
 from bench.cell.identify import identify_cell, load_data
 from bench.cell.request import Context
 from bench.cell.resolve import Parts, find_part
+from bench.cell.sources import find_changed_sources
 from bench.cell.stages import build_model, load_cell_backbone, make_reader
 from bench.errors import UsageError
 from bench.inference.replay import fit_criterion, make_evidence
 from bench.results.run import Run
-from bench.results.spec import RunSpec
+from bench.results.spec import RunSpec, key, training_identity
 from bench.tasks import TASKS, get_task
 from bench.tasks.base import Task, TaskData
 from bench.training.checkpoint import load_tensors
@@ -50,9 +51,11 @@ def reload_model(run: Run, context: Context, *, attention: str = "eager") -> Run
             f"Train it again with: {record.command} --overwrite always"
         )
     cell = identify_cell(run.spec, find_parts(run), load_run_data(run, context), context)
-    if cell.keys.training != record.training.key:
+    older = record.sources is None and record.training.key == key(training_identity(cell.spec, cell.facts))
+    changed = find_changed_sources(record, cell.spec, cell.parts)
+    if (cell.keys.training != record.training.key and not older) or changed:
         raise UsageError(
-            f"{run.folder.name} was made with another backbone, strategy version or data than are here now, "
+            f"{run.folder.name} was made with another backbone, strategy version, source or data than are here now, "
             "so its checkpoint would not fit. Run it again."
         )
 

@@ -49,7 +49,11 @@ class Parts:
 
     def wrapped_versions(self, spec: RunSpec, outputs: int) -> tuple[int, ...]:
         """Return the versions of the strategies whose criteria the spec's is wrapped around, the outermost first."""
-        return _wrapped_versions(self.strategy.criterion, spec.criterion_args.get("of"), outputs)
+        return tuple(inner.version_for(outputs) for inner in self.wrapped(spec))
+
+    def wrapped(self, spec: RunSpec) -> tuple[type[Strategy], ...]:
+        """Return the strategies whose criteria the spec's is wrapped around, the outermost first."""
+        return _list_wrapped(self.strategy.criterion, spec.criterion_args.get("of"))
 
     def criterion(self, spec: RunSpec) -> Criterion:
         """Return the criterion with the spec's arguments."""
@@ -61,13 +65,13 @@ def is_timed(spec: RunSpec, parts: Parts) -> bool:
     return spec.latency is not None and parts.strategy.criterion.causal
 
 
-def _wrapped_versions(criterion: type[Criterion], of: str | None, outputs: int) -> tuple[int, ...]:
+def _list_wrapped(criterion: type[Criterion], of: str | None) -> tuple[type[Strategy], ...]:
     """Return those of a wrapper around ``of``; a wrapper that is wrapped itself has its default there, None."""
     around: Callable[[str], type[Strategy]] | None = getattr(criterion, "find_strategy", None)
     if around is None:
         return ()
     inner = around(of or cast(str, settable_arguments(criterion)["of"].default))
-    return (inner.version_for(outputs), *_wrapped_versions(inner.criterion, None, outputs))
+    return (inner, *_list_wrapped(inner.criterion, None))
 
 
 def resolve_request(request: Request) -> tuple[RunSpec, Parts]:

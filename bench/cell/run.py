@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import traceback
+from dataclasses import replace
 from typing import Any, Literal
 
 from bench.cell.facts import describe_backbone, describe_cell, describe_task
@@ -18,6 +19,7 @@ from bench.cell.live import LiveSplit, check_live
 from bench.cell.points import count_precision_changes, explain_void, measure_split, measure_trade_offs
 from bench.cell.request import Context, Request
 from bench.cell.resolve import resolve_request
+from bench.cell.sources import digest_sources, find_changed_sources, list_classes
 from bench.cell.stages import (
     cast_model,
     keep_exits,
@@ -36,6 +38,7 @@ from bench.results.places import RECORD, times_file
 from bench.results.points import measure_performance
 from bench.results.record import RunRecord, UnfinishedRecord
 from bench.results.record_file import read_record, write_record
+from bench.results.reuse import describe_reuse
 from bench.results.run import Run
 from bench.results.store import is_damaged, load_or_set_aside
 from bench.results.times import read_times
@@ -56,6 +59,12 @@ def run_cell(cell: Cell) -> Run:
     """Measure ``cell``, or return the run that is recorded already."""
     finished = find_finished(cell)
     if finished is not None:
+        for line in describe_reuse([finished]):
+            cell.context.progress.say(line)
+        if cell.context.overwrite == "never" and (
+            changed := find_changed_sources(finished.record, cell.spec, cell.parts)
+        ):
+            cell.context.progress.say(f"The source of its {', '.join(changed)} has changed since; it is left as it is.")
         return finished
     with cell.context.store.lock(cell.keys.quality, cell.context.progress):
         # another process may have been at it while this one waited
@@ -98,6 +107,7 @@ def measure_cell(cell: Cell, head: dict[str, Any], warnings: list[str]) -> RunRe
         task=describe_task(data, encoded),
         backbone=describe_backbone(cell, loaded, model, depth=whole.num_layers),
         training=training,
+        sources=digest_sources({**list_classes(spec, cell.parts), "backbone": type(model.encoder)}),
         criterion=fitted,
         thresholds=spec.thresholds,
         selected=spec.select,
@@ -125,10 +135,12 @@ def find_finished(cell: Cell) -> Run | None:
         return None
     if not found.is_finished():
         return None
+    found = replace(found, reused=True)
     if context.overwrite == "never":
         return found
     record = found.record
     same = (record.thresholds, record.selected) == (spec.thresholds, spec.select)
+    same = same and not find_changed_sources(record, spec, cell.parts)
     if cell.keys.speed is not None:
         same = same and record.speed_key == cell.keys.speed
         same = same and not is_damaged(times_file(cell.folder, cell.keys.speed), read_times)
@@ -141,6 +153,12 @@ def measure_and_record(cell: Cell) -> Run:
     warnings: list[str] = []
     remove_leftovers(cell.folder)
     previous = load_or_set_aside(cell.context.store, path, read_record, cell.context.progress, warnings.append)
+
+    if isinstance(previous, RunRecord) and (changed := find_changed_sources(previous, cell.spec, cell.parts)):
+        cell.context.progress.say(
+            f"The source of the {', '.join(changed)} has changed since {cell.folder.name} was recorded on "
+            f"{previous.created[:10]}: it is measured again."
+        )
 
     def note(status: Literal["started", "cancelled", "error"], **more: Any) -> None:
         if previous is None or previous.status != "success":  # a finished record stays until a better one replaces it

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -13,6 +14,7 @@ from bench.measure.metrics import metric_title
 from bench.results.measures import Performance, SplitResult, UnreachedPoint
 from bench.results.part import Estimate
 from bench.results.record import RunRecord
+from bench.results.reuse import find_origin
 from bench.results.run import Run
 from bench.results.times import Latency, TimedPoint
 from bench.text import build_table
@@ -61,8 +63,9 @@ def points_table(
 
 
 def run_as_json(run: Run) -> dict[str, Any]:
-    """Return the run as ``--json`` prints it: its folder, and its record as it is on disk."""
-    return {"folder": str(run.folder), "record": json.loads(run.head.to_json())}
+    """Return the run as ``--json`` prints it: its folder, its record as it is on disk, its origin if reused."""
+    found = {"folder": str(run.folder), "record": json.loads(run.head.to_json())}
+    return {**found, "reused": find_origin(run)} if run.reused else found
 
 
 def print_run(run: Run) -> None:
@@ -199,7 +202,7 @@ def print_plan(plan: Plan, total: PlanCost, json: bool) -> None:
 def describe_outcome(outcome: Outcome) -> dict[str, Any]:
     """Return folder and record of one cell of many; of one that failed its name, and why instead of the record."""
     if outcome.ok and outcome.folder is not None:
-        return run_as_json(Run.load(outcome.folder))
+        return run_as_json(replace(Run.load(outcome.folder), reused=outcome.status == "recorded"))
     folder = None if outcome.folder is None else str(outcome.folder)
     return {"cell": outcome.cell.label, "folder": folder, "error": outcome.error}
 

@@ -67,6 +67,8 @@ class RunRecord(RecordHead):
     task: TaskFacts
     backbone: BackboneFacts
     training: Training
+    sources: Mapping[str, str] | None = None
+    """Digests of the source of strategy, criterion, head, recipe, task and backbone; unset in older records."""
     criterion: FittedCriterion | None = None
     """What was fitted after the model; unset in the oldest records."""
     thresholds: tuple[Number, ...] | None

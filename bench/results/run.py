@@ -35,12 +35,13 @@ class Run:
     """One recorded cell: its folder, its record, and what follows from them.
 
     ``head`` is the record of a run of any status; :attr:`record` that of a finished one. ``name`` is the folder's
-    relative to the store.
+    relative to the store. ``reused`` says that it was recorded before it was asked for.
     """
 
     folder: Path
     head: RunRecord | UnfinishedRecord
     name: str
+    reused: bool = False
     _exits: dict[Path, AllExits] = field(default_factory=dict, init=False, repr=False)
     _trade_offs: dict[Path, TradeOff] = field(default_factory=dict, init=False, repr=False)
     _scores: dict[Path, NDArray[Any]] = field(default_factory=dict, init=False, repr=False)

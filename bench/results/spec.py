@@ -101,6 +101,8 @@ class Facts:
     ``backbone`` is the digest of the weights (or of the configuration, from scratch); ``task`` the data's
     revision; ``versions`` those of strategy, head and recipe; ``wrapped`` those of the strategies that a wrapper's
     criterion is around, the outermost first; ``name`` is the backbone's where the spec gives a path, its last part.
+    ``sources`` are digests of the source of head, recipe and task where they are a user's own; they are no part of an
+    identity, but of what is kept for reuse.
     """
 
     backbone: str
@@ -108,6 +110,12 @@ class Facts:
     versions: Mapping[str, int]
     wrapped: tuple[int, ...] = ()
     name: str | None = None
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+
+def cache_key(identity: Mapping[str, object], facts: Facts) -> str:
+    """Return what the things of ``identity`` are kept for reuse under: with the source of the user's own parts."""
+    return key({**identity, "sources": dict(facts.sources)} if facts.sources else identity)
 
 
 def training_identity(spec: RunSpec, facts: Facts) -> dict[str, object]:

@@ -13,11 +13,13 @@ from typing import Any, Literal
 
 from bench.cell.facts import describe_cell
 from bench.cell.request import Context, Request
+from bench.cell.run import find_finished
 from bench.errors import CellsFailed, UserError
 from bench.results.facts import RunError
 from bench.results.places import RECORD
 from bench.results.record import UnfinishedRecord
 from bench.results.record_file import read_record, write_record
+from bench.results.reuse import describe_reuse
 from bench.sweep.engines import make_engine
 from bench.sweep.engines.base import Ending, Engine, Job
 from bench.sweep.estimate import estimate_memory
@@ -71,6 +73,9 @@ def run_cells(
         f"{len(plan.cells)} cells, {len(plan.cells) - missing} recorded, {missing} to run; "
         f"{len(plan.trainings())} trainings."
     )
+    reused = [find_finished(cell.identified) for cell in plan.cells if cell.status == "recorded" and cell.identified]
+    for line in describe_reuse([run for run in reused if run is not None]):
+        context.progress.say(line)
     outcomes = run_plan(plan, context, engine or make_engine(), sync, on_end)
     if sync is not None:
         Remote(sync, context.store, context.progress).fetch_cells()  # what other machines made

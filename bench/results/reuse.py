@@ -1,0 +1,41 @@
+"""What is said of a run that was recorded before it was asked for: who made it, when, and with what else."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from bench.environment import versions
+from bench.results.run import Run
+
+DECISIVE = ("torch", "transformers")
+"""Packages whose versions are said where they differ from the installed ones."""
+
+
+def find_origin(run: Run) -> dict[str, Any]:
+    """Return when a run was recorded, by which commit (or release), and the versions that are others here."""
+    made, here = run.head.environment, versions()
+    source = made.source
+    by = f"version {made.versions.get('exitbench')}" if source is None else source.commit + " (changed)" * source.dirty
+    others = {name: [made.versions.get(name), here[name]] for name in DECISIVE}
+    return {
+        "recorded": run.head.created,
+        "by": by,
+        "versions": {name: both for name, both in others.items() if both[0] != both[1]},
+    }
+
+
+def describe_reuse(runs: Sequence[Run]) -> list[str]:
+    """Return ``recorded on DATE by COMMIT, not run again`` of each run, said once of those that share it."""
+    lines: Counter[str] = Counter()
+    for run in runs:
+        origin = find_origin(run)
+        by = origin["by"] if origin["by"].startswith("version ") else origin["by"][:9]
+        line = f"recorded on {origin['recorded'][:10]} by {by}, not run again"
+        for name, (there, here) in origin["versions"].items():
+            line += f"; {name} {there} then, {here} now"
+        lines[line] += 1
+    if len(runs) == 1:
+        return [f"{runs[0].folder.name}: {line}." for line in lines]
+    return [f"{count} cells: {line}." for line, count in lines.items()]
