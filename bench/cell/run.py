@@ -32,6 +32,7 @@ from bench.cell.stages import (
 )
 from bench.errors import Damaged, UserError
 from bench.files import remove_leftovers
+from bench.results.doubts import check_skill
 from bench.results.facts import RunError
 from bench.results.measures import HeldOut
 from bench.results.places import RECORD, times_file
@@ -89,6 +90,7 @@ def measure_cell(cell: Cell, head: dict[str, Any], warnings: list[str]) -> RunRe
     select = trade_offs[data.select.name]
     void = explain_void(criterion, shares)
     evaluation = {name: measure_split(select, trade_offs[name], spec, void) for name in data.evaluation}
+    skill = {name: check_skill(exits[name]) for name in data.evaluation}
     precision = {
         name: count_precision_changes(trade_offs[name], reference[name], evaluation[name]) for name in reference
     }
@@ -114,6 +116,7 @@ def measure_cell(cell: Cell, head: dict[str, Any], warnings: list[str]) -> RunRe
         upper_bound=cell.parts.strategy.upper_bound,
         select=HeldOut(split=data.select.name, full=measure_performance(select, -math.inf).metrics),
         evaluation=evaluation,
+        skill=skill,
         precision=precision or None,
         live_check=checked,
         latency=latency,

@@ -20,12 +20,19 @@ def print_json(value: object) -> None:
     sys.stdout.write(escape_json(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)) + "\n")
 
 
-def format_tables(tables: Iterable[tuple[str, Sequence[str], Iterable[Sequence[str]]]], note: str) -> str:
-    """Return tables as Markdown, each of a title, its columns and its rows, and below them the ``note``."""
+def format_tables(
+    tables: Sequence[tuple[str, Sequence[str], Iterable[Sequence[str]]]], note: str, feet: Sequence[Sequence[str]] = ()
+) -> str:
+    """Return tables as Markdown, each of a title, its columns and its rows, and below them the ``note``.
+
+    ``feet`` are the sentences below each table, if there are any.
+    """
     lines: list[str] = []
-    for title, columns, rows in tables:
+    for (title, columns, rows), sentences in zip(tables, feet or [()] * len(tables), strict=True):
         lines.append(f"### {escape_markdown(title)}\n")
         lines += [*write_markdown_table(columns, rows), ""]
+        for sentence in sentences:
+            lines += [escape_markdown(sentence), ""]
     return "\n".join([*lines, note]) + "\n"
 
 

@@ -11,11 +11,13 @@ from rich.table import Table
 
 from bench.cli.display import console, format_bytes, format_seconds, print_json
 from bench.measure.metrics import metric_title
+from bench.results.doubts import Doubt
 from bench.results.measures import Performance, SplitResult, UnreachedPoint
 from bench.results.part import Estimate
 from bench.results.record import RunRecord
 from bench.results.reuse import find_origin
 from bench.results.run import Run
+from bench.results.series_doubts import add_marks, describe_doubts, find_series_doubts
 from bench.results.times import Latency, TimedPoint
 from bench.text import build_table
 
@@ -35,9 +37,16 @@ def format_speedup(estimate: Estimate) -> str:
 
 
 def points_table(
-    title: str, result: SplitResult, metrics: Sequence[str], latency_of_all: TimedPoint | None = None
+    title: str,
+    result: SplitResult,
+    metrics: Sequence[str],
+    latency_of_all: TimedPoint | None = None,
+    doubts: Sequence[Doubt] = (),
 ) -> Table:
-    """Return the operating points of one evaluation split: the table that `bench run`, `show` and `replay` end with."""
+    """Return the operating points of one evaluation split: the table that `bench run`, `show` and `replay` end with.
+
+    Beside a point stands what is doubted of it, beside all layers what is doubted of everything.
+    """
     times = {"all layers": latency_of_all, **{rule: point.latency for rule, point in result.reached.items()}}
     timed = any(times.values())
     cost = f"{'FLOPs' if result.full.cost_unit == 'flops' else 'layers'} speed-up"
@@ -45,7 +54,8 @@ def points_table(
     columns += ["latency speed-up", "realisation"] if timed else []
 
     def describe(rule: str, threshold: float | None, found: Performance) -> list[str]:
-        row = [rule, "-" if threshold is None else f"{threshold:.4g}"]
+        marks = [doubt.mark for doubt in doubts if rule in (doubt.rules or ("all layers",))]
+        row = [f"{rule} ({', '.join(marks)})" if marks else rule, "-" if threshold is None else f"{threshold:.4g}"]
         row += [format_estimate(found.metrics[name]) for name in metrics]
         row += [f"{found.mean_layer:.2f} / {len(found.exit_counts)}", format_speedup(found.cost_speedup)]
         if timed:
@@ -63,8 +73,10 @@ def points_table(
 
 
 def run_as_json(run: Run) -> dict[str, Any]:
-    """Return the run as ``--json`` prints it: its folder, its record as it is on disk, its origin if reused."""
-    found = {"folder": str(run.folder), "record": json.loads(run.head.to_json())}
+    """Return the run as ``--json`` prints it: folder, record as it is on disk, doubts, its origin if reused."""
+    splits = run.record.evaluation if run.is_finished() else ()
+    doubts = [{"split": split, **doubt.to_plain()} for split in splits for doubt in run.find_doubts(split)]
+    found = {"folder": str(run.folder), "record": json.loads(run.head.to_json()), "doubts": doubts}
     return {**found, "reused": find_origin(run)} if run.reused else found
 
 
@@ -82,10 +94,13 @@ def print_run(run: Run) -> None:
         rows = task.rows[split]
         used = f"n = {rows.used}" + ("" if rows.used == rows.available else f" of {rows.available}")
         bound = ", upper bound: knows the labels" if record.upper_bound else ""
-        model = f"{backbone.name} ({backbone.layers} layers)"
+        model = f"{run.backbone} ({backbone.layers} layers)"
         title = f"{run.strategy}{bound} | {model} | {task.name} {split}, {used}, seed {run.seed}"
         plain = None if record.latency is None else record.latency.configurations.get("all layers")
-        out.print(points_table(title, result, task.metrics, plain if isinstance(plain, TimedPoint) else None))
+        doubts, timed = run.find_doubts(split), plain if isinstance(plain, TimedPoint) else None
+        out.print(points_table(title, result, task.metrics, timed, doubts))
+        for doubt in doubts:
+            out.print(f"{doubt.said}.")
     out.print("\n".join(describe_run(run)))
     out.print(f"Record: {run.folder}")
 
@@ -215,12 +230,18 @@ def print_outcome(outcome: Outcome) -> None:
 
 def print_outcomes(outcomes: Sequence[Outcome]) -> None:
     """Print a line for every cell: its primary metric with all layers, or why there is none."""
-    rows = []
+    rows, doubted = [], []
     for outcome in outcomes:
         found = outcome.error
         if outcome.ok and outcome.folder is not None:
             run = Run.load(outcome.folder)
-            found = f"{metric_title(run.metric)} {run.result().full.metrics[run.metric].value:.3f}"
+            doubts = find_series_doubts([run], run.primary)
+            value = f"{metric_title(run.metric)} {run.result().full.metrics[run.metric].value:.3f}"
+            found = add_marks(value, doubts)
+            doubted.append((outcome.cell.label, doubts))
         rows.append((outcome.cell.label, outcome.status, found, outcome.folder or "-"))
     title = f"{sum(o.ok for o in outcomes)} of {len(outcomes)} cells"
-    console().print(build_table(title, ("cell", "status", "all layers", "record"), rows))
+    out = console()
+    out.print(build_table(title, ("cell", "status", "all layers", "record"), rows))
+    for sentence in describe_doubts(doubted):
+        out.print(sentence)

@@ -85,11 +85,11 @@ def compare_results(
     check_across(across, [*base.runs, *candidate.runs])
     pairing = pair_runs(base.runs, candidate.runs, across)
     rows = [row for pair in pairing.pairs for row in compare_pair(pair, margins)]
-    rows += [Row(c.label, "cell", "not comparable", "the candidate has no such cell") for c in pairing.missing]
-    rows += [Row(c.label, "cell", "not comparable", "new: the base has no such cell") for c in pairing.new]
+    rows += [Row(label, "cell", "not comparable", "the candidate has no such cell") for label in pairing.missing]
+    rows += [Row(label, "cell", "not comparable", "new: the base has no such cell") for label in pairing.new]
     rows += [Row(bad.name, "cell", "worse", f"the candidate's cannot be used: {bad.why}") for bad in candidate.left_out]
     rows += [Row(bad.name, "cell", "not comparable", f"the base's cannot be used: {bad.why}") for bad in base.left_out]
-    notes = {pair.base.label: said for pair in pairing.pairs if (said := [*pair.notes, *name_limits(pair)])}
+    notes = {pair.label: said for pair in pairing.pairs if (said := [*pair.notes, *name_limits(pair)])}
     return Comparison(*names, adjust_tests(rows, margins.alpha), margins, notes)
 
 
@@ -104,7 +104,7 @@ def name_limits(pair: Pair) -> list[str]:
 
 def compare_pair(pair: Pair, margins: Margins) -> list[Row]:
     """Return a row for every number of one pair."""
-    start = Row(pair.base.label, "cell", "not comparable", "")
+    start = Row(pair.label, "cell", "not comparable", "")
     if pair.forbidden:
         return [replace(start, reason="; ".join(pair.forbidden))]
     if not pair.base.is_finished():
@@ -123,7 +123,7 @@ def compare_pair(pair: Pair, margins: Margins) -> list[Row]:
 
 def compare_split(pair: Pair, split: str, margins: Margins) -> list[Row]:
     """Return the rows of one evaluation split: samples, quality, costs."""
-    row = Row(pair.base.label, "samples", "not comparable", "", split=split)
+    row = Row(pair.label, "samples", "not comparable", "", split=split)
     why = NO_SAMPLES
     if pair.base.has_exits(split) and pair.candidate.has_exits(split):
         why = (pair.base.find_refusal() or pair.candidate.find_refusal()).removesuffix(".")
@@ -148,7 +148,7 @@ def compare_records(pair: Pair, split: str, why: str) -> list[Row]:
     others = candidate.performances
     return [
         compare_recorded(
-            Row(pair.base.label, name, "same", "", rule, split),
+            Row(pair.label, name, "same", "", rule, split),
             point,
             others[rule],
             "equal",

@@ -20,7 +20,7 @@ from bench.results.times import RawTimes, read_times
 def compare_costs(pair: Pair, split: str, sides: tuple[Side, Side] | None, margins: Margins) -> list[Row]:
     """FLOPs of the full model (no margin: nothing about them is random) and, with exits, of every operating point."""
     base, candidate = pair.base.result(split), pair.candidate.result(split)
-    start = Row(pair.base.label, "FLOPs", "not comparable", "", point="all layers", split=split)
+    start = Row(pair.label, "FLOPs", "not comparable", "", point="all layers", split=split)
     if base.full.cost_unit != candidate.full.cost_unit:
         return [replace(start, reason=f"{base.full.cost_unit} -> {candidate.full.cost_unit}")]
     before, after = (result.full.cost_mean * result.full.cost_speedup.value for result in (base, candidate))
@@ -73,7 +73,7 @@ def _compare_exits(
 
 def compare_latency(pair: Pair, margins: Margins) -> list[Row]:
     """Speed-up of every timed point over the plain model, and the plain model's own time."""
-    row = Row(pair.base.label, "latency", "not comparable", "")
+    row = Row(pair.label, "latency", "not comparable", "")
     facts = [run.record.latency for run in (pair.base, pair.candidate)]
     if facts[0] is None and facts[1] is None:
         return []

@@ -17,8 +17,16 @@ from bench.compare.evidence import Evidence, NotRun, estimate_mean, subtract, su
 from bench.errors import UsageError
 from bench.measure.metrics import is_additive, metric_title
 from bench.measure.stats import Interval
-from bench.results.groups import training_key
+from bench.results.groups import (
+    Settings,
+    describe_settings,
+    panel_settings,
+    pick_telling,
+    series_settings,
+    training_key,
+)
 from bench.results.run import Run
+from bench.results.series_doubts import SeriesDoubt, find_series_doubts
 
 LEAST = 3
 """Criteria that a checkpoint must carry to be a table."""
@@ -33,7 +41,31 @@ def compare_criteria(runs: Sequence[Run], against: str) -> list[dict[str, Any]]:
     Raises UsageError where the reference stands on a checkpoint with several settings.
     """
     groups = [group for group in group_by_training(runs) if len(group) >= LEAST]
-    return [table for group in groups if (table := compare_group(group, against)) is not None]
+    tables = [table for group in groups if (table := compare_group(group, against)) is not None]
+    settings = [table["settings"] for table in tables]
+    for table, apart in zip(tables, _tell_apart([table["title"] for table in tables], settings), strict=True):
+        table["title"] += f" | {apart}" if apart else ""
+    return tables
+
+
+def _tell_apart(titles: Sequence[str], settings: Sequence[Settings]) -> list[str]:
+    """Return for each table by what its training differs from those of tables with the same title."""
+    found = [""] * len(titles)
+    for title in dict.fromkeys(titles):
+        alike = [i for i, other in enumerate(titles) if other == title]
+        some = [settings[i] for i in alike]
+        for i, said in zip(alike, describe_settings(some, pick_telling(some)), strict=True):
+            found[i] = said
+    return found
+
+
+def tables_to_plain(tables: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the tables as plain JSON values."""
+    plain = []
+    for table in tables:
+        rows = [{**row, "doubts": [doubt.to_plain() for doubt in row["doubts"]]} for row in table["rows"]]
+        plain.append({**table, "rows": rows})
+    return plain
 
 
 def group_by_training(runs: Sequence[Run]) -> list[Group]:
@@ -63,10 +95,24 @@ def compare_group(group: Group, against: str) -> dict[str, Any] | None:
         if shared:
             pairs = [(Evidence.from_run(by_seed[seed]), reference[seed]) for seed in shared]
             bound = by_seed[shared[0]].record.upper_bound
-            known = {"criterion": name, "arguments": arguments, "seeds": shared, "upper_bound": bound}
+            doubts = _doubt_checkpoints([by_seed[seed] for seed in shared])
+            known = {"criterion": name, "arguments": arguments, "seeds": shared, "upper_bound": bound, "doubts": doubts}
             rows.append({**known, **compare_with_reference(pairs)})
     rows.sort(key=lambda row: -row["curve"]["estimate"] if row["curve"] else 1.0)
-    return {"title": title_of(next(iter(references[0].values()))), "against": against, "rows": rows}
+    first = next(iter(references[0].values()))
+    return {"title": title_of(first), "against": against, "settings": _training_settings(first), "rows": rows}
+
+
+def _doubt_checkpoints(runs: Sequence[Run]) -> list[SeriesDoubt]:
+    """Return the doubts about the models: here cost alone picks cuts, so that no held-out sample is asked."""
+    return [found for found in find_series_doubts(runs, runs[0].primary) if found.doubt.kind != "few-held-out"]
+
+
+def _training_settings(run: Run) -> Settings:
+    """Return what the criteria of one table share, flat."""
+    flat = {**panel_settings(run, run.primary), **series_settings(run)}
+    own = {"identity", "strategy", "version", *run.spec.criterion_args}
+    return {name: value for name, value in flat.items() if name not in own}
 
 
 def compare_with_reference(pairs: Sequence[tuple[Evidence, Evidence]]) -> dict[str, Any]:
@@ -109,6 +155,6 @@ def title_of(run: Run) -> str:
     """Return what a table is called: task, backbone, training, metric and samples."""
     spec, limit = run.spec, f", limit {run.spec.limit}" if run.spec.limit else ""
     return (
-        f"{spec.task} | {spec.backbone}, {run.layers} layers, {spec.recipe} / {spec.head}{limit} | "
+        f"{spec.task} | {run.backbone}, {run.layers} layers, {spec.recipe} / {spec.head}{limit} | "
         f"{metric_title(run.metric)}, n = {run.result().samples}"
     )

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.compare.pairing import flatten_settings
 from bench.errors import UsageError
+from bench.results.groups import asked_settings, label_runs
 from bench.results.measures import OperatingPoint
 from bench.results.part import Estimate
 from bench.results.run import Run
@@ -63,16 +63,16 @@ class Step:
     after: float
 
 
-def make_entry(run: Run) -> Entry:
-    """Return what history keeps of a finished run."""
+def make_entry(run: Run, label: str) -> Entry:
+    """Return what history keeps of a finished run, which is called ``label``."""
     head, source = run.head, run.head.environment.source
-    flat = json.dumps(flatten_settings(run.spec), sort_keys=True)
+    flat = json.dumps(asked_settings(run), sort_keys=True)
     return Entry(
         at=head.created,
         commit="" if source is None else source.commit,
         dirty=source is not None and source.dirty,
         series=hashlib.sha256(flat.encode()).hexdigest()[:16],
-        label=run.label,
+        label=label,
         machine=head.environment.machine_id,
         quality_key=head.quality_key,
         values=collect_values(run),
@@ -115,7 +115,8 @@ def read(path: Path) -> list[Entry]:
 def append(path: Path, runs: Iterable[Run]) -> list[Entry]:
     """Add finished cells that are not there yet, in order of time; returns what was added."""
     known = {e.identity for e in read(path)}
-    fresh = [make_entry(run) for run in runs if run.is_finished()]
+    labels = label_runs([run for run in runs if run.is_finished()])
+    fresh = [make_entry(run, label) for run, label in labels.items()]
     added = sorted((e for e in fresh if e.identity not in known), key=lambda e: (e.at, e.series))
     if added:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ from rich.table import Table
 from bench.compare.compare import Comparison
 from bench.compare.verdict import VERDICTS, Row
 from bench.files import replace_file, write_json, write_text
+from bench.results.groups import label_runs
 from bench.results.measures import OperatingPoint, Performance
 from bench.results.part import Estimate
 from bench.results.run import Run
@@ -123,12 +124,10 @@ def make_tracker(runs: Sequence[Run], bigger: bool) -> list[dict[str, Any]]:
     ``range`` is half the width of the 95 % interval where there is one.
     """
     entries: list[dict[str, Any]] = []
-    for run in runs:
-        if not run.is_finished():
-            continue
+    for run, label in label_runs([run for run in runs if run.is_finished()]).items():
         for split, result in run.record.evaluation.items():
             for rule, point in result.performances.items():
-                entries += _track_point(f"{run.label} | {split} | {rule}", point, bigger)
+                entries += _track_point(f"{label} | {split} | {rule}", point, bigger)
     return entries
 
 

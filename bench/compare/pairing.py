@@ -8,23 +8,25 @@ a comparison: another revision of the data, and other weights of the backbone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 from backbones.names import unknown_name
 from bench.results.facts import Identity
+from bench.results.groups import asked_settings, label_runs, shorten_digests
 from bench.results.run import Run
-from bench.results.spec import RunSpec
 
 NAMES = ("strategy", "task", "backbone")
-NOT_ASKED = ("thresholds", "latency", "device", "select", "rules")
-"""Fields of a spec that change no prediction, or (the device) one that is told as a note."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two cells that belong together; ``forbidden`` says why they must not be compared, ``notes`` what else differs."""
+    """Two cells that belong together, under the base's ``label``, which no other pair has.
 
+    ``forbidden`` says why they must not be compared, ``notes`` what else differs.
+    """
+
+    label: str
     base: Run
     candidate: Run
     forbidden: list[str] = field(default_factory=list)
@@ -33,11 +35,11 @@ class Pair:
 
 @dataclass(frozen=True)
 class Pairing:
-    """Pairs, and the cells that only one side has."""
+    """Pairs, and the labels of the cells that only one side has."""
 
     pairs: list[Pair]
-    missing: list[Run]
-    new: list[Run]
+    missing: list[str]
+    new: list[str]
 
 
 def pair_runs(base: Sequence[Run], candidate: Sequence[Run], across: Sequence[str] = ()) -> Pairing:
@@ -47,6 +49,7 @@ def pair_runs(base: Sequence[Run], candidate: Sequence[Run], across: Sequence[st
     backbone, to be reported as not comparable with the settings that differ.
     """
     open_base, open_candidate = keep_newest(base), keep_newest(candidate)
+    labels, new_labels = label_runs(open_base), label_runs(open_candidate)
     pairs: list[Pair] = []
     for most in (0, None):
         choices = sorted(
@@ -55,7 +58,7 @@ def pair_runs(base: Sequence[Run], candidate: Sequence[Run], across: Sequence[st
                 for i, b in enumerate(open_base)
                 for j, c in enumerate(open_candidate)
                 if _same_names(b, c, across)
-                for differ in [compare_settings(b.spec, c.spec, across)]
+                for differ in [compare_settings(b, c, across)]
                 if most is None or len(differ) <= most
             ),
             key=lambda choice: choice[:3],
@@ -67,15 +70,17 @@ def pair_runs(base: Sequence[Run], candidate: Sequence[Run], across: Sequence[st
             taken[0].add(i)
             taken[1].add(j)
             forbidden, notes = find_differences(open_base[i], open_candidate[j])
-            pairs.append(Pair(open_base[i], open_candidate[j], differ + forbidden, notes))
+            pair = Pair(labels[open_base[i]], open_base[i], open_candidate[j], differ + forbidden, notes)
+            pairs.append(pair)
         open_base = [b for i, b in enumerate(open_base) if i not in taken[0]]
         open_candidate = [c for j, c in enumerate(open_candidate) if j not in taken[1]]
-    return Pairing(sorted(pairs, key=lambda pair: pair.base.label), open_base, open_candidate)
+    missing, new = [labels[run] for run in open_base], [new_labels[run] for run in open_candidate]
+    return Pairing(sorted(pairs, key=lambda pair: pair.label), missing, new)
 
 
 def check_across(across: Sequence[str], cells: Sequence[Run]) -> None:
     """Raise UsageError for a name in ``across`` that no cell has a setting of, or settings below."""
-    known = {name for run in cells for name in (*asdict(run.spec), *flatten_settings(run.spec))}
+    known = {name for run in cells for name in (*asdict(run.spec), *asked_settings(run))}
     for name in across:
         if name not in known:
             raise unknown_name("setting", name, known, " in --across")
@@ -85,25 +90,13 @@ def keep_newest(cells: Sequence[Run]) -> list[Run]:
     """Of cells with the same settings (left behind by older versions of the code), the last made."""
     kept: dict[str, Run] = {}
     for cell in sorted(cells, key=lambda run: run.head.created):
-        kept[repr(sorted(flatten_settings(cell.spec).items()))] = cell
+        kept[repr(sorted(asked_settings(cell).items()))] = cell
     return list(kept.values())
 
 
-def flatten_settings(spec: RunSpec) -> dict[str, object]:
-    """Return a spec as flat ``train.lr`` -> value, without what changes no prediction."""
-    return _flatten({name: value for name, value in asdict(spec).items() if name not in NOT_ASKED})
-
-
-def _flatten(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
-    flat: dict[str, object] = {}
-    for name, value in values.items():
-        flat |= _flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
-    return flat
-
-
-def compare_settings(base: RunSpec, candidate: RunSpec, across: Sequence[str] = ()) -> list[str]:
+def compare_settings(base: Run, candidate: Run, across: Sequence[str] = ()) -> list[str]:
     """Return ``["seed 0 -> 1"]``: the settings whose values differ. One that only one of them has is none."""
-    one, other = flatten_settings(base), flatten_settings(candidate)
+    one, other = asked_settings(base), asked_settings(candidate)
     return [
         f"{name} {one[name]} -> {other[name]}"
         for name in one
@@ -120,7 +113,7 @@ def find_differences(base: Run, candidate: Run) -> tuple[list[str], list[str]]:
         ("backbone weights", old.backbone.digest, new.backbone.digest),
     ):
         if before != after:
-            forbidden.append(f"{what} {_shorten(before)} -> {_shorten(after)}")
+            forbidden.append(f"{what} {' -> '.join(shorten_digests((before, after)))}")
     for kind, one, other in (
         ("strategy", old.strategy, new.strategy),
         ("head", old.head, new.head),
@@ -140,7 +133,7 @@ def find_differences(base: Run, candidate: Run) -> tuple[list[str], list[str]]:
     ]
     commits = [None if of.source is None else of.source.commit for of in (made, remade)]
     if commits[0] != commits[1]:
-        notes.append(f"commit {_shorten(commits[0])} -> {_shorten(commits[1])}")
+        notes.append(f"commit {' -> '.join(shorten_digests(commits))}")
     return forbidden, notes
 
 
@@ -149,13 +142,8 @@ def _name_wrapped(identity: Identity) -> object:
 
 
 def _same_names(base: Run, candidate: Run, across: Sequence[str]) -> bool:
-    return all(getattr(base.spec, n) == getattr(candidate.spec, n) for n in NAMES if n not in across)
+    return all(getattr(base, n) == getattr(candidate, n) for n in NAMES if n not in across)
 
 
 def _allowed(name: str, across: Sequence[str]) -> bool:
     return any(name == free or name.startswith(f"{free}.") for free in across)
-
-
-def _shorten(value: object) -> str:
-    text = str(value)
-    return text[:20] if text.startswith("sha256-") else text[:12]

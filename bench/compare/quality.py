@@ -85,7 +85,7 @@ def compare_quality(pair: Pair, split: str, base: Side, candidate: Side, margins
     a, b = base.trade_off, candidate.trade_off
     labels = a.exits.labels
     for name in metrics:
-        start = Row(pair.base.label, name, "inconclusive", "", point="all layers", split=split, margin=margins.quality)
+        start = Row(pair.label, name, "inconclusive", "", point="all layers", split=split, margin=margins.quality)
         rows.append(compare_answers(start, name, a.predictions[:, -1], b.predictions[:, -1], labels))
         for rule, point in base.points.items():
             other = candidate.points.get(rule)
@@ -100,7 +100,7 @@ def compare_quality(pair: Pair, split: str, base: Side, candidate: Side, margins
             before, after = (t.answers_at(t.layers_at(p.cut)) for t, p in ((a, point), (b, other)))
             rows.append(compare_answers(row, name, before, after, labels))
     if m.is_additive(metrics[0]):
-        start = Row(pair.base.label, f"{metrics[0]}, curve area", "same", "", split=split, margin=margins.quality)
+        start = Row(pair.label, f"{metrics[0]}, curve area", "same", "", split=split, margin=margins.quality)
         rows += [area] if (area := compare_areas(start, metrics[0], a, b)) else []
     return rows
 

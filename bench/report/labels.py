@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from bench.results.groups import Settings, canonical, pick_telling, series_settings
+from bench.results.groups import Settings, canonical, pick_telling, series_settings, shorten_digests
 from bench.results.run import Run
 
 VALUE_LENGTH = 24  # letters of a setting's value
@@ -74,13 +74,17 @@ def title_panels(settings: Sequence[Settings]) -> list[str]:
         names = [str(one["task"]), *([str(one["split"])] if several else []), str(one["backbone"])]
         alike = [{**other, "split": ""} for other in same_task if other["backbone"] == one["backbone"]]
         always = [n for n in ("depth", "limit") if len({other[n] for other in alike}) > 1]
-        titles.append(" · ".join([*names, *(_say(n, one.get(n)) for n in pick_telling(alike, always=always))]))
+        titles.append(" · ".join([*names, *(_say(n, one, alike) for n in pick_telling(alike, always=always))]))
     return titles
 
 
-def _say(name: str, value: Any) -> str:
+def _say(name: str, one: Settings, alike: Sequence[Settings]) -> str:
+    """Return the value of a setting in ``one``, as short as tells it from those that are ``alike``."""
+    value = one.get(name)
     if name == "depth":
         return f"{value} layers"
     if name == "limit":
         return "no limit" if value is None else f"limit {value}"
+    if isinstance(value, str):
+        value = shorten_digests([value, *(other.get(name) for other in alike)])[0]
     return f"{name}={_value(value)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.resources import files
@@ -72,6 +73,7 @@ def render_page(
             realisation=realisation,
             curves=tables["curves"],
             curve_groups=curves,
+            doubted=[(panel, said) for panel in panels if (said := summarise_doubts(panel))],
             packages=packages.pop() if len(packages) == 1 else "",
             curve_columns=[(name, DEFINITIONS[key]) for key, name in AREA_NAMES.items()],
             points=points,
@@ -79,6 +81,12 @@ def render_page(
         )
         + "\n"
     )
+
+
+def summarise_doubts(panel: Panel) -> str:
+    """Return what is doubted of a panel's series, as ``no skill (3 series), 16 held out (4 series)``."""
+    often = Counter(mark for series in panel.series for mark in {one.doubt.mark for one in series.doubts})
+    return ", ".join(f"{mark} ({count} series)" for mark, count in sorted(often.items()))
 
 
 def build_matrix(panels: Sequence[Panel]) -> list[tuple[str, dict[int, Series]]]:

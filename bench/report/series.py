@@ -22,6 +22,7 @@ from bench.report.style import DASHES, Look, find_look
 from bench.results.groups import OverSeeds, average_quality, average_seeds, canonical, panel_settings, series_settings
 from bench.results.measures import OperatingPoint, SplitResult
 from bench.results.run import Run
+from bench.results.series_doubts import SeriesDoubt, add_marks, describe_doubts, find_series_doubts, join_marks
 
 MEAN_CURVE_ROWS = 120  # speed-ups at which the curves of several seeds are averaged
 
@@ -134,8 +135,18 @@ class Series:
 
     @property
     def full_name(self) -> str:
-        """Its label, and that it is an upper bound where it is one."""
-        return f"{self.label} (upper bound)" if self.upper_bound else self.label
+        """Its label, that it is an upper bound where it is one, and what is doubted of it."""
+        return add_marks(f"{self.label} (upper bound)" if self.upper_bound else self.label, self.doubts)
+
+    @cached_property
+    def doubts(self) -> list[SeriesDoubt]:
+        """What could make its numbers void."""
+        return find_series_doubts(self.runs, self.split)
+
+    @property
+    def marks(self) -> str:
+        """What is doubted of it, in short."""
+        return join_marks(self.doubts)
 
     @property
     def strategy(self) -> str:
@@ -265,6 +276,11 @@ class Panel:
     def runs(self) -> list[Run]:
         """All runs, series after series."""
         return [run for s in self.series for run in s.runs]
+
+    @property
+    def doubts(self) -> list[str]:
+        """What could make numbers of its series void, a sentence for each kind of doubt."""
+        return describe_doubts((series.label, series.doubts) for series in self.series)
 
     @property
     def warnings(self) -> list[str]:

@@ -45,7 +45,7 @@ def build_points_table(panel: Panel, marks: Mapping[str, Revision]) -> TextTable
                 rows.append([*head, *_point_cells(point, rule, len(series.runs))])
                 values.append(_value_row(panel, series, rule, point.quality, point))
     words = f"{metric_title(panel.metric)} with 95 % intervals over samples on {panel.title}. "
-    words += provenance.describe_source(panel.series)
+    words += " ".join([provenance.describe_source(panel.series), *panel.doubts])
     if len(marks) > 1:
         letters = ", ".join(list_letters(panel.runs, marks))
         words += f" Marks in brackets: code revision ({letters}), see the provenance."
@@ -94,6 +94,7 @@ def _value_row(
         "measured_speedup_samples_low": timed and timed.sampling.low,
         "measured_speedup_samples_high": timed and timed.sampling.high, "realisation": timed and timed.realisation,
         "latency_valid": timed and timed.valid, "machine": timed and timed.machine, "reason": None,
+        "doubts": "; ".join(f"{one.doubt.said} ({one.where or 'all seeds'})" for one in series.doubts) or None,
     }  # fmt: skip
     return row | known
 
@@ -109,11 +110,11 @@ def build_curves_table(panels: Sequence[Panel]) -> TextTable:
     values: list[Row] = []
     for panel in panels:
         samples = panel.series[0].first.count_used(panel.split)
+        named = {series.label: series.full_name for series in panel.series}
         for found in content.tabulate_summaries(panel):
-            bound = " (upper bound)" if found["upper_bound"] else ""
             speedups = {k: numbers.format_factor(found[k]) for k in AREA_NAMES if k.startswith("speedup")}
             cells = [speedups.get(k) or numbers.format_number(found[k]) for k in AREA_NAMES]
-            rows.append([panel.title, samples, found["series"] + bound, *cells])
+            rows.append([panel.title, samples, named[found["series"]], *cells])
             values.append({"panel": panel.title, "samples": panel.samples, **found})
     words = "Whole curves on the reported split, thresholds picked on it: they compare curves and promise nothing. "
     words += " ".join(f"{AREA_NAMES[k]}: {DEFINITIONS[k]}." for k in AREA_NAMES)

@@ -6,8 +6,9 @@ What differs in data, weights, settings or version is never averaged: it is a se
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,11 @@ ARGUMENTS = (
     ("backbone_args", "backbone."),
 )
 """Arguments of a spec, and what their names start with."""
+
+NOT_ASKED = ("thresholds", "latency", "device", "select")
+"""Fields of a spec that change no prediction, or (the device) one that is told as a note."""
+
+DIGEST = re.compile(r"(?:sha256-)?([0-9a-f]{12,64})")
 
 SAME = 1e-5  # records keep six digits of some values
 
@@ -63,19 +69,20 @@ def panel_settings(run: Run, split: str) -> dict[str, Any]:
     The backbone counts with its whole depth, whether or not a model has all of its layers: plain compression is
     compared with the backbone that it is a part of.
     """
-    spec, record = run.spec, run.record
+    spec, record, backbone = run.spec, run.record, run.record.backbone
     arguments = {k: v for k, v in spec.backbone_args.items() if k != "num_hidden_layers"}  # said by the depth
     return {
         "task": spec.task,
         "split": split,
-        "backbone": spec.backbone,
-        "depth": record.backbone.whole_depth,
+        "backbone": run.backbone,
+        "depth": backbone.whole_depth,
+        "width": backbone.hidden,
         "init": spec.init,
         "data": record.task.revision,
         "metrics": record.task.metrics,
         "limit": spec.limit,
         "max_length": spec.max_length,
-        "weights": record.backbone.revision if spec.init == "pretrained" else None,
+        "weights": backbone.revision if spec.init == "pretrained" or backbone.source.startswith("folder:") else None,
         **{f"backbone.{k}": v for k, v in arguments.items()},
     }
 
@@ -91,16 +98,76 @@ def series_settings(run: Run) -> dict[str, Any]:
 
 
 def pick_telling(settings: Sequence[Settings], first: Iterable[str] = (), always: Iterable[str] = ()) -> list[str]:
-    """Return ``always`` and as few more names as tell ``settings`` apart: ``first``, recipe and head, then the rest."""
+    """Return ``always`` and every other name whose values differ: ``first``, recipe and head, then the rest.
+
+    Two settings that differ together are both said: which of them made the difference, nobody can know. A head that
+    goes with its recipe is not, nor are arguments that another recipe or head does not have: they follow from it.
+    """
     found = list(always)
     everyone = {k for s in settings for k in s} - {"identity", "strategy", *found}
     before = [n for n in [*sorted(first), "recipe", "head"] if n in everyone]
-    apart = len({canonical([s.get(n) for n in found]) for s in settings})
     for name in [*before, *sorted(everyone - set(before))]:
-        now = len({canonical([s.get(n) for n in [*found, name]]) for s in settings})
-        if now > apart:
-            found, apart = [*found, name], now
+        values = [canonical(s.get(name)) for s in settings]
+        if len({*values}) > 1 and not _follows(name, values, settings):
+            found.append(name)
     return found
+
+
+def _follows(name: str, values: Sequence[str], settings: Sequence[Settings]) -> bool:
+    """Whether a head is always that of its recipe, or an argument always that of its recipe and head."""
+    if name != "head" and not name.startswith(("recipe.", "head.")):
+        return False
+    owners = [canonical([s.get("recipe"), None if name == "head" else s.get("head")]) for s in settings]
+    return len({*zip(owners, values, strict=True)}) == len({*owners})
+
+
+def label_runs(runs: Sequence[Run]) -> dict[Run, str]:
+    """Return what each of several runs is called: its label, and by what it differs from those of the same label."""
+    alike: dict[str, list[Run]] = {}
+    for run in runs:
+        alike.setdefault(run.label, []).append(run)
+    labels: dict[Run, str] = {}
+    for label, found in alike.items():
+        settings = []
+        for run in found:
+            made = run.head.identity
+            ours = {"data": made.task.revision, "weights": made.backbone.digest, "version": made.strategy.version}
+            settings.append({**asked_settings(run), **ours})
+        for run, apart in zip(found, describe_settings(settings, pick_telling(settings)), strict=True):
+            labels[run] = " | ".join(filter(None, (label, apart)))
+    return {run: labels[run] for run in runs}
+
+
+def asked_settings(run: Run) -> dict[str, Any]:
+    """Return what was asked for, flat, without what changes no prediction; a backbone by its name, not by its path."""
+    asked = {name: value for name, value in asdict(run.spec).items() if name not in NOT_ASKED}
+    return {**_flatten(asked), "backbone": run.backbone}
+
+
+def _flatten(values: Mapping[str, object], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return flat
+
+
+def describe_settings(settings: Sequence[Settings], names: Iterable[str]) -> list[str]:
+    """Return the values of ``names`` in each of several settings, as ``data=520dfd52, max_length=32``."""
+    said: list[list[str]] = [[] for _ in settings]
+    for name in names:
+        texts = shorten_digests([one.get(name) for one in settings])
+        for parts, one, text in zip(said, settings, texts, strict=True):
+            parts += [f"{name}={text}"] if name in one else []
+    return [", ".join(parts) for parts in said]
+
+
+def shorten_digests(values: Iterable[object]) -> list[str]:
+    """Return a text for each of ``values``; of hex digests as many digits as tell them apart, 8 at least."""
+    texts = ["none" if value is None else str(value) for value in values]
+    digests = {text: found[1] for text in texts if (found := DIGEST.fullmatch(text))}
+    different = {*digests.values()}
+    digits = next(n for n in range(8, 65) if len({digest[:n] for digest in different}) == len(different))
+    return [digests[text][:digits] if text in digests else text for text in texts]
 
 
 def canonical(value: object) -> str:

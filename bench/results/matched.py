@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from bench.errors import UsageError
 from bench.measure.metrics import metric_title
 from bench.measure.points import Rule
-from bench.results.groups import average_quality, group_seeds, panel_settings, pick_telling, series_settings
+from bench.results.groups import (
+    Settings,
+    average_quality,
+    describe_settings,
+    group_seeds,
+    panel_settings,
+    pick_telling,
+    series_settings,
+)
 from bench.results.measures import Performance
 from bench.results.run import Run
+from bench.results.series_doubts import find_series_doubts
 
 MatchedRow = dict[str, Any]
 
@@ -38,36 +47,72 @@ def _is_number(text: str) -> bool:
 
 
 def match_runs(runs: Iterable[Run], rules: Sequence[str]) -> list[MatchedRow]:
-    """Return a row for each strategy, recipe, head and arguments on a task and backbone; seeds are averaged."""
-    alike: dict[tuple[str, ...], list[list[Run]]] = defaultdict(list)
-    for series in group_seeds(run for run in runs if run.is_finished()):
-        spec, backbone = series[0].spec, series[0].record.backbone
-        model = f"{spec.backbone}, {backbone.init}, {backbone.whole_depth} layers"
-        model += f", limit {spec.limit}" if spec.limit else ""
-        arguments = ", ".join(f"{k}={v}" for k, v in spec.criterion_args.items())
-        alike[spec.task, model, spec.strategy, spec.recipe, spec.head, arguments].append(series)
+    """Return a row for all runs that differ in their seed alone, in order of task, panel and strategy.
+
+    What tells panels of one task and backbone apart is in ``panel``, what tells rows of one name apart in
+    ``arguments``; whatever else there is to know is in ``settings``.
+    """
+    series = group_seeds(run for run in runs if run.is_finished())
+    names = [_name_row(found[0]) for found in series]
+    panels = [panel_settings(found[0], found[0].primary) for found in series]
+    settings = [series_settings(found[0]) for found in series]
+    said = ("task", "backbone", "depth", "init", "limit", "metrics", "strategy", "recipe", "head")
+    of_panel = _tell_apart([name[:2] for name in names], panels, said)
+    apart = _tell_apart([name[:-1] for name in names], settings, said)
     rows = []
-    for (*names, arguments), found in sorted(alike.items(), key=lambda item: item[0]):
-        for apart, members in sorted(zip(_tell_apart(found), found, strict=True), key=lambda row: row[0]):
-            rows.append(_row((*names, ", ".join(filter(None, (arguments, apart)))), members, rules))
-    return rows
+    for found, name, panel, more, *known in zip(series, names, of_panel, apart, panels, settings, strict=True):
+        own = [part for part in more if part.partition("=")[0] not in found[0].spec.criterion_args]
+        arguments = ", ".join(filter(None, (name[-1], *own)))
+        flat = {key: value for one in known for key, value in one.items() if key not in NAMED}
+        rows.append(_row((*name[:2], ", ".join(panel), *name[2:-1], arguments), found, rules, flat))
+    often = Counter(_describing(row) for row in rows)
+    for row, found in zip(rows, series, strict=True):
+        if often[_describing(row)] > 1:
+            row["arguments"] = ", ".join(filter(None, (row["arguments"], f"#{found[0].head.quality_key[:6]}")))
+    return sorted(rows, key=_describing)
 
 
-def _tell_apart(series: Sequence[Sequence[Run]]) -> list[str]:
-    """Return the settings by which series of one name differ, as ``train.lr=0.001``; nothing for a single one."""
-    if len(series) == 1:
-        return [""]
-    firsts = [runs[0] for runs in series]
-    settings = [{**panel_settings(run, run.primary), **series_settings(run)} for run in firsts]
-    names = pick_telling(settings)
-    said = [", ".join(f"{name}={one[name]}" for name in names if name in one) for one in settings]
-    return said if len(set(said)) == len(said) else [f"#{run.head.quality_key[:6]}" for run in firsts]
+NAMED = ("identity", "task", "strategy", "recipe", "head")
+"""Settings that a row has under its own keys, or by what they make."""
+DESCRIBING = ("task", "model", "panel", "strategy", "recipe", "head", "arguments")
 
 
-def _row(names: tuple[str, ...], runs: Sequence[Run], rules: Sequence[str]) -> MatchedRow:
+def _describing(row: MatchedRow) -> tuple[str, ...]:
+    return tuple(row[name] for name in DESCRIBING)
+
+
+def _name_row(run: Run) -> tuple[str, ...]:
+    """Return task, model, strategy, recipe, head and the criterion's arguments."""
+    spec, backbone = run.spec, run.record.backbone
+    model = f"{run.backbone}, {backbone.init}, {backbone.whole_depth} layers"
+    model += f", limit {spec.limit}" if spec.limit else ""
+    arguments = ", ".join(f"{k}={v}" for k, v in spec.criterion_args.items())
+    return spec.task, model, spec.strategy, spec.recipe, spec.head, arguments
+
+
+def _tell_apart(names: Sequence[tuple[str, ...]], settings: Sequence[Settings], said: Sequence[str]) -> list[list[str]]:
+    """Return for each of several settings, as ``train.lr=0.001``, by what it differs from those of the same name.
+
+    What is ``said`` elsewhere is left out.
+    """
+    alike: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for i, name in enumerate(names):
+        alike[name].append(i)
+    found: list[list[str]] = [[] for _ in settings]
+    for rows in alike.values():
+        some = [settings[i] for i in rows]
+        for setting in pick_telling(some):
+            if setting not in said:
+                for i, text in zip(rows, describe_settings(some, [setting]), strict=True):
+                    found[i] += [text] if text else []
+    return found
+
+
+def _row(names: tuple[str, ...], runs: Sequence[Run], rules: Sequence[str], settings: Settings) -> MatchedRow:
     first, split = runs[0], runs[0].primary
     row: MatchedRow = {
-        **dict(zip(("task", "model", "strategy", "recipe", "head", "arguments"), names, strict=False)),
+        **dict(zip(DESCRIBING, names, strict=True)),
+        "settings": settings,
         "metric": first.metric,
         "samples": first.result().samples,
         "reported on": first.count_used(split),
@@ -75,12 +120,18 @@ def _row(names: tuple[str, ...], runs: Sequence[Run], rules: Sequence[str]) -> M
         "seeds": sorted(run.seed for run in runs),
         "upper_bound": first.record.upper_bound,
         "layers": first.layers,
+        "doubts": find_series_doubts(runs, split, rules),
         "all layers": _figure(runs, [run.result(split).full for run in runs]),
     }
     for rule in rules:
         points = [point for run in runs if (point := run.point(rule, split))]
         row[rule] = _figure(runs, points, rule) if len(points) == len(runs) else None
     return row
+
+
+def rows_to_plain(rows: Iterable[MatchedRow]) -> list[dict[str, Any]]:
+    """Return the rows as plain JSON values."""
+    return [{**row, "doubts": [doubt.to_plain() for doubt in row["doubts"]]} for row in rows]
 
 
 def _figure(runs: Sequence[Run], points: Sequence[Performance], rule: str | None = None) -> dict[str, Any]:
@@ -96,5 +147,5 @@ def group_rows(rows: Sequence[MatchedRow]) -> dict[str, list[MatchedRow]]:
     for row in rows:
         trained = f", trained on {row['trained on']}" if row["trained on"] != "unknown" else ""
         name = f"{metric_title(row['metric'])}, n = {row['reported on']}{trained}"
-        groups[f"{row['task']} | {row['model']} | {name}"].append(row)
+        groups[" | ".join(filter(None, (row["task"], row["model"], row["panel"], name)))].append(row)
     return groups

@@ -127,6 +127,22 @@ class HeldOut(Part):
     """All layers, by metric."""
 
 
+class SkillCheck(Part):
+    """The full model's answers on a split against one answer for all samples."""
+
+    measure: Literal["accuracy", "squared error"]
+    model: Number
+    """The ``measure`` of the full model."""
+    baseline: Number
+    """That of the one answer that does best."""
+    answer: Number
+    """The commonest class, by number, or the mean of the labels."""
+    gain: Estimate
+    """How much better the model is, paired: more accuracy, or less squared error."""
+    constant_exits: tuple[int, ...]
+    """Exits, 1-based, that answer the same for every sample."""
+
+
 class LiveCheck(Part):
     """The early-stopping forward against the replay, on a sample of the primary split."""
 

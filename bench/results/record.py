@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from bench.results.facts import BackboneFacts, Environment, FittedCriterion, Identity, RunError, TaskFacts, Training
-from bench.results.measures import HeldOut, LiveCheck, PrecisionChanges, SplitResult
+from bench.results.measures import HeldOut, LiveCheck, PrecisionChanges, SkillCheck, SplitResult
 from bench.results.part import Number, Part
 from bench.results.spec import RunSpec
 from bench.results.times import Latency
@@ -79,6 +79,8 @@ class RunRecord(RecordHead):
     """Whether the strategy knows labels or later exits."""
     select: HeldOut
     evaluation: Mapping[str, SplitResult]
+    skill: Mapping[str, SkillCheck] | None = None
+    """By split; unset in records from before it was looked at."""
     precision: Mapping[str, PrecisionChanges] | None = None
     """By split; None for a run in full precision."""
     live_check: LiveCheck | None

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backbones.names import foreign_names
-from bench.errors import DataError, UsageError, UserError
+from bench.errors import Damaged, DataError, UsageError, UserError
 from bench.measure.exits import AllExits
 from bench.measure.held_out import share_held_out
+from bench.results.doubts import Doubt, check_skill, doubt_damaged, find_doubts
 from bench.results.exits import read_exits
-from bench.results.measures import OperatingPoint, SplitResult
+from bench.results.measures import OperatingPoint, SkillCheck, SplitResult
 from bench.results.places import RECORD, exits_file
 from bench.results.record import RunRecord, UnfinishedRecord
 from bench.results.record_file import read_record
@@ -45,6 +46,7 @@ class Run:
     _exits: dict[Path, AllExits] = field(default_factory=dict, init=False, repr=False)
     _trade_offs: dict[Path, TradeOff] = field(default_factory=dict, init=False, repr=False)
     _scores: dict[Path, NDArray[Any]] = field(default_factory=dict, init=False, repr=False)
+    _doubts: dict[str, tuple[Doubt, ...]] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def load(cls, folder: Path, name: str | None = None) -> Run:
@@ -98,8 +100,8 @@ class Run:
 
     @property
     def backbone(self) -> str:
-        """The backbone's name."""
-        return self.spec.backbone
+        """The backbone's name: of a folder the last part of its path, however that was spelled."""
+        return self.head.identity.backbone.name
 
     @property
     def seed(self) -> int:
@@ -110,7 +112,7 @@ class Run:
     def label(self) -> str:
         """What the run is called in comparisons."""
         spec = self.spec
-        return f"{spec.strategy} | {spec.backbone} {spec.head}+{spec.recipe} | {spec.task} | seed {spec.seed}"
+        return f"{spec.strategy} | {self.backbone} {spec.head}+{spec.recipe} | {spec.task} | seed {spec.seed}"
 
     @property
     def layers(self) -> int:
@@ -167,6 +169,34 @@ class Run:
             why = f"did not reach it: {missing.reason}" if missing else f"has no operating point '{rule}'"
             raise UsageError(f"{self.folder.name} {why}")
         return point.cut
+
+    # ----------------------------------------------------------------------- what could make its numbers void
+
+    @property
+    def doubts(self) -> tuple[Doubt, ...]:
+        """What could make the numbers on the primary split void."""
+        return self.find_doubts()
+
+    def find_doubts(self, split: str | None = None) -> tuple[Doubt, ...]:
+        """Return what could make the numbers on ``split`` void, found once."""
+        where = split or self.primary
+        if where not in self._doubts:
+            try:
+                self._doubts[where] = find_doubts(self.record, where, self.skill(where))
+            except Damaged:
+                damaged = doubt_damaged(self.exits_file(where).name)
+                self._doubts[where] = (damaged, *find_doubts(self.record, where, None))
+        return self._doubts[where]
+
+    def skill(self, split: str | None = None) -> SkillCheck | None:
+        """Return how the full model does against one answer for all, as recorded or from the stored logits.
+
+        None where neither is there. Raises Damaged.
+        """
+        where = split or self.primary
+        if self.record.skill is not None:
+            return self.record.skill.get(where)
+        return check_skill(self.exits(where)) if self.has_exits(where) else None
 
     # ----------------------------------------------------------------------- from the recorded logits
 

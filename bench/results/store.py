@@ -135,7 +135,9 @@ class Only:
 
     def has(self, run: Run) -> bool:
         """Whether ``run`` is one of them."""
-        return (not self.tasks or run.task in self.tasks) and (not self.backbones or run.backbone in self.backbones)
+        return (not self.tasks or run.task in self.tasks) and (
+            not self.backbones or bool(self.backbones & {run.backbone, run.spec.backbone})
+        )
 
 
 ALL = Only()

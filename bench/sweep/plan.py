@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -85,16 +86,35 @@ def make_plan(requests: Sequence[Request], context: Context) -> Plan:
         resolved.setdefault(repr((spec, request.task)), (request, spec, parts))
     lookup = Lookup(context)
     found = list(resolved.values())
-    common = {k: v for k, v in found[0][0].settings.items() if all(r.settings.get(k) == v for r, *_ in found)}
-    return Plan(tuple(lookup.plan_cell(*cell, label_of(cell[0], cell[1], common)) for cell in found))
+    labels = label_cells([(request, spec) for request, spec, _ in found])
+    return Plan(tuple(lookup.plan_cell(*cell, label) for cell, label in zip(found, labels, strict=True)))
 
 
-def label_of(request: Request, spec: RunSpec, common: Mapping[str, object]) -> str:
-    """Return ``entropy, sst2, bert-base, seed 0`` with what else was asked but for the settings that all cells have."""
-    settings = {k: v for k, v in request.settings.items() if k not in common}
-    extra = {"recipe": request.recipe, "head": request.head, **settings}
-    words = [f"{k}={v}" for k, v in extra.items() if v is not None]
-    return ", ".join([spec.strategy, spec.task, spec.backbone, f"seed {spec.seed}", *words])
+def label_cells(cells: Sequence[tuple[Request, RunSpec]]) -> list[str]:
+    """Return for each cell ``entropy, sst2, bert-base, seed 0`` with what else was asked, but for what all cells have.
+
+    A recipe and a head that were asked for are always said. Of folders of one name the paths are.
+    """
+    folders: dict[str, set[str]] = defaultdict(set)
+    for request, spec in cells:
+        folders[spec.task].add(request.task)
+    asked = [_flatten_request(request) for request, _ in cells]
+    differ = {name for one in asked for name in one if any(other.get(name) != one[name] for other in asked)}
+    labels = []
+    for (request, spec), flat in zip(cells, asked, strict=True):
+        task = spec.task if len(folders[spec.task]) == 1 else request.task
+        words = [
+            f"{k}={v}" for k, v in flat.items() if v not in (None, ()) and (k in differ or k in ("recipe", "head"))
+        ]
+        labels.append(", ".join([spec.strategy, task, spec.backbone, f"seed {spec.seed}", *words]))
+    return labels
+
+
+def _flatten_request(request: Request) -> dict[str, object]:
+    """Return what was asked for besides strategy, task, backbone and seed."""
+    named = ("strategy", "task", "backbone", "seed", "settings")
+    own = {f.name: getattr(request, f.name) for f in dataclasses.fields(request) if f.name not in named}
+    return {"recipe": None, "head": None, **request.settings, **own}
 
 
 class Lookup:

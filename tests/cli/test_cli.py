@@ -114,7 +114,11 @@ def test_a_run_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str
         assert main(["show", name]) == 0
         assert capsys.readouterr().out == printed.out
     assert main(["show", "last", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"folder": str(cell), "record": record}
+    shown = json.loads(capsys.readouterr().out)
+    doubts = shown.pop("doubts")
+    assert shown == {"folder": str(cell), "record": record}
+    assert {doubt["kind"] for doubt in doubts} <= {"no-skill", "one-answer", "few-held-out"}
+    assert set(record["skill"]) == {"validation"}
     assert main(["list", "runs", "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert (row["run"], row["strategy"], row["seed"], row["status"]) == (cell.name, "elbert-mono", 0, "success")

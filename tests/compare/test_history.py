@@ -124,7 +124,7 @@ def test_what_counts_as_a_step(name: str, level: float, margin: float) -> None:
 def test_an_entry_keeps_value_and_standard_error(tmp_path: Path) -> None:
     root = Made().write(tmp_path)
     [run] = read_results(root).runs
-    kept = history.make_entry(run).values
+    kept = history.make_entry(run, "a").values
     for rule, point in run.result().performances.items():
         accuracy = point.metrics["accuracy"]
         assert kept[f"accuracy at {rule}"].value == accuracy.value

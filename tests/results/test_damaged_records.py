@@ -12,6 +12,7 @@ import pytest
 
 from bench.errors import Damaged, UsageError
 from bench.results.part import checksum_of, field_path
+from bench.results.record import SCHEMA_VERSION
 from bench.results.record_file import LATER, read_record, write_record
 from bench.results.store import Store
 
@@ -212,7 +213,8 @@ def test_a_newer_record_is_refused_and_named(tmp_path: Path) -> None:
     path.write_text(json.dumps({**RECORDS[2], "schema_version": 99}))
     with pytest.raises(UsageError) as error:
         read_record(path)
-    assert str(error.value) == f"{path} was written by a newer ExitBench (schema 99; this one knows 2)."
+    known = f"schema 99; this one knows {SCHEMA_VERSION}"
+    assert str(error.value) == f"{path} was written by a newer ExitBench ({known})."
 
 
 def test_a_record_is_sealed_when_it_is_written(tmp_path: Path) -> None:

@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 
 from bench.__main__ import main
+from bench.cell.request import Request
+from bench.cell.resolve import resolve_request
 from bench.errors import UsageError
 from bench.sweep import Outcome, failures, make_engine, run_plan
 from bench.sweep.config import expand_cells, read_sweep
 from bench.sweep.engines.base import Ending, Job
 from bench.sweep.estimate import NO_TRAINING, CellCost, estimate, estimate_memory, explain_total, measure_layer_speed
+from bench.sweep.plan import label_cells
 from tests.helpers.small_runs import write_task
 from tests.helpers.sweeps import TINY, planned, quiet, sweep, write
 
@@ -56,6 +59,27 @@ def test_what_is_left_out_and_what_is_added() -> None:
 
 def test_the_same_cell_twice_is_one() -> None:
     assert len(expand_cells({"matrix": MATRIX, "include": [{"strategy": "entropy", "task": "demo", "seed": 1}]})) == 8
+
+
+def test_cells_are_called_by_all_that_tells_them_apart(tmp_path: Path) -> None:
+    one, other = (str(write_task(tmp_path / name / "reviews")) for name in "ab")
+    asked: list[dict[str, Any]] = [
+        {"task": one, "limit": 40},
+        {"task": one, "limit": 60},
+        {"task": other, "limit": 40, "settings": {"train.lr": 0.1}},
+        {"task": "demo", "limit": 40, "init": "scratch"},
+        {"task": "demo", "limit": 40, "recipe": "joint"},
+    ]
+    labels = label_cells([(r, resolve_request(r)[0]) for each in asked for r in [Request("entropy", **each)]])
+    assert labels == [
+        f"entropy, {one}, albert-base, seed 0, limit=40",
+        f"entropy, {one}, albert-base, seed 0, limit=60",
+        f"entropy, {other}, albert-base, seed 0, train.lr=0.1, limit=40",
+        "entropy, demo, albert-demo, seed 0, init=scratch, limit=40",
+        "entropy, demo, albert-demo, seed 0, recipe=joint, limit=40",
+    ]
+    alone = Request("entropy", "demo", settings={"train.lr": 0.1}, limit=40)
+    assert label_cells([(alone, resolve_request(alone)[0])]) == ["entropy, demo, albert-demo, seed 0"]
 
 
 WRONG: dict[str, tuple[object, str]] = {

@@ -37,8 +37,9 @@ def criteria(
     markdown: Annotated[Path | None, typer.Option(help="Write the tables to this file too.")] = None,
 ) -> None:
     """Every criterion on the same checkpoints, paired on the same samples."""
-    from bench.compare.criteria import LEAST, compare_criteria
+    from bench.compare.criteria import LEAST, compare_criteria, tables_to_plain
     from bench.measure.areas import GRID
+    from bench.results.series_doubts import describe_doubts, name_rows
     from bench.results.store import Only
 
     found = compare_criteria(session.read_runs(Only.named(task, backbone), logits=True), against)
@@ -49,22 +50,30 @@ def criteria(
         )
     note = COLUMNS_NOTE.format(grid=GRID, against=against)
     tables = [(table["title"], COLUMNS, list(map(_cells, table["rows"]))) for table in found]
+    doubts = []
+    for table in found:
+        names = name_rows([(row["criterion"], row["arguments"]) for row in table["rows"]])
+        doubts.append(describe_doubts(zip(names, [row["doubts"] for row in table["rows"]], strict=True)))
     if markdown is not None:
-        write_text(markdown, format_tables(tables, note))
+        write_text(markdown, format_tables(tables, note, doubts))
     if session.json:
-        print_json(found)
+        print_json(tables_to_plain(found))
         return
     out = console()
-    for one in tables:
+    for one, sentences in zip(tables, doubts, strict=True):
         out.print(build_table(*one))
+        for sentence in sentences:
+            out.print(sentence)
     out.print(note)
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
-    bound = " (upper bound)" if row["upper_bound"] else ""
+    from bench.results.series_doubts import add_marks
+
+    name = add_marks(row["criterion"] + (" (upper bound)" if row["upper_bound"] else ""), row["doubts"])
     figures = [_text(row["half"], ""), _text(row["half_difference"], "+"), _text(row["curve"], "+")]
     least = f"{row['least_layers']:.2f}"
-    return [row["criterion"] + bound, row["arguments"], str(len(row["seeds"])), least, *figures]
+    return [name, row["arguments"], str(len(row["seeds"])), least, *figures]
 
 
 def _text(found: Mapping[str, float] | None, sign: str) -> str:

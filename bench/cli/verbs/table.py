@@ -27,7 +27,8 @@ def table(
 ) -> None:
     """Recorded runs side by side at matched cost."""
     from bench.results.groups import group_seeds
-    from bench.results.matched import group_rows, match_runs, name_point
+    from bench.results.matched import group_rows, match_runs, name_point, rows_to_plain
+    from bench.results.series_doubts import describe_doubts, name_rows
     from bench.results.store import Only, find_damaged_logits, find_refused_criteria, leave_out
 
     rules = [name_point(name.strip()) for name in at.split(",")]
@@ -39,15 +40,22 @@ def table(
     if not rows:
         raise NothingComparable(f"No finished runs in {session.results_dir} for these tasks and backbones.")
     columns = ["strategy", "recipe / head", "arguments", "seeds", "all layers", *rules]
-    tables = [(title, columns, [_cells(row, rules) for row in members]) for title, members in group_rows(rows).items()]
+    groups = group_rows(rows)
+    tables = [(title, columns, [_cells(row, rules) for row in members]) for title, members in groups.items()]
+    doubts = []
+    for members in groups.values():
+        names = name_rows([(row["strategy"], row["arguments"]) for row in members])
+        doubts.append(describe_doubts(zip(names, [row["doubts"] for row in members], strict=True)))
     if markdown is not None:
-        write_text(markdown, format_tables(tables, TABLE_NOTE))
+        write_text(markdown, format_tables(tables, TABLE_NOTE, doubts))
     if session.json:
-        print_json(rows)
+        print_json(rows_to_plain(rows))
         return
     out = console()
-    for one in tables:
+    for one, sentences in zip(tables, doubts, strict=True):
         out.print(build_table(*one))
+        for sentence in sentences:
+            out.print(sentence)
     out.print(TABLE_NOTE)
 
 
@@ -60,7 +68,9 @@ TABLE_NOTE = (
 
 
 def _cells(row: Mapping[str, Any], rules: Sequence[str]) -> list[str]:
-    name = row["strategy"] + (" (upper bound)" if row["upper_bound"] else "")
+    from bench.results.series_doubts import add_marks
+
+    name = add_marks(row["strategy"] + (" (upper bound)" if row["upper_bound"] else ""), row["doubts"])
     seeds = len(row["seeds"])
     figures = [_text(row[column]) for column in ("all layers", *rules)]
     return [name, f"{row['recipe']} / {row['head']}", row["arguments"], str(seeds), *figures]

@@ -1,0 +1,149 @@
+"""What could make a run's numbers void, said in one place for every output.
+
+    no-skill      the full model is not shown to be better than one answer for all samples
+    one-answer    exits at which samples leave answer the same for every sample
+    few-held-out  operating points were chosen on fewer samples than they speak of
+    unchecked     the logits that would tell are damaged
+
+To say it is not to refuse: the numbers stay where they are.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from bench.measure.exits import AllExits
+from bench.measure.points import Rule
+from bench.results.measures import SkillCheck
+from bench.results.part import Estimate
+from bench.results.record import RunRecord
+
+Kind = Literal["no-skill", "one-answer", "few-held-out", "unchecked"]
+TITLES: dict[Kind, str] = {
+    "no-skill": "No skill",
+    "one-answer": "One answer",
+    "few-held-out": "Few held out",
+    "unchecked": "Not checked",
+}
+
+FEW, TOO_FEW = 100, 30
+"""Held-out samples below which points are doubted, and are void: of 100 one sample is a point of accuracy; the interval
+of a share of 30 is 20 to 40 points wide, so that what they choose is chance."""
+
+NO_SKILL = "the full model is not shown to be better than one answer for all samples, so the speed-ups mean nothing"
+ONE_ANSWER = "samples that leave there are not told apart"
+ROUGH = "a threshold from so few samples is a rough one"
+VOID = "a threshold from so few samples says nothing of others"
+UNCHECKED = "whether the model has learned anything is not known"
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """One reason not to believe numbers of a run.
+
+    ``mark`` is the short of it, for a row; ``found`` what was found, ``why`` what follows. ``rules`` are the operating
+    points that it is about, all numbers where there are none. A ``void`` one leaves nothing of them.
+    """
+
+    kind: Kind
+    mark: str
+    found: str
+    why: str
+    void: bool
+    rules: tuple[str, ...] = ()
+
+    @property
+    def said(self) -> str:
+        """The whole of it, a sentence without its end."""
+        return f"{TITLES[self.kind]}: {self.found}; {self.why}"
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {"kind": self.kind, "void": self.void, "points": list(self.rules), "said": self.said}
+
+
+def check_skill(exits: AllExits) -> SkillCheck:
+    """Return what is recorded of the full model's answers over a split against one answer for all samples."""
+    from bench.measure.skill import measure_skill
+
+    found = measure_skill(exits)
+    gain = Estimate(value=found.gain.estimate, low=found.gain.low, high=found.gain.high)
+    return SkillCheck(
+        measure=found.measure,
+        model=found.model,
+        baseline=found.baseline,
+        answer=found.answer,
+        gain=gain,
+        constant_exits=found.constant,
+    )
+
+
+def find_doubts(record: RunRecord, split: str, skill: SkillCheck | None) -> tuple[Doubt, ...]:
+    """Return what could make a finished run's numbers on ``split`` void, the gravest first; ``skill`` where known."""
+    return (*(_doubt_skill(record, split, skill) if skill else ()), *_doubt_held_out(record, split))
+
+
+def doubt_damaged(file: str) -> Doubt:
+    """Return the doubt about a run whose logits in ``file`` are damaged."""
+    return Doubt("unchecked", "not checked", f"{file} is damaged", UNCHECKED, False)
+
+
+def _doubt_skill(record: RunRecord, split: str, found: SkillCheck) -> Iterator[Doubt]:
+    if found.gain.low <= 0:
+        yield Doubt("no-skill", "no skill", _describe_gain(found, record.task.labels), NO_SKILL, True)
+    constant, layers = set(found.constant_exits), record.backbone.layers
+    if len(constant) == layers:
+        yield Doubt("one-answer", "one answer", "every exit answers the same for every sample", ONE_ANSWER, True)
+        return
+    used: dict[int, list[str]] = defaultdict(list)
+    for rule, point in record.evaluation[split].reached.items():
+        for exit_, count in enumerate(point.exit_counts[:-1], start=1):
+            if count and exit_ in constant:
+                used[exit_].append(rule)
+    if used:
+        rules = tuple(dict.fromkeys(rule for found in used.values() for rule in found))
+        exits = f"{'exit' if len(used) == 1 else 'exits'} {', '.join(map(str, sorted(used)))}"
+        answers = f"{exits} of {layers} {'answers' if len(used) == 1 else 'answer'} the same for every sample"
+        yield Doubt("one-answer", f"one answer at {exits}", answers, ONE_ANSWER, False, rules)
+
+
+def _describe_gain(found: SkillCheck, labels: Sequence[str]) -> str:
+    digits = ".3f" if found.measure == "accuracy" else ".3g"
+    of = "the labels' mean"
+    if found.measure == "accuracy":
+        of = "the commonest class" + "".join(f" ({label})" for label in labels[int(found.answer) :][:1])
+    gain, low, high = (format(value, f"+{digits}") for value in (found.gain.value, found.gain.low, found.gain.high))
+    against = f"{found.measure} {found.model:{digits}} against {found.baseline:{digits}} of {of}"
+    return f"{against}, gain {gain} [{low}, {high}]"
+
+
+def _doubt_held_out(record: RunRecord, split: str) -> Iterator[Doubt]:
+    samples, metric = _count_held_out(record), record.task.metrics[0]
+    chosen = [point.rule for point in record.evaluation[split].reached.values() if point.chosen_on == "select"]
+    rules = tuple(rule for rule in chosen if samples and _is_doubtful(Rule.parse(rule), samples, metric))
+    if rules:
+        found = f"{', '.join(rules)} chosen on {samples} held-out samples"
+        found += f", of which one is {100 / samples:.1f} points" if metric == "accuracy" else ""
+        void = samples < TOO_FEW
+        yield Doubt("few-held-out", f"{samples} held out", found, VOID if void else ROUGH, void, rules)
+
+
+def _count_held_out(record: RunRecord) -> int:
+    """Return how many held-out samples points were chosen on; 0 where that is not known."""
+    shared = record.criterion.held_out if record.criterion else None
+    rows = record.task.rows.get(record.task.select)
+    return shared.chosen_on if shared else rows.used if rows else 0
+
+
+def _is_doubtful(rule: Rule, samples: int, metric: str) -> bool:
+    """Whether ``samples`` are too few for ``rule``: fewer than 100, or one is more than the loss that it allows.
+
+    A certified point knows how many there were.
+    """
+    if rule.is_certified:
+        return False
+    below_one = rule.kind == "max_loss" and metric == "accuracy" and 0 < rule.value * samples < 1
+    return samples < FEW or below_one
