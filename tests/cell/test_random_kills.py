@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -65,14 +66,12 @@ def strike(child: BaseProcess, way: list[signal.Signals]) -> int | None:
     """Wait until the process stops itself, send the signals of ``way``; the exit code."""
     assert child.pid is not None
     until = time.monotonic() + TIMEOUT
-    while child.is_alive() and Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
-        assert time.monotonic() < until
-        time.sleep(0.01)
-    for number in way:
-        if child.is_alive():
+    with contextlib.suppress(OSError):  # it has ended already
+        while Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        for number in [*way, signal.SIGCONT]:
             os.kill(child.pid, number)
-    if child.is_alive():
-        os.kill(child.pid, signal.SIGCONT)
     return end(child)
 
 

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +16,7 @@ from bench.errors import UsageError
 from bench.sweep import Outcome, make_engine, run_plan
 from bench.sweep.engines.local import LocalEngine
 from bench.sweep.remote import Remote
+from tests.helpers.drivers import start_driver, wait_until
 from tests.helpers.kills import TIMEOUT
 from tests.helpers.small_runs import write_task
 from tests.helpers.sweep_recipes import lines
@@ -107,41 +104,12 @@ def test_a_killed_worker_is_replaced(task: Path, tmp_path: Path) -> None:
     assert len(lines(tmp_path / "always")) == 3
 
 
-# a process started in the background of a shell has Ctrl-C switched off, and hands that on
-DRIVER = """
-import signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)
-from bench.__main__ import main
-sys.exit(main(sys.argv[1:]))
-"""
-
-
-def start_driver(config: Path, results: Path) -> subprocess.Popen[bytes]:
-    words = ["run", "--config", str(config), "--results-dir", str(results), "--offline", "--workers", "2"]
-    words += ["--threads", "1"]
-    return subprocess.Popen(
-        [sys.executable, "-c", DRIVER, *words],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        cwd=Path(__file__).parents[2],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
-
-
-def until(happens: Any) -> None:
-    end = time.monotonic() + TIMEOUT
-    while not happens():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_driver_that_is_killed_goes_on_later(how: signal.Signals, task: Path, tmp_path: Path) -> None:
     content = sweep(task, tmp_path / "log", seed=[0, 1, 2])
     config, results = write(tmp_path / "sweep.yaml", content), tmp_path / "results"
     driver = start_driver(config, results)
-    until(lambda: len(lines(tmp_path / "log")) >= 2)
+    wait_until(lambda: len(lines(tmp_path / "log")) >= 2)
     driver.send_signal(how)
     _, said = driver.communicate(timeout=TIMEOUT)
     assert driver.returncode == (-signal.SIGKILL if how == signal.SIGKILL else 130), said.decode()
