@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 import traceback
@@ -13,12 +12,6 @@ if __name__ == "__main__":
     exitbench.check_packages()  # before anything of theirs is imported
 
 from bench import errors
-
-PATH_ERRORS = (
-    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG,
-    errno.ENOSPC, errno.EDQUOT,
-)  # fmt: skip
-"""What is wrong with a path that somebody gave; a file that is missing may be our own mistake and is not among them."""
 
 # the libraries' own progress bars and advice would mix with ours
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -92,13 +85,12 @@ def report(error: Exception) -> int:
         message = explain()
         print(show_hidden(message if "\n" in message else f"Error: {message} See `{where} --help`."), file=sys.stderr)
         return errors.USAGE
-    if isinstance(error, errors.UserError):
-        print(show_hidden(f"Error: {error}"), file=sys.stderr)
-        return error.exit_code
-    if isinstance(error, OSError) and error.errno in PATH_ERRORS:
-        path = error.filename2 or error.filename or "The output"  # the second is where a finished file was to go
-        print(show_hidden(f"Error: {path} cannot be used: {error.strerror}."), file=sys.stderr)
-        return errors.USAGE
+    cause = errors.find_cause(error)
+    if isinstance(cause, KeyboardInterrupt):
+        return interrupted()
+    if isinstance(cause, errors.UserError):
+        print(show_hidden(f"Error: {cause}"), file=sys.stderr)
+        return cause.exit_code
     print(show_hidden(traceback.format_exc()), end="", file=sys.stderr)
     print(f"Internal error: {error!r}. Please report it with the lines above.", file=sys.stderr)
     return errors.INTERNAL

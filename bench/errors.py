@@ -6,6 +6,10 @@ Every error that a user can cause is a :class:`backbones.errors.UserError`, also
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from backbones.errors import UsageError as UsageError
 from backbones.errors import UserError as UserError
 
@@ -46,3 +50,59 @@ class CellsFailed(UserError):
     """Some cells of a run or sweep failed; the others were recorded."""
 
     exit_code = CELLS_FAILED
+
+
+class LimitReached(UserError):
+    """The machine has, or gives this process, no more of what the work needs."""
+
+
+PATH_ERRORS = (
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG,
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG,
+)  # fmt: skip
+"""What is wrong with a path that somebody gave; a file that is missing may be our own mistake and is not among them."""
+
+LIMITS = {
+    "Too many files are open at once: raise the limit (`ulimit -n`)": ("Too many open files",),
+    "The memory does not suffice: free some, or raise the limit (`ulimit -v`)": (
+        *("Cannot allocate memory", "can't allocate memory", "std::bad_alloc", "CUDA out of memory"),
+        *("failed to map segment from shared object", "can't start new thread"),
+    ),
+}
+"""What to do about a limit of the machine, and how the system and libraries speak of it: many as text only."""
+
+
+def find_cause(error: Exception) -> BaseException:
+    """Return what ``error`` comes from, where that is nothing of ours: a limit, a path, a Ctrl-C; else ``error``.
+
+    Libraries pass such things on in words of their own, and turn even a Ctrl-C into an error.
+    """
+    if isinstance(error, UserError):
+        return error
+    chain: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in chain:
+        chain.append(link)
+        link = link.__cause__ or link.__context__
+    if any(isinstance(link, KeyboardInterrupt) or "KeyboardInterrupt" in str(link) for link in chain):
+        return KeyboardInterrupt()
+    for remedy, words in LIMITS.items():
+        out_of_memory = "ulimit -v" in remedy and any(isinstance(link, MemoryError) for link in chain)
+        if out_of_memory or any(word in str(link) for link in chain for word in words):
+            return LimitReached(f"{remedy} and run the same command again; what was finished is kept.")
+    if isinstance(error, OSError) and error.errno in PATH_ERRORS:
+        path = error.filename2 or error.filename or "The output"  # the second is where a finished file was to go
+        return UsageError(f"{path} cannot be used: {error.strerror}.")
+    return error
+
+
+@contextmanager
+def name_causes() -> Iterator[None]:
+    """Raise in place of an error what :func:`find_cause` makes of it."""
+    try:
+        yield
+    except Exception as error:
+        cause = find_cause(error)
+        if cause is error:
+            raise
+        raise cause from error

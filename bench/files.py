@@ -46,9 +46,9 @@ def replace_file(path: Path) -> Iterator[Path]:
 
 def disk_full(error: Exception) -> bool:
     """Whether ``error`` says that the disk or the user's share of it is full; libraries pass it on as text only."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return True
-    return "No space left on device" in str(error) or "Disk quota exceeded" in str(error)
+    return any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 
 
 def remove_leftovers(folder: Path) -> None:

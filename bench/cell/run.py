@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -30,7 +32,7 @@ from bench.cell.stages import (
     record_splits,
     train_or_load,
 )
-from bench.errors import Damaged, UserError
+from bench.errors import Damaged, UsageError, UserError, name_causes
 from bench.files import remove_leftovers
 from bench.results.doubts import check_skill
 from bench.results.facts import RunError
@@ -67,9 +69,22 @@ def run_cell(cell: Cell) -> Run:
         ):
             cell.context.progress.say(f"The source of its {', '.join(changed)} has changed since; it is left as it is.")
         return finished
-    with cell.context.store.lock(cell.keys.quality, cell.context.progress):
+    with blame_removal(cell), cell.context.store.lock(cell.keys.quality, cell.context.progress):
         # another process may have been at it while this one waited
         return find_finished(cell) or measure_and_record(cell)
+
+
+@contextmanager
+def blame_removal(cell: Cell) -> Iterator[None]:
+    """Raise UsageError for a missing file where the cell's record, which is written before all else, is missing too."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        if (cell.folder / RECORD).exists():
+            raise
+        raise UsageError(
+            f"What was in {cell.context.store.root} has been removed while it was needed: run the same command again."
+        ) from error
 
 
 def measure_cell(cell: Cell, head: dict[str, Any], warnings: list[str]) -> RunRecord:
@@ -169,7 +184,8 @@ def measure_and_record(cell: Cell) -> Run:
 
     note("started")
     try:
-        record = measure_cell(cell, head, warnings)
+        with name_causes(), blame_removal(cell):
+            record = measure_cell(cell, head, warnings)
     except KeyboardInterrupt:
         note("cancelled")
         raise

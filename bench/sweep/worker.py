@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.cell.command import command_line, write_arguments
 from bench.cell.request import Context
 from bench.cell.run import prepare_cell, run_cell
-from bench.errors import UserError
+from bench.errors import UserError, name_causes
 from bench.progress import Progress
 from bench.results.store import Store
 from bench.sweep.engines.base import Ending, Job
@@ -25,18 +25,19 @@ def run_job(job: Job) -> Ending:
     """Run the cell of ``job`` and return how it ended, errors included. KeyboardInterrupt goes through."""
     begun = time.monotonic()
     try:
-        follow_driver(job)
-        store, progress = Store(Path(job.results_dir)), Progress(quiet=job.quiet)
-        hub_root = None if job.hub_root is None else Path(job.hub_root)
-        context = Context(store, progress, hub_root, job.offline, job.overwrite)
-        alone = command_line(write_arguments(job.request, context))  # what would run this cell by itself
-        cell = prepare_cell(job.request, replace(context, command=alone))
-        remote = None if job.sync is None else Remote(job.sync, store, progress)
-        if remote is not None:
-            remote.fetch(cell)
-        run_cell(cell)
-        if remote is not None:
-            remote.send(cell)
+        with name_causes():
+            follow_driver(job)
+            store, progress = Store(Path(job.results_dir)), Progress(quiet=job.quiet)
+            hub_root = None if job.hub_root is None else Path(job.hub_root)
+            context = Context(store, progress, hub_root, job.offline, job.overwrite)
+            alone = command_line(write_arguments(job.request, context))  # what would run this cell by itself
+            cell = prepare_cell(job.request, replace(context, command=alone))
+            remote = None if job.sync is None else Remote(job.sync, store, progress)
+            if remote is not None:
+                remote.fetch(cell)
+            run_cell(cell)
+            if remote is not None:
+                remote.send(cell)
     except UserError as error:
         return Ending("error", None, str(error)[:MOST_LETTERS], seconds=time.monotonic() - begun)
     except Exception as error:
