@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from pathlib import Path
@@ -14,10 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from bench.__main__ import main
-from tests.helpers.command_lines import command_lines
+from tests.helpers.command_lines import command_lines, verbs
 from tests.helpers.small_runs import TINY, write_task
 
-EXAMPLES = int(os.environ.get("EXITBENCH_FUZZ", "40"))
+EXAMPLES = math.ceil(int(os.environ.get("EXITBENCH_FUZZ", "40")) / len(verbs()))
 KNOWN_CODES = {0, 2, 3, 4, 5}
 
 
@@ -28,6 +29,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     task = write_task(home / "TASK")
     arguments = ["--strategy", "entropy", "--task", str(task), "--backbone", "bert-demo"]
     assert main(["run", *arguments, *TINY, "--results-dir", str(home / "RESULTS")]) == 0
+    shutil.copytree(home / "RESULTS", home / "kept")
     (home / "CSV").write_text("text,label\na,b\n")
     (home / "YAML").write_text("matrix: {strategy: [entropy], task: [demo], seed: [!!int x, 2026-02-31]}\n")
     np.savez(home / "NPZ", logits=np.zeros((4, 3, 2), np.float32), labels=np.zeros(4, np.int64), ids=np.array(7))
@@ -35,20 +37,19 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("verb", verbs())
 def test_no_command_line_is_an_internal_error(
-    home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    verb: str, home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(home)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    (run,) = (path.parent.name for path in (home / "RESULTS").glob("*/*/*/record.json"))
-    kept = home / "kept"
-    shutil.copytree(home / "RESULTS", kept)
+    (run,) = (path.parent.name for path in (home / "kept").glob("*/*/*/record.json"))
 
     @settings(max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-    @given(command_lines())
+    @given(command_lines(verb))
     def every(words: list[str]) -> None:
         shutil.rmtree(home / "RESULTS", ignore_errors=True)
-        shutil.copytree(kept, home / "RESULTS")
+        shutil.copytree(home / "kept", home / "RESULTS")
         words = [word.replace("RUN", run) for word in words]
         code = main(words)
         printed = capfd.readouterr()

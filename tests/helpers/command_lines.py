@@ -90,9 +90,8 @@ def verbs() -> list[str]:
 
 
 @st.composite
-def command_lines(draw: st.DrawFn) -> list[str]:
-    """A verb, some of its parameters, a value for each."""
-    verb = draw(st.sampled_from(verbs()))
+def command_lines(draw: st.DrawFn, verb: str) -> list[str]:
+    """``verb``, some of its parameters, a value for each."""
     words = [verb]
     for parameter in parameters(verb):
         is_argument = parameter.param_type_name == "argument"
