@@ -155,6 +155,8 @@ DAMAGED = {
     ".cache/checkpoints/*/model.safetensors": "model.safetensors",
     ".cache/exits/*/select.parquet": "select.parquet",
     ".cache/exits/*/validation.parquet": "validation.parquet",
+    ".cache/probes/*/probe.safetensors": "probe.safetensors",
+    ".cache/probes/*/validation.safetensors": "validation.safetensors",
 }
 
 
@@ -163,9 +165,10 @@ def test_a_damaged_file_is_set_aside_and_made_again(
     pattern: str, task: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     results = tmp_path / "results"
-    (first,) = run_json(capsys, *arguments(task, results))
+    words = arguments(task, results, "prototypes" if "probes" in pattern else "entropy")
+    (first,) = run_json(capsys, *words)
     spoil(results, pattern)
-    assert main(["run", *arguments(task, results), "--overwrite", "always", "--json"]) == 0
+    assert main(["run", *words, "--overwrite", "always", "--json"]) == 0
     printed = capsys.readouterr()
     (again,) = json.loads(printed.out)
     assert "was damaged" in printed.err
@@ -174,7 +177,7 @@ def test_a_damaged_file_is_set_aside_and_made_again(
     assert warning.endswith(f".cache/quarantine/{kept.name}")
     assert DAMAGED[pattern] in kept.name
     assert timeless(again["record"]) == timeless(first["record"])
-    (third,) = run_json(capsys, *arguments(task, results), "--overwrite", "always")
+    (third,) = run_json(capsys, *words, "--overwrite", "always")
     assert not [w for w in third["record"]["warnings"] if "damaged" in w]
 
 
