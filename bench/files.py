@@ -21,6 +21,8 @@ def replace_file(path: Path) -> Iterator[Path]:
     The name is unique, so that two processes writing the same file do not meet; the last rename wins.
     Raises DiskFull, with the old file untouched, where there is no room for the new one.
     """
+    if path.is_dir():  # also one without a name, as the current one and the root
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:

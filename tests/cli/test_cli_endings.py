@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.__main__ import report
+from bench.__main__ import main, report
 from tests.helpers.report_store import make_cell
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +35,13 @@ def test_a_path_that_cannot_be_written_is_the_users_to_mend(
 ) -> None:
     assert report(error) == 2
     assert capsys.readouterr().err == f"Error: {said}\n"
+
+
+@pytest.mark.parametrize("path", ["", ".", "/", ".."])
+def test_a_folder_is_no_file_to_write(path: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_cell(tmp_path / "results")
+    assert main(["table", "--results-dir", str(tmp_path / "results"), "--markdown", path]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f"Error: {path or '.'} cannot be used: Is a directory."
 
 
 @pytest.mark.parametrize("json_too", [[], ["--json"]])
