@@ -359,7 +359,8 @@ def test_limited_sizes_are_said_as_used_of_available(tmp_path: Path, monkeypatch
     monkeypatch.setattr(Made, "record", record)
     cells = [Made(extra_spec={"limit": 16000}), Made("patience")]
     found = compared(tmp_path, cells, cells)
-    [notes] = found.notes.values()
+    [(cell, notes)] = found.notes.items()
+    assert cell.startswith("entropy | ")
     assert notes == ["limited: evaluation n = 400/872, trained on 15000/67349"]
     assert "limited: evaluation n = 400/872" in write_markdown(found)
 

@@ -95,9 +95,16 @@ def test_the_mean_quality_over_budgets_of_samples_and_resamples() -> None:
     weights = np.stack([np.bincount(rows, minlength=50) for rows in draws]).astype(float)
     expected = [area_by_hand(trade_off, rows, cuts, grid) for rows in draws]
     assert area.of_weights(weights, grid) == pytest.approx(expected)
-    ends = np.array([1.0, 5.0])  # everybody at exit 1, and nobody before the last: both ends are rows of the curve
-    alone = [(trade_off.predictions[:, k] == trade_off.exits.labels).mean() for k in (0, -1)]
-    assert area.of_sample(ends) == pytest.approx(np.mean(alone))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_curve_of_budgets_has_both_its_ends(seed: int) -> None:
+    """Everybody at exit 1, and nobody before the last."""
+    trade_off = make_trade_off(seed=seed, samples=50)
+    first, last = ((trade_off.predictions[:, k] == trade_off.exits.labels).mean() for k in (0, -1))
+    area = QualityArea(trade_off, "accuracy")
+    assert area.of_sample(np.array([1.0])) == pytest.approx(first)
+    assert area.of_sample(np.array([5.0])) == pytest.approx(last)
 
 
 @pytest.mark.parametrize(("speed", "quality"), [([], []), ([1.0, 0.0], [1.0, 1.0]), ([1.0], [1.0, 2.0])])
