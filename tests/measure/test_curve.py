@@ -90,6 +90,18 @@ def test_larger_random_scores(strict: bool, dtype: type) -> None:
     check_curve(rng.gamma(0.5, size=(60, 12)).astype(dtype), strict)
 
 
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("first", [1, 2, 3])
+def test_between_neighbouring_floats_the_middle_is_one_of_them(strict: bool, dtype: type, first: int) -> None:
+    """Halves round to the even one, which may be the upper: by the inclusive rule that would let too many leave."""
+    step = float(np.finfo(dtype).eps)
+    scores = np.array([[1 + first * step, 0.0], [1 + (first + 1) * step, 0.0]]).astype(dtype)
+    curve = check_curve(scores, strict)
+    assert curve.mean_layer.tolist() == [2.0, 1.5, 1.0]
+    assert exit_layers(scores, curve.midpoints[1], strict).tolist() == [1, 2]
+
+
 def test_raising_the_cut_never_leaves_later() -> None:
     rng = np.random.default_rng(4)
     curve = exact_curve(rng.random((300, 6)), [])
