@@ -137,4 +137,4 @@ def test_tests_import_no_test() -> None:
 def test_tests_mirror_the_house() -> None:
     folders = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and (path / "__init__.py").is_file()}
     rooms = {path.name for path in (ROOT / "bench").iterdir() if (path / "__init__.py").is_file()}
-    assert folders == {*rooms, "strategies", "backbones", "floor", "helpers", "project"}
+    assert folders == {*rooms, "strategies", "backbones", "floor", "helpers", "mutation", "project"}
