@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,3 +30,24 @@ def check_packages() -> None:
                 file=sys.stderr,
             )
             sys.exit(2)
+    tell_hidden_modules()
+
+
+def tell_hidden_modules() -> None:
+    """Say on stderr, in one line, which of Python's own modules are hidden by files of the current folder."""
+    try:
+        here = os.getcwd()
+    except FileNotFoundError:  # told elsewhere
+        return
+    folders = [os.path.realpath(entry or here) for entry in sys.path]
+    library = os.path.realpath(os.path.dirname(os.__file__))
+    if here not in folders[: folders.index(library) if library in folders else None]:
+        return
+    own = {entry.stem for entry in Path(here).glob("*.py")} | {p.parent.name for p in Path(here).glob("*/__init__.py")}
+    hidden = sorted(own & sys.stdlib_module_names - {"test"})
+    if hidden:
+        print(
+            f"Warning: Python takes {', '.join(hidden)} from the current folder instead of its own modules of these "
+            "names: rename them, or take the folder off PYTHONPATH.",
+            file=sys.stderr,
+        )

@@ -131,8 +131,13 @@ def _read_folder(request: BackboneRequest, folder: Path, source: str, commit: Ma
     if source.startswith("folder:"):
         name = folder.resolve().name  # however the path is spelled
     warnings: tuple[str, ...] = ()
+    if "auto_map" in raw:
+        warnings = (
+            f"{source} brings code of its own (auto_map in config.json), which is never run: its model is "
+            f"transformers' own {model_type}",
+        )
     if not commit and request.revision is not None:
-        warnings = (f"Revision '{request.revision}' was not checked: {source} is a folder, which has no revisions.",)
+        warnings += (f"Revision '{request.revision}' was not checked: {source} is a folder, which has no revisions.",)
     return Resolved(name, request.init, model_type, config, folder, revision, digest, source, warnings)
 
 

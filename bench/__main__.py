@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sys
+
+if __name__ == "__main__" and not sys.flags.safe_path and __file__.rpartition("bench")[0][:-1] != sys.path[0]:
+    # `python -m` puts the current folder first: what lies there is found last, so that it hides no module of Python's,
+    # of ours or of a library's
+    sys.path.append(sys.path.pop(0))
+
+import os
 import traceback
 
 import exitbench

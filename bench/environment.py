@@ -25,7 +25,7 @@ def same_import_path() -> Iterator[None]:
     """
     here = False
     with suppress(FileNotFoundError):  # the folder is gone
-        here = "" in sys.path or os.getcwd() in sys.path
+        here = sys.path[:1] in ([""], [os.getcwd()])
     before = os.environ.get("PYTHONSAFEPATH")
     if not here:
         os.environ["PYTHONSAFEPATH"] = "1"

@@ -18,7 +18,7 @@ def command_line(arguments: Sequence[str] | None = None) -> str:
     """
     words = ["bench", *(sys.argv[1:] if arguments is None else arguments)]
     words = [word for word in words if word not in ("--json", "--quiet")]  # they change nothing in the record
-    return " ".join(f'"{w}"' if " " in w else w for w in map(_from_here, words))
+    return " ".join(f'"{w}"' if " " in w else w for w in map(write_from_here, words))
 
 
 def write_arguments(request: Request, context: Context) -> list[str]:
@@ -48,8 +48,9 @@ def write_arguments(request: Request, context: Context) -> list[str]:
     return [*words, "--offline"] if context.offline else words
 
 
-def _from_here(word: str) -> str:
-    """A full path in or beside the current folder as it is seen from there; any below the home folder without it."""
+def write_from_here(word: str) -> str:
+    """Return ``word`` for a record that is shared: a full path in or beside the current folder as it is seen from
+    there; any below the home folder without it."""
     here = Path.cwd()
     if here.parent != Path(here.anchor) and word.startswith(f"{here.parent}{os.sep}"):
         return os.path.relpath(word, here)

@@ -12,7 +12,6 @@ from bench.environment import environment
 from bench.results.facts import BackboneFacts, Environment, Identity, Rows, TaskFacts
 from bench.results.record import SCHEMA_VERSION
 from bench.results.spec import quality_identity
-from bench.tasks.base import TaskData
 from bench.tasks.encode import EncodedSplit
 from strategies.base import ExitModel
 
@@ -30,8 +29,9 @@ def describe_cell(cell: Cell) -> dict[str, Any]:
     }
 
 
-def describe_task(data: TaskData, encoded: Mapping[str, EncodedSplit]) -> TaskFacts:
-    """Return where the data came from and how much of it was used."""
+def describe_task(cell: Cell, encoded: Mapping[str, EncodedSplit], max_length: int) -> TaskFacts:
+    """Return where the data came from and how much of it was used; samples were cut to ``max_length`` tokens."""
+    data, given = cell.data, {} if cell.parts.given is None else {"given": cell.parts.given}
     rows = {}
     for split in (data.train, data.select, *data.evaluation.values()):
         cut = {"truncated": encoded[split.name].truncated} if split.name in encoded else {}
@@ -46,6 +46,8 @@ def describe_task(data: TaskData, encoded: Mapping[str, EncodedSplit]) -> TaskFa
         select=data.select.name,
         evaluation=tuple(data.evaluation),
         rows=rows,
+        max_length=max_length,
+        **given,
     )
 
 

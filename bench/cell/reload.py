@@ -17,8 +17,9 @@ from bench.errors import UsageError
 from bench.inference.replay import fit_criterion, make_evidence
 from bench.results.run import Run
 from bench.results.spec import RunSpec, key, training_identity
-from bench.tasks import TASKS, get_task
+from bench.tasks import get_task
 from bench.tasks.base import Task, TaskData
+from bench.tasks.folder import FolderTask
 from bench.training.checkpoint import load_tensors
 from strategies import HEADS, RECIPES, STRATEGIES
 from strategies.base import Criterion, ExitModel
@@ -88,11 +89,21 @@ def find_parts(run: Run) -> Parts:
 
 @foreign_names()
 def find_task(run: Run) -> Task:
-    """Return the task of a run, by its name. Raises UsageError for the user's own files that are not here."""
-    name, source = run.spec.task, run.record.task.source
-    if name not in TASKS and source.startswith("folder ") and not Path(name).is_dir():
-        raise UsageError(f"The run's data is a folder named '{name}', which is not here: run this where it lies.")
-    return get_task(name)
+    """Return the task of a run, by its name or by what was typed.
+
+    The user's own files are looked for as they were given, from here and from the folder that the results folder is in.
+    Raises UsageError where they are in neither.
+    """
+    given = run.record.task.given or run.spec.task
+    if not run.record.task.source.startswith("folder "):
+        return get_task(given)
+    beside = [parent / given for parent in run.folder.resolve().parents[3:4]]
+    for folder in (Path(given).expanduser(), *beside):
+        if folder.is_dir():
+            return FolderTask(folder)
+    raise UsageError(
+        f"The run's data is the folder '{given}', which is neither here nor beside the results: run this where it lies."
+    )
 
 
 def load_run_data(run: Run, context: Context) -> TaskData:

@@ -7,13 +7,14 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from backbones.catalog import BACKBONES, Init
+from bench.cell.command import write_from_here
 from bench.cell.request import Request
 from bench.errors import UsageError
 from bench.inference.placement import find_device
 from bench.measure.points import Rule
 from bench.results.spec import LatencyArgs, RunSpec
 from bench.settings import bind, settable_arguments, split_settings
-from bench.tasks import get_task
+from bench.tasks import TASKS, get_task
 from bench.training.args import TrainArgs
 from strategies import HEADS, RECIPES, STRATEGIES
 
@@ -41,6 +42,8 @@ class Parts:
     head: type[Head]
     recipe: type[Recipe]
     task: Task
+    given: str | None = None
+    """The task as it was typed, where that is no listed name."""
 
     def versions(self, outputs: int) -> dict[str, int]:
         """Return what raises the identity of a result with so many ``outputs`` when a rule changes."""
@@ -119,7 +122,7 @@ def resolve_request(request: Request) -> tuple[RunSpec, Parts]:
         select=tuple(Rule.parse(text).format() for text in request.select),
         latency=make_settings(LatencyArgs, groups["latency"], "latency") if request.latency else None,
     )
-    parts = Parts(strategy, head, recipe, task)
+    parts = Parts(strategy, head, recipe, task, None if request.task in TASKS else write_from_here(request.task))
     if spec.thresholds:
         criterion = parts.criterion(spec)
         for threshold in spec.thresholds:

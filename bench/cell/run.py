@@ -60,18 +60,22 @@ def prepare_cell(request: Request, context: Context) -> Cell:
 
 def run_cell(cell: Cell) -> Run:
     """Measure ``cell``, or return the run that is recorded already."""
-    finished = find_finished(cell)
-    if finished is not None:
-        for line in describe_reuse([finished]):
-            cell.context.progress.say(line)
-        if cell.context.overwrite == "never" and (
-            changed := find_changed_sources(finished.record, cell.spec, cell.parts)
-        ):
-            cell.context.progress.say(f"The source of its {', '.join(changed)} has changed since; it is left as it is.")
-        return finished
-    with blame_removal(cell), cell.context.store.lock(cell.keys.quality, cell.context.progress):
-        # another process may have been at it while this one waited
-        return find_finished(cell) or measure_and_record(cell)
+    found = find_finished(cell)
+    if found is None:
+        with blame_removal(cell), cell.context.store.lock(cell.keys.quality, cell.context.progress):
+            # another process may have been at it while this one waited
+            found = find_finished(cell) or measure_and_record(cell)
+    if found.reused:
+        say_reuse(cell, found)
+    return found
+
+
+def say_reuse(cell: Cell, found: Run) -> None:
+    """Say where a run that is not run again is from, and what has changed since, which is left with ``never`` only."""
+    for line in describe_reuse([found]):
+        cell.context.progress.say(line)
+    if changed := find_changed_sources(found.record, cell.spec, cell.parts):
+        cell.context.progress.say(f"The source of its {', '.join(changed)} has changed since; it is left as it is.")
 
 
 @contextmanager
@@ -121,7 +125,7 @@ def measure_cell(cell: Cell, head: dict[str, Any], warnings: list[str]) -> RunRe
         status="success",
         **head,
         speed_key=cell.keys.speed,
-        task=describe_task(data, encoded),
+        task=describe_task(cell, encoded, reader.max_length),
         backbone=describe_backbone(cell, loaded, model, depth=whole.num_layers),
         training=training,
         sources=digest_sources({**list_classes(spec, cell.parts), "backbone": type(model.encoder)}),

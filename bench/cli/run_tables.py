@@ -120,7 +120,7 @@ def describe_run(run: Run) -> list[str]:
     if training.truncated:
         cut["train"] = training.truncated
     lost = ", ".join(f"{count} of {name}" for name, count in cut.items()) or "none"
-    lines.append(f"Truncated to {spec.max_length} tokens: {lost}.")
+    lines.append(f"Truncated to {task.max_length or spec.max_length} tokens: {lost}.")
     reasons = [point.reason for result in record.evaluation.values() for point in result.unreached.values()]
     lines += [f"Not reached: {reason}" for reason in dict.fromkeys(reasons)]
     live = record.live_check

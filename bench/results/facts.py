@@ -33,6 +33,10 @@ class TaskFacts(Part):
     evaluation: tuple[str, ...]
     """The reported splits, the primary one first."""
     rows: Mapping[str, Rows]
+    given: str | None = None
+    """What was typed where it is not the name: a folder, or ``module:Class``; unset in older records."""
+    max_length: int | None = None
+    """Tokens that longer samples were cut to; unset in older records."""
 
 
 class BackboneFacts(Part):

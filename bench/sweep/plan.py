@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from bench.cell.run import find_finished
 from bench.errors import DataError, UsageError, UserError
 from bench.results.spec import Facts, RunSpec, key, training_identity
 from bench.tasks.base import LoadOptions, TaskData
+from bench.tasks.folder import FolderTask
 
 Status = Literal["recorded", "trained", "missing", "unknown"]
 """Recorded: nothing to do. Trained: the checkpoint is there. Unknown: data or backbone have not been fetched yet."""
@@ -82,8 +84,9 @@ def make_plan(requests: Sequence[Request], context: Context) -> Plan:
             if len(requests) == 1:
                 raise
             raise UsageError(f"{request.strategy}, {request.task}, seed {request.seed}: {error}") from error
-        # folders of the same name are different tasks
-        resolved.setdefault(repr((spec, request.task)), (request, spec, parts))
+        # folders of the same name are different tasks, and a folder is one task, however its path is spelled
+        place = os.path.realpath(parts.task.folder) if isinstance(parts.task, FolderTask) else request.task
+        resolved.setdefault(repr((spec, place)), (request, spec, parts))
     lookup = Lookup(context)
     found = list(resolved.values())
     labels = label_cells([(request, spec) for request, spec, _ in found])

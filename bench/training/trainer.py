@@ -103,6 +103,9 @@ class _Stage:
     def run(self, saved: tuple[dict[str, Tensor], dict[str, Any]] | None, progress: Progress) -> None:
         with seed_random(self.plan.seed + self.number, self.plan.device):
             done = 0 if saved is None else self._restore(*saved)
+            if saved is not None:
+                where = f" of stage {self.number + 1}" if len(self.recipe.stages) > 1 else ""
+                progress.say(f"Training resumes at step {done} of {self.steps}{where}.")
             last_save = time.monotonic()
             title = f"Training, stage {self.number + 1}/{len(self.recipe.stages)} ({self.stage.name})"
             with progress.work(title, self.steps) as work:

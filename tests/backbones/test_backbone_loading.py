@@ -139,6 +139,16 @@ def test_identity_follows_the_tokenizer_and_ignores_who_saved_the_config(folder:
     assert resolve(ask(folder)).digest != before
 
 
+def test_code_that_comes_with_a_model_is_named_and_not_run(folder: Path) -> None:
+    assert resolve(ask(folder)).warnings == ()
+    config = json.loads((folder / "config.json").read_text())
+    code = {"auto_map": {"AutoModel": "modeling_own.Own"}}
+    (folder / "config.json").write_text(json.dumps({**config, **code}))
+    (folder / "modeling_own.py").write_text("raise SystemExit('run')\n")
+    [warning] = load_backbone(ask(folder, revision=None)).warnings
+    assert "brings code of its own (auto_map in config.json), which is never run" in warning
+
+
 def test_a_revision_of_a_folder_is_a_warning(folder: Path) -> None:
     found = resolve(ask(folder, revision="v2"))
     assert found.digest == resolve(ask(folder)).digest

@@ -70,6 +70,28 @@ def test_a_folder_of_our_names_is_one_line_or_nothing(name: str, package: bool, 
     assert not list(tmp_path.rglob("*.ran"))
 
 
+def test_python_m_bench_runs_no_file_of_the_current_folder_but_plug_ins(tmp_path: Path) -> None:
+    for name in (*STDLIB, "errno", "traceback", "threading", "yaml"):
+        (tmp_path / f"{name}.py").write_text(LOADED, encoding="utf-8")
+    (tmp_path / "my_strategy.py").write_text(PLUGIN, encoding="utf-8")
+    words = [sys.executable, "-m", "bench", "show", "strategy", "my_strategy:Mine"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Entropy under another name." in done.stdout
+    assert [path.name for path in tmp_path.glob("*.ran")] == []
+
+
+def test_modules_that_hide_python_s_own_are_one_line(tmp_path: Path) -> None:
+    """Who puts the current folder on PYTHONPATH means it, and is told what it does."""
+    for name in ("this", "wave"):
+        (tmp_path / f"{name}.py").write_text("", encoding="utf-8")
+    done = command(tmp_path, "list", "papers", path=(tmp_path,))
+    assert done.returncode == 0
+    [line] = done.stderr.splitlines()
+    assert line.startswith("Warning: Python takes this, wave from the current folder instead of its own modules")
+
+
 def test_runs_take_no_lock_of_gits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A record names the commit; looking at it must not disturb a commit that is being made."""
     index = tmp_path / ".git"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -116,7 +117,12 @@ def test_resumed_training_is_bit_identical(
         train(model, rule, plan, QUIET)
     monkeypatch.setattr(trainer._Stage, "_update", update)
     model, rule, _ = setting(data, tmp_path / "other", head=head, recipe=recipe, seed=7)  # all is overwritten
-    again = train(model, rule, plan, QUIET)
+    said = StringIO()
+    again = train(model, rule, plan, Progress(said))
+    first, whole = next(iter(log.steps.values())), len(log.steps) == 1
+    step, number = (stop, 1) if whole or stop < first else (stop - first, 2)
+    where = f"step {step} of {list(log.steps.values())[number - 1]}" + ("" if whole else f" of stage {number}")
+    assert f"Training resumes at {where}.\n" in said.getvalue()
     assert same(weights(model), expected)
     assert (again.stages, again.steps, again.recipe, again.resumed) == (log.stages, log.steps, log.recipe, 1)
 
