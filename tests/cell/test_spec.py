@@ -229,7 +229,7 @@ def test_specs_that_make_no_sense(case: str) -> None:
         (LatencyArgs, {"seconds": 0.0}),
         (LatencyArgs, {"protocol": "single-stream-v2"}),
         (LatencyArgs, {"executor": "inductor"}),
-        (LatencyArgs, {"batch_size": 4}),
+        (LatencyArgs, {"batch_size": 2}),
         (LatencyArgs, {"batch_size": -1, "protocol": "offline-batch-v1"}),
         (LatencyArgs, {"depth": True, "protocol": "offline-batch-v1"}),
     ],

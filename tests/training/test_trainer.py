@@ -90,7 +90,7 @@ def test_the_same_seed_gives_the_same_weights_whatever_was_drawn_before(data: Ta
 
 
 @pytest.mark.parametrize("recipe", [JointRecipe, ElbertRecipe, DeeBertRecipe])
-@pytest.mark.parametrize("stop", [1, 4, 5, 8, 11])
+@pytest.mark.parametrize("stop", [1, 4, 5, 6, 8, 11])
 def test_resumed_training_is_bit_identical(
     recipe: type[Recipe], stop: int, data: TaskData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -330,6 +330,22 @@ def test_bf16_autocast_keeps_the_weights_in_float32(data: TaskData, tmp_path: Pa
     model, recipe, plan = setting(data, tmp_path, replace(ARGS, steps=2))
     train(model, recipe, replace(plan, precision="bf16"), QUIET)
     assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_logits_have_the_precision_of_training(
+    precision: str, dtype: torch.dtype, data: TaskData, tmp_path: Path
+) -> None:
+    seen = set()
+
+    class Noting(JointRecipe):
+        def losses(self, stage: Stage, logits: Sequence[Tensor], labels: Tensor, step: int) -> tuple[Tensor, ...]:
+            seen.update(z.dtype for z in logits)
+            return super().losses(stage, logits, labels, step)
+
+    model, recipe, plan = setting(data, tmp_path, replace(ARGS, steps=1), recipe=Noting)
+    train(model, recipe, replace(plan, precision=precision), QUIET)
+    assert seen == {dtype}
 
 
 @pytest.mark.slow
