@@ -59,14 +59,16 @@ def plan_stages(mutant: Mutant, tests: dict[str, Any], most: float) -> list[tupl
     """Return the tests of the mirroring folder that run the mutant's line, then all others near them, with seconds."""
     lines = {name: set(facts["lines"].get(mutant.path, [])) for name, facts in tests.items()}
     mirror = "tests/" + mutant.path.removeprefix("bench/").partition("/")[0] + "/"
-    running = {name for name, found in lines.items() if (mutant.at in found if mutant.at else found)}
+    running = {name for name, found in lines.items() if mutant.at in found}
+    near = set(range(mutant.at - NEAR, mutant.at + NEAR + 1)) if running and mutant.at else set()
+    if not running:  # the import runs it: whoever reads what is there then
+        running = {name for name, found in lines.items() if found or name.startswith(mirror)}
     files = {file_of(name) for name in running}
     first = {name for name in running if name.startswith(mirror)}
     others = {name for name in tests if file_of(name) in files} - first
-    near = range(mutant.at - NEAR, mutant.at + NEAR + 1) if mutant.at else set().union(*lines.values())
     seldom = {line: 1 / max(1, sum(line in found for found in lines.values())) for line in near}
     worth = {
-        name: sum(seldom.get(line, 0.0) for line in lines[name]) / (0.2 + tests[name]["seconds"])
+        name: (1e-3 + sum(seldom.get(line, 0.0) for line in lines[name])) / (0.2 + tests[name]["seconds"])
         for name in first | others
     }
     return [pick_tests(names, tests, worth, most) for names in (first, others)]

@@ -25,7 +25,10 @@ ROOT = Path.cwd()
 OWN = {"bench", "strategies", "backbones", "exitbench", "tests", "conftest"}
 PLAIN = ["-q", "-p", "no:cacheprovider", "-p", "no:randomly", "--no-header", "--tb=line"]
 CHOSEN = ["-m", "not slow and not ray and not browser"]
-FOLDERS = [f"tests/{name}" for name in "measure strategies results compare training analysis reproduce".split()]
+FOLDERS = [
+    f"tests/{name}"
+    for name in "measure strategies results compare training analysis reproduce cell/test_spec.py".split()
+]
 """Where tests are taken from: the mirrors of what is changed, and what uses it most."""
 WALL = 300.0
 """Seconds after which a run of tests that does not end is taken as one that failed."""
