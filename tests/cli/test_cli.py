@@ -208,7 +208,9 @@ def test_overwrite(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ["--overwrite", "never"],
         ["--overwrite", "never", "--thresholds", "1"],
     ):
-        assert run_json(capsys, *given, *options) == [first]
+        (found,) = run_json(capsys, *given, *options)
+        assert found.pop("reused")["recorded"] == first["record"]["created"]
+        assert found == first
         assert record.stat().st_mtime_ns == written
     (again,) = run_json(capsys, *given, "--overwrite", "always")
     assert record.stat().st_mtime_ns > written
