@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from bench.selfcheck.tiny import TINY
 from strategies import HEADS
 from strategies.base import Head, pool
 from strategies.fastbert import StudentHead, published_head_macs, published_layer_macs, published_macs
 from tests.helpers.exit_models import POOLED, make_model
 
-TOKENS, OUTPUTS = 9, 3
+TOKENS, OUTPUTS, LAYERS = 9, 3, TINY["num_hidden_layers"]
 
 
 @pytest.mark.parametrize("layer", [1, 5])
@@ -34,6 +35,18 @@ def test_exit_parameters_are_the_ones_an_exit_uses(name: str) -> None:
         assert used == {id(p) for p in head.exit_parameters(layer)}
     sets = [{id(p) for p in head.exit_parameters(layer)} for layer in range(1, head.num_layers + 1)]
     assert head.shares_parameters == bool(sets[0] & sets[-1])
+
+
+@pytest.mark.parametrize(
+    ("name", "poolers", "classifiers"),
+    [("highway", LAYERS, LAYERS), ("shared-pooler", 1, LAYERS), ("shared", 1, 1), ("linear", 0, LAYERS)],
+)
+def test_what_exits_share(name: str, poolers: int, classifiers: int) -> None:
+    """DeeBERT shares nothing, PABEE the pooler, ELBERT the classifier too; linear heads have no pooler."""
+    head = make_model("bert", HEADS.load(name), OUTPUTS).head
+    shapes = [tuple(p.shape) for p in head.parameters()]
+    assert shapes.count((head.hidden_size, head.hidden_size)) == poolers
+    assert shapes.count((OUTPUTS, head.hidden_size)) == classifiers
 
 
 @pytest.mark.parametrize("pooling", ["cls", "mean"])

@@ -96,6 +96,12 @@ def test_learning_to_exit_finds_what_makes_exits_wrong() -> None:
     assert torch.equal(probe.weight, again.weight)
 
 
+@pytest.mark.parametrize(("exits", "learned"), [(1, 1), (2, 1), (3, 2)])
+def test_the_last_exit_teaches_only_where_it_is_the_only_one(exits: int, learned: int) -> None:
+    features, logits = torch.zeros(4, exits, 2), torch.zeros(4, exits, 2)
+    assert len(LearnedExit().fit(features, logits, torch.tensor([0, 1, 0, 1]))["wrong"]) == learned
+
+
 def test_saturation_is_the_cosine_with_the_exit_before() -> None:
     """CALM: (1, 0) then (1, 1) is cos 45 degrees, then (2, 2) is saturated, then (-1, -1) is turned round."""
     read = numbers(NeighbourCosine(), [[[1.0, 0.0]], [[1.0, 1.0]], [[2.0, 2.0]], [[-1.0, -1.0]]])
