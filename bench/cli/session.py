@@ -76,10 +76,10 @@ class Session:
         self.say_left_out(left_out)
         return leave_out(runs, left_out)
 
-    def say_left_out(self, left_out: Iterable[LeftOut]) -> None:
-        """Name on stderr what cannot be read, and why, a line each."""
+    def say_left_out(self, left_out: Iterable[LeftOut], what: str = "Left out:") -> None:
+        """Name on stderr what cannot be read or used, and why, a line each; ``what`` became of it."""
         for bad in left_out:
-            print(show_hidden(f"Left out: {bad.name}: {bad.why}"), file=sys.stderr)
+            print(show_hidden(f"{what} {bad.name}: {bad.why}"), file=sys.stderr)
 
     @property
     def progress(self) -> Progress:

@@ -85,10 +85,11 @@ def compare_results(
     check_across(across, [*base.runs, *candidate.runs])
     pairing = pair_runs(base.runs, candidate.runs, across)
     rows = [row for pair in pairing.pairs for row in compare_pair(pair, margins)]
-    rows += [Row(label, "cell", "not comparable", "the candidate has no such cell") for label in pairing.missing]
+    none = "no such cell" + (" that can be used" if candidate.left_out else "")
+    rows += [Row(label, "cell", "not comparable", f"the candidate has {none}") for label in pairing.missing]
     rows += [Row(label, "cell", "not comparable", "new: the base has no such cell") for label in pairing.new]
-    rows += [Row(bad.name, "cell", "worse", f"the candidate's cannot be used: {bad.why}") for bad in candidate.left_out]
-    rows += [Row(bad.name, "cell", "not comparable", f"the base's cannot be used: {bad.why}") for bad in base.left_out]
+    rows += [Row(bad.name, "cell", "worse", f"unusable in the candidate: {bad.why}") for bad in candidate.left_out]
+    rows += [Row(bad.name, "cell", "not comparable", f"unusable in the base: {bad.why}") for bad in base.left_out]
     notes = {pair.label: said for pair in pairing.pairs if (said := [*pair.notes, *name_limits(pair)])}
     return Comparison(*names, adjust_tests(rows, margins.alpha), margins, notes)
 

@@ -36,6 +36,8 @@ def write_report(
         raise UsageError(f"Unknown format '{unknown[0] if unknown else ''}'. Known: {', '.join(FORMATS)}.")
     runs, left_out = Store(results).runs(only)
     contents = StoreContents(runs, [*left_out, *find_damaged_logits(runs)])
+    for bad in contents.left_out:
+        progress.say(f"Damaged: {bad.name}: {bad.why}")
     if only != ALL and not contents.runs:
         raise NothingComparable(f"{results} has no run of these tasks and backbones.")
     progress.say(f"Read {len(contents.runs)} cells of {results}.")

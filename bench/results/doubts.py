@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from bench.errors import UsageError
 from bench.measure.exits import AllExits
 from bench.measure.points import Rule
 from bench.results.measures import SkillCheck
@@ -123,7 +124,7 @@ def _describe_gain(found: SkillCheck, labels: Sequence[str]) -> str:
 def _doubt_held_out(record: RunRecord, split: str) -> Iterator[Doubt]:
     samples, metric = _count_held_out(record), record.task.metrics[0]
     chosen = [point.rule for point in record.evaluation[split].reached.values() if point.chosen_on == "select"]
-    rules = tuple(rule for rule in chosen if samples and _is_doubtful(Rule.parse(rule), samples, metric))
+    rules = tuple(rule for rule in chosen if samples and _is_doubtful(rule, samples, metric))
     if rules:
         found = f"{', '.join(rules)} chosen on {samples} held-out samples"
         found += f", of which one is {100 / samples:.1f} points" if metric == "accuracy" else ""
@@ -138,11 +139,15 @@ def _count_held_out(record: RunRecord) -> int:
     return shared.chosen_on if shared else rows.used if rows else 0
 
 
-def _is_doubtful(rule: Rule, samples: int, metric: str) -> bool:
-    """Whether ``samples`` are too few for ``rule``: fewer than 100, or one is more than the loss that it allows.
+def _is_doubtful(name: str, samples: int, metric: str) -> bool:
+    """Whether ``samples`` are too few for the rule ``name``: fewer than 100, or one is more than the loss it allows.
 
-    A certified point knows how many there were.
+    A certified point knows how many there were. Of a rule that is not known here only the number counts.
     """
+    try:
+        rule = Rule.parse(name)
+    except UsageError:
+        return samples < FEW
     if rule.is_certified:
         return False
     below_one = rule.kind == "max_loss" and metric == "accuracy" and 0 < rule.value * samples < 1

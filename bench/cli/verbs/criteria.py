@@ -42,7 +42,10 @@ def criteria(
     from bench.results.series_doubts import describe_doubts, name_rows
     from bench.results.store import Only
 
-    found = compare_criteria(session.read_runs(Only.named(task, backbone), logits=True), against)
+    runs = session.read_runs(Only.named(task, backbone), logits=True)
+    if not runs:
+        raise NothingComparable(f"No runs in {session.results_dir} for these tasks and backbones.")
+    found = compare_criteria(runs, against)
     if not found:
         raise NothingComparable(
             f"No checkpoint in {session.results_dir} carries {LEAST} criteria, '{against}' among them: run several "

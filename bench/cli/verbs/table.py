@@ -35,7 +35,8 @@ def table(
     runs = session.read_runs(Only.named(task, backbone))
     several = [run for seeds in group_seeds(runs) if len(seeds) > 1 for run in seeds]
     damaged = find_damaged_logits(several)  # intervals over seeds alone are made of them
-    session.say_left_out([*damaged, *find_refused_criteria(leave_out(several, damaged))])
+    refused = find_refused_criteria(leave_out(several, damaged))
+    session.say_left_out([*damaged, *refused], "No interval over seeds with")
     rows = match_runs(runs, rules)
     if not rows:
         raise NothingComparable(f"No finished runs in {session.results_dir} for these tasks and backbones.")
