@@ -19,6 +19,7 @@ from bench.results.groups import (
     series_settings,
 )
 from bench.results.measures import Performance
+from bench.results.points import name_threshold
 from bench.results.run import Run
 from bench.results.series_doubts import find_series_doubts
 
@@ -28,8 +29,11 @@ MatchedRow = dict[str, Any]
 def name_point(name: str) -> str:
     """Return an operating point as records name it: ``speedup=2`` is ``2x``; ``default`` and thresholds are as given.
 
-    Raises UsageError for anything else.
+    ``threshold=-1`` is a threshold, ``-1`` the rule. Raises UsageError for anything else.
     """
+    kind, _, number = name.partition("=")
+    if kind == "threshold" and _is_number(number):
+        return name_threshold(float(number))
     try:
         return Rule.parse(name).format()
     except UsageError:

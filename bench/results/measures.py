@@ -41,7 +41,7 @@ class ChosenOn(Part):
 
 class _Rule(Part):
     rule: str
-    """What was asked: ``no-loss``, ``2x``, ``default``, or a threshold."""
+    """What was asked: ``no-loss``, ``2x``, ``default``, or a threshold, ``threshold=-1`` where it is negative."""
     chosen_on: Literal["select", "default", "given"]
 
 

@@ -80,7 +80,18 @@ def measure_default(report: TradeOff) -> list[OperatingPoint]:
 
 def measure_given(report: TradeOff, thresholds: Sequence[float]) -> list[OperatingPoint]:
     """Return the points of the user's own thresholds."""
-    return [_point(report, report.criterion.cut_at(t), t, rule=f"{t:g}", chosen_on="given") for t in thresholds]
+    cut_at = report.criterion.cut_at
+    return [_point(report, cut_at(t), t, rule=name_threshold(t), chosen_on="given") for t in thresholds]
+
+
+def name_threshold(threshold: float) -> str:
+    """Return the name of a threshold's point: its number in as many digits as it has; no two have the same one.
+
+    ``threshold=-0.5`` where the number alone is the name of a rule: -0.5 is half a point of loss.
+    """
+    short = f"{threshold:g}"
+    name = short if float(short) == threshold else repr(float(threshold))
+    return f"threshold={name}" if name.startswith("-") else name
 
 
 def thin_curve(curve: TradeOff) -> tuple[CurveRow, ...]:

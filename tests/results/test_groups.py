@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.errors import UsageError
 from bench.measure.seeds import summarise_seeds
 from bench.results.groups import average_quality, group_seeds
 from bench.results.matched import group_rows, match_runs, name_point
@@ -106,3 +107,6 @@ def test_names_of_points() -> None:
     assert [name_point(n) for n in ("speedup=2", "2x", "max_loss=0", "default", "0.25")] == [
         "2x", "2x", "no-loss", "default", "0.25",
     ]  # fmt: skip
+    assert [name_point(n) for n in ("-1", "threshold=-1.0", "threshold=0.3")] == ["-1", "threshold=-1", "0.3"]
+    with pytest.raises(UsageError, match="Unknown operating point 'threshold=low'"):
+        name_point("threshold=low")

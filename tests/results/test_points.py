@@ -14,6 +14,7 @@ from bench.results.measures import OperatingPoint, UnreachedPoint
 from bench.results.points import (
     _spread,
     choose_points,
+    make_split_result,
     measure_default,
     measure_given,
     measure_performance,
@@ -60,6 +61,20 @@ def test_defaults_and_given_thresholds() -> None:
     assert given.mean_layer == pytest.approx(report.layers_at(0.5).mean())
     assert given.chosen_on == "given"
     assert measure_default(make_trade_off(NeverLeave())) == []
+
+
+def test_a_threshold_takes_no_rules_name_and_no_other_ones() -> None:
+    asked = [0.3, 1.0, 1e-5, -1.0, -0.5, 0.98912345, 0.98912349, -0.98912345, 1234567.0]
+    report = make_trade_off()
+    given = measure_given(report, asked)
+    assert [point.rule for point in given] == [
+        "0.3", "1", "1e-05", "threshold=-1", "threshold=-0.5", "0.98912345", "0.98912349", "threshold=-0.98912345",
+        "1234567.0",
+    ]  # fmt: skip
+    chosen = choose_points(report, report, RULES)
+    reached = make_split_result(report, [*chosen, *given]).reached
+    assert [reached[point.rule].threshold for point in given] == asked
+    assert {reached[rule].chosen_on for rule in ("no-loss", "-0.5", "-1")} == {"select"}
 
 
 def test_a_criterion_without_a_threshold_has_one_point() -> None:
