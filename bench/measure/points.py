@@ -132,12 +132,14 @@ def choose_cut(
         wanted = full_quality - rule.value
         allowed = q >= wanted - LAST_BIT * max(1.0, abs(wanted))
         preference = [loosest, s]
-        best = f"the best quality is {_most(q):.4f}, {wanted:.4f} is wanted"
+        most, least = _write_apart(_most(q), wanted, 4)
+        best = f"the best quality is {most}, {least} is wanted"
     else:
         wanted = rule.value if rule.kind == "speedup" else 1 / rule.value
         allowed = (s >= wanted * (1 - LAST_BIT)) & ~np.isnan(q)
         preference = [loosest, s, q]
-        best = f"the largest FLOPs speed-up is {_most(s[~np.isnan(q)]):.2f}x, {wanted:.2f}x is wanted"
+        most, least = _write_apart(_most(s[~np.isnan(q)]), wanted, 2)
+        best = f"the largest FLOPs speed-up is {most}x, {least}x is wanted"
     rows = np.flatnonzero(allowed)
     if not len(rows):
         return Unreachable(f"{rule.format()}: {best}.")
@@ -167,6 +169,13 @@ def pareto(quality: ArrayLike, cost: ArrayLike) -> NDArray[np.bool_]:
 
 def _most(values: NDArray[Any]) -> float:
     return float(np.nanmax(values)) if values.size and not np.isnan(values).all() else math.nan
+
+
+def _write_apart(found: float, wanted: float, digits: int) -> tuple[str, str]:
+    """Return both with ``digits`` after the point, or as many more as it takes to see which is larger."""
+    while f"{found:.{digits}f}" == f"{wanted:.{digits}f}" and found != wanted:
+        digits += 1
+    return f"{found:.{digits}f}", f"{wanted:.{digits}f}"
 
 
 def _short(number: Decimal) -> str:

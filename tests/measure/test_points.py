@@ -128,6 +128,15 @@ def test_reasons_name_the_best_there_is() -> None:
     assert "0.8000, 0.9000 is wanted" in choose_cut(curve, [0.8, 0.7], [1.0, 2.5], 0.9, Rule.parse("no-loss")).reason
 
 
+def test_reasons_have_the_digits_that_tell_what_there_is_from_what_is_wanted() -> None:
+    def reason(rule: str, quality: float, speedup: float) -> str:
+        return choose_cut(curve_of(2), [quality, 0.5], [1.0, speedup], 0.9, Rule.parse(rule)).reason
+
+    assert reason("3x", 0.9, 2.998) == "3x: the largest FLOPs speed-up is 2.998x, 3.000x is wanted."
+    assert reason("3x", 0.9, 2.99999) == "3x: the largest FLOPs speed-up is 2.99999x, 3.00000x is wanted."
+    assert reason("no-loss", 0.89998, 2.0) == "no-loss: the best quality is 0.89998, 0.90000 is wanted."
+
+
 def test_one_quality_for_each_row() -> None:
     with pytest.raises(ValueError, match="One quality"):
         choose_cut(curve_of(3), [1.0], [1.0], 1.0, Rule.parse("2x"))
