@@ -107,6 +107,44 @@ def test_what_can_change_a_result_is_in_the_digest(file: str, before: str, after
     assert (digest() == known) is alike
 
 
+HIDDEN = {
+    "under try": ("try:\n    from helping import K\nexcept ImportError:\n    K = 0\n", "K"),
+    "in a method": ("", "__import__('helping').K"),
+    "in a function": ("def find():\n    from helping import K\n    return K\n", "find()"),
+    "in a loop": ("for _ in range(1):\n    from helping import K\n", "K"),
+    "by a dotted name": ("import boxed.one\nimport boxed.two\n", "boxed.one.K"),
+    "from a package": ("def find():\n    from boxed import one\n    return one.K\n", "find()"),
+    "once more": ("from passing import K\n", "K"),
+    "by import_module": ("import importlib\nhelp = importlib.import_module('helping')\n", "help.K"),
+    "by globals": ("import helping\n", "globals()['helping'].K"),
+}
+"""Ways to a helper that is no plain import at the top: the statements before the class, what it uses."""
+
+
+@pytest.mark.parametrize("way", HIDDEN)
+def test_a_helper_is_in_the_digest_in_whatever_way_it_is_imported(
+    way: str, site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{__name__}.MODULES", ("rule", "helping", "passing", "boxed", "boxed.one", "boxed.two"))
+    before, used = HIDDEN[way]
+    body = f"    k = {used}\n    def get(self):\n        return {used}\n"
+    if way == "in a method":
+        body = "    def get(self):\n        from helping import K\n        return K\n"
+    (site / "boxed").mkdir()
+    for name in ("boxed/__init__", "boxed/two"):
+        (site / f"{name}.py").write_text("")
+    (site / "passing.py").write_text("from helping import *\n")
+    (site / "rule.py").write_text(f"{before}from strategies.entropy import Entropy\nclass Own(Entropy):\n{body}")
+    helpers = (site / "helping.py", site / "boxed" / "one.py")
+    for helper in helpers:
+        helper.write_text("K = 1\n")
+    known = digest()
+    assert digest() == known is not None
+    for helper in helpers:
+        helper.write_text("K = 12\n")
+    assert digest() != known
+
+
 def test_an_edited_rule_is_measured_again_and_an_edited_recipe_trained_again(
     site: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
