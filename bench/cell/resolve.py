@@ -95,6 +95,7 @@ def resolve_request(request: Request) -> tuple[RunSpec, Parts]:
     max_length = own.pop("max_length", task.max_length)
     if not isinstance(max_length, int):
         raise UsageError(f"max_length must be a whole number, not '{max_length}'.")
+    timing = make_settings(LatencyArgs, groups["latency"], "latency")  # checked also where nothing is timed
     criterion_args = bind(strategy.criterion, {**own, **groups["criterion"]}, f"strategy '{strategy.name}'")
     backbone = request.backbone or task.default_backbone
     init: Init = "scratch" if backbone.endswith("-demo") else request.init or "pretrained"
@@ -120,7 +121,7 @@ def resolve_request(request: Request) -> tuple[RunSpec, Parts]:
         device=find_device(request.device),
         thresholds=request.thresholds,
         select=tuple(Rule.parse(text).format() for text in request.select),
-        latency=make_settings(LatencyArgs, groups["latency"], "latency") if request.latency else None,
+        latency=timing if request.latency else None,
     )
     parts = Parts(strategy, head, recipe, task, None if request.task in TASKS else write_from_here(request.task))
     if spec.thresholds:

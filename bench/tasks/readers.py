@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from bench.errors import DataError
 from bench.tasks.checks import RawTable
@@ -104,10 +105,22 @@ def _read_parquet(path: Path, wanted: Sequence[str]) -> Read:
             names = file.schema_arrow.names
             there = [name for name in wanted if name in names]
             table = file.read(columns=there)
-            return {name: table[name].to_pylist() for name in there}, tuple(n for n in names if n not in wanted)
+            return {name: _list_values(table[name]) for name in there}, tuple(n for n in names if n not in wanted)
     except (pyarrow.ArrowException, OSError, ValueError) as error:  # ValueError: a text that is not UTF-8, a far date
         reason = str(error).splitlines()[0].rstrip(".")
         raise DataError(f"{path}: not a readable Parquet file ({reason}). Write it again.") from error
+
+
+class FarDate:
+    """A date that Python has no number for: nothing to learn from, but a column that is not used may hold it."""
+
+
+def _list_values(column: Any) -> list[object]:
+    try:
+        values: list[object] = column.to_pylist()
+    except OverflowError:
+        return [FarDate()] * len(column)
+    return values
 
 
 READ_BY_SUFFIX: dict[str, Callable[[Path, Sequence[str]], Read]] = {

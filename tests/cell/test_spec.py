@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from bench.cell.request import Context, Request
+from bench.cell.resolve import resolve_request
 from bench.cell.run import prepare_cell
 from bench.errors import UsageError
 from bench.progress import Progress
@@ -257,3 +258,9 @@ def test_a_folder_is_one_backbone_however_its_path_is_spelled(tmp_path: Path, mo
     (tmp_path / "models" / "tiny").rename(tmp_path / "models" / "other")
     cell = prepare_cell(Request("entropy", "../data/reviews", backbone="../models/other", device="cpu"), context)
     assert (cell.keys, cell.folder) not in found
+
+
+@pytest.mark.parametrize("given", [{"latency.executor": [1]}, {"latency.batch_size": "x"}])
+def test_settings_of_what_is_not_timed_are_checked_too(given: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match=next(iter(given))):
+        resolve_request(Request("entropy", "demo", latency=False, settings=given))

@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _beside_the_task(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A record does not say where the user's files are, so it is looked into where they lie."""
+    """A user's files are looked for where they lie."""
     monkeypatch.chdir(folder)
 
 
@@ -39,8 +39,13 @@ def test_a_folder_that_is_out_of_sight_is_asked_for(
     folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert serve(folder, "--points", "default") == 2
-    assert "is a folder named 'task', which is not here" in capsys.readouterr().err
+    there, away = folder / "task", tmp_path / "elsewhere"
+    there.rename(away)
+    try:
+        assert serve(folder, "--points", "default") == 2
+    finally:
+        away.rename(there)
+    assert "task', which is neither here nor beside the results" in capsys.readouterr().err
 
 
 def serve(folder: Path, *more: str) -> int:

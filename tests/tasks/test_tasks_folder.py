@@ -157,10 +157,19 @@ def test_other_columns_are_not_read(tmp_path: Path, suffix: str) -> None:
 
 def test_a_far_date_and_an_endless_number_in_other_columns(tmp_path: Path) -> None:
     far = pa.array([10**12] * 10, pa.timestamp("s"))
-    pa.parquet.write_table(pa.table({**GOOD, "when": far}), tmp_path / "train.parquet")
+    further = pa.array([2**52] * 10, pa.timestamp("s"))  # beyond what Python can even convert
+    pa.parquet.write_table(pa.table({**GOOD, "when": far, "sentence1": further}), tmp_path / "train.parquet")
     rows = [f'{{"text": "t {i}", "label": "{"pos" if i % 2 else "neg"}", "n": {"9" * 5000}}}' for i in range(10)]
     (tmp_path / "dev.jsonl").write_text("\n".join(rows), encoding="utf-8")
     assert load(tmp_path).label_names == ("neg", "pos")
+
+
+def test_a_far_date_is_no_label(tmp_path: Path) -> None:
+    table = pa.table({"text": GOOD["text"], "label": pa.array([2**52] * 10, pa.timestamp("s"))})
+    pa.parquet.write_table(table, tmp_path / "train.parquet")
+    write(tmp_path / "dev.csv", GOOD)
+    with pytest.raises(DataError, match=r"train\.parquet, row 1: label is FarDate\. Give a class name or a number"):
+        load(tmp_path)
 
 
 def test_other_columns_of_one_name_are_no_matter(tmp_path: Path) -> None:
