@@ -94,9 +94,13 @@ def _value_row(
         "measured_speedup_samples_low": timed and timed.sampling.low,
         "measured_speedup_samples_high": timed and timed.sampling.high, "realisation": timed and timed.realisation,
         "latency_valid": timed and timed.valid, "machine": timed and timed.machine, "reason": None,
-        "doubts": "; ".join(f"{one.doubt.said} ({one.where or 'all seeds'})" for one in series.doubts) or None,
+        "doubts": _describe_doubts(series),
     }  # fmt: skip
     return row | known
+
+
+def _describe_doubts(series: Series) -> str | None:
+    return "; ".join(f"{one.doubt.said} ({one.where or 'all seeds'})" for one in series.doubts) or None
 
 
 def _speedup_columns(name: str, value: OverSeeds | None) -> Row:
@@ -110,12 +114,14 @@ def build_curves_table(panels: Sequence[Panel]) -> TextTable:
     values: list[Row] = []
     for panel in panels:
         samples = panel.series[0].first.count_used(panel.split)
-        named = {series.label: series.full_name for series in panel.series}
+        named = {series.label: series for series in panel.series}
         for found in content.tabulate_summaries(panel):
             speedups = {k: numbers.format_factor(found[k]) for k in AREA_NAMES if k.startswith("speedup")}
             cells = [speedups.get(k) or numbers.format_number(found[k]) for k in AREA_NAMES]
-            rows.append([panel.title, samples, named[found["series"]], *cells])
-            values.append({"panel": panel.title, "samples": panel.samples, **found})
+            series = named[found["series"]]
+            rows.append([panel.title, samples, series.full_name, *cells])
+            doubts = _describe_doubts(series)
+            values.append({"panel": panel.title, "samples": panel.samples, **found, "doubts": doubts})
     words = "Whole curves on the reported split, thresholds picked on it: they compare curves and promise nothing. "
     words += " ".join(f"{AREA_NAMES[k]}: {DEFINITIONS[k]}." for k in AREA_NAMES)
     words += " The reference of the ELUE-style score is every exit of the same model alone, at cost k / L."
@@ -125,12 +131,16 @@ def build_curves_table(panels: Sequence[Panel]) -> TextTable:
 def build_cells_table(contents: StoreContents, marks: Mapping[str, Revision]) -> TextTable:
     """Build the table of every cell with its status and the exact command behind it."""
     columns = ["cell", "status", "code", "machine", "created", "command"]
-    rows, values = [], []
+    rows: list[list[str]] = []
+    values: list[Row] = []
     for run in contents.runs:
         status = run.status + (", latency INVALID" if provenance.find_timing_problem(run) else "")
         made = [*list_letters([run], marks), provenance.find_machine(run), run.head.created, run.head.command]
         rows.append([run.name, status, *made])
-        values.append(dict(zip(columns, rows[-1], strict=True)) | {"error": run.error})
+        splits = run.record.evaluation if run.is_finished() else ()
+        doubts = dict.fromkeys(one.said for split in splits for one in run.find_doubts(split))
+        more = {"error": run.error, "doubts": "; ".join(doubts) or None}
+        values.append({**dict(zip(columns, rows[-1], strict=True)), **more})
     rows += [[bad.name, "damaged", *[numbers.MISSING] * 3, bad.why] for bad in contents.left_out]
     return TextTable("cells", "Cells", columns, rows, "Every cell of the store and the command that made it.", values)
 

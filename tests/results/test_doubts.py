@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -234,6 +235,7 @@ def test_report_says_it_on_the_page_and_in_every_table(
         text = (tmp_path / name).read_text(encoding="utf-8")
         assert "entropy (no skill, 16 held out)" in text
         assert "so the speed-ups mean nothing" in text
-    header, *rows = (tmp_path / "points.csv").read_text(encoding="utf-8").splitlines()
-    assert "doubts" in header.split(",")
-    assert all("No skill: accuracy 0.500 against 0.500" in row for row in rows)
+    for name in ("points.csv", "curves.csv", "cells.csv"):
+        rows = list(csv.DictReader((tmp_path / name).open(encoding="utf-8")))
+        assert rows
+        assert all("No skill: accuracy 0.500 against 0.500" in row["doubts"] for row in rows), name
