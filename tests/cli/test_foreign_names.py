@@ -130,7 +130,8 @@ def test_what_cannot_be_judged_is_said_beside_what_can(site: Path, capsys: pytes
     assert main(["table", "--results-dir", str(store)]) == 0
     printed = capsys.readouterr()
     assert "stranger:Own" in printed.out
-    assert [line.split(":")[1] for line in printed.err.splitlines()] == [" t/b/stra-0", " t/b/stra-1"]
+    told = [line.split(":")[0] for line in printed.err.splitlines()]
+    assert told == [f"No interval over seeds with t/b/stra-{seed}" for seed in (0, 1)]
     assert main(["criteria", "--results-dir", str(store), "--against", "patience"]) == 0
     assert "Left out: t/b/stra-0" in capsys.readouterr().err
 
