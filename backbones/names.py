@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Generic, TypeVar, cast
+from typing import ClassVar, Generic, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from backbones.errors import UsageError
 
@@ -77,7 +77,8 @@ class Registry(Generic[T]):
 
     ``table`` maps names to ``"package.module:Class"``; ``base``, written so too, is what a class that is not ours must
     be a subclass of: anything else is refused before anybody calls it. ``group`` is the entry point group through which
-    packages add names; a name in ``table`` wins.
+    packages add names; a name in ``table`` wins. What ``base`` declares as ``ClassVar`` without a value, texts and
+    classes, such a class must have.
     """
 
     def __init__(self, kind: str, table: Mapping[str, str], base: str = "", group: str | None = None) -> None:
@@ -117,11 +118,17 @@ class Registry(Generic[T]):
         else:
             found = self._import(name, *targets)
         module, _, attribute = self.base.partition(":")
-        wanted = getattr(importlib.import_module(module), attribute)
-        if not (isinstance(found, type) and issubclass(found, wanted)):
-            raise self._unusable(name, f"it is no subclass of {module}.{attribute}")
-        if lacking := sorted(getattr(found, "__abstractmethods__", ())):
-            raise self._unusable(name, f"it lacks {', '.join(lacking)}")
+        base = getattr(importlib.import_module(module), attribute)
+        parts = _list_parts(base)
+        if fault := _find_fault(found, base, [part for part in parts if not hasattr(found, part)]):
+            raise self._unusable(name, f"it {fault}")
+        for part, wanted in parts.items():
+            value = getattr(found, part)
+            fault = (
+                _find_fault(value, wanted) if wanted is not str else None if isinstance(value, str) else "is no text"
+            )
+            if fault:
+                raise self._unusable(name, f"its {part} {fault}")
         return cast(T, found)
 
     def _import(self, name: str, target: str | None = None) -> object:
@@ -129,6 +136,8 @@ class Registry(Generic[T]):
         module, _, attribute = (target or name).partition(":")
         if not (module and attribute):
             raise self._unusable(name, f"'{target or name}' is not module:Class")
+        if module.startswith("."):
+            raise self._unusable(name, f"'{module}' is no module name")
         try:
             found = importlib.import_module(module)
         except ModuleNotFoundError as error:
@@ -182,6 +191,24 @@ class Registry(Generic[T]):
             node for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == attribute
         )
         return next(((ast.get_docstring(node) or "").partition("\n")[0] for node in found), "")
+
+
+def _list_parts(base: type) -> dict[str, type]:
+    """Return what a subclass of ``base`` must have: ``str``, or the class that a part must be a subclass of."""
+    declared = {n: h for n, h in get_type_hints(base).items() if get_origin(h) is ClassVar and not hasattr(base, n)}
+    inner = {name: get_args(hint)[0] for name, hint in declared.items()}
+    return {name: get_args(hint)[0] if get_origin(hint) is type else hint for name, hint in inner.items()}
+
+
+def _find_fault(found: object, base: type, lacking: Iterable[str] = ()) -> str | None:
+    """Return what is wrong with ``found``, which must be a whole subclass of ``base``, or None."""
+    if not (isinstance(found, type) and issubclass(found, base)):
+        return f"is no subclass of {base.__module__}.{base.__qualname__}"
+    if missing := sorted({*getattr(found, "__abstractmethods__", ()), *lacking}):
+        return f"lacks {', '.join(missing)}"
+    version = getattr(found, "version", 1)
+    is_whole = isinstance(version, int) and not isinstance(version, bool)
+    return None if is_whole else "has a version that is no whole number"
 
 
 def describe_failure(error: BaseException) -> str:

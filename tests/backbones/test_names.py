@@ -131,6 +131,33 @@ def test_what_is_no_strategy_is_refused_before_it_is_called(
         assert ("cannot be used: it lacks load." if lacks else "cannot be used: it is no subclass of") in said
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("(Strategy): pass", "it lacks criterion, head, name, recipe."),
+        ("(Entropy): head = __import__('os').abort", "its head is no subclass of strategies.base.Head."),
+        ("(Entropy): head = 'os:abort'", "its head is no subclass of strategies.base.Head."),
+        ("(Entropy): recipe = 5", "its recipe is no subclass of strategies.base.Recipe."),
+        ("(Entropy): criterion = Criterion", "its criterion lacks step."),
+        ("(Entropy): name = 5", "its name is no text."),
+        ("(Entropy): version = 'x'", "it has a version that is no whole number."),
+    ],
+)
+def test_a_strategy_whose_parts_are_none_is_one_line(
+    body: str, said: str, site: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    imports = "from strategies.base import Criterion, Strategy\nfrom strategies.entropy import Entropy\n"
+    (site / "plugged_parts.py").write_text(f"{imports}class Own{body}\n")
+    words = ["--strategy", "plugged_parts:Own", "--task", "demo", "--results-dir", str(site / "results")]
+    assert main(["run", *words]) == 2
+    assert capsys.readouterr().err.endswith(f"Strategy 'plugged_parts:Own' cannot be used: {said}\n")
+
+
+def test_a_relative_module_is_said_to_be_none() -> None:
+    with pytest.raises(UsageError, match=r"Strategy '\.\.:x' cannot be used: '\.\.' is no module name\."):
+        STRATEGIES.load("..:x")
+
+
 @pytest.mark.parametrize("name", [":", "a:", ":b", "..:x", ".a:x", "a b:c"])
 def test_what_is_no_module_and_class_is_one_line(name: str) -> None:
     with pytest.raises(UsageError):
