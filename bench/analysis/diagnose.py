@@ -120,7 +120,7 @@ def judge_exits(model: RunModel, exits: AllExits) -> TradeOff:
     return TradeOff(model.criterion, exits, Costs(early, plain), ["accuracy"])
 
 
-def decide(curve: TradeOff, cut: float) -> Decided:
+def take_exits(curve: TradeOff, cut: float) -> Decided:
     """Return exits, answers and FLOPs at ``cut``."""
     layers = curve.layers_at(cut)
     rows = np.arange(len(layers))
@@ -147,9 +147,9 @@ def find_slowdown(
 
         pushed = change_texts(split, look, edits=edits, candidates=candidates, seed=seed)
         targeted = judge_texts(model, pushed, progress)
-        before = decide(clean, point.cut)
+        before = take_exits(clean, point.cut)
         for kind, curve in (("random", changed), ("targeted", targeted)):
-            found = compare_decisions(before, decide(curve, point.cut), split.labels)
+            found = compare_decisions(before, take_exits(curve, point.cut), split.labels)
             rows.append({"point": point.rule, "threshold": point.threshold, "change": kind, **found})
     return {"samples": len(split), "edits": edits, "candidates": candidates, "seed": seed, "rows": rows}
 

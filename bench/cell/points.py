@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from bench.cell.identify import Cell
 from bench.measure.cost import CostModel
 from bench.measure.exits import AllExits
-from bench.measure.held_out import LEAST, HeldOutShares
+from bench.measure.held_out import LEAST_TO_SHARE, HeldOutShares
 from bench.measure.points import STANDARD, Rule
 from bench.measure.trade_off import Costs, TradeOff
 from bench.results.measures import Changes, PrecisionChanges, SplitResult
@@ -47,7 +47,8 @@ def explain_void(criterion: Criterion, shares: HeldOutShares) -> str:
     if not criterion.fits or shares.apart:
         return ""
     held_out = len(shares.fit.ids)
-    return f"the criterion is fitted on the same {held_out} held-out samples, with fewer than {LEAST} to share out"
+    few = f"fewer than {LEAST_TO_SHARE}"
+    return f"the criterion is fitted on the same {held_out} held-out samples, with {few} to share out"
 
 
 def count_precision_changes(report: TradeOff, reference: AllExits, result: SplitResult) -> PrecisionChanges:

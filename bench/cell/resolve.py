@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 PREFIXES = ("backbone", "criterion", "head", "recipe", "train", "latency")
 
 PRECISIONS = ("auto", "fp32", "bf16")
-USUAL: Mapping[str, Mapping[str, object]] = {
+USUAL_TRAINING: Mapping[str, Mapping[str, object]] = {
     "pretrained": {"lr": 5e-5, "epochs": 3.0},
     "scratch": {"lr": 5e-4, "epochs": 5.0},
 }
@@ -113,7 +113,7 @@ def resolve_request(request: Request) -> tuple[RunSpec, Parts]:
         head_args=bind(head, {**pooled, **groups["head"]}, f"head '{head_name}'"),
         recipe_args=bind(recipe, groups["recipe"], f"recipe '{recipe_name}'"),
         backbone_args=groups["backbone"],
-        train=make_settings(TrainArgs, {**USUAL[init], **trained, **groups["train"]}, "train"),
+        train=make_settings(TrainArgs, {**USUAL_TRAINING[init], **trained, **groups["train"]}, "train"),
         max_length=max_length,
         limit=request.limit,
         seed=request.seed,

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.compare.evidence import Evidence, NotRun, estimate_mean, subtract, subtract_curves
+from bench.compare.replayed import NotRun, ReplayedRun, estimate_mean, subtract, subtract_curves
 from bench.errors import UsageError
 from bench.measure.metrics import is_additive, metric_title
 from bench.measure.stats import Interval
@@ -28,7 +28,7 @@ from bench.results.groups import (
 from bench.results.run import Run
 from bench.results.series_doubts import SeriesDoubt, find_series_doubts
 
-LEAST = 3
+LEAST_CRITERIA = 3
 """Criteria that a checkpoint must carry to be a table."""
 
 Group = Mapping[tuple[str, str], Mapping[int, Run]]
@@ -40,7 +40,7 @@ def compare_criteria(runs: Sequence[Run], against: str) -> list[dict[str, Any]]:
 
     Raises UsageError where the reference stands on a checkpoint with several settings.
     """
-    groups = [group for group in group_by_training(runs) if len(group) >= LEAST]
+    groups = [group for group in group_by_training(runs) if len(group) >= LEAST_CRITERIA]
     tables = [table for group in groups if (table := compare_group(group, against)) is not None]
     settings = [table["settings"] for table in tables]
     for table, apart in zip(tables, _tell_apart([table["title"] for table in tables], settings), strict=True):
@@ -88,12 +88,12 @@ def compare_group(group: Group, against: str) -> dict[str, Any] | None:
         return None
     if len(references) > 1:
         raise UsageError(f"'{against}' was run with several arguments on one checkpoint; take another for --against.")
-    reference = {seed: Evidence.from_run(run) for seed, run in references[0].items()}
+    reference = {seed: ReplayedRun.from_run(run) for seed, run in references[0].items()}
     rows = []
     for (name, arguments), by_seed in group.items():
         shared = sorted(set(by_seed) & set(reference))
         if shared:
-            pairs = [(Evidence.from_run(by_seed[seed]), reference[seed]) for seed in shared]
+            pairs = [(ReplayedRun.from_run(by_seed[seed]), reference[seed]) for seed in shared]
             bound = by_seed[shared[0]].record.upper_bound
             doubts = _doubt_checkpoints([by_seed[seed] for seed in shared])
             known = {"criterion": name, "arguments": arguments, "seeds": shared, "upper_bound": bound, "doubts": doubts}
@@ -115,7 +115,7 @@ def _training_settings(run: Run) -> Settings:
     return {name: value for name, value in flat.items() if name not in own}
 
 
-def compare_with_reference(pairs: Sequence[tuple[Evidence, Evidence]]) -> dict[str, Any]:
+def compare_with_reference(pairs: Sequence[tuple[ReplayedRun, ReplayedRun]]) -> dict[str, Any]:
     """Return what a criterion reaches, and how it differs from the reference on the same checkpoints and samples."""
     samples, half = len(pairs[0][0].last), pairs[0][0].exits / 2
     row: dict[str, Any] = {
@@ -135,7 +135,7 @@ def compare_with_reference(pairs: Sequence[tuple[Evidence, Evidence]]) -> dict[s
     return {**row, "curve": None if found is None else asdict(found)}
 
 
-def estimate_curve_difference(pairs: Sequence[tuple[Evidence, Evidence]], samples: int) -> Interval | None:
+def estimate_curve_difference(pairs: Sequence[tuple[ReplayedRun, ReplayedRun]], samples: int) -> Interval | None:
     """Return the mean difference of quality over the budgets that both curves reach; None where there are none."""
     reach = [find_reach(one) for pair in pairs for one in pair]
     lowest, highest = max(low for low, _ in reach), min(high for _, high in reach)
@@ -144,7 +144,7 @@ def estimate_curve_difference(pairs: Sequence[tuple[Evidence, Evidence]], sample
     return estimate_mean(subtract_curves(pairs, lowest, highest), samples, 0.95)
 
 
-def find_reach(one: Evidence) -> tuple[float, float]:
+def find_reach(one: ReplayedRun) -> tuple[float, float]:
     """Return the least and the largest mean exit of the settings that the method has."""
     curve = one.trade_off.curve
     layers = curve.mean_layer[curve.midpoints <= one.trade_off.criterion.loosest]

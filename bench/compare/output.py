@@ -34,7 +34,7 @@ def why_nothing(comparison: Comparison) -> str:
     return "Nothing could be compared. " + "; ".join(reasons[:3]) + more + "."
 
 
-def format_number(row: Row, value: float | None) -> str:
+def format_value(row: Row, value: float | None) -> str:
     """Return a base or candidate value in the metric's usual form."""
     if value is None:
         return ""
@@ -50,7 +50,7 @@ def pick_rows(comparison: Comparison, everything: bool) -> list[Row]:
 def make_table(comparison: Comparison, everything: bool = False) -> Table:
     """Make the table for a terminal."""
     rows = [
-        (row.verdict, row.cell, row.name, format_number(row, row.base), format_number(row, row.candidate), row.reason)
+        (row.verdict, row.cell, row.name, format_value(row, row.base), format_value(row, row.candidate), row.reason)
         for row in pick_rows(comparison, everything)
     ]
     columns, right = ("verdict", "cell", "what", "base", "candidate", "why"), ("base", "candidate")
@@ -90,7 +90,7 @@ def _rows(rows: Sequence[Row]) -> list[str]:
     lines = ["| verdict | cell | what | base | candidate | why |", "|---|---|---|---:|---:|---|"]
     for row in rows:
         fields = [f"{MARKS[row.verdict]} {row.verdict}", row.cell, row.name]
-        fields += [format_number(row, row.base), format_number(row, row.candidate), row.reason]
+        fields += [format_value(row, row.base), format_value(row, row.candidate), row.reason]
         lines.append("| " + " | ".join(map(escape_markdown, fields)) + " |")
     return lines
 

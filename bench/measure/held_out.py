@@ -12,7 +12,7 @@ import numpy as np
 
 from bench.measure.exits import AllExits
 
-LEAST = 32
+LEAST_TO_SHARE = 32
 """Held-out samples from which they are shared out: with fewer than 16 a half, neither half is of use."""
 
 
@@ -35,7 +35,7 @@ def share_held_out(exits: AllExits, seed: int) -> HeldOutShares:
     Drawn by ``seed``, each half in stored order. Fewer than 32 samples are used for both.
     """
     samples = len(exits.ids)
-    if samples < LEAST:
+    if samples < LEAST_TO_SHARE:
         return HeldOutShares(exits, exits)
     order = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, samples]))).permutation(samples)
     fit, choose = np.sort(order[: samples // 2]), np.sort(order[samples // 2 :])

@@ -19,7 +19,7 @@ from bench.errors import UsageError
 Values = NDArray[Any]
 Sums = NDArray[np.float64]
 
-TITLES = {"f1": "F1", "matthews": "Matthews", "pearson": "Pearson", "spearman": "Spearman"}
+METRIC_TITLES = {"f1": "F1", "matthews": "Matthews", "pearson": "Pearson", "spearman": "Spearman"}
 """What readers are shown where it is not the name itself."""
 
 # A variance below this share of the mean square is rounding, not spread.
@@ -28,7 +28,7 @@ CONSTANT = 1e-13
 
 def metric_title(name: str) -> str:
     """Return a metric's name for readers."""
-    return TITLES.get(name, name)
+    return METRIC_TITLES.get(name, name)
 
 
 def accuracy(predictions: Values, labels: Values) -> float:

@@ -33,7 +33,7 @@ from bench.report.style import Look, find_look
 if TYPE_CHECKING:
     from bench.compare.history import Entry, Step
 
-FEW = 3  # bands of more series lie over one another and are drawn fainter
+FEW_SERIES = 3  # bands of more series lie over one another and are drawn fainter
 SPEEDUP = "FLOPs speed-up over the plain model"
 
 
@@ -79,7 +79,7 @@ def build_trade_off(panel: Panel) -> Chart:
     x = Axis(SPEEDUP, *pad_range([*speedups, 1.0], 0.03))
     y = Axis(metric, *pad_range(qualities, 0.12, 0.01))
     marks: list[Mark] = []
-    marks += [mark for series in shown for mark in _spread_marks(series, y, len(at_first) > FEW)]
+    marks += [mark for series in shown for mark in _spread_marks(series, y, len(at_first) > FEW_SERIES)]
     marks += [mark for series in shown for mark in _line_marks(series, x, y)]
     marks += [mark for series in shown for mark in _point_marks(series)]
     for series, speedup in starred.items():

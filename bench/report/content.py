@@ -11,7 +11,7 @@ from bench.errors import UserError
 from bench.measure import areas
 from bench.measure.calibration import Calibration, Headroom, measure_calibration, measure_headroom
 from bench.measure.stats import wilson
-from bench.report.formats import Row
+from bench.report.formats import DataRow
 from bench.report.series import Panel, Series, read_curve
 from bench.results.groups import OverSeeds, checkpoint_key
 from bench.results.run import Run
@@ -123,7 +123,7 @@ def _diagnose_checkpoint(sharing: Sequence[Series], split: str) -> Diagnosis:
     return Diagnosis(label, first, None, None, note)
 
 
-def tabulate_every_exit(series: Series) -> list[Row]:
+def tabulate_every_exit(series: Series) -> list[DataRow]:
     """Return the primary metric of every exit alone for the lowest seed, with Wilson's interval for accuracy."""
     metric, result = series.first.metric, series.results[0]
     rows = []
@@ -139,9 +139,9 @@ def tabulate_every_exit(series: Series) -> list[Row]:
 # --------------------------------------------------------------------------- rows of files
 
 
-def tabulate_curves(panel: Panel) -> list[Row]:
+def tabulate_curves(panel: Panel) -> list[DataRow]:
     """Return every drawn curve, then its operating points; at the end the stars."""
-    rows: list[Row] = []
+    rows: list[DataRow] = []
     ends = ("speedup", "quality", "low", "high", "lowest_seed", "highest_seed")
     blank = dict.fromkeys((*ends, "threshold", "pareto", "rule"))
     for series in choose_drawn(panel):
@@ -159,14 +159,14 @@ def tabulate_curves(panel: Panel) -> list[Row]:
     return rows
 
 
-def _flatten(speedup: float, quality: OverSeeds) -> Row:
+def _flatten(speedup: float, quality: OverSeeds) -> DataRow:
     seeds = {"lowest_seed": quality.lowest, "highest_seed": quality.highest}
     return {"speedup": speedup, "quality": quality.value, "low": quality.low, "high": quality.high, **seeds}
 
 
-def tabulate_exits(panel: Panel) -> list[Row]:
+def tabulate_exits(panel: Panel) -> list[DataRow]:
     """Return, per series, quality of every exit alone and samples leaving at each exit at the operating points."""
-    rows: list[Row] = []
+    rows: list[DataRow] = []
     for series in panel.series:
         for k, row in enumerate(tabulate_every_exit(series)):
             left = {f"left at {rule}": point.exit_counts[k] for rule, point in series.points.items()}
@@ -174,9 +174,9 @@ def tabulate_exits(panel: Panel) -> list[Row]:
     return rows
 
 
-def tabulate_calibration(found: Sequence[Diagnosis]) -> list[Row]:
+def tabulate_calibration(found: Sequence[Diagnosis]) -> list[DataRow]:
     """Return ECE, AUROC and overthinking of every exit."""
-    rows: list[Row] = []
+    rows: list[DataRow] = []
     for d in found:
         if d.calibration is None or d.headroom is None:
             continue
@@ -187,7 +187,7 @@ def tabulate_calibration(found: Sequence[Diagnosis]) -> list[Row]:
     return rows
 
 
-def tabulate_timings(panels: Sequence[Panel]) -> list[Row]:
+def tabulate_timings(panels: Sequence[Panel]) -> list[DataRow]:
     """Return every timed operating point: what the FLOPs promise and what the clock says, on the same samples."""
     return [
         {
@@ -213,9 +213,9 @@ def tabulate_timings(panels: Sequence[Panel]) -> list[Row]:
     ]
 
 
-def tabulate_summaries(panel: Panel) -> list[Row]:
+def tabulate_summaries(panel: Panel) -> list[DataRow]:
     """Return the numbers of :data:`bench.measure.areas.DEFINITIONS` for every early-exit series, means over seeds."""
-    rows: list[Row] = []
+    rows: list[DataRow] = []
     for series in (s for s in panel.series if s.early):
         found = []
         for run, result in zip(series.runs, series.results, strict=True):
@@ -228,9 +228,9 @@ def tabulate_summaries(panel: Panel) -> list[Row]:
     return rows
 
 
-def tabulate_depth(panel: Panel) -> list[Row]:
+def tabulate_depth(panel: Panel) -> list[DataRow]:
     """Return milliseconds a sample at every depth, averaged over length buckets: the layers, and the checks."""
-    rows: list[Row] = []
+    rows: list[DataRow] = []
     for series in panel.series:
         latency = series.first.record.latency
         if latency is None or latency.depth is None:

@@ -17,19 +17,19 @@ from bench.text import build_table, escape_markdown
 
 Found = Mapping[str, Any]
 
-EXITS = (
+EXITS_NOTE = (
     "AUROC: how well max p, or the criterion's own score, tells this exit's right answers from its wrong ones (1: "
     "perfectly, 0.5: not at all), with DeLong's interval. ECE: of max p, 15 bins. Inversion: share of pairs of samples "
     "in which the harder one is the surer one, ties half (0: none, 0.5: at random); a sample is as hard as the first "
     "exit from which on every exit is right."
 )
-CONSISTENCY = "Agreement: the answer at the exit taken is the last exit's. Wilson's 95 % intervals."
-SLOWDOWN = (
+CONSISTENCY_NOTE = "Agreement: the answer at the exit taken is the last exit's. Wilson's 95 % intervals."
+SLOWDOWN_NOTE = (
     "{samples} samples, {edits} changes of words each (two words swapped, two letters exchanged, a word dropped). "
     "Random: any. Targeted: for each change the best of {candidates} and of none, judged by the exit alone. Intervals: "
     "paired bootstrap over samples, 95 %; accuracy takes the labels as unchanged."
 )
-SHIFT = "Thresholds as chosen for the run's own task. Speed-up: FLOPs, over all layers of the same model."
+SHIFT_NOTE = "Thresholds as chosen for the run's own task. Speed-up: FLOPs, over all layers of the same model."
 
 
 def build_tables(found: Found) -> list[TextTable]:
@@ -40,7 +40,7 @@ def build_tables(found: Found) -> list[TextTable]:
     return made
 
 
-def format_estimate(value: Found | None, sign: str = "") -> str:
+def format_finding(value: Found | None, sign: str = "") -> str:
     """Return ``0.912 [0.890, 0.930]``."""
     if value is None:
         return numbers.MISSING
@@ -52,23 +52,23 @@ def _exits(found: Found) -> TextTable:
     columns = ["exit", "accuracy", "ECE", "AUROC max p", "AUROC own score", "inversion max p", "inversion own score"]
     number = numbers.format_number
     rows = [
-        [str(row["exit"]), format_estimate(row["accuracy"]), number(row["ece"]), format_estimate(row["auroc_max_p"]),
-         format_estimate(row["auroc_own"]), number(row["inversion_max_p"]), number(row["inversion_own"])]
+        [str(row["exit"]), format_finding(row["accuracy"]), number(row["ece"]), format_finding(row["auroc_max_p"]),
+         format_finding(row["auroc_own"]), number(row["inversion_max_p"]), number(row["inversion_own"])]
         for row in found["exits"]
     ]  # fmt: skip
     title = f"Does an exit know when it is right? {found['run']}, {found['split']}, n = {found['samples']}"
-    return TextTable("exits", title, columns, rows, EXITS)
+    return TextTable("exits", title, columns, rows, EXITS_NOTE)
 
 
 def _consistency(found: Found) -> TextTable:
     columns = ["point", "threshold", "mean exit", "agreement with all layers"]
     rows = [
         [numbers.format_rule(row["point"]), numbers.format_threshold(row["threshold"]), f"{row['mean_exit']:.2f}",
-         format_estimate(row["agreement"])]
+         format_finding(row["agreement"])]
         for row in found["consistency"]
     ]  # fmt: skip
     flips = found["flips"]
-    words = f"{CONSISTENCY} Answers change {format_estimate(flips['mean'])} times from exit to exit on average; in "
+    words = f"{CONSISTENCY_NOTE} Answers change {format_finding(flips['mean'])} times from exit to exit on average; in "
     words += f"{numbers.format_percent(flips['back']['estimate'])} of samples they come back to one that was left."
     return TextTable("consistency", "Is the early answer the late one?", columns, rows, words)
 
@@ -79,12 +79,12 @@ def _slowdown(found: Found) -> TextTable:
     percent = numbers.format_percent
     rows = [
         [numbers.format_rule(row["point"]), row["change"], f"{row['before']:.2f} → {row['after']:.2f}",
-         format_estimate(row["difference"], "+"), format_estimate(row["cost_ratio"]),
+         format_finding(row["difference"], "+"), format_finding(row["cost_ratio"]),
          f"{percent(row['later'])} / {percent(row['earlier'])}", percent(row["other"]),
-         format_estimate(row["right"], "+")]
+         format_finding(row["right"], "+")]
         for row in found["rows"]
     ]  # fmt: skip
-    return TextTable("slowdown", "Can small changes slow it down?", columns, rows, SLOWDOWN.format(**found))
+    return TextTable("slowdown", "Can small changes slow it down?", columns, rows, SLOWDOWN_NOTE.format(**found))
 
 
 def _shift(found: Found) -> TextTable:
@@ -96,7 +96,7 @@ def _shift(found: Found) -> TextTable:
          f"{row['mean_layer']:.2f}", numbers.format_times(OverSeeds(**row["cost_speedup"]))]
         for row in found["points"]
     ]  # fmt: skip
-    words = " ".join([SHIFT, *(f"Warning: {w}" for w in found["warnings"])])
+    words = " ".join([SHIFT_NOTE, *(f"Warning: {w}" for w in found["warnings"])])
     return TextTable("shift", "The same thresholds on other texts", columns, rows, words)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, assert_never
 
 from bench.files import replace_file, write_text
-from bench.report.formats import Row, to_csv
+from bench.report.formats import DataRow, to_csv
 from bench.report.marks import Band, Bar, Chart, Dots, Key, Line, Mark, Point, Reference, Whisker, tick_text
 from bench.report.style import Look
 from bench.text import show_hidden
@@ -38,7 +38,7 @@ class Figure:
 
     name: str
     caption: str
-    rows: Sequence[Row]
+    rows: Sequence[DataRow]
     charts: Sequence[Chart]
     height: float = 2.0
     width: float = COLUMN

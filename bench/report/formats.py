@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.text import escape_latex, escape_markdown, guard_csv, write_markdown_table
 
-Row = dict[str, Any]
+DataRow = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,10 @@ class TextTable:
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     caption: str
-    values: Sequence[Row] = ()
+    values: Sequence[DataRow] = ()
 
 
-def to_csv(rows: Sequence[Row]) -> str:
+def to_csv(rows: Sequence[DataRow]) -> str:
     """Return RFC 4180 text with a header of the keys of all rows; numbers in full, None empty.
 
     Text that a spreadsheet would take for a formula gets an apostrophe in front.

@@ -12,7 +12,7 @@ from bench.measure.metrics import metric_title
 from bench.report import content
 from bench.report.charts import SPEEDUP, PanelCharts
 from bench.report.figures import Figure, join_captions
-from bench.report.formats import Row
+from bench.report.formats import DataRow
 from bench.report.marks import SMALL, Axis, Band, Chart, Key, Line, Mark, Point, pad_range
 from bench.report.provenance import describe_runs, describe_source
 from bench.report.series import BandedCurve, Panel, Series, read_curve
@@ -79,7 +79,7 @@ def _figure_2(panels: Sequence[Panel]) -> list[Figure]:
     chosen = [(panel, series) for panel in panels if (series := choose_paper_variant(panel))]
     if not chosen:
         return []
-    rows: list[Row] = []
+    rows: list[DataRow] = []
     lines: list[Line] = []
     for i, (panel, series) in enumerate(chosen):
         curves = [read_curve(run, series.split) for run in series.runs]
@@ -165,7 +165,7 @@ def _curves_figure(
     """Return a figure of the trade-off curves of some series, under names of their own."""
     lines = [Line(label, look, s.curve.speedup.tolist(), s.curve.quality.tolist())
              for (label, s), look in zip(named, looks, strict=True)]  # fmt: skip
-    rows: list[Row] = [
+    rows: list[DataRow] = [
         {"series": label, "speedup": float(x), "quality": float(y), "low": float(low), "high": float(high)}
         for label, s in named
         for x, y, low, high in zip(s.curve.speedup, s.curve.quality, s.curve.low, s.curve.high, strict=True)

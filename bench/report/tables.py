@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from bench.measure.areas import DEFINITIONS
 from bench.measure.metrics import metric_title
 from bench.report import content, numbers, provenance
-from bench.report.formats import Row, TextTable
+from bench.report.formats import DataRow, TextTable
 from bench.report.provenance import Revision, StoreContents, list_letters
 from bench.report.series import Panel, Series, SeriesPoint
 from bench.results.groups import OverSeeds
@@ -28,7 +28,7 @@ def build_points_table(panel: Panel, marks: Mapping[str, Revision]) -> TextTable
     columns = ["strategy", "recipe / head", "seeds", "point", "threshold", metric_title(panel.metric), "mean exit",
                "FLOPs speed-up", "measured speed-up"]  # fmt: skip
     rows: list[list[str]] = []
-    values: list[Row] = []
+    values: list[DataRow] = []
     speedups = content.find_stars(panel)
     for series in panel.series:
         head = [series.full_name + describe_revisions(series, marks), series.trained_as, str(len(series.runs))]
@@ -75,7 +75,7 @@ def _value_row(
     quality: OverSeeds | None = None,
     point: SeriesPoint | None = None,
     **known: object,
-) -> Row:
+) -> DataRow:
     """Return a row of numbers under their full names, in the order of the CSV file; None for what there is not."""
     spec, rows, timed = series.first.spec, series.first.record.task.rows, point and point.timed
     used, train, both = rows.get(panel.split), rows.get("train"), (quality and quality.both) or (None, None)
@@ -103,7 +103,7 @@ def _describe_doubts(series: Series) -> str | None:
     return "; ".join(f"{one.doubt.said} ({one.where or 'all seeds'})" for one in series.doubts) or None
 
 
-def _speedup_columns(name: str, value: OverSeeds | None) -> Row:
+def _speedup_columns(name: str, value: OverSeeds | None) -> DataRow:
     return {name: value and value.value, f"{name}_low": value and value.low, f"{name}_high": value and value.high}
 
 
@@ -111,7 +111,7 @@ def build_curves_table(panels: Sequence[Panel]) -> TextTable:
     """Build the table of one number for a whole curve, several ways."""
     columns = ["task", "n", "strategy", *AREA_NAMES.values()]
     rows: list[list[str]] = []
-    values: list[Row] = []
+    values: list[DataRow] = []
     for panel in panels:
         samples = panel.series[0].first.count_used(panel.split)
         named = {series.label: series for series in panel.series}
@@ -132,7 +132,7 @@ def build_cells_table(contents: StoreContents, marks: Mapping[str, Revision]) ->
     """Build the table of every cell with its status and the exact command behind it."""
     columns = ["cell", "status", "code", "machine", "created", "command"]
     rows: list[list[str]] = []
-    values: list[Row] = []
+    values: list[DataRow] = []
     for run in contents.runs:
         status = run.status + (", latency INVALID" if provenance.find_timing_problem(run) else "")
         made = [*list_letters([run], marks), provenance.find_machine(run), run.head.created, run.head.command]

@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from bench.compare.evidence import Evidence, NotRun, estimate_mean, subtract
+from bench.compare.replayed import NotRun, ReplayedRun, estimate_mean, subtract
 from bench.measure.stats import Interval
 
 Judgement = Literal["reproduced", "within noise", "not reproduced", "not run"]
@@ -102,7 +102,7 @@ class Place:
 
     block: str
     task: str
-    runs: Mapping[str, Sequence[Evidence]]
+    runs: Mapping[str, Sequence[ReplayedRun]]
     missing: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -114,13 +114,13 @@ class Place:
         """Return whether ``strategy`` was to run here, whatever came of it."""
         return strategy in self.runs or strategy in self.missing
 
-    def of(self, strategy: str) -> Sequence[Evidence]:
+    def of(self, strategy: str) -> Sequence[ReplayedRun]:
         """Return the runs of ``strategy``, one a seed. Raises NotRun where there are none."""
         if strategy in self.runs:
             return self.runs[strategy]
         raise NotRun(self.missing.get(strategy, f"the plan has no {strategy} here"))
 
-    def pairs(self, strategy: str, other: str) -> list[tuple[Evidence, Evidence]]:
+    def pairs(self, strategy: str, other: str) -> list[tuple[ReplayedRun, ReplayedRun]]:
         """Return the runs of two strategies, seed by seed.
 
         Raises NotRun where one lacks, they answered other samples, or the first have learned nothing.
@@ -177,7 +177,7 @@ class StrategyCheck(Check):
         raise NotImplementedError
 
 
-def refuse_unlearned(runs: Sequence[Evidence]) -> None:
+def refuse_unlearned(runs: Sequence[ReplayedRun]) -> None:
     """Raise NotRun where the last exit is not better than always giving the commonest answer, with 95 %.
 
     A model that has learned nothing loses nothing by leaving early, which is evidence of nothing.

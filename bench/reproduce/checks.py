@@ -10,10 +10,10 @@ from typing import Literal
 import numpy as np
 
 from backbones.names import Registry
-from bench.compare.evidence import (
-    Evidence,
+from bench.compare.replayed import (
     Layers,
     NotRun,
+    ReplayedRun,
     Weighted,
     estimate_mean,
     measure_sample,
@@ -59,11 +59,11 @@ def make_check(name: str, arguments: Mapping[str, object]) -> Check:
 
 # --------------------------------------------------------------------------- qualities at equal cost, task by task
 
-Pairs = Sequence[tuple[Evidence, Evidence]]
+Pairs = Sequence[tuple[ReplayedRun, ReplayedRun]]
 
 
 def compare_at_cost(
-    pairs: Pairs, level: float, budget: Callable[[Evidence], float]
+    pairs: Pairs, level: float, budget: Callable[[ReplayedRun], float]
 ) -> tuple[Interval, float, list[Layers]]:
     """Compare the first of each pair, at a budget of layers made of the second, with the second's last exit.
 
@@ -291,7 +291,7 @@ class ValuesAt(StrategyCheck):
                 found.append(Trial(where, "not run", None, wanted, str(reason)))
         return found
 
-    def _cut(self, run: Evidence, at: float) -> Layers:
+    def _cut(self, run: ReplayedRun, at: float) -> Layers:
         if self.by == "threshold":
             return run.at_threshold(at)
         if self.by == "speedup":
@@ -300,7 +300,7 @@ class ValuesAt(StrategyCheck):
             raise NotRun(f"there are {run.exits} exits")
         return np.full(len(run.last), int(at))
 
-    def _measure(self, run: Evidence, cut: Layers) -> Weighted:
+    def _measure(self, run: ReplayedRun, cut: Layers) -> Weighted:
         if self.quantity == "quality":
             return run.quality(cut, self.metric)
         if self.quantity == "loss":

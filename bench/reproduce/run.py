@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.cell.request import Context, Request
 from bench.cell.resolve import resolve_request
-from bench.compare.evidence import Evidence, NotRun
+from bench.compare.replayed import NotRun, ReplayedRun
 from bench.errors import UsageError, UserError
 from bench.reproduce.base import ClaimResult, Place
 from bench.reproduce.checks import make_check
@@ -22,7 +22,7 @@ Asked = tuple[str, Request]
 """A block's name and one cell of it; claims call it by its strategy's name."""
 
 
-def list_cells(plan: PaperPlan, seeds: Sequence[int] | None = None) -> list[Asked]:
+def expand_plan(plan: PaperPlan, seeds: Sequence[int] | None = None) -> list[Asked]:
     """Return every cell of ``plan`` in its order, with ``seeds`` in place of its own if given.
 
     Raises UsageError, naming the block, for content that makes no sweep and for two cells of one name.
@@ -81,25 +81,25 @@ def gather_places(asked: Sequence[Asked], outcomes: Sequence[Outcome]) -> list[P
         strategies.setdefault(spec.strategy, []).append(by_request[repr(spec)])
     places = []
     for (block, task), strategies in found.items():
-        runs: dict[str, list[Evidence]] = {}
+        runs: dict[str, list[ReplayedRun]] = {}
         missing = {}
         for name, seeds in strategies.items():
             try:
-                runs[name] = _read_evidence(seeds)
+                runs[name] = _replay_runs(seeds)
             except (NotRun, UserError) as reason:
                 missing[name] = f"{name}: {reason}"
         places.append(Place(block, task, runs, missing))
     return places
 
 
-def _read_evidence(outcomes: Sequence[Outcome]) -> list[Evidence]:
-    """Return the evidence of each outcome's run. Raises NotRun, with the reason, where one of them has none."""
+def _replay_runs(outcomes: Sequence[Outcome]) -> list[ReplayedRun]:
+    """Replay each outcome's run. Raises NotRun, with the reason, where one of them has none."""
     folders: list[Path] = []
     for outcome in outcomes:
         if not outcome.ok or outcome.folder is None:
             raise NotRun(outcome.error or "not run")
         folders.append(outcome.folder)
-    return [Evidence.from_run(Run.load(folder)) for folder in folders]
+    return [ReplayedRun.from_run(Run.load(folder)) for folder in folders]
 
 
 def judge_claims(paper: Paper, scale: Scale, places: Sequence[Place]) -> list[tuple[Claim, ClaimResult]]:

@@ -22,15 +22,15 @@ from bench.results.measures import SkillCheck
 from bench.results.part import Estimate
 from bench.results.record import RunRecord
 
-Kind = Literal["no-skill", "one-answer", "few-held-out", "unchecked"]
-TITLES: dict[Kind, str] = {
+DoubtKind = Literal["no-skill", "one-answer", "few-held-out", "unchecked"]
+DOUBT_TITLES: dict[DoubtKind, str] = {
     "no-skill": "No skill",
     "one-answer": "One answer",
     "few-held-out": "Few held out",
     "unchecked": "Not checked",
 }
 
-FEW, TOO_FEW = 100, 30
+FEW_HELD_OUT, TOO_FEW_HELD_OUT = 100, 30
 """Held-out samples below which points are doubted, and are void: of 100 one sample is a point of accuracy; the interval
 of a share of 30 is 20 to 40 points wide, so that what they choose is chance."""
 
@@ -49,7 +49,7 @@ class Doubt:
     points that it is about, all numbers where there are none. A ``void`` one leaves nothing of them.
     """
 
-    kind: Kind
+    kind: DoubtKind
     mark: str
     found: str
     why: str
@@ -59,7 +59,7 @@ class Doubt:
     @property
     def said(self) -> str:
         """The whole of it, a sentence without its end."""
-        return f"{TITLES[self.kind]}: {self.found}; {self.why}"
+        return f"{DOUBT_TITLES[self.kind]}: {self.found}; {self.why}"
 
     def to_plain(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -128,7 +128,7 @@ def _doubt_held_out(record: RunRecord, split: str) -> Iterator[Doubt]:
     if rules:
         found = f"{', '.join(rules)} chosen on {samples} held-out samples"
         found += f", of which one is {100 / samples:.1f} points" if metric == "accuracy" else ""
-        void = samples < TOO_FEW
+        void = samples < TOO_FEW_HELD_OUT
         yield Doubt("few-held-out", f"{samples} held out", found, VOID if void else ROUGH, void, rules)
 
 
@@ -147,8 +147,8 @@ def _is_doubtful(name: str, samples: int, metric: str) -> bool:
     try:
         rule = Rule.parse(name)
     except UsageError:
-        return samples < FEW
+        return samples < FEW_HELD_OUT
     if rule.is_certified:
         return False
     below_one = rule.kind == "max_loss" and metric == "accuracy" and 0 < rule.value * samples < 1
-    return samples < FEW or below_one
+    return samples < FEW_HELD_OUT or below_one

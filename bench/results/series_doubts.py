@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.results.doubts import TITLES, Doubt, Kind
+from bench.results.doubts import DOUBT_TITLES, Doubt, DoubtKind
 from bench.results.run import Run
 
 MOST_SAID = 6
@@ -62,7 +62,7 @@ def describe_doubts(rows: Iterable[tuple[str, Iterable[SeriesDoubt]]]) -> list[s
 
     Series of which the same was found are named together.
     """
-    kinds: dict[tuple[Kind, str], dict[str, dict[str, None]]] = defaultdict(lambda: defaultdict(dict))
+    kinds: dict[tuple[DoubtKind, str], dict[str, dict[str, None]]] = defaultdict(lambda: defaultdict(dict))
     for name, doubts in rows:
         for one in doubts:
             kinds[one.doubt.kind, one.doubt.why][one.doubt.found][f"{name} {one.where}".strip()] = None
@@ -70,7 +70,7 @@ def describe_doubts(rows: Iterable[tuple[str, Iterable[SeriesDoubt]]]) -> list[s
     for (kind, why), found in kinds.items():
         each = [f"{', '.join(names)}: {what}" for what, names in found.items()]
         more = f"; and {len(each) - MOST_SAID} more" if len(each) > MOST_SAID else ""
-        sentences.append(f"{TITLES[kind]}: {why}. {'; '.join(each[:MOST_SAID])}{more}.")
+        sentences.append(f"{DOUBT_TITLES[kind]}: {why}. {'; '.join(each[:MOST_SAID])}{more}.")
     return sentences
 
 

@@ -114,7 +114,7 @@ def describe_sweep(result: Mapping[str, Any]) -> str:
 
 # --------------------------------------------------------------------------- curves and bootstraps
 
-SAMPLES, EXITS, CLASSES = 9815, 12, 3
+CURVE_SAMPLES, CURVE_EXITS, CURVE_CLASSES = 9815, 12, 3
 PROBES = 50  # brute force is timed on this many thresholds and scaled to all: its cost is the same at each
 
 
@@ -129,14 +129,14 @@ def time_curves(repeats: int = 7, replicates: int = 1000, seed: int = 0) -> dict
     rows = np.linspace(0, len(curve) - 1, PROBES).astype(np.int64)
 
     def replay(row: int) -> tuple[float, float]:
-        at = np.arange(SAMPLES), exit_layers(scores, float(curve.cuts[row])) - 1
+        at = np.arange(CURVE_SAMPLES), exit_layers(scores, float(curve.cuts[row])) - 1
         return correct[at].mean(), flops[at].mean()
 
     exact = _time_median(lambda: exact_curve(scores, [correct, flops]), repeats)
     one = _time_median(lambda: [replay(int(row)) for row in rows], 3) / PROBES
     return {
-        "samples": SAMPLES,
-        "exits": EXITS,
+        "samples": CURVE_SAMPLES,
+        "exits": CURVE_EXITS,
         "curve_points": len(curve),
         "exact_curve_s": exact,
         "every_threshold_s": one * len(curve),
@@ -165,13 +165,15 @@ def describe_curves(result: dict[str, float]) -> str:
 
 def _make_scores(rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int64]]:
     """Make normalised entropies [N, L], correctness [N, L] and FLOPs [N, L] from random logits."""
-    labels = rng.integers(CLASSES, size=SAMPLES)
-    depth = np.linspace(0.2, 4.0, EXITS)[:, None]
-    logits = rng.normal(size=(SAMPLES, EXITS, CLASSES)) + depth * np.eye(CLASSES)[labels][:, None]
+    labels = rng.integers(CURVE_CLASSES, size=CURVE_SAMPLES)
+    depth = np.linspace(0.2, 4.0, CURVE_EXITS)[:, None]
+    logits = (
+        rng.normal(size=(CURVE_SAMPLES, CURVE_EXITS, CURVE_CLASSES)) + depth * np.eye(CURVE_CLASSES)[labels][:, None]
+    )
     log_p = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
-    scores = -(np.exp(log_p) * log_p).sum(axis=-1) / np.log(CLASSES)
-    per_layer = rng.integers(16, 128, size=SAMPLES) * 14_000_000
-    return scores, logits.argmax(axis=-1) == labels[:, None], per_layer[:, None] * np.arange(1, EXITS + 1)
+    scores = -(np.exp(log_p) * log_p).sum(axis=-1) / np.log(CURVE_CLASSES)
+    per_layer = rng.integers(16, 128, size=CURVE_SAMPLES) * 14_000_000
+    return scores, logits.argmax(axis=-1) == labels[:, None], per_layer[:, None] * np.arange(1, CURVE_EXITS + 1)
 
 
 def _time_median(work: Callable[[], object], repeats: int) -> float:

@@ -18,7 +18,7 @@ from bench.results.store import Store
 from bench.sweep.engines.base import Ending, Job
 from bench.sweep.remote import Remote
 
-MOST_LETTERS = 4000  # characters of a message that travels back
+LONGEST_MESSAGE = 4000  # characters of a message that travels back
 
 
 def run_job(job: Job) -> Ending:
@@ -39,9 +39,9 @@ def run_job(job: Job) -> Ending:
             if remote is not None:
                 remote.send(cell)
     except UserError as error:
-        return Ending("error", None, str(error)[:MOST_LETTERS], seconds=time.monotonic() - begun)
+        return Ending("error", None, str(error)[:LONGEST_MESSAGE], seconds=time.monotonic() - begun)
     except Exception as error:
-        message = f"{type(error).__name__}: {error}"[:MOST_LETTERS]
+        message = f"{type(error).__name__}: {error}"[:LONGEST_MESSAGE]
         return Ending("error", None, message, traceback.format_exc(), time.monotonic() - begun)
     return Ending("success", str(cell.folder), seconds=time.monotonic() - begun)
 

@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from backbones.base import Batch
 from bench.cell import stages
 from bench.compare.gate.baseline import Baseline
-from bench.compare.gate.cells import GateCell, run_cells
+from bench.compare.gate.cells import GateCell, run_gate_cells
 from bench.compare.gate.check import TOLERANCE, compare_trained
 from bench.compare.verdict import Row
 from bench.inference import exits
@@ -59,7 +59,7 @@ def transformers_version() -> str:
 def retrain(baseline: Baseline, strategy: str, backbone: str = "bert-demo") -> list[Row]:
     """The rows of one cell, trained anew."""
     cell = GateCell(strategy, backbone)
-    runs = run_cells([cell], None, Progress(quiet=True))
+    runs = run_gate_cells([cell], None, Progress(quiet=True))
     return compare_trained(replace(baseline, cells={cell.label: baseline.cells[cell.label]}), runs)
 
 

@@ -12,7 +12,7 @@ from bench.cell.resolve import resolve_request
 from bench.errors import UsageError
 from bench.reproduce.checks import CHECKS, make_check
 from bench.reproduce.papers import list_papers, load_paper, parse_paper
-from bench.reproduce.run import list_cells
+from bench.reproduce.run import expand_plan
 from tests.helpers.paper_files import GOOD
 
 # --------------------------------------------------------------------------- the files
@@ -25,9 +25,9 @@ def test_a_paper_is_sound(name: str) -> None:
     assert paper.name == name
     for plan in (paper.full, paper.small):
         assert plan is not None
-        for _, request in list_cells(plan):
+        for _, request in expand_plan(plan):
             resolve_request(request)
-    planned = {request.strategy for _, request in list_cells(paper.full)}
+    planned = {request.strategy for _, request in expand_plan(paper.full)}
     for claim in paper.claims:
         make_check(claim.check, claim.arguments)
         assert claim.arguments.get("strategy") in planned
@@ -100,7 +100,7 @@ def test_a_bad_file_is_refused(at: str, value: object, message: str) -> None:
 )
 def test_a_block_that_makes_no_cells_is_refused(matrix: object, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        list_cells(parse_paper(with_value("full.blocks.0.matrix", matrix), "mine.yaml").full)
+        expand_plan(parse_paper(with_value("full.blocks.0.matrix", matrix), "mine.yaml").full)
 
 
 def test_no_yaml_and_no_such_paper_are_told() -> None:
@@ -113,6 +113,6 @@ def test_no_yaml_and_no_such_paper_are_told() -> None:
 
 def test_a_plans_defaults_and_seeds_reach_its_cells() -> None:
     paper = parse_paper(with_value("full.defaults", {"limit": 64, "settings": {"train.epochs": 2}}), "mine.yaml")
-    [one, other] = list_cells(paper.full, [3, 4])
+    [one, other] = expand_plan(paper.full, [3, 4])
     assert (one[0], one[1].limit, one[1].settings) == ("A", 64, {"train.epochs": 2})
     assert [one[1].seed, other[1].seed] == [3, 4]

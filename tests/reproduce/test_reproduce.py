@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from bench.__main__ import main
-from bench.compare.evidence import Evidence, estimate_mean
+from bench.compare.replayed import ReplayedRun, estimate_mean
 from bench.errors import UsageError
 from bench.inference.replay import make_criterion
 from bench.measure.exits import AllExits
@@ -93,7 +93,7 @@ def test_independent_intervals_are_subtracted_as_squares() -> None:
 # --------------------------------------------------------------------------- checks on planted records
 
 
-def planted(right_at: list[float], sure_at: int = 1, *, depth: int | None = None, seed: int = 0) -> Evidence:
+def planted(right_at: list[float], sure_at: int = 1, *, depth: int | None = None, seed: int = 0) -> ReplayedRun:
     """A run whose exit l answers the share ``right_at[l]`` of the samples right, the same first ones.
 
     Two classes, alternating. Samples are sure (low entropy) from exit ``sure_at`` on, in the order of their number, so
@@ -111,10 +111,10 @@ def planted(right_at: list[float], sure_at: int = 1, *, depth: int | None = None
     criterion, _ = make_criterion("entropy", {})
     tradeoff = TradeOff(criterion, exits, Costs.layers(samples, layers), ["accuracy"])
     # a point at which everybody leaves at the first sure exit
-    return Evidence(tradeoff, depth or layers, dict.fromkeys(("no-loss", "default"), 0.5))
+    return ReplayedRun(tradeoff, depth or layers, dict.fromkeys(("no-loss", "default"), 0.5))
 
 
-def place(task: str = "sst2", block: str = "A", missing: dict[str, str] | None = None, **runs: Evidence) -> Place:
+def place(task: str = "sst2", block: str = "A", missing: dict[str, str] | None = None, **runs: ReplayedRun) -> Place:
     return Place(block, task, {name: [run] for name, run in runs.items()}, missing or {})
 
 

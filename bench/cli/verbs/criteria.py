@@ -37,7 +37,7 @@ def criteria(
     markdown: Annotated[Path | None, typer.Option(help="Write the tables to this file too.")] = None,
 ) -> None:
     """Every criterion on the same checkpoints, paired on the same samples."""
-    from bench.compare.criteria import LEAST, compare_criteria, tables_to_plain
+    from bench.compare.criteria import LEAST_CRITERIA, compare_criteria, tables_to_plain
     from bench.measure.areas import GRID
     from bench.results.series_doubts import describe_doubts, name_rows
     from bench.results.store import Only
@@ -48,8 +48,8 @@ def criteria(
     found = compare_criteria(runs, against)
     if not found:
         raise NothingComparable(
-            f"No checkpoint in {session.results_dir} carries {LEAST} criteria, '{against}' among them: run several "
-            "strategies with the same --recipe and --head, and they share one."
+            f"No checkpoint in {session.results_dir} carries {LEAST_CRITERIA} criteria, '{against}' among them: run "
+            "several strategies with the same --recipe and --head, and they share one."
         )
     note = COLUMNS_NOTE.format(grid=GRID, against=against)
     tables = [(table["title"], COLUMNS, list(map(_cells, table["rows"]))) for table in found]

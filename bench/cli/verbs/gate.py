@@ -38,13 +38,13 @@ def gate(
     from bench.compare.compare import Comparison, parse_fail_on
     from bench.compare.gate import baseline as store
     from bench.compare.gate import check
-    from bench.compare.gate.cells import list_cells, run_cells
+    from bench.compare.gate.cells import list_gate_cells, run_gate_cells
     from bench.compare.output import headline, make_table, write_files
     from bench.compare.verdict import Margins
 
     failing = parse_fail_on(fail_on)
     named = [] if strategy is None else split_names(strategy, "--strategy")
-    cells = list_cells(named)
+    cells = list_gate_cells(named)
     for name in named:
         STRATEGIES.load(name)  # what cannot be loaded is said before anything is done
     fresh = accept and not (baseline / "platform.json").exists()
@@ -55,7 +55,7 @@ def gate(
         kept = kept.select(named)
     rows = [] if kept is None else check.compare_probe(kept, named) + check.compare_rules(kept, cells)
     if not rules_only:
-        observed = run_cells(cells, work_dir, session.progress)
+        observed = run_gate_cells(cells, work_dir, session.progress)
         rows += [] if kept is None else check.compare_trained(kept, observed)
     found = Comparison(str(baseline), "the present code", rows, Margins(quality=check.MARGIN))
     write_files(found, [], failing, markdown, junit)

@@ -32,12 +32,12 @@ def reproduce(
     progress.say("Loading torch and transformers.")
     from bench.cli.run_tables import print_plan
     from bench.reproduce import output
-    from bench.reproduce.run import gather_places, judge_claims, list_cells, run_possible
+    from bench.reproduce.run import expand_plan, gather_places, judge_claims, run_possible
     from bench.sweep import make_engine, make_plan
     from bench.sweep.estimate import estimate
 
     context = session.context()
-    asked = list_cells(chosen, split_seeds(seed) if seed is not None else None)
+    asked = expand_plan(chosen, split_seeds(seed) if seed is not None else None)
     planned = make_plan([request for _, request in asked], context)
     total = estimate(planned, context)
     progress.say(f"{published.title}. {chosen.says}")

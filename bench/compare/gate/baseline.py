@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from bench.compare.gate.cells import GateCell
-from bench.compare.gate.golden import Golden, decide
+from bench.compare.gate.golden import Golden, record_decisions
 from bench.compare.gate.kept import (
     REMEDY,
     KeptCell,
@@ -117,7 +117,7 @@ def describe_gate_cell(cell: GateCell, run: Run, logits: str) -> dict[str, Any]:
     """Return what is kept of a cell."""
     exits, record = run.exits(), run.record
     table = cell.flops(exits.lengths)
-    kept = decide(cell.criterion, exits)
+    kept = record_decisions(cell.criterion, exits)
     for cut in kept["cuts"]:
         layers = Golden(**cut).exits
         rows = np.arange(len(layers))

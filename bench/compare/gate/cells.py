@@ -33,7 +33,7 @@ FEW_STEPS = {"train.steps": 25, "train.batch_size": 16, "train.lr": 2e-3}
 """Few steps on purpose. Rounding grows with every step: after 25 another processor's models are the same to 1e-7, so
 that any change of training shows in the logits, whatever the processor; after 200, when the models have learned
 something (0.7 on this task), they are others on each, and only tests of quality on a few samples would be left."""
-SMALL = {"window": 3}
+SMALL_SETTINGS = {"window": 3}
 """Arguments that the demo backbones' 6 layers are too few for: a window of 8 never fires, which would hide changes."""
 
 
@@ -52,7 +52,7 @@ class GateCell:
             strategy=self.strategy,
             task=TASK,
             backbone=self.backbone,
-            settings={**FEW_STEPS, **{name: value for name, value in SMALL.items() if name in known}},
+            settings={**FEW_STEPS, **{name: value for name, value in SMALL_SETTINGS.items() if name in known}},
             limit=LIMIT,
             device="cpu",
             latency=False,
@@ -88,7 +88,7 @@ class GateCell:
         return CostModel(loaded.encoder, head, parts.criterion(spec)).flops_table(lengths)
 
 
-def list_cells(strategies: Sequence[str] = ()) -> list[GateCell]:
+def list_gate_cells(strategies: Sequence[str] = ()) -> list[GateCell]:
     """Return every strategy of our own on three backbone families, and one strategy on each of the others.
 
     Of ``strategies`` alone, which may be anybody's, where they are given. What is installed beside ours is no part of
@@ -99,7 +99,7 @@ def list_cells(strategies: Sequence[str] = ()) -> list[GateCell]:
     return every + [GateCell("entropy", backbone) for backbone in FAMILIES_ONCE if "entropy" in named]
 
 
-def run_cells(cells: Sequence[GateCell], work_dir: Path | None, progress: Progress) -> dict[GateCell, Run]:
+def run_gate_cells(cells: Sequence[GateCell], work_dir: Path | None, progress: Progress) -> dict[GateCell, Run]:
     """Run the cells as `bench run` would, on one thread; through the results folder's cache they share their training.
 
     The folder is gone afterwards unless ``work_dir`` is given; what a run's logits are is in memory by then.

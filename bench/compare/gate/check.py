@@ -13,11 +13,11 @@ from bench.compare.gate.cells import GateCell
 from bench.compare.gate.golden import (
     SHAPES,
     Golden,
-    decide,
     describe_moves,
     find_departures,
     fit_and_score,
     make_probe,
+    record_decisions,
 )
 from bench.compare.quality import compare_answers, compare_samples
 from bench.compare.verdict import Row, adjust_tests
@@ -43,7 +43,7 @@ def decide_on_probe(strategies: Sequence[str] = ()) -> dict[str, dict[str, Any]]
         criterion = GateCell(name, "albert-demo").criterion
         shapes = {shape: make_probe(n, criterion) for shape, n in SHAPES.items() if criterion.refuse(n) is None}
         # the oracles look for the largest logit, which a single output always is
-        made[name] = {shape: decide(criterion, exits) for shape, exits in shapes.items()}
+        made[name] = {shape: record_decisions(criterion, exits) for shape, exits in shapes.items()}
     return made
 
 

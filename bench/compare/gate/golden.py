@@ -138,14 +138,14 @@ def make_probe(outputs: int, criterion: Criterion | None = None) -> AllExits:
     return AllExits(ids, labels, logits, np.full(PROBE_SAMPLES, 16, dtype=np.int64), observed)
 
 
-def decide(criterion: Criterion, exits: AllExits) -> dict[str, Any]:
+def record_decisions(criterion: Criterion, exits: AllExits) -> dict[str, Any]:
     """Return what is kept of a criterion on recorded logits: its golden cuts, and what happens at a tie."""
     found = fit_and_score(criterion, exits)
     return {"tie": at_the_tie(criterion, found), "cuts": [asdict(g) for g in find_golden_cuts(found, criterion.strict)]}
 
 
 def find_departures(criterion: Criterion, exits: AllExits, stored: Mapping[str, Any]) -> list[str]:
-    """Return how the present criterion departs from what :func:`decide` kept; empty where it does not."""
+    """Return how the present criterion departs from what :func:`record_decisions` kept; empty where it does not."""
     found = fit_and_score(criterion, exits)
     problems = []
     for golden in map(Golden.from_kept, stored["cuts"]):

@@ -31,7 +31,7 @@ class NotRun(Exception):
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence:
+class ReplayedRun:
     """What one run (one seed of a cell) says about its reported split, with costs in layers.
 
     ``cuts`` are those of its operating points by rule; ``unreached`` says why others have none; ``depth`` is the layers
@@ -44,7 +44,7 @@ class Evidence:
     unreached: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def from_run(cls, run: Run) -> Evidence:
+    def from_run(cls, run: Run) -> ReplayedRun:
         """Replay a recorded run. Raises NotRun for one that travels without its logits."""
         if not run.has_exits():
             raise NotRun(f"{run.folder.name} has no recorded logits")
@@ -125,11 +125,11 @@ def subtract(one: Weighted, other: Weighted) -> Weighted:
     return lambda weights: one(weights) - other(weights)
 
 
-def subtract_curves(pairs: Sequence[tuple[Evidence, Evidence]], lowest: float, highest: float) -> list[Weighted]:
+def subtract_curves(pairs: Sequence[tuple[ReplayedRun, ReplayedRun]], lowest: float, highest: float) -> list[Weighted]:
     """Return, for each pair, the mean difference of quality over budgets from ``lowest`` to ``highest`` layers."""
     grid = np.linspace(lowest, highest, GRID)
 
-    def area(of: Evidence) -> Weighted:
+    def area(of: ReplayedRun) -> Weighted:
         found = QualityArea(of.trade_off, of.metric)
         return lambda weights: found.of_weights(weights, grid)
 
