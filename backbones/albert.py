@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from transformers import AlbertModel
 
-from backbones.base import Batch, LayeredEncoder, transformer_layer_macs
+from backbones.base import Batch, LayeredEncoder, count_layer_macs
 
 
 class AlbertEncoder(LayeredEncoder):
@@ -35,4 +35,4 @@ class AlbertEncoder(LayeredEncoder):
     def layer_macs(self, tokens: int) -> int:
         """Return the multiply-accumulates of one layer with its inner layers, for one sample of ``tokens`` tokens."""
         config = self.model.config
-        return int(config.inner_group_num) * transformer_layer_macs(config, tokens)
+        return int(config.inner_group_num) * count_layer_macs(config, tokens)

@@ -45,7 +45,7 @@ class Batch:
         return Batch(self.input_ids.to(device), move[0], move[1])
 
 
-def transformer_layer_macs(config: PreTrainedConfig, tokens: int, inner: int | None = None) -> int:
+def count_layer_macs(config: PreTrainedConfig, tokens: int, inner: int | None = None) -> int:
     """Return the multiply-accumulates of one transformer layer for one sample of T tokens.
 
     T·(4H² + 2HF) for the projections and the feed-forward, 2T²H for queries on keys and weights on
@@ -159,7 +159,7 @@ class LayeredEncoder(nn.Module, ABC):
 
     def layer_macs(self, tokens: int) -> int:
         """Return the multiply-accumulates of one layer for one sample of ``tokens`` tokens (matmuls only)."""
-        return transformer_layer_macs(self.model.config, tokens)
+        return count_layer_macs(self.model.config, tokens)
 
     def forward(self, batch: Batch) -> list[Tensor]:
         """Return hidden states after every layer, [B, T, H] each, in order of layers 1..L."""

@@ -7,7 +7,7 @@ from typing import ClassVar
 from torch import Tensor
 from transformers import BertModel, DistilBertModel, ElectraModel, PreTrainedModel, RobertaModel
 
-from backbones.base import Batch, LayeredEncoder, transformer_layer_macs
+from backbones.base import Batch, LayeredEncoder, count_layer_macs
 
 
 class BertEncoder(LayeredEncoder):
@@ -83,4 +83,4 @@ class DistilBertEncoder(LayeredEncoder):
 
     def layer_macs(self, tokens: int) -> int:
         """Return the usual layer's costs, by DistilBERT's own name for the width of its feed-forward."""
-        return transformer_layer_macs(self.model.config, tokens, inner=int(self.model.config.hidden_dim))
+        return count_layer_macs(self.model.config, tokens, inner=int(self.model.config.hidden_dim))

@@ -8,7 +8,7 @@ from transformers.activations import ACT2FN
 
 from backbones import ENCODERS
 from backbones.errors import BackboneError
-from backbones.names import unknown_name
+from backbones.names import make_unknown_error
 
 _COUNTS = (
     "vocab_size",
@@ -67,14 +67,14 @@ _OWN_COUNTS = (
 _MAY_BE_ZERO = {"deberta-v2": ("type_vocab_size",)}
 
 
-def overridable(model_type: str) -> tuple[str, ...]:
+def list_overridable(model_type: str) -> tuple[str, ...]:
     """Return the configuration fields of ``model_type`` that a request may set."""
     shape = (*_SHAPE, *_OWN_SHAPE.get(model_type, ()))
     return (*(key for key in shape if key not in _NOT_IN.get(model_type, ())), *_dropouts(model_type))
 
 
-def usual_names(config: Mapping[str, object], model_type: str) -> dict[str, object]:
-    """Return a configuration as files have it, with the names that all model types share; see :func:`own_names`.
+def use_common_names(config: Mapping[str, object], model_type: str) -> dict[str, object]:
+    """Return a configuration as files have it, with the names that all model types share; see :func:`use_own_names`.
 
     Where a file has both names, the model type's own is the one that transformers reads.
     """
@@ -85,7 +85,7 @@ def usual_names(config: Mapping[str, object], model_type: str) -> dict[str, obje
     }
 
 
-def own_names(config: Mapping[str, object], model_type: str) -> dict[str, object]:
+def use_own_names(config: Mapping[str, object], model_type: str) -> dict[str, object]:
     """Return a configuration with the names that transformers' class for ``model_type`` takes."""
     own = _OWN_NAMES.get(model_type, {})
     return {own.get(key, key): value for key, value in config.items()}
@@ -102,7 +102,7 @@ def _dropouts(model_type: str) -> tuple[str, ...]:
     return (*_DROPOUT, *_OWN_DROPOUT.get(model_type, ("classifier_dropout",)))
 
 
-def model_type_of(raw: Mapping[str, object], label: str, pretrained: bool) -> str:
+def find_model_type(raw: Mapping[str, object], label: str, pretrained: bool) -> str:
     """Return the model type that a config.json names, if there is an encoder for it.
 
     Raises a UserError for other types, for variants that the stock modules would run wrongly and, where the weights are
@@ -138,15 +138,15 @@ def apply_overrides(
     value that makes no model.
     """
     for key in overrides:
-        if key not in overridable(model_type):
-            raise unknown_name(f"{model_type} configuration field", key, overridable(model_type))
+        if key not in list_overridable(model_type):
+            raise make_unknown_error(f"{model_type} configuration field", key, list_overridable(model_type))
         if pretrained and key != "num_hidden_layers" and key not in _dropouts(model_type):
             raise BackboneError(
                 f"'{key}' cannot be overridden: the pretrained weights fix it "
                 "(only dropout and a smaller num_hidden_layers can be; or use --init scratch)."
             )
     merged = {**raw, **overrides}
-    check(merged, model_type)
+    check_config(merged, model_type)
     if "num_hidden_layers" in overrides:
         kept, types = int(str(merged["num_hidden_layers"])), merged.get("layer_types")
         there, groups = int(str(raw.get("num_hidden_layers", kept))), raw.get("num_hidden_groups", 1)
@@ -167,7 +167,7 @@ def apply_overrides(
     return merged
 
 
-def check(config: Mapping[str, object], model_type: str) -> None:
+def check_config(config: Mapping[str, object], model_type: str) -> None:
     """Raise :class:`BackboneError`, one line, where ``config`` cannot make a working encoder."""
     for key in (*_COUNTS, *_OWN_COUNTS):
         value, least = config.get(key, 1), 0 if key in _MAY_BE_ZERO.get(model_type, ()) else 1
@@ -183,7 +183,7 @@ def check(config: Mapping[str, object], model_type: str) -> None:
             raise BackboneError(f"{key} must be above 0 and at most 1, not {value!r}.")
     act = config.get("hidden_act", "gelu")
     if act not in ACT2FN:
-        raise unknown_name("hidden_act", str(act), ACT2FN)
+        raise make_unknown_error("hidden_act", str(act), ACT2FN)
     hidden, heads = config.get("hidden_size"), config.get("num_attention_heads")
     if isinstance(hidden, int) and isinstance(heads, int) and hidden % heads:
         raise BackboneError(f"hidden_size {hidden} is not a multiple of num_attention_heads {heads}.")
@@ -199,11 +199,11 @@ def check(config: Mapping[str, object], model_type: str) -> None:
             f"RoBERTa counts positions from pad_token_id, which is {config['pad_token_id']!r} here: set it in "
             "config.json to the tokenizer's, 1 in the stock model."
         )
-    if max_tokens(config, model_type) < 2:
+    if find_max_tokens(config, model_type) < 2:
         raise BackboneError(f"max_position_embeddings {config['max_position_embeddings']} leaves no room for tokens.")
 
 
-def max_tokens(config: Mapping[str, object], model_type: str) -> int:
+def find_max_tokens(config: Mapping[str, object], model_type: str) -> int:
     """Return how many tokens fit the position table; RoBERTa's first pad_token_id + 1 rows are not positions."""
     rows = int(str(config.get("max_position_embeddings", 512)))
     if model_type != "roberta":

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from transformers import DebertaV2Model, PreTrainedModel
 
-from backbones.base import Batch, ByLength, LayeredEncoder, transformer_layer_macs
+from backbones.base import Batch, ByLength, LayeredEncoder, count_layer_macs
 
 
 class DebertaEncoder(LayeredEncoder):
@@ -81,7 +81,7 @@ class DebertaEncoder(LayeredEncoder):
         pays for them.
         """
         config, attention = self.model.config, self.model.encoder.layer[0].attention.self
-        macs = transformer_layer_macs(config, tokens)
+        macs = count_layer_macs(config, tokens)
         if not attention.relative_attention:
             return macs
         hidden, rows = int(config.hidden_size), 2 * int(attention.pos_ebd_size)

@@ -19,7 +19,9 @@ _SPECIALS = {
 _SEGMENTED = ("albert", "bert", "electra")
 
 
-def word_tokenizer(corpus: Iterable[str], model_type: str, vocab_size: int, max_tokens: int) -> PreTrainedTokenizerFast:
+def make_word_tokenizer(
+    corpus: Iterable[str], model_type: str, vocab_size: int, max_tokens: int
+) -> PreTrainedTokenizerFast:
     """Return a tokenizer whose words are the most frequent ones of ``corpus``, ties in alphabetical order.
 
     Lower-cased, accents stripped, split at white space and punctuation as BERT does. At most ``vocab_size``

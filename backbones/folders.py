@@ -28,7 +28,7 @@ _TOKENIZER_FILES = (
 )
 
 
-def snapshot(hub_id: str, revision: str, *, offline: bool, weights: bool) -> Path:
+def fetch_snapshot(hub_id: str, revision: str, *, offline: bool, weights: bool) -> Path:
     """Return the local folder of ``hub_id`` at ``revision``, downloaded where it has to be.
 
     Configuration and tokenizer only, unless ``weights``. A pinned commit that is complete in the cache is
@@ -83,13 +83,13 @@ def read_json(folder: Path, name: str) -> dict[str, object]:
     except FileNotFoundError as error:
         raise BackboneError(f"{folder} has no {name}: it is not a model folder.") from error
     except (OSError, ValueError) as error:
-        raise BackboneError(f"{folder / name} cannot be read: {first_line(error)}") from error
+        raise BackboneError(f"{folder / name} cannot be read: {take_first_line(error)}") from error
     if not isinstance(content, dict):
         raise BackboneError(f"{folder / name} does not hold a JSON object.")
     return content
 
 
-def weight_files(folder: Path) -> tuple[Path, ...]:
+def list_weight_files(folder: Path) -> tuple[Path, ...]:
     """Return the safetensors files of a model folder, one or several shards.
 
     Raises a UserError for a folder without weights, with pickled ones only, or with missing shards.
@@ -117,16 +117,16 @@ def check_weights(folder: Path) -> None:
 
     The cache keeps a large file under the name of its SHA-256; other folders make no such promise.
     """
-    for path in weight_files(folder):
+    for path in list_weight_files(folder):
         blob = path.resolve()
-        if _SHA256.fullmatch(blob.name) and content_digest((blob,))[blob.name] != blob.name:
+        if _SHA256.fullmatch(blob.name) and digest_contents((blob,))[blob.name] != blob.name:
             raise BackboneError(
                 f"{path.name} of {folder.parents[1].name} in the hub's cache is damaged (its SHA-256 differs): "
                 f"delete {blob} and run the same command again."
             )
 
 
-def tokenizer_files(folder: Path) -> tuple[Path, ...]:
+def list_tokenizer_files(folder: Path) -> tuple[Path, ...]:
     """Return the tokenizer's files of a model folder. Raises a UserError where no vocabulary is among them."""
     if not any(all((folder / name).is_file() for name in names) for names in _VOCABULARIES):
         known = ", ".join(" + ".join(names) for names in _VOCABULARIES)
@@ -134,7 +134,7 @@ def tokenizer_files(folder: Path) -> tuple[Path, ...]:
     return tuple(folder / name for name in _TOKENIZER_FILES if (folder / name).is_file())
 
 
-def content_digest(files: Iterable[Path]) -> dict[str, str]:
+def digest_contents(files: Iterable[Path]) -> dict[str, str]:
     """Return the SHA-256 of each file's content by file name."""
     digests = {}
     for path in files:
@@ -150,13 +150,13 @@ def _file_digest(path: Path, size: int, modified: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def json_digest(content: Mapping[str, object]) -> str:
+def digest_json(content: Mapping[str, object]) -> str:
     """Return the SHA-256 of a JSON value, independent of the order of its keys."""
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def first_line(error: BaseException) -> str:
+def take_first_line(error: BaseException) -> str:
     """Return an exception's message cut to its first line, for messages that must be one."""
     lines = str(error).strip().splitlines()
     return lines[0].strip() if lines else type(error).__name__

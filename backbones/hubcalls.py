@@ -37,7 +37,7 @@ def is_offline() -> bool:
 
 
 @contextmanager
-def hub_offline(asked: bool = True) -> Iterator[None]:
+def keep_offline(asked: bool = True) -> Iterator[None]:
     """Keep the hub's libraries off the network, here and in processes started meanwhile; not unless ``asked``."""
     if not asked:
         yield

@@ -1,4 +1,4 @@
-"""Load a backbone: :func:`backbones.resolve.resolve` says what it would be, :func:`load_backbone` gets it.
+"""Load a backbone: :func:`backbones.resolve.resolve_backbone` says what it would be, :func:`load_backbone` gets it.
 
 Only safetensors are read, no code that comes with a model is run, and neither the global random state nor
 transformers' settings are changed by loading.
@@ -19,14 +19,14 @@ from transformers.utils import logging as transformers_logging
 
 from backbones import ENCODERS
 from backbones.base import LayeredEncoder
-from backbones.config import has_segments, max_tokens, own_names
-from backbones.demo_tokenizer import word_tokenizer
+from backbones.config import find_max_tokens, has_segments, use_own_names
+from backbones.demo_tokenizer import make_word_tokenizer
 from backbones.errors import BackboneError
-from backbones.folders import first_line
+from backbones.folders import take_first_line
 from backbones.hubcalls import hide_bars
-from backbones.resolve import BackboneRequest, Resolved, resolve
+from backbones.resolve import BackboneRequest, Resolved, resolve_backbone
 
-__all__ = ["BackboneRequest", "Loaded", "load_backbone", "outline"]
+__all__ = ["BackboneRequest", "Loaded", "load_backbone", "outline_backbone"]
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,11 @@ def load_backbone(request: BackboneRequest, corpus: Sequence[str] = (), seed: in
 
     Raises a UserError, one line, for anything that keeps the backbone from being had.
     """
-    found = resolve(request, weights=True)
+    found = resolve_backbone(request, weights=True)
     config, kind = _config(found, request.attention), ENCODERS.load(found.model_type)
     if found.folder is None:
-        longest = max_tokens(found.config, found.model_type)
-        tokenizer: Any = word_tokenizer(corpus, found.model_type, config.vocab_size, longest)
+        longest = find_max_tokens(found.config, found.model_type)
+        tokenizer: Any = make_word_tokenizer(corpus, found.model_type, config.vocab_size, longest)
     else:
         tokenizer = load_tokenizer(found, found.folder)
     token, largest = max(tokenizer.get_vocab().items(), key=lambda entry: entry[1])
@@ -78,35 +78,35 @@ def load_backbone(request: BackboneRequest, corpus: Sequence[str] = (), seed: in
     )
 
 
-def outline(request: BackboneRequest) -> LayeredEncoder:
+def outline_backbone(request: BackboneRequest) -> LayeredEncoder:
     """Return the backbone's shape without its weights (torch's meta device): enough to count FLOPs and parameters.
 
     Raises a UserError where the configuration cannot be had.
     """
-    found = resolve(request)
+    found = resolve_backbone(request)
     config = _config(found, request.attention)
     kind = ENCODERS.load(found.model_type)
     with torch.device("meta"):
         return kind(kind.stock(config))
 
 
-def stock_config(model_type: str, fields: Mapping[str, object], attention: str = "sdpa") -> Any:
+def make_stock_config(model_type: str, fields: Mapping[str, object], attention: str = "sdpa") -> Any:
     """transformers' configuration of ``model_type`` with ``fields``, named as all model types share them.
 
     Its attention is eager where the stock model has no other.
     """
     model_class: Any = ENCODERS.load(model_type).model_class
     with _quiet_transformers():  # special tokens' ids that the class takes for granted may exceed a small vocabulary
-        config = model_class.config_class.from_dict(own_names(fields, model_type))
+        config = model_class.config_class.from_dict(use_own_names(fields, model_type))
     config._attn_implementation = attention if model_class._supports_sdpa else "eager"
     return config
 
 
 def _config(found: Resolved, attention: str) -> Any:
     try:
-        config = stock_config(found.model_type, found.config, attention)
+        config = make_stock_config(found.model_type, found.config, attention)
     except Exception as error:  # the class checks types in its own way, which differs between versions
-        raise BackboneError(f"The configuration of {found.source} is not valid: {first_line(error)}") from error
+        raise BackboneError(f"The configuration of {found.source} is not valid: {take_first_line(error)}") from error
     pad = config.pad_token_id
     if pad is not None and not 0 <= pad < config.vocab_size:
         raise BackboneError(
@@ -120,14 +120,14 @@ def load_tokenizer(found: Resolved, folder: Path) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # parsers of four vocabulary formats, each with errors of its own
-        raise BackboneError(f"The tokenizer in {folder} cannot be read: {first_line(error)}") from error
+        raise BackboneError(f"The tokenizer in {folder} cannot be read: {take_first_line(error)}") from error
     if tokenizer.pad_token_id is None:
         raise BackboneError(f"The tokenizer in {folder} has no padding token, so its texts make no batches.")
     # The model decides: transformers 5 leaves ALBERT's segments out by default, though it was pretrained with them, and
     # a BERT-style tokenizer numbers the second text 1 also for a model of one segment.
     segments = ["token_type_ids"] if has_segments(found.config, found.model_type) else []
     tokenizer.model_input_names = ["input_ids", *segments, "attention_mask"]
-    tokenizer.model_max_length = min(tokenizer.model_max_length, max_tokens(found.config, found.model_type))
+    tokenizer.model_max_length = min(tokenizer.model_max_length, find_max_tokens(found.config, found.model_type))
     return tokenizer
 
 
@@ -146,9 +146,9 @@ def _pretrained(found: Resolved, folder: Path, config: Any) -> tuple[PreTrainedM
             ignore_mismatched_sizes=True,  # refused below, by name and in one line
         )
     except SafetensorError as error:
-        raise BackboneError(f"The weights in {folder} are corrupt: {first_line(error)}") from error
+        raise BackboneError(f"The weights in {folder} are corrupt: {take_first_line(error)}") from error
     except (ImportError, OSError, RuntimeError, ValueError) as error:
-        raise BackboneError(f"The weights in {folder} cannot be loaded: {first_line(error)}") from error
+        raise BackboneError(f"The weights in {folder} cannot be loaded: {take_first_line(error)}") from error
     for name, there, wanted in sorted(info["mismatched_keys"]):
         shapes = [" x ".join(map(str, shape)) for shape in (there, wanted)]
         raise BackboneError(f"{name} is {shapes[0]} in the weights of {folder} and {shapes[1]} by its config.json.")

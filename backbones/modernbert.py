@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from transformers import ModernBertModel, PreTrainedModel
 
-from backbones.base import Batch, ByLength, LayeredEncoder, transformer_layer_macs
+from backbones.base import Batch, ByLength, LayeredEncoder, count_layer_macs
 
 
 def _lowest(dtype: torch.dtype) -> float:
@@ -97,4 +97,4 @@ class ModernBertEncoder(LayeredEncoder):
         The same for local attention, which computes all scores and masks the distant ones.
         """
         config = self.model.config
-        return transformer_layer_macs(config, tokens) + tokens * int(config.hidden_size * config.intermediate_size)
+        return count_layer_macs(config, tokens) + tokens * int(config.hidden_size * config.intermediate_size)

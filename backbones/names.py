@@ -48,16 +48,16 @@ def foreign_names() -> Iterator[None]:
         _FOREIGN.reset(before)
 
 
-def suggest(name: str, known: Iterable[str]) -> str:
+def suggest_name(name: str, known: Iterable[str]) -> str:
     """Return ``Did you mean 'x'?`` for the closest of ``known``, or the list of them where none is close."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return f"Did you mean '{close[0]}'?" if close else f"Known: {', '.join(names) or 'none'}."
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str], where: str = "") -> UsageError:
+def make_unknown_error(kind: str, name: str, known: Iterable[str], where: str = "") -> UsageError:
     """Return the error for a ``kind`` of thing that is not there; ``where`` follows the name, as in " of --set"."""
-    return UsageError(f"Unknown {kind} '{name}'{where}. {suggest(name, known)}")
+    return UsageError(f"Unknown {kind} '{name}'{where}. {suggest_name(name, known)}")
 
 
 @cache
@@ -112,7 +112,7 @@ class Registry(Generic[T]):
         if len(targets) > 1:
             raise self._unusable(name, f"packages disagree what it is: {' or '.join(targets)}")
         if not targets and ":" not in name:
-            raise unknown_name(self.kind, name, self)
+            raise make_unknown_error(self.kind, name, self)
         if not targets and _FOREIGN.get() and not _TRUSTED.get():
             found = self._find_imported(name)
         else:
@@ -146,7 +146,7 @@ class Registry(Generic[T]):
         except (Exception, SystemExit) as error:
             raise UsageError(f"Cannot import {self.kind} '{name}': {describe_failure(error)}.") from error
         if not hasattr(found, attribute):
-            raise unknown_name(f"{self.kind} in {module}", attribute, [n for n in vars(found) if n[0] != "_"])
+            raise make_unknown_error(f"{self.kind} in {module}", attribute, [n for n in vars(found) if n[0] != "_"])
         return getattr(found, attribute)
 
     def _find_imported(self, name: str) -> object:

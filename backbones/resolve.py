@@ -10,19 +10,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from backbones.catalog import BACKBONES, Init
-from backbones.config import apply_overrides, model_type_of, usual_names
+from backbones.config import apply_overrides, find_model_type, use_common_names
 from backbones.errors import BackboneError, UserError
 from backbones.folders import (
     COMMIT,
     check_weights,
-    content_digest,
-    json_digest,
+    digest_contents,
+    digest_json,
+    fetch_snapshot,
+    list_tokenizer_files,
+    list_weight_files,
     read_json,
-    snapshot,
-    tokenizer_files,
-    weight_files,
 )
-from backbones.names import unknown_name
+from backbones.names import make_unknown_error
 
 ATTENTION = ("sdpa", "eager")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -71,7 +71,7 @@ class Resolved:
     warnings: tuple[str, ...] = ()
 
 
-def resolve(request: BackboneRequest, *, weights: bool = False) -> Resolved:
+def resolve_backbone(request: BackboneRequest, *, weights: bool = False) -> Resolved:
     """Find what ``request`` names; from the hub only configuration and tokenizer, unless ``weights``.
 
     Raises a UserError, one line, for anything that keeps the backbone from being had.
@@ -79,11 +79,11 @@ def resolve(request: BackboneRequest, *, weights: bool = False) -> Resolved:
     if request.init not in ("pretrained", "scratch"):
         raise BackboneError(f"init must be 'pretrained' or 'scratch', not '{request.init}'.")
     if request.attention not in ATTENTION:
-        raise unknown_name("attention", request.attention, ATTENTION)
+        raise make_unknown_error("attention", request.attention, ATTENTION)
     named = BACKBONES.get(request.name)
     if named is not None and named.hub_id is None:
         kind, config = named.model_type, apply_overrides(named.config, request.overrides, named.model_type, False)
-        digest = json_digest({"init": "scratch", "model_type": kind, "config": config, "tokenizer": "words"})
+        digest = digest_json({"init": "scratch", "model_type": kind, "config": config, "tokenizer": "words"})
         return Resolved(named.name, "scratch", kind, config, None, digest[:16], digest, f"catalog:{named.name}")
     hub_id = named.hub_id if named else request.name if _HUB_ID.fullmatch(request.name) else None
     found = _find_folder(request, hub_id)
@@ -92,7 +92,7 @@ def resolve(request: BackboneRequest, *, weights: bool = False) -> Resolved:
     if hub_id is None:
         raise _not_found(request.name)
     revision, wanted = request.revision or (named.revision if named else "main"), request.init == "pretrained"
-    folder = snapshot(hub_id, revision, offline=request.offline, weights=weights and wanted)
+    folder = fetch_snapshot(hub_id, revision, offline=request.offline, weights=weights and wanted)
     if weights and wanted:
         check_weights(folder)
     # a branch name moves; the cache files a snapshot under the commit it was
@@ -108,7 +108,7 @@ def _find_folder(request: BackboneRequest, hub_id: str | None) -> tuple[Path, st
             return mirrored, f"mirror:{hub_id}"
     named = BACKBONES.get(request.name)
     if named is not None:
-        carried = package_folder(named.package) if named.package and request.revision is None else None
+        carried = find_package_folder(named.package) if named.package and request.revision is None else None
         return None if carried is None else (carried, f"package:{named.package}")
     path = Path(request.name).expanduser()
     # pathlib fails on names that no folder can have
@@ -118,15 +118,15 @@ def _find_folder(request: BackboneRequest, hub_id: str | None) -> tuple[Path, st
 def _read_folder(request: BackboneRequest, folder: Path, source: str, commit: Mapping[str, str] = {}) -> Resolved:
     """Say what a folder holds; ``commit`` fixes the content of a hub's, so that no weights are needed to know it."""
     raw, pretrained = read_json(folder, "config.json"), request.init == "pretrained"
-    model_type = model_type_of(raw, commit.get("hub", str(folder)), pretrained)
-    config = apply_overrides(usual_names(raw, model_type), request.overrides, model_type, pretrained)
-    tokenizer, content = tokenizer_files(folder), dict[str, object](commit)
+    model_type = find_model_type(raw, commit.get("hub", str(folder)), pretrained)
+    config = apply_overrides(use_common_names(raw, model_type), request.overrides, model_type, pretrained)
+    tokenizer, content = list_tokenizer_files(folder), dict[str, object](commit)
     if not commit:
-        weights = content_digest(weight_files(folder)) if pretrained else {}
-        content = {"tokenizer": content_digest(tokenizer), "weights": weights}
-    revision = commit.get("commit") or json_digest(content)[:16]
+        weights = digest_contents(list_weight_files(folder)) if pretrained else {}
+        content = {"tokenizer": digest_contents(tokenizer), "weights": weights}
+    revision = commit.get("commit") or digest_json(content)[:16]
     shape = {key: value for key, value in config.items() if key not in _VOLATILE}
-    digest = json_digest({"init": request.init, "model_type": model_type, "config": shape, **content})
+    digest = digest_json({"init": request.init, "model_type": model_type, "config": shape, **content})
     name = request.name
     if source.startswith("folder:"):
         name = folder.resolve().name  # however the path is spelled
@@ -141,7 +141,7 @@ def _read_folder(request: BackboneRequest, folder: Path, source: str, commit: Ma
     return Resolved(name, request.init, model_type, config, folder, revision, digest, source, warnings)
 
 
-def package_folder(package: str) -> Path | None:
+def find_package_folder(package: str) -> Path | None:
     """Return the folder of an installed package's files, ``importable/sub/folder``, without importing the package."""
     name, _, below = package.partition("/")
     spec = importlib.util.find_spec(name)
@@ -156,4 +156,4 @@ def _not_found(name: str) -> UserError:
     if name.startswith(("~", ".")) or any(mark in name for mark in separators):
         path = Path(name).expanduser()
         return BackboneError(f"{name} is not a folder." if os.path.exists(path) else f"There is no folder {name}.")
-    return unknown_name("backbone", name, BACKBONES)
+    return make_unknown_error("backbone", name, BACKBONES)

@@ -38,20 +38,20 @@ def main(arguments: list[str] | None = None) -> int:
         code = app(args=arguments, prog_name="bench", standalone_mode=False)
         sys.stdout.flush()  # here, where a reader that is gone can still be answered
         if code == errors.INTERRUPTED:  # some versions of typer turn Ctrl-C into this code, others let it through
-            return interrupted()
+            return say_interrupted()
         return code if isinstance(code, int) else errors.OK
     except typer.Exit as done:
         return done.exit_code
     except (typer.Abort, KeyboardInterrupt):
-        return interrupted()
+        return say_interrupted()
     except BrokenPipeError:
-        return reader_gone()
+        return end_quietly()
     except SystemExit as done:  # how rich and typer end when the reader of a pipe has gone
         if not isinstance(done.__context__, BrokenPipeError):
             raise
-        return reader_gone()
+        return end_quietly()
     except Exception as error:
-        return report(error)
+        return report_error(error)
 
 
 def open_closed_streams() -> None:
@@ -69,19 +69,19 @@ def check_folder() -> None:
         raise errors.UsageError("The current folder is gone: change to one that is there.") from None
 
 
-def interrupted() -> int:
+def say_interrupted() -> int:
     """Say how to go on."""
     print("Interrupted. What was measured is kept; run the same command to go on.", file=sys.stderr)
     return errors.INTERRUPTED
 
 
-def reader_gone() -> int:
+def end_quietly() -> int:
     """End quietly after `bench ... | head`; what is still to be flushed at the end goes nowhere."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
     return errors.READER_GONE
 
 
-def report(error: Exception) -> int:
+def report_error(error: Exception) -> int:
     """Print ``error`` for the user and return its exit code; a traceback only for our own mistakes."""
     from bench.text import show_hidden
 
@@ -93,7 +93,7 @@ def report(error: Exception) -> int:
         return errors.USAGE
     cause = errors.find_cause(error)
     if isinstance(cause, KeyboardInterrupt):
-        return interrupted()
+        return say_interrupted()
     if isinstance(cause, errors.UserError):
         print(show_hidden(f"Error: {cause}"), file=sys.stderr)
         return cause.exit_code

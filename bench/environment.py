@@ -17,7 +17,7 @@ PACKAGES = ("exitbench", "torch", "transformers", "tokenizers", "datasets", "num
 
 
 @contextmanager
-def same_import_path() -> Iterator[None]:
+def keep_import_path() -> Iterator[None]:
     """Let Python processes that are started in this block import from where this one does.
 
     Left to itself, one that is started with ``-m`` or ``-c`` imports from the current folder first: a ``uuid.py`` there
@@ -37,7 +37,7 @@ def same_import_path() -> Iterator[None]:
             os.environ["PYTHONSAFEPATH"] = before
 
 
-def versions() -> dict[str, str | None]:
+def read_versions() -> dict[str, str | None]:
     """Versions of Python and of the packages that results depend on; None where one is not installed."""
     found: dict[str, str | None] = {"python": platform.python_version()}
     for name in PACKAGES:
@@ -49,7 +49,7 @@ def versions() -> dict[str, str | None]:
 
 
 @cache
-def cpu_name() -> str:
+def read_cpu_name() -> str:
     """The processor's name as the system gives it."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
@@ -58,12 +58,12 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def cores() -> int:
+def count_cores() -> int:
     """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
-def memory_gib() -> float | None:
+def read_memory() -> float | None:
     """Main memory in GiB, None where the system does not say."""
     try:
         return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
@@ -71,27 +71,27 @@ def memory_gib() -> float | None:
         return None
 
 
-def machine() -> dict[str, object]:
+def describe_machine() -> dict[str, object]:
     """The machine as far as it can change a timing: processor, cores, memory, threads, GPU."""
     import torch
 
     return {
         "system": f"{platform.system()} {platform.machine()}",
-        "cpu": cpu_name(),
-        "cores": cores(),
-        "memory_gib": memory_gib(),
+        "cpu": read_cpu_name(),
+        "cores": count_cores(),
+        "memory_gib": read_memory(),
         "threads": torch.get_num_threads(),
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
     }
 
 
-def machine_id() -> str:
-    """12 hex digits for :func:`machine`: two results with the same one may be compared in time."""
-    text = repr(sorted(machine().items()))
+def identify_machine() -> str:
+    """12 hex digits for :func:`describe_machine`: two results with the same one may be compared in time."""
+    text = repr(sorted(describe_machine().items()))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def source_commit() -> dict[str, object] | None:
+def find_source_commit() -> dict[str, object] | None:
     """Commit of the ExitBench checkout that runs and whether it has uncommitted changes; None for a wheel."""
     folder = Path(__file__).resolve().parent.parent
     commit = _git(folder, "rev-parse", "HEAD") if (folder / ".git").exists() else ""
@@ -111,6 +111,11 @@ def _git(folder: Path, *arguments: str) -> str:
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
-def environment() -> dict[str, object]:
+def describe_environment() -> dict[str, object]:
     """All of it, for a record."""
-    return {"versions": versions(), "machine": machine(), "machine_id": machine_id(), "source": source_commit()}
+    return {
+        "versions": read_versions(),
+        "machine": describe_machine(),
+        "machine_id": identify_machine(),
+        "source": find_source_commit(),
+    }

@@ -31,7 +31,7 @@ def replace_file(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.replace(path)
     except Exception as error:
-        if disk_full(error):
+        if is_disk_full(error):
             raise DiskFull(
                 f"No space is left on the disk for {path}: free some and run the same command again; "
                 "what was finished is kept."
@@ -46,7 +46,7 @@ def replace_file(path: Path) -> Iterator[Path]:
         os.close(folder)
 
 
-def disk_full(error: Exception) -> bool:
+def is_disk_full(error: Exception) -> bool:
     """Whether ``error`` says that the disk or the user's share of it is full; libraries pass it on as text only."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return True

@@ -10,7 +10,7 @@ from contextlib import suppress
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from backbones.names import unknown_name
+from backbones.names import make_unknown_error
 from bench.errors import UsageError
 
 MOST_LETTERS = 1000
@@ -48,7 +48,7 @@ def split_settings(settings: Mapping[str, object], prefixes: Iterable[str]) -> d
         _check_value(key, value)
         prefix, dot, rest = key.partition(".")
         if dot and prefix not in known:
-            raise unknown_name("setting", key, [f"{name}.{rest}" for name in known])
+            raise make_unknown_error("setting", key, [f"{name}.{rest}" for name in known])
         groups[prefix if dot else ""][rest if dot else key] = value
     return groups
 
@@ -64,13 +64,13 @@ def _check_value(key: str, value: object, depth: int = 0) -> None:
             _check_value(key, inner, depth + 1)
 
 
-def settable_arguments(target: type) -> dict[str, inspect.Parameter]:
+def list_settable(target: type) -> dict[str, inspect.Parameter]:
     """Return the keyword-only parameters of a class: what a user may set."""
     parameters = inspect.signature(target).parameters.values()
     return {p.name: p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
 
-def bind(target: type, given: Mapping[str, object], what: str) -> dict[str, object]:
+def bind_arguments(target: type, given: Mapping[str, object], what: str) -> dict[str, object]:
     """Return every argument of ``target`` with its value, given or default, checked against the annotations.
 
     ``what`` names the target in messages ("strategy 'elbert-mono'"). All arguments are returned, so that a default
@@ -80,7 +80,7 @@ def bind(target: type, given: Mapping[str, object], what: str) -> dict[str, obje
     if not hasattr(target, "find_criterion"):
         return _bind_own(target, given, what)
     own, inner, rest = _around(target, given, what)
-    return {**bind(inner, rest, f"what {what} wraps"), **own}
+    return {**bind_arguments(inner, rest, f"what {what} wraps"), **own}
 
 
 def split_threshold(target: type, given: Mapping[str, object], what: str) -> tuple[dict[str, object], float | None]:
@@ -106,19 +106,19 @@ def _threshold_name(target: Any, given: Mapping[str, object], what: str) -> str:
 
 def _around(target: Any, given: Mapping[str, object], what: str) -> tuple[dict[str, object], type, dict[str, object]]:
     """The own arguments of a class around another, that class, and what is left for it."""
-    parameters = settable_arguments(target)
+    parameters = list_settable(target)
     own = _bind_own(target, {k: v for k, v in given.items() if k in parameters}, what)
     return own, target.find_criterion(**own), {k: v for k, v in given.items() if k not in parameters}
 
 
 def _bind_own(target: type, given: Mapping[str, object], what: str) -> dict[str, object]:
     """The arguments of ``target`` itself, given or default."""
-    parameters = settable_arguments(target)
+    parameters = list_settable(target)
     for name in given:
         if name not in parameters:
             if not parameters:
                 raise UsageError(f"Unknown argument '{name}' of {what}. It has no arguments.")
-            raise unknown_name("argument", name, parameters, f" of {what}")
+            raise make_unknown_error("argument", name, parameters, f" of {what}")
     init = getattr(target, "__init__")  # noqa: B009 - mypy refuses target.__init__
     hints = get_type_hints(init)
     bound: dict[str, object] = {}

@@ -13,7 +13,7 @@ from strategies.base import Criterion, Seen, State, Strategy
 from strategies.entropy import JointRecipe, LinearHead
 
 
-def unsureness(logits: Tensor) -> Tensor:
+def measure_unsureness(logits: Tensor) -> Tensor:
     """Return 1 - max_c p(c) of softmax(logits), [n, C] -> [n], in [0, 1 - 1/C]."""
     return 1 - torch.softmax(logits, dim=-1).amax(dim=-1)
 
@@ -22,7 +22,7 @@ class MaxProbability(Criterion):
     """1 - max_c p(c) < threshold: the probability of being wrong, as the exit itself sees it."""
 
     def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
-        return state, unsureness(seen.logits)
+        return state, measure_unsureness(seen.logits)
 
 
 class MaximumProbability(Strategy):

@@ -20,7 +20,7 @@ from typing import Any
 from torch import Tensor
 
 from strategies.base import Criterion, Start
-from strategies.confidence import MaxProbability, unsureness
+from strategies.confidence import MaxProbability, measure_unsureness
 from strategies.controls import ForcedExits
 from strategies.deebert import NatsEntropy
 from strategies.elbert import LabelWindow, MonotoneWindow, RangeWindow, Window
@@ -53,7 +53,7 @@ FAR = 1e38
 """Cuts below minus this may be -inf in float32, which is another cut."""
 
 
-def judge_of(criterion: Criterion, start: Start, cut: float) -> Judge | None:
+def make_judge(criterion: Criterion, start: Start, cut: float) -> Judge | None:
     """Return a fresh judge of one sample at ``cut``, or None where the tensors must decide."""
     make = JUDGES.get(type(criterion))
     if make is None or not 2 <= start.num_outputs <= MOST_CLASSES or -math.inf < cut < -FAR:
@@ -125,7 +125,7 @@ def judge_by(measure: Callable[[Numbers], float]) -> MakeJudge:
 
 MEASURES: dict[Callable[[Tensor], Tensor], Callable[[Numbers], float]] = {
     normalised_entropy: entropy_share,
-    unsureness: missing_probability,
+    measure_unsureness: missing_probability,
 }
 """Measures on tensors, and the same in plain numbers."""
 
@@ -232,7 +232,7 @@ def judge_forced(criterion: ForcedExits, start: Start, cut: float) -> Judge | No
 
     Where the inner judge cannot tell, the tensors are heard, as they always would be.
     """
-    inner = judge_of(criterion.inner, start, -math.inf)  # no score is too near to that cut for a judge
+    inner = make_judge(criterion.inner, start, -math.inf)  # no score is too near to that cut for a judge
     if inner is None or start.samples != 1 or (criterion.exits and start.keys is None):
         return None
     exit, layer = criterion.exits[int(start.keys)] if criterion.exits and start.keys is not None else 0, 0

@@ -78,23 +78,23 @@ class StudentHead(Head):
         return self.exits[layer - 1].parameters()
 
     def macs(self, tokens: int, layer: int) -> int:
-        linear = published_head_macs(tokens, self.hidden_size, self.num_outputs)
+        linear = count_published_head_macs(tokens, self.hidden_size, self.num_outputs)
         return linear + 2 * tokens * tokens * STUDENT_WIDTH  # queries on keys, weights on values
 
 
-def published_head_macs(tokens: int = 128, hidden: int = 768, outputs: int = 2) -> int:
+def count_published_head_macs(tokens: int = 128, hidden: int = 768, outputs: int = 2) -> int:
     """Return the MACs of an exit's classifier as the released code counts them: linear layers only."""
     width = STUDENT_WIDTH
     return tokens * (hidden * width + 4 * width * width) + width * width + width * outputs
 
 
-def published_layer_macs() -> int:
+def count_published_layer_macs() -> int:
     """Return the MACs of a layer as the released code counts them: linear layers, no attention products."""
     tokens, hidden, ffn = 128, 768, 3072
     return tokens * (4 * hidden * hidden + 2 * hidden * ffn)
 
 
-def published_macs(layers_executed: int, classifiers: int | None = None) -> int:
+def count_published_macs(layers_executed: int, classifiers: int | None = None) -> int:
     """Return the MACs of one sample in FastBERT's own convention (thop on the released code): linear layers only.
 
     Of BERT-base on 128 tokens with two classes. ``classifiers`` is the number of exits evaluated; by default one a
@@ -102,7 +102,7 @@ def published_macs(layers_executed: int, classifiers: int | None = None) -> int:
     10,892,624,128. The paper prints twice these numbers, which an older thop counted as multiply and add.
     """
     visited = layers_executed if classifiers is None else classifiers
-    return layers_executed * published_layer_macs() + visited * published_head_macs()
+    return layers_executed * count_published_layer_macs() + visited * count_published_head_macs()
 
 
 class FastBertRecipe(Recipe):
@@ -190,7 +190,7 @@ class FastBert(Strategy):
         "The released first stage keeps the best epoch on the development set; here the last epoch is kept.",
         "The released backbone is UER's BERT with its own layer norm, segments and no [SEP] after single sentences; "
         "here it is whatever backbone is named.",
-        "Costs count every matmul, the students' attention included; `published_macs` gives the paper's convention.",
+        "Costs count every matmul, the students' attention included; `count_published_macs` counts as the paper does.",
     )
     presets = {
         "*": {

@@ -49,7 +49,7 @@ class BerxitRecipe(Recipe):
         return (*early, last, *(-(teacher * torch.log_softmax(z.float(), dim=-1)).sum() for z in logits[:-1]))
 
 
-def wrongness(logits: Tensor, labels: Tensor) -> Tensor:
+def mark_wrong(logits: Tensor, labels: Tensor) -> Tensor:
     """Return what is learned, [N, L, C] -> [N, L]: 1 where an exit answers wrongly, else 0.
 
     Where C = 1: |tanh(y_hat - y)|.
@@ -76,7 +76,7 @@ class LearnedExit(Probe):
 
     def fit(self, features: Tensor, logits: Tensor, labels: Tensor) -> dict[str, list[float]]:
         early = max(1, features.shape[1] - 1)
-        h, wrong = features[:, :early].flatten(0, 1), wrongness(logits, labels)[:, :early]
+        h, wrong = features[:, :early].flatten(0, 1), mark_wrong(logits, labels)[:, :early]
         target = wrong.flatten().to(h.dtype)
         weight, bias = torch.zeros(h.shape[1], requires_grad=True), torch.zeros(1, requires_grad=True)
         optimizer = torch.optim.Adam([weight, bias], lr=self.LR)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from strategies.base import Criterion, Seen, Start, State, Strategy, StrategyError
-from strategies.confidence import unsureness
+from strategies.confidence import measure_unsureness
 from strategies.entropy import JointRecipe, LinearHead, normalised_entropy
 
 UNREADY = 2.0
@@ -60,7 +60,7 @@ class PatientConfidence(Consecutive):
         super().__init__(patience=patience)
         if measure not in ("entropy", "max-probability"):
             raise StrategyError(f"measure must be 'entropy' or 'max-probability', not '{measure}'.")
-        self.measure = normalised_entropy if measure == "entropy" else unsureness
+        self.measure = normalised_entropy if measure == "entropy" else measure_unsureness
 
     def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
         recent, score = self.remember_measure(state, self.measure(seen.logits))

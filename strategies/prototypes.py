@@ -35,19 +35,19 @@ class ClassDistances(Probe):
             raise StrategyError(f"Class {counts.index(0)} has no sample to make a prototype of: train on more.")
         means = torch.stack([features[labels == c].mean(dim=0) for c in classes], dim=1)
         layers = range(len(means))
-        scale = torch.stack([distances(features[:, i], means[i]).mean(dim=0) for i in layers])
+        scale = torch.stack([measure_distances(features[:, i], means[i]).mean(dim=0) for i in layers])
         self.register_buffer("means", means)
         self.register_buffer("scale", scale.clamp_min(torch.finfo(scale.dtype).tiny))
         return {"samples": [float(n) for n in counts]}
 
     def read(self, memory: State, features: Tensor, layer: int) -> tuple[State, Tensor]:
-        return memory, distances(features, self.means[layer - 1]) / self.scale[layer - 1]
+        return memory, measure_distances(features, self.means[layer - 1]) / self.scale[layer - 1]
 
     def macs(self, hidden_size: int, num_outputs: int, layer: int) -> int:
         return num_outputs * hidden_size
 
 
-def distances(features: Tensor, means: Tensor) -> Tensor:
+def measure_distances(features: Tensor, means: Tensor) -> Tensor:
     """Return Euclidean distances [n, C] of features [n, H] to means [C, H]; a sample's do not depend on its batch."""
     return torch.cdist(features, means, compute_mode="donot_use_mm_for_euclid_dist")
 

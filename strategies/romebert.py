@@ -21,7 +21,7 @@ LOSS_KINDS = ("raw", "ta", "bidir", "group")
 PROJECTIONS = ("none", "paper", "origin")
 
 
-def layer_weights(encoder: LayeredEncoder) -> list[nn.Parameter]:
+def list_layer_weights(encoder: LayeredEncoder) -> list[nn.Parameter]:
     """Return the weight matrices of all layers but the last: where the early exits' gradient meets the last exit's.
 
     Biases and layer norms are left out, as released. A layer whose weights serve other depths too (ALBERT's) has no
@@ -34,7 +34,7 @@ def layer_weights(encoder: LayeredEncoder) -> list[nn.Parameter]:
     return [p for layer in layers for p in layer.parameters() if p.dim() == 2 and p.requires_grad]
 
 
-def project(gradient: Sequence[Tensor], reference: Sequence[Tensor]) -> list[Tensor]:
+def project_gradient(gradient: Sequence[Tensor], reference: Sequence[Tensor]) -> list[Tensor]:
     """Return ``gradient`` without its component against ``reference``, both taken as one long vector.
 
     g - min(<g, r> / <r, r>, 0) r: unchanged where the two agree, else on the normal plane of r.
@@ -110,7 +110,7 @@ class RomeBertRecipe(Recipe):
         return task_loss(last, labels), sum(terms, torch.zeros((), device=last.device))
 
     def backward(self, losses: tuple[Tensor, ...], encoder: LayeredEncoder) -> None:
-        shared = [] if self.projection == "none" else layer_weights(encoder)
+        shared = [] if self.projection == "none" else list_layer_weights(encoder)
         if not shared:
             return super().backward(losses, encoder)
         last, early = losses
@@ -122,7 +122,7 @@ class RomeBertRecipe(Recipe):
                 p.grad = None
             loss.backward(retain_graph=loss is reference)
             gradients.append([torch.zeros_like(p) if p.grad is None else p.grad for p in shared])
-        kept = project(gradients[1], gradients[0])
+        kept = project_gradient(gradients[1], gradients[0])
         for p, old, first, second in zip(shared, before, gradients[0], kept, strict=True):
             p.grad = first + second if old is None else old + first + second
         return None

@@ -26,8 +26,8 @@ from bench.results.points import measure_performance
 from bench.results.run import Run
 from bench.tasks import get_task
 from bench.tasks.base import LoadOptions, Split, TaskData
-from bench.tasks.encode import encode
-from bench.tasks.sampling import limited
+from bench.tasks.encode import encode_split
+from bench.tasks.sampling import limit_split
 
 CURVE_POINTS = 50
 
@@ -71,7 +71,7 @@ def diagnose_run(
         why = "sees labels or later exits" if run.record.upper_bound else "never leaves early"
         found["notes"].append(f"No texts were changed: strategy '{run.strategy}' {why}.")
     else:
-        texts = limited(model.data.evaluation[run.primary], change.limit)
+        texts = limit_split(model.data.evaluation[run.primary], change.limit)
         found["slowdown"] = find_slowdown(model, texts, points, change, context.progress)
     if on is not None:
         data = get_task(on).load(LoadOptions(run.seed, change.limit, context.hub_root, context.offline))
@@ -105,7 +105,7 @@ def describe_exits(curve: TradeOff, points: Sequence[OperatingPoint]) -> dict[st
 
 def judge_texts(model: RunModel, split: Split, progress: Progress) -> TradeOff:
     """Run every exit over ``split`` and return the trade-off of the run's criterion; accuracy alone is measured."""
-    encoded = encode(split, model.tokenizer, model.max_length)
+    encoded = encode_split(split, model.tokenizer, model.max_length)
     exits = record_exits(model.model, split, encoded, progress)
     if model.criterion.probe is not None:
         observed = probe_split(model.model, model.criterion.probe, encoded, progress)

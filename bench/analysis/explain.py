@@ -179,7 +179,7 @@ def explain_text(run: Run, model: RunModel, text: Text, rule: str | None = None)
         labels=names,
         label=None if text.label is None else names[text.label],
         steps=steps,
-        leavings=[*own, *leave_by_others(run.strategy, logits, names, text.key)],
+        leavings=[*own, *find_where_others_leave(run.strategy, logits, names, text.key)],
         attention=attention.tolist(),
         read_out="the mean over all tokens" if mean else f"the first token ({tokens[0].text})",
         point="all layers" if point is None else point.rule,
@@ -251,7 +251,7 @@ def _describe_number(value: float) -> str:
     return "·" if not filled else str(value) if isinstance(value, int) else f"{value:.3f}"
 
 
-def leave_by_others(own: str, logits: Tensor, labels: Sequence[str], key: int) -> list[Leaving]:
+def find_where_others_leave(own: str, logits: Tensor, labels: Sequence[str], key: int) -> list[Leaving]:
     """Return where every known criterion but ``own``, with its defaults, would let the same logits go.
 
     Left out are those that would have to be fitted first, and those that read more than logits.

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench.analysis.cases import find_points
-from bench.cell.latency import draw_queries, throttle
+from bench.cell.latency import draw_queries, throttle_messages
 from bench.cell.reload import reload_model
 from bench.cell.request import Context
 from bench.errors import UsageError
@@ -15,7 +15,7 @@ from bench.latency.result import LatencyOptions
 from bench.latency.scenarios import ServingOptions, measure_scenarios
 from bench.measure.scores import hash_ids
 from bench.results.run import Run
-from bench.tasks.encode import collate, encode
+from bench.tasks.encode import collate_batch, encode_split
 
 
 def choose_cuts(run: Run, rules: str) -> dict[str, float]:
@@ -51,10 +51,10 @@ def serve_run(
         raise UsageError(f"{run.folder.name} looks ahead or knows the labels: it can be replayed, but not served.")
     model.model.to(device=device, dtype=DTYPES[dtype])
     rows = model.data.evaluation[run.primary]
-    encoded, keys = encode(rows, model.tokenizer, model.max_length), hash_ids(rows.ids)
+    encoded, keys = encode_split(rows, model.tokenizer, model.max_length), hash_ids(rows.ids)
     together = draw_queries(len(encoded), load.batch_size)
-    single = [collate(encoded, [row]) for row in range(len(encoded))], list(keys.split(1))
-    batches = [collate(encoded, some) for some in together], [keys[some] for some in together]
-    say = throttle(context.progress)
+    single = [collate_batch(encoded, [row]) for row in range(len(encoded))], list(keys.split(1))
+    batches = [collate_batch(encoded, some) for some in together], [keys[some] for some in together]
+    say = throttle_messages(context.progress)
     found = measure_scenarios(model.model, model.criterion, cuts, single, batches, load, options, say)
     return {"run": run.folder.name, "split": run.primary, "cuts": dict(cuts), **found}

@@ -11,7 +11,7 @@ from pathlib import Path
 from bench.cell.request import Context, Request
 
 
-def command_line(arguments: Sequence[str] | None = None) -> str:
+def write_command(arguments: Sequence[str] | None = None) -> str:
     """Return ``bench`` with ``arguments`` (default: as typed) for the record.
 
     Paths say nothing of where this folder or the home folder are.

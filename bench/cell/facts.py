@@ -8,10 +8,10 @@ from typing import Any
 
 from backbones.load import Loaded
 from bench.cell.identify import Cell
-from bench.environment import environment
+from bench.environment import describe_environment
 from bench.results.facts import BackboneFacts, Environment, Identity, Rows, TaskFacts
 from bench.results.record import SCHEMA_VERSION
-from bench.results.spec import quality_identity
+from bench.results.spec import identify_quality
 from bench.tasks.encode import EncodedSplit
 from strategies.base import ExitModel
 
@@ -24,8 +24,8 @@ def describe_cell(cell: Cell) -> dict[str, Any]:
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": cell.context.command,
         "spec": cell.spec,
-        "identity": Identity.from_plain(quality_identity(cell.spec, cell.facts)),
-        "environment": Environment.from_plain(environment()),
+        "identity": Identity.from_plain(identify_quality(cell.spec, cell.facts)),
+        "environment": Environment.from_plain(describe_environment()),
     }
 
 

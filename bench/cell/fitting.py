@@ -21,7 +21,7 @@ from bench.measure.exits import AllExits
 from bench.measure.held_out import HeldOutShares, share_held_out
 from bench.progress import Progress
 from bench.results.facts import FittedCriterion, FittedProbe
-from bench.results.spec import exits_identity, key
+from bench.results.spec import hash_identity, identify_exits
 from bench.results.store import Store, load_or_set_aside
 from bench.tasks.base import Split
 from bench.tasks.encode import EncodedSplit
@@ -79,7 +79,7 @@ class Probing:
         """Return the cell's model with its probe."""
         digest = None if is_ours(type(probe)) else digest_class(type(probe))
         sources = {**cell.facts.sources, **({} if digest is None else {"probe": digest})}
-        identity = {**exits_identity(cell.spec, cell.facts), **({"sources": sources} if sources else {})}
+        identity = {**identify_exits(cell.spec, cell.facts), **({"sources": sources} if sources else {})}
         return cls(model, probe, cell.context.store, identity, cell.context.progress)
 
     @cached_property
@@ -88,7 +88,7 @@ class Probing:
         kind = type(self.probe)
         name = f"{kind.__module__}:{kind.__qualname__}"
         own = {"name": name, "version": kind.version, "settings": self.probe.settings, "samples": MOST_FITTED}
-        return key({**self.exits, "probe": own})
+        return hash_identity({**self.exits, "probe": own})
 
     @property
     def folder(self) -> Path:

@@ -6,20 +6,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from backbones.resolve import BackboneRequest, resolve
+from backbones.resolve import BackboneRequest, resolve_backbone
 from bench.cell.request import Context
 from bench.cell.resolve import Parts, is_timed
 from bench.cell.sources import TRAINED, digest_own_sources
-from bench.environment import machine_id
+from bench.environment import identify_machine
 from bench.results.spec import (
     Facts,
     RunSpec,
-    cache_key,
-    exits_identity,
-    key,
-    quality_identity,
-    speed_identity,
-    training_identity,
+    hash_identity,
+    identify_exits,
+    identify_quality,
+    identify_speed,
+    identify_training,
+    make_cache_key,
 )
 from bench.tasks.base import LoadOptions, Split, TaskData
 
@@ -83,16 +83,16 @@ def request_backbone(spec: RunSpec, parts: Parts, context: Context, *, whole: bo
 
 def identify_cell(spec: RunSpec, parts: Parts, data: TaskData, context: Context) -> Cell:
     """Return the cell with its keys and its place in the store. Raises BackboneError for an unknown backbone."""
-    backbone = resolve(request_backbone(spec, parts, context))
+    backbone = resolve_backbone(request_backbone(spec, parts, context))
     versions, wrapped = parts.versions(data.num_outputs), parts.wrapped_versions(spec, data.num_outputs)
     sources = digest_own_sources(spec, parts, TRAINED)
     facts = Facts(backbone.digest, data.revision, versions, wrapped, backbone.name, sources)
     keys = Keys(
-        training=cache_key(training_identity(spec, facts), facts),
-        exits=cache_key(exits_identity(spec, facts), facts),
-        reference=cache_key(exits_identity(replace(spec, dtype="fp32"), facts), facts),
-        quality=key(quality_identity(spec, facts)),
-        speed=key(speed_identity(spec, facts, machine_id())) if is_timed(spec, parts) else None,
+        training=make_cache_key(identify_training(spec, facts), facts),
+        exits=make_cache_key(identify_exits(spec, facts), facts),
+        reference=make_cache_key(identify_exits(replace(spec, dtype="fp32"), facts), facts),
+        quality=hash_identity(identify_quality(spec, facts)),
+        speed=hash_identity(identify_speed(spec, facts, identify_machine())) if is_timed(spec, parts) else None,
     )
     folder = context.store.place(spec.task, backbone.name, spec.strategy, spec.seed, keys.quality)
     return Cell(spec, parts, data, facts, keys, folder, context)

@@ -23,11 +23,11 @@ from bench.measure.trade_off import TradeOff
 from bench.progress import LINE_EVERY, Progress
 from bench.results.measures import OperatingPoint, SplitResult
 from bench.results.part import Estimate
-from bench.results.places import times_file
+from bench.results.places import locate_times
 from bench.results.spec import LatencyArgs
 from bench.results.store import load_or_set_aside
 from bench.results.times import Latency, Ratio, RawConfiguration, RawTimes, TimedPoint, Timing, read_times, write_times
-from bench.tasks.encode import collate
+from bench.tasks.encode import collate_batch
 from strategies.base import ExitModel
 
 TIMED = ("no-loss", "2x", "3x", "1.5x", "-1", "4x", "-0.5", "default")
@@ -42,7 +42,7 @@ def measure_latency(cell: Cell, live: LiveSplit, whole: ExitModel, result: Split
     context, args, speed_key = cell.context, cell.spec.latency, cell.keys.speed
     if args is None or speed_key is None:
         raise ValueError("A cell without a speed key is not timed.")
-    path = times_file(cell.folder, speed_key)
+    path = locate_times(cell.folder, speed_key)
     raw = load_or_set_aside(context.store, path, read_times, context.progress, warn)
     if raw is None or context.overwrite == "always":
         cuts = choose_timed_points(result.reached.values())
@@ -76,7 +76,7 @@ def take_times(
         executor=args.executor,
     )
     queries = draw_queries(len(live.encoded), size)
-    batches = [collate(live.encoded, rows) for rows in queries]
+    batches = [collate_batch(live.encoded, rows) for rows in queries]
     keys = hash_ids(live.replayed.exits.ids)
     found = measure_interleaved(
         live.model,
@@ -85,7 +85,7 @@ def take_times(
         options,
         baselines=make_baselines(whole, make_executor(whole, args.executor)),
         keys=[keys[rows] for rows in queries],
-        progress=throttle(progress),
+        progress=throttle_messages(progress),
     )
     raw = {**found.to_json(), "rows": [queries[i] for i in found.samples]}
     if args.depth:
@@ -106,7 +106,7 @@ def draw_queries(samples: int, size: int) -> list[list[int]]:
     return [order[i : i + size] for i in range(0, min(full, samples), size)]
 
 
-def throttle(progress: Progress) -> Callable[[str], None]:
+def throttle_messages(progress: Progress) -> Callable[[str], None]:
     """Return a function that passes a message on at most every ten seconds."""
     last = time.monotonic()
 

@@ -16,7 +16,7 @@ from bench.inference.live import run_live
 from bench.measure.scores import hash_ids
 from bench.measure.trade_off import TradeOff
 from bench.results.measures import LiveCheck, OperatingPoint, SplitResult
-from bench.tasks.encode import EncodedSplit, collate
+from bench.tasks.encode import EncodedSplit, collate_batch
 from strategies.base import Criterion, ExitModel, predict
 
 MOST_CHECKED = 64  # samples
@@ -33,7 +33,7 @@ class LiveSplit:
     encoded: EncodedSplit
 
 
-def middle_cut(points: Iterable[OperatingPoint]) -> float:
+def choose_live_cut(points: Iterable[OperatingPoint]) -> float:
     """Return the cut of the point with the median exit layer: where exits are most mixed; -inf without points."""
     early = sorted((p for p in points if math.isfinite(p.cut)), key=lambda p: p.mean_layer)
     return early[len(early) // 2].cut if early else -math.inf
@@ -41,7 +41,7 @@ def middle_cut(points: Iterable[OperatingPoint]) -> float:
 
 def check_live(live: LiveSplit, result: SplitResult, dtype: str) -> LiveCheck:
     """Run up to 64 samples live at batch 1 and count where exit or prediction differ from the replay."""
-    cut = middle_cut(result.reached.values())
+    cut = choose_live_cut(result.reached.values())
     device = next(live.model.parameters()).device
     size = len(live.encoded)
     rows = torch.linspace(0, size - 1, min(MOST_CHECKED, size)).round().long().tolist()
@@ -49,7 +49,7 @@ def check_live(live: LiveSplit, result: SplitResult, dtype: str) -> LiveCheck:
     keys = hash_ids(live.replayed.exits.ids)
     other_exit = other_answer = 0
     for row in rows:
-        batch = collate(live.encoded, [row]).to(device)
+        batch = collate_batch(live.encoded, [row]).to(device)
         found = run_live(live.model, live.criterion, cut, batch, keys=keys[row : row + 1].to(device))
         layer, answer = int(found.layer[0]), predict(found.logits.float())[0].item()
         expected = live.replayed.predictions[row, layer - 1].item()

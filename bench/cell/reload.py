@@ -16,7 +16,7 @@ from bench.cell.stages import build_model, load_cell_backbone, make_reader
 from bench.errors import UsageError
 from bench.inference.replay import fit_criterion, make_evidence
 from bench.results.run import Run
-from bench.results.spec import RunSpec, key, training_identity
+from bench.results.spec import RunSpec, hash_identity, identify_training
 from bench.tasks import get_task
 from bench.tasks.base import Task, TaskData
 from bench.tasks.folder import FolderTask
@@ -52,7 +52,7 @@ def reload_model(run: Run, context: Context, *, attention: str = "eager") -> Run
             f"Train it again with: {record.command} --overwrite always"
         )
     cell = identify_cell(run.spec, find_parts(run), load_run_data(run, context), context)
-    older = record.sources is None and record.training.key == key(training_identity(cell.spec, cell.facts))
+    older = record.sources is None and record.training.key == hash_identity(identify_training(cell.spec, cell.facts))
     changed = find_changed_sources(record, cell.spec, cell.parts)
     if (cell.keys.training != record.training.key and not older) or changed:
         raise UsageError(

@@ -13,7 +13,7 @@ from bench.errors import UsageError
 from bench.inference.placement import find_device
 from bench.measure.points import Rule
 from bench.results.spec import LatencyArgs, RunSpec
-from bench.settings import bind, settable_arguments, split_settings
+from bench.settings import bind_arguments, list_settable, split_settings
 from bench.tasks import TASKS, get_task
 from bench.training.args import TrainArgs
 from strategies import HEADS, RECIPES, STRATEGIES
@@ -73,7 +73,7 @@ def _list_wrapped(criterion: type[Criterion], of: str | None) -> tuple[type[Stra
     around: Callable[[str], type[Strategy]] | None = getattr(criterion, "find_strategy", None)
     if around is None:
         return ()
-    inner = around(of or cast(str, settable_arguments(criterion)["of"].default))
+    inner = around(of or cast(str, list_settable(criterion)["of"].default))
     return (inner, *_list_wrapped(inner.criterion, None))
 
 
@@ -84,7 +84,7 @@ def resolve_request(request: Request) -> tuple[RunSpec, Parts]:
     """
     strategy = STRATEGIES.load(request.strategy)
     task = get_task(request.task)
-    published = preset_settings(strategy, request.preset, task.name)
+    published = find_preset(strategy, request.preset, task.name)
     # a paper's settings of its recipe and head say nothing about another's
     replaced = ("recipe.",) * (request.recipe is not None) + ("head.",) * (request.head is not None)
     settings = {k: v for k, v in published.items() if not k.startswith(replaced)} | dict(request.settings)
@@ -96,11 +96,11 @@ def resolve_request(request: Request) -> tuple[RunSpec, Parts]:
     if not isinstance(max_length, int):
         raise UsageError(f"max_length must be a whole number, not '{max_length}'.")
     timing = make_settings(LatencyArgs, groups["latency"], "latency")  # checked also where nothing is timed
-    criterion_args = bind(strategy.criterion, {**own, **groups["criterion"]}, f"strategy '{strategy.name}'")
+    criterion_args = bind_arguments(strategy.criterion, {**own, **groups["criterion"]}, f"strategy '{strategy.name}'")
     backbone = request.backbone or task.default_backbone
     init: Init = "scratch" if backbone.endswith("-demo") else request.init or "pretrained"
     trained = task.training if init == "scratch" else {}  # a task's own settings are those of training from scratch
-    pools = backbone in BACKBONES and "pooling" in settable_arguments(head)
+    pools = backbone in BACKBONES and "pooling" in list_settable(head)
     pooled = {"pooling": BACKBONES[backbone].pooling} if pools else {}
     spec = RunSpec(
         strategy=strategy.name if request.strategy in STRATEGIES else request.strategy,
@@ -110,8 +110,8 @@ def resolve_request(request: Request) -> tuple[RunSpec, Parts]:
         recipe=recipe_name,
         init=init,
         criterion_args=criterion_args,
-        head_args=bind(head, {**pooled, **groups["head"]}, f"head '{head_name}'"),
-        recipe_args=bind(recipe, groups["recipe"], f"recipe '{recipe_name}'"),
+        head_args=bind_arguments(head, {**pooled, **groups["head"]}, f"head '{head_name}'"),
+        recipe_args=bind_arguments(recipe, groups["recipe"], f"recipe '{recipe_name}'"),
         backbone_args=groups["backbone"],
         train=make_settings(TrainArgs, {**USUAL_TRAINING[init], **trained, **groups["train"]}, "train"),
         max_length=max_length,
@@ -131,7 +131,7 @@ def resolve_request(request: Request) -> tuple[RunSpec, Parts]:
     return spec, parts
 
 
-def preset_settings(strategy: type[Strategy], preset: str | None, task: str) -> dict[str, object]:
+def find_preset(strategy: type[Strategy], preset: str | None, task: str) -> dict[str, object]:
     """Return the published hyper-parameters of ``strategy`` for ``task``; nothing where no preset is asked for."""
     if preset is None:
         return {}

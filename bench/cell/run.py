@@ -37,7 +37,7 @@ from bench.files import remove_leftovers
 from bench.results.doubts import check_skill
 from bench.results.facts import RunError
 from bench.results.measures import HeldOut
-from bench.results.places import RECORD, times_file
+from bench.results.places import RECORD, locate_times
 from bench.results.points import measure_performance
 from bench.results.record import RunRecord, UnfinishedRecord
 from bench.results.record_file import read_record, write_record
@@ -165,7 +165,7 @@ def find_finished(cell: Cell) -> Run | None:
     same = same and not find_changed_sources(record, spec, cell.parts)
     if cell.keys.speed is not None:
         same = same and record.speed_key == cell.keys.speed
-        same = same and not is_damaged(times_file(cell.folder, cell.keys.speed), read_times)
+        same = same and not is_damaged(locate_times(cell.folder, cell.keys.speed), read_times)
     return found if same else None
 
 

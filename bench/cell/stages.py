@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from backbones.load import Loaded, load_backbone
-from backbones.resolve import resolve
+from backbones.resolve import resolve_backbone
 from bench.cell.identify import Cell, Warn, request_backbone
 from bench.cell.resolve import refuse_nonsense
 from bench.files import remove_leftovers
@@ -19,13 +19,13 @@ from bench.inference.exits import DTYPES, record_exits
 from bench.measure.exits import AllExits
 from bench.results.exits import read_exits, write_exits
 from bench.results.facts import Training
-from bench.results.places import exits_file
-from bench.results.spec import RunSpec, resolved_precision, training_identity
+from bench.results.places import locate_exits
+from bench.results.spec import RunSpec, identify_training, resolve_precision
 from bench.results.store import load_or_set_aside
 from bench.tasks.base import Split
-from bench.tasks.encode import EncodedSplit, encode
+from bench.tasks.encode import EncodedSplit, encode_split
 from bench.training.checkpoint import load_tensors, save_tensors
-from bench.training.trainer import TrainingPlan, train
+from bench.training.trainer import TrainingPlan, train_model
 from strategies.base import ExitModel, Recipe
 
 
@@ -38,7 +38,7 @@ class Reader:
 
     def encode(self, split: Split) -> EncodedSplit:
         """Tokenise ``split``."""
-        return encode(split, self.tokenizer, self.max_length)
+        return encode_split(split, self.tokenizer, self.max_length)
 
 
 def load_cell_backbone(cell: Cell, warn: Warn, *, attention: str = "sdpa") -> Loaded:
@@ -113,14 +113,14 @@ def fit_model(cell: Cell, model: ExitModel, recipe: Recipe, reader: Reader, unfi
         data=encoded,
         labels=cell.data.train.labels,
         args=spec.train,
-        precision=resolved_precision(spec),
+        precision=resolve_precision(spec),
         seed=spec.seed,
         device=torch.device(spec.device),
         progress_file=unfinished,
         save_every=cell.context.save_every,
     )
-    log = train(model, recipe, plan, progress)
-    return {"identity": training_identity(spec, cell.facts), "log": asdict(log), "truncated": encoded.truncated}
+    log = train_model(model, recipe, plan, progress)
+    return {"identity": identify_training(spec, cell.facts), "log": asdict(log), "truncated": encoded.truncated}
 
 
 def cast_model(model: ExitModel, spec: RunSpec) -> ExitModel:
@@ -165,7 +165,7 @@ def record_or_load_exits(
 def keep_exits(cell: Cell, exits: Mapping[str, AllExits]) -> None:
     """Write the logits, with what the criterion's probe read, beside the record: the reported splits first."""
     for name in (*cell.data.evaluation, cell.data.select.name):
-        write_exits(exits[name], exits_file(cell.folder, name))
+        write_exits(exits[name], locate_exits(cell.folder, name))
 
 
 def load_whole_model(cell: Cell, model: ExitModel) -> ExitModel:
@@ -174,7 +174,7 @@ def load_whole_model(cell: Cell, model: ExitModel) -> ExitModel:
     Only its shape matters, for counting and for timing, so its head is new.
     """
     request = request_backbone(cell.spec, cell.parts, cell.context, whole=True)
-    if resolve(request).digest == cell.facts.backbone:
+    if resolve_backbone(request).digest == cell.facts.backbone:
         return model
     loaded = load_backbone(request, cell.texts, seed=cell.spec.seed)
     head = cell.parts.head(loaded.encoder, cell.data.num_outputs, **cell.spec.head_args)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from backbones.names import Registry, unknown_name
+from backbones.names import Registry, make_unknown_error
 from bench.errors import OK
 
 COMMANDS = {
@@ -48,7 +48,7 @@ class Verbs(TyperGroup):
         name = FORMER.get(cmd_name, cmd_name)
         if name not in COMMANDS:
             if not ctx.resilient_parsing:  # while a shell completes a line, nothing is wrong yet
-                ctx.fail(str(unknown_name("command", name, COMMANDS)).replace("Unknown", "No such", 1))
+                ctx.fail(str(make_unknown_error("command", name, COMMANDS)).replace("Unknown", "No such", 1))
             return None
         alone = typer.Typer(**PLAIN)
         alone.command(name)(VERBS.load(name))

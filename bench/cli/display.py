@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from bench.text import TextConsole, escape_json, escape_markdown, write_markdown_table
 
 
-def console() -> TextConsole:
+def make_console() -> TextConsole:
     """Stdout, at least 100 wide so that piped tables are not cut."""
     plain = TextConsole()
     return plain if plain.is_terminal else TextConsole(width=max(plain.width, 140))

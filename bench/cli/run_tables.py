@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from bench.cli.display import console, format_bytes, format_seconds, print_json
-from bench.measure.metrics import metric_title
+from bench.cli.display import format_bytes, format_seconds, make_console, print_json
+from bench.measure.metrics import title_metric
 from bench.results.doubts import Doubt
 from bench.results.measures import Performance, SplitResult, UnreachedPoint
 from bench.results.part import Estimate
@@ -36,7 +36,7 @@ def format_speedup(estimate: Estimate) -> str:
     return f"{estimate.value:.2f}x [{estimate.low:.2f}, {estimate.high:.2f}]"
 
 
-def points_table(
+def tabulate_points(
     title: str,
     result: SplitResult,
     metrics: Sequence[str],
@@ -50,7 +50,7 @@ def points_table(
     times = {"all layers": latency_of_all, **{rule: point.latency for rule, point in result.reached.items()}}
     timed = any(times.values())
     cost = f"{'FLOPs' if result.full.cost_unit == 'flops' else 'layers'} speed-up"
-    columns = ["point", "threshold", *map(metric_title, metrics), "mean exit", cost]
+    columns = ["point", "threshold", *map(title_metric, metrics), "mean exit", cost]
     columns += ["latency speed-up", "realisation"] if timed else []
 
     def describe(rule: str, threshold: float | None, found: Performance) -> list[str]:
@@ -72,7 +72,7 @@ def points_table(
     return build_table(title, columns, rows, right=columns[1:])
 
 
-def run_as_json(run: Run) -> dict[str, Any]:
+def make_plain_run(run: Run) -> dict[str, Any]:
     """Return the run as ``--json`` prints it: folder, record as it is on disk, doubts, its origin if reused."""
     splits = run.record.evaluation if run.is_finished() else ()
     doubts = [{"split": split, **doubt.to_plain()} for split in splits for doubt in run.find_doubts(split)]
@@ -82,7 +82,7 @@ def run_as_json(run: Run) -> dict[str, Any]:
 
 def print_run(run: Run) -> None:
     """Print what was run, one table per evaluation split, checks, warnings, and where the record lies."""
-    out = console()
+    out = make_console()
     if not run.is_finished():
         out.print(f"{run.strategy} on {run.backbone} for {run.task}: {run.status}")
         if run.error:
@@ -98,7 +98,7 @@ def print_run(run: Run) -> None:
         title = f"{run.strategy}{bound} | {model} | {task.name} {split}, {used}, seed {run.seed}"
         plain = None if record.latency is None else record.latency.configurations.get("all layers")
         doubts, timed = run.find_doubts(split), plain if isinstance(plain, TimedPoint) else None
-        out.print(points_table(title, result, task.metrics, timed, doubts))
+        out.print(tabulate_points(title, result, task.metrics, timed, doubts))
         for doubt in doubts:
             out.print(f"{doubt.said}.")
     out.print("\n".join(describe_run(run)))
@@ -203,7 +203,7 @@ def print_plan(plan: Plan, total: PlanCost, json: bool) -> None:
         cells.append((row["cell"], numbers[row["training"]], there, seconds, disk))
     columns = ("cell", "training", "there", "time", "disk")
     title = f"{len(rows)} cells, {len(numbers)} trainings"
-    out = console()
+    out = make_console()
     out.print(build_table(title, columns, cells, right=("training", "time", "disk")))
     counts = {name: sum(row["status"] == key for row in rows) for key, name in STATUS.items()}
     lines = [", ".join(f"{n} {name}" for name, n in counts.items() if n) + "."]
@@ -217,7 +217,7 @@ def print_plan(plan: Plan, total: PlanCost, json: bool) -> None:
 def describe_outcome(outcome: Outcome) -> dict[str, Any]:
     """Return folder and record of one cell of many; of one that failed its name, and why instead of the record."""
     if outcome.ok and outcome.folder is not None:
-        return run_as_json(replace(Run.load(outcome.folder), reused=outcome.status == "recorded"))
+        return make_plain_run(replace(Run.load(outcome.folder), reused=outcome.status == "recorded"))
     folder = None if outcome.folder is None else str(outcome.folder)
     return {"cell": outcome.cell.label, "folder": folder, "error": outcome.error}
 
@@ -236,12 +236,12 @@ def print_outcomes(outcomes: Sequence[Outcome]) -> None:
         if outcome.ok and outcome.folder is not None:
             run = Run.load(outcome.folder)
             doubts = find_series_doubts([run], run.primary)
-            value = f"{metric_title(run.metric)} {run.result().full.metrics[run.metric].value:.3f}"
+            value = f"{title_metric(run.metric)} {run.result().full.metrics[run.metric].value:.3f}"
             found = add_marks(value, doubts)
             doubted.append((outcome.cell.label, doubts))
         rows.append((outcome.cell.label, outcome.status, found, outcome.folder or "-"))
     title = f"{sum(o.ok for o in outcomes)} of {len(outcomes)} cells"
-    out = console()
+    out = make_console()
     out.print(build_table(title, ("cell", "status", "all layers", "record"), rows))
     for sentence in describe_doubts(doubted):
         out.print(sentence)

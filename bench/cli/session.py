@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backbones.hubcalls import hub_offline
+from backbones.hubcalls import keep_offline
 from backbones.names import trust_foreign_names
 from bench.errors import UsageError
 from bench.progress import Progress
@@ -102,10 +102,10 @@ class Session:
 
     def context(self, overwrite: Overwrite = "missing") -> Context:
         """What the cells of a run are measured with."""
-        from bench.cell.command import command_line
+        from bench.cell.command import write_command
         from bench.cell.request import Context
 
-        return Context(self.store, self.progress, self.hub, self.offline, overwrite, command_line())
+        return Context(self.store, self.progress, self.hub, self.offline, overwrite, write_command())
 
 
 def with_session(*options: str) -> Callable[[Callable[..., int | None]], Callable[..., int | None]]:
@@ -124,7 +124,7 @@ def with_session(*options: str) -> Callable[[Callable[..., int | None]], Callabl
         def command(**given: Any) -> int | None:
             session = Session(**{option.name: given.pop(option.name) for option in shared})
             refuse_infinite(given)
-            with hub_offline(session.offline), trust_foreign_names(session.allow_imports):
+            with keep_offline(session.offline), trust_foreign_names(session.allow_imports):
                 return function(session, **given)
 
         parameters = [*own, *shared]

@@ -15,15 +15,15 @@ import numpy as np
 
 from bench.compare.replayed import NotRun, ReplayedRun, estimate_mean, subtract, subtract_curves
 from bench.errors import UsageError
-from bench.measure.metrics import is_additive, metric_title
+from bench.measure.metrics import is_additive, title_metric
 from bench.measure.stats import Interval
 from bench.results.groups import (
     Settings,
     describe_settings,
-    panel_settings,
+    list_panel_settings,
+    list_series_settings,
+    make_training_key,
     pick_telling,
-    series_settings,
-    training_key,
 )
 from bench.results.run import Run
 from bench.results.series_doubts import SeriesDoubt, find_series_doubts
@@ -59,7 +59,7 @@ def _tell_apart(titles: Sequence[str], settings: Sequence[Settings]) -> list[str
     return found
 
 
-def tables_to_plain(tables: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def make_plain_tables(tables: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the tables as plain JSON values."""
     plain = []
     for table in tables:
@@ -74,7 +74,7 @@ def group_by_training(runs: Sequence[Run]) -> list[Group]:
     for run in runs:
         if run.is_finished() and is_additive(run.metric) and run.has_exits():
             arguments = ", ".join(f"{name}={value}" for name, value in run.spec.criterion_args.items())
-            found[training_key(run)][run.strategy, arguments][run.seed] = run
+            found[make_training_key(run)][run.strategy, arguments][run.seed] = run
     return list(found.values())
 
 
@@ -100,7 +100,7 @@ def compare_group(group: Group, against: str) -> dict[str, Any] | None:
             rows.append({**known, **compare_with_reference(pairs)})
     rows.sort(key=lambda row: -row["curve"]["estimate"] if row["curve"] else 1.0)
     first = next(iter(references[0].values()))
-    return {"title": title_of(first), "against": against, "settings": _training_settings(first), "rows": rows}
+    return {"title": title_group(first), "against": against, "settings": _training_settings(first), "rows": rows}
 
 
 def _doubt_checkpoints(runs: Sequence[Run]) -> list[SeriesDoubt]:
@@ -110,7 +110,7 @@ def _doubt_checkpoints(runs: Sequence[Run]) -> list[SeriesDoubt]:
 
 def _training_settings(run: Run) -> Settings:
     """Return what the criteria of one table share, flat."""
-    flat = {**panel_settings(run, run.primary), **series_settings(run)}
+    flat = {**list_panel_settings(run, run.primary), **list_series_settings(run)}
     own = {"identity", "strategy", "version", *run.spec.criterion_args}
     return {name: value for name, value in flat.items() if name not in own}
 
@@ -151,10 +151,10 @@ def find_reach(one: ReplayedRun) -> tuple[float, float]:
     return float(layers.min()), float(layers.max())
 
 
-def title_of(run: Run) -> str:
+def title_group(run: Run) -> str:
     """Return what a table is called: task, backbone, training, metric and samples."""
     spec, limit = run.spec, f", limit {run.spec.limit}" if run.spec.limit else ""
     return (
         f"{spec.task} | {run.backbone}, {run.layers} layers, {spec.recipe} / {spec.head}{limit} | "
-        f"{metric_title(run.metric)}, n = {run.result().samples}"
+        f"{title_metric(run.metric)}, n = {run.result().samples}"
     )

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.errors import UsageError
-from bench.results.groups import asked_settings, label_runs
+from bench.results.groups import label_runs, list_asked_settings
 from bench.results.measures import OperatingPoint
 from bench.results.part import Estimate
 from bench.results.run import Run
@@ -66,7 +66,7 @@ class Step:
 def make_entry(run: Run, label: str) -> Entry:
     """Return what history keeps of a finished run, which is called ``label``."""
     head, source = run.head, run.head.environment.source
-    flat = json.dumps(asked_settings(run), sort_keys=True)
+    flat = json.dumps(list_asked_settings(run), sort_keys=True)
     return Entry(
         at=head.created,
         commit="" if source is None else source.commit,
@@ -94,7 +94,7 @@ def _value(of: Estimate) -> Value:
     return Value(of.value, (of.high - of.low) / 2 / 1.96)
 
 
-def read(path: Path) -> list[Entry]:
+def read_history(path: Path) -> list[Entry]:
     """All entries in the order of the file; none where there is no file. Raises UsageError for a damaged line."""
     if not path.exists():
         return []
@@ -112,9 +112,9 @@ def read(path: Path) -> list[Entry]:
     return found
 
 
-def append(path: Path, runs: Iterable[Run]) -> list[Entry]:
+def append_runs(path: Path, runs: Iterable[Run]) -> list[Entry]:
     """Add finished cells that are not there yet, in order of time; returns what was added."""
-    known = {e.identity for e in read(path)}
+    known = {e.identity for e in read_history(path)}
     labels = label_runs([run for run in runs if run.is_finished()])
     fresh = [make_entry(run, label) for run, label in labels.items()]
     added = sorted((e for e in fresh if e.identity not in known), key=lambda e: (e.at, e.series))
@@ -125,7 +125,7 @@ def append(path: Path, runs: Iterable[Run]) -> list[Entry]:
     return added
 
 
-def by_series(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
+def group_by_series(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
     """Entries of each series in order of time, series by label."""
     found: dict[str, list[Entry]] = {}
     for e in sorted(entries, key=lambda e: (e.label, e.at)):
@@ -135,14 +135,14 @@ def by_series(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
 
 def follow_numbers(entries: Iterable[Entry]) -> Iterator[tuple[str, list[Entry], list[Step]]]:
     """Yield every number of each series, series by label: its name, the entries that have it, the steps it took."""
-    for series in by_series(entries).values():
+    for series in group_by_series(entries).values():
         for name in dict.fromkeys(name for e in series for name in e.values):
             kept = [e for e in series if name in e.values]
             values = [e.values[name] for e in kept]
-            yield name, kept, steps(values, margin_of(name, values[0].value))
+            yield name, kept, find_steps(values, choose_margin(name, values[0].value))
 
 
-def steps(series: Sequence[Value], margin: float) -> list[Step]:
+def find_steps(series: Sequence[Value], margin: float) -> list[Step]:
     """Where a sequence of values takes a step: the piecewise constant fit of least penalised squares.
 
     Squares are in units of the values' noise; each further piece costs 5 ln n, more than the Bayesian information
@@ -178,7 +178,7 @@ def steps(series: Sequence[Value], margin: float) -> list[Step]:
     return found
 
 
-def margin_of(name: str, level: float) -> float:
+def choose_margin(name: str, level: float) -> float:
     """What counts as a step: half a point of quality, 5 % of a latency speed-up, 1 % of another."""
     if "speed-up" not in name:
         return 0.005

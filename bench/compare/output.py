@@ -21,13 +21,13 @@ from bench.text import build_table, escape_markdown, quote_markdown, show_hidden
 MARKS = {"worse": "🔴", "inconclusive": "🟡", "not comparable": "⚪", "better": "🟢", "same": "✔"}
 
 
-def headline(comparison: Comparison) -> str:
+def write_headline(comparison: Comparison) -> str:
     """Return ``2 worse, 1 better, 30 same`` or that nothing could be compared."""
     said = ", ".join(f"{n} {verdict}" for verdict, n in comparison.counts.items() if n)
     return said if comparison.compared else f"Nothing could be compared ({said or 'no cells at all'})"
 
 
-def why_nothing(comparison: Comparison) -> str:
+def explain_nothing(comparison: Comparison) -> str:
     """Return the reasons for a comparison without a single comparable number, in one line."""
     reasons = list(dict.fromkeys(f"{row.cell}: {row.reason}" for row in comparison.rows))
     more = f"; and {len(reasons) - 3} more" if len(reasons) > 3 else ""
@@ -60,13 +60,13 @@ def make_table(comparison: Comparison, everything: bool = False) -> Table:
 def write_markdown(comparison: Comparison) -> str:
     """Write it for a job summary: the verdict first, what changed in a table, the rest folded away."""
     lines = [
-        f"## ExitBench: {headline(comparison)}",
+        f"## ExitBench: {write_headline(comparison)}",
         "",
         f"{quote_markdown(comparison.base)} → {quote_markdown(comparison.candidate)}",
         "",
     ]
     if not comparison.compared:
-        lines += [escape_markdown(why_nothing(comparison)), ""]
+        lines += [escape_markdown(explain_nothing(comparison)), ""]
     lines += _rows(pick_rows(comparison, everything=False))
     same = [row for row in comparison.rows if row.verdict == "same"]
     if same:

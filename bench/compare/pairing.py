@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
-from backbones.names import unknown_name
+from backbones.names import make_unknown_error
 from bench.results.facts import Identity
-from bench.results.groups import asked_settings, label_runs, shorten_digests
+from bench.results.groups import label_runs, list_asked_settings, shorten_digests
 from bench.results.run import Run
 
 NAMES = ("strategy", "task", "backbone")
@@ -80,23 +80,23 @@ def pair_runs(base: Sequence[Run], candidate: Sequence[Run], across: Sequence[st
 
 def check_across(across: Sequence[str], cells: Sequence[Run]) -> None:
     """Raise UsageError for a name in ``across`` that no cell has a setting of, or settings below."""
-    known = {name for run in cells for name in (*asdict(run.spec), *asked_settings(run))}
+    known = {name for run in cells for name in (*asdict(run.spec), *list_asked_settings(run))}
     for name in across:
         if name not in known:
-            raise unknown_name("setting", name, known, " in --across")
+            raise make_unknown_error("setting", name, known, " in --across")
 
 
 def keep_newest(cells: Sequence[Run]) -> list[Run]:
     """Of cells with the same settings (left behind by older versions of the code), the last made."""
     kept: dict[str, Run] = {}
     for cell in sorted(cells, key=lambda run: run.head.created):
-        kept[repr(sorted(asked_settings(cell).items()))] = cell
+        kept[repr(sorted(list_asked_settings(cell).items()))] = cell
     return list(kept.values())
 
 
 def compare_settings(base: Run, candidate: Run, across: Sequence[str] = ()) -> list[str]:
     """Return ``["seed 0 -> 1"]``: the settings whose values differ. One that only one of them has is none."""
-    one, other = asked_settings(base), asked_settings(candidate)
+    one, other = list_asked_settings(base), list_asked_settings(candidate)
     return [
         f"{name} {one[name]} -> {other[name]}"
         for name in one

@@ -116,17 +116,17 @@ def compare_recorded(row: Row, base: Performance, candidate: Performance, equal:
 
 def compare_answers(row: Row, metric: str, base: Array, candidate: Array, labels: Array) -> Row:
     """Return the paired test of one metric on answers [N] to the same samples."""
-    values = [m.compute([metric], answers, labels)[metric] for answers in (base, candidate)]
+    values = [m.compute_metrics([metric], answers, labels)[metric] for answers in (base, candidate)]
     row = replace(row, base=values[0], candidate=values[1], difference=values[1] - values[0])
     changed = int((base != candidate).sum())
     if not changed:
         return replace(row, verdict="same", reason=f"the same answers to all {len(labels)} samples", low=0.0, high=0.0)
-    interval, p = paired_test(metric, base, candidate, labels)
+    interval, p = run_paired_test(metric, base, candidate, labels)
     return replace(row, low=interval.low, high=interval.high, p=p, family=f"{row.metric} at {row.point} ({row.split})",
                    reason=f"{changed} of {len(labels)} answers changed")  # fmt: skip
 
 
-def paired_test(metric: str, base: Array, candidate: Array, labels: Array, seed: int = 0) -> tuple[Interval, float]:
+def run_paired_test(metric: str, base: Array, candidate: Array, labels: Array, seed: int = 0) -> tuple[Interval, float]:
     """Return the interval of metric(candidate) - metric(base) and two-sided p-value that they are equal.
 
     Accuracy: exact McNemar, interval by the paired bootstrap. Other metrics: both by the paired bootstrap, p twice the
@@ -153,7 +153,7 @@ def paired_test(metric: str, base: Array, candidate: Array, labels: Array, seed:
 
 
 def _difference(metric: str, base: Array, candidate: Array, labels: Array) -> float:
-    before, after = (m.compute([metric], answers, labels)[metric] for answers in (base, candidate))
+    before, after = (m.compute_metrics([metric], answers, labels)[metric] for answers in (base, candidate))
     return after - before
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from backbones.base import Batch
-from backbones.names import unknown_name
+from backbones.names import make_unknown_error
 from bench.inference.conditional import ConditionalExecutor, CudaProgram, RecordProgram
 from bench.inference.graphs import GraphExecutor
 from bench.inference.live import LiveResult, run_live
@@ -67,7 +67,7 @@ def make_executor(
             check_placement(str(next(model.parameters()).device), executor=name)
         segments = GraphExecutor(model, record or CudaGraphSegment)
         return segments if name == "graph" else ConditionalExecutor(model, segments, program or CudaProgram)
-    raise unknown_name("executor", name, EXECUTORS)
+    raise make_unknown_error("executor", name, EXECUTORS)
 
 
 def make_plain_call(executor: Executor) -> Callable[[Batch], Tensor]:

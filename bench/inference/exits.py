@@ -10,7 +10,7 @@ from bench.errors import UsageError
 from bench.measure.exits import AllExits
 from bench.progress import Progress
 from bench.tasks.base import Split
-from bench.tasks.encode import EncodedSplit, collate, length_batches
+from bench.tasks.encode import EncodedSplit, batch_by_length, collate_batch
 from strategies.base import ExitModel, check_finite
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp64": torch.float64}
@@ -24,7 +24,7 @@ def compute_all_logits(
     Raises UsageError where it has none for a single one.
     """
     try:
-        return model(collate(encoded, rows).to(device))
+        return model(collate_batch(encoded, rows).to(device))
     except torch.OutOfMemoryError as error:
         if len(rows) == 1:
             raise UsageError(
@@ -45,7 +45,7 @@ def record_exits(model: ExitModel, split: Split, encoded: EncodedSplit, progress
     device = next(model.parameters()).device
     logits = np.empty((len(split), model.num_layers, model.head.num_outputs), dtype=np.float32)
     with progress.work(f"All exits of {split.name}", len(split)) as work:
-        for rows in length_batches(encoded.lengths, 64):
+        for rows in batch_by_length(encoded.lengths, 64):
             found = compute_all_logits(model, encoded, rows, device)
             for layer, z in enumerate(found, start=1):
                 check_finite(z, layer, [split.ids[i] for i in rows])

@@ -16,7 +16,7 @@ from torch import Tensor
 from backbones.base import Batch
 from bench.inference.probing import observe_exit, start_probe, widen_half
 from strategies.base import Criterion, ExitModel, Start, StrategyError, check_finite, select
-from strategies.fast import judge_of
+from strategies.fast import make_judge
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def _by_tensors(model: ExitModel, criterion: Criterion, cut: float, start: Start
 
 def _by_judge(model: ExitModel, criterion: Criterion, cut: float, start: Start) -> Decide | None:
     """The criterion's judge in plain numbers; where it cannot tell, tensors take over, from exit 1 on."""
-    judge = judge_of(criterion, start, cut)
+    judge = make_judge(criterion, start, cut)
     if judge is None:
         return None
     passed: list[Tensor] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-from backbones.names import unknown_name
+from backbones.names import make_unknown_error
 from bench.errors import UsageError
 
 Dtype = Literal["fp32", "bf16", "fp16", "fp64"]
@@ -34,7 +34,7 @@ def find_device(device: str) -> str:
 def check_placement(device: str, dtype: str = "fp32", executor: str = "eager") -> None:
     """Raise UsageError where a model cannot run on ``device`` in this number format or under this executor."""
     if executor not in EXECUTORS:
-        raise unknown_name("executor", executor, EXECUTORS)
+        raise make_unknown_error("executor", executor, EXECUTORS)
     if dtype not in get_args(Dtype):
         raise UsageError(f"--dtype must be one of {', '.join(get_args(Dtype))}, not '{dtype}'.")
     if device.partition(":")[0] == "cuda":

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from backbones.base import Batch
 from bench.progress import Progress
-from bench.tasks.encode import EncodedSplit, collate, length_batches
+from bench.tasks.encode import EncodedSplit, batch_by_length, collate_batch
 from strategies.base import ExitModel, Seen, Start, State, pool
 from strategies.probe import Probe
 
@@ -82,6 +82,6 @@ def _batches(model: ExitModel, encoded: EncodedSplit, progress: Progress, what: 
     """Yield row numbers and batch, samples of like length together."""
     device = next(model.parameters()).device
     with progress.work(what, len(encoded)) as work:
-        for rows in length_batches(encoded.lengths, 64):
-            yield torch.from_numpy(rows), collate(encoded, rows).to(device)
+        for rows in batch_by_length(encoded.lengths, 64):
+            yield torch.from_numpy(rows), collate_batch(encoded, rows).to(device)
             work.advance(len(rows))

@@ -14,7 +14,7 @@ from bench.errors import UsageError
 from bench.measure.curve import exit_layers
 from bench.measure.exits import AllExits
 from bench.measure.scores import hash_ids, score_exits
-from bench.settings import bind, split_threshold
+from bench.settings import bind_arguments, split_threshold
 from strategies import STRATEGIES
 from strategies.base import Criterion, Evidence, Strategy, predict
 
@@ -66,7 +66,7 @@ def make_criterion(strategy: str | type[Strategy], arguments: Mapping[str, objec
     kind = STRATEGIES.load(strategy) if isinstance(strategy, str) else strategy
     what = f"strategy '{kind.name}'"
     given, threshold = split_threshold(kind.criterion, arguments, what)
-    return kind.criterion(**bind(kind.criterion, given, what)), threshold
+    return kind.criterion(**bind_arguments(kind.criterion, given, what)), threshold
 
 
 def list_criteria(names: Iterable[str], outputs: int) -> dict[str, Criterion]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backbones.names import unknown_name
+from backbones.names import make_unknown_error
 from bench.errors import UsageError
 
 Values = NDArray[Any]
@@ -26,7 +26,7 @@ METRIC_TITLES = {"f1": "F1", "matthews": "Matthews", "pearson": "Pearson", "spea
 CONSTANT = 1e-13
 
 
-def metric_title(name: str) -> str:
+def title_metric(name: str) -> str:
     """Return a metric's name for readers."""
     return METRIC_TITLES.get(name, name)
 
@@ -82,7 +82,7 @@ METRICS: dict[str, Callable[[Values, Values], float]] = {
 }
 
 
-def compute(metrics: Sequence[str], predictions: Values, labels: Values) -> dict[str, float]:
+def compute_metrics(metrics: Sequence[str], predictions: Values, labels: Values) -> dict[str, float]:
     """Return the named metrics of predictions [N] against labels [N].
 
     Raises UsageError for an unknown name or no samples.
@@ -94,7 +94,7 @@ def compute(metrics: Sequence[str], predictions: Values, labels: Values) -> dict
 
 def _metric(name: str) -> Callable[[Values, Values], float]:
     if name not in METRICS:
-        raise unknown_name("metric", name, METRICS)
+        raise make_unknown_error("metric", name, METRICS)
     return METRICS[name]
 
 

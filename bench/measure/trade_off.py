@@ -71,7 +71,7 @@ class TradeOff:
 
     def compute_metrics(self, layers: NDArray[np.int64]) -> dict[str, float]:
         """Return every metric of samples that leave at exits ``layers`` [N]."""
-        return m.compute(self.metrics, self.answers_at(layers), self.exits.labels)
+        return m.compute_metrics(self.metrics, self.answers_at(layers), self.exits.labels)
 
     @cached_property
     def full(self) -> float:
@@ -110,6 +110,6 @@ class TradeOff:
         else:
             random = np.random.default_rng(0)
             draws = (random.integers(0, len(labels), len(labels)) for _ in range(500))
-            values = [m.compute([name], answers[rows], labels[rows])[name] for rows in draws]
+            values = [m.compute_metrics([name], answers[rows], labels[rows])[name] for rows in draws]
             return Interval(value, float(np.quantile(values, 0.025)), float(np.quantile(values, 0.975)))
         return Interval(value, found.low, found.high)

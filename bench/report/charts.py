@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.measure.metrics import metric_title
+from bench.measure.metrics import title_metric
 from bench.report import content, numbers
 from bench.report.content import Diagnosis
 from bench.report.exit_charts import build_depth, build_every_exit, build_exits_used, build_knowledge
@@ -73,7 +73,7 @@ def build_charts(panel: Panel) -> PanelCharts:
 def build_trade_off(panel: Panel) -> Chart:
     """Build the chart of quality against FLOPs speed-up: bands, Pareto fronts, operating points, plain compression."""
     shown, starred = content.choose_drawn(panel, content.MOST_OFFERED), content.find_stars(panel)
-    at_first, metric = content.choose_drawn(panel), metric_title(panel.metric)
+    at_first, metric = content.choose_drawn(panel), title_metric(panel.metric)
     speedups = [float(v) for s in shown for v in s.curve.speedup] + list(starred.values())
     qualities = [float(v) for s in shown for v in s.curve.quality] + [s.full.value for s in starred]
     x = Axis(SPEEDUP, *pad_range([*speedups, 1.0], 0.03))
@@ -129,7 +129,7 @@ def _point_marks(series: Series) -> Iterator[Mark]:
         lines = [
             series.full_name,
             f"point: {', '.join(map(numbers.format_rule, rules))}",
-            f"{metric_title(series.first.metric)} {numbers.format_quality(point.quality)}",
+            f"{title_metric(series.first.metric)} {numbers.format_quality(point.quality)}",
             f"FLOPs speed-up {numbers.format_times(point.speedup)}",
             f"mean exit {point.mean_layer:.2f} of {series.first.layers}",
             f"threshold {', '.join(numbers.format_threshold(t) for t in point.thresholds)}",

@@ -13,7 +13,7 @@ from bench.measure.calibration import Calibration, Headroom, measure_calibration
 from bench.measure.stats import wilson
 from bench.report.formats import DataRow
 from bench.report.series import Panel, Series, read_curve
-from bench.results.groups import OverSeeds, checkpoint_key
+from bench.results.groups import OverSeeds, make_checkpoint_key
 from bench.results.run import Run
 
 MOST_DRAWN = 8  # lines that can be told apart in one chart
@@ -100,7 +100,7 @@ def diagnose_exits(panel: Panel) -> list[Diagnosis]:
     """Return a diagnosis of every checkpoint of a panel; criteria that read the same logits share one."""
     sharing: dict[str, list[Series]] = {}
     for series in panel.series:
-        sharing.setdefault(checkpoint_key(series.first), []).append(series)
+        sharing.setdefault(make_checkpoint_key(series.first), []).append(series)
     return [_diagnose_checkpoint(found, panel.split) for found in sharing.values()]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from bench.files import write_json, write_text
 from bench.report import numbers
 from bench.report.figures import Figure, save_figure
-from bench.report.formats import TextTable, to_csv, to_markdown
+from bench.report.formats import TextTable, format_csv, format_markdown
 from bench.report.marks import Axis, Chart, Key, Line, Mark, Reference, pad_range
 from bench.report.style import Look
 from bench.results.groups import OverSeeds
@@ -115,7 +115,7 @@ def print_diagnosis(found: Found, out: Any) -> None:
 def render_diagnosis(found: Found) -> str:
     """Render the tables as Markdown."""
     return "\n".join(
-        [to_markdown(table) for table in build_tables(found)]
+        [format_markdown(table) for table in build_tables(found)]
         + [f"{escape_markdown(note)}\n" for note in found["notes"]]
     )
 
@@ -140,7 +140,7 @@ def write_diagnosis(found: Found, folder: Path) -> list[Path]:
     write_json(written[0], found, compact=True)
     for name, rows in parts.items():
         written.append(folder / f"{name}.csv")
-        write_text(written[-1], to_csv([flatten(row) for row in rows]))
+        write_text(written[-1], format_csv([flatten(row) for row in rows]))
     if found["shift"]:
         written += save_figure(build_shift_figure(found), folder, ("svg",))
     return written

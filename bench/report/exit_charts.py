@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from bench.measure.metrics import metric_title
+from bench.measure.metrics import title_metric
 from bench.report import content, numbers
 from bench.report.content import Diagnosis
 from bench.report.marks import SMALL, Axis, Bar, Chart, Key, Line, Mark, Point, Whisker, pad_range
 from bench.report.provenance import describe_lowest_seeds, describe_source
 from bench.report.series import Panel, Series
-from bench.results.groups import checkpoint_key
+from bench.results.groups import make_checkpoint_key
 
 SHOWN_RULES = ("no-loss", "2x")  # where samples leave is drawn at these points, where they were reached
 HEIGHT = 240
@@ -61,7 +61,7 @@ def _exits_used(panel: Panel, rule: str) -> Chart:
 
 def build_every_exit(panel: Panel) -> Chart:
     """Build the chart of quality with all samples forced to leave at the same exit, each checkpoint once."""
-    metric, shown = metric_title(panel.metric), _one_per_checkpoint(panel)
+    metric, shown = title_metric(panel.metric), _one_per_checkpoint(panel)
     marks: list[Mark] = []
     values: list[float] = []
     for i, series in enumerate(shown):
@@ -93,7 +93,7 @@ def build_every_exit(panel: Panel) -> Chart:
 def _one_per_checkpoint(panel: Panel) -> list[Series]:
     kept: dict[str, Series] = {}
     for series in [*content.choose_drawn(panel), *panel.series]:
-        kept.setdefault(checkpoint_key(series.first), series)
+        kept.setdefault(make_checkpoint_key(series.first), series)
     return list(kept.values())[: content.MOST_DRAWN]
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, assert_never
 
 from bench.files import replace_file, write_text
-from bench.report.formats import DataRow, to_csv
-from bench.report.marks import Band, Bar, Chart, Dots, Key, Line, Mark, Point, Reference, Whisker, tick_text
+from bench.report.formats import DataRow, format_csv
+from bench.report.marks import Band, Bar, Chart, Dots, Key, Line, Mark, Point, Reference, Whisker, format_tick
 from bench.report.style import Look
 from bench.text import show_hidden
 
@@ -62,7 +62,7 @@ def join_captions(subject: str, charts: Sequence[Chart], more: str = "") -> str:
 
 
 @contextmanager
-def paper_style() -> Iterator[Any]:
+def use_paper_style() -> Iterator[Any]:
     """Give pyplot without a display, in the papers' style, and leave the caller's settings as they were."""
     import matplotlib
 
@@ -80,7 +80,7 @@ def paper_style() -> Iterator[Any]:
 @contextmanager
 def open_canvas(width: float, height: float) -> Iterator[Any]:
     """Give an empty matplotlib figure of so many inches in the papers' style, and close it at the end."""
-    with paper_style() as plt:
+    with use_paper_style() as plt:
         fig = plt.figure(figsize=(width, height))
         try:
             yield fig
@@ -101,7 +101,7 @@ def save_figure(figure: Figure, folder: Path, formats: Sequence[str] = tuple(MET
         draw_figure(figure, fig)
         for path in drawn:
             save_canvas(fig, path, path.suffix[1:])
-    write_text(numbers, to_csv(figure.rows))
+    write_text(numbers, format_csv(figure.rows))
     return [*drawn, numbers]
 
 
@@ -113,7 +113,7 @@ def draw_figure(figure: Figure, fig: Any) -> None:
     for i, (ax, chart) in enumerate(zip(axes, charts, strict=True)):
         draw_chart(chart, ax)
         if figure.titled:
-            ax.set_title(shorten(chart.title))
+            ax.set_title(shorten_name(chart.title))
         if not figure.beside and i + 1 < len(charts) and charts[i + 1].x.label == chart.x.label:
             ax.set_xlabel("")
             if charts[i + 1].x == chart.x:
@@ -130,8 +130,8 @@ def draw_chart(chart: Chart, ax: Any) -> None:
         _draw_mark(mark, ax, chart, zorder=2 + i / len(marks))
     ax.set(xlim=(chart.x.low, chart.x.high), ylim=(chart.y.low, chart.y.high))
     ax.set(xlabel=chart.x.short or chart.x.label, ylabel=chart.y.short or chart.y.label)
-    ax.set_xticks(chart.x.numbers(), [tick_text(v) for v in chart.x.numbers()])
-    ax.set_yticks(chart.y.numbers(), [tick_text(v) for v in chart.y.numbers()])
+    ax.set_xticks(chart.x.numbers(), [format_tick(v) for v in chart.x.numbers()])
+    ax.set_yticks(chart.y.numbers(), [format_tick(v) for v in chart.y.numbers()])
     ax.grid(True)
     ax.set_axisbelow(True)
 
@@ -143,7 +143,7 @@ def _draw_mark(mark: Mark, ax: Any, chart: Chart, zorder: float) -> None:
         side, align = (3, "left") if x2 < (chart.x.low + chart.x.high) / 2 else (-3, "right")
         down = -9 if y2 > (chart.y.low + chart.y.high) / 2 else 4
         place = {"xytext": (side, down), "textcoords": "offset points", "ha": align}
-        ax.annotate(shorten(mark.label), (x2, y2), fontsize=6.5, **place)
+        ax.annotate(shorten_name(mark.label), (x2, y2), fontsize=6.5, **place)
         return
     style = {"color": mark.look.hex, "label": mark.series, "zorder": zorder}
     match mark:
@@ -182,10 +182,10 @@ def _handle(key: Key) -> Any:
     style: dict[str, Any] = {"linestyle": _dashes(key.look), "marker": key.marker or key.look.marker}
     if key.marker == "*":
         style |= {"linestyle": "", "markersize": 7, "markeredgecolor": "black", "markeredgewidth": 0.4}
-    return Line2D([], [], color=key.look.hex, label=shorten(key.name), **style)
+    return Line2D([], [], color=key.look.hex, label=shorten_name(key.name), **style)
 
 
-def shorten(name: str) -> str:
+def shorten_name(name: str) -> str:
     """Return a name that fits into a figure."""
     shown = " ".join(show_hidden(name).split())
     if len(shown) <= NAME_LENGTH:
@@ -195,7 +195,7 @@ def shorten(name: str) -> str:
 
 def _count_columns(keys: Sequence[Key]) -> int:
     """Return the columns of a legend: two, or one where names are long."""
-    return 1 if max(len(shorten(key.name)) for key in keys) > 22 else 2
+    return 1 if max(len(shorten_name(key.name)) for key in keys) > 22 else 2
 
 
 def _legend_height(keys: Sequence[Key]) -> float:

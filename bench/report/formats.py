@@ -25,7 +25,7 @@ class TextTable:
     values: Sequence[DataRow] = ()
 
 
-def to_csv(rows: Sequence[DataRow]) -> str:
+def format_csv(rows: Sequence[DataRow]) -> str:
     """Return RFC 4180 text with a header of the keys of all rows; numbers in full, None empty.
 
     Text that a spreadsheet would take for a formula gets an apostrophe in front.
@@ -39,7 +39,7 @@ def to_csv(rows: Sequence[DataRow]) -> str:
     return out.getvalue()
 
 
-def to_markdown(table: TextTable) -> str:
+def format_markdown(table: TextTable) -> str:
     """Return a heading, the table, its caption; cells cannot break out of it."""
     shown = write_markdown_table(table.columns, table.rows) if table.rows else ["Nothing to show."]
     return "\n".join([f"### {escape_markdown(table.title)}", "", *shown, "", escape_markdown(table.caption), ""])
@@ -48,7 +48,7 @@ def to_markdown(table: TextTable) -> str:
 CELL_LENGTH = 60  # letters of a cell in print; the CSV has all of them
 
 
-def to_latex(table: TextTable) -> str:
+def format_latex(table: TextTable) -> str:
     r"""Return a booktabs table that floats, no wider than the text; needs \usepackage{booktabs,graphicx,textcomp}."""
     columns = "l" * len(table.columns)
     lines = [r"\begin{table}", r"\centering\scriptsize\setlength{\tabcolsep}{3pt}"]

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from bench.results.groups import Settings, canonical, pick_telling, series_settings, shorten_digests
+from bench.results.groups import Settings, list_series_settings, pick_telling, shorten_digests, write_canonical
 from bench.results.run import Run
 
 VALUE_LENGTH = 24  # letters of a setting's value
@@ -25,7 +25,7 @@ def label_series(panels: Sequence[Sequence[Run]]) -> list[dict[str, str]]:
     for number, members in enumerate(panels):
         for strategy in {run.strategy for run in members}:
             runs = [run for run in members if run.strategy == strategy]
-            settings = [series_settings(run) for run in runs]
+            settings = [list_series_settings(run) for run in runs]
             arguments = {name for run in runs for name in run.spec.criterion_args}
             groups.append((number, strategy, settings, arguments))
             recipes[strategy].update({run.spec.recipe for run in runs})
@@ -36,7 +36,7 @@ def label_series(panels: Sequence[Sequence[Run]]) -> list[dict[str, str]]:
         usual = None if others and others[0][1] == most else recipe  # none where two are on as many
         always = [*sorted(needed[strategy]), *(["recipe"] if others else [])]
         names = pick_telling(settings, arguments, always)
-        labels[number] |= {canonical(s): _label(strategy, s, names, usual) for s in settings}
+        labels[number] |= {write_canonical(s): _label(strategy, s, names, usual) for s in settings}
     return labels
 
 
@@ -50,11 +50,11 @@ def _label(strategy: str, settings: Settings, names: Sequence[str], usual: str |
 
 
 def _value(value: Any) -> str:
-    text = value if isinstance(value, str) else "none" if value is None else canonical(value)
+    text = value if isinstance(value, str) else "none" if value is None else write_canonical(value)
     return text if len(text) <= VALUE_LENGTH else f"{text[: VALUE_LENGTH - 1]}…"
 
 
-def natural(text: str) -> list[Any]:
+def make_natural_key(text: str) -> list[Any]:
     """Return a sort key that puts window=4 before window=12."""
     parts: list[Any] = []
     for word in text.replace("=", " ").replace(",", " ").replace(")", " ").split():

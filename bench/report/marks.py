@@ -171,7 +171,7 @@ def round_ticks(low: float, high: float) -> list[float]:
     return [round(step * (first + i), 10) for i in range(math.floor(high / step + 1e-9) - first + 1)]
 
 
-def tick_text(value: float) -> str:
+def format_tick(value: float) -> str:
     """Return a tick's number without trailing zeros."""
     return f"{value:.10g}".replace("-", "−")
 

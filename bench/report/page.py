@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from bench.measure.areas import DEFINITIONS
-from bench.measure.metrics import metric_title
+from bench.measure.metrics import title_metric
 from bench.measure.points import STANDARD
 from bench.report import content, numbers, provenance
 from bench.report.charts import PanelCharts
@@ -20,7 +20,7 @@ from bench.report.formats import TextTable
 from bench.report.marks import Chart
 from bench.report.provenance import Revision, StoreContents
 from bench.report.series import Panel, Series, SeriesPoint
-from bench.report.svg import draw_svg, draw_swatch, style_sheet
+from bench.report.svg import draw_svg, draw_swatch, write_style_sheet
 from bench.report.tables import AREA_NAMES, describe_revisions
 from bench.text import escape_html
 
@@ -31,7 +31,7 @@ def make_environment() -> Environment:
     """Return an environment for the report's templates with autoescape on and no silent holes."""
     strict: dict[str, Any] = {"autoescape": True, "undefined": StrictUndefined, "finalize": escape_html}
     made = Environment(loader=PackageLoader("bench.report"), trim_blocks=True, lstrip_blocks=True, **strict)
-    made.globals |= {"css": Markup(style_sheet()), "numbers": numbers}
+    made.globals |= {"css": Markup(write_style_sheet()), "numbers": numbers}
     made.filters |= {"percent": numbers.format_percent, "rule": numbers.format_rule}
     made.filters |= {"svg": draw_svg, "swatch": draw_swatch}
     return made
@@ -77,7 +77,7 @@ def render_page(
             packages=packages.pop() if len(packages) == 1 else "",
             curve_columns=[(name, DEFINITIONS[key]) for key, name in AREA_NAMES.items()],
             points=points,
-            metric_title=metric_title,
+            title_metric=title_metric,
         )
         + "\n"
     )

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from bench.measure.metrics import metric_title
+from bench.measure.metrics import title_metric
 from bench.report import content
 from bench.report.charts import SPEEDUP, PanelCharts
 from bench.report.figures import Figure, join_captions
@@ -17,7 +17,7 @@ from bench.report.marks import SMALL, Axis, Band, Chart, Key, Line, Mark, Point,
 from bench.report.provenance import describe_runs, describe_source
 from bench.report.series import BandedCurve, Panel, Series, read_curve
 from bench.report.style import COLOURS, DASHES, MARKERS, Look
-from bench.results.groups import canonical, checkpoint_key
+from bench.results.groups import make_checkpoint_key, write_canonical
 
 DELTAS = tuple(round(0.1 * k, 1) for k in range(1, 11))  # ELBERT sec. 3: threshold 0.1 to 1.0
 FIRST = ("elbert-mono", "elbert-label", "elbert-range")  # whose curves figure 2 shows, the first that is there
@@ -97,7 +97,7 @@ def _figure_2(panels: Sequence[Panel]) -> list[Figure]:
         + "".join(f"{panel.title}: {series.label}, {series.trained_as}. " for panel, series in chosen)
         + describe_runs([series for _, series in chosen])
     )
-    metrics = " / ".join(sorted({metric_title(p.metric) for p, _ in chosen}))
+    metrics = " / ".join(sorted({title_metric(p.metric) for p, _ in chosen}))
     chart = _lines_chart(lines, "computation (fraction of the plain model)", metrics, every=True)
     return [Figure("elbert-figure-2", words, rows, [chart])]
 
@@ -129,7 +129,7 @@ def _windows(panels: Sequence[Panel]) -> Iterator[Figure]:
             args = dict(series.first.spec.criterion_args)
             window = args.pop("window", None)
             if isinstance(window, int):
-                key = canonical([series.strategy, args, checkpoint_key(series.first)])
+                key = write_canonical([series.strategy, args, make_checkpoint_key(series.first)])
                 groups[key].append((window, series))
         for number, (_, found) in enumerate(sorted(groups.items()), start=1):
             if len({w for w, _ in found}) > 1:
@@ -148,7 +148,7 @@ def _criteria(panels: Sequence[Panel]) -> Iterator[Figure]:
         groups: dict[str, list[Series]] = defaultdict(list)
         for series in panel.series:
             if series.early:
-                groups[checkpoint_key(series.first)].append(series)
+                groups[make_checkpoint_key(series.first)].append(series)
         several = [g for g in groups.values() if len({s.strategy for s in g}) > 1]
         for number, found in enumerate(several, start=1):
             shown, names = content.choose_best(found), [s.strategy for s in found]
@@ -170,7 +170,7 @@ def _curves_figure(
         for label, s in named
         for x, y, low, high in zip(s.curve.speedup, s.curve.quality, s.curve.low, s.curve.high, strict=True)
     ]
-    return Figure(name, words, rows, [_lines_chart(lines, SPEEDUP, metric_title(panel.metric))])
+    return Figure(name, words, rows, [_lines_chart(lines, SPEEDUP, title_metric(panel.metric))])
 
 
 def _lines_chart(lines: Sequence[Line], x: str, y: str, every: bool = False) -> Chart:

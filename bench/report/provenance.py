@@ -8,7 +8,7 @@ from itertools import count, product
 from string import ascii_lowercase
 
 from bench.report.series import Panel, Series
-from bench.results.groups import canonical
+from bench.results.groups import write_canonical
 from bench.results.run import Run
 from bench.results.store import LeftOut
 
@@ -103,7 +103,7 @@ def find_revisions(runs: Sequence[Run]) -> dict[str, Revision]:
 def make_revision_key(run: Run) -> str:
     """Return the same for runs of the same code and packages."""
     plain = run.head.environment.to_plain()
-    return canonical([plain["source"], plain["versions"]])
+    return write_canonical([plain["source"], plain["versions"]])
 
 
 def list_letters(runs: Iterable[Run], revisions: Mapping[str, Revision]) -> list[str]:

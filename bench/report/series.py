@@ -17,9 +17,16 @@ import numpy as np
 from bench.measure.curve import Array
 from bench.measure.points import pareto
 from bench.measure.stats import wilson
-from bench.report.labels import label_series, natural, title_panels
+from bench.report.labels import label_series, make_natural_key, title_panels
 from bench.report.style import DASHES, Look, find_look
-from bench.results.groups import OverSeeds, average_quality, average_seeds, canonical, panel_settings, series_settings
+from bench.results.groups import (
+    OverSeeds,
+    average_quality,
+    average_seeds,
+    list_panel_settings,
+    list_series_settings,
+    write_canonical,
+)
 from bench.results.measures import OperatingPoint, SplitResult
 from bench.results.run import Run
 from bench.results.series_doubts import SeriesDoubt, add_marks, describe_doubts, find_series_doubts, join_marks
@@ -293,9 +300,9 @@ def make_panels(runs: Iterable[Run]) -> list[Panel]:
     groups: dict[tuple[str, str, str, str], list[Run]] = defaultdict(list)
     for run in runs:
         for split in run.record.task.evaluation if run.is_finished() else ():
-            groups[run.task, split, run.backbone, canonical(panel_settings(run, split))].append(run)
+            groups[run.task, split, run.backbone, write_canonical(list_panel_settings(run, split))].append(run)
     ordered = sorted(groups.items(), key=lambda item: item[0])
-    titles = title_panels([panel_settings(found[0], split) for (_, split, *_), found in ordered])
+    titles = title_panels([list_panel_settings(found[0], split) for (_, split, *_), found in ordered])
     labels = label_series([found for _, found in ordered])
     return [
         Panel(number, title, task, split, backbone, tuple(_make_series(found, split, named)))
@@ -308,9 +315,9 @@ def make_panels(runs: Iterable[Run]) -> list[Panel]:
 def _make_series(runs: Iterable[Run], split: str, labels: Mapping[str, str]) -> list[Series]:
     groups: dict[str, list[Run]] = defaultdict(list)
     for run in sorted(runs, key=lambda run: (run.seed, run.name)):
-        groups[canonical(series_settings(run))].append(run)
+        groups[write_canonical(list_series_settings(run))].append(run)
     often, variants, made = Counter(labels.values()), Counter[str](), []
-    for key in sorted(groups, key=lambda key: (groups[key][0].strategy, natural(labels[key]), key)):
+    for key in sorted(groups, key=lambda key: (groups[key][0].strategy, make_natural_key(labels[key]), key)):
         first = groups[key][0]
         label = labels[key] + (f" #{first.head.quality_key[:6]}" if often[labels[key]] > 1 else "")
         made.append(Series(label, tuple(groups[key]), split, variants[first.strategy]))

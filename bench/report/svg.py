@@ -14,7 +14,7 @@ from typing import assert_never
 
 from markupsafe import Markup
 
-from bench.report.marks import Band, Bar, Chart, Dots, Line, Mark, Point, Reference, SeriesMark, Whisker, tick_text
+from bench.report.marks import Band, Bar, Chart, Dots, Line, Mark, Point, Reference, SeriesMark, Whisker, format_tick
 from bench.report.style import COLOURS, Look
 from bench.text import escape_html
 
@@ -22,7 +22,7 @@ WIDTH = 440
 LEFT, RIGHT, TOP, BOTTOM = 64, 12, 14, 46
 
 
-def style_sheet() -> str:
+def write_style_sheet() -> str:
     """Return the style of pages and charts, with the palette's colours."""
     css = (files("bench.report") / "templates" / "style.css").read_text(encoding="utf-8")
     return css + "".join(f".c-{name}{{--c:{code}}}\n" for name, code in COLOURS.items())
@@ -51,7 +51,7 @@ def stack_svg(charts: Sequence[Chart]) -> str:
         top += chart.height + 24
     box = f'viewBox="0 0 {WIDTH} {top}" style="width:{WIDTH}px;font-family:sans-serif"'
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" {box}><style>{style_sheet()}</style>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" {box}><style>{write_style_sheet()}</style>'
         f'<rect width="{WIDTH}" height="{top}" style="fill:var(--bg)"/>{"".join(parts)}</svg>\n'
     )
 
@@ -93,11 +93,11 @@ def _frame(chart: Chart, plane: _Plane) -> list[str]:
     for value in chart.x.numbers():
         x = f"{plane.x(value):.1f}"
         parts.append(f'<line class="grid" x1="{x}" x2="{x}" y1="{TOP}" y2="{bottom}"/>')
-        parts.append(f'<text x="{x}" y="{bottom + 16}" text-anchor="middle">{tick_text(value)}</text>')
+        parts.append(f'<text x="{x}" y="{bottom + 16}" text-anchor="middle">{format_tick(value)}</text>')
     for value in chart.y.numbers():
         y = plane.y(value)
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{end}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{tick_text(value)}</text>')
+        parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{format_tick(value)}</text>')
     middle = (TOP + bottom) / 2
     parts.append(
         f'<text class="axis" x="{(LEFT + end) / 2}" y="{chart.height - 8}" text-anchor="middle">'

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from bench.measure.areas import DEFINITIONS
-from bench.measure.metrics import metric_title
+from bench.measure.metrics import title_metric
 from bench.report import content, numbers, provenance
 from bench.report.formats import DataRow, TextTable
 from bench.report.provenance import Revision, StoreContents, list_letters
@@ -25,7 +25,7 @@ AREA_NAMES = {
 
 def build_points_table(panel: Panel, marks: Mapping[str, Revision]) -> TextTable:
     """Build the table of a panel's operating points."""
-    columns = ["strategy", "recipe / head", "seeds", "point", "threshold", metric_title(panel.metric), "mean exit",
+    columns = ["strategy", "recipe / head", "seeds", "point", "threshold", title_metric(panel.metric), "mean exit",
                "FLOPs speed-up", "measured speed-up"]  # fmt: skip
     rows: list[list[str]] = []
     values: list[DataRow] = []
@@ -44,7 +44,7 @@ def build_points_table(panel: Panel, marks: Mapping[str, Revision]) -> TextTable
             else:
                 rows.append([*head, *_point_cells(point, rule, len(series.runs))])
                 values.append(_value_row(panel, series, rule, point.quality, point))
-    words = f"{metric_title(panel.metric)} with 95 % intervals over samples on {panel.title}. "
+    words = f"{title_metric(panel.metric)} with 95 % intervals over samples on {panel.title}. "
     words += " ".join([provenance.describe_source(panel.series), *panel.doubts])
     if len(marks) > 1:
         letters = ", ".join(list_letters(panel.runs, marks))

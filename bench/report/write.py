@@ -12,7 +12,7 @@ from bench.progress import Progress
 from bench.report import tables
 from bench.report.charts import build_charts, build_realisation
 from bench.report.figures import Figure, save_figure
-from bench.report.formats import TextTable, to_csv, to_latex, to_markdown
+from bench.report.formats import TextTable, format_csv, format_latex, format_markdown
 from bench.report.page import render_page
 from bench.report.paper_figures import build_panel_figures, build_paper_figures, build_realisation_figure
 from bench.report.provenance import Revision, StoreContents, describe_machines, find_revisions, find_timing_problem
@@ -67,8 +67,8 @@ def write_report(
     if "latex" in formats:
         texts["tables.tex"] = render_latex(points, single)
     if "csv" in formats:
-        texts["points.csv"] = to_csv([v for t in points for v in t.values])
-        texts |= {f"{t.name}.csv": to_csv(t.values) for t in single.values()}
+        texts["points.csv"] = format_csv([v for t in points for v in t.values])
+        texts |= {f"{t.name}.csv": format_csv(t.values) for t in single.values()}
     for name, text in texts.items():
         write_text(out / name, text)
     files = [out / name for name in texts]
@@ -101,15 +101,15 @@ def render_markdown(
     lines = ["# ExitBench report", "", *(f"- {what}: {escape_markdown(text)}" for what, text in said)]
     if not points:
         lines += ["", "There are no finished results here yet."]
-    parts = [to_markdown(t) for t in points]
+    parts = [format_markdown(t) for t in points]
     if single["curves"].rows:
-        parts.append(to_markdown(single["curves"]))
+        parts.append(format_markdown(single["curves"]))
     if drawn:
         parts.append("### Figures\n")
         for f in drawn:
             parts.append(f"![{escape_markdown(f.name)}](figures/{f.name}.png)\n\n{escape_markdown(f.caption)}\n")
     if contents.runs or contents.left_out:
-        parts.append(to_markdown(single["cells"]))
+        parts.append(format_markdown(single["cells"]))
     return "\n".join([*lines, "", *parts])
 
 
@@ -117,7 +117,7 @@ def render_latex(points: list[TextTable], single: dict[str, TextTable]) -> str:
     """Render all tables, to be \\input; says what it needs."""
     head = "% Tables of an ExitBench report. Needs \\usepackage{booktabs,graphicx,textcomp} and T1 fonts.\n"
     shown = [*points, *([single["curves"]] if single["curves"].rows else [])]
-    return head + "\n".join(to_latex(t) for t in shown)
+    return head + "\n".join(format_latex(t) for t in shown)
 
 
 def render_captions(drawn: list[Figure]) -> str:

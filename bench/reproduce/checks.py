@@ -35,7 +35,7 @@ from bench.reproduce.base import (
     judge_published,
     refuse_unlearned,
 )
-from bench.settings import bind
+from bench.settings import bind_arguments
 
 CHECKS: Registry[type[Check]] = Registry(
     "check",
@@ -54,7 +54,7 @@ CHECKS: Registry[type[Check]] = Registry(
 def make_check(name: str, arguments: Mapping[str, object]) -> Check:
     """Return the check of a claim. Raises UsageError for an unknown one, or arguments that it does not take."""
     kind = CHECKS.load(name)
-    return kind(**bind(kind, arguments, f"check '{name}'"))
+    return kind(**bind_arguments(kind, arguments, f"check '{name}'"))
 
 
 # --------------------------------------------------------------------------- qualities at equal cost, task by task

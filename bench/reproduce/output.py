@@ -42,7 +42,7 @@ def write_claims(paper: Paper, scale: Scale, found: Judged) -> str:
     return "\n".join([*lines, READING]) + "\n"
 
 
-def claims_to_plain(paper: Paper, scale: Scale, found: Judged) -> dict[str, Any]:
+def make_plain_claims(paper: Paper, scale: Scale, found: Judged) -> dict[str, Any]:
     """Return the same as plain JSON values."""
     told = ("id", "says", "source", "evidence", "split", "cost", "note")
     return {

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from bench.results.measures import OperatingPoint, Performance, SplitResult
 from bench.results.part import Estimate
 from bench.results.record import RecordHead, RunRecord
-from bench.results.spec import key, resolved_precision
+from bench.results.spec import hash_identity, resolve_precision
 
 SLACK = 1e-6
 """Relative: some numbers are kept with six digits."""
@@ -22,9 +22,9 @@ def find_contradiction(record: RecordHead) -> str:
 
 def _head_contradictions(record: RecordHead) -> Iterator[str]:
     spec, identity = record.spec, record.identity
-    if record.quality_key != key(identity.to_plain()):
+    if record.quality_key != hash_identity(identity.to_plain()):
         yield "quality_key is not that of identity"
-    train = {**vars(spec.train), "precision": resolved_precision(spec)}
+    train = {**vars(spec.train), "precision": resolve_precision(spec)}
     asked = {
         "identity.strategy.name": (identity.strategy.name, spec.strategy),
         "identity.strategy.args": (identity.strategy.args, spec.criterion_args),

@@ -36,7 +36,7 @@ DIGEST = re.compile(r"(?:sha256-)?([0-9a-f]{12,64})")
 SAME = 1e-5  # records keep six digits of some values
 
 
-def series_key(run: Run) -> str:
+def make_series_key(run: Run) -> str:
     """Return the same for runs that differ in nothing but the seed."""
     return _identity_without(run, "seed")
 
@@ -45,25 +45,25 @@ def group_seeds(runs: Iterable[Run]) -> list[list[Run]]:
     """Return the runs by series, in the order in which these begin; each in the order of its seeds."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        groups.setdefault(series_key(run), []).append(run)
+        groups.setdefault(make_series_key(run), []).append(run)
     return [sorted(group, key=lambda run: (run.seed, run.name)) for group in groups.values()]
 
 
-def training_key(run: Run) -> str:
+def make_training_key(run: Run) -> str:
     """Return the same for runs that differ in nothing but criterion and seed: of one seed they share a checkpoint."""
     return _identity_without(run, "strategy", "seed")
 
 
-def checkpoint_key(run: Run) -> str:
+def make_checkpoint_key(run: Run) -> str:
     """Return the same for runs that read the same logits: of one checkpoint, in one number format, from one device."""
     return f"{run.record.training.key} {run.spec.dtype} {run.spec.device}"
 
 
 def _identity_without(run: Run, *names: str) -> str:
-    return canonical({name: value for name, value in run.head.identity.to_plain().items() if name not in names})
+    return write_canonical({name: value for name, value in run.head.identity.to_plain().items() if name not in names})
 
 
-def panel_settings(run: Run, split: str) -> dict[str, Any]:
+def list_panel_settings(run: Run, split: str) -> dict[str, Any]:
     """Return what must be the same for two runs to be comparable on ``split``, flat.
 
     The backbone counts with its whole depth, whether or not a model has all of its layers: plain compression is
@@ -87,14 +87,14 @@ def panel_settings(run: Run, split: str) -> dict[str, Any]:
     }
 
 
-def series_settings(run: Run) -> dict[str, Any]:
+def list_series_settings(run: Run) -> dict[str, Any]:
     """Return everything that makes a run but the seed, flat."""
     spec = run.spec
     flat: dict[str, Any] = {name: getattr(spec, name) for name in ("strategy", "recipe", "head", "dtype", "device")}
     for part, prefix in ARGUMENTS:
         flat |= {f"{prefix}{name}": value for name, value in getattr(spec, part).items()}
     flat |= {f"train.{name}": value for name, value in vars(spec.train).items()}
-    return flat | {"identity": series_key(run), "version": run.head.identity.strategy.version}
+    return flat | {"identity": make_series_key(run), "version": run.head.identity.strategy.version}
 
 
 def pick_telling(settings: Sequence[Settings], first: Iterable[str] = (), always: Iterable[str] = ()) -> list[str]:
@@ -107,7 +107,7 @@ def pick_telling(settings: Sequence[Settings], first: Iterable[str] = (), always
     everyone = {k for s in settings for k in s} - {"identity", "strategy", *found}
     before = [n for n in [*sorted(first), "recipe", "head"] if n in everyone]
     for name in [*before, *sorted(everyone - set(before))]:
-        values = [canonical(s.get(name)) for s in settings]
+        values = [write_canonical(s.get(name)) for s in settings]
         if len({*values}) > 1 and not _follows(name, values, settings):
             found.append(name)
     return found
@@ -117,7 +117,7 @@ def _follows(name: str, values: Sequence[str], settings: Sequence[Settings]) -> 
     """Whether a head is always that of its recipe, or an argument always that of its recipe and head."""
     if name != "head" and not name.startswith(("recipe.", "head.")):
         return False
-    owners = [canonical([s.get("recipe"), None if name == "head" else s.get("head")]) for s in settings]
+    owners = [write_canonical([s.get("recipe"), None if name == "head" else s.get("head")]) for s in settings]
     return len({*zip(owners, values, strict=True)}) == len({*owners})
 
 
@@ -132,13 +132,13 @@ def label_runs(runs: Sequence[Run]) -> dict[Run, str]:
         for run in found:
             made = run.head.identity
             ours = {"data": made.task.revision, "weights": made.backbone.digest, "version": made.strategy.version}
-            settings.append({**asked_settings(run), **ours})
+            settings.append({**list_asked_settings(run), **ours})
         for run, apart in zip(found, describe_settings(settings, pick_telling(settings)), strict=True):
             labels[run] = " | ".join(filter(None, (label, apart)))
     return {run: labels[run] for run in runs}
 
 
-def asked_settings(run: Run) -> dict[str, Any]:
+def list_asked_settings(run: Run) -> dict[str, Any]:
     """Return what was asked for, flat, without what changes no prediction; a backbone by its name, not by its path."""
     asked = {name: value for name, value in asdict(run.spec).items() if name not in NOT_ASKED}
     return {**_flatten(asked), "backbone": run.backbone}
@@ -170,7 +170,7 @@ def shorten_digests(values: Iterable[object]) -> list[str]:
     return [digests[text][:digits] if text in digests else text for text in texts]
 
 
-def canonical(value: object) -> str:
+def write_canonical(value: object) -> str:
     """Return a text that is the same for equal JSON values."""
     return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
 

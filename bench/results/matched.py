@@ -7,16 +7,16 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from bench.errors import UsageError
-from bench.measure.metrics import metric_title
+from bench.measure.metrics import title_metric
 from bench.measure.points import Rule
 from bench.results.groups import (
     Settings,
     average_quality,
     describe_settings,
     group_seeds,
-    panel_settings,
+    list_panel_settings,
+    list_series_settings,
     pick_telling,
-    series_settings,
 )
 from bench.results.measures import Performance
 from bench.results.points import name_threshold
@@ -58,8 +58,8 @@ def match_runs(runs: Iterable[Run], rules: Sequence[str]) -> list[MatchedRow]:
     """
     series = group_seeds(run for run in runs if run.is_finished())
     names = [_name_row(found[0]) for found in series]
-    panels = [panel_settings(found[0], found[0].primary) for found in series]
-    settings = [series_settings(found[0]) for found in series]
+    panels = [list_panel_settings(found[0], found[0].primary) for found in series]
+    settings = [list_series_settings(found[0]) for found in series]
     said = ("task", "backbone", "depth", "init", "limit", "metrics", "strategy", "recipe", "head")
     of_panel = _tell_apart([name[:2] for name in names], panels, said)
     apart = _tell_apart([name[:-1] for name in names], settings, said)
@@ -133,7 +133,7 @@ def _row(names: tuple[str, ...], runs: Sequence[Run], rules: Sequence[str], sett
     return row
 
 
-def rows_to_plain(rows: Iterable[MatchedRow]) -> list[dict[str, Any]]:
+def make_plain_rows(rows: Iterable[MatchedRow]) -> list[dict[str, Any]]:
     """Return the rows as plain JSON values."""
     return [{**row, "doubts": [doubt.to_plain() for doubt in row["doubts"]]} for row in rows]
 
@@ -150,6 +150,6 @@ def group_rows(rows: Sequence[MatchedRow]) -> dict[str, list[MatchedRow]]:
     groups: dict[str, list[MatchedRow]] = defaultdict(list)
     for row in rows:
         trained = f", trained on {row['trained on']}" if row["trained on"] != "unknown" else ""
-        name = f"{metric_title(row['metric'])}, n = {row['reported on']}{trained}"
+        name = f"{title_metric(row['metric'])}, n = {row['reported on']}{trained}"
         groups[" | ".join(filter(None, (row["task"], row["model"], row["panel"], name)))].append(row)
     return groups

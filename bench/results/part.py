@@ -67,7 +67,7 @@ class Estimate(Part):
     high: Number
 
 
-def checksum_of(plain: Mapping[str, object]) -> str:
+def compute_checksum(plain: Mapping[str, object]) -> str:
     """Return the SHA-256, hex, of canonical JSON without its own ``checksum``. Raises ValueError for NaN."""
     rest = {name: value for name, value in plain.items() if name != "checksum"}
     text = json.dumps(rest, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -77,7 +77,7 @@ def checksum_of(plain: Mapping[str, object]) -> str:
 def has_own_checksum(plain: Mapping[str, object]) -> bool:
     """Whether the ``checksum`` in ``plain`` is that of the rest."""
     try:
-        return plain.get("checksum") == checksum_of(plain)
+        return plain.get("checksum") == compute_checksum(plain)
     except ValueError:  # an infinite number, which nobody wrote
         return False
 
@@ -101,7 +101,7 @@ def describe_error(error: ValidationError) -> str:
     """Return the first thing that is wrong as ``evaluation.test.samples is text, a whole number is needed``."""
     first = error.errors(include_url=False)[0]
     steps = [step for step in first["loc"] if not str(step).startswith("<")]  # the tags of unions
-    where = field_path(steps) or "it"
+    where = name_field(steps) or "it"
     kind = first["type"]
     if kind == "missing":
         return f"{where} is missing"
@@ -110,16 +110,16 @@ def describe_error(error: ValidationError) -> str:
     if kind == "literal_error":
         return f"{where} is {first['input']!r}, {first['ctx']['expected']} is needed"
     if kind in EXPECTED:
-        return f"{where} is {kind_of(first['input'])}, {EXPECTED[kind]} is needed"
+        return f"{where} is {name_kind(first['input'])}, {EXPECTED[kind]} is needed"
     return f"{where}: {first['msg']}" if first["loc"] else str(first["msg"])
 
 
-def field_path(steps: Sequence[str | int]) -> str:
+def name_field(steps: Sequence[str | int]) -> str:
     """Return ``points[2].cut`` for ``("points", 2, "cut")``."""
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).removeprefix(".")
 
 
-def kind_of(value: object) -> str:
+def name_kind(value: object) -> str:
     """Return what a JSON value is, in words."""
     names = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list", dict: "an object"}
     return names.get(type(value), "null" if value is None else type(value).__name__)

@@ -11,17 +11,17 @@ LONGEST = 255
 """Bytes of a file's name on the usual file systems."""
 
 
-def exits_file(folder: Path, split: str) -> Path:
+def locate_exits(folder: Path, split: str) -> Path:
     """Return where the logits of every exit over ``split`` are kept in a run's ``folder``."""
-    return folder / f"exits-{slug(split)}.parquet"
+    return folder / f"exits-{make_slug(split)}.parquet"
 
 
-def times_file(folder: Path, speed_key: str) -> Path:
+def locate_times(folder: Path, speed_key: str) -> Path:
     """Return where the raw times of one machine and protocol are kept in a run's ``folder``."""
     return folder / f"latency-{speed_key[:8]}.json"
 
 
-def slug(name: str, room: int = LONGEST) -> str:
+def make_slug(name: str, room: int = LONGEST) -> str:
     """Return a name as a safe folder name: letters, digits, dot, dash and underscore, ``room`` of them at most.
 
     One that is longer keeps its start; a hash of the whole name tells it from others that start alike.

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from bench.errors import Damaged, UsageError
 from bench.files import replace_file
 from bench.results.checks import find_contradiction
-from bench.results.part import checksum_of, describe_error, has_own_checksum, kind_of
+from bench.results.part import compute_checksum, describe_error, has_own_checksum, name_kind
 from bench.results.record import SCHEMA_VERSION, RunRecord, UnfinishedRecord
 from bench.results.spec import LatencyArgs, RunSpec
 from bench.training.args import TrainArgs
@@ -39,10 +39,10 @@ def read_record(path: Path) -> RunRecord | UnfinishedRecord:
     except (ValueError, RecursionError) as error:  # not text, not JSON, or brackets without end
         raise Damaged(path, str(error)) from error
     if not isinstance(raw, dict):
-        raise Damaged(path, f"it is {kind_of(raw)}, an object is needed")
+        raise Damaged(path, f"it is {name_kind(raw)}, an object is needed")
     version = raw.get("schema_version")
     if not isinstance(version, int) or isinstance(version, bool):
-        what = f"is {kind_of(version)}, a whole number is needed" if "schema_version" in raw else "is missing"
+        what = f"is {name_kind(version)}, a whole number is needed" if "schema_version" in raw else "is missing"
         raise Damaged(path, f"schema_version {what}")
     if version > SCHEMA_VERSION:
         raise UsageError(
@@ -66,7 +66,7 @@ def read_record(path: Path) -> RunRecord | UnfinishedRecord:
 def write_record(path: Path, record: Record) -> Record:
     """Write ``record``, whole or not at all, and return it; from version 2 on it is sealed with a checksum."""
     if record.schema_version > 1:
-        record = record.model_copy(update={"checksum": checksum_of(record.to_plain())})
+        record = record.model_copy(update={"checksum": compute_checksum(record.to_plain())})
     with replace_file(path) as temporary:
         temporary.write_text(record.to_json(), encoding="utf-8")
     return record

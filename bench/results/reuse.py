@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from bench.environment import versions
+from bench.environment import read_versions
 from bench.results.run import Run
 
 DECISIVE = ("torch", "transformers")
@@ -15,7 +15,7 @@ DECISIVE = ("torch", "transformers")
 
 def find_origin(run: Run) -> dict[str, Any]:
     """Return when a run was recorded, by which commit (or release), and the versions that are others here."""
-    made, here = run.head.environment, versions()
+    made, here = run.head.environment, read_versions()
     source = made.source
     by = f"version {made.versions.get('exitbench')}" if source is None else source.commit + " (changed)" * source.dirty
     others = {name: [made.versions.get(name), here[name]] for name in DECISIVE}

@@ -18,7 +18,7 @@ from bench.measure.held_out import share_held_out
 from bench.results.doubts import Doubt, check_skill, doubt_damaged, find_doubts
 from bench.results.exits import read_exits
 from bench.results.measures import OperatingPoint, SkillCheck, SplitResult
-from bench.results.places import RECORD, exits_file
+from bench.results.places import RECORD, locate_exits
 from bench.results.record import RunRecord, UnfinishedRecord
 from bench.results.record_file import read_record
 from bench.results.spec import RunSpec
@@ -202,7 +202,7 @@ class Run:
 
     def exits_file(self, split: str | None = None) -> Path:
         """Return where every exit's logits over ``split`` are; the file may be left out of a repository."""
-        return exits_file(self.folder, split or self.primary)
+        return locate_exits(self.folder, split or self.primary)
 
     def has_exits(self, split: str | None = None) -> bool:
         """Whether the logits are beside the record."""

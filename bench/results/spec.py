@@ -1,7 +1,7 @@
 """What is asked, frozen and validated, and the identities that results are filed under.
 
-Two identities (:func:`quality_identity`, :func:`speed_identity`), plus the part that makes a checkpoint
-(:func:`training_identity`) and the part that makes its logits (:func:`exits_identity`). They hash everything that can
+Two identities (:func:`identify_quality`, :func:`identify_speed`), plus the part that makes a checkpoint
+(:func:`identify_training`) and the part that makes its logits (:func:`identify_exits`). They hash everything that can
 change the thing they name and nothing else: no paths, no verbosity, no worker counts.
 """
 
@@ -113,14 +113,14 @@ class Facts:
     sources: Mapping[str, str] = field(default_factory=dict)
 
 
-def cache_key(identity: Mapping[str, object], facts: Facts) -> str:
+def make_cache_key(identity: Mapping[str, object], facts: Facts) -> str:
     """Return what the things of ``identity`` are kept for reuse under: with the source of the user's own parts."""
-    return key({**identity, "sources": dict(facts.sources)} if facts.sources else identity)
+    return hash_identity({**identity, "sources": dict(facts.sources)} if facts.sources else identity)
 
 
-def training_identity(spec: RunSpec, facts: Facts) -> dict[str, object]:
+def identify_training(spec: RunSpec, facts: Facts) -> dict[str, object]:
     """Everything that makes the checkpoint. The criterion is not in it: all criteria share it."""
-    train = {**asdict(spec.train), "precision": resolved_precision(spec)}
+    train = {**asdict(spec.train), "precision": resolve_precision(spec)}
     name = facts.name or spec.backbone
     if spec.train.accumulate > 1:  # came later: older keys stand, of trainings that weighed each micro-batch alike
         train["weight"] = "samples"
@@ -135,39 +135,44 @@ def training_identity(spec: RunSpec, facts: Facts) -> dict[str, object]:
     }
 
 
-def exits_identity(spec: RunSpec, facts: Facts) -> dict[str, object]:
+def identify_exits(spec: RunSpec, facts: Facts) -> dict[str, object]:
     """Everything that makes the logits of all exits."""
     # autocast kernels differ between device kinds, so logits are not shared across them
-    return {**training_identity(spec, facts), "dtype": spec.dtype, "device": device_kind(spec), "padding": "dynamic-1"}
+    return {
+        **identify_training(spec, facts),
+        "dtype": spec.dtype,
+        "device": find_device_kind(spec),
+        "padding": "dynamic-1",
+    }
 
 
-def quality_identity(spec: RunSpec, facts: Facts) -> dict[str, object]:
+def identify_quality(spec: RunSpec, facts: Facts) -> dict[str, object]:
     """Everything that can change a prediction."""
     strategy = {"name": spec.strategy, "version": facts.versions["strategy"], "args": spec.criterion_args}
     if any(version != 1 for version in facts.wrapped):  # came later: older keys stand
         strategy["wrapped"] = list(facts.wrapped)
-    return {**exits_identity(spec, facts), "strategy": strategy}
+    return {**identify_exits(spec, facts), "strategy": strategy}
 
 
-def speed_identity(spec: RunSpec, facts: Facts, machine: str) -> dict[str, object]:
+def identify_speed(spec: RunSpec, facts: Facts, machine: str) -> dict[str, object]:
     """Everything that can change a latency: the quality identity, the protocol, the machine."""
     latency = None if spec.latency is None else spec.latency.identity()
-    return {**quality_identity(spec, facts), "latency": latency, "machine": machine}
+    return {**identify_quality(spec, facts), "latency": latency, "machine": machine}
 
 
-def resolved_precision(spec: RunSpec) -> str:
+def resolve_precision(spec: RunSpec) -> str:
     """What "auto" precision means on the spec's device."""
     if spec.train.precision != "auto":
         return spec.train.precision
-    return "bf16" if device_kind(spec) == "cuda" else "fp32"
+    return "bf16" if find_device_kind(spec) == "cuda" else "fp32"
 
 
-def device_kind(spec: RunSpec) -> str:
+def find_device_kind(spec: RunSpec) -> str:
     """``cuda`` of ``cuda:1``."""
     return spec.device.partition(":")[0]
 
 
-def key(identity: Mapping[str, object]) -> str:
+def hash_identity(identity: Mapping[str, object]) -> str:
     """16 hex digits for an identity: SHA-256 of its canonical JSON."""
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

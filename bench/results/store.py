@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 
 from bench.errors import Damaged, UsageError
 from bench.progress import Progress
-from bench.results.places import LONGEST, RECORD, slug
+from bench.results.places import LONGEST, RECORD, make_slug
 from bench.results.run import Run
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ class Store:
     def place(self, task: str, backbone: str, strategy: str, seed: int, key: str) -> Path:
         """Return the folder of the run with this quality key."""
         end = f"-s{seed}-{key[:8]}"
-        return self.root / slug(task) / slug(backbone) / f"{slug(strategy, LONGEST - len(end))}{end}"
+        return self.root / make_slug(task) / make_slug(backbone) / f"{make_slug(strategy, LONGEST - len(end))}{end}"
 
     def cache(self, kind: str, key: str) -> Path:
         """Return where what ``key`` identifies is kept for reuse."""
@@ -102,7 +102,7 @@ class Store:
         """Move ``path`` into the quarantine under a name that is free; return its place below the store."""
         folder = self.make_cache("quarantine")
         ends = (f"-{number}-{path.name}" for number in count(1))
-        places = (folder / f"{slug(path.parent.name, LONGEST - len(end))}{end}" for end in ends)
+        places = (folder / f"{make_slug(path.parent.name, LONGEST - len(end))}{end}" for end in ends)
         place = next(place for place in places if not place.exists())
         path.replace(place)
         return place.relative_to(self.root).as_posix()

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Discriminator, Tag, ValidationError
 
 from bench.errors import Damaged
 from bench.files import write_json
-from bench.results.part import STRICT, Estimate, Number, Part, checksum_of, describe_error, has_own_checksum
+from bench.results.part import STRICT, Estimate, Number, Part, compute_checksum, describe_error, has_own_checksum
 
 
 class RawPart(Part):
@@ -180,7 +180,7 @@ class RawTimes(RawPart):
 
 def write_times(path: Path, plain: Mapping[str, object]) -> None:
     """Write raw times, plain JSON values, with their checksum, whole or not at all."""
-    write_json(path, {**plain, "checksum": checksum_of(plain)}, compact=True)
+    write_json(path, {**plain, "checksum": compute_checksum(plain)}, compact=True)
 
 
 def read_times(path: Path) -> RawTimes:

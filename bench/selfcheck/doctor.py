@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 from backbones.errors import UserError
 from backbones.hubcalls import is_offline
-from bench.environment import cores, cpu_name, memory_gib
+from bench.environment import count_cores, read_cpu_name, read_memory
 
 Level = Literal["ok", "warn", "fail"]
 
@@ -92,16 +92,16 @@ def check_packages() -> Iterator[Remark]:
             yield Remark("package", "fail", f"{package} is not installed", install)
             continue
         text = f"{package} {found}"
-        if version_numbers(found) < version_numbers(lowest):
+        if split_version(found) < split_version(lowest):
             yield Remark("package", "fail", f"{text} is older than {lowest}", install)
-        elif version_numbers(found) > version_numbers(newest):
+        elif split_version(found) > split_version(newest):
             remedy = f"if it fails: {package}=={newest}"
             yield Remark("package", "warn", f"{text} is newer than the tested {newest}", remedy)
         else:
             yield Remark("package", "ok", text)
 
 
-def version_numbers(text: str) -> tuple[int, ...]:
+def split_version(text: str) -> tuple[int, ...]:
     """Return (2, 13) for ``2.13.0+cpu``: trailing zeros say nothing."""
     parts = [int(part) for part in re.findall(r"\d+", re.split(r"[+a-zA-Z-]", text)[0])]
     while parts and parts[-1] == 0:
@@ -116,13 +116,13 @@ def check_processor() -> Iterator[Remark]:
     """Look at processor, cores, threads and memory."""
     import torch
 
-    yield Remark("cpu", "ok", f"{cpu_name()}, {cores()} cores for this process")
+    yield Remark("cpu", "ok", f"{read_cpu_name()}, {count_cores()} cores for this process")
     threads = torch.get_num_threads()
-    if threads > cores():
-        yield Remark("threads", "warn", f"torch uses {threads} threads on {cores()} cores", "set OMP_NUM_THREADS")
+    if threads > count_cores():
+        yield Remark("threads", "warn", f"torch uses {threads} threads on {count_cores()} cores", "set OMP_NUM_THREADS")
     else:
         yield Remark("threads", "ok", f"torch uses {threads} threads")
-    memory = memory_gib()
+    memory = read_memory()
     if memory is None:
         yield Remark("memory", "warn", "the system does not say how much there is")
     elif memory < MEMORY_GIB:
@@ -245,15 +245,15 @@ def check_mirror(hub_root: Path | None) -> Iterator[Remark]:
 
 def check_mirrored_model(folder: Path) -> Remark:
     """Say whether a model folder of the mirror is complete, or what it lacks."""
-    from backbones.folders import tokenizer_files, weight_files
+    from backbones.folders import list_tokenizer_files, list_weight_files
 
     name = f"{folder.parent.name}/{folder.name}"
     try:
-        tokenizer_files(folder)
+        list_tokenizer_files(folder)
     except UserError:
         return Remark("mirror", "fail", f"model {name} has no tokenizer", "copy the hub's tokenizer files there")
     try:
-        weight_files(folder)
+        list_weight_files(folder)
     except UserError:
         remedy = "put model.safetensors there, or use --init scratch"
         return Remark("mirror", "warn", f"model {name} has no weights", remedy)
@@ -264,11 +264,11 @@ def check_backbones(hub_root: Path | None, online: bool) -> Iterator[Remark]:
     """Say which of the named backbones can be had right now."""
     from backbones.catalog import BACKBONES
     from backbones.load import BackboneRequest
-    from backbones.resolve import resolve
+    from backbones.resolve import resolve_backbone
 
     for name, named in BACKBONES.items():
         try:
-            source = resolve(BackboneRequest(name, hub_root=hub_root, offline=True), weights=True).source
+            source = resolve_backbone(BackboneRequest(name, hub_root=hub_root, offline=True), weights=True).source
             ready = "from scratch, needs no download" if named.hub_id is None else f"ready ({source})"
             yield Remark("backbone", "ok", f"{name}: {ready}")
         except UserError as error:
@@ -301,9 +301,9 @@ def check_timing() -> Iterator[Remark]:
         yield Remark("timing", "ok", "turbo is off")
     if hasattr(os, "getloadavg"):
         load = os.getloadavg()[0]
-        busy = load > 0.5 * cores()
+        busy = load > 0.5 * count_cores()
         remedy = "end other work before measuring latency; a disturbed measurement is marked INVALID" if busy else ""
-        yield Remark("timing", "warn" if busy else "ok", f"load {load:.1f} on {cores()} cores", remedy)
+        yield Remark("timing", "warn" if busy else "ok", f"load {load:.1f} on {count_cores()} cores", remedy)
 
 
 def is_turbo_on() -> bool | None:

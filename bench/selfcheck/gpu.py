@@ -18,7 +18,7 @@ import torch
 
 from backbones import ENCODERS
 from backbones.base import Batch
-from bench.environment import versions
+from bench.environment import read_versions
 from bench.errors import UsageError
 from bench.files import read_object, write_json
 from bench.inference.executors import Executor
@@ -94,7 +94,7 @@ def check_gpu(
         "driver": None if library is None else str(library.nvmlSystemGetDriverVersion()),
         "cuda": torch.version.cuda,
         "conditional_nodes": plan.has_conditional(),
-        "versions": {name: versions()[name] for name in ("python", "torch", "transformers")},
+        "versions": {name: read_versions()[name] for name in ("python", "torch", "transformers")},
     }
     found: dict[str, Any] = {"card": card}
     known = folder / "card.json"

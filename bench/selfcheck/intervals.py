@@ -224,7 +224,7 @@ def check_mcnemar(times: int, seed: int, samples: int = 3000, share: float = 0.2
 
 def check_bootstrap_test(truth: World, times: int, seed: int, samples: int = 400) -> Experiment:
     """Count how often `bench compare`'s paired bootstrap test of F1 cries wolf on two models equal by construction."""
-    from bench.compare.quality import paired_test
+    from bench.compare.quality import run_paired_test
 
     alarms = []
     for random in _make_generators(seed, times, 7):
@@ -232,7 +232,7 @@ def check_bootstrap_test(truth: World, times: int, seed: int, samples: int = 400
         swapped = random.random(samples) < 0.5  # which of two exits is called base: exchangeable, hence equal
         one, other = sample.answers[:, 3], sample.answers[:, 4]
         base, candidate = np.where(swapped, one, other), np.where(swapped, other, one)
-        alarms.append(paired_test("f1", base, candidate, sample.labels, seed=_draw_seed(random))[1] < 0.05)
+        alarms.append(run_paired_test("f1", base, candidate, sample.labels, seed=_draw_seed(random))[1] < 0.05)
     name = f"paired bootstrap test, F1, false alarms, n = {samples}"
     return Experiment(name, float(np.mean(alarms)), times, 0.03, 0.07)
 

@@ -9,7 +9,7 @@ import torch
 
 from backbones import ENCODERS
 from backbones.base import Batch
-from backbones.load import stock_config
+from backbones.load import make_stock_config
 from strategies.base import ExitModel, Head
 from strategies.entropy import LinearHead
 
@@ -45,7 +45,7 @@ def make_tiny_model(
 ) -> ExitModel:
     """Make an exit model with random weights large enough that its exits differ."""
     cls = ENCODERS.load(model_type)
-    config = stock_config(model_type, {**TINY, **EXTRA.get(model_type, {}), **overrides}, attention)
+    config = make_stock_config(model_type, {**TINY, **EXTRA.get(model_type, {}), **overrides}, attention)
     torch.manual_seed(7)
     encoder = cls(cls.stock(config, pooler=True))
     made = head(encoder, outputs)

@@ -7,7 +7,7 @@ the plan on an engine (:func:`make_engine`) and says what became of every cell; 
 
 from __future__ import annotations
 
-from bench.sweep.driver import Outcome, failures, fetch_and_plan, run_cells, run_plan
+from bench.sweep.driver import Outcome, collect_failures, fetch_and_plan, run_cells, run_plan
 from bench.sweep.engines import make_engine
 from bench.sweep.engines.base import Engine
 from bench.sweep.plan import Plan, Planned, make_plan
@@ -17,7 +17,7 @@ __all__ = [
     "Outcome",
     "Plan",
     "Planned",
-    "failures",
+    "collect_failures",
     "fetch_and_plan",
     "make_engine",
     "make_plan",

@@ -28,10 +28,10 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 from pydantic import BeforeValidator, ValidationError, create_model
 
-from backbones.names import unknown_name
+from backbones.names import make_unknown_error
 from bench.cell.request import Request
 from bench.errors import UsageError
-from bench.results.part import EXPECTED, STRICT, field_path, kind_of
+from bench.results.part import EXPECTED, STRICT, name_field, name_kind
 from bench.yaml_files import parse_yaml, read_text
 
 MOST_CELLS = 10_000
@@ -156,12 +156,12 @@ def _describe_error(error: ValidationError) -> str:
     kind, value, steps = first["type"], first["input"], first["loc"]
     while len(steps) > 2 and isinstance(steps[-1], int):  # which of an option's values it is, the message shows
         steps = steps[:-1]
-    where = field_path(steps) or "A sweep"
+    where = name_field(steps) or "A sweep"
     if kind == "extra_forbidden":
         parent, _, _ = where.rpartition(".")
         known = (Axes if parent else Sweep).model_fields
-        return str(unknown_name("key", where, [f"{parent}.{name}" if parent else name for name in known]))
-    shown = kind_of(value) if value is None or isinstance(value, list | dict) else f"'{value}'"
+        return str(make_unknown_error("key", where, [f"{parent}.{name}" if parent else name for name in known]))
+    shown = name_kind(value) if value is None or isinstance(value, list | dict) else f"'{value}'"
     if kind == "literal_error":
         return f"{where} must be {first['ctx']['expected']}, not {shown}."
     if kind == "invalid_key":

@@ -107,7 +107,7 @@ def run_plan(
     return _Sweep(plan, context, engine, sync, on_end).run()
 
 
-def failures(outcomes: Sequence[Outcome]) -> CellsFailed | None:
+def collect_failures(outcomes: Sequence[Outcome]) -> CellsFailed | None:
     """Return the error that ends a sweep in which some cells failed; None where none did."""
     failed = [f"{o.cell.label}: {o.error}" for o in outcomes if not o.ok]
     return CellsFailed(f"{len(failed)} of {len(outcomes)} cells failed: " + "; ".join(failed)) if failed else None

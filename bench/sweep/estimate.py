@@ -22,9 +22,9 @@ import torch
 from backbones import ENCODERS
 from backbones.base import LayeredEncoder
 from backbones.catalog import BACKBONES
-from backbones.load import outline
+from backbones.load import outline_backbone
 from bench.cell.request import Context
-from bench.environment import machine_id
+from bench.environment import identify_machine
 from bench.errors import UserError
 from bench.results.store import Store
 from bench.sweep.plan import Plan, Planned
@@ -69,7 +69,7 @@ class PlanCost:
     notes: tuple[str, ...]
 
 
-def estimate(plan: Plan, context: Context) -> PlanCost:
+def estimate_plan(plan: Plan, context: Context) -> PlanCost:
     """Return time and disk of every cell of ``plan``; a training counts for the first of the cells that share it."""
     known = read_step_times(context.store)
     paid: set[str] = {cell.training for cell in plan.cells if cell.checkpoint}
@@ -172,7 +172,7 @@ def read_step_times(store: Store) -> dict[tuple[object, ...], float]:
     That is the backbone, the task, the recipe and the rows of a step.
     """
     found: dict[tuple[object, ...], float] = {}
-    here = machine_id()
+    here = identify_machine()
     for run in store.runs()[0] if store.root.is_dir() else ():
         if not run.is_finished() or run.record.environment.machine_id != here:
             continue
@@ -203,7 +203,7 @@ def outline_cell(cell: Planned) -> LayeredEncoder | None:
     name = repr(cell.backbone)
     if name not in _SHAPES:
         try:
-            _SHAPES[name] = outline(cell.backbone)
+            _SHAPES[name] = outline_backbone(cell.backbone)
         except UserError:
             _SHAPES[name] = _from_catalog(cell)
     return _SHAPES[name]
@@ -227,7 +227,7 @@ def count_rows(cell: Planned) -> Size | None:
     data = cell.data
     if data is not None:
         passed = len(data.select) + sum(map(len, data.evaluation.values()))
-        return Size(len(data.train), passed, mean_tokens(data, spec.max_length), data.num_outputs, True)
+        return Size(len(data.train), passed, estimate_tokens(data, spec.max_length), data.num_outputs, True)
     rows: Mapping[str, int] | None = getattr(task, "published_rows", None)
     if not rows:
         return None
@@ -236,7 +236,7 @@ def count_rows(cell: Planned) -> Size | None:
     return Size(limited.pop("train"), sum(limited.values()), float(spec.max_length), outputs, False)
 
 
-def mean_tokens(data: TaskData, most: int) -> float:
+def estimate_tokens(data: TaskData, most: int) -> float:
     """Return the mean tokens of a training sample, from its words, over the first thousand."""
     first, second = data.train.first[:1000], (data.train.second or ())[:1000]
     words = [len(f"{one} {other}".split()) for one, other in zip_longest(first, second, fillvalue="")]

@@ -16,7 +16,7 @@ from bench.cell.request import Context, Request
 from bench.cell.resolve import Parts, is_timed, resolve_request
 from bench.cell.run import find_finished
 from bench.errors import DataError, UsageError, UserError
-from bench.results.spec import Facts, RunSpec, key, training_identity
+from bench.results.spec import Facts, RunSpec, hash_identity, identify_training
 from bench.tasks.base import LoadOptions, TaskData
 from bench.tasks.folder import FolderTask
 
@@ -60,7 +60,7 @@ class Plan:
     @cached_property
     def key(self) -> str:
         """16 hex digits for what is asked, whatever is there already."""
-        return key({"cells": [repr(dataclasses.astuple(cell.request)) for cell in self.cells]})
+        return hash_identity({"cells": [repr(dataclasses.astuple(cell.request)) for cell in self.cells]})
 
     def trainings(self) -> dict[str, list[Planned]]:
         """The cells by the training that they share."""
@@ -139,7 +139,9 @@ class Lookup:
         except UserError as error:
             own = parts.strategy.backbone_overrides(spec.criterion_args)
             versions = parts.versions(2)  # a training has no part of what depends on the number of classes
-            group = "unknown-" + key(training_identity(spec, Facts(repr(own), request.task, versions)))  # by its names
+            group = "unknown-" + hash_identity(
+                identify_training(spec, Facts(repr(own), request.task, versions))
+            )  # by its names
             return Planned(request, spec, parts, label, backbone, group, "unknown", data=at_hand, why=str(error))
         training = cell.keys.training
         checkpoint = (self.context.store.cache("checkpoints", training) / "model.safetensors").exists()

@@ -87,7 +87,7 @@ class Remote:
             arrived = [Path(folder) / str(number) for number in range(len(names))]
             for path, name in zip(arrived, names, strict=True):
                 self._try(name, partial(self.files.get_file, f"{self.root}/{name}", str(path)))
-                reason = unusable(path, name)
+                reason = explain_unusable(path, name)
                 if reason:
                     self.progress.say(f"{self.url}/{name} is left out: {reason}.")
                     return False
@@ -141,7 +141,7 @@ def is_hidden(name: str) -> bool:
     return any(part.startswith(".") for part in name.removeprefix(".cache/").split("/"))
 
 
-def unusable(path: Path, name: str) -> str:
+def explain_unusable(path: Path, name: str) -> str:
     """Return why what arrived at ``path`` cannot be kept as ``name``, or the empty string."""
     reader = read_record if name.endswith(f"/{RECORD}") else CHECKERS.get(Path(name).suffix)
     if reader is None:

@@ -9,7 +9,7 @@ import traceback
 from dataclasses import replace
 from pathlib import Path
 
-from bench.cell.command import command_line, write_arguments
+from bench.cell.command import write_arguments, write_command
 from bench.cell.request import Context
 from bench.cell.run import prepare_cell, run_cell
 from bench.errors import UserError, name_causes
@@ -30,7 +30,7 @@ def run_job(job: Job) -> Ending:
             store, progress = Store(Path(job.results_dir)), Progress(quiet=job.quiet)
             hub_root = None if job.hub_root is None else Path(job.hub_root)
             context = Context(store, progress, hub_root, job.offline, job.overwrite)
-            alone = command_line(write_arguments(job.request, context))  # what would run this cell by itself
+            alone = write_command(write_arguments(job.request, context))  # what would run this cell by itself
             cell = prepare_cell(job.request, replace(context, command=alone))
             remote = None if job.sync is None else Remote(job.sync, store, progress)
             if remote is not None:

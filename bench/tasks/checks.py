@@ -87,7 +87,7 @@ def check_encodable(table: RawTable, row: int, column: str, value: str) -> None:
         raise table.error(row, f"'{column}' has half of a character ({half})", "Correct the text.") from error
 
 
-def class_indices(table: RawTable, names: Sequence[str]) -> NDArray[np.int64]:
+def read_class_numbers(table: RawTable, names: Sequence[str]) -> NDArray[np.int64]:
     """Return labels that are stored as class numbers 0..C-1, int64 [N]."""
     values = table.column("label")
     if all(value == -1 for value in values):  # the hub's convention for labels that are kept secret

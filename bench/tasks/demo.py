@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from bench.tasks.base import LoadOptions, Split, Task, TaskData
-from bench.tasks.sampling import hold_out, limited
+from bench.tasks.sampling import hold_out, limit_split
 
 # The data are the same for every run: only the held-out part of train depends on a run's seed.
 GENERATOR_SEED = 1806
@@ -58,8 +58,8 @@ class Demo(Task):
 
     def load(self, options: LoadOptions) -> TaskData:
         """Generate the data, always the same; ``options.seed`` draws the select split only."""
-        evaluation, train = generate()
-        rows, select = hold_out(limited(train, options.limit), options)
+        evaluation, train = generate_splits()
+        rows, select = hold_out(limit_split(train, options.limit), options)
         return TaskData(
             name=self.name,
             kind="classification",
@@ -67,13 +67,13 @@ class Demo(Task):
             metrics=("accuracy",),
             train=rows,
             select=select,
-            evaluation={"evaluation": limited(evaluation, options.limit)},
+            evaluation={"evaluation": limit_split(evaluation, options.limit)},
             revision=_digest((train, evaluation)),
             source="built in",
         )
 
 
-def generate() -> tuple[Split, Split]:
+def generate_splits() -> tuple[Split, Split]:
     """Return the evaluation and the train split; no sentence occurs twice."""
     writer, seen = Writer(GENERATOR_SEED), set[str]()
     return (

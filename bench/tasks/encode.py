@@ -36,7 +36,7 @@ class EncodedSplit:
         return len(self.input_ids)
 
 
-def encode(split: Split, tokenizer: Any, max_length: int) -> EncodedSplit:
+def encode_split(split: Split, tokenizer: Any, max_length: int) -> EncodedSplit:
     """Tokenise ``split`` (a pair where it has a second text), cutting at ``max_length`` tokens.
 
     ``tokenizer`` is a transformers tokenizer with a padding token. Pairs are cut longest text first, its default.
@@ -60,7 +60,7 @@ def encode(split: Split, tokenizer: Any, max_length: int) -> EncodedSplit:
     return EncodedSplit(ids, types if any(map(any, types)) else None, lengths, truncated, int(tokenizer.pad_token_id))
 
 
-def collate(encoded: EncodedSplit, rows: Sequence[int] | NDArray[np.int64]) -> Batch:
+def collate_batch(encoded: EncodedSplit, rows: Sequence[int] | NDArray[np.int64]) -> Batch:
     """Return the given rows as one batch [B, T], T the longest of them; no mask where nothing is padded."""
     chosen = [int(row) for row in rows]
     longest = int(encoded.lengths[chosen].max())
@@ -79,13 +79,13 @@ def _padded(ids: list[int], length: int, pad_id: int) -> list[int]:
     return ids + [pad_id] * (length - len(ids))
 
 
-def length_batches(lengths: NDArray[np.int64], batch_size: int) -> list[NDArray[np.int64]]:
+def batch_by_length(lengths: NDArray[np.int64], batch_size: int) -> list[NDArray[np.int64]]:
     """Return row numbers in batches of samples of like length, longest first (memory runs out at once or never)."""
     order = np.argsort(-lengths, kind="stable").astype(np.int64)
     return _cut(order, batch_size)
 
 
-def training_batches(lengths: NDArray[np.int64], batch_size: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
+def batch_for_training(lengths: NDArray[np.int64], batch_size: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
     """Return the row numbers of one epoch in random batches of samples of like length.
 
     Samples are shuffled, sorted by length within pools of 50 batches, and the batches shuffled again.

@@ -38,7 +38,7 @@ from bench.tasks.labels import (
     read_targets,
 )
 from bench.tasks.readers import READ_BY_SUFFIX, read_lines, read_table
-from bench.tasks.sampling import hold_out, limited
+from bench.tasks.sampling import hold_out, limit_split
 
 EVALUATION = ("validation", "dev", "test")
 LABELS_FILE = "labels.txt"
@@ -70,7 +70,7 @@ class FolderTask(Task):
         labels = read_labels(train)
         classes = self._classes(labels)
         trained, reported = _split(train, texts, classes), _split(evaluation, texts, classes)
-        rows, held = hold_out(limited(trained, options.limit), options)
+        rows, held = hold_out(limit_split(trained, options.limit), options)
         files = [("train", train_file), (split_name, evaluation_file)]
         if (self.folder / LABELS_FILE).exists():
             files.append((LABELS_FILE, self.folder / LABELS_FILE))
@@ -81,7 +81,7 @@ class FolderTask(Task):
             metrics=("pearson", "spearman") if classes is None else ("accuracy",),
             train=rows,
             select=held,
-            evaluation={split_name: limited(reported, options.limit)},
+            evaluation={split_name: limit_split(reported, options.limit)},
             revision=digest_files(files, "labels as written" if classes is not None and _once_merged(labels) else ""),
             source=f"folder {self.name}",
             warnings=(

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
-from backbones.folders import first_line
-from backbones.hubcalls import hide_bars, hub_offline, may_pass, name_cause, retry_call
+from backbones.folders import take_first_line
+from backbones.hubcalls import hide_bars, keep_offline, may_pass, name_cause, retry_call
 from bench.errors import DataError, UserError
 from bench.tasks.base import Kind, LoadOptions, Split, Task, TaskData
-from bench.tasks.checks import RawTable, class_indices, digest_files, make_split
+from bench.tasks.checks import RawTable, digest_files, make_split, read_class_numbers
 from bench.tasks.labels import read_targets
-from bench.tasks.sampling import hold_out, limited
+from bench.tasks.sampling import hold_out, limit_split
 
 
 class HubTask(Task):
@@ -45,7 +45,7 @@ class HubTask(Task):
             tables, revision = self._read_hub(options), self.revision
             source = f"hub {self.dataset}"
         splits = {table.split: self._split(table) for table in tables}
-        train, select = hold_out(limited(splits["train"], options.limit), options)
+        train, select = hold_out(limit_split(splits["train"], options.limit), options)
         return TaskData(
             name=self.name,
             kind=self.kind,
@@ -53,7 +53,7 @@ class HubTask(Task):
             metrics=self.metrics,
             train=train,
             select=select,
-            evaluation={name: limited(splits[name], options.limit) for name in self.evaluation},
+            evaluation={name: limit_split(splits[name], options.limit) for name in self.evaluation},
             revision=revision,
             source=source,
             warnings=tuple(self._warnings(splits)),
@@ -70,7 +70,7 @@ class HubTask(Task):
     def _split(self, table: RawTable) -> Split:
         if self.kind == "regression":
             return make_split(table, self.columns, read_targets(table, *self.label_range), blank_allowed=True)
-        return make_split(table, self.columns, class_indices(table, self.label_names), blank_allowed=True)
+        return make_split(table, self.columns, read_class_numbers(table, self.label_names), blank_allowed=True)
 
     def _warnings(self, splits: dict[str, Split]) -> Iterator[str]:
         for name, rows in self.published_rows.items():
@@ -100,7 +100,7 @@ class HubTask(Task):
                 raise
             except Exception as error:
                 raise DataError(
-                    f"Cannot read '{self._label}' from the mirror: {first_line(error).rstrip('.')}. "
+                    f"Cannot read '{self._label}' from the mirror: {take_first_line(error).rstrip('.')}. "
                     f"Copy the hub's files to datasets/{self.dataset} under the hub root, or drop --hub-root."
                 ) from error
         used = [(f"{name}/{Path(f).name}", Path(f)) for name in self._wanted for f in files[name]]
@@ -109,7 +109,7 @@ class HubTask(Task):
     def _read_hub(self, options: LoadOptions) -> list[RawTable]:
         import datasets
 
-        with hub_offline(options.offline):
+        with keep_offline(options.offline):
             try:
                 found = retry_call(
                     self._label, lambda: datasets.load_dataset(self.dataset, self.config, revision=self.revision)
@@ -131,7 +131,7 @@ class HubTask(Task):
                     ) from error
                 raise DataError(
                     f"Cannot load '{self._label}' from the hub at revision {self.revision[:12]}: "
-                    f"{first_line(error).rstrip('.')}. "
+                    f"{take_first_line(error).rstrip('.')}. "
                     "Check the installed version of the datasets package, or use a local mirror (--hub-root)."
                 ) from error
         self._require(found, f"hub data set {self.dataset}")

@@ -15,7 +15,7 @@ from bench.tasks.base import LoadOptions, Split
 LIMIT_SEED = 20210701
 
 
-def limited(split: Split, limit: int | None) -> Split:
+def limit_split(split: Split, limit: int | None) -> Split:
     """Return at most ``limit`` rows in stored order: a fixed random subset, nested for growing limits."""
     if limit is None or limit >= len(split):
         return split

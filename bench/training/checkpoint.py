@@ -22,7 +22,7 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], facts: Mapping[str, obj
     cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(facts, allow_nan=False)
     with replace_file(path) as temporary:
-        save_file(cpu, temporary, metadata={"facts": text, "sha256": checksum(cpu, text)})
+        save_file(cpu, temporary, metadata={"facts": text, "sha256": hash_checkpoint(cpu, text)})
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -37,12 +37,12 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise Damaged(path, "its header has unknown entries")
     text = metadata.get("facts", "{}")
     # files of before there were checksums have none
-    if "sha256" in metadata and metadata["sha256"] != checksum(tensors, text):
+    if "sha256" in metadata and metadata["sha256"] != hash_checkpoint(tensors, text):
         raise Damaged(path, "its checksum differs")
     return tensors, json.loads(text)
 
 
-def checksum(tensors: dict[str, Tensor], facts: str) -> str:
+def hash_checkpoint(tensors: dict[str, Tensor], facts: str) -> str:
     """Return the SHA-256, hex, of names, types, shapes and values of CPU tensors, and of the facts' text."""
     digest = hashlib.sha256(facts.encode())
     for name in sorted(tensors):
@@ -52,14 +52,14 @@ def checksum(tensors: dict[str, Tensor], facts: str) -> str:
     return digest.hexdigest()
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def list_optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Return the optimiser's state as flat tensors; parameters are numbered as in ``state_dict``."""
     state = optimizer.state_dict()["state"]
     return {f"optimizer.{index}.{name}": value for index, slots in state.items() for name, value in slots.items()}
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put back what :func:`optimizer_tensors` took."""
+    """Put back what :func:`list_optimizer_tensors` took."""
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         kind, _, rest = name.partition(".")

@@ -22,9 +22,9 @@ from torch import Tensor
 from backbones.base import Batch
 from bench.errors import UsageError
 from bench.progress import Progress
-from bench.tasks.encode import EncodedSplit, collate, training_batches
+from bench.tasks.encode import EncodedSplit, batch_for_training, collate_batch
 from bench.training.args import SAVE_EVERY, TrainArgs
-from bench.training.checkpoint import load_tensors, optimizer_tensors, restore_optimizer, save_tensors
+from bench.training.checkpoint import list_optimizer_tensors, load_tensors, restore_optimizer, save_tensors
 from strategies.base import ExitModel, Recipe, Stage
 
 
@@ -55,7 +55,7 @@ class TrainingPlan:
     save_every: float = SAVE_EVERY
 
 
-def train(model: ExitModel, recipe: Recipe, plan: TrainingPlan, progress: Progress) -> TrainLog:
+def train_model(model: ExitModel, recipe: Recipe, plan: TrainingPlan, progress: Progress) -> TrainLog:
     """Fit ``model`` in place, stage by stage, resuming from ``plan.progress_file`` if it is there."""
     model.to(plan.device)
     recipe.to(plan.device)
@@ -79,7 +79,7 @@ class _Stage:
         self, model: ExitModel, recipe: Recipe, stage: Stage, number: int, plan: TrainingPlan, log: TrainLog
     ) -> None:
         self.model, self.recipe, self.stage, self.number, self.plan, self.log = model, recipe, stage, number, plan, log
-        self.trained = freeze(model, stage)
+        self.trained = freeze_for_stage(model, stage)
         args = plan.args
         self.per_epoch = math.ceil(math.ceil(len(plan.data) / args.batch_size) / args.accumulate)
         epochs = args.epochs if stage.epochs is None else stage.epochs
@@ -127,7 +127,7 @@ class _Stage:
         args, step = self.plan.args, done
         while step < self.steps:
             epoch, first = divmod(step, self.per_epoch)
-            batches = training_batches(self.plan.data.lengths, args.batch_size, self.plan.seed, epoch)
+            batches = batch_for_training(self.plan.data.lengths, args.batch_size, self.plan.seed, epoch)
             for i in range(first, self.per_epoch):
                 if step >= self.steps:
                     return
@@ -158,10 +158,10 @@ class _Stage:
         for rows in micro_batches:
             most = self.log.micro_batch or len(rows)
             for part in (rows[i : i + most] for i in range(0, len(rows), most)):
-                batch = collate(self.plan.data, part).to(self.plan.device)
+                batch = collate_batch(self.plan.data, part).to(self.plan.device)
                 labels = torch.from_numpy(self.plan.labels[part]).to(self.plan.device)
                 with torch.autocast(self.plan.device.type, torch.bfloat16, enabled=self.plan.precision != "fp32"):
-                    logits = stage_logits(self.model, self.recipe, self.stage, batch)
+                    logits = compute_stage_logits(self.model, self.recipe, self.stage, batch)
                 losses = self.recipe.losses(self.stage, logits, labels, step)
                 losses = tuple(loss / (samples / len(part)) for loss in losses)
                 self.recipe.backward(losses, self.model.encoder)
@@ -189,7 +189,7 @@ class _Stage:
         if self.plan.device.type == "cuda":
             tensors["random.cuda"] = torch.cuda.get_rng_state(self.plan.device)
         if step:
-            tensors |= optimizer_tensors(self.optimizer)
+            tensors |= list_optimizer_tensors(self.optimizer)
         losses = self.losses if step else []
         log = {"stages": self.log.stages, "steps": self.log.steps, "losses": losses, "resumed": self.log.resumed}
         save_tensors(self.plan.progress_file, tensors, {"stage": stage, "step": step, "log": log})
@@ -211,7 +211,7 @@ class _Stage:
         return int(facts["step"])
 
 
-def freeze(model: ExitModel, stage: Stage) -> list[torch.nn.Parameter]:
+def freeze_for_stage(model: ExitModel, stage: Stage) -> list[torch.nn.Parameter]:
     """Switch gradients on for what ``stage`` trains and off for the rest; return the trained parameters, once each."""
     layers = {"all": range(1, model.num_layers + 1), "last": [model.num_layers], "early": range(1, model.num_layers)}
     chosen = [p for layer in layers[stage.exits] for p in model.head.exit_parameters(layer)]
@@ -225,7 +225,7 @@ def freeze(model: ExitModel, stage: Stage) -> list[torch.nn.Parameter]:
     return trained
 
 
-def stage_logits(model: ExitModel, recipe: Recipe, stage: Stage, batch: Batch) -> list[Tensor]:
+def compute_stage_logits(model: ExitModel, recipe: Recipe, stage: Stage, batch: Batch) -> list[Tensor]:
     """Return the logits of the exits that ``stage`` looks at; frozen parts run without gradient and without dropout."""
     last = model.num_layers
     with torch.set_grad_enabled(stage.backbone):

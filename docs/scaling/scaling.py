@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 
 from bench.cell.request import Context, Request
-from bench.cli.display import console, print_json
+from bench.cli.display import make_console, print_json
 from bench.files import read_object, write_json
 from bench.measure.exits import AllExits
 from bench.progress import Progress
 from bench.results.exits import write_exits
-from bench.results.places import exits_file
+from bench.results.places import locate_exits
 from bench.results.store import Store
 from bench.sweep.driver import run_plan
 from bench.sweep.engines.base import Ending, Job
@@ -108,7 +108,7 @@ def measure(folder: Path, repeats: int = 50) -> Constants:
         write_json(made / "record.json", {"quality_key": "0" * 16})
         for split in ("select", "validation"):
             write_exits(exits, store.cache("exits", f"{number:08d}") / f"{split}.parquet")
-            write_exits(exits, exits_file(made, split))
+            write_exits(exits, locate_exits(made, split))
         write_json(made / "record.json", record)
 
     def locks(number: int) -> None:
@@ -198,8 +198,8 @@ def main(words: list[str] | None = None) -> int:
         print_json({"constants": asdict(constants), "rates": rows})
         return 0
     milliseconds = {name: f"{1000 * value:.3g} ms" for name, value in asdict(constants).items()}
-    console().print(build_table("Measured, a cell", milliseconds, [milliseconds.values()]))
-    console().print(build_table("Simulated", rows[0], [row.values() for row in rows]))
+    make_console().print(build_table("Measured, a cell", milliseconds, [milliseconds.values()]))
+    make_console().print(build_table("Simulated", rows[0], [row.values() for row in rows]))
     return 0
 
 

@@ -13,12 +13,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from backbones.base import Batch
-from backbones.demo_tokenizer import word_tokenizer
+from backbones.demo_tokenizer import make_word_tokenizer
 from backbones.errors import UserError
 from backbones.load import BackboneRequest, load_backbone
-from backbones.resolve import resolve
+from backbones.resolve import resolve_backbone
 from bench.tasks.base import Split
-from bench.tasks.encode import collate, encode
+from bench.tasks.encode import collate_batch, encode_split
 from tests.helpers.model_folders import HUB_ID, TEXTS, ask, save_model, tokens_of
 
 
@@ -136,12 +136,12 @@ def test_a_model_of_one_segment_with_a_tokenizer_of_two(tmp_path: Path, model_ty
     folder = tmp_path / "model"
     save_model(folder, model_type, type_vocab_size=1)
     # a BERT-style tokenizer, which numbers the second text 1
-    word_tokenizer(TEXTS, "bert", 40, 32).save_pretrained(folder)
+    make_word_tokenizer(TEXTS, "bert", 40, 32).save_pretrained(folder)
     loaded = load_backbone(ask(folder))
     labels = np.zeros(1, dtype=np.int64)
-    encoded = encode(Split("s", ("0",), (TEXTS[0],), (TEXTS[1],), labels, 1), loaded.tokenizer, 32)
+    encoded = encode_split(Split("s", ("0",), (TEXTS[0],), (TEXTS[1],), labels, 1), loaded.tokenizer, 32)
     assert encoded.token_type_ids is None
-    assert loaded.encoder(collate(encoded, [0]))[-1].isfinite().all()
+    assert loaded.encoder(collate_batch(encoded, [0]))[-1].isfinite().all()
 
 
 def test_a_tokenizer_larger_than_the_embedding_is_refused(folder: Path) -> None:
@@ -190,18 +190,18 @@ def test_a_demo_backbone_needs_texts(corpus: tuple[str, ...]) -> None:
 
 def test_pretrained_weights_refuse_other_shapes(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="'hidden_size' cannot be overridden: the pretrained weights fix it"):
-        resolve(ask(folder, overrides={"hidden_size": 8}))
+        resolve_backbone(ask(folder, overrides={"hidden_size": 8}))
     with pytest.raises(UserError, match="num_hidden_layers 4 is more than the 3 layers"):
-        resolve(ask(folder, overrides={"num_hidden_layers": 4}))
+        resolve_backbone(ask(folder, overrides={"num_hidden_layers": 4}))
     save_model(tmp_path / "groups", "albert", num_hidden_groups=2)
     with pytest.raises(UserError, match="cannot be cut: layers take turns"):
-        resolve(ask(tmp_path / "groups", overrides={"num_hidden_layers": 2}))
+        resolve_backbone(ask(tmp_path / "groups", overrides={"num_hidden_layers": 2}))
 
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "model").write_text("")
     with pytest.raises(UserError, match="model is not a folder"):
-        resolve(ask(tmp_path / "model"))
+        resolve_backbone(ask(tmp_path / "model"))
 
 
 @pytest.mark.usefixtures("hub_cache")

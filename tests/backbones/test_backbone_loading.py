@@ -16,7 +16,7 @@ from backbones import ENCODERS
 from backbones.catalog import BACKBONES
 from backbones.errors import UserError
 from backbones.load import BackboneRequest, load_backbone
-from backbones.resolve import resolve
+from backbones.resolve import resolve_backbone
 from tests.helpers.model_folders import COMMIT, HUB_ID, TEXTS, ask, save_model, tokens_of
 
 # ------------------------------------------------------------------ pretrained folders
@@ -109,7 +109,7 @@ def test_loading_leaves_no_trace(folder: Path, capfd: pytest.CaptureFixture[str]
 
 def test_describe_agrees_with_loading(folder: Path) -> None:
     request = ask(folder, overrides={"num_hidden_layers": 2})
-    found, loaded = resolve(request), load_backbone(request)
+    found, loaded = resolve_backbone(request), load_backbone(request)
     assert (found.digest, found.revision, found.source) == (loaded.digest, loaded.revision, loaded.source)
     assert (found.model_type, found.init) == ("bert", "pretrained")
     config = found.config
@@ -121,26 +121,26 @@ def test_describe_agrees_with_loading(folder: Path) -> None:
 
 def test_identity_is_the_content_not_the_place(folder: Path, tmp_path: Path) -> None:
     copied = shutil.copytree(folder, tmp_path / "elsewhere")
-    before = resolve(ask(folder)).digest
-    assert resolve(ask(copied)).digest == before
+    before = resolve_backbone(ask(folder)).digest
+    assert resolve_backbone(ask(copied)).digest == before
     weights = load_file(copied / "model.safetensors")
     weights["embeddings.LayerNorm.bias"][0] += 1
     save_file(weights, copied / "model.safetensors", metadata={"format": "pt"})
-    assert resolve(ask(copied)).digest != before
+    assert resolve_backbone(ask(copied)).digest != before
 
 
 def test_identity_follows_the_tokenizer_and_ignores_who_saved_the_config(folder: Path) -> None:
-    before = resolve(ask(folder)).digest
+    before = resolve_backbone(ask(folder)).digest
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "transformers_version": "5.0.0", "_name_or_path": "x"}))
-    assert resolve(ask(folder)).digest == before
+    assert resolve_backbone(ask(folder)).digest == before
     tokenizer = (folder / "tokenizer.json").read_text()
     (folder / "tokenizer.json").write_text(tokenizer.replace('"cat"', '"cow"'))
-    assert resolve(ask(folder)).digest != before
+    assert resolve_backbone(ask(folder)).digest != before
 
 
 def test_code_that_comes_with_a_model_is_named_and_not_run(folder: Path) -> None:
-    assert resolve(ask(folder)).warnings == ()
+    assert resolve_backbone(ask(folder)).warnings == ()
     config = json.loads((folder / "config.json").read_text())
     code = {"auto_map": {"AutoModel": "modeling_own.Own"}}
     (folder / "config.json").write_text(json.dumps({**config, **code}))
@@ -150,8 +150,8 @@ def test_code_that_comes_with_a_model_is_named_and_not_run(folder: Path) -> None
 
 
 def test_a_revision_of_a_folder_is_a_warning(folder: Path) -> None:
-    found = resolve(ask(folder, revision="v2"))
-    assert found.digest == resolve(ask(folder)).digest
+    found = resolve_backbone(ask(folder, revision="v2"))
+    assert found.digest == resolve_backbone(ask(folder)).digest
     assert "Revision 'v2' was not checked" in str(found.warnings)
 
 
@@ -175,7 +175,7 @@ def test_offline_uses_the_cache_and_records_the_commit(hub_cache: Path, revision
     request = BackboneRequest(HUB_ID, offline=True, revision=revision)
     loaded = load_backbone(request)
     assert (loaded.revision, loaded.source) == (COMMIT, f"hub:{HUB_ID}")
-    assert resolve(request).digest == loaded.digest
+    assert resolve_backbone(request).digest == loaded.digest
 
 
 def test_a_pinned_commit_is_known_before_its_weights_are_there(
@@ -194,7 +194,7 @@ def test_a_pinned_commit_is_known_before_its_weights_are_there(
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     request = BackboneRequest(HUB_ID, revision=COMMIT)
-    before = resolve(request)
+    before = resolve_backbone(request)
     assert asked == [True]
     loaded = load_backbone(request)
     assert asked == [True, True, False]
@@ -231,14 +231,14 @@ def test_real_configurations_and_tokenizers(shared: Path, name: str) -> None:
 @pytest.mark.parametrize("name", MIRRORED)
 def test_a_mirror_without_weights_says_where_to_put_them(shared: Path, name: str) -> None:
     with pytest.raises(UserError, match=r"has no weights: put model.safetensors there.*--init scratch"):
-        resolve(BackboneRequest(name, hub_root=shared / "hub", offline=True))
+        resolve_backbone(BackboneRequest(name, hub_root=shared / "hub", offline=True))
 
 
 @pytest.mark.shared
 @pytest.mark.parametrize("name", MIRRORED)
 def test_the_catalog_agrees_with_the_real_configurations(shared: Path, name: str) -> None:
     named = BACKBONES[name]
-    found = resolve(BackboneRequest(name, init="scratch", hub_root=shared / "hub"))
+    found = resolve_backbone(BackboneRequest(name, init="scratch", hub_root=shared / "hub"))
     config = found.config
     assert isinstance(config, dict)
     assert (config["num_hidden_layers"], config["hidden_size"]) == (named.layers, named.hidden)

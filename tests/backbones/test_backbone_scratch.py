@@ -12,10 +12,10 @@ import torch
 from backbones import ENCODERS
 from backbones.base import Batch
 from backbones.catalog import BACKBONES
-from backbones.config import overridable
-from backbones.demo_tokenizer import word_tokenizer
+from backbones.config import list_overridable
+from backbones.demo_tokenizer import make_word_tokenizer
 from backbones.load import BackboneRequest, load_backbone
-from backbones.resolve import resolve
+from backbones.resolve import resolve_backbone
 from tests.helpers.model_folders import TEXTS, ask
 
 DEMOS = sorted(name for name, named in BACKBONES.items() if named.hub_id is None)
@@ -56,11 +56,11 @@ def test_scratch_takes_any_shape(overrides: dict[str, object]) -> None:
     config = loaded.encoder.model.config
     assert {key: getattr(config, key) for key in overrides} == overrides
     assert len(loaded.tokenizer) <= config.vocab_size
-    assert loaded.digest != resolve(BackboneRequest("bert-demo")).digest
+    assert loaded.digest != resolve_backbone(BackboneRequest("bert-demo")).digest
 
 
 def test_scratch_from_a_folder_needs_no_weights(folder: Path) -> None:
-    pretrained = resolve(ask(folder)).digest
+    pretrained = resolve_backbone(ask(folder)).digest
     (folder / "model.safetensors").unlink()
     loaded = load_backbone(ask(folder, init="scratch"))
     assert loaded.digest != pretrained
@@ -81,7 +81,7 @@ PAIRS = {
 
 @pytest.mark.parametrize("model_type", sorted(ENCODERS))
 def test_word_tokenizer(model_type: str) -> None:
-    tokenizer = word_tokenizer(TEXTS, model_type, 100, 50)
+    tokenizer = make_word_tokenizer(TEXTS, model_type, 100, 50)
     text, segments = PAIRS[model_type]
     found = tokenizer("The CAT", "a zebra")
     assert " ".join(tokenizer.convert_ids_to_tokens(found["input_ids"])) == text
@@ -90,8 +90,8 @@ def test_word_tokenizer(model_type: str) -> None:
     vocab = tokenizer.get_vocab()
     words = sorted((word for word in vocab if vocab[word] >= 4), key=vocab.__getitem__)
     assert words[:8] == ["the", "bird", "cat", ",", ".", ";", "a", "dog"]
-    assert word_tokenizer(TEXTS[::-1], model_type, 100, 50).get_vocab() == vocab
-    assert len(word_tokenizer(TEXTS, model_type, 6, 50)) == 6
+    assert make_word_tokenizer(TEXTS[::-1], model_type, 100, 50).get_vocab() == vocab
+    assert len(make_word_tokenizer(TEXTS, model_type, 6, 50)) == 6
     padded = tokenizer(["a", "the cat sat"], padding=True)
     assert padded["input_ids"][0][3:] == [1 if model_type == "roberta" else 0] * 2
     assert padded["attention_mask"] == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]]
@@ -108,7 +108,7 @@ def test_the_catalog_is_sound(name: str) -> None:
     assert named.summary
     if named.hub_id is None:
         assert (named.config["num_hidden_layers"], named.config["hidden_size"]) == (named.layers, named.hidden)
-        assert set(named.config) <= {*overridable(named.model_type), "pad_token_id"}
+        assert set(named.config) <= {*list_overridable(named.model_type), "pad_token_id"}
     else:
         assert named.revision == "main" or len(named.revision) == 40
 

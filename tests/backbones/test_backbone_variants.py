@@ -12,11 +12,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from backbones import ENCODERS
 from backbones.base import Batch, LayeredEncoder
 from backbones.catalog import BACKBONES
-from backbones.config import has_segments, own_names, usual_names
+from backbones.config import has_segments, use_common_names, use_own_names
 from backbones.errors import UserError
-from backbones.load import BackboneRequest, load_backbone, outline
-from backbones.resolve import resolve
-from bench.tasks.encode import EncodedSplit, collate
+from backbones.load import BackboneRequest, load_backbone, outline_backbone
+from backbones.resolve import resolve_backbone
+from bench.tasks.encode import EncodedSplit, collate_batch
 from tests.helpers.encoders import SIZES, make, make_batch, stock
 from tests.helpers.exit_models import EXTRA
 from tests.helpers.model_folders import TEXTS, ask, save_model, tokens_of
@@ -149,7 +149,7 @@ def test_pairs_go_through_every_demo_backbone(name: str) -> None:
     types = found["token_type_ids"]
     pad = int(loaded.tokenizer.pad_token_id)
     encoded = EncodedSplit(found["input_ids"], types if any(map(any, types)) else None, lengths, 0, pad)
-    batch = collate(encoded, [0, 1])
+    batch = collate_batch(encoded, [0, 1])
     named = BACKBONES[name]
     assert (batch.token_type_ids is not None) == has_segments(named.config, named.model_type)
     assert_stock(loaded.encoder, batch)
@@ -161,11 +161,11 @@ def test_pairs_go_through_every_demo_backbone(name: str) -> None:
 @pytest.mark.parametrize("model_type", sorted(ENCODERS))
 def test_names_go_there_and_back(model_type: str) -> None:
     usual: dict[str, object] = {"hidden_size": 8, "num_hidden_layers": 2, "hidden_act": "relu", "other": None}
-    assert usual_names(own_names(usual, model_type), model_type) == usual
+    assert use_common_names(use_own_names(usual, model_type), model_type) == usual
 
 
 def test_a_types_own_name_goes_before_a_stray_usual_one() -> None:
-    assert usual_names({"layer_norm_eps": 1.0, "norm_eps": 0.1}, "modernbert") == {"layer_norm_eps": 0.1}
+    assert use_common_names({"layer_norm_eps": 1.0, "norm_eps": 0.1}, "modernbert") == {"layer_norm_eps": 0.1}
 
 
 @pytest.mark.parametrize("model_type", sorted(ENCODERS))
@@ -179,7 +179,9 @@ def test_any_folder_is_cut_to_its_first_layers(tmp_path: Path, model_type: str) 
     # ModernBERT's last state has passed the final norm, whichever layer is the last
     assert all(torch.equal(a, b) for a, b in zip(ours[:2], theirs[:2], strict=True))
     assert torch.equal(ours[2], theirs[2]) == (model_type != "modernbert")
-    assert outline(ask(tmp_path, overrides={"num_hidden_layers": 3})).layer_macs(9) == cut.encoder.layer_macs(9)
+    assert outline_backbone(ask(tmp_path, overrides={"num_hidden_layers": 3})).layer_macs(9) == cut.encoder.layer_macs(
+        9
+    )
 
 
 @pytest.mark.parametrize("model_type", sorted(ENCODERS))
@@ -190,7 +192,7 @@ def test_shape_and_dropout_have_one_name_for_all(tmp_path: Path, model_type: str
     encoder = load_backbone(request).encoder
     assert (encoder.num_layers, encoder.hidden_size) == (2, 32)
     assert 0.3 in {module.p for module in encoder.modules() if isinstance(module, torch.nn.Dropout)}
-    config = resolve(request).config
+    config = resolve_backbone(request).config
     assert isinstance(config, dict)
     assert {key: config[key] for key in shape} == shape
     inner = {p.shape[0] for p in encoder.parameters()} & {22, 44}

@@ -15,7 +15,7 @@ import pytest
 
 from backbones import hubcalls
 from backbones.errors import UserError
-from backbones.hubcalls import hub_offline, is_offline
+from backbones.hubcalls import is_offline, keep_offline
 from backbones.load import BackboneRequest, load_backbone
 from bench.errors import DataError
 from bench.tasks import get_task
@@ -175,7 +175,7 @@ def test_weights_are_checked_against_their_digest(hub_cache: Path) -> None:
 
 
 def test_offline_nothing_is_waited_for(waits: list[float]) -> None:
-    with hubcalls.hub_offline(), pytest.raises(ConnectionError):
+    with hubcalls.keep_offline(), pytest.raises(ConnectionError):
         hubcalls.retry_call("data", failing(ConnectionError("offline"), 99))
     assert waits == []
 
@@ -214,8 +214,8 @@ def test_offline_holds_for_a_while_here_and_in_processes(before: str | None, mon
     if before is not None:
         monkeypatch.setenv("HF_HUB_OFFLINE", before)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    with hub_offline(False):
+    with keep_offline(False):
         assert (os.environ.get("HF_HUB_OFFLINE"), constants.is_offline_mode()) == (before, False)
-    with hub_offline():
+    with keep_offline():
         assert (os.environ["HF_HUB_OFFLINE"], constants.is_offline_mode(), is_offline()) == ("1", True, True)
     assert (os.environ.get("HF_HUB_OFFLINE"), constants.is_offline_mode(), is_offline()) == (before, False, False)

@@ -12,7 +12,7 @@ import pytest
 
 import backbones.names
 from backbones.errors import UsageError
-from backbones.names import Registry, foreign_names, suggest, trust_foreign_names, unknown_name
+from backbones.names import Registry, foreign_names, make_unknown_error, suggest_name, trust_foreign_names
 from bench.__main__ import main
 from strategies import STRATEGIES
 
@@ -76,10 +76,10 @@ def install_broken(site: Path, *names: str) -> None:
 
 
 def test_the_closest_name_is_suggested_or_all_are_listed() -> None:
-    assert suggest("jont", ["joint", "deebert"]) == "Did you mean 'joint'?"
-    assert suggest("zzz", ["b", "a"]) == "Known: a, b."
-    assert suggest("zzz", []) == "Known: none."
-    assert str(unknown_name("key", "lim", ["limit"], " in defaults")) == (
+    assert suggest_name("jont", ["joint", "deebert"]) == "Did you mean 'joint'?"
+    assert suggest_name("zzz", ["b", "a"]) == "Known: a, b."
+    assert suggest_name("zzz", []) == "Known: none."
+    assert str(make_unknown_error("key", "lim", ["limit"], " in defaults")) == (
         "Unknown key 'lim' in defaults. Did you mean 'limit'?"
     )
 

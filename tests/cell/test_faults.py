@@ -199,7 +199,7 @@ def test_a_damaged_progress_checkpoint_begins_training_anew(task: Path, tmp_path
 def small_memory(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """A device with room for five samples in training and in the pass over all exits; what it was asked for."""
     asked: list[int] = []
-    in_training, in_passing = trainer.stage_logits, exits_module.collate
+    in_training, in_passing = trainer.compute_stage_logits, exits_module.collate_batch
 
     def guard(batch: Any) -> None:
         asked.append(len(batch.input_ids))
@@ -215,8 +215,8 @@ def small_memory(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         guard(batch)
         return batch
 
-    monkeypatch.setattr(trainer, "stage_logits", training)
-    monkeypatch.setattr(exits_module, "collate", passing)
+    monkeypatch.setattr(trainer, "compute_stage_logits", training)
+    monkeypatch.setattr(exits_module, "collate_batch", passing)
     return asked
 
 
@@ -246,10 +246,10 @@ def test_without_memory_for_one_sample_it_is_the_users_turn(
     def refuse(*_: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr(trainer, "stage_logits", refuse)
+    monkeypatch.setattr(trainer, "compute_stage_logits", refuse)
     assert main(["run", *arguments(task, tmp_path)]) == 2
     assert "no memory to train on a single sample" in capsys.readouterr().err
-    monkeypatch.setattr(exits_module, "collate", refuse)
+    monkeypatch.setattr(exits_module, "collate_batch", refuse)
     with pytest.raises(UsageError, match="single sample"):
         exits_module.compute_all_logits(None, None, np.arange(3), torch.device("cpu"))  # type: ignore[arg-type]
 

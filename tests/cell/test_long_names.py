@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bench.__main__ import main
 from bench.errors import OK, USAGE
 from bench.files import write_json
-from bench.results.places import LONGEST, slug
+from bench.results.places import LONGEST, make_slug
 from bench.results.store import Store
 from tests.helpers.small_runs import TINY, run_json, write_task
 
@@ -22,24 +22,24 @@ LONG = "n" * 300
 
 @pytest.mark.parametrize("length", [1, 100, LONGEST])
 def test_names_that_fit_stay(length: int) -> None:
-    assert slug("n" * length) == "n" * length
+    assert make_slug("n" * length) == "n" * length
     strategy = "n" * min(length, LONGEST - len("-s0-01234567"))
     assert Store(Path("r")).place("t", "b", strategy, 0, KEY).name == f"{strategy}-s0-01234567"
 
 
 @given(st.text(min_size=1, max_size=600), st.integers(20, LONGEST))
 def test_no_name_is_longer_than_its_room(name: str, room: int) -> None:
-    found = slug(name, room)
+    found = make_slug(name, room)
     assert 0 < len(found.encode()) <= room
-    assert slug(found, room) == found
+    assert make_slug(found, room) == found
     if len(found) < room:
-        assert found == slug(name)
+        assert found == make_slug(name)
 
 
 def test_long_names_stay_readable_and_distinct() -> None:
     """Those that differ in the end only, or in what no folder's name shows, too."""
     names = [f"readable-{LONG}{end}" for end in ("", "m", "/", ":", "\udcff")]
-    found = [slug(name) for name in names]
+    found = [make_slug(name) for name in names]
     assert len(set(found)) == len(names)
     assert all(len(name) == LONGEST and name.startswith("readable-nnn") for name in found)
 

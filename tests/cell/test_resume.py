@@ -28,7 +28,7 @@ WRITE = "bench.training.checkpoint:save_file"
 
 # moment -> optimiser steps and splits that are left to do; a progress checkpoint is written after every step
 MOMENTS: dict[str, tuple[Moment, int, list[str]]] = {
-    "before training": (moment("bench.cell.stages:train", "before"), 8, SPLITS),
+    "before training": (moment("bench.cell.stages:train_model", "before"), 8, SPLITS),
     "in mid-training": (moment(UPDATE, "before", 3), 6, SPLITS),
     "before a progress checkpoint": (moment(SAVE, "before", 2), 7, SPLITS),
     "while writing a progress checkpoint": (moment(WRITE, "after", 2), 7, SPLITS),

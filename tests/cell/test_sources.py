@@ -11,7 +11,7 @@ import pytest
 
 from bench.__main__ import main
 from bench.cell.sources import digest_class
-from bench.environment import source_commit, versions
+from bench.environment import find_source_commit, read_versions
 from bench.results.record_file import read_record, write_record
 from bench.results.run import Run
 from tests.helpers.small_runs import TINY, run_json, write_task
@@ -195,7 +195,7 @@ def test_a_reused_record_says_by_whom_and_when_it_was_made(site: Path, capsys: p
 
     assert main(["run", *loud, "--json"]) == 0
     printed = capsys.readouterr()
-    torch = versions()["torch"]
+    torch = read_versions()["torch"]
     said = f"recorded on 2026-01-02 by c0ffee000, not run again; torch 1.0 then, {torch} now."
     assert f"{folder.name}: {said}\n" in printed.err
     [found] = json.loads(printed.out)
@@ -218,7 +218,7 @@ def test_all_parts_of_a_run_have_a_digest(site: Path, capsys: pytest.CaptureFixt
     assert set(sources) == {"strategy", "criterion", "criterion of other", "head", "recipe", "task", "backbone"}
     assert all(len(value) == 16 for value in sources.values())
     assert len(set(sources.values())) == len(sources)
-    assert (run["record"]["environment"]["source"] is None) == (source_commit() is None)
+    assert (run["record"]["environment"]["source"] is None) == (find_source_commit() is None)
     edit(site / "rule_helpers.py", "FACTOR = 1.0", "FACTOR = 3.0")
     [again] = run_json(capsys, *words, *TINY)
     changed = {name for name in sources if again["record"]["sources"][name] != sources[name]}

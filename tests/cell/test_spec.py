@@ -19,12 +19,12 @@ from bench.results.spec import (
     Facts,
     LatencyArgs,
     RunSpec,
-    exits_identity,
-    key,
-    quality_identity,
-    resolved_precision,
-    speed_identity,
-    training_identity,
+    hash_identity,
+    identify_exits,
+    identify_quality,
+    identify_speed,
+    identify_training,
+    resolve_precision,
 )
 from bench.results.store import Store
 from bench.training.args import TrainArgs
@@ -48,13 +48,13 @@ Identity = Callable[[RunSpec, Facts], dict[str, object]]
 
 
 def timed(spec: RunSpec, facts: Facts) -> dict[str, object]:
-    return speed_identity(spec, facts, "machine")
+    return identify_speed(spec, facts, "machine")
 
 
 IDENTITIES: dict[str, Identity] = {
-    "training": training_identity,
-    "exits": exits_identity,
-    "quality": quality_identity,
+    "training": identify_training,
+    "exits": identify_exits,
+    "quality": identify_quality,
     "speed": timed,
 }
 
@@ -68,7 +68,7 @@ GOLDEN = {
 
 
 def keys(spec: RunSpec, facts: Facts = FACTS) -> dict[str, str]:
-    return {name: key(identity(spec, facts)) for name, identity in IDENTITIES.items()}
+    return {name: hash_identity(identity(spec, facts)) for name, identity in IDENTITIES.items()}
 
 
 def test_golden_hashes() -> None:
@@ -142,9 +142,9 @@ def test_every_training_setting_makes_another_checkpoint(name: str) -> None:
 
 def test_a_micro_batch_weighs_as_many_samples_as_it_has() -> None:
     """It did not always: what was trained so then is another checkpoint. Without accumulation nothing has changed."""
-    assert "weight" not in training_identity(SPEC, FACTS)["train"]  # type: ignore[operator]
+    assert "weight" not in identify_training(SPEC, FACTS)["train"]  # type: ignore[operator]
     accumulated = replace(SPEC, train=replace(SPEC.train, accumulate=4))
-    assert training_identity(accumulated, FACTS)["train"]["weight"] == "samples"  # type: ignore[index]
+    assert identify_training(accumulated, FACTS)["train"]["weight"] == "samples"  # type: ignore[index]
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_how_latency_is_measured_changes_the_speed_only(later: dict[str, Any]) -
 
 
 def test_the_machine_changes_the_speed_only() -> None:
-    assert key(speed_identity(SPEC, FACTS, "another")) != keys(SPEC)["speed"]
+    assert hash_identity(identify_speed(SPEC, FACTS, "another")) != keys(SPEC)["speed"]
 
 
 def test_a_device_with_the_same_precision_shares_the_checkpoint_but_not_the_logits() -> None:
@@ -180,9 +180,9 @@ def test_a_device_with_the_same_precision_shares_the_checkpoint_but_not_the_logi
 
 
 def test_auto_precision_is_resolved() -> None:
-    assert [resolved_precision(replace(SPEC, device=d)) for d in ("cpu", "cuda", "cuda:1")] == ["fp32", "bf16", "bf16"]
+    assert [resolve_precision(replace(SPEC, device=d)) for d in ("cpu", "cuda", "cuda:1")] == ["fp32", "bf16", "bf16"]
     assert changed(replace(SPEC, train=TrainArgs(precision="fp32"))) == NOTHING
-    assert resolved_precision(replace(SPEC, train=TrainArgs(precision="bf16"))) == "bf16"
+    assert resolve_precision(replace(SPEC, train=TrainArgs(precision="bf16"))) == "bf16"
 
 
 def test_the_order_of_arguments_does_not_matter() -> None:
@@ -191,7 +191,7 @@ def test_the_order_of_arguments_does_not_matter() -> None:
 
 def test_numbers_that_are_none_have_no_identity() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
-        key({"lr": float("nan")})
+        hash_identity({"lr": float("nan")})
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {

@@ -376,7 +376,7 @@ def test_doctor_survives_a_check_that_breaks(
         raise OSError("no such thing")
 
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr("bench.selfcheck.doctor.cpu_name", broken)
+    monkeypatch.setattr("bench.selfcheck.doctor.read_cpu_name", broken)
     assert main(["doctor"]) == 0
     shown = capsys.readouterr().out
     assert "fail doctor    a check broke: OSError: no such thing -> see `pip check`" in shown

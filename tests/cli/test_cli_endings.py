@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.__main__ import main, report
+from bench.__main__ import main, report_error
 from tests.helpers.report_store import make_cell
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[2]
 def test_a_path_that_cannot_be_written_is_the_users_to_mend(
     error: OSError, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert report(error) == 2
+    assert report_error(error) == 2
     assert capsys.readouterr().err == f"Error: {said}\n"
 
 

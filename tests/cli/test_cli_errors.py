@@ -356,7 +356,7 @@ def test_our_own_mistakes_show_where(
     def broken(*_: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("bench.cli.verbs.list.console", broken)
+    monkeypatch.setattr("bench.cli.verbs.list.make_console", broken)
     assert main(["list", "tasks"]) == 1
     printed = capsys.readouterr()
     assert "Traceback" in printed.err
@@ -369,7 +369,7 @@ def test_interruption_has_its_own_code(
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bench.cli.verbs.list.console", stopped)
+    monkeypatch.setattr("bench.cli.verbs.list.make_console", stopped)
     assert main(["list", "tasks"]) == 130
     assert capsys.readouterr().err.startswith("Interrupted.")
 

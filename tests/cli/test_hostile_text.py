@@ -14,7 +14,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from bench.__main__ import main
-from bench.results.spec import key
+from bench.results.spec import hash_identity
 from tests.helpers.compare_records import Made, logits
 from tests.helpers.report_store import edit_cell, make_cell
 from tests.helpers.small_runs import TINY
@@ -103,7 +103,7 @@ def compared(tmp_path: Path) -> list[str]:
         record["spec"] |= {"task": f"t {ATTACK}", "backbone": f"b {ATTACK}"}
         record["task"]["name"] = record["identity"]["task"]["name"] = f"t {ATTACK}"
         record["backbone"]["name"] = record["identity"]["backbone"]["name"] = f"b {ATTACK}"
-        record["quality_key"] = key(record["identity"])
+        record["quality_key"] = hash_identity(record["identity"])
         path.write_text(json.dumps(record), encoding="utf-8")
     return [str(store) for store in stores]
 

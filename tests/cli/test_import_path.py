@@ -105,9 +105,9 @@ def test_runs_take_no_lock_of_gits(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     os.utime(tmp_path / "bench" / "code.py", (1, 1))  # git would write what it saw of it into the index
     before = (index / "index").stat().st_mtime_ns
     (index / "index.lock").touch()  # another git at work
-    found = environment.source_commit()
+    found = environment.find_source_commit()
     assert found is not None
     assert found["dirty"] is False
     (index / "index.lock").unlink()
-    assert environment.source_commit() == found
+    assert environment.find_source_commit() == found
     assert (index / "index").stat().st_mtime_ns == before

@@ -18,7 +18,7 @@ from bench.compare.compare import Comparison, compare_results, parse_fail_on
 from bench.compare.costs import _judge_ratio
 from bench.compare.output import write_markdown
 from bench.compare.pairing import find_differences
-from bench.compare.quality import paired_test
+from bench.compare.quality import run_paired_test
 from bench.compare.sources import Results, open_results, read_results
 from bench.compare.verdict import Margins, Row, adjust_tests, judge_cost
 from bench.errors import NOTHING_COMPARABLE, OK, REGRESSION, USAGE, UsageError
@@ -94,7 +94,7 @@ def test_correlations_by_the_paired_bootstrap(metric: str) -> None:
     random = np.random.default_rng(0)
     labels = random.normal(size=200)
     good, bad = labels + 0.3 * random.normal(size=200), labels + 1.5 * random.normal(size=200)
-    interval, p = paired_test(metric, good, bad, labels)
+    interval, p = run_paired_test(metric, good, bad, labels)
     assert interval.estimate < interval.high < 0
     assert p < 0.01
 

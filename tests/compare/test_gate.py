@@ -17,7 +17,7 @@ from bench.compare.gate.check import Move, compare_logits, find_move
 from bench.compare.gate.golden import (
     SHAPES,
     Golden,
-    at_the_tie,
+    decide_tie,
     find_golden_cuts,
     fit_and_score,
     make_probe,
@@ -47,20 +47,20 @@ def test_float_noise_flips_no_exit_at_a_golden_cut(strategy: str) -> None:
 @pytest.mark.parametrize(("strategy", "leaves"), [("entropy", False), ("patience", True), ("full", None)])
 def test_the_tie_tells_strict_from_inclusive(strategy: str, leaves: bool | None) -> None:
     criterion, _ = make_criterion(strategy, {})
-    assert at_the_tie(criterion, fit_and_score(criterion, make_probe(2))) is leaves
+    assert decide_tie(criterion, fit_and_score(criterion, make_probe(2))) is leaves
 
 
 def test_a_tie_is_looked_for_at_a_score_below_all_earlier_ones() -> None:
     """Sample 0 has nothing finite; sample 1 reaches 0.5 at exit 1, and its 0.7 at exit 2 is no new record."""
     criterion, _ = make_criterion("entropy", {})
     scores = np.array([[np.inf, np.inf, 0.0], [0.5, 0.7, 0.0]], dtype=np.float32)
-    assert at_the_tie(criterion, scores) is False
+    assert decide_tie(criterion, scores) is False
     patience, _ = make_criterion("patience", {})
-    assert at_the_tie(patience, scores) is True
-    assert at_the_tie(criterion, np.full((2, 3), np.inf, dtype=np.float32)) is None
+    assert decide_tie(patience, scores) is True
+    assert decide_tie(criterion, np.full((2, 3), np.inf, dtype=np.float32)) is None
     later = np.array([[np.inf, 0.7, 0.0]], dtype=np.float32)
-    assert at_the_tie(criterion, later) is False
-    assert at_the_tie(patience, later) is True
+    assert decide_tie(criterion, later) is False
+    assert decide_tie(patience, later) is True
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -25,13 +25,13 @@ from tests.helpers.compare_records import Made
 def test_the_same_results_are_added_once(tmp_path: Path) -> None:
     root = Made().write(tmp_path)
     path = root / history.FILE
-    assert len(history.append(path, read_results(root).runs)) == 1
+    assert len(history.append_runs(path, read_results(root).runs)) == 1
     before = path.read_text()
-    assert history.append(path, read_results(root).runs) == []
+    assert history.append_runs(path, read_results(root).runs) == []
     Made(created="2026-02-01T00:00:00+00:00", commit="b" * 40).write(root)
-    assert len(history.append(path, read_results(root).runs)) == 1
+    assert len(history.append_runs(path, read_results(root).runs)) == 1
     assert path.read_text().startswith(before)
-    [series] = history.by_series(history.read(path)).values()
+    [series] = history.group_by_series(history.read_history(path)).values()
     assert [e.commit[0] for e in series] == ["a", "b"]
 
 
@@ -50,24 +50,24 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
     path = tmp_path / history.FILE
     path.write_text('{"at": "x"}\n')
     with pytest.raises(UsageError, match="line 1"):
-        history.read(path)
+        history.read_history(path)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_steps_are_found_where_they_are(seed: int) -> None:
     noise = np.random.default_rng(seed).normal(scale=0.002, size=30)
     flat = [history.Value(float(v)) for v in 0.9 + noise]
-    assert history.steps(flat, 0.005) == []
+    assert history.find_steps(flat, 0.005) == []
     stepped = [history.Value(float(v)) for v in 0.9 + noise - 0.03 * (np.arange(30) >= 20)]
-    [step] = history.steps(stepped, 0.005)
+    [step] = history.find_steps(stepped, 0.005)
     assert step.at == 20
     assert step.after - step.before == pytest.approx(-0.03, abs=0.004)
 
 
 def test_two_points_and_small_steps() -> None:
-    assert history.steps([history.Value(0.9)], 0.005) == []
-    assert history.steps([history.Value(0.9), history.Value(0.904)], 0.005) == []
-    assert len(history.steps([history.Value(0.9), history.Value(0.8)], 0.005)) == 1
+    assert history.find_steps([history.Value(0.9)], 0.005) == []
+    assert history.find_steps([history.Value(0.9), history.Value(0.904)], 0.005) == []
+    assert len(history.find_steps([history.Value(0.9), history.Value(0.8)], 0.005)) == 1
 
 
 def test_the_command_prints_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,7 +96,7 @@ def test_steps_are_the_cheapest_of_all_ways_to_cut(seed: int) -> None:
     random = np.random.default_rng(seed)
     levels = np.repeat(random.normal(scale=0.03, size=4), 2)
     x = 0.9 + levels + random.normal(scale=0.002, size=8)
-    found = history.steps([history.Value(float(v)) for v in x], 0.005)
+    found = history.find_steps([history.Value(float(v)) for v in x], 0.005)
     bounds = [0, *cheapest_pieces(x, 0.005), 8]
     means = [x[a:b].mean() for a, b in pairwise(bounds)]
     expected = [
@@ -118,7 +118,7 @@ def test_steps_are_the_cheapest_of_all_ways_to_cut(seed: int) -> None:
     ],
 )
 def test_what_counts_as_a_step(name: str, level: float, margin: float) -> None:
-    assert history.margin_of(name, level) == pytest.approx(margin)
+    assert history.choose_margin(name, level) == pytest.approx(margin)
 
 
 def test_an_entry_keeps_value_and_standard_error(tmp_path: Path) -> None:

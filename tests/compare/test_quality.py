@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from bench.compare.compare import compare_results
-from bench.compare.quality import REPLICATES, paired_test
+from bench.compare.quality import REPLICATES, run_paired_test
 from bench.compare.sources import read_results
 from bench.compare.verdict import Row
 from bench.measure import metrics as m
@@ -28,12 +28,12 @@ def answers(samples: int, right: float, seed: int) -> tuple[np.ndarray, np.ndarr
 def test_the_difference_of_accuracy_is_the_candidates_less_the_bases() -> None:
     labels, base = answers(500, 0.7, 0)
     candidate = np.where(np.arange(500) % 3 == 0, labels, base)  # some answers mended, none spoilt
-    interval, p = paired_test("accuracy", base, candidate, labels)
+    interval, p = run_paired_test("accuracy", base, candidate, labels)
     assert interval.estimate == pytest.approx((candidate == labels).mean() - (base == labels).mean())
     assert 0 < interval.low < interval.estimate < interval.high
     mended = int((base != candidate).sum())
     assert p == pytest.approx(stats.binomtest(mended, mended).pvalue)  # 2 * 0.5 ** mended: two-sided
-    back, _ = paired_test("accuracy", candidate, base, labels)
+    back, _ = run_paired_test("accuracy", candidate, base, labels)
     assert (back.low, back.high) == (-interval.high, -interval.low)
 
 
@@ -47,10 +47,10 @@ def test_p_is_twice_the_smaller_tail(metric: str) -> None:
     weights = np.concatenate(list(draw_counts(300, REPLICATES, 0)))
     draws = m.from_statistics(metric, weights @ table[1]) - m.from_statistics(metric, weights @ table[0])
     expected = 2 * (min((draws <= 0).sum(), (draws >= 0).sum()) + 1) / (REPLICATES + 1)
-    interval, p = paired_test(metric, base, candidate, labels)
+    interval, p = run_paired_test(metric, base, candidate, labels)
     assert p == pytest.approx(expected)
     assert 0.001 < p < 1
-    value = [m.compute([metric], a, labels)[metric] for a in (base, candidate)]
+    value = [m.compute_metrics([metric], a, labels)[metric] for a in (base, candidate)]
     assert interval.estimate == pytest.approx(value[1] - value[0])
 
 

@@ -109,7 +109,9 @@ def another_dropout_seed(patch: Patch) -> None:
 def every_epoch_in_the_same_order(patch: Patch) -> None:
     """Samples come in the first epoch's order in every epoch."""
     patch.setattr(
-        trainer, "training_batches", lambda lengths, size, seed, epoch: encode.training_batches(lengths, size, seed, 0)
+        trainer,
+        "batch_for_training",
+        lambda lengths, size, seed, epoch: encode.batch_for_training(lengths, size, seed, 0),
     )
 
 
@@ -131,7 +133,11 @@ def warmup_off_by_one(patch: Patch) -> None:
 
 def padding_attended(patch: Patch) -> None:
     """Padding is read as if it were text."""
-    patch.setattr(trainer, "collate", lambda encoded, rows: replace(encode.collate(encoded, rows), attention_mask=None))
+    patch.setattr(
+        trainer,
+        "collate_batch",
+        lambda encoded, rows: replace(encode.collate_batch(encoded, rows), attention_mask=None),
+    )
 
 
 def teacher_trained_with_its_students(patch: Patch) -> None:
@@ -240,20 +246,20 @@ def clipping_by_hand(patch: Patch) -> None:
 
 def small_batches_recorded(patch: Patch) -> None:
     """Logits are recorded seven samples at a time."""
-    batches = exits.length_batches
-    patch.setattr(exits, "length_batches", lambda lengths, _: batches(lengths, 7))
+    batches = exits.batch_by_length
+    patch.setattr(exits, "batch_by_length", lambda lengths, _: batches(lengths, 7))
 
 
 def padded_further(patch: Patch) -> None:
     """Training batches are padded by five more tokens."""
 
     def padded(encoded: Any, rows: Any) -> Batch:
-        batch = encode.collate(encoded, rows)
+        batch = encode.collate_batch(encoded, rows)
         mask = torch.ones_like(batch.input_ids) if batch.attention_mask is None else batch.attention_mask
         types = None if batch.token_type_ids is None else F.pad(batch.token_type_ids, (0, 5))
         return Batch(F.pad(batch.input_ids, (0, 5), value=encoded.pad_id), F.pad(mask, (0, 5)), types)
 
-    patch.setattr(trainer, "collate", padded)
+    patch.setattr(trainer, "collate_batch", padded)
 
 
 def eager_attention(patch: Patch) -> None:

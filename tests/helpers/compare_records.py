@@ -18,7 +18,7 @@ from bench.measure.points import STANDARD, Rule
 from bench.measure.trade_off import Costs, TradeOff
 from bench.results.exits import write_exits
 from bench.results.points import choose_points, make_split_result, measure_given, measure_performance
-from bench.results.spec import Facts, RunSpec, key, quality_identity
+from bench.results.spec import Facts, RunSpec, hash_identity, identify_quality
 from bench.training.args import TrainArgs
 
 LAYER, HEAD, EMBED = 1_000_000, 20_000, 50_000
@@ -81,10 +81,10 @@ class Made:
             **{**self.extra_spec, "train": TrainArgs(**train)},
         )  # fmt: skip
         versions = {"strategy": self.version, "head": 1, "recipe": 1}
-        identity = quality_identity(spec, Facts(self.digest, self.revision, versions, tuple(self.wrapped)))
+        identity = identify_quality(spec, Facts(self.digest, self.revision, versions, tuple(self.wrapped)))
         machine = {"system": "Linux x86_64", "cpu": "made up", "cores": 2, "memory_gib": 8.0, "threads": 1, "gpus": []}
         head = {
-            "schema_version": 1, "status": self.status, "quality_key": key(identity), "created": self.created,
+            "schema_version": 1, "status": self.status, "quality_key": hash_identity(identity), "created": self.created,
             "command": "bench run", "spec": asdict(spec), "identity": identity,
             "environment": {"versions": {"torch": "2.9"}, "machine": machine, "machine_id": self.machine,
                             "source": {"commit": self.commit, "dirty": False}},

@@ -15,7 +15,7 @@ from bench.inference.probing import probe_batch
 from bench.inference.replay import make_criterion
 from bench.measure.curve import exact_curve
 from bench.measure.scores import score_exits
-from bench.settings import settable_arguments
+from bench.settings import list_settable
 from strategies import STRATEGIES
 from strategies.base import Criterion, Evidence, ExitModel, Seen, Start, Strategy, step_through
 
@@ -59,7 +59,7 @@ SHORT = {"window": 3}  # windows that fire within six exits
 
 def make(name: str, **arguments: object) -> Criterion:
     kind = {**KINDS, **UNFITTED}[name]
-    own = {key: value for key, value in SHORT.items() if key in settable_arguments(kind.criterion)}
+    own = {key: value for key, value in SHORT.items() if key in list_settable(kind.criterion)}
     criterion = make_criterion(kind, {**own, **arguments})[0]
     if criterion.fits and name not in UNFITTED:
         criterion.fit(held_out(name))

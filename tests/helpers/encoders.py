@@ -6,7 +6,7 @@ import torch
 
 from backbones import ENCODERS
 from backbones.base import Batch, LayeredEncoder
-from backbones.load import stock_config
+from backbones.load import make_stock_config
 from tests.helpers.exit_models import EXTRA
 
 SIZES = {
@@ -22,7 +22,7 @@ SIZES = {
 
 def make(model_type: str, attention: str = "sdpa", **overrides: object) -> LayeredEncoder:
     cls = ENCODERS.load(model_type)
-    config = stock_config(model_type, {**SIZES, **EXTRA.get(model_type, {}), **overrides}, attention)
+    config = make_stock_config(model_type, {**SIZES, **EXTRA.get(model_type, {}), **overrides}, attention)
     torch.manual_seed(7)
     return cls(cls.stock(config, pooler=True)).eval()
 

@@ -97,7 +97,7 @@ def _bench(arguments: list[str], notes: str, moment: Moment | None, delay: float
     _count(notes)
     request.Context = partial(request.Context, save_every=0.0)  # type: ignore[misc, assignment]
     if delay:
-        _wrap("bench.cell.stages:train", lambda call: (time.sleep(delay), call())[1])
+        _wrap("bench.cell.stages:train_model", lambda call: (time.sleep(delay), call())[1])
     if moment is not None:
         _wrap(moment.where, _at(moment))
     if stop_at is None:

@@ -9,8 +9,8 @@ from transformers import PreTrainedModel
 
 from backbones import ENCODERS
 from backbones.base import Batch
-from backbones.demo_tokenizer import word_tokenizer
-from backbones.load import BackboneRequest, Loaded, stock_config
+from backbones.demo_tokenizer import make_word_tokenizer
+from backbones.load import BackboneRequest, Loaded, make_stock_config
 from tests.helpers.exit_models import EXTRA
 
 TEXTS = ["The cat sat on the mat.", "the dog, the cat; a bird", "Nobody saw the bird"]
@@ -28,11 +28,11 @@ HUB_ID, COMMIT = "some-org/tiny-bert", "0123456789abcdef0123456789abcdef01234567
 def save_model(folder: Path, model_type: str = "bert", pooler: bool = True, **overrides: object) -> PreTrainedModel:
     """A complete little model folder: configuration, safetensors weights and a word tokenizer."""
     padding = {"pad_token_id": 1 if model_type == "roberta" else 0}
-    config = stock_config(model_type, {**SMALL, **padding, **EXTRA.get(model_type, {}), **overrides})
+    config = make_stock_config(model_type, {**SMALL, **padding, **EXTRA.get(model_type, {}), **overrides})
     torch.manual_seed(5)
     model = ENCODERS.load(model_type).stock(config, pooler)
     model.save_pretrained(folder)
-    word_tokenizer(TEXTS, model_type, 40, 32).save_pretrained(folder)
+    make_word_tokenizer(TEXTS, model_type, 40, 32).save_pretrained(folder)
     return model
 
 

@@ -14,10 +14,10 @@ from bench.files import write_json
 from bench.measure.exits import AllExits
 from bench.measure.stats import wilson
 from bench.results.exits import write_exits
-from bench.results.part import checksum_of
-from bench.results.places import exits_file
+from bench.results.part import compute_checksum
+from bench.results.places import locate_exits
 from bench.results.record import SCHEMA_VERSION
-from bench.results.spec import Facts, RunSpec, key, quality_identity
+from bench.results.spec import Facts, RunSpec, hash_identity, identify_quality
 from bench.results.store import Store
 from bench.training.args import TrainArgs
 
@@ -69,10 +69,10 @@ def make_cell(
     asked["train"] = TrainArgs(**asked["train"])
     made = RunSpec(strategy=strategy, task=task, backbone=backbone, seed=seed, **asked)
     versions = {"head": 1, "recipe": 1, "strategy": version}
-    identity = quality_identity(made, Facts("digest", revision, versions))
-    folder = root / place if place else Store(root).place(task, backbone, strategy, seed, key(identity))
+    identity = identify_quality(made, Facts("digest", revision, versions))
+    folder = root / place if place else Store(root).place(task, backbone, strategy, seed, hash_identity(identity))
     record: dict[str, Any] = {
-        "quality_key": key(identity),
+        "quality_key": hash_identity(identity),
         "created": "2026-01-02T03:04:05+00:00",
         "command": f"bench run --strategy {strategy} --task {task} --seed {seed}" if command is None else command,
         "spec": asdict(made),
@@ -101,8 +101,9 @@ def make_cell(
         "backbone": {"name": backbone, "model_type": "albert", "source": "made up", "revision": "r1",
                      "digest": "digest", "init": made.init, "layers": layers, "depth": whole or layers, "hidden": 8,
                      "parameters": 10, "head_parameters": 2, "pooling": "cls"},
-        "training": {"key": checkpoint or key(identity), "reused": False, "truncated": 0, "stages": {"train": [1.0]},
-                     "steps": {"train": 3}, "recipe": {}, "seconds": 1.0, "resumed": 0, "micro_batch": None},
+        "training": {"key": checkpoint or hash_identity(identity), "reused": False, "truncated": 0,
+                     "stages": {"train": [1.0]}, "steps": {"train": 3}, "recipe": {}, "seconds": 1.0, "resumed": 0,
+                     "micro_batch": None},
         "criterion": None,
         "thresholds": None,
         "selected": [],
@@ -124,7 +125,7 @@ def make_cell(
     if exits:
         names = tuple(ids[i] if i < len(ids) else f"s{i}" for i in range(samples))
         found = AllExits(names, truth.astype(np.int64), logits.astype(np.float32), np.full(samples, 9))
-        write_exits(found, exits_file(folder, "evaluation"))
+        write_exits(found, locate_exits(folder, "evaluation"))
     return write_sealed(folder, {"schema_version": SCHEMA_VERSION, "status": "success", **record})
 
 
@@ -132,12 +133,12 @@ def edit_cell(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
     """Write a cell's record again after ``change`` was made to it, as a run would have written it."""
     record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
     change(record)
-    write_sealed(folder, {**record, "quality_key": key(record["identity"])})
+    write_sealed(folder, {**record, "quality_key": hash_identity(record["identity"])})
 
 
 def write_sealed(folder: Path, plain: Mapping[str, Any]) -> Path:
     """Write a record with the checksum that it needs; returns ``folder``."""
-    write_json(folder / "record.json", {**plain, "checksum": checksum_of(plain)})
+    write_json(folder / "record.json", {**plain, "checksum": compute_checksum(plain)})
     return folder
 
 

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from backbones import ENCODERS
 from backbones.base import Batch, LayeredEncoder
-from backbones.load import stock_config
+from backbones.load import make_stock_config
 from bench.measure.cost import CostModel
 from strategies.base import Criterion, ExitModel, Head, Seen, State
 from strategies.controls import Full
@@ -25,7 +25,7 @@ def encoder_of(model_type: str, layers: int = 3, inner: int = 48) -> LayeredEnco
     sizes = {"vocab_size": 40, "hidden_size": 24, "num_hidden_layers": layers, "num_attention_heads": 3}
     rest = {"intermediate_size": inner, "max_position_embeddings": 40, "pad_token_id": 1}
     # eager: the counter sees nothing of fused attention on a CPU
-    config = stock_config(model_type, {**sizes, **rest, **EXTRA.get(model_type, {})}, "eager")
+    config = make_stock_config(model_type, {**sizes, **rest, **EXTRA.get(model_type, {})}, "eager")
     return cls(cls.stock(config)).eval()
 
 

@@ -40,7 +40,7 @@ def test_sums_give_the_metric(metric: str, seed: int, n: int, exits: int, classe
     assert rows.shape[:2] == predictions.shape
     chosen = np.random.default_rng(seed + 1).integers(0, exits, (6, n))
     sums = np.stack([rows[np.arange(n), exit_].sum(axis=0) for exit_ in chosen])
-    expected = [metrics.compute([metric], predictions[np.arange(n), e], labels)[metric] for e in chosen]
+    expected = [metrics.compute_metrics([metric], predictions[np.arange(n), e], labels)[metric] for e in chosen]
     np.testing.assert_allclose(metrics.from_statistics(metric, sums), expected, atol=2e-6)
 
 
@@ -55,7 +55,7 @@ def reference(metric: str, p: NDArray, y: NDArray) -> float:
 @pytest.mark.parametrize("seed", range(5))
 def test_metric_is_the_reference(metric: str, seed: int) -> None:
     predictions, labels = draw(metric, seed, 200, 1, 3)
-    found = metrics.compute([metric], predictions[:, 0], labels)[metric]
+    found = metrics.compute_metrics([metric], predictions[:, 0], labels)[metric]
     assert found == pytest.approx(reference(metric, predictions[:, 0], labels), abs=1e-12)
 
 
@@ -82,7 +82,7 @@ def test_degenerate_input_has_a_value_and_warns_of_nothing(metric: str) -> None:
     predictions, labels, expected = CONSTANT_CASES[metric]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert metrics.compute([metric], predictions, labels) == {metric: expected}
+        assert metrics.compute_metrics([metric], predictions, labels) == {metric: expected}
         if metrics.is_additive(metric):
             sums = metrics.statistics(metric, predictions[:, None], labels).sum(axis=0)
             assert metrics.from_statistics(metric, sums)[0] == expected
@@ -91,7 +91,7 @@ def test_degenerate_input_has_a_value_and_warns_of_nothing(metric: str) -> None:
 @pytest.mark.parametrize("metric", sorted(REGRESSION))
 def test_non_finite_predictions_score_zero(metric: str) -> None:
     predictions = np.array([1.0, np.nan, 2.0])
-    assert metrics.compute([metric], predictions, np.arange(3.0)) == {metric: 0.0}
+    assert metrics.compute_metrics([metric], predictions, np.arange(3.0)) == {metric: 0.0}
 
 
 def test_non_finite_predictions_do_not_spoil_the_sums_of_other_points() -> None:
@@ -109,9 +109,9 @@ def test_spearman_is_not_additive() -> None:
 
 def test_unknown_and_empty_are_usage_errors() -> None:
     with pytest.raises(UsageError, match="Did you mean 'accuracy'"):
-        metrics.compute(["acuracy"], np.zeros(1), np.zeros(1))
+        metrics.compute_metrics(["acuracy"], np.zeros(1), np.zeros(1))
     with pytest.raises(UsageError, match="0 and 0"):
-        metrics.compute(["accuracy"], np.zeros(0), np.zeros(0))
+        metrics.compute_metrics(["accuracy"], np.zeros(0), np.zeros(0))
 
 
 def test_imports_neither_torch_nor_sklearn() -> None:

@@ -87,14 +87,14 @@ def test_a_task(modules: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_backbone(modules: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from backbones.demo_tokenizer import word_tokenizer
+    from backbones.demo_tokenizer import make_word_tokenizer
 
     monkeypatch.setitem(backbones.ENCODERS.table, "ernie", "my_ernie:ErnieEncoder")
     torch.manual_seed(0)
     config = transformers.AutoConfig.for_model("ernie", **SMALL, use_task_id=True)
     model = transformers.ErnieModel(config).eval()
     model.save_pretrained(modules / "model")
-    word_tokenizer(TEXTS, "bert", SMALL["vocab_size"], 32).save_pretrained(modules / "model")
+    make_word_tokenizer(TEXTS, "bert", SMALL["vocab_size"], 32).save_pretrained(modules / "model")
     loaded = load_backbone(BackboneRequest(str(modules / "model")))
     ids = torch.randint(4, 40, (3, 9))
     lengths = torch.tensor([9, 4, 7])

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import bench
-from bench.selfcheck.doctor import PYTHON, TESTED, version_numbers
+from bench.selfcheck.doctor import PYTHON, TESTED, split_version
 
 ROOT = Path(__file__).parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -95,8 +95,8 @@ def test_every_dependency_is_pinned_within_what_is_asked() -> None:
         version = pinned[canonical(name[0])]
         lowest = re.search(r">=([\d.]+)", requirement)
         below = re.search(r"<([\d.]+)", requirement)
-        assert lowest is None or version_numbers(version) >= version_numbers(lowest[1]), requirement
-        assert below is None or version_numbers(version) < version_numbers(below[1]), requirement
+        assert lowest is None or split_version(version) >= split_version(lowest[1]), requirement
+        assert below is None or split_version(version) < split_version(below[1]), requirement
     assert all("+" not in version for version in pinned.values())  # local builds are not on the index
 
 
@@ -117,5 +117,5 @@ def test_doctor_knows_the_tested_range_of_every_dependency() -> None:
     ("low", "high"), [("2.9", "2.13.0"), ("2.13.0", "2.13.1"), ("5", "5.1"), ("1.0rc1", "1.0.1"), ("2.6", "2.13.0+cpu")]
 )
 def test_versions_compare_as_numbers(low: str, high: str) -> None:
-    assert version_numbers(low) < version_numbers(high)
-    assert version_numbers("2.13") == version_numbers("2.13.0+cpu")
+    assert split_version(low) < split_version(high)
+    assert split_version("2.13") == split_version("2.13.0+cpu")

@@ -15,7 +15,7 @@ from bench.compare.history import Entry, Value
 from bench.report import marks
 from bench.report.charts import PanelCharts, build_charts, build_history, build_realisation
 from bench.report.content import MOST_DRAWN, choose_drawn, find_stars, tabulate_every_exit
-from bench.report.figures import Figure, draw_figure, paper_style
+from bench.report.figures import Figure, draw_figure, use_paper_style
 from bench.report.marks import Axis, Chart, Mark, Point, pad_range, thin_out
 from bench.report.paper_figures import build_panel_figures, build_paper_figures, choose_paper_variant
 from bench.report.series import make_panels
@@ -54,7 +54,7 @@ def on_the_page(chart: Chart) -> Counter[tuple[str, str]]:
 
 def in_print(chart: Chart) -> Counter[str]:
     """How many artists every series has."""
-    with paper_style() as plt:
+    with use_paper_style() as plt:
         fig = plt.figure()
         draw_figure(Figure("f", "", [], [chart]), fig)
         [ax] = fig.axes
@@ -100,7 +100,7 @@ def test_the_figures_are_made_of_the_pages_charts(made: list[PanelCharts]) -> No
 
 def test_both_canvases_have_the_same_axes(made: list[PanelCharts]) -> None:
     for chart in made[0].charts:
-        with paper_style() as plt:
+        with use_paper_style() as plt:
             ax = plt.figure().subplots()
             from bench.report.figures import draw_chart
 

@@ -12,7 +12,7 @@ import pytest
 from bench.progress import Progress
 from bench.report import figures
 from bench.report.charts import build_charts
-from bench.report.formats import TextTable, to_csv, to_latex, to_markdown
+from bench.report.formats import TextTable, format_csv, format_latex, format_markdown
 from bench.report.marks import round_ticks
 from bench.report.paper_figures import build_panel_figures
 from bench.report.provenance import find_revisions
@@ -70,7 +70,7 @@ def test_nothing_breaks_out_of_markdown_or_csv(written: Path) -> None:
         rows = [line for line in table.splitlines() if line.startswith("|")]
         widths = {len([1 for i, c in enumerate(row) if c == "|" and row[i - 1] != "\\"]) for row in rows}
         assert len(widths) <= 1
-    assert to_csv([{"a": "=cmd()", "b": -1.5, "c": "@x"}]) == "a,b,c\n'=cmd(),-1.5,'@x\n"
+    assert format_csv([{"a": "=cmd()", "b": -1.5, "c": "@x"}]) == "a,b,c\n'=cmd(),-1.5,'@x\n"
 
 
 def test_figures_open(written: Path) -> None:
@@ -97,7 +97,7 @@ def test_figures_are_a_column_wide_with_legible_letters(tmp_path: Path) -> None:
     root = ElementTree.parse(paths[0]).getroot()
     assert root.attrib["width"] == f"{figures.COLUMN * 72:g}pt"
     names = ("font.size", "axes.labelsize", "axes.titlesize", "xtick.labelsize", "ytick.labelsize", "legend.fontsize")
-    with figures.paper_style() as plt:
+    with figures.use_paper_style() as plt:
         assert min(plt.rcParams[name] for name in names) >= 6.5
 
 
@@ -120,7 +120,7 @@ def test_latex_of_hostile_tables_compiles_or_is_balanced(written: Path, tmp_path
 def test_latex_is_booktabs(tmp_path: Path) -> None:
     runs, _ = Store(varied_store(tmp_path)).runs()
     table = build_points_table(make_panels(runs)[0], find_revisions(runs))
-    text = to_latex(table)
+    text = format_latex(table)
     assert all(rf"\{rule}" in text for rule in ("toprule", "midrule", "bottomrule"))
     assert "|" not in text
     body = text.split(r"\midrule")[1].split(r"\bottomrule")[0]
@@ -130,7 +130,7 @@ def test_latex_is_booktabs(tmp_path: Path) -> None:
 
 
 def test_an_empty_table_says_so() -> None:
-    assert "Nothing to show." in to_markdown(TextTable("t", "T", ["a"], [], "c"))
+    assert "Nothing to show." in format_markdown(TextTable("t", "T", ["a"], [], "c"))
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (0.8731, 0.8732), (1.0, 1.0), (-3.0, 12.0), (0.0, 1e-9)])

@@ -18,7 +18,7 @@ from bench.report.write import write_report
 from bench.results.exits import write_exits
 from bench.results.groups import average_seeds
 from bench.results.part import Estimate
-from bench.results.places import exits_file
+from bench.results.places import locate_exits
 from bench.results.store import Store
 from tests.helpers.report_store import edit_cell, make_cell
 
@@ -96,7 +96,7 @@ def test_page_tables_and_csv_say_seeds_and_sizes(seeded: Path, tmp_path: Path) -
 def test_without_logits_or_with_another_rule_the_seeds_own_intervals_are_averaged(seeded: Path, loss: str) -> None:
     folder = Store(seeded).folders()[0]
     if loss == "file":
-        exits_file(folder, "evaluation").unlink()
+        locate_exits(folder, "evaluation").unlink()
     else:
         edit_cell(folder, _improve)
     [panel] = make_panels(Store(seeded).runs()[0])

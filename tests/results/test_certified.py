@@ -19,7 +19,7 @@ from bench.measure.risk import choose_certified, fixed_cuts, p_value, tabulate_l
 from bench.measure.trade_off import Costs, TradeOff
 from bench.results.measures import OperatingPoint, UnreachedPoint
 from bench.results.points import choose_points, make_split_result
-from bench.settings import settable_arguments
+from bench.settings import list_settable
 from strategies.base import Criterion
 from strategies.patience import Patience
 from tests.helpers.criteria import KINDS, reads
@@ -48,7 +48,7 @@ def make_world(criterion: Criterion, outputs: int, samples: int, seed: int) -> A
 def make_shares(name: str, outputs: int, samples: int) -> tuple[Criterion, HeldOutShares, tuple[str, ...]]:
     """The strategy's criterion as a run fits it, and the held-out samples."""
     kind = KINDS[name]
-    short = {"window": 3} if "window" in settable_arguments(kind.criterion) else {}
+    short = {"window": 3} if "window" in list_settable(kind.criterion) else {}
     criterion, _ = make_criterion(kind, short)
     exits = make_world(criterion, outputs, samples, seed=1)
     shares = share_held_out(exits, seed=0) if criterion.fits else HeldOutShares(exits, exits)

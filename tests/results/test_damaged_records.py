@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bench.errors import Damaged, UsageError
-from bench.results.part import checksum_of, field_path
+from bench.results.part import compute_checksum, name_field
 from bench.results.record import SCHEMA_VERSION
 from bench.results.record_file import LATER, read_record, write_record
 from bench.results.store import Store
@@ -81,7 +81,7 @@ def test_a_field_of_another_type_is_named(version: int, tmp_path: Path) -> None:
     for steps in fields(record):
         said = complaint(tmp_path, changed(record, steps, other_type))
         free = any(step in FREE for step in steps[:-1]) and ("checksum" in said or "identity" in said)
-        assert field_path(steps) in said or free, (steps, said)
+        assert name_field(steps) in said or free, (steps, said)
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -90,7 +90,7 @@ def test_a_missing_field_is_named(version: int, tmp_path: Path) -> None:
     for steps in fields(record):
         if isinstance(steps[-1], int):
             continue
-        path = field_path(steps)
+        path = name_field(steps)
         said = complaint(tmp_path, changed(record, steps, lambda part, name: part.pop(name)))
         if version == 1 and path in LATER:
             continue
@@ -221,7 +221,7 @@ def test_a_record_is_sealed_when_it_is_written(tmp_path: Path) -> None:
     record = read_record(FOLDER / "record-v2.json")
     write_record(tmp_path / "record.json", record.model_copy(update={"command": "another", "checksum": None}))
     plain = json.loads((tmp_path / "record.json").read_text())
-    assert plain["checksum"] == checksum_of(plain) != RECORDS[2]["checksum"]
+    assert plain["checksum"] == compute_checksum(plain) != RECORDS[2]["checksum"]
     assert plain == {**RECORDS[2], "command": "another", "checksum": plain["checksum"]}
     assert list(plain)[-1] == "checksum"
 

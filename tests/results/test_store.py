@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from bench import files
-from bench.cell.command import command_line
+from bench.cell.command import write_command
 from bench.errors import UsageError
 from bench.files import remove_leftovers, replace_file, write_json
 from bench.progress import Progress
-from bench.results.places import slug
+from bench.results.places import make_slug
 from bench.results.record import SCHEMA_VERSION
 from bench.results.record_file import read_record
 from bench.results.store import Store
@@ -170,7 +170,7 @@ def test_one_at_a_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     ],
 )
 def test_names_as_folders(name: str, expected: str) -> None:
-    assert slug(name) == expected
+    assert make_slug(name) == expected
 
 
 def test_the_recorded_command_does_not_say_where_the_folder_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,8 +178,8 @@ def test_the_recorded_command_does_not_say_where_the_folder_is(tmp_path: Path, m
     here.mkdir(parents=True)
     monkeypatch.chdir(here)
     given = ["run", "--results-dir", str(here / "results"), "--hub-root", str(here.parent / "hub"), "--quiet"]
-    assert command_line(given) == "bench run --results-dir results --hub-root ../hub"
-    assert command_line(["show", "/elsewhere/x"]) == "bench show /elsewhere/x"
+    assert write_command(given) == "bench run --results-dir results --hub-root ../hub"
+    assert write_command(["show", "/elsewhere/x"]) == "bench show /elsewhere/x"
 
 
 def test_git_leaves_the_cache_alone(tmp_path: Path) -> None:

@@ -12,15 +12,15 @@ from bench.selfcheck.judges import ForcedByTensors, describe_judges, estimate_ga
 from strategies.base import ExitModel, Start
 from strategies.controls import ForcedExits
 from strategies.elbert import SharedHead
-from strategies.fast import judge_of
+from strategies.fast import make_judge
 from tests.helpers.exit_models import make_model
 
 
 @pytest.mark.parametrize("check", TIMED_CRITERIA)
 def test_one_way_has_a_judge_and_the_other_has_none(check: str) -> None:
     start = Start(1, 6, 2, keys=torch.tensor([0]))
-    assert judge_of(ForcedExits(TIMED_CRITERIA[check][0]), start, 0.5) is not None
-    assert judge_of(ForcedByTensors(TIMED_CRITERIA[check][0]), start, 0.5) is None
+    assert make_judge(ForcedExits(TIMED_CRITERIA[check][0]), start, 0.5) is not None
+    assert make_judge(ForcedByTensors(TIMED_CRITERIA[check][0]), start, 0.5) is None
 
 
 def test_the_gains_are_complete_and_printable(monkeypatch: pytest.MonkeyPatch) -> None:

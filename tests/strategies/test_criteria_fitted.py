@@ -129,11 +129,11 @@ def test_arguments_reach_the_wrapped_criterion_and_are_checked() -> None:
 
 
 def test_every_argument_of_the_wrapped_criterion_is_a_part_of_the_identity() -> None:
-    from bench.settings import bind
+    from bench.settings import bind_arguments
 
-    bound = bind(TemperatureScaled, {"of": "elbert-label"}, "it")
+    bound = bind_arguments(TemperatureScaled, {"of": "elbert-label"}, "it")
     assert bound == {"of": "elbert-label", "window": 8, "margin": 0.0, "first": "entropy"}
-    assert bind(Budget, {"of": "temperature"}, "it") == {"of": "temperature"}
+    assert bind_arguments(Budget, {"of": "temperature"}, "it") == {"of": "temperature"}
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from strategies.base import Criterion, Seen, Start, State, step_through
 from strategies.controls import ForcedExits
 from strategies.elbert import MonotoneWindow
 from strategies.entropy import LinearHead, NormalisedEntropy
-from strategies.fast import JUDGES, Judge, entropy_share, is_below, judge_of, softmax_numbers
+from strategies.fast import JUDGES, Judge, entropy_share, is_below, make_judge, softmax_numbers
 from tests.helpers.criteria import KINDS, LAYERS, finite_cuts, make, random_logits
 from tests.helpers.exit_models import make_batch, make_model
 
@@ -31,7 +31,7 @@ ARGUMENTS: dict[str, list[dict[str, object]]] = {
 
 
 def judge_for(criterion: Criterion, classes: int, cut: float = 0.1) -> Judge | None:
-    return judge_of(criterion, Start(1, LAYERS, classes), cut)
+    return make_judge(criterion, Start(1, LAYERS, classes), cut)
 
 
 HAVE_ONE = [name for name, kind in KINDS.items() if kind.criterion.causal and judge_for(make(name), 3) is not None]
@@ -45,7 +45,7 @@ def by_tensors(criterion: Criterion, logits: Tensor, cut: float) -> list[bool]:
 
 def by_judge(criterion: Criterion, logits: Tensor, cut: float) -> list[bool | None]:
     """The judge's verdicts on one sample, [L, C], up to the first that it does not have."""
-    judge = judge_of(criterion, Start(1, len(logits), logits.shape[1], logits.dtype), cut)
+    judge = make_judge(criterion, Start(1, len(logits), logits.shape[1], logits.dtype), cut)
     assert judge is not None
     found: list[bool | None] = []
     for exit_logits in logits.tolist():
@@ -178,12 +178,12 @@ def test_a_subclass_has_no_judge() -> None:
 def test_an_overruled_criterion_is_heard_by_its_judge(prescribed: tuple[int, ...], cut: float) -> None:
     """It leaves at exit 3; where the inner judge cannot tell, nor can this one."""
     start = Start(1, LAYERS, 3, keys=torch.tensor([1]))
-    judge = judge_of(ForcedExits(NormalisedEntropy(), prescribed), start, cut)
+    judge = make_judge(ForcedExits(NormalisedEntropy(), prescribed), start, cut)
     assert judge is not None
     assert [judge([float(layer), 0.0, 1.0]) for layer in range(5)] == [False, False, True, True, True]
     assert judge([math.nan, 0.0, 0.0]) is None
     for without in (ForcedExits(Halved(), prescribed), ForcedExits(exits=prescribed)):
-        assert judge_of(without, start, cut) is None
+        assert make_judge(without, start, cut) is None
 
 
 def test_a_prescribed_exit_without_a_key_is_left_to_the_tensors() -> None:

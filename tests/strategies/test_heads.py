@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench.selfcheck.tiny import TINY
 from strategies import HEADS
 from strategies.base import Head, pool
-from strategies.fastbert import StudentHead, published_head_macs, published_layer_macs, published_macs
+from strategies.fastbert import StudentHead, count_published_head_macs, count_published_layer_macs, count_published_macs
 from tests.helpers.exit_models import POOLED, make_model
 
 TOKENS, OUTPUTS, LAYERS = 9, 3, TINY["num_hidden_layers"]
@@ -107,24 +107,24 @@ def test_mean_pooling_ignores_padding() -> None:
 
 
 def test_published_layer_and_classifier() -> None:
-    assert published_layer_macs() == 905_969_664
-    assert published_head_macs() == 20_988_160
+    assert count_published_layer_macs() == 905_969_664
+    assert count_published_head_macs() == 20_988_160
 
 
 def test_published_model_without_early_exit() -> None:
-    assert published_macs(12, classifiers=1) == 10_892_624_128
+    assert count_published_macs(12, classifiers=1) == 10_892_624_128
     # the README's and the paper's 21785M: multiply and add, and without the last linear layer
-    assert 2 * (published_macs(12, classifiers=1) - 128 * 2) == 21_785_247_744
+    assert 2 * (count_published_macs(12, classifiers=1) - 128 * 2) == 21_785_247_744
 
 
 @pytest.mark.parametrize("layers", range(1, 13))
 def test_published_early_exit(layers: int) -> None:
-    assert published_macs(layers) == layers * (905_969_664 + 20_988_160)
+    assert count_published_macs(layers) == layers * (905_969_664 + 20_988_160)
 
 
 def test_published_full_depth_costs_two_per_cent_more() -> None:
-    assert published_macs(12) == 11_123_493_888
-    assert published_macs(12) / published_macs(12, classifiers=1) == pytest.approx(1.021, abs=5e-4)
+    assert count_published_macs(12) == 11_123_493_888
+    assert count_published_macs(12) / count_published_macs(12, classifiers=1) == pytest.approx(1.021, abs=5e-4)
 
 
 def test_paper_table_1_in_multiplies_and_adds() -> None:
@@ -132,9 +132,9 @@ def test_paper_table_1_in_multiplies_and_adds() -> None:
     assert f"{2 * attention / 1e6:.1f}M" == "16.8M"
     assert f"{2 * dense / 1e6:.1f}M" == "4.2M"  # on all 128 tokens; the released code applies it to one
     assert f"{2 * (narrow + attention + dense) / 1e6:.1f}M" == "46.1M"
-    assert published_head_macs() == narrow + attention + dense // 128 + 128 * 2
+    assert count_published_head_macs() == narrow + attention + dense // 128 + 128 * 2
 
 
 def test_our_convention_adds_the_attention_products() -> None:
     head = make_model("bert", StudentHead, 2).head
-    assert head.macs(128, 1) == published_head_macs(hidden=head.hidden_size) + 2 * 128 * 128 * 128
+    assert head.macs(128, 1) == count_published_head_macs(hidden=head.hidden_size) + 2 * 128 * 128 * 128

@@ -35,7 +35,7 @@ from bench.tasks.base import Split
 from bench.tasks.encode import EncodedSplit
 from strategies import STRATEGIES
 from strategies.base import Seen, StrategyError
-from strategies.learned import LearnedExit, LearningToExit, wrongness
+from strategies.learned import LearnedExit, LearningToExit, mark_wrong
 from strategies.probe import Probe
 from strategies.prototypes import ClassDistances, FarFromPrototype
 from strategies.saturation import NeighbourCosine, Saturated
@@ -62,10 +62,10 @@ def numbers(probe: Probe, states: list[list[list[float]]]) -> Tensor:
 def test_what_learning_to_exit_learns() -> None:
     """BERxiT, learning to exit: 1 where the answer is wrong; |tanh(y_hat - y)| for regression."""
     logits = torch.tensor([[[2.0, 1.0], [0.0, 3.0]], [[1.0, 0.0], [0.5, 0.0]]])
-    assert wrongness(logits, torch.tensor([1, 0])).tolist() == [[1.0, 0.0], [0.0, 0.0]]
+    assert mark_wrong(logits, torch.tensor([1, 0])).tolist() == [[1.0, 0.0], [0.0, 0.0]]
     values = torch.tensor([[[1.0], [2.5]]])
     expected = [math.tanh(1.0), math.tanh(0.5)]
-    assert wrongness(values, torch.tensor([2.0]))[0].tolist() == pytest.approx(expected)
+    assert mark_wrong(values, torch.tensor([2.0]))[0].tolist() == pytest.approx(expected)
 
 
 def test_the_learned_module_is_one_sigmoid_shared_by_all_exits() -> None:
@@ -281,9 +281,9 @@ def test_what_a_probe_learned_is_loaded_the_next_time(tmp_path: Path) -> None:
 
 
 def make_batch_of(encoded: EncodedSplit, row: int) -> Any:
-    from bench.tasks.encode import collate
+    from bench.tasks.encode import collate_batch
 
-    return collate(encoded, [row])
+    return collate_batch(encoded, [row])
 
 
 # --------------------------------------------------------------------------- from anybody's files

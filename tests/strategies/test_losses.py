@@ -18,7 +18,7 @@ from strategies.entropy import JointRecipe
 from strategies.fastbert import FastBertRecipe
 from strategies.learned import BerxitRecipe
 from strategies.patience import PatienceRecipe
-from strategies.romebert import RomeBertRecipe, layer_weights, project
+from strategies.romebert import RomeBertRecipe, list_layer_weights, project_gradient
 
 CASES: list[dict[str, Any]] = json.loads(
     (Path(__file__).parents[1] / "golden" / "losses.json").read_text(encoding="utf-8")
@@ -131,13 +131,13 @@ class TwoLayers(nn.Module):
 @pytest.mark.parametrize("case", PROJECTIONS, ids=name_of)
 def test_gradient_projection_equals_the_reference(case: dict[str, Any], projection: str, accumulated: bool) -> None:
     first, second = torch.tensor(case["grad_last"]), torch.tensor(case["grad_multi"])
-    assert close(project([second], [first])[0], case["projected_multi"])
+    assert close(project_gradient([second], [first])[0], case["projected_multi"])
 
     toy = TwoLayers(len(first))
     encoder = cast(LayeredEncoder, toy)
     projected, other = cast("nn.ModuleList", toy.model.layers)
     linear = cast(nn.Linear, projected)
-    assert [id(p) for p in layer_weights(encoder)] == [id(linear.weight)]
+    assert [id(p) for p in list_layer_weights(encoder)] == [id(linear.weight)]
     everything = [*linear.parameters(), *other.parameters()]
 
     def loss(gradient: Tensor) -> Tensor:
@@ -162,9 +162,9 @@ def test_gradient_projection_equals_the_reference(case: dict[str, Any], projecti
 
 def test_projection_leaves_agreeing_gradients_alone() -> None:
     g, r = torch.tensor([1.0, 2.0]), torch.tensor([3.0, 0.5])
-    assert torch.equal(project([g], [r])[0], g)
-    assert torch.equal(project([g], [torch.zeros(2)])[0], g)
-    against = project([g], [-r])[0]
+    assert torch.equal(project_gradient([g], [r])[0], g)
+    assert torch.equal(project_gradient([g], [torch.zeros(2)])[0], g)
+    against = project_gradient([g], [-r])[0]
     assert float((against * r).sum()) == pytest.approx(0, abs=1e-6)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from backbones import ENCODERS
 from bench.progress import Progress
 from bench.selfcheck.tiny import TINY
-from bench.training.trainer import stage_logits, train
+from bench.training.trainer import compute_stage_logits, train_model
 from strategies import RECIPES
 from strategies.base import ExitModel, Recipe, Stage, task_loss
 from strategies.entropy import JointRecipe, LinearHead
@@ -63,8 +63,8 @@ def test_the_second_phase_of_mixed_moves_the_backbone_on(tmp_path: Path) -> None
     start = snapshot(full)
     short = MixedRecipe(LAYERS)
     short.stages = short.stages[:1]
-    train(first, short, plan(tmp_path / "a"), Progress(quiet=True))
-    log = train(full, MixedRecipe(LAYERS), plan(tmp_path / "b"), Progress(quiet=True))
+    train_model(first, short, plan(tmp_path / "a"), Progress(quiet=True))
+    log = train_model(full, MixedRecipe(LAYERS), plan(tmp_path / "b"), Progress(quiet=True))
     assert log.steps == {"backbone": 3, "joint": 3}
     early = [n for n in start if n.startswith("head.") and f".{LAYERS - 1}." not in n]
     assert all(torch.equal(first.state_dict()[n], start[n]) for n in early)  # no early exit in phase 1
@@ -116,7 +116,7 @@ def gradients_of(model: ExitModel, recipe: Recipe) -> dict[str, Tensor]:
     """Gradients of one training step in double precision."""
     model = model.double().requires_grad_(True)
     model.zero_grad()
-    logits = stage_logits(model, recipe, recipe.stages[0], make_batch([5, 5]))
+    logits = compute_stage_logits(model, recipe, recipe.stages[0], make_batch([5, 5]))
     recipe.backward(recipe.losses(recipe.stages[0], [z.double() for z in logits], LABELS, 0), model.encoder)
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 

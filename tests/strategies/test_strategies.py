@@ -15,7 +15,7 @@ from safetensors.torch import load, save
 from backbones.errors import UserError
 from bench.inference.replay import replay
 from bench.measure.curve import exit_layers
-from bench.settings import settable_arguments
+from bench.settings import list_settable
 from bench.tasks import TASKS
 from bench.training.args import TrainArgs
 from strategies import HEADS, RECIPES, STRATEGIES
@@ -196,19 +196,17 @@ def test_every_strategy_explains_itself(name: str) -> None:
     assert kind.equations
     published = bool(kind.presets)
     assert not published or (kind.citation and kind.sources and kind.differences)
-    settable = settable_arguments(kind.criterion)
+    settable = list_settable(kind.criterion)
     for key in kind.sources:  # a source is about something that exists
         prefix, dot, rest = key.partition(".")
-        target = (
-            {"train": vars(TrainArgs()), "recipe": settable_arguments(kind.recipe)}.get(prefix) if dot else settable
-        )
+        target = {"train": vars(TrainArgs()), "recipe": list_settable(kind.recipe)}.get(prefix) if dot else settable
         assert (
             rest in (target or ())
             if dot
             else key in (*settable, "threshold", kind.criterion.threshold_name, "head", "presets")
         )
     explained = {key.removeprefix("recipe.") for key in kind.sources}
-    assert set(settable) | set(settable_arguments(kind.recipe)) <= explained | {"first", "weights", "seed"}
+    assert set(settable) | set(list_settable(kind.recipe)) <= explained | {"first", "weights", "seed"}
 
 
 @pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind.presets])
@@ -221,7 +219,7 @@ def test_presets_are_settings_that_exist(name: str) -> None:
             if prefix == "train":
                 TrainArgs(**{rest: value})  # type: ignore[arg-type]
             elif prefix == "recipe":
-                assert rest in settable_arguments(kind.recipe)
+                assert rest in list_settable(kind.recipe)
             elif prefix == "backbone":
                 assert hasattr(make_model("albert").encoder.model.config, rest)
             else:

@@ -14,7 +14,7 @@ from bench.cell.resolve import resolve_request
 from bench.cell.run import prepare_cell
 from bench.progress import Progress
 from bench.results.run import Run
-from bench.results.spec import Facts, key, quality_identity
+from bench.results.spec import Facts, hash_identity, identify_quality
 from bench.results.store import Store
 from strategies.base import Strategy
 from strategies.energy import Energy
@@ -39,9 +39,9 @@ def test_recorded_wrappers_keep_their_keys(path: Path) -> None:
     known = record["identity"]
     versions = {part: known[part]["version"] for part in ("strategy", "head", "recipe")}
     facts = Facts(known["backbone"]["digest"], known["task"]["revision"], versions, wrapped=(1,))
-    identity = quality_identity(Run.load(path.parent).spec, facts)
+    identity = identify_quality(Run.load(path.parent).spec, facts)
     assert json.loads(json.dumps(identity)) == known
-    assert key(identity) == record["quality_key"]
+    assert hash_identity(identity) == record["quality_key"]
 
 
 def keys(strategy: str, of: str) -> tuple[str, str]:

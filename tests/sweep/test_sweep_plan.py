@@ -14,10 +14,17 @@ from bench.__main__ import main
 from bench.cell.request import Request
 from bench.cell.resolve import resolve_request
 from bench.errors import UsageError
-from bench.sweep import Outcome, failures, make_engine, run_plan
+from bench.sweep import Outcome, collect_failures, make_engine, run_plan
 from bench.sweep.config import expand_cells, read_sweep
 from bench.sweep.engines.base import Ending, Job
-from bench.sweep.estimate import NO_TRAINING, CellCost, estimate, estimate_memory, explain_total, measure_layer_speed
+from bench.sweep.estimate import (
+    NO_TRAINING,
+    CellCost,
+    estimate_memory,
+    estimate_plan,
+    explain_total,
+    measure_layer_speed,
+)
 from bench.sweep.plan import label_cells
 from tests.helpers.small_runs import write_task
 from tests.helpers.sweeps import TINY, planned, quiet, sweep, write
@@ -202,7 +209,7 @@ def test_what_was_not_fetched_is_unknown(tmp_path: Path, monkeypatch: pytest.Mon
     assert [c.status for c in plan.cells] == ["unknown"] * 4
     assert len(plan.trainings()) == 2
     assert "at hand" in plan.cells[0].why
-    total = estimate(plan, quiet(tmp_path / "results"))
+    total = estimate_plan(plan, quiet(tmp_path / "results"))
     known, unknown = total.cells[0], total.cells[1]
     assert known.seconds is not None
     assert known.seconds > 600
@@ -214,7 +221,7 @@ def test_what_was_not_fetched_is_unknown(tmp_path: Path, monkeypatch: pytest.Mon
 def test_estimates_follow_what_is_asked(task: Path, tmp_path: Path) -> None:
     def taken(**matrix: Any) -> float:
         content = sweep(task, tmp_path / "log", strategy="entropy", **matrix)
-        total = estimate(planned(content, tmp_path / "results"), quiet(tmp_path / "results"))
+        total = estimate_plan(planned(content, tmp_path / "results"), quiet(tmp_path / "results"))
         assert total.seconds is not None
         return total.seconds
 
@@ -276,7 +283,7 @@ def test_where_the_first_fails_the_next_one_tries(task: Path, tmp_path: Path) ->
     assert [s for s, *_ in engine.started] == ["entropy", "patience", "random"]
     assert engine.most == 1
     assert [o.status for o in found] == ["error", "success", "success"]
-    error = failures(found)
+    error = collect_failures(found)
     assert error is not None
     assert str(error) == f"1 of 3 cells failed: {found[0].cell.label}: it is no good"
 

@@ -7,9 +7,9 @@ import pytest
 
 from bench.tasks import get_task
 from bench.tasks.base import LoadOptions, Split
-from bench.tasks.demo import BAD, EVALUATION_ROWS, GOOD, GRADES, LUKEWARM, ORDINALS, TRAIN_ROWS, generate
+from bench.tasks.demo import BAD, EVALUATION_ROWS, GOOD, GRADES, LUKEWARM, ORDINALS, TRAIN_ROWS, generate_splits
 
-EVALUATION, TRAIN = generate()
+EVALUATION, TRAIN = generate_splits()
 
 
 def grade(sample_id: str) -> int:

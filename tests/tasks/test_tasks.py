@@ -18,7 +18,7 @@ from bench.measure.metrics import METRICS
 from bench.tasks import TASKS, get_task
 from bench.tasks.base import LoadOptions, Split
 from bench.tasks.hub import HubTask
-from bench.tasks.sampling import hold_out, limited
+from bench.tasks.sampling import hold_out, limit_split
 
 HUB_TASKS = [name for name in TASKS if issubclass(TASKS.load(name), HubTask)]
 GLUE = "cola sst2 mrpc qqp stsb mnli qnli rte wnli".split()
@@ -222,7 +222,7 @@ def test_one_row_cannot_be_parted() -> None:
 def test_limits_are_nested_and_ordered(rows: int, small: int, large: int) -> None:
     whole = split_of([0.5] * rows)
     small, large = sorted((small, large))
-    few, many = limited(whole, small), limited(whole, large)
+    few, many = limit_split(whole, small), limit_split(whole, large)
     assert len(few) == min(small, rows)
     assert set(few.ids) <= set(many.ids)
     assert few.available == rows
@@ -232,7 +232,7 @@ def test_limits_are_nested_and_ordered(rows: int, small: int, large: int) -> Non
 
 def test_a_limit_of_nothing_is_refused() -> None:
     with pytest.raises(DataError, match="limit of 0"):
-        limited(split_of([0, 1]), 0)
+        limit_split(split_of([0, 1]), 0)
 
 
 # --- real data ---------------------------------------------------------------------------------------
@@ -254,7 +254,7 @@ def test_real_data_load(name: str, shared: Path) -> None:
 def test_a_limit_is_a_random_subset_and_not_the_first_rows() -> None:
     """A file is often sorted by class: the first 40 of 100 rows would be of one class only."""
     split = Split("s", tuple(map(str, range(100))), ("t",) * 100, None, np.repeat([0, 1], 50), 100)
-    kept = [int(i) for i in limited(split, 40).ids]
+    kept = [int(i) for i in limit_split(split, 40).ids]
     assert len(set(kept)) == 40
     assert kept == sorted(kept)
     assert 10 <= sum(i < 50 for i in kept) <= 30

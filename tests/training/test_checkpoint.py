@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bench.errors import Damaged
-from bench.training.checkpoint import checksum, load_tensors, save_tensors
+from bench.training.checkpoint import hash_checkpoint, load_tensors, save_tensors
 
 FOUR = torch.arange(4, dtype=torch.float32)
 OTHERS: dict[str, tuple[dict[str, Tensor], str]] = {
@@ -24,11 +24,11 @@ OTHERS: dict[str, tuple[dict[str, Tensor], str]] = {
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_whatever_differs_has_another_checksum(name: str) -> None:
-    assert checksum(*OTHERS[name]) != checksum({"a": FOUR}, "{}")
+    assert hash_checkpoint(*OTHERS[name]) != hash_checkpoint({"a": FOUR}, "{}")
 
 
 def test_the_order_of_names_does_not_matter() -> None:
-    assert checksum({"a": FOUR, "b": FOUR + 1}, "{}") == checksum({"b": FOUR + 1, "a": FOUR}, "{}")
+    assert hash_checkpoint({"a": FOUR, "b": FOUR + 1}, "{}") == hash_checkpoint({"b": FOUR + 1, "a": FOUR}, "{}")
 
 
 def test_what_was_saved_comes_back(tmp_path: Path) -> None:

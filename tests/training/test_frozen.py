@@ -12,7 +12,7 @@ from backbones import ENCODERS
 from backbones.base import Batch
 from bench.progress import Progress
 from bench.selfcheck.tiny import TINY
-from bench.training.trainer import freeze, stage_logits, train
+from bench.training.trainer import compute_stage_logits, freeze_for_stage, train_model
 from strategies import HEADS, RECIPES
 from strategies.base import ExitModel, Recipe
 from tests.helpers.exit_models import make_model
@@ -53,7 +53,7 @@ def test_outside_a_stage_nothing_changes(
     recipe = RECIPES.load(recipe_name)(LAYERS)
     recipe.stages = (replace(recipe.stages[number], epochs=None),)
     before, allowed = snapshot(model), trained_names(model, recipe)
-    train(model, recipe, plan(tmp_path), Progress(quiet=True))
+    train_model(model, recipe, plan(tmp_path), Progress(quiet=True))
     after = snapshot(model)
     changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
     assert changed <= allowed
@@ -76,8 +76,8 @@ def test_whole_recipes_leave_the_fine_tuned_model_alone(name: str, tmp_path: Pat
     full, first = (make_model("bert", HEADS.load("highway"), OUTPUTS) for _ in range(2))
     recipe, short = RECIPES.load(name)(LAYERS), RECIPES.load(name)(LAYERS)
     short.stages = short.stages[:1]
-    train(full, recipe, plan(tmp_path / "a"), Progress(quiet=True))
-    train(first, short, plan(tmp_path / "b"), Progress(quiet=True))
+    train_model(full, recipe, plan(tmp_path / "a"), Progress(quiet=True))
+    train_model(first, short, plan(tmp_path / "b"), Progress(quiet=True))
     kept = {n: v for n, v in first.state_dict().items() if n.startswith("encoder.") or f".{LAYERS - 1}." in n}
     for key, value in kept.items():
         assert torch.equal(full.state_dict()[key], value), key
@@ -99,7 +99,7 @@ def test_frozen_parts_stay_in_evaluation_mode_and_hand_out_no_gradient(name: str
         return losses(stage, logits, labels, step)
 
     recipe.losses = watch  # type: ignore[method-assign]
-    train(model, recipe, plan(tmp_path), Progress(quiet=True))
+    train_model(model, recipe, plan(tmp_path), Progress(quiet=True))
     assert {backbone for backbone, _, _ in seen} == {stage.backbone for stage in stages}
     assert all(training == backbone for backbone, training, _ in seen)
     assert all(last == backbone for backbone, _, last in seen)  # a frozen stage's last exit is a teacher
@@ -116,9 +116,9 @@ def test_the_teacher_hands_out_what_it_says_in_evaluation() -> None:
     batch = Batch(torch.randint(5, 50, (4, 7), generator=torch.Generator().manual_seed(0)), None, None)
     with torch.no_grad():
         expected = model.eval()(batch)
-    freeze(model, stage)
+    freeze_for_stage(model, stage)
     torch.manual_seed(0)
-    *students, teacher = stage_logits(model, recipe, stage, batch)
+    *students, teacher = compute_stage_logits(model, recipe, stage, batch)
     assert torch.equal(teacher, expected[-1])
     assert not torch.allclose(students[0], expected[0])
     assert model.head.training

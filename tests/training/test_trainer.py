@@ -19,11 +19,11 @@ from bench.inference.exits import record_exits
 from bench.progress import Progress
 from bench.tasks.base import LoadOptions, TaskData
 from bench.tasks.demo import Demo
-from bench.tasks.encode import EncodedSplit, encode, training_batches
+from bench.tasks.encode import EncodedSplit, batch_for_training, encode_split
 from bench.training import trainer
 from bench.training.args import TrainArgs
 from bench.training.checkpoint import load_tensors
-from bench.training.trainer import TrainingPlan, TrainLog, scale_rate, train
+from bench.training.trainer import TrainingPlan, TrainLog, scale_rate, train_model
 from strategies.base import ExitModel, Recipe, Stage
 from strategies.controls import FinetuneRecipe
 from strategies.deebert import DeeBertRecipe, HighwayHead
@@ -55,7 +55,7 @@ def setting(
     loaded = load_backbone(BackboneRequest("bert-demo", "scratch", shape), data.train.first, seed=seed)
     torch.manual_seed(seed)
     model = ExitModel(loaded.encoder, head(loaded.encoder, 2))
-    encoded = encode(data.train, loaded.tokenizer, 48)
+    encoded = encode_split(data.train, loaded.tokenizer, 48)
     plan = TrainingPlan(
         encoded, data.train.labels, args, "fp32", seed, torch.device("cpu"), folder / "progress.safetensors"
     )
@@ -80,12 +80,12 @@ def test_the_same_seed_gives_the_same_weights_whatever_was_drawn_before(data: Ta
         model, recipe, plan = setting(data, tmp_path)
         torch.rand(drawn)
         state = torch.get_rng_state()
-        train(model, recipe, plan, QUIET)
+        train_model(model, recipe, plan, QUIET)
         assert torch.equal(torch.get_rng_state(), state)
         found.append(weights(model))
     assert same(*found)
     model, recipe, plan = setting(data, tmp_path, seed=1)
-    train(model, recipe, plan, QUIET)
+    train_model(model, recipe, plan, QUIET)
     assert not same(found[0], weights(model))
 
 
@@ -97,7 +97,7 @@ def test_resumed_training_is_bit_identical(
     """With dropout, so that the random state matters; stopped before the given step, over both stages."""
     head = SharedHead if recipe is ElbertRecipe else HighwayHead
     model, rule, plan = setting(data, tmp_path / "whole", head=head, recipe=recipe)
-    log = train(model, rule, plan, QUIET)
+    log = train_model(model, rule, plan, QUIET)
     expected, steps = weights(model), sum(log.steps.values())
     stop = min(stop, steps - 1)
 
@@ -114,11 +114,11 @@ def test_resumed_training_is_bit_identical(
     plan = replace(plan, save_every=0.0)
     monkeypatch.setattr(trainer._Stage, "_update", stopping)
     with pytest.raises(Stopped):
-        train(model, rule, plan, QUIET)
+        train_model(model, rule, plan, QUIET)
     monkeypatch.setattr(trainer._Stage, "_update", update)
     model, rule, _ = setting(data, tmp_path / "other", head=head, recipe=recipe, seed=7)  # all is overwritten
     said = StringIO()
-    again = train(model, rule, plan, Progress(said))
+    again = train_model(model, rule, plan, Progress(said))
     first, whole = next(iter(log.steps.values())), len(log.steps) == 1
     step, number = (stop, 1) if whole or stop < first else (stop - first, 2)
     where = f"step {step} of {list(log.steps.values())[number - 1]}" + ("" if whole else f" of stage {number}")
@@ -129,9 +129,9 @@ def test_resumed_training_is_bit_identical(
 
 def test_progress_is_saved_now_and_then_only(data: TaskData, tmp_path: Path) -> None:
     model, recipe, plan = setting(data, tmp_path)
-    train(model, recipe, plan, QUIET)
+    train_model(model, recipe, plan, QUIET)
     assert not plan.progress_file.exists()
-    train(model, recipe, replace(plan, save_every=0.0), QUIET)
+    train_model(model, recipe, replace(plan, save_every=0.0), QUIET)
     tensors, facts = load_tensors(plan.progress_file)
     assert isinstance(facts, dict)
     assert (facts["stage"], facts["step"], len(facts["log"]["losses"])) == (0, 5, 5)
@@ -217,7 +217,7 @@ def test_gradients_are_clipped(data: TaskData, tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", noting)
     model, recipe, plan = setting(data, tmp_path, replace(ARGS, clip=0.01))
-    train(model, recipe, plan, QUIET)
+    train_model(model, recipe, plan, QUIET)
     assert len(norms) == 6
     assert max(norms) == pytest.approx(0.01, rel=1e-3)
 
@@ -235,7 +235,7 @@ def test_frozen_stages_leave_everything_else_alone(
 
     monkeypatch.setattr(trainer._Stage, "_save", noting)
     before = weights(model)
-    log = train(model, recipe, plan, QUIET)
+    log = train_model(model, recipe, plan, QUIET)
     after = weights(model)
     early = {n for n in after if n.startswith("head.") and f".{LAYERS - 1}." not in n}
     moved = {n for n in after if not torch.equal(between[n], before[n])}
@@ -250,7 +250,7 @@ def test_frozen_stages_leave_everything_else_alone(
 def test_only_the_last_exit_is_trained_by_fine_tuning(data: TaskData, tmp_path: Path) -> None:
     model, recipe, plan = setting(data, tmp_path, recipe=FinetuneRecipe)
     before = weights(model)
-    train(model, recipe, plan, QUIET)
+    train_model(model, recipe, plan, QUIET)
     moved = {n for n, value in weights(model).items() if n.startswith("head.") and not torch.equal(value, before[n])}
     assert moved == {n for n in before if n.startswith("head.") and f".{LAYERS - 1}." in n}
 
@@ -258,7 +258,7 @@ def test_only_the_last_exit_is_trained_by_fine_tuning(data: TaskData, tmp_path: 
 def test_elberts_weights_move_and_sum_to_the_number_of_layers(data: TaskData, tmp_path: Path) -> None:
     model, recipe, plan = setting(data, tmp_path, head=SharedHead, recipe=ElbertRecipe)
     (start,) = recipe.report().values()
-    log = train(model, recipe, plan, QUIET)
+    log = train_model(model, recipe, plan, QUIET)
     (learned,) = log.recipe.values()
     assert len(learned) == LAYERS
     assert sum(learned) == pytest.approx(LAYERS, abs=5e-5 * LAYERS)  # each is rounded to four places
@@ -280,7 +280,7 @@ def test_without_memory_a_batch_is_taken_in_halves(
     room: int, most: int, data: TaskData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of 8 samples at once as many as fit into ``room``: 4, 2 or 1; the loss is that of the whole batch."""
-    logits = trainer.stage_logits
+    logits = trainer.compute_stage_logits
 
     def guarded(model: ExitModel, recipe: Recipe, stage: Stage, batch: Batch) -> list[Tensor]:
         if len(batch.input_ids) > room:
@@ -289,7 +289,7 @@ def test_without_memory_a_batch_is_taken_in_halves(
 
     found = []
     for guard in (logits, guarded):
-        monkeypatch.setattr(trainer, "stage_logits", guard)
+        monkeypatch.setattr(trainer, "compute_stage_logits", guard)
         model, recipe, plan = setting(data, tmp_path, TrainArgs(steps=3, batch_size=8), dropout=0.0)
         log = TrainLog()
         stage = trainer._Stage(model, recipe, recipe.stages[0], 0, plan, log)
@@ -323,12 +323,12 @@ def test_a_loss_that_is_not_finite_stops(data: TaskData, tmp_path: Path) -> None
 
     model, recipe, plan = setting(data, tmp_path, recipe=Infinite)
     with pytest.raises(UsageError, match=r"The training loss is nan at step 0: take a smaller train\.lr"):
-        train(model, recipe, plan, QUIET)
+        train_model(model, recipe, plan, QUIET)
 
 
 def test_bf16_autocast_keeps_the_weights_in_float32(data: TaskData, tmp_path: Path) -> None:
     model, recipe, plan = setting(data, tmp_path, replace(ARGS, steps=2))
-    train(model, recipe, replace(plan, precision="bf16"), QUIET)
+    train_model(model, recipe, replace(plan, precision="bf16"), QUIET)
     assert {p.dtype for p in model.parameters()} == {torch.float32}
 
 
@@ -344,7 +344,7 @@ def test_logits_have_the_precision_of_training(
             return super().losses(stage, logits, labels, step)
 
     model, recipe, plan = setting(data, tmp_path, replace(ARGS, steps=1), recipe=Noting)
-    train(model, recipe, replace(plan, precision=precision), QUIET)
+    train_model(model, recipe, replace(plan, precision=precision), QUIET)
     assert seen == {dtype}
 
 
@@ -354,12 +354,12 @@ def test_it_learns(tmp_path: Path) -> None:
     data = Demo().load(LoadOptions(limit=600))
     args = TrainArgs(steps=150, lr=2e-3, batch_size=32)
     model, recipe, plan = setting(data, tmp_path, args, dropout=0.0)
-    log = train(model, recipe, plan, QUIET)
+    log = train_model(model, recipe, plan, QUIET)
     losses = log.stages["train"]
     assert losses[-1] < 0.7 * losses[0]
     loaded = load_backbone(BackboneRequest("bert-demo"), data.train.first)
     split = data.evaluation["evaluation"]
-    encoded = encode(split, loaded.tokenizer, 48)
+    encoded = encode_split(split, loaded.tokenizer, 48)
     found = record_exits(model.eval(), split, encoded, QUIET)
     assert (found.predictions[:, -1] == split.labels).mean() > 0.6
 
@@ -377,11 +377,11 @@ def test_the_order_of_samples_follows_seed_and_epoch_and_leaves_nobody_out(
     per_epoch = -(-len(plan.data) // 8)
     assert len(orders) == stage.steps == 2 * per_epoch
     for epoch in (0, 1):
-        expected = training_batches(plan.data.lengths, 8, seed, epoch)
+        expected = batch_for_training(plan.data.lengths, 8, seed, epoch)
         found = [batch for batches in orders[epoch * per_epoch : (epoch + 1) * per_epoch] for batch in batches]
         assert [rows.tolist() for rows in found] == [rows.tolist() for rows in expected]
         assert sorted(np.concatenate(found).tolist()) == list(range(len(plan.data)))
-    other = training_batches(plan.data.lengths, 8, seed + 1, 0)
+    other = batch_for_training(plan.data.lengths, 8, seed + 1, 0)
     assert [rows.tolist() for rows in orders[0]] != [other[0].tolist()]
 
 

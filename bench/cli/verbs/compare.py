@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.display import console, print_json
+from bench.cli.display import make_console, print_json
 from bench.cli.session import Session, with_session
 from bench.errors import NOTHING_COMPARABLE
 from bench.text import show_hidden
@@ -38,7 +38,7 @@ def compare(
 ) -> int:
     """What got better, worse or stayed the same; exit code 3 for a regression, 4 where nothing compares."""
     from bench.compare.compare import compare_results, parse_fail_on
-    from bench.compare.output import headline, make_table, why_nothing, write_files
+    from bench.compare.output import explain_nothing, make_table, write_files, write_headline
     from bench.compare.sources import open_results
     from bench.compare.verdict import Margins
 
@@ -52,12 +52,12 @@ def compare(
     if session.json:
         print_json({**found.to_json(), "exit_code": code})
     else:
-        out = console()
+        out = make_console()
         if everything or any(row.verdict != "same" for row in found.rows):
             out.print(make_table(found, everything))
         for cell, notes in found.notes.items():
             out.print(f"{cell}: {'; '.join(notes)}.")
-        out.print(f"{headline(found)}.")
+        out.print(f"{write_headline(found)}.")
     if code == NOTHING_COMPARABLE:
-        print(show_hidden(why_nothing(found)), file=sys.stderr)
+        print(show_hidden(explain_nothing(found)), file=sys.stderr)
     return code

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.cli.display import console, format_tables, print_json
+from bench.cli.display import format_tables, make_console, print_json
 from bench.cli.session import Backbones, Session, Tasks, with_session
 from bench.errors import NothingComparable
 from bench.files import write_text
@@ -37,7 +37,7 @@ def criteria(
     markdown: Annotated[Path | None, typer.Option(help="Write the tables to this file too.")] = None,
 ) -> None:
     """Every criterion on the same checkpoints, paired on the same samples."""
-    from bench.compare.criteria import LEAST_CRITERIA, compare_criteria, tables_to_plain
+    from bench.compare.criteria import LEAST_CRITERIA, compare_criteria, make_plain_tables
     from bench.measure.areas import GRID
     from bench.results.series_doubts import describe_doubts, name_rows
     from bench.results.store import Only
@@ -60,9 +60,9 @@ def criteria(
     if markdown is not None:
         write_text(markdown, format_tables(tables, note, doubts))
     if session.json:
-        print_json(tables_to_plain(found))
+        print_json(make_plain_tables(found))
         return
-    out = console()
+    out = make_console()
     for one, sentences in zip(tables, doubts, strict=True):
         out.print(build_table(*one))
         for sentence in sentences:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.display import console, print_json
+from bench.cli.display import make_console, print_json
 from bench.cli.session import RunName, Session, with_session
 from bench.errors import UsageError
 from bench.files import write_text
@@ -55,4 +55,4 @@ def diagnose(
     if session.json:
         print_json(found)
     else:
-        diagnose_view.print_diagnosis(found, console())
+        diagnose_view.print_diagnosis(found, make_console())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from bench.cli.display import console, print_json
+from bench.cli.display import make_console, print_json
 from bench.cli.session import Session, with_session
 
 
@@ -17,7 +17,7 @@ def doctor(session: Session) -> None:
     if session.json:
         print_json([asdict(finding) for finding in findings])
         return
-    out = console()
+    out = make_console()
     for f in findings:
         out.print(f"{f.level:<5}{f.area:<10}{f.text}" + (f" -> {f.remedy}" if f.remedy else ""), soft_wrap=True)
     bad = {level: sum(f.level == level for f in findings) for level in ("fail", "warn")}

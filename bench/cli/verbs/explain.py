@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.cli.display import console, print_json
+from bench.cli.display import make_console, print_json
 from bench.cli.session import RunName, Session, with_session
 from bench.errors import UsageError
 from bench.files import write_text
@@ -59,7 +59,7 @@ def explain(
         print_json([replace_infinities(asdict(one)) for one in found])
         return
     for one in found:
-        print_explanation(one, console())
+        print_explanation(one, make_console())
     for path in filter(None, (html, png)):
         session.progress.say(f"Written: {path}")
 
@@ -74,14 +74,14 @@ def print_cases(session: Session, run: Run, point: str | None) -> None:
         data = load_run_data(run, session.context())
     except UsageError as error:
         data = None
-        console().print(f"Texts are left out: {error}")
+        make_console().print(f"Texts are left out: {error}")
     rows = describe_cases(run, cases, data)
     if session.json:
         print_json(rows)
         return
     cells = [(r["kind"], r["id"], r["layer"], f"{r['confidence']:.3f}", r["label"], r["text"][:200]) for r in rows]
     columns = ("kind", "sample", "exit", "sure", "label", "text")
-    console().print(build_table(f"Typical cases of {run.folder.name}", columns, cells))
+    make_console().print(build_table(f"Typical cases of {run.folder.name}", columns, cells))
 
 
 def replace_infinities(value: Any) -> Any:

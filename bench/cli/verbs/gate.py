@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.display import console, print_json
+from bench.cli.display import make_console, print_json
 from bench.cli.session import Session, split_names, with_session
 from bench.errors import OK, UsageError
 from bench.text import show_hidden
@@ -39,7 +39,7 @@ def gate(
     from bench.compare.gate import baseline as store
     from bench.compare.gate import check
     from bench.compare.gate.cells import list_gate_cells, run_gate_cells
-    from bench.compare.output import headline, make_table, write_files
+    from bench.compare.output import make_table, write_files, write_headline
     from bench.compare.verdict import Margins
 
     failing = parse_fail_on(fail_on)
@@ -64,8 +64,8 @@ def gate(
         print_json({**found.to_json(), "exit_code": code})
     else:
         if everything or any(row.verdict != "same" for row in rows):
-            console().print(make_table(found, everything))
-        print(f"{headline(found)}." if rows else "There was no baseline.")
+            make_console().print(make_table(found, everything))
+        print(f"{write_headline(found)}." if rows else "There was no baseline.")
     if accept:
         store.write_baseline(baseline, observed, check.decide_on_probe(named))
         print(show_hidden(f"Accepted as the baseline in {baseline}; what moved is above."), file=sys.stderr)

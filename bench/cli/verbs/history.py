@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.cli.display import console, print_json
+from bench.cli.display import make_console, print_json
 from bench.cli.session import Session, with_session
 from bench.errors import UsageError
 from bench.files import write_text
@@ -37,17 +37,17 @@ def history(
     def add(results: Results) -> list[history.Entry]:
         unfinished = [LeftOut(run.name, f"its status is {run.status}") for run in results.runs if not run.is_finished()]
         session.say_left_out([*results.left_out, *unfinished])
-        return history.append(path, results.runs)
+        return history.append_runs(path, results.runs)
 
     added = []
-    for commit in past_commits(results_dir, revisions) if revisions else []:
+    for commit in list_past_commits(results_dir, revisions) if revisions else []:
         with open_results(f"{commit}:{results_dir.as_posix()}") as past:
             added += add(past)
     if record:
         added += add(read_results(results_dir))
     if added:
         print(show_hidden(f"Added {len(added)} to {path}."), file=sys.stderr)
-    entries = history.read(path)
+    entries = history.read_history(path)
     if not entries:
         raise UsageError(f"{path} has no entries: `bench history --record` adds the results that are there.")
     if svg is not None:
@@ -62,7 +62,7 @@ def history(
         first, last = row["values"][0], row["values"][-1]
         cells.append((row["cell"], row["what"], f"{first:.5g}", f"{last:.5g}", "\n".join(marks)))
     title = f"{len(entries)} entries in {path}"
-    console().print(build_table(title, ("cell", "what", "first", "last", "steps"), cells))
+    make_console().print(build_table(title, ("cell", "what", "first", "last", "steps"), cells))
 
 
 def list_series(entries: Any) -> list[dict[str, Any]]:
@@ -79,7 +79,7 @@ def list_series(entries: Any) -> list[dict[str, Any]]:
     return found
 
 
-def past_commits(results_dir: Path, most: int) -> list[str]:
+def list_past_commits(results_dir: Path, most: int) -> list[str]:
     """The last ``most`` commits that touched the results, oldest first. Raises UsageError outside a git checkout."""
     command = ["git", "log", f"-{most}", "--format=%H", "--diff-filter=AM", "--", f"{results_dir}/*record.json"]
     try:

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from backbones.names import Registry, unknown_name
-from bench.cli.display import console, print_json
+from backbones.names import Registry, make_unknown_error
+from bench.cli.display import make_console, print_json
 from bench.cli.session import Session, with_session
 from bench.text import build_table
 from strategies import HEADS, RECIPES, STRATEGIES
@@ -22,14 +22,14 @@ def list_names(
 ) -> None:
     """What there is, a line each."""
     if kind not in KINDS:
-        raise unknown_name("kind", kind, KINDS)
+        raise make_unknown_error("kind", kind, KINDS)
     rows = list_kind(kind, session)
     if session.json:
         print_json(rows)
     elif rows:
-        console().print(build_table(kind, rows[0], [row.values() for row in rows]))
+        make_console().print(build_table(kind, rows[0], [row.values() for row in rows]))
     else:
-        console().print(f"No {kind} in {session.results_dir}." if kind == "runs" else f"No {kind}.")
+        make_console().print(f"No {kind} in {session.results_dir}." if kind == "runs" else f"No {kind}.")
 
 
 def list_kind(kind: str, session: Session) -> list[dict[str, object]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.cli.display import console, print_json
+from bench.cli.display import make_console, print_json
 from bench.cli.session import Session, SettingOptions, split_names, with_session
 from bench.settings import parse_settings
 
@@ -47,12 +47,12 @@ def replay(
 
 def print_replayed(facts: Mapping[str, Any], result: SplitResult | None) -> None:
     """Print the operating points, where there are any, and the first decisions."""
-    from bench.cli.run_tables import points_table
+    from bench.cli.run_tables import tabulate_points
 
-    out = console()
+    out = make_console()
     if result is not None:
         title = f"{facts['strategy']} | {facts['samples']} samples, {facts['exits']} exits"
-        out.print(points_table(title, result, facts["metrics"]))
+        out.print(tabulate_points(title, result, facts["metrics"]))
         out.print("Thresholds are chosen on these samples and reported on them: optimistic. Costs in layers.")
     exits = f"mean exit {facts['mean_layer']:.3f}, exits {facts['exit_counts']}"
     out.print(f"At threshold {facts['threshold']:g}: {exits}")

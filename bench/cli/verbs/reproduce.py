@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.display import console, format_bytes, format_seconds, print_json
+from bench.cli.display import format_bytes, format_seconds, make_console, print_json
 from bench.cli.session import Session, split_seeds, with_session
 from bench.errors import CellsFailed, UsageError
 from bench.files import write_text
@@ -34,12 +34,12 @@ def reproduce(
     from bench.reproduce import output
     from bench.reproduce.run import expand_plan, gather_places, judge_claims, run_possible
     from bench.sweep import make_engine, make_plan
-    from bench.sweep.estimate import estimate
+    from bench.sweep.estimate import estimate_plan
 
     context = session.context()
     asked = expand_plan(chosen, split_seeds(seed) if seed is not None else None)
     planned = make_plan([request for _, request in asked], context)
-    total = estimate(planned, context)
+    total = estimate_plan(planned, context)
     progress.say(f"{published.title}. {chosen.says}")
     if plan:
         print_plan(planned, total, session.json)
@@ -56,9 +56,9 @@ def reproduce(
     if markdown is not None:
         write_text(markdown, output.write_claims(published, scale, found))
     if session.json:
-        print_json(output.claims_to_plain(published, scale, found))
+        print_json(output.make_plain_claims(published, scale, found))
     else:
-        output.print_claims(console(), published, scale, found)
+        output.print_claims(make_console(), published, scale, found)
     failed = [outcome for outcome in outcomes if not outcome.ok]
     if failed:
         reasons = "; ".join(dict.fromkeys(outcome.error for outcome in failed))

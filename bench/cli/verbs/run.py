@@ -81,10 +81,10 @@ def run(
     if dry_run:
         from bench.cli.run_tables import print_plan
         from bench.sweep import fetch_and_plan
-        from bench.sweep.estimate import estimate
+        from bench.sweep.estimate import estimate_plan
 
         plan = fetch_and_plan(requests, context, sync)
-        print_plan(plan, estimate(plan, context), session.json)
+        print_plan(plan, estimate_plan(plan, context), session.json)
     elif len(requests) == 1 and (config, engine, workers, threads, sync) == (None, "local", None, None, None):
         run_here(requests[0], context, session.json)
     else:
@@ -97,11 +97,11 @@ def run(
 def run_here(request: Request, context: Context, json: bool) -> None:
     """Run one cell in this process, whose errors are then the command's own, and print it."""
     from bench.cell.run import run as run_cell
-    from bench.cli.run_tables import print_run, run_as_json
+    from bench.cli.run_tables import make_plain_run, print_run
 
     run = run_cell(request, context)
     if json:
-        print_json([run_as_json(run)])
+        print_json([make_plain_run(run)])
     else:
         print_run(run)
 
@@ -111,21 +111,21 @@ def run_requests(
 ) -> None:
     """Run many cells; print ``each`` as it ends, or a line a cell at the end. Raises CellsFailed where some failed."""
     from bench.cli.run_tables import describe_outcome, print_outcome, print_outcomes
-    from bench.sweep import failures, run_cells
+    from bench.sweep import collect_failures, run_cells
 
     outcomes = run_cells(requests, context, engine, sync, print_outcome if each and not json else None)
     if json:
         print_json([describe_outcome(outcome) for outcome in outcomes])
     elif not each:
         print_outcomes(outcomes)
-    failed = failures(outcomes)
+    failed = collect_failures(outcomes)
     if failed is not None:
         raise failed
 
 
 def split_cells(strategies: str | None, tasks: str | None, seeds: str) -> list[tuple[str, str, int]]:
     """Return every strategy × task × seed. Raises UsageError, before torch is loaded, for an unknown strategy."""
-    from backbones.names import unknown_name
+    from backbones.names import make_unknown_error
     from strategies import STRATEGIES
 
     if strategies is None or tasks is None:
@@ -134,7 +134,7 @@ def split_cells(strategies: str | None, tasks: str | None, seeds: str) -> list[t
     cells = list(product(names, split_names(tasks, "--task"), split_seeds(seeds)))
     for name in names:
         if name not in STRATEGIES and ":" not in name:
-            raise unknown_name("strategy", name, STRATEGIES)
+            raise make_unknown_error("strategy", name, STRATEGIES)
     return cells
 
 

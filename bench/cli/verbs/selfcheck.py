@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from backbones.names import unknown_name
+from backbones.names import make_unknown_error
 from bench.cli.display import print_json
 from bench.cli.session import ExecutorName, Session, with_session
 from bench.errors import UsageError
@@ -40,7 +40,7 @@ def selfcheck(
         check_card(session, what, out, dry_run)
         return
     if only is not None and only not in MEASUREMENTS:
-        raise unknown_name("part", only, MEASUREMENTS)
+        raise make_unknown_error("part", only, MEASUREMENTS)
     if (seconds is not None and seconds <= 0) or (threads is not None and threads < 1):
         raise UsageError("--seconds and --threads must be positive.")
     place = find_device(device)
@@ -75,7 +75,7 @@ def check_card(session: Session, what: str | None, out: Path | None, dry_run: bo
     """Measure everything that waits for an NVIDIA card, or rehearse it."""
     if what != "gpu":
         wrong = UsageError("--dry-run is of `bench selfcheck gpu`.")
-        raise wrong if what is None else unknown_name("part", what, ["gpu"])
+        raise wrong if what is None else make_unknown_error("part", what, ["gpu"])
     if out is None:
         raise UsageError("bench selfcheck gpu keeps its parts in a folder: give it with --out.")
     device = "cpu" if dry_run else find_device("cuda")

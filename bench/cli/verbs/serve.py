@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.cli.display import console, print_json
+from bench.cli.display import make_console, print_json
 from bench.cli.session import ExecutorName, RunName, Session, with_session
 from bench.errors import UsageError
 from bench.files import write_json
@@ -81,7 +81,7 @@ def print_scenarios(found: Mapping[str, Any]) -> None:
             ", ".join(f"{name} {value * 1e3:.2f}" for name, value in tail.items()) or "-",
             "-" if held["busy"] is None else f"{held['busy']:.0%}",
         ))  # fmt: skip
-    out = console()
+    out = make_console()
     out.print(build_table(f"{found['run']}: {found['split']}", columns, rows, right=columns[1:]))
     out.print("\n".join(describe_judgement(found)))
 

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.display import console, print_json
+from bench.cli.display import make_console, print_json
 from bench.cli.session import Session, with_session
 from bench.errors import UsageError
-from bench.settings import settable_arguments
+from bench.settings import list_settable
 from strategies import STRATEGIES
 
 
@@ -29,7 +29,7 @@ def show(
 
 def show_run(run: str, session: Session) -> None:
     """Print a recorded run with the table it ended with. Raises UsageError where there is none."""
-    from bench.cli.run_tables import print_run, run_as_json
+    from bench.cli.run_tables import make_plain_run, print_run
 
     try:
         found = session.store.find_run(run)
@@ -38,7 +38,7 @@ def show_run(run: str, session: Session) -> None:
             raise
         raise UsageError(f"{error} The strategy is shown by `bench show strategy {run}`.") from error
     if session.json:
-        print_json(run_as_json(found))
+        print_json(make_plain_run(found))
     else:
         print_run(found)
 
@@ -48,7 +48,7 @@ def show_strategy(name: str, json: bool) -> None:
     strategy = STRATEGIES.load(name)
     arguments = {strategy.criterion.threshold_name: strategy.criterion.default_threshold}
     for prefix, part in (("", strategy.criterion), ("recipe.", strategy.recipe), ("head.", strategy.head)):
-        arguments |= {f"{prefix}{p.name}": p.default for p in settable_arguments(part).values()}
+        arguments |= {f"{prefix}{p.name}": p.default for p in list_settable(part).values()}
     presets = {task: dict(settings) for task, settings in strategy.presets.items()}
     facts: dict[str, object] = {
         "name": strategy.name,
@@ -68,7 +68,7 @@ def show_strategy(name: str, json: bool) -> None:
     if json:
         print_json(facts)
         return
-    out = console()
+    out = make_console()
     for key, value in facts.items():
         if not value:
             continue

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.display import console, print_json
+from bench.cli.display import make_console, print_json
 from bench.cli.session import Session, with_session
 from bench.errors import INTERNAL, OK, UsageError
 from bench.text import build_table
@@ -39,7 +39,7 @@ def simulate(
         share, error = f"{100 * f.share:.2f} %", f"{100 * f.error:.2f}"
         rows.append((f.name, share, error, f.times, wanted, "ok" if f.ok else "OUTSIDE", f.note))
     columns = ("what", "share", "±", "experiments", "wanted", "", "note")
-    out = console()
+    out = make_console()
     out.print(build_table("How often, in simulated experiments", columns, rows))
     out.print(f"Seed {seed}, {time.perf_counter() - begun:.0f} s.")
     return code

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.cli.display import console, format_tables, print_json
+from bench.cli.display import format_tables, make_console, print_json
 from bench.cli.session import Backbones, Session, Tasks, with_session
 from bench.errors import NothingComparable
 from bench.files import write_text
@@ -27,7 +27,7 @@ def table(
 ) -> None:
     """Recorded runs side by side at matched cost."""
     from bench.results.groups import group_seeds
-    from bench.results.matched import group_rows, match_runs, name_point, rows_to_plain
+    from bench.results.matched import group_rows, make_plain_rows, match_runs, name_point
     from bench.results.series_doubts import describe_doubts, name_rows
     from bench.results.store import Only, find_damaged_logits, find_refused_criteria, leave_out
 
@@ -50,9 +50,9 @@ def table(
     if markdown is not None:
         write_text(markdown, format_tables(tables, TABLE_NOTE, doubts))
     if session.json:
-        print_json(rows_to_plain(rows))
+        print_json(make_plain_rows(rows))
         return
-    out = console()
+    out = make_console()
     for one, sentences in zip(tables, doubts, strict=True):
         out.print(build_table(*one))
         for sentence in sentences:

@@ -29,12 +29,12 @@ from bench.compare.gate.kept import (
     find_probe_misfit,
     read_kept,
 )
-from bench.environment import cpu_name, versions
+from bench.environment import read_cpu_name, read_versions
 from bench.errors import Damaged, DataError, UsageError
 from bench.files import write_json
 from bench.measure.exits import AllExits
 from bench.results.exits import read_exits, write_exits
-from bench.results.places import slug
+from bench.results.places import make_slug
 from bench.results.run import Run
 
 VERSION = 1
@@ -103,12 +103,12 @@ class Baseline:
 
 def describe_platform() -> dict[str, Any]:
     """Return what float noise depends on."""
-    found = versions()
+    found = read_versions()
     return {
         "version": VERSION,
         "torch": found["torch"],
         "transformers": found["transformers"],
-        "cpu": cpu_name(),
+        "cpu": read_cpu_name(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
     }
 
@@ -153,12 +153,12 @@ def write_baseline(folder: Path, runs: Mapping[GateCell, Run], probe: Mapping[st
     made = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(made, ignore_errors=True)
     for cell, run in runs.items():
-        own = "" if run.exits().observed is None else f"-{slug(cell.strategy)}"
-        name = f"{slug(run.spec.head)}-{slug(run.spec.recipe)}-{run.layers}{own}.parquet"
+        own = "" if run.exits().observed is None else f"-{make_slug(cell.strategy)}"
+        name = f"{make_slug(run.spec.head)}-{make_slug(run.spec.recipe)}-{run.layers}{own}.parquet"
         path = made / cell.backbone / name
         if not path.exists():
             write_exits(run.exits(), path)
-        write_json(made / cell.backbone / f"{slug(cell.strategy)}.json", describe_gate_cell(cell, run, name))
+        write_json(made / cell.backbone / f"{make_slug(cell.strategy)}.json", describe_gate_cell(cell, run, name))
     write_json(made / "probe.json", probe)
     write_json(made / "platform.json", describe_platform())
     shutil.rmtree(folder, ignore_errors=True)

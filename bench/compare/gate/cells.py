@@ -20,7 +20,7 @@ from bench.measure.cost import CostModel
 from bench.progress import Progress
 from bench.results.run import Run
 from bench.results.store import Store
-from bench.settings import settable_arguments
+from bench.settings import list_settable
 from strategies import STRATEGIES
 from strategies.base import Criterion
 
@@ -47,7 +47,7 @@ class GateCell:
     @property
     def request(self) -> Request:
         """What is asked of the runner; the same on every machine."""
-        known = settable_arguments(STRATEGIES.load(self.strategy).criterion)
+        known = list_settable(STRATEGIES.load(self.strategy).criterion)
         return Request(
             strategy=self.strategy,
             task=TASK,

@@ -87,7 +87,7 @@ def _gaps(curve: Curve) -> NDArray[np.float64]:
     return np.append(0.0, width)
 
 
-def at_the_tie(criterion: Criterion, found: Scores) -> bool | None:
+def decide_tie(criterion: Criterion, found: Scores) -> bool | None:
     """Return whether a sample whose score equals the cut leaves, by the rule that replays; None without finite scores.
 
     The cut is one of today's own scores, so that it is met exactly whatever the machine rounds. Raises ValueError where
@@ -141,7 +141,7 @@ def make_probe(outputs: int, criterion: Criterion | None = None) -> AllExits:
 def record_decisions(criterion: Criterion, exits: AllExits) -> dict[str, Any]:
     """Return what is kept of a criterion on recorded logits: its golden cuts, and what happens at a tie."""
     found = fit_and_score(criterion, exits)
-    return {"tie": at_the_tie(criterion, found), "cuts": [asdict(g) for g in find_golden_cuts(found, criterion.strict)]}
+    return {"tie": decide_tie(criterion, found), "cuts": [asdict(g) for g in find_golden_cuts(found, criterion.strict)]}
 
 
 def find_departures(criterion: Criterion, exits: AllExits, stored: Mapping[str, Any]) -> list[str]:
@@ -153,7 +153,7 @@ def find_departures(criterion: Criterion, exits: AllExits, stored: Mapping[str, 
         if problem := describe_moves(exits.ids, golden.exits, now):
             problems.append(f"at cut {golden.cut:.6g} {problem}")
     try:
-        tie = at_the_tie(criterion, found)
+        tie = decide_tie(criterion, found)
     except ValueError as error:
         return [*problems, str(error)]
     if tie != stored["tie"]:

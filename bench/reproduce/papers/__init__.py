@@ -12,7 +12,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from backbones.names import suggest, unknown_name
+from backbones.names import make_unknown_error, suggest_name
 from bench.errors import UsageError
 from bench.yaml_files import parse_yaml, read_text
 
@@ -88,7 +88,7 @@ def load_paper(name: str) -> Paper:
     if name.endswith(".yaml") and Path(name).is_file():
         return parse_paper(read_text(Path(name)), name)
     if name not in list_papers():
-        raise unknown_name("paper", name, list_papers())
+        raise make_unknown_error("paper", name, list_papers())
     return parse_paper((files(__package__) / f"{name}.yaml").read_text(encoding="utf-8"), f"{name}.yaml")
 
 
@@ -114,7 +114,7 @@ def _build(kind: Any, raw: Any, where: str) -> Any:
     known = {f.name: f for f in fields(kind)}
     for name in entry:
         if name not in known:
-            raise UsageError(f"{where}: unknown key '{name}'. {suggest(str(name), known)}")
+            raise UsageError(f"{where}: unknown key '{name}'. {suggest_name(str(name), known)}")
     missing = [n for n, f in known.items() if f.default is MISSING and f.default_factory is MISSING and n not in entry]
     if missing:
         raise UsageError(f"{where}: '{missing[0]}' is missing.")

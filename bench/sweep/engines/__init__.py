@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backbones.names import unknown_name
+from backbones.names import make_unknown_error
 from bench.errors import UsageError
 from bench.sweep.engines.base import Engine
 
@@ -21,4 +21,4 @@ def make_engine(name: str = "local", workers: int | None = None, threads: int | 
         from bench.sweep.engines.ray import RayEngine
 
         return RayEngine(address, workers, threads)
-    raise unknown_name("engine", name, ("local", "ray", "ray:ADDRESS"))
+    raise make_unknown_error("engine", name, ("local", "ray", "ray:ADDRESS"))

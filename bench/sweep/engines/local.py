@@ -16,7 +16,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from bench.environment import cores, memory_gib, same_import_path
+from bench.environment import count_cores, keep_import_path, read_memory
 from bench.sweep.engines.base import Ending, Job
 
 CORES_PER_WORKER = 8  # a cell uses several cores well, so few processes are as fast as many and need less memory
@@ -58,8 +58,8 @@ class LocalEngine:
 
     def __init__(self, workers: int | None = None, threads: int | None = None) -> None:
         self.gpus = list_gpus()
-        self.workers = workers or len(self.gpus) or max(1, cores() // CORES_PER_WORKER)
-        self.threads = threads or (max(1, cores() // self.workers) if self.workers > 1 else None)
+        self.workers = workers or len(self.gpus) or max(1, count_cores() // CORES_PER_WORKER)
+        self.threads = threads or (max(1, count_cores() // self.workers) if self.workers > 1 else None)
         self.talks = self.workers == 1
         self.memory = SHARE * find_free_memory()
         self.running: dict[int, Running] = {}
@@ -82,7 +82,7 @@ class LocalEngine:
         processes = multiprocessing.get_context("spawn") if job.timed else self.forks
         ours, theirs = multiprocessing.Pipe(duplex=False)
         process: Any = processes.Process(target=_work, args=(job, gpu, theirs))
-        with same_import_path():
+        with keep_import_path():
             process.start()
         theirs.close()
         self.running[process.sentinel] = Running(job, process, ours, gpu)
@@ -167,5 +167,5 @@ def find_free_memory() -> float:
         for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
             if line.startswith("MemAvailable:"):
                 return float(line.split()[1]) * 1024
-    total = memory_gib()
+    total = read_memory()
     return float("inf") if total is None else total * 2**30
