@@ -139,7 +139,7 @@ OUT_OF_MEMORY = [
     RuntimeError("[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried"),
     OSError(errno.ENOMEM, "Cannot allocate memory"),
 ]
-STAGES = ["train", "record_exits", "encode"]
+STAGES = ["train_model", "record_exits", "encode_split"]
 
 
 @pytest.mark.parametrize("stage", STAGES)
