@@ -91,7 +91,7 @@ def outline_backbone(request: BackboneRequest) -> LayeredEncoder:
 
 
 def make_stock_config(model_type: str, fields: Mapping[str, object], attention: str = "sdpa") -> Any:
-    """transformers' configuration of ``model_type`` with ``fields``, named as all model types share them.
+    """Return transformers' configuration of ``model_type`` with ``fields``, named as all model types share them.
 
     Its attention is eager where the stock model has no other.
     """

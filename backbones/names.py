@@ -37,7 +37,7 @@ def trust_foreign_names(trusted: bool = True) -> Iterator[None]:
 
 @contextmanager
 def foreign_names() -> Iterator[None]:
-    """Inside this block names were written by somebody else, in a record: ``module:Class`` imports no module.
+    """Treat names in this block as written by somebody else, in a record: ``module:Class`` imports no module.
 
     A module that is imported already may be used, and all may in a block of :func:`trust_foreign_names`.
     """

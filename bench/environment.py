@@ -38,7 +38,7 @@ def keep_import_path() -> Iterator[None]:
 
 
 def read_versions() -> dict[str, str | None]:
-    """Versions of Python and of the packages that results depend on; None where one is not installed."""
+    """Return the versions of Python and of the packages that results depend on; None where one is not installed."""
     found: dict[str, str | None] = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -50,7 +50,7 @@ def read_versions() -> dict[str, str | None]:
 
 @cache
 def read_cpu_name() -> str:
-    """The processor's name as the system gives it."""
+    """Return the processor's name as the system gives it."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
@@ -59,12 +59,12 @@ def read_cpu_name() -> str:
 
 
 def count_cores() -> int:
-    """Processors that this process may use."""
+    """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
 def read_memory() -> float | None:
-    """Main memory in GiB, None where the system does not say."""
+    """Return the main memory in GiB, None where the system does not say."""
     try:
         return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
     except (ValueError, OSError, AttributeError):
@@ -72,7 +72,7 @@ def read_memory() -> float | None:
 
 
 def describe_machine() -> dict[str, object]:
-    """The machine as far as it can change a timing: processor, cores, memory, threads, GPU."""
+    """Return the machine as far as it can change a timing: processor, cores, memory, threads, GPU."""
     import torch
 
     return {
@@ -86,13 +86,13 @@ def describe_machine() -> dict[str, object]:
 
 
 def identify_machine() -> str:
-    """12 hex digits for :func:`describe_machine`: two results with the same one may be compared in time."""
+    """Return 12 hex digits for :func:`describe_machine`: two results with the same one may be compared in time."""
     text = repr(sorted(describe_machine().items()))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def find_source_commit() -> dict[str, object] | None:
-    """Commit of the ExitBench checkout that runs and whether it has uncommitted changes; None for a wheel."""
+    """Return the commit of ExitBench that runs, and whether there are uncommitted changes; None for a wheel."""
     folder = Path(__file__).resolve().parent.parent
     commit = _git(folder, "rev-parse", "HEAD") if (folder / ".git").exists() else ""
     if not commit:
@@ -112,7 +112,7 @@ def _git(folder: Path, *arguments: str) -> str:
 
 
 def describe_environment() -> dict[str, object]:
-    """All of it, for a record."""
+    """Return code, packages and machine, for a record."""
     return {
         "versions": read_versions(),
         "machine": describe_machine(),

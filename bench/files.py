@@ -16,7 +16,7 @@ from bench.errors import Damaged, DiskFull
 
 @contextmanager
 def replace_file(path: Path) -> Iterator[Path]:
-    """A temporary path in the same folder that becomes ``path`` when the block ends without an error.
+    """Give a temporary path in the same folder, which becomes ``path`` when the block ends without an error.
 
     The name is unique, so that two processes writing the same file do not meet; the last rename wins.
     Raises DiskFull, with the old file untouched, where there is no room for the new one.
@@ -47,7 +47,7 @@ def replace_file(path: Path) -> Iterator[Path]:
 
 
 def is_disk_full(error: Exception) -> bool:
-    """Whether ``error`` says that the disk or the user's share of it is full; libraries pass it on as text only."""
+    """Return whether ``error`` says that the disk or the user's share is full; libraries pass on its text only."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return True
     return any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
@@ -73,7 +73,7 @@ def write_json(path: Path, value: object, *, compact: bool = False) -> None:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object in ``path``. Raises Damaged where there is half of one, or none."""
+    """Return the JSON object in ``path``. Raises Damaged where there is half of one, or none."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:  # not text, not JSON, or brackets without end

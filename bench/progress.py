@@ -32,13 +32,13 @@ class Progress:
         self.console = TextConsole(file=self.stream)
 
     def say(self, message: str) -> None:
-        """One line, now."""
+        """Print one line, now."""
         if not self.quiet:
             print(show_hidden(message), file=self.stream, flush=True)
 
     @contextmanager
     def work(self, title: str, total: int) -> Iterator[Work]:
-        """A bar (or lines) for ``total`` steps of ``title``."""
+        """Show a bar (or lines) for ``total`` steps of ``title``."""
         if self.quiet:
             yield Work()
         elif self.console.is_terminal:

@@ -1,0 +1,1 @@
+"""One run looked into: explained, diagnosed, served, its logits replayed."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bench.analysis.diagnosis import Decided, compare_decisions, find_agreement, rate_exits, summarise_flips
 from bench.analysis.perturb import change_texts
-from bench.cell.reload import RunModel, reload_model
+from bench.cell.reload import RunModel, load_run_model
 from bench.cell.request import Context
 from bench.errors import UsageError
 from bench.inference.exits import record_exits
@@ -52,7 +52,7 @@ def diagnose_run(
     """
     if run.record.task.kind == "regression":
         raise UsageError("A diagnosis needs right and wrong answers, and this run's task is a regression.")
-    model = None if context is None else reload_model(run, context)
+    model = None if context is None else load_run_model(run, context)
     own = run.trade_off() if model is None else judge_exits(model, run.exits())
     found = {
         "run": run.folder.name,

@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.analysis.cases import find_points
 from bench.cell.latency import draw_queries, throttle_messages
-from bench.cell.reload import reload_model
+from bench.cell.reload import load_run_model
 from bench.cell.request import Context
 from bench.errors import UsageError
 from bench.inference.exits import DTYPES
@@ -46,7 +46,7 @@ def serve_run(
 
     Raises UsageError for a run that cannot run live, or whose model cannot be had.
     """
-    model = reload_model(run, context, attention="sdpa")
+    model = load_run_model(run, context, attention="sdpa")
     if not model.criterion.causal or model.criterion.needs_labels:
         raise UsageError(f"{run.folder.name} looks ahead or knows the labels: it can be replayed, but not served.")
     model.model.to(device=device, dtype=DTYPES[dtype])

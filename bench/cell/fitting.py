@@ -92,7 +92,7 @@ class Probing:
 
     @property
     def folder(self) -> Path:
-        """Where it is kept."""
+        """The folder where what the probe learns and reads is kept."""
         return self.store.cache("probes", self.key)
 
     def fit_or_load(self, train: Split, encode: Callable[[Split], EncodedSplit], seed: int, warn: Warn) -> FittedProbe:

@@ -38,11 +38,12 @@ class RunModel:
 
 
 @foreign_names()
-def reload_model(run: Run, context: Context, *, attention: str = "eager") -> RunModel:
-    """Rebuild the model of ``run``; only ``eager`` attention lets its maps be seen, ``sdpa`` is fast.
+def load_run_model(run: Run, context: Context, *, attention: str = "eager") -> RunModel:
+    """Rebuild the model of ``run`` with its trained weights, on the CPU in float32, and its criterion as it was fitted.
 
-    Raises UsageError, in one line, for an unfinished run, a checkpoint that is gone, and data or a backbone that are
-    no longer those of the run.
+    The one way to a run's model, for diagnose, explain and serve. Only ``eager`` attention lets its maps be seen,
+    ``sdpa`` is fast. Raises UsageError, in one line, for an unfinished run, a checkpoint that is gone, and data or a
+    backbone that are no longer those of the run.
     """
     record = run.record
     weights = context.store.cache("checkpoints", record.training.key) / "model.safetensors"

@@ -144,7 +144,7 @@ def measure_cell(cell: Cell, head: dict[str, Any], warnings: list[str]) -> RunRe
 
 
 def find_finished(cell: Cell) -> Run | None:
-    """Return the run on disk if it answers what is asked; look only, and move nothing.
+    """Return the run on disk if it answers what is asked, None if not; nothing on disk is moved.
 
     Raises UsageError for a record that a newer version wrote.
     """

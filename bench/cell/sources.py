@@ -57,7 +57,7 @@ def list_classes(spec: RunSpec, parts: Parts) -> dict[str, type]:
 
 
 def is_ours(kind: type) -> bool:
-    """Whether a class comes with ExitBench."""
+    """Return whether a class comes with ExitBench."""
     return kind.__module__.partition(".")[0] in OURS
 
 

@@ -10,13 +10,13 @@ from bench.text import TextConsole, escape_json, escape_markdown, write_markdown
 
 
 def make_console() -> TextConsole:
-    """Stdout, at least 100 wide so that piped tables are not cut."""
+    """Return a console on stdout, at least 100 wide so that piped tables are not cut."""
     plain = TextConsole()
     return plain if plain.is_terminal else TextConsole(width=max(plain.width, 140))
 
 
 def print_json(value: object) -> None:
-    """``value`` on stdout as JSON."""
+    """Print ``value`` on stdout as JSON."""
     sys.stdout.write(escape_json(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)) + "\n")
 
 

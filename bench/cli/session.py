@@ -101,7 +101,7 @@ class Session:
         return mirror
 
     def context(self, overwrite: Overwrite = "missing") -> Context:
-        """What the cells of a run are measured with."""
+        """Return what the cells of a run are measured with: where results go, where data come from, what is said."""
         from bench.cell.command import write_command
         from bench.cell.request import Context
 

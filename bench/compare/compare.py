@@ -36,13 +36,13 @@ class Comparison:
         return any(row.verdict != "not comparable" for row in self.rows)
 
     def exit_code(self, fail_on: Sequence[str] = ("worse",)) -> int:
-        """3 where a verdict of ``fail_on`` occurs, 4 where nothing could be compared, else 0."""
+        """Return 3 where a verdict of ``fail_on`` occurs, 4 where nothing could be compared, else 0."""
         if not self.compared:
             return NOTHING_COMPARABLE
         return REGRESSION if any(row.verdict in fail_on for row in self.rows) else OK
 
     def to_json(self) -> dict[str, object]:
-        """All of it as plain data."""
+        """Return all of it as plain data."""
         return {
             "base": self.base,
             "candidate": self.candidate,
@@ -57,7 +57,7 @@ NO_SAMPLES = "no samples beside the record (exits-*.parquet)"
 
 
 def parse_fail_on(text: str) -> tuple[str, ...]:
-    """Verdicts separated by commas, ``none`` for none; dashes for blanks. Raises UsageError for anything else."""
+    """Read verdicts separated by commas, ``none`` for none; dashes for blanks. Raises UsageError for anything else."""
     if text.strip() == "none":
         return ()
     names = tuple(part.strip().replace("-", " ") for part in text.split(",") if part.strip())

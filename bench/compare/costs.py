@@ -18,7 +18,7 @@ from bench.results.times import RawTimes, read_times
 
 
 def compare_costs(pair: Pair, split: str, sides: tuple[Side, Side] | None, margins: Margins) -> list[Row]:
-    """FLOPs of the full model (no margin: nothing about them is random) and, with exits, of every operating point."""
+    """Compare FLOPs of the full model and, with exits, of every point: exactly, as nothing about them is random."""
     base, candidate = pair.base.result(split), pair.candidate.result(split)
     start = Row(pair.label, "FLOPs", "not comparable", "", point="all layers", split=split)
     if base.full.cost_unit != candidate.full.cost_unit:
@@ -72,7 +72,7 @@ def _compare_exits(
 
 
 def compare_latency(pair: Pair, margins: Margins) -> list[Row]:
-    """Speed-up of every timed point over the plain model, and the plain model's own time."""
+    """Compare the speed-up of every timed point over the plain model, and the plain model's own time."""
     row = Row(pair.label, "latency", "not comparable", "")
     facts = [run.record.latency for run in (pair.base, pair.candidate)]
     if facts[0] is None and facts[1] is None:

@@ -95,7 +95,7 @@ def _value(of: Estimate) -> Value:
 
 
 def read_history(path: Path) -> list[Entry]:
-    """All entries in the order of the file; none where there is no file. Raises UsageError for a damaged line."""
+    """Return all entries in the file's order; none where there is no file. Raises UsageError for a damaged line."""
     if not path.exists():
         return []
     found = []
@@ -126,7 +126,7 @@ def append_runs(path: Path, runs: Iterable[Run]) -> list[Entry]:
 
 
 def group_by_series(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
-    """Entries of each series in order of time, series by label."""
+    """Return the entries of each series in order of time, series by label."""
     found: dict[str, list[Entry]] = {}
     for e in sorted(entries, key=lambda e: (e.label, e.at)):
         found.setdefault(e.series, []).append(e)
@@ -143,7 +143,7 @@ def follow_numbers(entries: Iterable[Entry]) -> Iterator[tuple[str, list[Entry],
 
 
 def find_steps(series: Sequence[Value], margin: float) -> list[Step]:
-    """Where a sequence of values takes a step: the piecewise constant fit of least penalised squares.
+    """Find where a sequence of values takes a step: the piecewise constant fit of least penalised squares.
 
     Squares are in units of the values' noise; each further piece costs 5 ln n, more than the Bayesian information
     criterion's, because a false mark costs more than a late one. Noise is the values' own scatter between neighbours
@@ -179,7 +179,7 @@ def find_steps(series: Sequence[Value], margin: float) -> list[Step]:
 
 
 def choose_margin(name: str, level: float) -> float:
-    """What counts as a step: half a point of quality, 5 % of a latency speed-up, 1 % of another."""
+    """Return what counts as a step: half a point of quality, 5 % of a latency speed-up, 1 % of another."""
     if "speed-up" not in name:
         return 0.005
     return abs(level) * (0.05 if name.startswith("latency") else 0.01)

@@ -48,7 +48,7 @@ def pick_rows(comparison: Comparison, everything: bool) -> list[Row]:
 
 
 def make_table(comparison: Comparison, everything: bool = False) -> Table:
-    """Make the table for a terminal."""
+    """Make the table of a comparison for a terminal."""
     rows = [
         (row.verdict, row.cell, row.name, format_value(row, row.base), format_value(row, row.candidate), row.reason)
         for row in pick_rows(comparison, everything)
@@ -58,7 +58,7 @@ def make_table(comparison: Comparison, everything: bool = False) -> Table:
 
 
 def write_markdown(comparison: Comparison) -> str:
-    """Write it for a job summary: the verdict first, what changed in a table, the rest folded away."""
+    """Write the comparison for a job summary: the verdict first, what changed in a table, the rest folded away."""
     lines = [
         f"## ExitBench: {write_headline(comparison)}",
         "",

@@ -87,7 +87,7 @@ def check_across(across: Sequence[str], cells: Sequence[Run]) -> None:
 
 
 def keep_newest(cells: Sequence[Run]) -> list[Run]:
-    """Of cells with the same settings (left behind by older versions of the code), the last made."""
+    """Return the newest of the cells with the same settings, which older versions of the code left behind."""
     kept: dict[str, Run] = {}
     for cell in sorted(cells, key=lambda run: run.head.created):
         kept[repr(sorted(list_asked_settings(cell).items()))] = cell

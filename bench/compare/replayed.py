@@ -69,7 +69,7 @@ class ReplayedRun:
         return np.full(len(self.trade_off.exits.ids), self.exits)
 
     def at_cost(self, layers: float) -> Layers:
-        """Exit layers [N] at the first cut whose mean is at most ``layers``.
+        """Return the exit layers [N] at the first cut whose mean is at most ``layers``.
 
         Cost alone picks it, which looks at no label, so it may be picked on the reported split. Raises NotRun for a
         budget that the backbone cannot have, and ValueError where no setting of the method is that cheap.
@@ -84,17 +84,17 @@ class ReplayedRun:
         return self.trade_off.layers_at(float(curve.midpoints[rows[0]]))
 
     def at_point(self, rule: str) -> Layers:
-        """Exit layers [N] of a recorded operating point (its threshold was chosen on held-out data), or the default."""
+        """Return the exit layers [N] of a recorded operating point, whose threshold was chosen on held-out data."""
         if rule not in self.cuts:
             raise NotRun(self.unreached.get(rule, f"the record has no point {rule}"))
         return self.trade_off.layers_at(self.cuts[rule])
 
     def at_threshold(self, threshold: float) -> Layers:
-        """Exit layers [N] at a threshold in the paper's own terms."""
+        """Return the exit layers [N] at a threshold in the paper's own terms."""
         return self.trade_off.layers_at(self.trade_off.criterion.cut_at(threshold))
 
     def quality(self, layers: Layers, metric: str | None = None) -> Weighted:
-        """The metric (the task's first by default) with exits ``layers``. Raises NotRun for one that is no sum."""
+        """Return the metric (by default the task's first) with exits ``layers``. Raises NotRun where it is no sum."""
         name = metric or self.metric
         if not m.is_additive(name):
             raise NotRun(f"{name} has no interval over samples here")
@@ -102,7 +102,7 @@ class ReplayedRun:
         return lambda weights: np.asarray(m.from_statistics(name, weights @ sums.astype(np.float64)))
 
     def mean_layer(self, layers: Layers) -> Weighted:
-        """The mean exit layer."""
+        """Return the mean exit layer."""
         return lambda weights: weights @ layers / weights.sum(axis=1)
 
 

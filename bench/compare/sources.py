@@ -28,7 +28,7 @@ class Results:
     left_out: Sequence[LeftOut] = ()
 
     def leave_out_damaged(self) -> Results:
-        """Return them without the runs whose recorded logits are damaged, which are left out too."""
+        """Return the results without the runs whose recorded logits are damaged, which are left out too."""
         damaged = find_damaged_logits(self.runs)
         return Results(leave_out(self.runs, damaged), [*self.left_out, *damaged])
 

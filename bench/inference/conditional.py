@@ -36,6 +36,7 @@ class EagerProgram:
         self.begin, self.bodies, self.inside = begin, bodies, inside
 
     def replay(self) -> None:
+        """Run the beginning, then the bodies as long as the sample is inside."""
         self.begin()
         for body in self.bodies:
             if not self.inside.item():
@@ -62,6 +63,7 @@ class CudaProgram:
                 self.graph.end_capture_to_conditional_node()
 
     def replay(self) -> None:
+        """Queue the graph; the device decides which bodies run."""
         self.graph.replay()
 
 

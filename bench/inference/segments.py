@@ -29,6 +29,7 @@ class EagerSegment:
         self.outputs = tuple(made.clone() for made in work())
 
     def replay(self) -> None:
+        """Run the part again and copy what it makes into ``outputs``."""
         for kept, made in zip(self.outputs, self.work(), strict=True):
             kept.copy_(made)
 
@@ -80,6 +81,7 @@ class CudaGraphSegment:
         self.graph.replay()  # recording computes nothing, and the next segment's first runs read these outputs
 
     def replay(self) -> None:
+        """Queue the graph, which writes into ``outputs``."""
         self.graph.replay()
 
 

@@ -39,11 +39,13 @@ class CudaTimer:
         self.pairs: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
 
     def start(self) -> None:
+        """Record the event before a query."""
         pair = (torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True))
         self.pairs.append(pair)
         pair[0].record()
 
     def stop(self) -> None:
+        """Record the event after a query."""
         self.pairs[-1][1].record()
 
     def read(self) -> list[int]:

@@ -1,0 +1,1 @@
+"""What numbers mean: functions of arrays, without a clock and without files."""

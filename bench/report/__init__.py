@@ -1,0 +1,1 @@
+"""All recorded runs as one page, tables and figures."""

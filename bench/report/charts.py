@@ -51,7 +51,7 @@ class PanelCharts:
 
     @property
     def charts(self) -> list[Chart]:
-        """All of them, in the order of the page."""
+        """All charts, in the order of the page."""
         depth = [self.depth] if self.depth else []
         return [self.trade_off, *self.exits_used, self.every_exit, *self.knowledge, *depth]
 

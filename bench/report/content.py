@@ -29,7 +29,7 @@ def choose_drawn(panel: Panel, most: int = MOST_DRAWN) -> list[Series]:
 
 
 def choose_best(early: Sequence[Series], most: int = MOST_DRAWN) -> list[Series]:
-    """Return all of them, or where they are too many the best of each strategy, then the next best, in their own order.
+    """Return all series, or where they are too many the best of each strategy, then the next best, in their own order.
 
     Upper bounds come last: they would crowd out what can be had.
     """

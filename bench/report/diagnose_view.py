@@ -120,12 +120,12 @@ def render_diagnosis(found: Found) -> str:
     )
 
 
-def flatten(row: Found) -> dict[str, Any]:
-    """Return a row for CSV: what is nested gets the names of both, ``agreement_low``; lists are left out."""
+def flatten_row(row: Found) -> dict[str, Any]:
+    """Return a flat row for CSV: a nested value is named after both keys, ``agreement_low``; lists are left out."""
     made: dict[str, Any] = {}
     for name, value in row.items():
         if isinstance(value, Mapping):
-            made |= {f"{name}_{inner}": v for inner, v in flatten(value).items() if inner != "level"}
+            made |= {f"{name}_{inner}": v for inner, v in flatten_row(value).items() if inner != "level"}
         elif not isinstance(value, list):
             made[name] = value
     return made
@@ -140,7 +140,7 @@ def write_diagnosis(found: Found, folder: Path) -> list[Path]:
     write_json(written[0], found, compact=True)
     for name, rows in parts.items():
         written.append(folder / f"{name}.csv")
-        write_text(written[-1], format_csv([flatten(row) for row in rows]))
+        write_text(written[-1], format_csv([flatten_row(row) for row in rows]))
     if found["shift"]:
         written += save_figure(build_shift_figure(found), folder, ("svg",))
     return written

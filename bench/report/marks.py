@@ -28,7 +28,7 @@ class Axis:
 
     @property
     def span(self) -> float:
-        """Its length; 1 where it has none."""
+        """The length of the range; 1 where it is empty."""
         return (self.high - self.low) or 1.0
 
     def numbers(self) -> Sequence[float]:

@@ -22,22 +22,22 @@ class StoreContents:
 
     @property
     def finished(self) -> list[Run]:
-        """Those with results."""
+        """The runs with results."""
         return [run for run in self.runs if run.is_finished()]
 
     @property
     def failed(self) -> list[Run]:
-        """Those that stopped with an error."""
+        """The runs that stopped with an error."""
         return [run for run in self.runs if run.status == "error"]
 
     @property
     def unfinished(self) -> list[Run]:
-        """Those that were started or cancelled."""
+        """The runs that were started and did not end, or were cancelled."""
         return [run for run in self.runs if run.status in ("started", "cancelled")]
 
     @property
     def badly_timed(self) -> list[Run]:
-        """Those whose timing is not valid."""
+        """The runs whose timing is not valid."""
         return [run for run in self.runs if find_timing_problem(run)]
 
 
@@ -78,7 +78,7 @@ class Revision:
 
     @property
     def text(self) -> str:
-        """Code and packages."""
+        """Code and packages, in words."""
         return f"{self.code}; {self.packages}"
 
 
@@ -101,7 +101,7 @@ def find_revisions(runs: Sequence[Run]) -> dict[str, Revision]:
 
 
 def make_revision_key(run: Run) -> str:
-    """Return the same for runs of the same code and packages."""
+    """Return a key that runs of the same code and packages share."""
     plain = run.head.environment.to_plain()
     return write_canonical([plain["source"], plain["versions"]])
 

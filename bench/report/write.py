@@ -27,7 +27,7 @@ FORMATS = ("html", "md", "latex", "csv", "figures")
 def write_report(
     results: Path, out: Path, formats: Collection[str], progress: Progress, only: Only = ALL
 ) -> dict[str, Any]:
-    """Write the report on ``results``, or those of ``only``, under ``out``: which files, and of how many cells.
+    """Write the report on ``results``, or those of ``only``, under ``out``; return its files and how many cells it has.
 
     Raises UsageError for unknown formats or no results folder, NothingComparable where it holds none of ``only``.
     """

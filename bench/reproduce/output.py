@@ -35,7 +35,7 @@ def print_claims(out: Console, paper: Paper, scale: Scale, found: Judged) -> Non
 
 
 def write_claims(paper: Paper, scale: Scale, found: Judged) -> str:
-    """Return the same as Markdown."""
+    """Return the claims with their verdicts as Markdown."""
     lines = [f"# {paper.name}: its claims, measured", "", _heading(paper, scale), ""]
     for columns, rows in _make_tables(found):
         lines += [*write_markdown_table(columns, rows), ""]
@@ -43,7 +43,7 @@ def write_claims(paper: Paper, scale: Scale, found: Judged) -> str:
 
 
 def make_plain_claims(paper: Paper, scale: Scale, found: Judged) -> dict[str, Any]:
-    """Return the same as plain JSON values."""
+    """Return the claims with their verdicts as plain JSON values."""
     told = ("id", "says", "source", "evidence", "split", "cost", "note")
     return {
         "paper": paper.name,

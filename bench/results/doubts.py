@@ -58,7 +58,7 @@ class Doubt:
 
     @property
     def said(self) -> str:
-        """The whole of it, a sentence without its end."""
+        """The whole doubt: what it is, what was found and what follows; without a full stop."""
         return f"{DOUBT_TITLES[self.kind]}: {self.found}; {self.why}"
 
     def to_plain(self) -> dict[str, Any]:

@@ -37,7 +37,7 @@ SAME = 1e-5  # records keep six digits of some values
 
 
 def make_series_key(run: Run) -> str:
-    """Return the same for runs that differ in nothing but the seed."""
+    """Return a key that runs share if they differ in nothing but the seed."""
     return _identity_without(run, "seed")
 
 
@@ -50,12 +50,12 @@ def group_seeds(runs: Iterable[Run]) -> list[list[Run]]:
 
 
 def make_training_key(run: Run) -> str:
-    """Return the same for runs that differ in nothing but criterion and seed: of one seed they share a checkpoint."""
+    """Return a key that runs share if only criterion and seed differ: those of one seed have the same checkpoint."""
     return _identity_without(run, "strategy", "seed")
 
 
 def make_checkpoint_key(run: Run) -> str:
-    """Return the same for runs that read the same logits: of one checkpoint, in one number format, from one device."""
+    """Return a key that runs share if they read the same logits: of one checkpoint, in one format, from one device."""
     return f"{run.record.training.key} {run.spec.dtype} {run.spec.device}"
 
 
@@ -196,7 +196,7 @@ class OverSeeds:
     both: tuple[float, float] | None = None
 
     def to_plain(self) -> dict[str, Any]:
-        """Return what there is under its names; of one seed its value and interval alone."""
+        """Return plain JSON values: of one seed the value and its interval, of several all fields."""
         return {k: v for k, v in vars(self).items() if v is not None and (k != "seeds" or self.seeds > 1)}
 
 

@@ -115,7 +115,7 @@ class SplitResult(Part):
 
     @cached_property
     def unreached(self) -> Mapping[str, UnreachedPoint]:
-        """The others, by rule."""
+        """The operating points that were not reached, by rule."""
         return {point.rule: point for point in self.points if isinstance(point, UnreachedPoint)}
 
 

@@ -75,7 +75,7 @@ def compute_checksum(plain: Mapping[str, object]) -> str:
 
 
 def has_own_checksum(plain: Mapping[str, object]) -> bool:
-    """Whether the ``checksum`` in ``plain`` is that of the rest."""
+    """Return whether the ``checksum`` in ``plain`` is that of the rest."""
     try:
         return plain.get("checksum") == compute_checksum(plain)
     except ValueError:  # an infinite number, which nobody wrote

@@ -36,7 +36,9 @@ class Run:
     """One recorded cell: its folder, its record, and what follows from them.
 
     ``head`` is the record of a run of any status; :attr:`record` that of a finished one. ``name`` is the folder's
-    relative to the store. ``reused`` says that it was recorded before it was asked for.
+    relative to the store. ``reused``: it was recorded before it was asked for. Criterion, trade-off and doubts
+    are made on first use. The model is not here, since it needs the data, the backbone and a checkpoint from the cache,
+    none of which this folder knows: :func:`bench.cell.reload.load_run_model` rebuilds it.
     """
 
     folder: Path
@@ -64,7 +66,7 @@ class Run:
         raise UsageError(f"{self.folder.name} is not finished ({self.status}): run it again.")
 
     def is_finished(self) -> bool:
-        """Whether there are results."""
+        """Return whether there are results."""
         return isinstance(self.head, RunRecord)
 
     def finished(self) -> Run:
@@ -205,7 +207,7 @@ class Run:
         return locate_exits(self.folder, split or self.primary)
 
     def has_exits(self, split: str | None = None) -> bool:
-        """Whether the logits are beside the record."""
+        """Return whether the logits are beside the record."""
         return self.exits_file(split).exists()
 
     def exits(self, split: str | None = None) -> AllExits:

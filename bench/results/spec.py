@@ -55,7 +55,7 @@ class LatencyArgs:
         return self.batch_size or (1 if self.protocol == SINGLE_STREAM else 32)
 
     def identity(self) -> dict[str, object]:
-        """Every setting; those that came later only where they are not their default, so that older keys stand."""
+        """Return every setting; those that came later only where they are not the default, so that older keys stand."""
         later = {f.name: f.default for f in fields(self) if f.name in ("executor", "batch_size")}
         return {name: value for name, value in asdict(self).items() if name not in later or value != later[name]}
 
@@ -119,7 +119,7 @@ def make_cache_key(identity: Mapping[str, object], facts: Facts) -> str:
 
 
 def identify_training(spec: RunSpec, facts: Facts) -> dict[str, object]:
-    """Everything that makes the checkpoint. The criterion is not in it: all criteria share it."""
+    """Return everything that makes the checkpoint. The criterion is not in it: all criteria share it."""
     train = {**asdict(spec.train), "precision": resolve_precision(spec)}
     name = facts.name or spec.backbone
     if spec.train.accumulate > 1:  # came later: older keys stand, of trainings that weighed each micro-batch alike
@@ -136,7 +136,7 @@ def identify_training(spec: RunSpec, facts: Facts) -> dict[str, object]:
 
 
 def identify_exits(spec: RunSpec, facts: Facts) -> dict[str, object]:
-    """Everything that makes the logits of all exits."""
+    """Return everything that makes the logits of all exits."""
     # autocast kernels differ between device kinds, so logits are not shared across them
     return {
         **identify_training(spec, facts),
@@ -147,7 +147,7 @@ def identify_exits(spec: RunSpec, facts: Facts) -> dict[str, object]:
 
 
 def identify_quality(spec: RunSpec, facts: Facts) -> dict[str, object]:
-    """Everything that can change a prediction."""
+    """Return everything that can change a prediction."""
     strategy = {"name": spec.strategy, "version": facts.versions["strategy"], "args": spec.criterion_args}
     if any(version != 1 for version in facts.wrapped):  # came later: older keys stand
         strategy["wrapped"] = list(facts.wrapped)
@@ -155,24 +155,24 @@ def identify_quality(spec: RunSpec, facts: Facts) -> dict[str, object]:
 
 
 def identify_speed(spec: RunSpec, facts: Facts, machine: str) -> dict[str, object]:
-    """Everything that can change a latency: the quality identity, the protocol, the machine."""
+    """Return everything that can change a latency: the quality identity, the protocol, the machine."""
     latency = None if spec.latency is None else spec.latency.identity()
     return {**identify_quality(spec, facts), "latency": latency, "machine": machine}
 
 
 def resolve_precision(spec: RunSpec) -> str:
-    """What "auto" precision means on the spec's device."""
+    """Return the precision of training; "auto" is bf16 on a GPU and fp32 elsewhere."""
     if spec.train.precision != "auto":
         return spec.train.precision
     return "bf16" if find_device_kind(spec) == "cuda" else "fp32"
 
 
 def find_device_kind(spec: RunSpec) -> str:
-    """``cuda`` of ``cuda:1``."""
+    """Return the kind of device: ``cuda`` of ``cuda:1``."""
     return spec.device.partition(":")[0]
 
 
 def hash_identity(identity: Mapping[str, object]) -> str:
-    """16 hex digits for an identity: SHA-256 of its canonical JSON."""
+    """Return 16 hex digits for an identity: SHA-256 of its canonical JSON."""
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

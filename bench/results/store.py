@@ -109,7 +109,7 @@ class Store:
 
     @contextmanager
     def lock(self, key: str, progress: Progress) -> Iterator[None]:
-        """Only one process at a time works on ``key``; the system frees the lock of one that was killed."""
+        """Let only one process at a time work on ``key``; the system frees the lock of one that was killed."""
         path = self.make_cache("locks") / f"{key}.lock"
         lock = FileLock(path)
         try:
@@ -130,11 +130,11 @@ class Only:
 
     @classmethod
     def named(cls, tasks: str | None, backbones: str | None) -> Only:
-        """Return those of ``a,b`` as the command line has it; None and empty text mean all."""
+        """Return the choice that ``a,b`` of the command line makes; None and empty text mean all."""
         return cls(*(frozenset(filter(None, map(str.strip, (text or "").split(",")))) for text in (tasks, backbones)))
 
     def has(self, run: Run) -> bool:
-        """Whether ``run`` is one of them."""
+        """Return whether ``run`` is one of those that are meant."""
         return (not self.tasks or run.task in self.tasks) and (
             not self.backbones or bool(self.backbones & {run.backbone, run.spec.backbone})
         )
@@ -204,7 +204,7 @@ def load_or_set_aside(
 
 
 def is_damaged(path: Path, load: Callable[[Path], object]) -> bool:
-    """Whether ``path`` is there and ``load`` finds it damaged: a look that moves nothing and needs no lock."""
+    """Return whether ``path`` is there and ``load`` finds it damaged; moves nothing and needs no lock."""
     try:
         if path.exists():
             load(path)

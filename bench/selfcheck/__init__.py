@@ -1,0 +1,1 @@
+"""The harness measured by itself: its engine, curves, sweeps, intervals and tests."""

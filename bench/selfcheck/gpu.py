@@ -75,7 +75,7 @@ class GpuPlan:
         return Setup(self.device, dtype, executor, self.rehearsal)
 
     def has_conditional(self) -> bool:
-        """Whether torch records conditional nodes, or a rehearsal plays them."""
+        """Return whether torch records conditional nodes, or a rehearsal plays them."""
         return self.rehearsal or hasattr(torch.cuda.CUDAGraph, "begin_capture_to_if_node")
 
 

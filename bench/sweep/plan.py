@@ -47,7 +47,7 @@ class Planned:
 
     @property
     def timed(self) -> bool:
-        """Whether it measures time, and so must have its machine to itself."""
+        """Whether the cell measures time, and so must have its machine to itself."""
         return is_timed(self.spec, self.parts)
 
 
@@ -63,7 +63,7 @@ class Plan:
         return hash_identity({"cells": [repr(dataclasses.astuple(cell.request)) for cell in self.cells]})
 
     def trainings(self) -> dict[str, list[Planned]]:
-        """The cells by the training that they share."""
+        """Return the cells by the training that they share."""
         groups: dict[str, list[Planned]] = {}
         for cell in self.cells:
             groups.setdefault(cell.training, []).append(cell)

@@ -70,7 +70,7 @@ class Remote:
                     self._try(path.name, partial(self.files.put_file, str(path), there))
 
     def fetch_cells(self) -> int:
-        """Bring every finished cell that is not here yet into the local store; how many there were."""
+        """Bring every finished cell that is not here yet into the local store; return how many there were."""
         names = [name.removesuffix(f"/{RECORD}") for name in self._list("") if name.endswith(f"/{RECORD}")]
         return sum(self._fetch_cell(name) for name in names if not name.startswith("."))
 
@@ -122,7 +122,7 @@ class Remote:
 
 
 def is_finished(path: Path) -> bool:
-    """Whether a finished run's record is there; one that a newer version wrote is left alone, too."""
+    """Return whether a finished run's record is there; one that a newer version wrote is left alone, too."""
     try:
         return read_record(path).status == "success"
     except (OSError, Damaged):
@@ -132,12 +132,12 @@ def is_finished(path: Path) -> bool:
 
 
 def stays_below(name: str) -> bool:
-    """Whether an object's name, joined to a folder, is a file somewhere in that folder."""
+    """Return whether an object's name, joined to a folder, is a file somewhere in that folder."""
     return not any(part in ("", ".", "..") or set(part) & set("\\\0") for part in name.split("/"))
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a name is no part of results: below a folder such as ``.git``, or a hidden file; ``.cache`` is one."""
+    """Return whether a name is no part of results: in a folder such as ``.git``, or a hidden file, but ``.cache``."""
     return any(part.startswith(".") for part in name.removeprefix(".cache/").split("/"))
 
 

@@ -123,7 +123,7 @@ class Writer:
         return items[self.below(len(items))]
 
     def things(self, n: int) -> list[str]:
-        """``n`` different things to speak of."""
+        """Return ``n`` different things to speak of."""
         chosen: list[str] = []
         while len(chosen) < n:
             thing = self.pick(THINGS)

@@ -133,7 +133,7 @@ def test_stored_exits_need_no_model(capsys: pytest.CaptureFixture[str], monkeypa
     def broken(*arguments: object) -> None:
         raise AssertionError("A model was loaded.")
 
-    monkeypatch.setattr("bench.analysis.diagnose.reload_model", broken)
+    monkeypatch.setattr("bench.analysis.diagnose.load_run_model", broken)
     found = diagnosed(capsys, "--stored")
     assert found["slowdown"] is None
     assert found["shift"] is None
@@ -245,7 +245,7 @@ def test_points_are_the_usual_ones_or_the_first(tmp_path: Path) -> None:
 
 def test_cells_of_csv_are_flat() -> None:
     row = {"point": "2x", "agreement": {"estimate": 0.5, "low": 0.4, "high": 0.6, "level": 0.95}, "counts": [1, 2]}
-    flat = diagnose_view.flatten(row)
+    flat = diagnose_view.flatten_row(row)
     assert flat == {"point": "2x", "agreement_estimate": 0.5, "agreement_low": 0.4, "agreement_high": 0.6}
 
 

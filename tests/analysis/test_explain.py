@@ -24,7 +24,7 @@ from bench.analysis.explain import (
     roll_out_attention,
     step_sample,
 )
-from bench.cell.reload import RunModel, reload_model
+from bench.cell.reload import RunModel, load_run_model
 from bench.cell.request import Context
 from bench.errors import UsageError
 from bench.inference.replay import replay
@@ -212,9 +212,9 @@ def test_a_checkpoint_that_is_gone_and_a_cell_that_failed(tmp_path: Path) -> Non
     good = Run.load(make_cell(tmp_path))
     bad = Run.load(make_cell(tmp_path, "entropy", status="error", error="no"))
     with pytest.raises(UsageError, match=r"is gone from .*bench run .*--overwrite always"):
-        reload_model(good, context)
+        load_run_model(good, context)
     with pytest.raises(UsageError, match="is not finished"):
-        reload_model(bad, context)
+        load_run_model(bad, context)
 
 
 def test_options_exclude_each_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -40,10 +40,10 @@ def explain(
         print_cases(session, asked, point)
         return
     from bench.analysis import explain as explaining
-    from bench.cell.reload import reload_model
+    from bench.cell.reload import load_run_model
     from bench.report.explain_view import print_explanation, render_explanations, save_png
 
-    model = reload_model(asked, session.context())
+    model = load_run_model(asked, session.context())
     if cases:
         found = explaining.explain_cases(asked, model, point)
     elif sample is not None:

@@ -66,7 +66,7 @@ def history(
 
 
 def list_series(entries: Any) -> list[dict[str, Any]]:
-    """Each series and number with its values and steps."""
+    """Return each series and number with its values and steps."""
     from bench.compare import history
 
     found = []
@@ -80,7 +80,7 @@ def list_series(entries: Any) -> list[dict[str, Any]]:
 
 
 def list_past_commits(results_dir: Path, most: int) -> list[str]:
-    """The last ``most`` commits that touched the results, oldest first. Raises UsageError outside a git checkout."""
+    """Return the last ``most`` commits that touched the results, oldest first. Raises UsageError outside a checkout."""
     command = ["git", "log", f"-{most}", "--format=%H", "--diff-filter=AM", "--", f"{results_dir}/*record.json"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)

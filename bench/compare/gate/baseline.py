@@ -64,11 +64,11 @@ class Baseline:
 
     @property
     def strategies(self) -> set[str]:
-        """The strategies that it speaks of."""
+        """The strategies that it has a probe's decisions or cells of."""
         return {*self.probe, *(cell["strategy"] for cell in self.cells.values())}
 
     def select(self, strategies: Collection[str]) -> Baseline:
-        """Return what it says of these strategies alone."""
+        """Return the part of the baseline that is about these strategies."""
         cells = {label: cell for label, cell in self.cells.items() if cell["strategy"] in strategies}
         return replace(self, cells=cells, probe={n: kept for n, kept in self.probe.items() if n in strategies})
 
@@ -114,7 +114,7 @@ def describe_platform() -> dict[str, Any]:
 
 
 def describe_gate_cell(cell: GateCell, run: Run, logits: str) -> dict[str, Any]:
-    """Return what is kept of a cell."""
+    """Return what the baseline keeps of a cell."""
     exits, record = run.exits(), run.record
     table = cell.flops(exits.lengths)
     kept = record_decisions(cell.criterion, exits)

@@ -120,7 +120,7 @@ class Move:
 
 
 def find_move(before: Mapping[str, Any], now: Mapping[str, Any]) -> Move:
-    """Return what is other on the present platform."""
+    """Return how the present platform differs from the one that made the baseline."""
 
     def differ(*names: str) -> str:
         changed = [(name, before.get(name, "unknown"), now[name]) for name in names if before.get(name) != now[name]]

@@ -8,7 +8,7 @@ from bench.sweep.engines.base import Engine
 
 
 def make_engine(name: str = "local", workers: int | None = None, threads: int | None = None) -> Engine:
-    """The engine ``local``, ``ray`` or ``ray:ADDRESS``. Raises UsageError for another, or one that is not installed."""
+    """Return the engine ``local``, ``ray`` or ``ray:ADDRESS``. Raises UsageError for others, or if not installed."""
     kind, _, address = name.partition(":")
     for option, value in (("--workers", workers), ("--threads", threads)):
         if value is not None and value < 1:

@@ -59,13 +59,13 @@ class Engine(Protocol):
     """Whether the progress of its workers makes sense on the driver's stderr."""
 
     def has_room(self, job: Job) -> bool:
-        """Whether ``job`` can be started now. Always true while nothing runs."""
+        """Return whether ``job`` can be started now. Always true while nothing runs."""
 
     def start(self, job: Job) -> None:
         """Start ``job`` without waiting for it."""
 
     def wait(self) -> Sequence[tuple[Job, Ending]]:
-        """Wait until at least one job has ended; all that have."""
+        """Wait until at least one job has ended; return how all that have ended did."""
 
     def stop(self) -> None:
         """End what still runs; what it has finished stays in the store."""

@@ -66,7 +66,7 @@ class LocalEngine:
         self.forks = _forks()
 
     def has_room(self, job: Job) -> bool:
-        """Whether workers, memory and GPUs are left for ``job``; a timed one needs an idle machine."""
+        """Return whether workers, memory and GPUs are left for ``job``; a timed one needs an idle machine."""
         busy = list(self.running.values())
         if not busy:
             return True

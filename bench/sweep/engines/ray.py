@@ -47,7 +47,7 @@ class RayEngine:
         self.fresh = self.ray.remote(max_retries=RETRIES, retry_exceptions=False, max_calls=1)(_cell)
 
     def has_room(self, job: Job) -> bool:
-        """Whether to hand Ray one more cell; it places what it has."""
+        """Return whether to hand Ray one more cell; it places what it has."""
         return len(self.running) < self.limit
 
     def start(self, job: Job) -> None:
