@@ -36,6 +36,14 @@ class Damaged(UsageError):
         self.reason = reason
 
 
+class Newer(UsageError):
+    """A record that a newer version wrote: nothing is wrong with it, but it cannot be read here."""
+
+    def __init__(self, path: object, version: int, known: int) -> None:
+        what = f"schema_version is {version}, this one knows {known}"
+        super().__init__(f"{path} was written by a newer ExitBench ({what}): upgrade exitbench.")
+
+
 class DiskFull(UserError):
     """There is no room for what has to be written."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from inspect import Signature, signature
@@ -21,6 +21,7 @@ from backbones.hubcalls import keep_offline
 from backbones.names import trust_foreign_names
 from bench.errors import UsageError
 from bench.progress import Progress
+from bench.results.places import RECORD
 from bench.text import show_hidden
 
 if TYPE_CHECKING:
@@ -74,7 +75,19 @@ class Session:
         left_out += find_damaged_logits(runs) if logits else []
         left_out += find_refused_criteria(leave_out(runs, left_out)) if logits else []
         self.say_left_out(left_out)
+        self.say_unsealed(runs)
         return leave_out(runs, left_out)
+
+    def find_run(self, text: str) -> Run:
+        """Read the run that ``text`` names, as :meth:`Store.find_run` does; that nothing holds its numbers is said."""
+        found = self.store.find_run(text)
+        self.say_unsealed([found])
+        return found
+
+    def say_unsealed(self, runs: Iterable[Run]) -> None:
+        """Say on stderr, in one line for all, of which records no checksum holds the numbers."""
+        if said := describe_unsealed(list(runs)):
+            print(show_hidden(said), file=sys.stderr)
 
     def say_left_out(self, left_out: Iterable[LeftOut], what: str = "Left out:") -> None:
         """Name on stderr what cannot be read or used, and why, a line each; ``what`` became of it."""
@@ -106,6 +119,16 @@ class Session:
         from bench.cell.request import Context
 
         return Context(self.store, self.progress, self.hub, self.offline, overwrite, write_command())
+
+
+def describe_unsealed(runs: Sequence[Run]) -> str:
+    """Return which of ``runs`` have no checksum, in one line; the empty string where all have one."""
+    bare = [run.folder / RECORD for run in runs if not run.is_sealed]
+    if not bare:
+        return ""
+    what = f"{bare[0]} has" if len(runs) == 1 else f"{len(bare)} of {len(runs)} records have"
+    first = "" if len(runs) == 1 else f"; the first is {bare[0]}"
+    return f"{what} no checksum (schema_version 1): an altered number may go unnoticed{first}."
 
 
 def with_session(*options: str) -> Callable[[Callable[..., int | None]], Callable[..., int | None]]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from bench.errors import UsageError
 from bench.results.places import RECORD
 from bench.results.run import Run
-from bench.results.store import LeftOut, Store, find_damaged_logits, leave_out, load_runs
+from bench.results.store import LeftOut, Store, find_damaged_logits, find_folders, leave_out, load_runs
 
 RESULTS = "results"
 
@@ -26,9 +26,16 @@ class Results:
 
     runs: Sequence[Run]
     left_out: Sequence[LeftOut] = ()
+    is_single: bool = False
+    """Whether they are the one run that was named."""
 
     def leave_out_damaged(self) -> Results:
-        """Return the results without the runs whose recorded logits are damaged, which are left out too."""
+        """Return the results without the runs whose recorded logits are damaged, which are left out too.
+
+        Raises Damaged for the logits of the one run that was named, as for its record.
+        """
+        if self.is_single and self.runs[0].is_finished():
+            self.runs[0].check_logits()
         damaged = find_damaged_logits(self.runs)
         return Results(leave_out(self.runs, damaged), [*self.left_out, *damaged])
 
@@ -57,11 +64,10 @@ def read_results(path: Path) -> Results:
     if path.name == RECORD:
         path = path.parent
     if (path / RECORD).exists():
-        return Results([Run.load(path)])
+        return Results([Run.load(path)], is_single=True)
     runs, left_out = Store(path).runs()
     if not runs and not left_out:  # a folder below the root (one task, one backbone) will do as well
-        below = [p for p in path.rglob(RECORD) if not any(part.startswith(".") for part in p.relative_to(path).parts)]
-        runs, left_out = load_runs(sorted(p.parent for p in below), path)
+        runs, left_out = load_runs(find_folders(path, 2) or find_folders(path, 1), path)
     if not runs and not left_out:
         raise UsageError(f"There are no results in {path}: `bench run --results-dir {path}` would put some there.")
     return Results(runs, left_out)

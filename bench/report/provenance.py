@@ -25,6 +25,10 @@ class StoreContents:
         """The runs with results."""
         return [run for run in self.runs if run.is_finished()]
 
+    def count_left_out(self) -> dict[str, int]:
+        """How many are damaged, and how many a newer version wrote."""
+        return {state: sum(bad.state == state for bad in self.left_out) for state in ("damaged", "newer")}
+
     @property
     def failed(self) -> list[Run]:
         """The runs that stopped with an error."""

@@ -141,7 +141,7 @@ def build_cells_table(contents: StoreContents, marks: Mapping[str, Revision]) ->
         doubts = dict.fromkeys(one.said for split in splits for one in run.find_doubts(split))
         more = {"error": run.error, "doubts": "; ".join(doubts) or None}
         values.append({**dict(zip(columns, rows[-1], strict=True)), **more})
-    rows += [[bad.name, "damaged", *[numbers.MISSING] * 3, bad.why] for bad in contents.left_out]
+    rows += [[bad.name, bad.state, *[numbers.MISSING] * 3, bad.why] for bad in contents.left_out]
     return TextTable("cells", "Cells", columns, rows, "Every cell of the store and the command that made it.", values)
 
 

@@ -37,7 +37,10 @@ def write_report(
     runs, left_out = Store(results).runs(only)
     contents = StoreContents(runs, [*left_out, *find_damaged_logits(runs)])
     for bad in contents.left_out:
-        progress.say(f"Damaged: {bad.name}: {bad.why}")
+        progress.say(f"Left out: {bad.name}: {bad.why}")
+    bare = sum(not run.is_sealed for run in runs)
+    if bare:
+        progress.say(f"{bare} of {len(runs)} records have no checksum (schema_version 1).")
     if only != ALL and not contents.runs:
         raise NothingComparable(f"{results} has no run of these tasks and backbones.")
     progress.say(f"Read {len(contents.runs)} cells of {results}.")
@@ -79,7 +82,7 @@ def write_report(
     if drawn:
         files.append(out / "figures" / "captions.md")
         write_text(files[-1], render_captions(drawn))
-    counts = {"cells": len(contents.runs), "failed": len(contents.failed), "damaged": len(contents.left_out)}
+    counts = {"cells": len(contents.runs), "failed": len(contents.failed), **contents.count_left_out()}
     return {"files": [str(path) for path in files], **counts, "comparisons": len(found)}
 
 
@@ -97,7 +100,7 @@ def render_markdown(
     said += [("not finished", f"{run.name} ({run.status})") for run in contents.unfinished]
     for run in contents.badly_timed:
         said.append((f"latency INVALID: {escape_markdown(run.name)}", find_timing_problem(run)))
-    said += [(f"damaged: {escape_markdown(bad.name)}", bad.why) for bad in contents.left_out]
+    said += [(f"{bad.state}: {escape_markdown(bad.name)}", bad.why) for bad in contents.left_out]
     lines = ["# ExitBench report", "", *(f"- {what}: {escape_markdown(text)}" for what, text in said)]
     if not points:
         lines += ["", "There are no finished results here yet."]

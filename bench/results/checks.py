@@ -1,9 +1,10 @@
-"""What a record says twice must agree: the check of records from before there were checksums."""
+"""What a record says twice must agree: what was asked in every record, what was measured where no checksum holds it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from bench.results.measures import OperatingPoint, Performance, SplitResult
 from bench.results.part import Estimate
@@ -14,10 +15,16 @@ SLACK = 1e-6
 """Relative: some numbers are kept with six digits."""
 
 
-def find_contradiction(record: RecordHead) -> str:
-    """Return the first field that contradicts another one, with what it should be; the empty string for none."""
+def find_contradiction(record: RecordHead, *, sealed: bool) -> str:
+    """Return the first field that contradicts another one, with what it should be; the empty string for none.
+
+    Measured numbers of a ``sealed`` record are not looked at: its checksum holds them.
+    """
     found = next(_head_contradictions(record), "")
-    return found or (next(_result_contradictions(record), "") if isinstance(record, RunRecord) else "")
+    if found or not isinstance(record, RunRecord):
+        return found
+    found = next(_fact_contradictions(record), "")
+    return found if found or sealed else next(_result_contradictions(record), "")
 
 
 def _head_contradictions(record: RecordHead) -> Iterator[str]:
@@ -25,20 +32,20 @@ def _head_contradictions(record: RecordHead) -> Iterator[str]:
     if record.quality_key != hash_identity(identity.to_plain()):
         yield "quality_key is not that of identity"
     train = {**vars(spec.train), "precision": resolve_precision(spec)}
+    trained = {name: value for name, value in identity.train.items() if name != "weight"}  # came later
     asked = {
         "identity.strategy.name": (identity.strategy.name, spec.strategy),
         "identity.strategy.args": (identity.strategy.args, spec.criterion_args),
         "identity.task.name": (identity.task.name, spec.task),
         "identity.task.limit": (identity.task.limit, spec.limit),
         "identity.task.max_length": (identity.task.max_length, spec.max_length),
-        "identity.backbone.name": (identity.backbone.name, spec.backbone),
         "identity.backbone.init": (identity.backbone.init, spec.init),
         "identity.backbone.args": (identity.backbone.args, spec.backbone_args),
         "identity.head.name": (identity.head.name, spec.head),
         "identity.head.args": (identity.head.args, spec.head_args),
         "identity.recipe.name": (identity.recipe.name, spec.recipe),
         "identity.recipe.args": (identity.recipe.args, spec.recipe_args),
-        "identity.train": (identity.train, train),
+        "identity.train": (trained, train),
         "identity.seed": (identity.seed, spec.seed),
         "identity.dtype": (identity.dtype, spec.dtype),
     }
@@ -47,22 +54,31 @@ def _head_contradictions(record: RecordHead) -> Iterator[str]:
             yield f"{field} is not what spec says"
 
 
-def _result_contradictions(record: RunRecord) -> Iterator[str]:
-    task, layers = record.task, record.backbone.layers
+def _fact_contradictions(record: RunRecord) -> Iterator[str]:
+    task = record.task
     if tuple(record.evaluation) != task.evaluation:
         yield f"evaluation has the splits {', '.join(record.evaluation)}, task.evaluation {', '.join(task.evaluation)}"
     if record.select.split != task.select:
         yield f"select.split is '{record.select.split}', task.select '{task.select}'"
     if tuple(record.select.full) != task.metrics:
         yield "select.full has other metrics than task.metrics"
-    for name, estimate in record.select.full.items():
-        yield from _interval_contradictions(estimate, f"select.full.{name}")
     if record.backbone.name != record.spec.backbone:
         yield "backbone.name is not what spec says"
+    folder = record.backbone.source.partition("folder:")[2]  # whose name a backbone has that was given by its path
+    if record.identity.backbone.name != (folder or record.spec.backbone):
+        yield "identity.backbone.name is not what spec says"
     if record.backbone.digest != record.identity.backbone.digest:
         yield "backbone.digest is not that of identity"
     if task.revision != record.identity.task.revision:
         yield "task.revision is not that of identity"
+
+
+def _result_contradictions(record: RunRecord) -> Iterator[str]:
+    task, layers = record.task, record.backbone.layers
+    for name, estimate in record.select.full.items():
+        yield from _interval_contradictions(estimate, f"select.full.{name}")
+    for split, check in (record.skill or {}).items():
+        yield from _interval_contradictions(check.gain, f"skill.{split}.gain")
     for split, result in record.evaluation.items():
         where = f"evaluation.{split}"
         if split in task.rows and result.samples != task.rows[split].used:
@@ -78,6 +94,7 @@ def _split_contradictions(result: SplitResult, layers: int, metrics: tuple[str, 
         if not math.isclose(point.cost_mean * point.cost_speedup.value, plain, rel_tol=SLACK):
             yield f"{place}.cost_mean times cost_speedup is not the plain model's cost"
         yield from _point_contradictions(point, layers, metrics, result.samples, place)
+    yield from _order_contradictions(result, where)
     if tuple(result.per_exit) != metrics:
         yield f"{where}.per_exit has other metrics than task.metrics"
     for name, values in result.per_exit.items():
@@ -112,6 +129,33 @@ def _point_contradictions(
         yield f"{where}.mean_layer is {point.mean_layer:g}, that of exit_counts {mean:g}"
     if not _is_close(point.layer_fraction, point.mean_layer / layers):
         yield f"{where}.layer_fraction is {point.layer_fraction:g}, which is not mean_layer over {layers}"
+
+
+def _order_contradictions(result: SplitResult, where: str) -> Iterator[str]:
+    """The looser the cut the earlier everybody leaves, and the criterion's own threshold runs one way with it."""
+    points = {f"{where}.points[{i}]": p for i, p in enumerate(result.points) if isinstance(p, OperatingPoint)}
+    for place, point in points.items():
+        if point.threshold is None and point.cut != -math.inf:
+            yield f"{place}.threshold is null, which goes with no cut {point.cut:g}"
+        if point.latency is not None:
+            yield from _interval_contradictions(point.latency.speedup, f"{place}.latency.speedup")
+            yield from _interval_contradictions(point.latency.sampling, f"{place}.latency.sampling")
+    cuts = [(point.cut, point.mean_layer, f"{place}.cut") for place, point in points.items()]
+    yield from _find_turns(cuts, rising=False)
+    curve = {f"{where}.curve[{i}]": row for i, row in enumerate(result.curve) if row.threshold is not None}
+    ends = sorted((row.threshold or 0.0, row.mean_layer) for row in curve.values())
+    counted = all(float(threshold).is_integer() for threshold, _ in ends)  # a patience, of which 0 lets nobody leave
+    if not counted and ends[-1][0] > ends[0][0]:
+        rows = [(r.threshold, r.mean_layer, f"{p}.threshold") for p, r in (curve | points).items()]
+        known = [(threshold, layer, place) for threshold, layer, place in rows if threshold is not None]
+        yield from _find_turns(known, rising=ends[-1][1] > ends[0][1])
+
+
+def _find_turns(found: Sequence[tuple[float, float, str]], *, rising: bool) -> Iterator[str]:
+    """Numbers with the mean layers at them, and their places: the first that runs the other way than the others."""
+    for (one, before, _), (other, layer, place) in pairwise(sorted(found)):
+        if other > one and not _is_close(layer, before) and (layer > before) != rising:
+            yield f"{place} {other:g} does not go with its mean_layer {layer:g}"
 
 
 def _interval_contradictions(estimate: Estimate, where: str) -> Iterator[str]:

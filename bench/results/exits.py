@@ -45,6 +45,8 @@ def read_exits(path: Path) -> AllExits:
 
     Raises FileNotFoundError where there is no file.
     """
+    if path.stat().st_size == 0:
+        raise Damaged(path, "it is empty")
     try:
         table = pq.read_table(path, partitioning=None)
     except FileNotFoundError:

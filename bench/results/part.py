@@ -6,10 +6,13 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator, ValidationError, WithJsonSchema
 from pydantic_core import PydanticCustomError
+
+from bench.errors import Damaged
 
 STRICT = ConfigDict(strict=True, frozen=True, extra="forbid")
 """Types are taken at their word, nothing is changed after it was read, and nothing is there that nobody knows."""
@@ -80,6 +83,21 @@ def has_own_checksum(plain: Mapping[str, object]) -> bool:
         return plain.get("checksum") == compute_checksum(plain)
     except ValueError:  # an infinite number, which nobody wrote
         return False
+
+
+def parse_json(path: Path, content: bytes) -> Any:
+    """Return the JSON value that is the ``content`` of ``path``. Raises Damaged, saying where it is none."""
+    if not content:
+        raise Damaged(path, "it is empty")
+    try:
+        return json.loads(content.decode("utf-8"))
+    except json.JSONDecodeError as error:
+        said = f"{error.msg} at line {error.lineno}, column {error.colno}"
+        raise Damaged(path, f"it is no JSON: {said}") from error
+    except UnicodeDecodeError as error:
+        raise Damaged(path, f"it is no text: byte {error.start} is no UTF-8") from error
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, brackets without end
+        raise Damaged(path, f"it is no JSON: {error}") from error
 
 
 EXPECTED = {

@@ -19,7 +19,7 @@ from bench.results.spec import RunSpec
 from bench.results.times import Latency
 
 SCHEMA_VERSION = 2
-"""Of the records that are written. Version 1 has the same fields without a checksum."""
+"""Of the records that are written. Version 1 had the same fields in the end, but no checksum."""
 
 
 class RecordHead(Part):

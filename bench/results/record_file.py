@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import fields
 from functools import reduce
@@ -11,10 +10,10 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from bench.errors import Damaged, UsageError
+from bench.errors import Damaged, Newer, UsageError
 from bench.files import replace_file
 from bench.results.checks import find_contradiction
-from bench.results.part import compute_checksum, describe_error, has_own_checksum, name_kind
+from bench.results.part import compute_checksum, describe_error, has_own_checksum, name_kind, parse_json
 from bench.results.record import SCHEMA_VERSION, RunRecord, UnfinishedRecord
 from bench.results.spec import LatencyArgs, RunSpec
 from bench.training.args import TrainArgs
@@ -31,13 +30,10 @@ LATER = (
 def read_record(path: Path) -> RunRecord | UnfinishedRecord:
     """Return the record in ``path``.
 
-    Raises Damaged, naming the first field that is wrong; UsageError for a record that a newer version wrote.
+    Raises Damaged, naming the first field that is wrong; Newer for a record that a newer version wrote.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-        raw = json.loads(text)
-    except (ValueError, RecursionError) as error:  # not text, not JSON, or brackets without end
-        raise Damaged(path, str(error)) from error
+    text = path.read_bytes()
+    raw = parse_json(path, text)
     if not isinstance(raw, dict):
         raise Damaged(path, f"it is {name_kind(raw)}, an object is needed")
     version = raw.get("schema_version")
@@ -45,11 +41,9 @@ def read_record(path: Path) -> RunRecord | UnfinishedRecord:
         what = f"is {name_kind(version)}, a whole number is needed" if "schema_version" in raw else "is missing"
         raise Damaged(path, f"schema_version {what}")
     if version > SCHEMA_VERSION:
-        raise UsageError(
-            f"{path} was written by a newer ExitBench (schema {version}; this one knows {SCHEMA_VERSION})."
-        )
+        raise Newer(path, version, SCHEMA_VERSION)
     if version < 1:
-        raise UsageError(f"{path} is of schema {version}, from which no way leads to schema {version + 1}.")
+        raise Damaged(path, f"schema_version is {version}, the first was 1")
     kind = RunRecord if raw.get("status") == "success" else UnfinishedRecord
     try:
         record = kind.model_validate_json(text)
@@ -57,7 +51,8 @@ def read_record(path: Path) -> RunRecord | UnfinishedRecord:
         raise Damaged(path, describe_error(error)) from error
     except UsageError as error:  # a setting that nobody could have asked for
         raise Damaged(path, f"spec: {str(error).removesuffix('.')}") from error
-    problem = _find_missing_field(raw) or _find_false_seal(raw) or (find_contradiction(record) if version == 1 else "")
+    problem = _find_missing_field(raw) or _find_false_seal(raw)
+    problem = problem or find_contradiction(record, sealed="checksum" in raw)
     if problem:
         raise Damaged(path, problem)
     return record

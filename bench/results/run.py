@@ -54,9 +54,19 @@ class Run:
     def load(cls, folder: Path, name: str | None = None) -> Run:
         """Read the run in ``folder``.
 
-        Raises Damaged, UsageError for one that a newer version wrote, FileNotFoundError where there is no record.
+        Raises Damaged, Newer for one that a newer version wrote, FileNotFoundError where there is no record.
         """
         return cls(folder, read_record(folder / RECORD), folder.name if name is None else name)
+
+    @property
+    def root(self) -> Path:
+        """The store that the run lies in; the folder around a run that was read by itself."""
+        return self.folder.parents[self.name.count("/")]
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether a checksum holds the record's numbers; those of schema 1 have none."""
+        return self.head.checksum is not None
 
     @property
     def record(self) -> RunRecord:
@@ -220,10 +230,10 @@ class Run:
                 raise DataError(f"{self.folder.name} has no stored exits ({path.name}); run the cell again.") from error
         return self._exits[path]
 
-    def check_logits(self) -> None:
-        """Read the logits that numbers can be made from again, as far as they are there. Raises Damaged."""
+    def check_logits(self, *, every: bool = False) -> None:
+        """Read the logits, as far as they are there, that numbers are made of again, or ``every``. Raises Damaged."""
         learned = self.record.criterion
-        fitted_on = [self.record.task.select] if learned and learned.fitted else []
+        fitted_on = [self.record.task.select] if every or (learned and learned.fitted) else []
         for split in (*self.record.task.evaluation, *fitted_on):
             if self.has_exits(split):
                 self.exits(split)

@@ -14,13 +14,14 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from glob import glob
 from itertools import count
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from filelock import FileLock, Timeout
 
-from bench.errors import Damaged, UsageError
+from bench.errors import Damaged, Newer, UsageError
 from bench.progress import Progress
 from bench.results.places import LONGEST, RECORD, make_slug
 from bench.results.run import Run
@@ -30,10 +31,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A record that could not be read: where it lies (relative to the store), and why, in one line."""
+    """A record that could not be read: where it lies (relative to the store), why, in one line, and the short of it."""
 
     name: str
     why: str
+    state: Literal["damaged", "newer", "unusable"] = "damaged"
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,7 @@ class Store:
 
     def folders(self) -> list[Path]:
         """Return every run's folder, in order of path."""
-        found = sorted(self.root.glob(f"*/*/*/{RECORD}"))
-        return [path.parent for path in found if ".cache" not in path.relative_to(self.root).parts]
+        return find_folders(self.root, 3)
 
     def runs(self, only: Only | None = None) -> tuple[list[Run], list[LeftOut]]:
         """Read every run, or those of ``only``, in order of path; what cannot be read is left out, with the reason.
@@ -143,6 +144,14 @@ class Only:
 ALL = Only()
 
 
+def find_folders(root: Path, depth: int) -> list[Path]:
+    """Return the folders of runs that lie ``depth`` folders below ``root``, in order of path; it looks no deeper.
+
+    What cannot be listed has none, and neither has what is hidden.
+    """
+    return [(root / found).parent for found in sorted(glob(f"{'*/' * depth}{RECORD}", root_dir=root))]
+
+
 def load_runs(folders: Sequence[Path], root: Path) -> tuple[list[Run], list[LeftOut]]:
     """Read the runs in ``folders`` below ``root``; what cannot be read is left out, with the reason."""
     found: list[Run] = []
@@ -152,26 +161,34 @@ def load_runs(folders: Sequence[Path], root: Path) -> tuple[list[Run], list[Left
         try:
             found.append(Run.load(folder, name))
         except (UsageError, OSError) as error:
-            left_out.append(LeftOut(name, str(error).replace(str(root), root.name)))
+            left_out.append(LeftOut(name, _name_below(root, error), "newer" if isinstance(error, Newer) else "damaged"))
     return found, left_out
 
 
-def find_damaged_logits(runs: Iterable[Run]) -> list[LeftOut]:
-    """Return which finished runs have logits beside their record that are not those that were written."""
+def _name_below(root: Path, error: Exception) -> str:
+    """Return what an error says with the paths in it from the last part of ``root`` on, so that pages tell no more."""
+    return str(error) if root == Path() else str(error).replace(f"{root}{os.sep}", f"{root.name}{os.sep}")
+
+
+def find_damaged_logits(runs: Iterable[Run], *, every: bool = False) -> list[LeftOut]:
+    """Return which finished runs have logits beside their record that are not those that were written.
+
+    Held-out ones that no number is made of again are looked at with ``every`` only.
+    """
     found = []
     for run in runs:
         try:
             if run.is_finished():
-                run.check_logits()
+                run.check_logits(every=every)
         except Damaged as error:
-            found.append(LeftOut(run.name, str(error).replace(str(run.folder), run.folder.name)))
+            found.append(LeftOut(run.name, _name_below(run.root, error)))
     return found
 
 
 def find_refused_criteria(runs: Iterable[Run]) -> list[LeftOut]:
     """Return whose logits cannot be judged here, because the criterion that the record names cannot be had."""
     judged = (run for run in runs if run.is_finished() and run.has_exits())
-    return [LeftOut(run.name, why) for run in judged if (why := run.find_refusal())]
+    return [LeftOut(run.name, why, "unusable") for run in judged if (why := run.find_refusal())]
 
 
 def leave_out(runs: Iterable[Run], left_out: Iterable[LeftOut]) -> list[Run]:

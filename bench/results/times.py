@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -11,7 +10,16 @@ from pydantic import ConfigDict, Discriminator, Tag, ValidationError
 
 from bench.errors import Damaged
 from bench.files import write_json
-from bench.results.part import STRICT, Estimate, Number, Part, compute_checksum, describe_error, has_own_checksum
+from bench.results.part import (
+    STRICT,
+    Estimate,
+    Number,
+    Part,
+    compute_checksum,
+    describe_error,
+    has_own_checksum,
+    parse_json,
+)
 
 
 class RawPart(Part):
@@ -186,11 +194,11 @@ def write_times(path: Path, plain: Mapping[str, object]) -> None:
 def read_times(path: Path) -> RawTimes:
     """Return the raw times in ``path``. Raises Damaged, naming the field, for what is none."""
     text = path.read_bytes()
+    plain = parse_json(path, text)
     try:
         times = RawTimes.model_validate_json(text)
     except ValidationError as error:
         raise Damaged(path, describe_error(error)) from error
-    plain = json.loads(text)
     if "checksum" in plain and not has_own_checksum(plain):  # times of before there were checksums have none
         raise Damaged(path, "its checksum differs")
     return times

@@ -110,9 +110,9 @@ def without(name: str) -> Callable[[Path], None]:
 
 
 RECORDS: dict[str, tuple[Callable[[Path], None], str]] = {
-    "empty": (bytes_of(b""), "Expecting value"),
-    "half": (cut, "line "),
-    "no text": (bytes_of(b"\xff\xfe{}"), "utf-8"),
+    "empty": (bytes_of(b""), "it is empty"),
+    "half": (cut, "it is no JSON: "),
+    "no text": (bytes_of(b"\xff\xfe{}"), "it is no text: byte 0 is no UTF-8"),
     "no end": (bytes_of(b"[" * 100_000), "recursion"),
     "a list": (bytes_of(b"[1]"), "it is a list, an object"),
     "of nobody": (bytes_of(b"{}"), "schema_version is missing"),
@@ -190,8 +190,8 @@ def test_a_look_moves_nothing(home: Path, results: Path, capsys: pytest.CaptureF
 # --------------------------------------------------------------------------- raw times
 
 TIMES: dict[str, tuple[Callable[[Path], None], str]] = {
-    "empty": (bytes_of(b""), "EOF while parsing"),
-    "half": (cut, "line "),
+    "empty": (bytes_of(b""), "it is empty"),
+    "half": (cut, "it is no JSON: "),
     "a list": (bytes_of(b"[]"), "it is a list, an object"),
     "no rounds": (without("rounds"), "rounds is missing"),
     "summary": (edited(lambda raw: raw["summary"].update(plain=[])), "summary.plain is a list, an object"),

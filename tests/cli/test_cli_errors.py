@@ -240,7 +240,7 @@ BAD: dict[str, tuple[Arrange, str]] = {
     "not a record": (recorded("[1]"), r"record\.json is damaged \(it is a list, an object is needed\)\. Delete it"),
     "newer record": (
         recorded('{"schema_version": 99}'),
-        r"was written by a newer ExitBench \(schema 99; this one knows 2\)\.$",
+        r"was written by a newer ExitBench \(schema_version is 99, this one knows 2\): upgrade exitbench\.$",
     ),
     # places to write to
     "results in a file": (

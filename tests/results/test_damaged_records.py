@@ -152,6 +152,9 @@ CONTRADICTIONS: dict[str, Callable[[dict[str, Any]], object]] = {
     "evaluation.evaluation.curve[0].mean_layer": lambda r: split(r)["curve"][0].update(mean_layer=0.5),
     "backbone.digest": lambda r: r["backbone"].update(digest="sha256-0"),
     "task.revision": lambda r: r["task"].update(revision="sha256-0"),
+    "evaluation.evaluation.points[0].cut 0.443103 does not go": lambda r: point(r, 1).update(cut=0.1),
+    "evaluation.evaluation.points[0].threshold 0.443103 does not go": lambda r: point(r, 1).update(threshold=0.4),
+    "evaluation.evaluation.points[0].threshold is null": lambda r: point(r).update(threshold=None),
 }  # fmt: skip
 
 
@@ -160,8 +163,8 @@ def split(record: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def point(record: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = split(record)["points"][0]
+def point(record: dict[str, Any], at: int = 0) -> dict[str, Any]:
+    found: dict[str, Any] = split(record)["points"][at]
     return found
 
 
@@ -196,6 +199,25 @@ def test_a_record_without_a_checksum_may_not_contradict_itself(field: str, tmp_p
     assert complaint(tmp_path, record).startswith(field)
 
 
+OTHER = {"spec": {"backbone": "albert-base"}, "backbone": {"name": "albert-base"}}
+FORGED: dict[str, Callable[[dict[str, Any]], object]] = {
+    "quality_key": lambda r: r.update(quality_key="0" * 16),
+    "identity.backbone.name": lambda r: [r[part].update(name) for part, name in OTHER.items()],
+    "backbone.name": lambda r: r["spec"].update(backbone="albert-base"),
+    "identity.task.name": lambda r: r["spec"].update(task="rte"),
+    "identity.train": lambda r: r["spec"]["train"].update(lr=0.5),
+    "task.revision": lambda r: r["task"].update(revision="sha256-0"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("field", FORGED)
+def test_a_checksum_that_was_made_again_does_not_hide_what_was_asked(field: str, tmp_path: Path) -> None:
+    record = copy.deepcopy(RECORDS[2])
+    FORGED[field](record)
+    record["checksum"] = compute_checksum(record)
+    assert complaint(tmp_path, record).startswith(field)
+
+
 def test_what_is_no_record_is_said(tmp_path: Path) -> None:
     assert complaint(tmp_path, [1]) == "it is a list, an object is needed"
     assert complaint(tmp_path, {}) == "schema_version is missing"
@@ -213,8 +235,8 @@ def test_a_newer_record_is_refused_and_named(tmp_path: Path) -> None:
     path.write_text(json.dumps({**RECORDS[2], "schema_version": 99}))
     with pytest.raises(UsageError) as error:
         read_record(path)
-    known = f"schema 99; this one knows {SCHEMA_VERSION}"
-    assert str(error.value) == f"{path} was written by a newer ExitBench ({known})."
+    known = f"schema_version is 99, this one knows {SCHEMA_VERSION}"
+    assert str(error.value) == f"{path} was written by a newer ExitBench ({known}): upgrade exitbench."
 
 
 def test_a_record_is_sealed_when_it_is_written(tmp_path: Path) -> None:

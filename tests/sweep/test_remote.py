@@ -87,7 +87,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "a list": lambda cell: (cell / "record.json").write_text("[1]"),
     "a field of another type": lambda cell: _edit(cell / "record.json", b'"status": "success"', b'"status": 7'),
     "another cell's record": lambda cell: cell.rename(cell.with_name("entropy-s0-00000000")),
-    "a newer version's": lambda cell: _edit(cell / "record.json", b'"schema_version": 1', b'"schema_version": 99'),
+    "a newer version's": lambda cell: _edit(cell / "record.json", b'"schema_version": 2', b'"schema_version": 99'),
     "half the logits": lambda cell: (cell / "exits-select.parquet").write_bytes(
         (cell / "exits-select.parquet").read_bytes()[:-100]
     ),

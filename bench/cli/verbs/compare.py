@@ -46,6 +46,7 @@ def compare(
     free = [name.strip() for name in across.split(",") if name.strip()]
     margins = Margins(margin / 100, cost_margin / 100, latency_factor / 100)
     with open_results(base) as old, open_results(candidate) as new:
+        session.say_unsealed([*old.runs, *new.runs])
         found = compare_results(old, new, margins, free, (base, candidate))
         write_files(found, new.runs, failing, markdown, junit, tracker, tracker_costs)
     code = found.exit_code(failing)

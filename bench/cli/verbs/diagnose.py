@@ -38,7 +38,7 @@ def diagnose(
     for name, (given, least) in bounds.items():
         if given < least:
             raise UsageError(f"--{name} must be at least {least}, not {given}.")
-    asked, progress = session.store.find_run(run).finished(), session.progress
+    asked, progress = session.find_run(run).finished(), session.progress
     progress.say("Loading torch." if stored else "Loading torch, transformers and the model.")
     from bench.analysis.cases import find_points
     from bench.analysis.diagnose import Change, diagnose_run

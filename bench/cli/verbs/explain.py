@@ -34,7 +34,7 @@ def explain(
     """One input, exit by exit: probabilities, the criterion's state, attention; or a run's typical cases."""
     if sum((text is not None, sample is not None, cases)) != 1:
         raise UsageError("bench explain takes one of --text, --sample and --cases.")
-    asked = session.store.find_run(run).finished()
+    asked = session.find_run(run).finished()
     session.progress.say("Loading torch, transformers and the model.")
     if cases and html is None and png is None:
         print_cases(session, asked, point)

@@ -37,6 +37,7 @@ def history(
     def add(results: Results) -> list[history.Entry]:
         unfinished = [LeftOut(run.name, f"its status is {run.status}") for run in results.runs if not run.is_finished()]
         session.say_left_out([*results.left_out, *unfinished])
+        session.say_unsealed(results.runs)
         return history.append_runs(path, results.runs)
 
     added = []

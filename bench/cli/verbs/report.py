@@ -33,7 +33,7 @@ def report(
         return
     files = written["files"]
     page = next((path for path in files if Path(path).name == "report.html"), files[0])
-    missing = [f"{written[what]} {what}" for what in ("failed", "damaged") if written[what]]
+    missing = [f"{written[what]} {what}" for what in ("failed", "damaged", "newer") if written[what]]
     said = f" ({', '.join(missing)})" if missing else ""
     counts = f"{written['cells']} cells{said}, {written['comparisons']} comparisons, {len(files)} files"
     print(show_hidden(f"{counts}: {page}"))

@@ -37,7 +37,7 @@ def serve(
     out: Annotated[Path | None, typer.Option(help="Write everything measured as JSON.")] = None,
 ) -> None:
     """A run under load: single stream, batches, and the highest rate of random arrivals within a latency target."""
-    asked = session.store.find_run(run).finished()
+    asked = session.find_run(run).finished()
     if percentile not in (50, 95, 99):
         raise UsageError(f"--percentile must be 50, 95 or 99, not {percentile}.")
     if queries < 1 or batch_size < 1 or seconds <= 0 or (target_ms is not None and target_ms <= 0) or energy < 0:

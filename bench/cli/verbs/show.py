@@ -30,13 +30,15 @@ def show(
 def show_run(run: str, session: Session) -> None:
     """Print a recorded run with the table it ended with. Raises UsageError where there is none."""
     from bench.cli.run_tables import make_plain_run, print_run
+    from bench.results.store import find_damaged_logits
 
     try:
-        found = session.store.find_run(run)
+        found = session.find_run(run)
     except UsageError as error:
         if run not in STRATEGIES:
             raise
         raise UsageError(f"{error} The strategy is shown by `bench show strategy {run}`.") from error
+    session.say_left_out(find_damaged_logits([found], every=True), "Not as written:")
     if session.json:
         print_json(make_plain_run(found))
     else:
