@@ -19,6 +19,7 @@ from bench.errors import UsageError
 from bench.inference.probing import probe_batch
 from bench.inference.replay import list_criteria
 from bench.measure.scores import hash_ids
+from bench.results.doubts import Doubt
 from bench.results.run import Run
 from bench.tasks.base import Split, TaskData
 from strategies import STRATEGIES
@@ -91,6 +92,7 @@ class Explanation:
     threshold: float | None
     layer: int
     kind: str = ""
+    doubts: tuple[Doubt, ...] = ()
 
     @property
     def shades(self) -> list[float]:
@@ -186,6 +188,7 @@ def explain_text(run: Run, model: RunModel, text: Text, rule: str | None = None)
         threshold=None if point is None else point.threshold,
         layer=find_leaving(steps).layer,
         kind=text.kind,
+        doubts=run.find_doubts(split),
     )
 
 

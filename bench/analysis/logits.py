@@ -18,6 +18,7 @@ from bench.inference.replay import convert_logits, fit_criterion, make_criterion
 from bench.measure.exits import AllExits
 from bench.measure.points import STANDARD, Rule
 from bench.measure.trade_off import Costs, TradeOff
+from bench.results.doubts import Doubt, find_constant_doubts, find_replay_doubts
 from bench.results.exits import read_exits
 from bench.results.measures import SplitResult
 from bench.results.points import choose_points, make_split_result, measure_default, measure_given
@@ -41,10 +42,10 @@ def replay_file(
     threshold: float | None,
     metrics: tuple[str, ...],
     held_out: Path | None,
-) -> tuple[dict[str, Any], SplitResult | None]:
+) -> tuple[dict[str, Any], SplitResult | None, tuple[Doubt, ...]]:
     """Decide for the logits in ``path``: at ``threshold``, and with labels at the usual operating points too.
 
-    Returns the facts as plain JSON, and the same points typed, where there are labels.
+    Returns the facts as plain JSON, the same points typed, where there are labels, and what could make them void.
 
     ``metrics`` empty: accuracy, or Pearson where there are no classes. ``held_out`` is a file that the criterion is
     fitted on. Raises UsageError, DataError.
@@ -78,23 +79,34 @@ def replay_file(
         ],
     }
     if found.labels is None:
-        return facts, None
+        answers = found.logits[:, :, 0] if outputs == 1 else found.logits.argmax(axis=2)
+        doubts = find_constant_doubts(answers, {f"{chosen:g}": facts["exit_counts"]})
+        return {**facts, "doubts": [doubt.to_plain() for doubt in doubts]}, None, doubts
     metrics = metrics or ("pearson" if outputs == 1 else "accuracy",)
-    result = measure_logits(found, found.labels, criterion, metrics, asked)
+    recorded = make_exits(found, found.labels)
+    result = measure_exits(recorded, criterion, metrics, asked)
+    doubts = find_replay_doubts(recorded, result, metrics[0])
     plain = result.to_plain()
     points = [{**p, "chosen_on": "these samples"} if p["chosen_on"] == "select" else p for p in plain["points"]]
     measured = {"full": plain["full"], "points": points, "metrics": list(metrics), "curve": plain["curve"]}
-    return {**facts, **measured}, result
+    return {**facts, **measured, "doubts": [doubt.to_plain() for doubt in doubts]}, result, doubts
 
 
-def measure_logits(
-    found: LogitsFile, labels: NDArray[Any], criterion: Criterion, metrics: tuple[str, ...], asked: float | None
+def make_exits(found: LogitsFile, labels: NDArray[Any]) -> AllExits:
+    """Return the file's logits with their labels as a run keeps them; every text is one token long."""
+    samples, _, outputs = found.logits.shape
+    observed = None if found.observed is None else found.observed.astype(np.float32)
+    classes = labels.astype(np.int64) if outputs > 1 else labels
+    return AllExits(
+        tuple(found.ids), classes, found.logits.astype(np.float32), np.ones(samples, dtype=np.int64), observed
+    )
+
+
+def measure_exits(
+    recorded: AllExits, criterion: Criterion, metrics: tuple[str, ...], asked: float | None
 ) -> SplitResult:
     """Return the trade-off, its thresholds chosen on the same samples that they are reported on; costs in layers."""
-    samples, exits, _ = found.logits.shape
-    observed = None if found.observed is None else found.observed.astype(np.float32)
-    ones = np.ones(samples, dtype=np.int64)
-    recorded = AllExits(tuple(found.ids), labels, found.logits.astype(np.float32), ones, observed)
+    samples, exits, _ = recorded.logits.shape
     curve = TradeOff(criterion, recorded, Costs.layers(samples, exits), metrics)
     rules = [Rule.parse(text) for text in STANDARD] if criterion.uses_early_exits else []
     default, given = (measure_default(curve), []) if asked is None else ([], measure_given(curve, [asked]))

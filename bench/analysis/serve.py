@@ -57,4 +57,5 @@ def serve_run(
     batches = [collate_batch(encoded, some) for some in together], [keys[some] for some in together]
     say = throttle_messages(context.progress)
     found = measure_scenarios(model.model, model.criterion, cuts, single, batches, load, options, say)
-    return {"run": run.folder.name, "split": run.primary, "cuts": dict(cuts), **found}
+    doubts = [doubt.to_plain() for doubt in run.find_doubts(rules=cuts)]
+    return {"run": run.folder.name, "split": run.primary, "cuts": dict(cuts), "doubts": doubts, **found}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from bench.compare.costs import compare_costs, compare_latency
@@ -12,17 +12,48 @@ from bench.compare.quality import Side, compare_quality, compare_recorded, compa
 from bench.compare.sources import Results
 from bench.compare.verdict import VERDICTS, Margins, Row, adjust_tests
 from bench.errors import NOTHING_COMPARABLE, OK, REGRESSION, UsageError
+from bench.results.series_doubts import SeriesDoubt, add_marks, describe_doubts, find_series_doubts
+
+
+@dataclass(frozen=True)
+class CellDoubt:
+    """What could make a split's numbers of a compared cell void, and on which sides: base, candidate or both."""
+
+    cell: str
+    split: str
+    sides: tuple[str, ...]
+    found: SeriesDoubt
+
+    @property
+    def name(self) -> str:
+        """The cell with the side, where it is about one of them."""
+        return self.cell if len(self.sides) > 1 else f"{self.cell} ({self.sides[0]})"
+
+    def to_plain(self) -> dict[str, object]:
+        """Return plain JSON values."""
+        return {"cell": self.cell, "split": self.split, "sides": list(self.sides), **self.found.doubt.to_plain()}
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Every row, the cells' notes (versions, commits), and the names of what was compared."""
+    """Every row, the cells' notes (versions, commits), what is doubted, and the names of what was compared."""
 
     base: str
     candidate: str
     rows: list[Row]
     margins: Margins
     notes: dict[str, list[str]] = field(default_factory=dict)
+    doubts: tuple[CellDoubt, ...] = ()
+
+    def mark_cell(self, row: Row) -> str:
+        """Return the name of the row's cell with what is doubted of the row's number in short."""
+        here = [one.found for one in self.doubts if one.cell == row.cell and row.split in ("", one.split)]
+        about = [one for one in here if not one.doubt.rules or row.point in one.doubt.rules]
+        return add_marks(row.cell, list(dict.fromkeys(about)))
+
+    def describe_doubts(self) -> list[str]:
+        """Return a sentence for each kind of doubt."""
+        return describe_doubts((one.name, [one.found]) for one in self.doubts)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -50,6 +81,7 @@ class Comparison:
             "counts": self.counts,
             "rows": [{k: v for k, v in asdict(row).items() if v is not None} for row in self.rows],
             "notes": self.notes,
+            "doubts": [one.to_plain() for one in self.doubts],
         }
 
 
@@ -91,7 +123,20 @@ def compare_results(
     rows += [Row(bad.name, "cell", "worse", f"unusable in the candidate: {bad.why}") for bad in candidate.left_out]
     rows += [Row(bad.name, "cell", "not comparable", f"unusable in the base: {bad.why}") for bad in base.left_out]
     notes = {pair.label: said for pair in pairing.pairs if (said := [*pair.notes, *name_limits(pair)])}
-    return Comparison(*names, adjust_tests(rows, margins.alpha), margins, notes)
+    doubts = tuple(doubt for pair in pairing.pairs for doubt in find_pair_doubts(pair))
+    return Comparison(*names, adjust_tests(rows, margins.alpha), margins, notes, doubts)
+
+
+def find_pair_doubts(pair: Pair) -> Iterator[CellDoubt]:
+    """Yield what could make numbers of a pair void, split by split; the same on both sides once."""
+    splits = [run.record.evaluation for run in (pair.base, pair.candidate) if run.is_finished()]
+    for split in dict.fromkeys(name for names in splits for name in names):
+        found: dict[SeriesDoubt, list[str]] = {}
+        for side, run in (("base", pair.base), ("candidate", pair.candidate)):
+            if run.is_finished() and split in run.record.evaluation:
+                for doubt in find_series_doubts([run], split):
+                    found.setdefault(doubt, []).append(side)
+        yield from (CellDoubt(pair.label, split, tuple(sides), doubt) for doubt, sides in found.items())
 
 
 def name_limits(pair: Pair) -> list[str]:

@@ -1,6 +1,6 @@
 """Results over time: an append-only file, one line a measured cell, and where the numbers took a step.
 
-    RESULTS/history.jsonl    {"at", "commit", "dirty", "series", "machine", "quality_key", "values": {...}}
+    RESULTS/history.jsonl    {"at", "commit", "dirty", "series", "machine", "quality_key", "values": {...}, "doubts"}
 
 A series is one cell's settings without versions (see :mod:`bench.compare.pairing`): what `bench compare` would pair.
 Lines are never changed or removed; what was recorded already (same series, same time of making) is not added again.
@@ -19,10 +19,12 @@ from pathlib import Path
 import numpy as np
 
 from bench.errors import UsageError
+from bench.results.doubts import Doubt
 from bench.results.groups import label_runs, list_asked_settings
 from bench.results.measures import OperatingPoint
 from bench.results.part import Estimate
 from bench.results.run import Run
+from bench.results.series_doubts import SeriesDoubt, describe_doubts
 
 FILE = "history.jsonl"
 
@@ -37,7 +39,7 @@ class Value:
 
 @dataclass(frozen=True)
 class Entry:
-    """One cell at one time."""
+    """One cell at one time; ``doubts`` are None in a line from before they were kept."""
 
     at: str
     commit: str
@@ -47,11 +49,18 @@ class Entry:
     machine: str
     quality_key: str
     values: Mapping[str, Value]
+    doubts: tuple[Doubt, ...] | None = None
 
     @property
     def identity(self) -> tuple[str, str]:
         """What makes an entry the same as one recorded before."""
         return self.series, self.at
+
+    def mark_number(self, name: str, digits: int = 5) -> str:
+        """Return the number ``name`` with the doubts about it in short."""
+        rule = name.rpartition(" at ")[2]
+        marks = [doubt.mark for doubt in self.doubts or () if not doubt.rules or rule in doubt.rules]
+        return f"{self.values[name].value:.{digits}g}" + (f" ({', '.join(marks)})" if marks else "")
 
 
 @dataclass(frozen=True)
@@ -76,6 +85,7 @@ def make_entry(run: Run, label: str) -> Entry:
         machine=head.environment.machine_id,
         quality_key=head.quality_key,
         values=collect_values(run),
+        doubts=run.doubts,
     )
 
 
@@ -104,7 +114,10 @@ def read_history(path: Path) -> list[Entry]:
             continue
         try:
             raw = json.loads(line)
-            found.append(Entry(**{**raw, "values": {k: Value(**v) for k, v in raw["values"].items()}}))
+            values = {k: Value(**v) for k, v in raw["values"].items()}
+            doubts = raw.get("doubts")
+            doubts = None if doubts is None else tuple(Doubt(**{**d, "rules": tuple(d["rules"])}) for d in doubts)
+            found.append(Entry(**{**raw, "values": values, "doubts": doubts}))
         except (json.JSONDecodeError, TypeError, KeyError, AttributeError) as error:
             raise UsageError(
                 f"{path}, line {number} is damaged ({error}); take it out, the others are whole."
@@ -131,6 +144,19 @@ def group_by_series(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
     for e in sorted(entries, key=lambda e: (e.label, e.at)):
         found.setdefault(e.series, []).append(e)
     return found
+
+
+def describe_entry_doubts(entries: Iterable[Entry]) -> list[str]:
+    """Return a sentence for each kind of doubt about the first and the last entry of each series."""
+    rows = []
+    for series in group_by_series(entries).values():
+        first, last = series[0], series[-1]
+        if first.doubts == last.doubts:
+            ends = [(last.label, last)]
+        else:
+            ends = [(f"{last.label}, {end}", entry) for end, entry in (("first", first), ("last", last))]
+        rows += [(name, [SeriesDoubt(doubt, (), 0) for doubt in entry.doubts or ()]) for name, entry in ends]
+    return describe_doubts(rows)
 
 
 def follow_numbers(entries: Iterable[Entry]) -> Iterator[tuple[str, list[Entry], list[Step]]]:

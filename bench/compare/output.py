@@ -41,6 +41,11 @@ def format_value(row: Row, value: float | None) -> str:
     return f"{value:,.0f}" if row.metric.startswith(("FLOPs", "samples")) else f"{value:.4g}"
 
 
+def format_sides(row: Row) -> tuple[str, str]:
+    """Return the values of base and candidate in the metric's usual form."""
+    return format_value(row, row.base), format_value(row, row.candidate)
+
+
 def pick_rows(comparison: Comparison, everything: bool) -> list[Row]:
     """Return the rows in the order of interest; without ``everything`` only those that are not the same."""
     ordered = sorted(comparison.rows, key=lambda row: VERDICTS.index(row.verdict))
@@ -50,7 +55,7 @@ def pick_rows(comparison: Comparison, everything: bool) -> list[Row]:
 def make_table(comparison: Comparison, everything: bool = False) -> Table:
     """Make the table of a comparison for a terminal."""
     rows = [
-        (row.verdict, row.cell, row.name, format_value(row, row.base), format_value(row, row.candidate), row.reason)
+        (row.verdict, comparison.mark_cell(row), row.name, *format_sides(row), row.reason)
         for row in pick_rows(comparison, everything)
     ]
     columns, right = ("verdict", "cell", "what", "base", "candidate", "why"), ("base", "candidate")
@@ -67,12 +72,21 @@ def write_markdown(comparison: Comparison) -> str:
     ]
     if not comparison.compared:
         lines += [escape_markdown(explain_nothing(comparison)), ""]
-    lines += _rows(pick_rows(comparison, everything=False))
+    lines += _rows(comparison, pick_rows(comparison, everything=False))
     same = [row for row in comparison.rows if row.verdict == "same"]
     if same:
-        lines += ["", f"<details><summary>{len(same)} the same</summary>", "", *_rows(same), "", "</details>"]
+        lines += [
+            "",
+            f"<details><summary>{len(same)} the same</summary>",
+            "",
+            *_rows(comparison, same),
+            "",
+            "</details>",
+        ]
     for cell, notes in comparison.notes.items():
         lines += ["", escape_markdown(f"{cell}: {'; '.join(notes)}.")]
+    for sentence in comparison.describe_doubts():
+        lines += ["", escape_markdown(sentence)]
     margins = comparison.margins
     lines += [
         "",
@@ -84,13 +98,13 @@ def write_markdown(comparison: Comparison) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _rows(rows: Sequence[Row]) -> list[str]:
+def _rows(comparison: Comparison, rows: Sequence[Row]) -> list[str]:
     if not rows:
         return []
     lines = ["| verdict | cell | what | base | candidate | why |", "|---|---|---|---:|---:|---|"]
     for row in rows:
-        fields = [f"{MARKS[row.verdict]} {row.verdict}", row.cell, row.name]
-        fields += [format_value(row, row.base), format_value(row, row.candidate), row.reason]
+        fields = [f"{MARKS[row.verdict]} {row.verdict}", comparison.mark_cell(row), row.name]
+        fields += [*format_sides(row), row.reason]
         lines.append("| " + " | ".join(map(escape_markdown, fields)) + " |")
     return lines
 
@@ -115,6 +129,8 @@ def write_junit(comparison: Comparison, fail_on: Sequence[str]) -> bytes:
             ElementTree.SubElement(case, "skipped", {"message": reason})
         else:
             ElementTree.SubElement(case, "system-out").text = f"{row.verdict}: {reason}"
+    if comparison.doubts:
+        ElementTree.SubElement(suite, "system-out").text = show_hidden("\n".join(comparison.describe_doubts()))
     return bytes(ElementTree.tostring(suites, encoding="utf-8", xml_declaration=True))
 
 

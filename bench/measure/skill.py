@@ -45,7 +45,7 @@ def measure_skill(exits: AllExits) -> Skill:
     if not len(exits.labels):
         raise ValueError("No samples: nothing to compare on.")
     predictions = exits.predictions
-    constant = tuple((np.flatnonzero(np.ptp(predictions, axis=0) == 0) + 1).tolist())
+    constant = find_constant_exits(predictions)
     if exits.logits.shape[2] == 1:
         labels, answers = exits.labels.astype(np.float64), predictions[:, -1].astype(np.float64)
         mean = float(labels.mean())
@@ -56,6 +56,11 @@ def measure_skill(exits: AllExits) -> Skill:
     right, trivial = predictions[:, -1] == exits.labels, exits.labels == commonest
     gain = estimate_accuracy_difference(right, trivial)
     return Skill("accuracy", float(right.mean()), float(trivial.mean()), commonest, gain, constant)
+
+
+def find_constant_exits(predictions: Array) -> tuple[int, ...]:
+    """Return the exits, 1-based, whose answers [N, L] are the same for every sample."""
+    return tuple((np.flatnonzero(np.ptp(predictions, axis=0) == 0) + 1).tolist())
 
 
 def estimate_accuracy_difference(ours: Array, theirs: Array, level: float = 0.95) -> Interval:

@@ -192,11 +192,11 @@ def _build_steps(name: str, kept: Sequence[Entry], taken: Sequence[Step]) -> Cha
     x = Axis("entry", 0.5, len(kept) + 0.5, sorted({at[0], at[-1], *(at[s.at] for s in taken)}))
     marks: list[Mark] = [Line(label, HISTORY, at, numbers)]
     for here, value, e in zip(at, numbers, kept, strict=True):
-        marks.append(Point(label, HISTORY, here, value, f"{e.commit[:9]} {e.at}: {value:.5g}", size=SMALL))
+        marks.append(Point(label, HISTORY, here, value, f"{e.commit[:9]} {e.at}: {e.mark_number(name)}", size=SMALL))
     for step in taken:
         here = at[step.at] - 0.5
         up = (step.after > step.before) == (here > (x.low + x.high) / 2)  # where the line leaves room for the label
         start, end = (y.low, y.high) if up else (y.high, y.low)
         marks.append(Reference((here, start), (here, end), f"{step.before:.4g} → {step.after:.4g}"))
-    title = f"{label}: {name}, {numbers[-1]:.5g}"
+    title = f"{label}: {name}, {kept[-1].mark_number(name)}"
     return Chart(title, title, "", "", x, y, marks, height=150)

@@ -108,15 +108,20 @@ def print_diagnosis(found: Found, out: Any) -> None:
     for table in build_tables(found):
         out.print(build_table(table.title, table.columns, table.rows))
         out.print(table.caption)
-    for note in found["notes"]:
+    for note in list_notes(found):
         out.print(note)
+
+
+def list_notes(found: Found) -> list[str]:
+    """Return what is doubted of the run, then what else is to be said."""
+    return [*(f"{doubt['said']}." for doubt in found["doubts"]), *found["notes"]]
 
 
 def render_diagnosis(found: Found) -> str:
     """Render the tables as Markdown."""
     return "\n".join(
         [format_markdown(table) for table in build_tables(found)]
-        + [f"{escape_markdown(note)}\n" for note in found["notes"]]
+        + [f"{escape_markdown(note)}\n" for note in list_notes(found)]
     )
 
 

@@ -48,6 +48,8 @@ def print_explanation(found: Explanation, out: Any) -> None:
         for x in found.leavings
     ]
     out.print(build_table(title, ("criterion", "point", "threshold", "exit", "answer"), rows))
+    for doubt in found.doubts:
+        out.print(f"{doubt.said}.")
 
 
 def build_steps(found: Explanation) -> Table:
@@ -121,7 +123,8 @@ def _draw_text(ax: Any, lines: Sequence[Sequence[tuple[int, str, float | None]]]
                     va="center", color="#777777" if share is None else "black")  # fmt: skip
     label = "" if found.label is None else f", label: {found.label}"
     said = f"leaves at exit {found.layer} of {len(found.steps)} as {found.answer}{label}"
-    ax.set_title(f"{found.title[:40]}: {said[:70]}", loc="left")
+    marks = ", ".join(doubt.mark for doubt in found.doubts)
+    ax.set_title(f"{found.title[:40]}: {said[:70]}" + (f"\nDoubts: {marks}" if marks else ""), loc="left")
 
 
 def _draw_steps(ax: Any, found: Explanation) -> None:

@@ -11,9 +11,11 @@ from rich.console import Console
 from bench.measure.stats import Interval
 from bench.reproduce.base import ClaimResult, Trial
 from bench.reproduce.papers import Claim, Paper, Scale
-from bench.text import build_table, write_markdown_table
+from bench.results.series_doubts import SeriesDoubt, describe_doubts
+from bench.text import build_table, escape_markdown, write_markdown_table
 
 Judged = Sequence[tuple[Claim, ClaimResult]]
+Doubted = Sequence[tuple[str, Sequence[SeriesDoubt]]]
 
 READING = (
     "Reproduced: the whole interval agrees (of a published number: ours is within the tolerance). Within noise: the "
@@ -25,25 +27,29 @@ READING = (
 """How the tables are to be read."""
 
 
-def print_claims(out: Console, paper: Paper, scale: Scale, found: Judged) -> None:
-    """Print the claims with their verdicts, then what every verdict rests on."""
+def print_claims(out: Console, paper: Paper, scale: Scale, found: Judged, doubts: Doubted = ()) -> None:
+    """Print the claims with their verdicts, then what every verdict rests on, and what is doubted of it."""
     out.print(_heading(paper, scale))
     for columns, rows in _make_tables(found):
         if rows:
             out.print(build_table("", columns, rows))
+    for sentence in describe_doubts(doubts):
+        out.print(sentence)
     out.print(READING)
 
 
-def write_claims(paper: Paper, scale: Scale, found: Judged) -> str:
-    """Return the claims with their verdicts as Markdown."""
+def write_claims(paper: Paper, scale: Scale, found: Judged, doubts: Doubted = ()) -> str:
+    """Return the claims with their verdicts, and what is doubted, as Markdown."""
     lines = [f"# {paper.name}: its claims, measured", "", _heading(paper, scale), ""]
     for columns, rows in _make_tables(found):
         lines += [*write_markdown_table(columns, rows), ""]
+    for sentence in describe_doubts(doubts):
+        lines += [escape_markdown(sentence), ""]
     return "\n".join([*lines, READING]) + "\n"
 
 
-def make_plain_claims(paper: Paper, scale: Scale, found: Judged) -> dict[str, Any]:
-    """Return the claims with their verdicts as plain JSON values."""
+def make_plain_claims(paper: Paper, scale: Scale, found: Judged, doubts: Doubted = ()) -> dict[str, Any]:
+    """Return the claims with their verdicts, and what is doubted, as plain JSON values."""
     told = ("id", "says", "source", "evidence", "split", "cost", "note")
     return {
         "paper": paper.name,
@@ -60,6 +66,7 @@ def make_plain_claims(paper: Paper, scale: Scale, found: Judged) -> dict[str, An
             }
             for claim, result in found
         ],
+        "doubts": [{"cell": cell, **one.to_plain()} for cell, some in doubts for one in some],
     }
 
 

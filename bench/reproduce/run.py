@@ -15,6 +15,7 @@ from bench.reproduce.base import ClaimResult, Place
 from bench.reproduce.checks import make_check
 from bench.reproduce.papers import Block, Claim, Paper, PaperPlan, Scale
 from bench.results.run import Run
+from bench.results.series_doubts import SeriesDoubt, find_series_doubts
 from bench.sweep import Engine, Outcome, Plan, Planned, run_plan
 from bench.sweep.config import expand_cells
 
@@ -100,6 +101,12 @@ def _replay_runs(outcomes: Sequence[Outcome]) -> list[ReplayedRun]:
             raise NotRun(outcome.error or "not run")
         folders.append(outcome.folder)
     return [ReplayedRun.from_run(Run.load(folder)) for folder in folders]
+
+
+def find_outcome_doubts(outcomes: Sequence[Outcome]) -> list[tuple[str, list[SeriesDoubt]]]:
+    """Return the doubts about each cell that there is a run of, by the cell's name."""
+    runs = {o.cell.label: Run.load(o.folder) for o in outcomes if o.ok and o.folder is not None}
+    return [(label, find_series_doubts([run], run.primary)) for label, run in runs.items()]
 
 
 def judge_claims(paper: Paper, scale: Scale, places: Sequence[Place]) -> list[tuple[Claim, ClaimResult]]:

@@ -3,6 +3,7 @@
     no-skill      the full model is not shown to be better than one answer for all samples
     one-answer    exits at which samples leave answer the same for every sample
     few-held-out  operating points were chosen on fewer samples than they speak of
+    few-samples   the same of points that are chosen on the very samples that are reported
     unchecked     the logits that would tell are damaged
 
 To say it is not to refuse: the numbers stay where they are.
@@ -11,22 +12,25 @@ To say it is not to refuse: the numbers stay where they are.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from numpy.typing import NDArray
 
 from bench.errors import UsageError
 from bench.measure.exits import AllExits
 from bench.measure.points import Rule
-from bench.results.measures import SkillCheck
+from bench.results.measures import SkillCheck, SplitResult
 from bench.results.part import Estimate
 from bench.results.record import RunRecord
 
-DoubtKind = Literal["no-skill", "one-answer", "few-held-out", "unchecked"]
+DoubtKind = Literal["no-skill", "one-answer", "few-held-out", "few-samples", "unchecked"]
 DOUBT_TITLES: dict[DoubtKind, str] = {
     "no-skill": "No skill",
     "one-answer": "One answer",
     "few-held-out": "Few held out",
+    "few-samples": "Few samples",
     "unchecked": "Not checked",
 }
 
@@ -84,7 +88,23 @@ def check_skill(exits: AllExits) -> SkillCheck:
 
 def find_doubts(record: RunRecord, split: str, skill: SkillCheck | None) -> tuple[Doubt, ...]:
     """Return what could make a finished run's numbers on ``split`` void, the gravest first; ``skill`` where known."""
-    return (*(_doubt_skill(record, split, skill) if skill else ()), *_doubt_held_out(record, split))
+    result, metric = record.evaluation[split], record.task.metrics[0]
+    few = _doubt_choice("few-held-out", result, _count_held_out(record), metric)
+    return (*(_doubt_skill(result, record.task.labels, skill) if skill else ()), *few)
+
+
+def find_replay_doubts(exits: AllExits, result: SplitResult, metric: str) -> tuple[Doubt, ...]:
+    """Return what could make numbers of anybody's logits void, whose points are chosen on the samples reported."""
+    labels = [str(number) for number in range(exits.logits.shape[2])]
+    few = _doubt_choice("few-samples", result, len(exits.labels), metric)
+    return (*_doubt_skill(result, labels, check_skill(exits)), *few)
+
+
+def find_constant_doubts(predictions: NDArray[Any], counts: Mapping[str, Sequence[int]]) -> tuple[Doubt, ...]:
+    """Return what can be doubted of answers [N, L] without labels; ``counts``: who leaves at each exit, by rule."""
+    from bench.measure.skill import find_constant_exits
+
+    return tuple(_doubt_constant(find_constant_exits(predictions), predictions.shape[1], counts))
 
 
 def doubt_damaged(file: str) -> Doubt:
@@ -92,16 +112,20 @@ def doubt_damaged(file: str) -> Doubt:
     return Doubt("unchecked", "not checked", f"{file} is damaged", UNCHECKED, False)
 
 
-def _doubt_skill(record: RunRecord, split: str, found: SkillCheck) -> Iterator[Doubt]:
+def _doubt_skill(result: SplitResult, labels: Sequence[str], found: SkillCheck) -> Iterator[Doubt]:
     if found.gain.low <= 0:
-        yield Doubt("no-skill", "no skill", _describe_gain(found, record.task.labels), NO_SKILL, True)
-    constant, layers = set(found.constant_exits), record.backbone.layers
+        yield Doubt("no-skill", "no skill", _describe_gain(found, labels), NO_SKILL, True)
+    counts = {rule: point.exit_counts for rule, point in result.reached.items()}
+    yield from _doubt_constant(found.constant_exits, len(result.full.exit_counts), counts)
+
+
+def _doubt_constant(constant: Sequence[int], layers: int, counts: Mapping[str, Sequence[int]]) -> Iterator[Doubt]:
     if len(constant) == layers:
         yield Doubt("one-answer", "one answer", "every exit answers the same for every sample", ONE_ANSWER, True)
         return
     used: dict[int, list[str]] = defaultdict(list)
-    for rule, point in record.evaluation[split].reached.items():
-        for exit_, count in enumerate(point.exit_counts[:-1], start=1):
+    for rule, left in counts.items():
+        for exit_, count in enumerate(left[:-1], start=1):
             if count and exit_ in constant:
                 used[exit_].append(rule)
     if used:
@@ -121,15 +145,17 @@ def _describe_gain(found: SkillCheck, labels: Sequence[str]) -> str:
     return f"{against}, gain {gain} [{low}, {high}]"
 
 
-def _doubt_held_out(record: RunRecord, split: str) -> Iterator[Doubt]:
-    samples, metric = _count_held_out(record), record.task.metrics[0]
-    chosen = [point.rule for point in record.evaluation[split].reached.values() if point.chosen_on == "select"]
+def _doubt_choice(
+    kind: Literal["few-held-out", "few-samples"], result: SplitResult, samples: int, metric: str
+) -> Iterator[Doubt]:
+    chosen = [point.rule for point in result.reached.values() if point.chosen_on == "select"]
     rules = tuple(rule for rule in chosen if samples and _is_doubtful(rule, samples, metric))
     if rules:
-        found = f"{', '.join(rules)} chosen on {samples} held-out samples"
+        mark, of = ("held out", "held-out samples") if kind == "few-held-out" else ("samples", "samples")
+        found = f"{', '.join(rules)} chosen on {samples} {of}"
         found += f", of which one is {100 / samples:.1f} points" if metric == "accuracy" else ""
         void = samples < TOO_FEW_HELD_OUT
-        yield Doubt("few-held-out", f"{samples} held out", found, VOID if void else ROUGH, void, rules)
+        yield Doubt(kind, f"{samples} {mark}", found, VOID if void else ROUGH, void, rules)
 
 
 def _count_held_out(record: RunRecord) -> int:

@@ -6,6 +6,7 @@ Nothing here needs torch before a criterion is asked for.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -189,8 +190,11 @@ class Run:
         """What could make the numbers on the primary split void."""
         return self.find_doubts()
 
-    def find_doubts(self, split: str | None = None) -> tuple[Doubt, ...]:
-        """Return what could make the numbers on ``split`` void, found once."""
+    def find_doubts(self, split: str | None = None, rules: Iterable[str] | None = None) -> tuple[Doubt, ...]:
+        """Return what could make the numbers on ``split`` void, found once.
+
+        With ``rules``, of the doubts about operating points only those about them.
+        """
         where = split or self.primary
         if where not in self._doubts:
             try:
@@ -198,7 +202,8 @@ class Run:
             except Damaged:
                 damaged = doubt_damaged(self.exits_file(where).name)
                 self._doubts[where] = (damaged, *find_doubts(self.record, where, None))
-        return self._doubts[where]
+        shown = None if rules is None else set(rules)
+        return tuple(d for d in self._doubts[where] if shown is None or not d.rules or shown.intersection(d.rules))
 
     def skill(self, split: str | None = None) -> SkillCheck | None:
         """Return how the full model does against one answer for all, as recorded or from the stored logits.

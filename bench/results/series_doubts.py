@@ -37,9 +37,8 @@ def find_series_doubts(runs: Sequence[Run], split: str, rules: Iterable[str] | N
     shown = None if rules is None else set(rules)
     found: dict[Doubt, list[int]] = defaultdict(list)
     for run in runs:
-        for doubt in run.find_doubts(split):
-            if shown is None or not doubt.rules or shown.intersection(doubt.rules):
-                found[doubt].append(run.seed)
+        for doubt in run.find_doubts(split, shown):
+            found[doubt].append(run.seed)
     return [SeriesDoubt(doubt, tuple(seeds), len(runs)) for doubt, seeds in found.items()]
 
 

@@ -254,7 +254,8 @@ def test_names_cannot_break_out_of_a_table() -> None:
     curve = TradeOff(OracleCorrect.criterion(), exits, Costs.layers(len(exits.ids), 4), ["accuracy"])
     shift = {"samples": 40, "warnings": ["<b>|"], **find_shift({"a|b": curve, "<script>": curve}, [])}
     found = {"run": "<img>", "split": "x", "samples": 40, "exits": [], "consistency": [], "slowdown": None,
-             "flips": {"mean": None, "back": {"estimate": math.nan}}, "shift": shift, "notes": []}  # fmt: skip
+             "flips": {"mean": None, "back": {"estimate": math.nan}}, "shift": shift, "notes": [],
+             "doubts": []}  # fmt: skip
     page = diagnose_view.render_diagnosis(found)
     assert "<img>" not in page
     assert "<b>" not in page

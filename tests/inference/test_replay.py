@@ -97,7 +97,7 @@ def test_long_tables_are_cut_and_say_so(tmp_path: Path, capsys: pytest.CaptureFi
     np.savez(tmp_path / "logits.npz", logits=np.repeat(LOGITS, 10, axis=0))
     assert main(["replay", str(tmp_path / "logits.npz"), "--strategy", "entropy"]) == 0
     shown = capsys.readouterr().out
-    assert shown.count(": exit ") == 20
+    assert shown.count(", prediction ") == 20
     assert "... 20 more; --json prints all." in shown
     assert len(printed(capsys, str(tmp_path / "logits.npz"), "--strategy", "entropy")["decisions"]) == 40
 

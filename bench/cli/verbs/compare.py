@@ -58,6 +58,8 @@ def compare(
             out.print(make_table(found, everything))
         for cell, notes in found.notes.items():
             out.print(f"{cell}: {'; '.join(notes)}.")
+        for sentence in found.describe_doubts():
+            out.print(sentence)
         out.print(f"{write_headline(found)}.")
     if code == NOTHING_COMPARABLE:
         print(show_hidden(explain_nothing(found)), file=sys.stderr)

@@ -56,7 +56,10 @@ def explain(
         for number, one in enumerate(found, start=1):
             save_png(one, png if len(found) == 1 else png.with_name(f"{png.stem}-{number}{png.suffix}"))
     if session.json:
-        print_json([replace_infinities(asdict(one)) for one in found])
+        doubts = [[doubt.to_plain() for doubt in one.doubts] for one in found]
+        print_json([
+            {**replace_infinities(asdict(one)), "doubts": said} for one, said in zip(found, doubts, strict=True)
+        ])  # fmt: skip
         return
     for one in found:
         print_explanation(one, make_console())
@@ -75,13 +78,16 @@ def print_cases(session: Session, run: Run, point: str | None) -> None:
     except UsageError as error:
         data = None
         make_console().print(f"Texts are left out: {error}")
-    rows = describe_cases(run, cases, data)
+    rows, doubts = describe_cases(run, cases, data), run.find_doubts()
     if session.json:
-        print_json(rows)
+        print_json([{**row, "doubts": [doubt.to_plain() for doubt in doubts]} for row in rows])
         return
     cells = [(r["kind"], r["id"], r["layer"], f"{r['confidence']:.3f}", r["label"], r["text"][:200]) for r in rows]
     columns = ("kind", "sample", "exit", "sure", "label", "text")
-    make_console().print(build_table(f"Typical cases of {run.folder.name}", columns, cells))
+    out = make_console()
+    out.print(build_table(f"Typical cases of {run.folder.name}", columns, cells))
+    for doubt in doubts:
+        out.print(f"{doubt.said}.")
 
 
 def replace_infinities(value: Any) -> Any:

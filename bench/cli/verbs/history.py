@@ -58,12 +58,15 @@ def history(
         print_json({"entries": [asdict(e) for e in entries], "series": found})
         return
     cells = []
-    for row in found:
+    for row, (name, kept, _) in zip(found, history.follow_numbers(entries), strict=True):
         marks = [f"{s['before']:.4g} -> {s['after']:.4g} at {s['commit'][:9] or s['at']}" for s in row["steps"]]
-        first, last = row["values"][0], row["values"][-1]
-        cells.append((row["cell"], row["what"], f"{first:.5g}", f"{last:.5g}", "\n".join(marks)))
+        first, last = kept[0].mark_number(name), kept[-1].mark_number(name)
+        cells.append((row["cell"], row["what"], first, last, "\n".join(marks)))
     title = f"{len(entries)} entries in {path}"
-    make_console().print(build_table(title, ("cell", "what", "first", "last", "steps"), cells))
+    out = make_console()
+    out.print(build_table(title, ("cell", "what", "first", "last", "steps"), cells))
+    for sentence in history.describe_entry_doubts(entries):
+        out.print(sentence)
 
 
 def list_series(entries: Any) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +13,7 @@ from bench.cli.session import Session, SettingOptions, split_names, with_session
 from bench.settings import parse_settings
 
 if TYPE_CHECKING:
+    from bench.results.doubts import Doubt
     from bench.results.measures import SplitResult
 
 SHOWN = 20  # decisions printed on a terminal; --json has all of them
@@ -38,21 +39,24 @@ def replay(
     from bench.analysis.logits import replay_file
 
     metrics = tuple(split_names(metric, "--metric")) if metric else ()
-    facts, result = replay_file(logits, strategy, parse_settings(settings or []), threshold, metrics, fit_on)
+    facts, result, doubts = replay_file(logits, strategy, parse_settings(settings or []), threshold, metrics, fit_on)
     if session.json:
         print_json(facts)
     else:
-        print_replayed(facts, result)
+        print_replayed(facts, result, doubts)
 
 
-def print_replayed(facts: Mapping[str, Any], result: SplitResult | None) -> None:
-    """Print the operating points, where there are any, and the first decisions."""
+def print_replayed(facts: Mapping[str, Any], result: SplitResult | None, doubts: Sequence[Doubt]) -> None:
+    """Print the operating points, where there are any, what is doubted, and the first decisions."""
     from bench.cli.run_tables import tabulate_points
 
     out = make_console()
     if result is not None:
         title = f"{facts['strategy']} | {facts['samples']} samples, {facts['exits']} exits"
-        out.print(tabulate_points(title, result, facts["metrics"]))
+        out.print(tabulate_points(title, result, facts["metrics"], doubts=doubts))
+    for doubt in doubts:
+        out.print(f"{doubt.said}.")
+    if result is not None:
         out.print("Thresholds are chosen on these samples and reported on them: optimistic. Costs in layers.")
     exits = f"mean exit {facts['mean_layer']:.3f}, exits {facts['exit_counts']}"
     out.print(f"At threshold {facts['threshold']:g}: {exits}")

@@ -32,7 +32,7 @@ def reproduce(
     progress.say("Loading torch and transformers.")
     from bench.cli.run_tables import print_plan
     from bench.reproduce import output
-    from bench.reproduce.run import expand_plan, gather_places, judge_claims, run_possible
+    from bench.reproduce.run import expand_plan, find_outcome_doubts, gather_places, judge_claims, run_possible
     from bench.sweep import make_engine, make_plan
     from bench.sweep.estimate import estimate_plan
 
@@ -53,12 +53,13 @@ def reproduce(
         progress.say(f"Not at hand: {why}")
     outcomes = run_possible(planned, context, make_engine())
     found = judge_claims(published, scale, gather_places(asked, outcomes))
+    doubts = find_outcome_doubts(outcomes)
     if markdown is not None:
-        write_text(markdown, output.write_claims(published, scale, found))
+        write_text(markdown, output.write_claims(published, scale, found, doubts))
     if session.json:
-        print_json(output.make_plain_claims(published, scale, found))
+        print_json(output.make_plain_claims(published, scale, found, doubts))
     else:
-        output.print_claims(make_console(), published, scale, found)
+        output.print_claims(make_console(), published, scale, found, doubts)
     failed = [outcome for outcome in outcomes if not outcome.ok]
     if failed:
         reasons = "; ".join(dict.fromkeys(outcome.error for outcome in failed))

@@ -87,9 +87,10 @@ def print_scenarios(found: Mapping[str, Any]) -> None:
 
 
 def describe_judgement(found: Mapping[str, Any]) -> list[str]:
-    """Return executor and machine, what made a part invalid, and the energy or why there is none."""
+    """Return what is doubted of the run, executor and machine, what made a part invalid, and the energy or why none."""
     single = found["single"]
-    lines = [
+    lines = [f"{doubt['said']}." for doubt in found["doubts"]]
+    lines += [
         f"{single['options']['executor']}, {single['device']}, {single['dtype']}, {single['threads']} threads; queries "
         "arrive at random (Poisson) and are answered one after another; latency is from arrival to answer."
     ]
