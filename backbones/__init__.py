@@ -1,4 +1,4 @@
-"""The table of contents: model type -> the encoder class that steps through its layers."""
+"""The table of contents: model type -> the encoder class that steps through its layers, and its own classifier."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from backbones.names import Registry
 
 if TYPE_CHECKING:
     from backbones.base import LayeredEncoder
+    from backbones.classifier import OwnClassifier
 
 ENCODERS: Registry[type[LayeredEncoder]] = Registry(
     "model type",
@@ -21,4 +22,18 @@ ENCODERS: Registry[type[LayeredEncoder]] = Registry(
         "roberta": "backbones.bert:RobertaEncoder",
     },
     base="backbones.base:LayeredEncoder",
+)
+
+CLASSIFIERS: Registry[type[OwnClassifier]] = Registry(
+    "model type",
+    {
+        "albert": "backbones.classifier:AlbertClassifier",
+        "bert": "backbones.classifier:BertClassifier",
+        "deberta-v2": "backbones.classifier:DebertaClassifier",
+        "distilbert": "backbones.classifier:DistilBertClassifier",
+        "electra": "backbones.classifier:ElectraClassifier",
+        "modernbert": "backbones.classifier:ModernBertClassifier",
+        "roberta": "backbones.classifier:RobertaClassifier",
+    },
+    base="backbones.classifier:OwnClassifier",
 )

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Literal
 
-Init = Literal["pretrained", "scratch"]
-"""Where a backbone's weights come from."""
+Init = Literal["pretrained", "scratch", "finetuned"]
+"""Where a backbone's weights come from; of a "finetuned" one its own classifier is kept too, as the last exit."""
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,20 @@ def list_weight_files(folder: Path) -> tuple[Path, ...]:
     )
 
 
+def list_weights(folder: Path) -> frozenset[str] | None:
+    """Return the names of the tensors in a model folder's weights; None where these are not there or cannot be read."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        names: set[str] = set()
+        for path in list_weight_files(folder):
+            with safe_open(path, framework="numpy") as file:
+                names.update(file.keys())
+    except (BackboneError, OSError, SafetensorError):  # whoever loads them says so
+        return None
+    return frozenset(names)
+
+
 def check_weights(folder: Path) -> None:
     """Raise :class:`BackboneError` for weights in the hub's cache that are not what was published.
 

@@ -17,8 +17,9 @@ from safetensors import SafetensorError
 from transformers import AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from backbones import ENCODERS
+from backbones import CLASSIFIERS, ENCODERS
 from backbones.base import LayeredEncoder
+from backbones.classifier import OwnClassifier
 from backbones.config import find_max_tokens, has_segments, use_own_names
 from backbones.demo_tokenizer import make_word_tokenizer
 from backbones.errors import BackboneError
@@ -34,7 +35,8 @@ class Loaded:
     """A backbone ready for use: float32, on the CPU, in evaluation mode.
 
     ``tokenizer`` is a transformers tokenizer whose ``model_max_length`` is at most what the position table holds.
-    The other fields are :class:`backbones.resolve.Resolved`'s; ``warnings`` belong into the result.
+    ``classifier`` is the checkpoint's own, of init "finetuned" alone. The other fields are
+    :class:`backbones.resolve.Resolved`'s; ``warnings`` belong into the result.
     """
 
     encoder: LayeredEncoder
@@ -43,6 +45,7 @@ class Loaded:
     revision: str
     source: str
     warnings: tuple[str, ...] = ()
+    classifier: OwnClassifier | None = None
 
 
 def load_backbone(request: BackboneRequest, corpus: Sequence[str] = (), seed: int = 0) -> Loaded:
@@ -65,17 +68,19 @@ def load_backbone(request: BackboneRequest, corpus: Sequence[str] = (), seed: in
         raise BackboneError(
             f"vocab_size {config.vocab_size} has no row for the tokenizer's '{token}', number {largest}."
         )
+    warnings, classifier = found.warnings, None
     with torch.random.fork_rng(devices=[]), _quiet_transformers():
         torch.default_generator.manual_seed(seed)
         if found.init == "scratch":
             # without the stock pooler: its random weights would be no better than a head's own
             model = kind.stock(config)
-            warnings: tuple[str, ...] = ()
+        elif found.init == "pretrained":
+            model, more = _pretrained(found, cast(Path, found.folder), config)
+            warnings += more
         else:
-            model, warnings = _pretrained(found, cast(Path, found.folder), config)
-    return Loaded(
-        kind(model).eval(), tokenizer, found.digest, found.revision, found.source, (*found.warnings, *warnings)
-    )
+            model, classifier = _finetuned(found, cast(Path, found.folder), config)
+    encoder = kind(model).eval()
+    return Loaded(encoder, tokenizer, found.digest, found.revision, found.source, warnings, classifier)
 
 
 def outline_backbone(request: BackboneRequest) -> LayeredEncoder:
@@ -132,7 +137,33 @@ def load_tokenizer(found: Resolved, folder: Path) -> Any:
 
 
 def _pretrained(found: Resolved, folder: Path, config: Any) -> tuple[PreTrainedModel, tuple[str, ...]]:
-    model_class: Any = ENCODERS.load(found.model_type).model_class
+    model, missing = _read_weights(ENCODERS.load(found.model_type).model_class, folder, config)
+    lacking = [key for key in missing if not key.startswith("pooler.")]
+    if lacking:
+        raise BackboneError(f"The weights in {folder} lack {len(lacking)} of the encoder's, such as {lacking[0]}.")
+    if missing:
+        model.pooler = None
+        return model, (f"{found.source} has no pooler weights: heads start their poolers from random ones.",)
+    return model, ()
+
+
+def _finetuned(found: Resolved, folder: Path, config: Any) -> tuple[PreTrainedModel, OwnClassifier]:
+    """Return the encoder of a fine-tuned checkpoint, and its own classifier."""
+    kind = CLASSIFIERS.load(found.model_type)
+    model, missing = _read_weights(kind.model_class, folder, config)
+    if missing:
+        raise BackboneError(
+            f"The weights in {folder} lack {len(missing)} of a fine-tuned model's, such as {missing[0]}: leave its "
+            "classifier out with --init pretrained."
+        )
+    return model.base_model, kind(model).eval()
+
+
+def _read_weights(model_class: Any, folder: Path, config: Any) -> tuple[Any, list[str]]:
+    """Return the stock model with the weights in ``folder``, and the names of those that it lacks.
+
+    Raises a UserError for weights that cannot be read or have other shapes than the configuration says.
+    """
     try:
         model, info = model_class.from_pretrained(
             folder,
@@ -152,14 +183,7 @@ def _pretrained(found: Resolved, folder: Path, config: Any) -> tuple[PreTrainedM
     for name, there, wanted in sorted(info["mismatched_keys"]):
         shapes = [" x ".join(map(str, shape)) for shape in (there, wanted)]
         raise BackboneError(f"{name} is {shapes[0]} in the weights of {folder} and {shapes[1]} by its config.json.")
-    missing = sorted(info["missing_keys"])
-    lacking = [key for key in missing if not key.startswith("pooler.")]
-    if lacking:
-        raise BackboneError(f"The weights in {folder} lack {len(lacking)} of the encoder's, such as {lacking[0]}.")
-    if missing:
-        model.pooler = None
-        return model, (f"{found.source} has no pooler weights: heads start their poolers from random ones.",)
-    return model, ()
+    return model, sorted(info["missing_keys"])
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_args
 
 from backbones.catalog import BACKBONES, Init
 from backbones.config import apply_overrides, find_model_type, use_common_names
@@ -35,9 +36,10 @@ class BackboneRequest:
     """What backbone is asked for.
 
     ``name`` is a catalog name, a hub id ("org/name") or a folder. ``init`` "scratch" takes configuration and
-    tokenizer only; demo backbones are always from scratch. ``overrides`` are configuration fields (see
-    :func:`backbones.config.apply_overrides`). ``hub_root`` is a local mirror, ``<hub_root>/models/<hub id>``, that is
-    looked at first. ``revision`` replaces the catalog's pin. ``attention`` is "sdpa" or "eager".
+    tokenizer only, "finetuned" the checkpoint's classifier too; demo backbones are always from scratch.
+    ``overrides`` are configuration fields (see :func:`backbones.config.apply_overrides`). ``hub_root`` is a local
+    mirror, ``<hub_root>/models/<hub id>``, that is looked at first. ``revision`` replaces the catalog's pin.
+    ``attention`` is "sdpa" or "eager".
     """
 
     name: str
@@ -76,8 +78,8 @@ def resolve_backbone(request: BackboneRequest, *, weights: bool = False) -> Reso
 
     Raises a UserError, one line, for anything that keeps the backbone from being had.
     """
-    if request.init not in ("pretrained", "scratch"):
-        raise BackboneError(f"init must be 'pretrained' or 'scratch', not '{request.init}'.")
+    if request.init not in get_args(Init):
+        raise make_unknown_error("init", request.init, get_args(Init))
     if request.attention not in ATTENTION:
         raise make_unknown_error("attention", request.attention, ATTENTION)
     named = BACKBONES.get(request.name)
@@ -91,7 +93,7 @@ def resolve_backbone(request: BackboneRequest, *, weights: bool = False) -> Reso
         return _read_folder(request, *found)
     if hub_id is None:
         raise _not_found(request.name)
-    revision, wanted = request.revision or (named.revision if named else "main"), request.init == "pretrained"
+    revision, wanted = request.revision or (named.revision if named else "main"), request.init != "scratch"
     folder = fetch_snapshot(hub_id, revision, offline=request.offline, weights=weights and wanted)
     if weights and wanted:
         check_weights(folder)
@@ -117,9 +119,16 @@ def _find_folder(request: BackboneRequest, hub_id: str | None) -> tuple[Path, st
 
 def _read_folder(request: BackboneRequest, folder: Path, source: str, commit: Mapping[str, str] = {}) -> Resolved:
     """Say what a folder holds; ``commit`` fixes the content of a hub's, so that no weights are needed to know it."""
-    raw, pretrained = read_json(folder, "config.json"), request.init == "pretrained"
+    raw, pretrained = read_json(folder, "config.json"), request.init != "scratch"
     model_type = find_model_type(raw, commit.get("hub", str(folder)), pretrained)
     config = apply_overrides(use_common_names(raw, model_type), request.overrides, model_type, pretrained)
+    if request.init == "finetuned" and "num_hidden_layers" in request.overrides:
+        there = use_common_names(raw, model_type).get("num_hidden_layers", config["num_hidden_layers"])
+        if config["num_hidden_layers"] != there:
+            raise BackboneError(
+                f"The classifier of {source} reads layer {there}: without it, take --init pretrained for its first "
+                f"{config['num_hidden_layers']} layers."
+            )
     tokenizer, content = list_tokenizer_files(folder), dict[str, object](commit)
     if not commit:
         weights = digest_contents(list_weight_files(folder)) if pretrained else {}

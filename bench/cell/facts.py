@@ -8,8 +8,9 @@ from typing import Any
 
 from backbones.load import Loaded
 from bench.cell.identify import Cell
+from bench.cell.own_exit import OwnExit
 from bench.environment import describe_environment
-from bench.results.facts import BackboneFacts, Environment, Identity, Rows, TaskFacts
+from bench.results.facts import BackboneFacts, ClassifierFacts, Environment, Identity, Rows, TaskFacts
 from bench.results.record import SCHEMA_VERSION
 from bench.results.spec import identify_quality
 from bench.tasks.encode import EncodedSplit
@@ -53,6 +54,9 @@ def describe_task(cell: Cell, encoded: Mapping[str, EncodedSplit], max_length: i
 
 def describe_backbone(cell: Cell, loaded: Loaded, model: ExitModel, *, depth: int) -> BackboneFacts:
     """Return which weights, how many, and how states are pooled; ``depth`` is the whole backbone's, if that was cut."""
+    exits = range(1, model.num_layers + 1)
+    used = {id(p): p for layer in exits for p in model.head.exit_parameters(layer)}
+    own = {} if cell.own is None else {"classifier": describe_classifier(cell.own)}
     return BackboneFacts(
         name=cell.spec.backbone,
         model_type=model.encoder.model_type,
@@ -64,6 +68,12 @@ def describe_backbone(cell: Cell, loaded: Loaded, model: ExitModel, *, depth: in
         depth=depth,
         hidden=model.encoder.hidden_size,
         parameters=sum(p.numel() for p in model.encoder.parameters()),
-        head_parameters=sum(p.numel() for p in model.head.parameters()),
+        head_parameters=sum(p.numel() for p in used.values()),
         pooling=model.head.pooling,
+        **own,
     )
+
+
+def describe_classifier(own: OwnExit) -> ClassifierFacts:
+    """Return what the backbone's own classifier answers, and which of its classes are the task's."""
+    return ClassifierFacts(labels=own.labels.names, order=own.match.order, matched=own.match.how)

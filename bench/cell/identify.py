@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from backbones.resolve import BackboneRequest, resolve_backbone
+from bench.cell.own_exit import OwnExit, settle_init
 from bench.cell.request import Context
 from bench.cell.resolve import Parts, is_timed
 from bench.cell.sources import TRAINED, digest_own_sources
@@ -53,6 +54,10 @@ class Cell:
     keys: Keys
     folder: Path
     context: Context
+    own: OwnExit | None = None
+    """The backbone's own classifier, where that is the last exit."""
+    notes: tuple[str, ...] = ()
+    """What the record is to warn of, known before any of the work is done."""
 
     @property
     def splits(self) -> tuple[Split, ...]:
@@ -82,7 +87,12 @@ def request_backbone(spec: RunSpec, parts: Parts, context: Context, *, whole: bo
 
 
 def identify_cell(spec: RunSpec, parts: Parts, data: TaskData, context: Context) -> Cell:
-    """Return the cell with its keys and its place in the store. Raises BackboneError for an unknown backbone."""
+    """Return the cell with its keys and its place in the store, where its weights come from decided.
+
+    Raises BackboneError for an unknown backbone, UsageError for a classifier that is asked for and does not fit.
+    """
+    settled = settle_init(spec, parts.free, request_backbone(spec, parts, context), data)
+    spec = settled.spec
     backbone = resolve_backbone(request_backbone(spec, parts, context))
     versions, wrapped = parts.versions(data.num_outputs), parts.wrapped_versions(spec, data.num_outputs)
     sources = digest_own_sources(spec, parts, TRAINED)
@@ -95,4 +105,4 @@ def identify_cell(spec: RunSpec, parts: Parts, data: TaskData, context: Context)
         speed=hash_identity(identify_speed(spec, facts, identify_machine())) if is_timed(spec, parts) else None,
     )
     folder = context.store.place(spec.task, backbone.name, spec.strategy, spec.seed, keys.quality)
-    return Cell(spec, parts, data, facts, keys, folder, context)
+    return Cell(spec, parts, data, facts, keys, folder, context, settled.own, settled.notes)

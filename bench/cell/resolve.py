@@ -27,6 +27,7 @@ PREFIXES = ("backbone", "criterion", "head", "recipe", "train", "latency")
 PRECISIONS = ("auto", "fp32", "bf16")
 USUAL_TRAINING: Mapping[str, Mapping[str, object]] = {
     "pretrained": {"lr": 5e-5, "epochs": 3.0},
+    "finetuned": {"lr": 5e-5, "epochs": 3.0},
     "scratch": {"lr": 5e-4, "epochs": 5.0},
 }
 """A pretrained encoder is trained gently (the papers' 2e-5 to 5e-5); one from scratch has to learn everything."""
@@ -44,6 +45,8 @@ class Parts:
     task: Task
     given: str | None = None
     """The task as it was typed, where that is no listed name."""
+    free: frozenset[str] = frozenset()
+    """Of the spec's init and max_length those that nobody asked for: what the backbone is decides."""
 
     def versions(self, outputs: int) -> dict[str, int]:
         """Return what raises the identity of a result with so many ``outputs`` when a rule changes."""
@@ -92,13 +95,18 @@ def resolve_request(request: Request) -> tuple[RunSpec, Parts]:
     head_name, head = find_part(HEADS, request.head, strategy, "head")
     recipe_name, recipe = find_part(RECIPES, request.recipe, strategy, "recipe")
     own = dict(groups[""])
+    asked = {"init": request.init, "max_length": own.get("max_length")}
+    free = frozenset(name for name, value in asked.items() if value is None)
     max_length = own.pop("max_length", task.max_length)
     if not isinstance(max_length, int):
         raise UsageError(f"max_length must be a whole number, not '{max_length}'.")
     timing = make_settings(LatencyArgs, groups["latency"], "latency")  # checked also where nothing is timed
     criterion_args = bind_arguments(strategy.criterion, {**own, **groups["criterion"]}, f"strategy '{strategy.name}'")
     backbone = request.backbone or task.default_backbone
-    init: Init = "scratch" if backbone.endswith("-demo") else request.init or "pretrained"
+    is_demo = backbone.endswith("-demo")
+    if is_demo and request.init == "finetuned":
+        raise UsageError(f"--init finetuned: '{backbone}' is made from scratch and has no classifier of its own.")
+    init: Init = "scratch" if is_demo else request.init or "pretrained"
     trained = task.training if init == "scratch" else {}  # a task's own settings are those of training from scratch
     pools = backbone in BACKBONES and "pooling" in list_settable(head)
     pooled = {"pooling": BACKBONES[backbone].pooling} if pools else {}
@@ -123,7 +131,8 @@ def resolve_request(request: Request) -> tuple[RunSpec, Parts]:
         select=tuple(Rule.parse(text).format() for text in request.select),
         latency=timing if request.latency else None,
     )
-    parts = Parts(strategy, head, recipe, task, None if request.task in TASKS else write_from_here(request.task))
+    given = None if request.task in TASKS else write_from_here(request.task)
+    parts = Parts(strategy, head, recipe, task, given, free)
     if spec.thresholds:
         criterion = parts.criterion(spec)
         for threshold in spec.thresholds:

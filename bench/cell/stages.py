@@ -13,6 +13,7 @@ import torch
 from backbones.load import Loaded, load_backbone
 from backbones.resolve import resolve_backbone
 from bench.cell.identify import Cell, Warn, request_backbone
+from bench.cell.own_exit import describe_own_exit
 from bench.cell.resolve import refuse_nonsense
 from bench.files import remove_leftovers
 from bench.inference.exits import DTYPES, record_exits
@@ -26,7 +27,8 @@ from bench.tasks.base import Split
 from bench.tasks.encode import EncodedSplit, encode_split
 from bench.training.checkpoint import load_tensors, save_tensors
 from bench.training.trainer import TrainingPlan, train_model
-from strategies.base import ExitModel, Recipe
+from strategies.base import ExitModel, Head, Recipe
+from strategies.own_classifier import OwnLastExit
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def load_cell_backbone(cell: Cell, warn: Warn, *, attention: str = "sdpa") -> Lo
     """Load the backbone; warn of what its data and its weights lack."""
     request = replace(request_backbone(cell.spec, cell.parts, cell.context), attention=attention)
     loaded = load_backbone(request, cell.texts, seed=cell.spec.seed)
-    for warning in (*cell.data.warnings, *loaded.warnings):
+    for warning in (*cell.data.warnings, *loaded.warnings, *cell.notes):
         warn(warning)
     return loaded
 
@@ -58,6 +60,14 @@ def make_reader(cell: Cell, loaded: Loaded, warn: Warn) -> Reader:
     return Reader(loaded.tokenizer, min(asked, most))
 
 
+def make_head(cell: Cell, loaded: Loaded) -> Head:
+    """Return a new head for the backbone, whose own classifier is the last exit where it came with one."""
+    head = cell.parts.head(loaded.encoder, cell.data.num_outputs, **cell.spec.head_args)
+    if cell.own is None or loaded.classifier is None:
+        return head
+    return OwnLastExit(loaded.encoder, head, loaded.classifier, cell.own.match.order)
+
+
 def build_model(cell: Cell, loaded: Loaded) -> tuple[ExitModel, Recipe]:
     """Return the model with its heads, and the recipe; new weights are drawn from the seed.
 
@@ -66,7 +76,7 @@ def build_model(cell: Cell, loaded: Loaded) -> tuple[ExitModel, Recipe]:
     spec, parts = cell.spec, cell.parts
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.seed)
-        head = parts.head(loaded.encoder, cell.data.num_outputs, **spec.head_args)
+        head = make_head(cell, loaded)
         recipe = parts.recipe(loaded.encoder.num_layers, **spec.recipe_args)
     refuse_nonsense(spec, parts.criterion(spec), recipe, head)
     return ExitModel(loaded.encoder, head), recipe
@@ -106,6 +116,8 @@ def fit_model(cell: Cell, model: ExitModel, recipe: Recipe, reader: Reader, unfi
     """Train ``model`` in place, going on from ``unfinished``; return what is kept beside the weights."""
     spec, progress = cell.spec, cell.context.progress
     encoded = reader.encode(cell.data.train)
+    if cell.own is not None:
+        progress.say(describe_own_exit(cell.own, spec.backbone, model.num_layers))
     progress.say(
         f"Training {spec.recipe} on {spec.backbone} for {spec.task}: {len(encoded)} samples, seed {spec.seed}."
     )
@@ -177,5 +189,5 @@ def load_whole_model(cell: Cell, model: ExitModel) -> ExitModel:
     if resolve_backbone(request).digest == cell.facts.backbone:
         return model
     loaded = load_backbone(request, cell.texts, seed=cell.spec.seed)
-    head = cell.parts.head(loaded.encoder, cell.data.num_outputs, **cell.spec.head_args)
-    return ExitModel(loaded.encoder, head).to(device=cell.spec.device, dtype=DTYPES[cell.spec.dtype]).eval()
+    whole = ExitModel(loaded.encoder, make_head(cell, loaded))
+    return whole.to(device=cell.spec.device, dtype=DTYPES[cell.spec.dtype]).eval()

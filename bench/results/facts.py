@@ -39,6 +39,17 @@ class TaskFacts(Part):
     """Tokens that longer samples were cut to; unset in older records."""
 
 
+class ClassifierFacts(Part):
+    """The classifier that a fine-tuned backbone came with, which is the last exit."""
+
+    labels: tuple[str, ...]
+    """Its own names of the classes, in its order; one of a regression."""
+    order: tuple[int, ...]
+    """For each of the task's classes the number that it has there: the logits are recorded in the task's order."""
+    matched: Literal["name", "case", "position", "regression"]
+    """By what the task's classes were found: the same names, but for upper case, by number; or it has none."""
+
+
 class BackboneFacts(Part):
     """Which weights, and the shape of the model."""
 
@@ -56,6 +67,8 @@ class BackboneFacts(Part):
     parameters: int
     head_parameters: int
     pooling: str
+    classifier: ClassifierFacts | None = None
+    """Of init "finetuned"; unset in all other records."""
 
     @property
     def whole_depth(self) -> int:

@@ -82,7 +82,7 @@ def list_panel_settings(run: Run, split: str) -> dict[str, Any]:
         "metrics": record.task.metrics,
         "limit": spec.limit,
         "max_length": spec.max_length,
-        "weights": backbone.revision if spec.init == "pretrained" or backbone.source.startswith("folder:") else None,
+        "weights": backbone.revision if spec.init != "scratch" or backbone.source.startswith("folder:") else None,
         **{f"backbone.{k}": v for k, v in arguments.items()},
     }
 

@@ -191,7 +191,8 @@ def estimate_memory(cell: Planned) -> int:
         return UNKNOWN
     weights = 16 * sum(p.numel() for p in encoder.parameters())
     # about twenty tensors of the hidden states' size a layer are kept for the backward pass
-    kept = 20 * 4 * cell.spec.train.batch_size * cell.spec.max_length * encoder.hidden_size * encoder.num_layers
+    spec = cell.spec if cell.identified is None else cell.identified.spec
+    kept = 20 * 4 * spec.train.batch_size * spec.max_length * encoder.hidden_size * encoder.num_layers
     return PROCESS + weights + kept
 
 

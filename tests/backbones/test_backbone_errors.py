@@ -154,7 +154,7 @@ BAD_REQUESTS: dict[str, tuple[BackboneRequest, str]] = {
     "no org": (BackboneRequest("bert-base-uncased"), "Unknown backbone 'bert-base-uncased'. Did you mean 'bert-base'"),
     "nothing like it": (BackboneRequest("zzzz"), "Unknown backbone 'zzzz'. Known: albert-base, "),
     "no folder": (BackboneRequest("./not/there"), "There is no folder ./not/there"),
-    "init": (BackboneRequest("bert-demo", init="warm"), "init must be"),  # type: ignore[arg-type]
+    "init": (BackboneRequest("bert-demo", init="warm"), "Unknown init 'warm'"),  # type: ignore[arg-type]
     "attention": (BackboneRequest("bert-demo", attention="sdp"), "Unknown attention 'sdp'. Did you mean 'sdpa'"),
     "override typo": (
         BackboneRequest("bert-demo", overrides={"hidden_sizes": 1}),

@@ -40,7 +40,10 @@ def run(
     backbone: Annotated[str | None, typer.Option(help="A name, a hub id or a local folder.")] = None,
     recipe: Annotated[str | None, typer.Option(help="Train with another recipe than the strategy's own.")] = None,
     head: Annotated[str | None, typer.Option(help="Use another head than the strategy's own.")] = None,
-    init: Annotated[Literal["pretrained", "scratch"] | None, typer.Option(help="Weights of the backbone.")] = None,
+    init: Annotated[
+        Literal["pretrained", "scratch", "finetuned"] | None,
+        typer.Option(help="Weights of the backbone; finetuned: its own classifier is the last exit."),
+    ] = None,
     seed: Annotated[str, typer.Option(help="Seeds, separated by commas.")] = "0",
     settings: SettingOptions = None,
     preset: Annotated[str | None, typer.Option(help="'paper': the published hyper-parameters.")] = None,
