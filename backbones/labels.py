@@ -18,7 +18,7 @@ from backbones.folders import list_weights, read_json
 from backbones.resolve import Resolved
 
 MULTI_LABEL = "multi_label_classification"
-NAMES_SHOWN, NAME_LENGTH = 20, 40  # that a message shows of a list, of a name
+_NAMES_SHOWN, _LETTERS_SHOWN = 20, 40  # that a message shows of a list, of a name
 _NUMBERED = re.compile(r"(?:LABEL_)?(0|[1-9][0-9]*)")
 
 How = Literal["name", "case", "position", "regression"]
@@ -124,7 +124,7 @@ def _read_numbers(names: Sequence[str]) -> tuple[int, ...] | None:
 
 
 def _describe_mismatch(theirs: Sequence[str], ours: Sequence[str]) -> str:
-    if max(len(theirs), len(ours)) <= NAMES_SHOWN:
+    if max(len(theirs), len(ours)) <= _NAMES_SHOWN:
         return f"its classes are {_list_names(theirs)}, the task's {_list_names(ours)}"
     only = [[name for name in one if name not in other] for one, other in ((theirs, ours), (ours, theirs))]
     return (
@@ -134,5 +134,5 @@ def _describe_mismatch(theirs: Sequence[str], ours: Sequence[str]) -> str:
 
 
 def _list_names(names: Sequence[str]) -> str:
-    short = [n if len(n) <= NAME_LENGTH else f"{n[: NAME_LENGTH - 1]}…" for n in names[:NAMES_SHOWN]]
-    return ", ".join(short) + (f", ... ({len(names)} in all)" if len(names) > NAMES_SHOWN else "") if short else "none"
+    short = [n if len(n) <= _LETTERS_SHOWN else f"{n[: _LETTERS_SHOWN - 1]}…" for n in names[:_NAMES_SHOWN]]
+    return ", ".join(short) + (f", ... ({len(names)} in all)" if len(names) > _NAMES_SHOWN else "") if short else "none"
