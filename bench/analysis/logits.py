@@ -142,7 +142,8 @@ def read_logits(path: Path) -> LogitsFile:
         try:
             found = read_exits(path)
         except Damaged as error:
-            raise DataError(f"{path} is not a Parquet file of exits as ExitBench writes them ({error}).") from error
+            said = f"{path} is not a Parquet file of exits as ExitBench writes them ({error.reason})."
+            raise DataError(said) from error
         return LogitsFile(found.logits, found.labels, list(found.ids), found.observed)
     if path.suffix != ".npz":
         raise UsageError(f"{path} must be .npz or .parquet.")

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.errors import UsageError
+from bench.errors import Damaged, Newer, UsageError
 from bench.results.places import RECORD
 from bench.results.run import Run
 from bench.results.store import LeftOut, Store, find_damaged_logits, find_folders, leave_out, load_runs
@@ -53,7 +53,11 @@ def open_results(source: str) -> Iterator[Results]:
     revision, _, inside = source.partition(":")
     with tempfile.TemporaryDirectory(prefix="bench-compare-") as folder:
         _unpack(revision, inside or RESULTS, Path(folder), source)
-        yield read_results(Path(folder) / (inside or RESULTS))
+        try:
+            yield read_results(Path(folder) / (inside or RESULTS))
+        except (Damaged, Newer) as error:  # of one run; its file is where the revision has it
+            error.args = (str(error).replace(f"{folder}{os.sep}", f"{revision}:"),)
+            raise
 
 
 def read_results(path: Path) -> Results:

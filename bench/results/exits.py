@@ -52,7 +52,8 @@ def read_exits(path: Path) -> AllExits:
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError) as error:
-        raise Damaged(path, str(error).partition("\n")[0]) from error
+        said = str(error).partition("\n")[0].rpartition("': ")[2]  # what comes before is the path
+        raise Damaged(path, said.removesuffix(".")) from error
     metadata = table.schema.metadata or {}
     facts = {name.decode(errors="replace"): value.decode(errors="replace") for name, value in metadata.items()}
     layers, outputs = (_count(path, facts, name) for name in ("exits", "outputs"))

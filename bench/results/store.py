@@ -170,16 +170,13 @@ def _name_below(root: Path, error: Exception) -> str:
     return str(error) if root == Path() else str(error).replace(f"{root}{os.sep}", f"{root.name}{os.sep}")
 
 
-def find_damaged_logits(runs: Iterable[Run], *, every: bool = False) -> list[LeftOut]:
-    """Return which finished runs have logits beside their record that are not those that were written.
-
-    Held-out ones that no number is made of again are looked at with ``every`` only.
-    """
+def find_damaged_logits(runs: Iterable[Run]) -> list[LeftOut]:
+    """Return which finished runs have logits beside their record that are not those that were written."""
     found = []
     for run in runs:
         try:
             if run.is_finished():
-                run.check_logits(every=every)
+                run.check_logits()
         except Damaged as error:
             found.append(LeftOut(run.name, _name_below(run.root, error)))
     return found

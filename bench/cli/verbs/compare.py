@@ -37,16 +37,21 @@ def compare(
     everything: Annotated[bool, typer.Option("--all", help="Show what is the same too.")] = False,
 ) -> int:
     """What got better, worse or stayed the same; exit code 3 for a regression, 4 where nothing compares."""
-    from bench.compare.compare import compare_results, parse_fail_on
-    from bench.compare.output import explain_nothing, make_table, write_files, write_headline
     from bench.compare.sources import open_results
-    from bench.compare.verdict import Margins
 
-    failing = parse_fail_on(fail_on)
-    free = [name.strip() for name in across.split(",") if name.strip()]
-    margins = Margins(margin / 100, cost_margin / 100, latency_factor / 100)
     with open_results(base) as old, open_results(candidate) as new:
         session.say_unsealed([*old.runs, *new.runs])
+        old, new = old.leave_out_damaged(), new.leave_out_damaged()
+        session.say_left_out(old.left_out, "Left out of the base:")
+        session.say_left_out(new.left_out, "Left out of the candidate:")
+        # torch and scipy, which take seconds: after what needs none of them has been read
+        from bench.compare.compare import compare_results, parse_fail_on
+        from bench.compare.output import explain_nothing, make_table, write_files, write_headline
+        from bench.compare.verdict import Margins
+
+        failing = parse_fail_on(fail_on)
+        free = [name.strip() for name in across.split(",") if name.strip()]
+        margins = Margins(margin / 100, cost_margin / 100, latency_factor / 100)
         found = compare_results(old, new, margins, free, (base, candidate))
         write_files(found, new.runs, failing, markdown, junit, tracker, tracker_costs)
     code = found.exit_code(failing)

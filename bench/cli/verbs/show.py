@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
 
 from bench.cli.display import make_console, print_json
 from bench.cli.session import Session, with_session
-from bench.errors import UsageError
+from bench.errors import Damaged, UsageError
 from bench.settings import list_settable
+from bench.text import show_hidden
 from strategies import STRATEGIES
 
 
@@ -30,7 +32,6 @@ def show(
 def show_run(run: str, session: Session) -> None:
     """Print a recorded run with the table it ended with. Raises UsageError where there is none."""
     from bench.cli.run_tables import make_plain_run, print_run
-    from bench.results.store import find_damaged_logits
 
     try:
         found = session.find_run(run)
@@ -38,7 +39,11 @@ def show_run(run: str, session: Session) -> None:
         if run not in STRATEGIES:
             raise
         raise UsageError(f"{error} The strategy is shown by `bench show strategy {run}`.") from error
-    session.say_left_out(find_damaged_logits([found], every=True), "Not as written:")
+    if found.is_finished():
+        try:
+            found.check_logits(every=True)
+        except Damaged as error:
+            print(show_hidden(f"Left unread: {error}"), file=sys.stderr)
     if session.json:
         print_json(make_plain_run(found))
     else:
