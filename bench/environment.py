@@ -94,15 +94,15 @@ def identify_machine() -> str:
 def find_source_commit() -> dict[str, object] | None:
     """Return the commit of ExitBench that runs, and whether there are uncommitted changes; None for a wheel."""
     folder = Path(__file__).resolve().parent.parent
-    commit = _git(folder, "rev-parse", "HEAD") if (folder / ".git").exists() else ""
+    commit = _ask_git(folder, "rev-parse", "HEAD") if (folder / ".git").exists() else ""
     if not commit:
         return None
     # results are written by runs themselves, so they say nothing about the code
-    changed = _git(folder, "status", "--porcelain", "--", ".", ":!results", ":!reports")
+    changed = _ask_git(folder, "status", "--porcelain", "--", ".", ":!results", ":!reports")
     return {"commit": commit, "dirty": bool(changed)}
 
 
-def _git(folder: Path, *arguments: str) -> str:
+def _ask_git(folder: Path, *arguments: str) -> str:
     try:
         command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]  # another git may be at work there
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)

@@ -79,7 +79,7 @@ def bind_arguments(target: type, given: Mapping[str, object], what: str) -> dict
     """
     if not hasattr(target, "find_criterion"):
         return _bind_own(target, given, what)
-    own, inner, rest = _around(target, given, what)
+    own, inner, rest = _split_wrapped(target, given, what)
     return {**bind_arguments(inner, rest, f"what {what} wraps"), **own}
 
 
@@ -89,22 +89,24 @@ def split_threshold(target: type, given: Mapping[str, object], what: str) -> tup
     A criterion around another that keeps its threshold has it by that one's name. Raises UsageError where it is no
     number.
     """
-    name = _threshold_name(target, given, what)
+    name = _name_threshold(target, given, what)
     threshold = given.get(name)
     if threshold is not None and not isinstance(threshold, int | float):
         raise UsageError(f"{name} must be a number, not '{threshold}'.")
     return {k: v for k, v in given.items() if k != name}, threshold
 
 
-def _threshold_name(target: Any, given: Mapping[str, object], what: str) -> str:
+def _name_threshold(target: Any, given: Mapping[str, object], what: str) -> str:
     if "threshold_name" in getattr(target, "follows", ()):
-        _, inner, rest = _around(target, given, what)
-        return _threshold_name(inner, rest, what)
+        _, inner, rest = _split_wrapped(target, given, what)
+        return _name_threshold(inner, rest, what)
     name: str = target.threshold_name
     return name
 
 
-def _around(target: Any, given: Mapping[str, object], what: str) -> tuple[dict[str, object], type, dict[str, object]]:
+def _split_wrapped(
+    target: Any, given: Mapping[str, object], what: str
+) -> tuple[dict[str, object], type, dict[str, object]]:
     """The own arguments of a class around another, that class, and what is left for it."""
     parameters = list_settable(target)
     own = _bind_own(target, {k: v for k, v in given.items() if k in parameters}, what)

@@ -126,7 +126,7 @@ def summarise_times(raw: RawTimes, result: SplitResult, replayed: TradeOff, file
     configurations: dict[str, Timing] = {}
     for label, figures in raw.summary.items():
         if figures.timer is None or figures.sampling is None:
-            configurations[label] = Timing(mean_ms=_milliseconds(figures), percentiles=figures.percentiles)
+            configurations[label] = Timing(mean_ms=_write_milliseconds(figures), percentiles=figures.percentiles)
             continue
         if len(rows) == len(raw.queries):
             layers = np.array(raw.layers[label], dtype=np.int64)
@@ -135,10 +135,10 @@ def summarise_times(raw: RawTimes, result: SplitResult, replayed: TradeOff, file
             layers = replayed.layers_at(cut)[rows]
         flops = plain / float(replayed.costs.early[rows, layers - 1].sum())
         configurations[label] = TimedPoint(
-            mean_ms=_milliseconds(figures),
+            mean_ms=_write_milliseconds(figures),
             percentiles=figures.percentiles,
-            speedup=_estimate(figures.timer),
-            sampling=_estimate(figures.sampling),
+            speedup=_convert_ratio(figures.timer),
+            sampling=_convert_ratio(figures.sampling),
             mean_layer=figures.mean_layer,
             cost_speedup=flops,
             realisation=figures.timer.estimate / flops,
@@ -195,9 +195,9 @@ def write_notes(raw: RawTimes, plain: Timing) -> list[str]:
     return lines + [f"Latency: {note}." for note in raw.notes]
 
 
-def _milliseconds(figures: RawConfiguration) -> float:
+def _write_milliseconds(figures: RawConfiguration) -> float:
     return round(figures.mean * 1e3, 4)
 
 
-def _estimate(ratio: Ratio) -> Estimate:
+def _convert_ratio(ratio: Ratio) -> Estimate:
     return Estimate(value=ratio.estimate, low=ratio.low, high=ratio.high)

@@ -100,7 +100,7 @@ def compare_group(group: Group, against: str) -> dict[str, Any] | None:
             rows.append({**known, **compare_with_reference(pairs)})
     rows.sort(key=lambda row: -row["curve"]["estimate"] if row["curve"] else 1.0)
     first = next(iter(references[0].values()))
-    return {"title": title_group(first), "against": against, "settings": _training_settings(first), "rows": rows}
+    return {"title": title_group(first), "against": against, "settings": _list_training_settings(first), "rows": rows}
 
 
 def _doubt_checkpoints(runs: Sequence[Run]) -> list[SeriesDoubt]:
@@ -108,7 +108,7 @@ def _doubt_checkpoints(runs: Sequence[Run]) -> list[SeriesDoubt]:
     return [found for found in find_series_doubts(runs, runs[0].primary) if found.doubt.kind != "few-held-out"]
 
 
-def _training_settings(run: Run) -> Settings:
+def _list_training_settings(run: Run) -> Settings:
     """Return what the criteria of one table share, flat."""
     flat = {**list_panel_settings(run, run.primary), **list_series_settings(run)}
     own = {"identity", "strategy", "version", *run.spec.criterion_args}

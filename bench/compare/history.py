@@ -93,14 +93,14 @@ def collect_values(run: Run) -> dict[str, Value]:
     """Return the primary metric and the speed-ups of all layers and every operating point of the primary split."""
     found: dict[str, Value] = {}
     for rule, point in run.result().performances.items():
-        found[f"{run.metric} at {rule}"] = _value(point.metrics[run.metric])
-        found[f"{point.cost_unit} speed-up at {rule}"] = _value(point.cost_speedup)
+        found[f"{run.metric} at {rule}"] = _make_value(point.metrics[run.metric])
+        found[f"{point.cost_unit} speed-up at {rule}"] = _make_value(point.cost_speedup)
         if isinstance(point, OperatingPoint) and point.latency:
-            found[f"latency speed-up at {rule}"] = _value(point.latency.speedup)
+            found[f"latency speed-up at {rule}"] = _make_value(point.latency.speedup)
     return found
 
 
-def _value(of: Estimate) -> Value:
+def _make_value(of: Estimate) -> Value:
     return Value(of.value, (of.high - of.low) / 2 / 1.96)
 
 

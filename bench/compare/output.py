@@ -72,14 +72,14 @@ def write_markdown(comparison: Comparison) -> str:
     ]
     if not comparison.compared:
         lines += [escape_markdown(explain_nothing(comparison)), ""]
-    lines += _rows(comparison, pick_rows(comparison, everything=False))
+    lines += _write_rows(comparison, pick_rows(comparison, everything=False))
     same = [row for row in comparison.rows if row.verdict == "same"]
     if same:
         lines += [
             "",
             f"<details><summary>{len(same)} the same</summary>",
             "",
-            *_rows(comparison, same),
+            *_write_rows(comparison, same),
             "",
             "</details>",
         ]
@@ -98,7 +98,7 @@ def write_markdown(comparison: Comparison) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _rows(comparison: Comparison, rows: Sequence[Row]) -> list[str]:
+def _write_rows(comparison: Comparison, rows: Sequence[Row]) -> list[str]:
     if not rows:
         return []
     lines = ["| verdict | cell | what | base | candidate | why |", "|---|---|---|---:|---:|---|"]

@@ -57,7 +57,7 @@ def pair_runs(base: Sequence[Run], candidate: Sequence[Run], across: Sequence[st
                 (len(differ), i, j, differ)
                 for i, b in enumerate(open_base)
                 for j, c in enumerate(open_candidate)
-                if _same_names(b, c, across)
+                if _has_same_names(b, c, across)
                 for differ in [compare_settings(b, c, across)]
                 if most is None or len(differ) <= most
             ),
@@ -100,7 +100,7 @@ def compare_settings(base: Run, candidate: Run, across: Sequence[str] = ()) -> l
     return [
         f"{name} {one[name]} -> {other[name]}"
         for name in one
-        if name in other and one[name] != other[name] and not _allowed(name, across)
+        if name in other and one[name] != other[name] and not _is_allowed(name, across)
     ]
 
 
@@ -141,9 +141,9 @@ def _name_wrapped(identity: Identity) -> object:
     return list(identity.strategy.wrapped) if identity.strategy.wrapped else 1  # 1: all of them
 
 
-def _same_names(base: Run, candidate: Run, across: Sequence[str]) -> bool:
+def _has_same_names(base: Run, candidate: Run, across: Sequence[str]) -> bool:
     return all(getattr(base, n) == getattr(candidate, n) for n in NAMES if n not in across)
 
 
-def _allowed(name: str, across: Sequence[str]) -> bool:
+def _is_allowed(name: str, across: Sequence[str]) -> bool:
     return any(name == free or name.startswith(f"{free}.") for free in across)

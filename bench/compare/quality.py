@@ -135,8 +135,8 @@ def run_paired_test(metric: str, base: Array, candidate: Array, labels: Array, s
     if not m.is_additive(metric):
         random = np.random.default_rng(seed)
         drawn = [random.integers(0, len(labels), len(labels)) for _ in range(RANK_REPLICATES)]
-        found = [_difference(metric, base[rows], candidate[rows], labels[rows]) for rows in drawn]
-        return _percentile(_difference(metric, base, candidate, labels), np.array(found))
+        found = [_subtract_metric(metric, base[rows], candidate[rows], labels[rows]) for rows in drawn]
+        return _find_percentiles(_subtract_metric(metric, base, candidate, labels), np.array(found))
     before, after = (m.statistics(metric, answers[:, None], labels)[:, 0] for answers in (base, candidate))
     if before.shape != after.shape:  # Matthews counts the classes that occur
         both = m.statistics(metric, np.stack([base, candidate], axis=1), labels)
@@ -149,15 +149,15 @@ def run_paired_test(metric: str, base: Array, candidate: Array, labels: Array, s
         return paired_bootstrap(after, before, value, seed=seed), mcnemar(base == labels, candidate == labels)
     draws = [value(w @ after) - value(w @ before) for w in draw_counts(len(labels), REPLICATES, seed)]
     estimate = float(value(after.sum(0, keepdims=True))[0] - value(before.sum(0, keepdims=True))[0])
-    return _percentile(estimate, np.concatenate(draws))
+    return _find_percentiles(estimate, np.concatenate(draws))
 
 
-def _difference(metric: str, base: Array, candidate: Array, labels: Array) -> float:
+def _subtract_metric(metric: str, base: Array, candidate: Array, labels: Array) -> float:
     before, after = (m.compute_metrics([metric], answers, labels)[metric] for answers in (base, candidate))
     return after - before
 
 
-def _percentile(estimate: float, draws: Float, level: float = 0.95) -> tuple[Interval, float]:
+def _find_percentiles(estimate: float, draws: Float, level: float = 0.95) -> tuple[Interval, float]:
     low, high = np.quantile(draws, [0.5 - level / 2, 0.5 + level / 2])
     tail = min((draws <= 0).sum(), (draws >= 0).sum())
     p = min(1.0, 2 * (float(tail) + 1) / (len(draws) + 1))
@@ -181,5 +181,5 @@ def compare_areas(row: Row, metric: str, base: TradeOff, candidate: TradeOff) ->
         return replace(row, verdict="same", reason=f"identical curves, {span}", low=0.0, high=0.0)
     resamples = draw_counts(len(base.exits.ids), AREA_REPLICATES, 0)
     draws = [both[1].of_weights(weights, grid) - both[0].of_weights(weights, grid) for weights in resamples]
-    interval, p = _percentile(after - before, np.concatenate(draws))
+    interval, p = _find_percentiles(after - before, np.concatenate(draws))
     return replace(row, low=interval.low, high=interval.high, p=p, family=f"{row.metric} ({row.split})", reason=span)

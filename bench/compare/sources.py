@@ -82,8 +82,8 @@ def _unpack(revision: str, inside: str, folder: Path, source: str) -> None:
     if revision.startswith("-"):
         raise UsageError(f"{wrong}.")
     try:
-        top = _git("rev-parse", "--show-toplevel").decode().strip()
-        packed = _git("-C", top, "archive", "--format=tar", revision, "--", inside)
+        top = _run_git("rev-parse", "--show-toplevel").decode().strip()
+        packed = _run_git("-C", top, "archive", "--format=tar", revision, "--", inside)
     except (OSError, subprocess.CalledProcessError) as error:
         said = getattr(error, "stderr", b"") or b""
         detail = said.decode(errors="replace").strip().splitlines()
@@ -92,7 +92,7 @@ def _unpack(revision: str, inside: str, folder: Path, source: str) -> None:
         archive.extractall(folder, filter="data")
 
 
-def _git(*arguments: str) -> bytes:
+def _run_git(*arguments: str) -> bytes:
     return subprocess.run(
         ["git", "--no-optional-locks", *arguments], capture_output=True, check=True, timeout=120
     ).stdout

@@ -69,24 +69,24 @@ def _run_one(model: ExitModel, criterion: Criterion, cut: float, batch: Batch, k
     hidden, mask = encoder.embed(batch)
     if criterion.uses_early_exits:
         start = make_start(model, hidden, keys)
-        decide = _by_judge(model, criterion, cut, start) or _by_tensors(model, criterion, cut, start)
+        decide = _decide_by_judge(model, criterion, cut, start) or _decide_by_tensors(model, criterion, cut, start)
         for layer in range(1, last):
             hidden = encoder.layer(layer, hidden, mask)
             logits = widen_half(head(hidden, attention, layer))
             if decide(layer, logits, hidden, attention):
-                return _answer(logits, layer, keys)
+                return _make_result(logits, layer, keys)
         hidden = encoder.layer(last, hidden, mask)
     else:
         for layer in range(1, last + 1):
             hidden = encoder.layer(layer, hidden, mask)
-    return _answer(widen_half(head(hidden, attention, last)), last, keys)
+    return _make_result(widen_half(head(hidden, attention, last)), last, keys)
 
 
 Decide = Callable[[int, Tensor, Tensor, Tensor | None], bool]
 """Exit, logits [1, C], hidden states [1, T, H] and attention mask of one sample: does it leave?"""
 
 
-def _by_tensors(model: ExitModel, criterion: Criterion, cut: float, start: Start) -> Decide:
+def _decide_by_tensors(model: ExitModel, criterion: Criterion, cut: float, start: Start) -> Decide:
     """The criterion stepped on tensors of one row; its flag is read at every exit."""
     probe = criterion.probe
     state, memory = criterion.start(start), start_probe(model, probe, start)
@@ -100,7 +100,7 @@ def _by_tensors(model: ExitModel, criterion: Criterion, cut: float, start: Start
     return decide
 
 
-def _by_judge(model: ExitModel, criterion: Criterion, cut: float, start: Start) -> Decide | None:
+def _decide_by_judge(model: ExitModel, criterion: Criterion, cut: float, start: Start) -> Decide | None:
     """The criterion's judge in plain numbers; where it cannot tell, tensors take over, from exit 1 on."""
     judge = make_judge(criterion, start, cut)
     if judge is None:
@@ -115,7 +115,7 @@ def _by_judge(model: ExitModel, criterion: Criterion, cut: float, start: Start) 
             if verdict is not None:
                 passed.append(logits)
                 return verdict
-            by_tensors = _by_tensors(model, criterion, cut, start)
+            by_tensors = _decide_by_tensors(model, criterion, cut, start)
             for earlier, seen in enumerate(passed, start=1):
                 by_tensors(earlier, seen, hidden, attention)  # judges have no probe: only logits count
         return by_tensors(layer, logits, hidden, attention)
@@ -123,7 +123,7 @@ def _by_judge(model: ExitModel, criterion: Criterion, cut: float, start: Start) 
     return decide
 
 
-def _answer(logits: Tensor, layer: int, keys: Tensor | None) -> LiveResult:
+def _make_result(logits: Tensor, layer: int, keys: Tensor | None) -> LiveResult:
     """The outcome of one sample. Its few logits are checked on the host: cheaper than four small kernels."""
     if not all(map(math.isfinite, logits.tolist()[0])):
         check_finite(logits, layer, None if keys is None else keys.tolist())

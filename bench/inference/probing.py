@@ -60,7 +60,7 @@ def probe_split(model: ExitModel, probe: Probe, encoded: EncodedSplit, progress:
     """Return what ``probe`` reads at every exit of a split, float32 [N, L, K] in its order, on the host."""
     width = probe.width(model.head.num_outputs)
     read = torch.empty(len(encoded), model.num_layers, width)
-    for rows, batch in _batches(model, encoded, progress, "Probing every exit"):
+    for rows, batch in _draw_batches(model, encoded, progress, "Probing every exit"):
         read[rows] = probe_batch(model, probe, batch).float().cpu()
     return read
 
@@ -71,14 +71,16 @@ def record_features(model: ExitModel, encoded: EncodedSplit, progress: Progress)
     features = torch.empty(samples, layers, model.encoder.hidden_size)
     logits = torch.empty(samples, layers, model.head.num_outputs)
     with torch.inference_mode():
-        for rows, batch in _batches(model, encoded, progress, "Features for the probe"):
+        for rows, batch in _draw_batches(model, encoded, progress, "Features for the probe"):
             for layer, hidden in enumerate(model.encoder(batch), start=1):
                 features[rows, layer - 1] = pool(hidden, batch.attention_mask, model.head.pooling).float().cpu()
                 logits[rows, layer - 1] = model.head(hidden, batch.attention_mask, layer).float().cpu()
     return features, logits
 
 
-def _batches(model: ExitModel, encoded: EncodedSplit, progress: Progress, what: str) -> Iterator[tuple[Tensor, Batch]]:
+def _draw_batches(
+    model: ExitModel, encoded: EncodedSplit, progress: Progress, what: str
+) -> Iterator[tuple[Tensor, Batch]]:
     """Yield row numbers and batch, samples of like length together."""
     device = next(model.parameters()).device
     with progress.work(what, len(encoded)) as work:

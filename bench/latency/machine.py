@@ -56,9 +56,9 @@ class MachineState:
 
 def read_machine(gpu: int | None = None) -> MachineState:
     """Read the machine's state now; ``gpu`` is torch's index of the NVIDIA GPU to ask as well."""
-    busy, total = _cpu_seconds()
-    own, clocks = os.times(), _numbers("cpu[0-9]*/cpufreq/scaling_cur_freq")
-    throttled = _numbers("cpu[0-9]*/thermal_throttle/core_throttle_count")
+    busy, total = _read_cpu_seconds()
+    own, clocks = os.times(), _read_numbers("cpu[0-9]*/cpufreq/scaling_cur_freq")
+    throttled = _read_numbers("cpu[0-9]*/thermal_throttle/core_throttle_count")
     return MachineState(
         time=time.monotonic(),
         cores=os.cpu_count() or 1,
@@ -147,7 +147,7 @@ def read_gpu(index: int) -> GpuState | None:
         sm_mhz=told("nvmlDeviceGetClockInfo", library.NVML_CLOCK_SM),
         memory_mhz=told("nvmlDeviceGetClockInfo", library.NVML_CLOCK_MEM),
         temperature=told("nvmlDeviceGetTemperature", library.NVML_TEMPERATURE_GPU),
-        throttled=None if reasons is None else _held_down(library, reasons),
+        throttled=None if reasons is None else _list_throttling(library, reasons),
         # one is this process: which, its number does not tell, for in a container NVML gives it another
         other_processes=None if running is None else max(0, len(running) - 1),
         energy_mj=told("nvmlDeviceGetTotalEnergyConsumption"),  # no counter before the Volta generation
@@ -180,7 +180,7 @@ def find_gpu_handle(library: Any, index: int) -> Any:
     return library.nvmlDeviceGetHandleByIndex(int(name or index))
 
 
-def _held_down(library: Any, reasons: int) -> tuple[str, ...]:
+def _list_throttling(library: Any, reasons: int) -> tuple[str, ...]:
     """Return the throttling in NVML's bits; idling and limits that a user set are none."""
     held = {
         "power cap": library.nvmlClocksThrottleReasonSwPowerCap,
@@ -195,7 +195,7 @@ def _held_down(library: Any, reasons: int) -> tuple[str, ...]:
 # --------------------------------------------------------------------------- Linux's files
 
 
-def _cpu_seconds() -> tuple[float | None, float | None]:
+def _read_cpu_seconds() -> tuple[float | None, float | None]:
     """Return busy and total CPU seconds of all cores since boot, from the first line of /proc/stat."""
     try:
         line = PROC_STAT.read_text().split("\n", 1)[0].split()
@@ -208,7 +208,7 @@ def _cpu_seconds() -> tuple[float | None, float | None]:
     return (total - ticks[3] - ticks[4]) / per_second, total / per_second
 
 
-def _numbers(pattern: str) -> list[float]:
+def _read_numbers(pattern: str) -> list[float]:
     """Return the numbers in those of the cores' files that can be read."""
     found = []
     for path in CPUS.glob(pattern):

@@ -63,7 +63,7 @@ class Calibration:
 
 def measure_calibration(logits: Array, labels: Array) -> Calibration:
     """Measure the calibration of every exit. ``logits`` [N, L, C] with C > 1, ``labels`` int [N]."""
-    p = probabilities(_checked(logits, labels))
+    p = probabilities(_check_logits(logits, labels))
     confidence, right = p.max(axis=2), logits.argmax(axis=2) == np.asarray(labels)[:, None]
     exits = range(p.shape[1])
     return Calibration(
@@ -104,7 +104,7 @@ class Headroom:
 
 def measure_headroom(logits: Array, labels: Array) -> Headroom:
     """Measure overthinking and the oracle's headroom. ``logits`` [N, L, C] with C > 1, ``labels`` int [N]."""
-    right = _checked(logits, labels).argmax(axis=2) == np.asarray(labels)[:, None]
+    right = _check_logits(logits, labels).argmax(axis=2) == np.asarray(labels)[:, None]
     some, last, single = right.any(axis=1), right[:, -1], right.mean(axis=0)
     return Headroom(
         samples=len(right),
@@ -119,7 +119,7 @@ def measure_headroom(logits: Array, labels: Array) -> Headroom:
     )
 
 
-def _checked(logits: Array, labels: Array) -> Array:
+def _check_logits(logits: Array, labels: Array) -> Array:
     if logits.ndim != 3 or logits.shape[2] < 2 or not len(logits) or len(logits) != len(labels):
         raise ValueError(f"Classification logits [N, L, C] and N labels needed, not {logits.shape} and {len(labels)}.")
     return logits

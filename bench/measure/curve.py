@@ -108,9 +108,9 @@ def exact_curve(scores: Scores, statistics: Sequence[Array], strict: bool = True
     answers. ``statistics``: additive per-sample quantities [N, L, S_k] or [N, L]; integers and booleans
     are summed as int64, hence exactly. Raises ValueError for no samples, NaN scores or wrong shapes.
     """
-    checked = _checked(scores)
+    checked = _check_scores(scores)
     samples, exits = checked.shape
-    flat = tuple(_flat(s, samples, exits) for s in statistics)
+    flat = tuple(_flatten_statistic(s, samples, exits) for s in statistics)
 
     # Records, and after a sample's last record its exit L: neighbours in `at` are neighbours in time.
     stop = np.ones((samples, exits), dtype=bool)
@@ -135,8 +135,8 @@ def exact_curve(scores: Scores, statistics: Sequence[Array], strict: bool = True
     ends = np.append(0, last_of_tie + 1)
     return Curve(
         cuts=np.append(-np.inf, cuts.astype(np.float64)),
-        sums=tuple(_running_sums(s, target, source, ends, exits) for s in flat),
-        mean_layer=(samples * exits + _cumulated(target - source)[ends]) / samples,
+        sums=tuple(_sum_along(s, target, source, ends, exits) for s in flat),
+        mean_layer=(samples * exits + _accumulate(target - source)[ends]) / samples,
         samples=samples,
         exits=exits,
         strict=strict,
@@ -154,7 +154,7 @@ def exit_layers(scores: Scores, cut: float, strict: bool = True) -> Int:
     ``scores`` [N, L]; the comparison is made in float64. This is the definition that
     :func:`exact_curve` is tested against.
     """
-    checked = _checked(scores)
+    checked = _check_scores(scores)
     # np.float64, because a Python float would be rounded to the scores' float32 first
     threshold = np.float64(cut)
     ready = checked < threshold if strict else (checked <= threshold) & (checked < np.inf) & (threshold > -np.inf)
@@ -163,7 +163,7 @@ def exit_layers(scores: Scores, cut: float, strict: bool = True) -> Int:
     return layers
 
 
-def _checked(scores: Scores) -> Array:
+def _check_scores(scores: Scores) -> Array:
     if scores.ndim != 2 or scores.shape[1] == 0:
         raise ValueError(f"scores must be [samples, exits] with at least one exit, not {list(scores.shape)}.")
     if len(scores) == 0:
@@ -175,22 +175,22 @@ def _checked(scores: Scores) -> Array:
     return np.ascontiguousarray(scores)
 
 
-def _flat(statistic: Array, samples: int, exits: int) -> Array:
+def _flatten_statistic(statistic: Array, samples: int, exits: int) -> Array:
     if statistic.shape[:2] != (samples, exits) or statistic.ndim > 3:
         raise ValueError(f"A statistic must be [{samples}, {exits}, S], not {list(statistic.shape)}.")
     kind = np.int64 if statistic.dtype.kind in "bui" else np.float64
     return np.ascontiguousarray(statistic, dtype=kind).reshape(samples * exits, -1)
 
 
-def _running_sums(values: Array, target: Int, source: Int, ends: Int, exits: int) -> Array:
+def _sum_along(values: Array, target: Int, source: Int, ends: Int, exits: int) -> Array:
     result = np.empty((len(ends), values.shape[1]), dtype=values.dtype)
     for s in range(values.shape[1]):  # one contiguous column after the other is several times faster
         column = np.ascontiguousarray(values[:, s])
-        result[:, s] = column[exits - 1 :: exits].sum() + _cumulated(column[target] - column[source])[ends]
+        result[:, s] = column[exits - 1 :: exits].sum() + _accumulate(column[target] - column[source])[ends]
     return result
 
 
-def _cumulated(change: Array) -> Array:
+def _accumulate(change: Array) -> Array:
     """[E] -> [E + 1], starting at 0."""
     running = np.zeros(len(change) + 1, dtype=change.dtype)
     np.cumsum(change, out=running[1:])

@@ -89,10 +89,10 @@ def compute_metrics(metrics: Sequence[str], predictions: Values, labels: Values)
     """
     if len(labels) == 0 or len(predictions) != len(labels):
         raise UsageError(f"Metrics need as many predictions as labels: {len(predictions)} and {len(labels)}.")
-    return {name: _metric(name)(np.asarray(predictions), np.asarray(labels)) for name in metrics}
+    return {name: _find_metric(name)(np.asarray(predictions), np.asarray(labels)) for name in metrics}
 
 
-def _metric(name: str) -> Callable[[Values, Values], float]:
+def _find_metric(name: str) -> Callable[[Values, Values], float]:
     if name not in METRICS:
         raise make_unknown_error("metric", name, METRICS)
     return METRICS[name]
@@ -103,7 +103,7 @@ def _metric(name: str) -> Callable[[Values, Values], float]:
 
 def is_additive(metric: str) -> bool:
     """Return whether :func:`statistics` exists: the metric is a function of sums over samples (ranks are not)."""
-    _metric(metric)
+    _find_metric(metric)
     return metric in _SUMS
 
 
@@ -129,7 +129,7 @@ def _find_sums(metric: str) -> tuple[Callable[[Values, Values], list[Values]], C
     return _SUMS[metric]
 
 
-def _ratio(numerator: Sums, denominator: Sums) -> Sums:
+def _divide(numerator: Sums, denominator: Sums) -> Sums:
     """numerator / denominator, 0 where the denominator is not positive."""
     positive = denominator > 0
     result: Sums = np.where(positive, numerator / np.where(positive, denominator, 1.0), 0.0)
@@ -156,7 +156,7 @@ def _from_matthews(sums: Sums) -> Sums:
     n = true.sum(axis=1)
     covariance = hits * n - (predicted * true).sum(axis=1)
     spread = (n * n - (predicted**2).sum(axis=1)) * (n * n - (true**2).sum(axis=1))
-    return _ratio(covariance, np.sqrt(spread))
+    return _divide(covariance, np.sqrt(spread))
 
 
 def _from_pearson(sums: Sums) -> Sums:
@@ -165,15 +165,15 @@ def _from_pearson(sums: Sums) -> Sums:
     x_spread = np.where(x_spread > CONSTANT * n * xx, x_spread, 0.0)
     y_spread = np.where(y_spread > CONSTANT * n * yy, y_spread, 0.0)
     # sqrt of each factor: their product would overflow before the quotient does
-    return np.clip(_ratio(n * xy - x * y, np.sqrt(x_spread) * np.sqrt(y_spread)), -1.0, 1.0)
+    return np.clip(_divide(n * xy - x * y, np.sqrt(x_spread) * np.sqrt(y_spread)), -1.0, 1.0)
 
 
 _SUMS: dict[str, tuple[Callable[[Values, Values], list[Values]], Callable[[Sums], Sums]]] = {
-    "accuracy": (lambda p, y: [p == y, np.ones_like(p)], lambda sums: _ratio(sums[:, 0], sums[:, 1])),
+    "accuracy": (lambda p, y: [p == y, np.ones_like(p)], lambda sums: _divide(sums[:, 0], sums[:, 1])),
     "f1": (
         # true positives, false positives, false negatives of class 1
         lambda p, y: [(p == 1) & (y == 1), (p == 1) & (y != 1), (p != 1) & (y == 1)],
-        lambda sums: _ratio(2 * sums[:, 0], 2 * sums[:, 0] + sums[:, 1] + sums[:, 2]),
+        lambda sums: _divide(2 * sums[:, 0], 2 * sums[:, 0] + sums[:, 1] + sums[:, 2]),
     ),
     "matthews": (_matthews_statistics, _from_matthews),
     "pearson": (_pearson_statistics, _from_pearson),

@@ -88,8 +88,8 @@ class Rule:
     def format(self) -> str:
         """Return the short form; :meth:`parse` gives the same rule back."""
         if self.kind == "max_loss":
-            return f"-{_short(Decimal(repr(self.value)) * 100)}" if self.value else "no-loss"
-        number = _short(Decimal(repr(self.value)))
+            return f"-{_write_short(Decimal(repr(self.value)) * 100)}" if self.value else "no-loss"
+        number = _write_short(Decimal(repr(self.value)))
         if self.is_certified:
             return f"{self.kind}={number}" + ("" if self.confidence is None else f"@{self.confidence!r}")
         return f"{number}x" if self.kind == "speedup" else f"budget={number}"
@@ -132,13 +132,13 @@ def choose_cut(
         wanted = full_quality - rule.value
         allowed = q >= wanted - LAST_BIT * max(1.0, abs(wanted))
         preference = [loosest, s]
-        most, least = _write_apart(_most(q), wanted, 4)
+        most, least = _write_apart(_find_largest(q), wanted, 4)
         best = f"the best quality is {most}, {least} is wanted"
     else:
         wanted = rule.value if rule.kind == "speedup" else 1 / rule.value
         allowed = (s >= wanted * (1 - LAST_BIT)) & ~np.isnan(q)
         preference = [loosest, s, q]
-        most, least = _write_apart(_most(s[~np.isnan(q)]), wanted, 2)
+        most, least = _write_apart(_find_largest(s[~np.isnan(q)]), wanted, 2)
         best = f"the largest FLOPs speed-up is {most}x, {least}x is wanted"
     rows = np.flatnonzero(allowed)
     if not len(rows):
@@ -167,7 +167,7 @@ def pareto(quality: ArrayLike, cost: ArrayLike) -> NDArray[np.bool_]:
     return front
 
 
-def _most(values: NDArray[Any]) -> float:
+def _find_largest(values: NDArray[Any]) -> float:
     return float(np.nanmax(values)) if values.size and not np.isnan(values).all() else math.nan
 
 
@@ -178,7 +178,7 @@ def _write_apart(found: float, wanted: float, digits: int) -> tuple[str, str]:
     return f"{found:.{digits}f}", f"{wanted:.{digits}f}"
 
 
-def _short(number: Decimal) -> str:
+def _write_short(number: Decimal) -> str:
     """Without trailing zeros or exponent where it is short: 2, 0.5, 1e-20."""
     text = format(number.normalize(), "f")
     return text if len(text) < 12 else str(number.normalize())

@@ -93,7 +93,7 @@ def learn_then_test(
     ``scores`` and ``losses`` [N, L] of the held-out samples; no cut beyond ``loosest`` is tried.
     """
     allowed, chosen = 1 - confidence, math.nan
-    for cut, layers in _sequence(scores, strict, loosest):
+    for cut, layers in _list_cuts(scores, strict, loosest):
         spent = losses[np.arange(len(losses)), layers - 1]
         if p_value(spent, level) > allowed:
             break
@@ -106,7 +106,7 @@ def control_conformally(
 ) -> float:
     """Return the loosest cut of the fixed grid with (sum of losses + 1) / (N + 1) <= level; NaN where there is none."""
     worst, chosen, total = np.zeros(len(losses)), math.nan, len(losses) + 1
-    for cut, layers in _sequence(scores, strict, loosest):
+    for cut, layers in _list_cuts(scores, strict, loosest):
         worst = np.maximum(worst, losses[np.arange(len(losses)), layers - 1])
         if (worst.sum() + 1) / total > level:
             break
@@ -114,7 +114,7 @@ def control_conformally(
     return chosen
 
 
-def _sequence(scores: Scores, strict: bool, loosest: float) -> Iterator[tuple[float, NDArray[np.int64]]]:
+def _list_cuts(scores: Scores, strict: bool, loosest: float) -> Iterator[tuple[float, NDArray[np.int64]]]:
     """Cuts from strictest to ``loosest`` with the exit layers [N] they give; of cuts with the same layers the loosest.
 
     Each cut decides as it does live, rounded to the scores' precision. ``loosest`` belongs to the criterion, not to the
@@ -160,7 +160,7 @@ def choose_certified(
     if quality is None or not math.isnan(quality[choice.index]):
         return choice
     # every cut of the grid that is stricter than a certified one is certified too, with either guarantee
-    stricter = [c for c, _ in _sequence(scores, curve.strict, loosest) if c < cut]
+    stricter = [c for c, _ in _list_cuts(scores, curve.strict, loosest) if c < cut]
     for choice in (Choice(curve.row(float(scores.dtype.type(c))), c) for c in reversed(stricter)):
         if not math.isnan(quality[choice.index]):
             return choice

@@ -33,7 +33,7 @@ def score_exits(
         raise UsageError(f"The criterion cannot be used here: {refused}.")
     if criterion.needs_labels and labels is None:
         raise UsageError("This strategy is an oracle and needs the labels.")
-    read = _observed(criterion, observed, logits)
+    read = _check_observed(criterion, observed, logits)
     for layer in range(1, exits + 1):
         check_finite(logits[:, layer - 1], layer)
     given = None if labels is None or not criterion.needs_labels else torch.as_tensor(np.array(labels))
@@ -51,7 +51,7 @@ def score_recorded(criterion: Criterion, exits: AllExits) -> NDArray[np.float32]
     return score_exits(criterion, z, keys=keys, labels=exits.labels, observed=exits.observed)
 
 
-def _observed(criterion: Criterion, observed: ArrayLike | Tensor | None, logits: Tensor) -> Tensor | None:
+def _check_observed(criterion: Criterion, observed: ArrayLike | Tensor | None, logits: Tensor) -> Tensor | None:
     """What the probe read, checked and in the logits' dtype; None where the criterion has no probe."""
     if criterion.probe is None:
         return None

@@ -63,10 +63,10 @@ def interval_over_seeds(values: Float, by_seed: Float, level: float = 0.95, seed
     mean = float(values.mean())
     if len(values) == 1:
         return make_interval(mean, by_seed[:, 0], level)
-    return make_interval(mean, _both(by_seed, values, np.random.default_rng([seed, 1]), level), level)
+    return make_interval(mean, _resample_both(by_seed, values, np.random.default_rng([seed, 1]), level), level)
 
 
-def _both(by_seed: Float, values: Float, random: np.random.Generator, level: float) -> Float:
+def _resample_both(by_seed: Float, values: Float, random: np.random.Generator, level: float) -> Float:
     """Replicates [B] over seeds and samples, from replicates over samples [B, S] and the seeds' own values [S]."""
     replicates, seeds = by_seed.shape
     mean, middle = values.mean(), by_seed.mean(axis=1)

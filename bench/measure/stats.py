@@ -116,7 +116,7 @@ def bootstrap(
     Efron (1979), Annals of Statistics 7. Replicates in which the metric is undefined (NaN, such as F1 without
     a positive) are left out; ValueError where none is defined, or there are no samples.
     """
-    columns = _columns(statistics)
+    columns = _make_columns(statistics)
     values = [metric(w @ columns) for w in draw_counts(len(columns), replicates, seed)]
     estimate = metric(columns.sum(axis=0, keepdims=True))
     return make_interval(float(estimate[0]), np.concatenate(values), level)
@@ -129,7 +129,7 @@ def paired_bootstrap(
 
     Both are resampled with the same draws, so that what they share cancels. Errors as :func:`bootstrap`.
     """
-    first, second = _columns(a), _columns(b)
+    first, second = _make_columns(a), _make_columns(b)
     if len(first) != len(second):
         raise ValueError(f"A paired bootstrap needs the same samples: {len(first)} and {len(second)}.")
     values = [metric(w @ first) - metric(w @ second) for w in draw_counts(len(first), replicates, seed)]
@@ -139,7 +139,7 @@ def paired_bootstrap(
 
 def bootstrap_mean(values: Array, replicates: int = 1000, seed: int = 0, level: float = 0.95) -> Interval:
     """Return the percentile interval of the mean of values [N], such as the mean exit layer."""
-    count = len(_columns(values))
+    count = len(_make_columns(values))
     return bootstrap(values, lambda sums: np.asarray(sums[..., 0] / count), replicates, seed, level)
 
 
@@ -154,7 +154,7 @@ def bootstrap_ratio(
     return bootstrap(pairs, lambda sums: np.asarray(sums[..., 0] / sums[..., 1]), replicates, seed, level)
 
 
-def _columns(statistics: Array) -> Float:
+def _make_columns(statistics: Array) -> Float:
     columns = np.asarray(statistics, dtype=np.float64)
     if not columns.size:
         raise ValueError("No samples: a bootstrap needs at least one.")

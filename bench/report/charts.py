@@ -79,9 +79,9 @@ def build_trade_off(panel: Panel) -> Chart:
     x = Axis(SPEEDUP, *pad_range([*speedups, 1.0], 0.03))
     y = Axis(metric, *pad_range(qualities, 0.12, 0.01))
     marks: list[Mark] = []
-    marks += [mark for series in shown for mark in _spread_marks(series, y, len(at_first) > FEW_SERIES)]
-    marks += [mark for series in shown for mark in _line_marks(series, x, y)]
-    marks += [mark for series in shown for mark in _point_marks(series)]
+    marks += [mark for series in shown for mark in _draw_spread(series, y, len(at_first) > FEW_SERIES)]
+    marks += [mark for series in shown for mark in _draw_line(series, x, y)]
+    marks += [mark for series in shown for mark in _draw_point(series)]
     for series, speedup in starred.items():
         tip = f"{series.label}\n{metric} {numbers.format_quality(series.full)}\nFLOPs speed-up {speedup:.2f}×"
         marks.append(Point(series.label, series.look, speedup, series.full.value, tip, "*", LARGE))
@@ -98,7 +98,7 @@ def build_trade_off(panel: Panel) -> Chart:
     return Chart("Trade-off", name, words, source, x, y, marks, legend, note)
 
 
-def _spread_marks(series: Series, y: Axis, faint: bool) -> list[Mark]:
+def _draw_spread(series: Series, y: Axis, faint: bool) -> list[Mark]:
     """Return what samples and seeds leave open, within the axis: a band may be wider than what is shown."""
     line, speedups = series.curve, series.curve.speedup.tolist()
     low, high = (edge.clip(y.low, y.high).tolist() for edge in (line.low, line.high))
@@ -109,7 +109,7 @@ def _spread_marks(series: Series, y: Axis, faint: bool) -> list[Mark]:
     return found
 
 
-def _line_marks(series: Series, x: Axis, y: Axis) -> list[Mark]:
+def _draw_line(series: Series, x: Axis, y: Axis) -> list[Mark]:
     line = series.curve
     notes = [f"threshold {numbers.format_threshold(t)}" if t is not None else "" for t in line.thresholds]
     speedups, qualities = line.speedup.tolist(), line.quality.tolist()
@@ -118,7 +118,7 @@ def _line_marks(series: Series, x: Axis, y: Axis) -> list[Mark]:
     return [Line(series.label, series.look, speedups, qualities, notes), *dots]
 
 
-def _point_marks(series: Series) -> Iterator[Mark]:
+def _draw_point(series: Series) -> Iterator[Mark]:
     """Yield a marker for every operating point; rules that chose the same one share it."""
     places: dict[tuple[float, float], list[str]] = {}
     for rule, point in series.points.items():

@@ -36,7 +36,7 @@ def choose_best(early: Sequence[Series], most: int = MOST_DRAWN) -> list[Series]
     early = list(early)
     if len(early) <= most:
         return early
-    ranked = sorted(early, key=lambda s: (s.upper_bound, -_volume(s), s.label))
+    ranked = sorted(early, key=lambda s: (s.upper_bound, -_measure_volume(s), s.label))
     firsts: dict[str, Series] = {}
     for series in ranked:
         firsts.setdefault(series.strategy, series)
@@ -59,7 +59,7 @@ def describe_offered(panel: Panel) -> str:
     return f"The best {MOST_DRAWN} of {early} series are shown at first; the legend switches the others on{rest}"
 
 
-def _volume(series: Series) -> float:
+def _measure_volume(series: Series) -> float:
     curve = read_curve(series.first, series.split)
     return areas.hypervolume(areas.envelope(curve.speedup, curve.quality), find_chance(series.first))
 

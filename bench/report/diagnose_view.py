@@ -34,9 +34,9 @@ SHIFT_NOTE = "Thresholds as chosen for the run's own task. Speed-up: FLOPs, over
 
 def build_tables(found: Found) -> list[TextTable]:
     """Build every table that there is something for."""
-    made = [_exits(found), _consistency(found)]
-    made += [_slowdown(found["slowdown"])] if found["slowdown"] else []
-    made += [_shift(found["shift"])] if found["shift"] else []
+    made = [_build_exits(found), _build_consistency(found)]
+    made += [_build_slowdown(found["slowdown"])] if found["slowdown"] else []
+    made += [_build_shift(found["shift"])] if found["shift"] else []
     return made
 
 
@@ -48,7 +48,7 @@ def format_finding(value: Found | None, sign: str = "") -> str:
     return f"{texts[0]} [{texts[1]}, {texts[2]}]"
 
 
-def _exits(found: Found) -> TextTable:
+def _build_exits(found: Found) -> TextTable:
     columns = ["exit", "accuracy", "ECE", "AUROC max p", "AUROC own score", "inversion max p", "inversion own score"]
     number = numbers.format_number
     rows = [
@@ -60,7 +60,7 @@ def _exits(found: Found) -> TextTable:
     return TextTable("exits", title, columns, rows, EXITS_NOTE)
 
 
-def _consistency(found: Found) -> TextTable:
+def _build_consistency(found: Found) -> TextTable:
     columns = ["point", "threshold", "mean exit", "agreement with all layers"]
     rows = [
         [numbers.format_rule(row["point"]), numbers.format_threshold(row["threshold"]), f"{row['mean_exit']:.2f}",
@@ -73,7 +73,7 @@ def _consistency(found: Found) -> TextTable:
     return TextTable("consistency", "Is the early answer the late one?", columns, rows, words)
 
 
-def _slowdown(found: Found) -> TextTable:
+def _build_slowdown(found: Found) -> TextTable:
     columns = ["point", "change", "mean exit", "shift of the mean exit", "FLOPs, times", "later / earlier",
                "other answer", "change in accuracy"]  # fmt: skip
     percent = numbers.format_percent
@@ -87,7 +87,7 @@ def _slowdown(found: Found) -> TextTable:
     return TextTable("slowdown", "Can small changes slow it down?", columns, rows, SLOWDOWN_NOTE.format(**found))
 
 
-def _shift(found: Found) -> TextTable:
+def _build_shift(found: Found) -> TextTable:
     columns = ["point", "threshold", "texts", "accuracy", "all layers", "mean exit", "FLOPs speed-up"]
     full = {texts: values["accuracy"]["value"] for texts, values in found["full"].items()}
     rows = [

@@ -31,10 +31,10 @@ def build_exits_used(panel: Panel) -> list[Chart]:
     """Build the charts of where samples leave, for two operating points or the first one that was reached."""
     shown = content.choose_drawn(panel)
     reached = list(dict.fromkeys(r for s in shown for r in s.points))
-    return [_exits_used(panel, rule) for rule in [r for r in SHOWN_RULES if r in reached] or reached[:1]]
+    return [_build_used(panel, rule) for rule in [r for r in SHOWN_RULES if r in reached] or reached[:1]]
 
 
-def _exits_used(panel: Panel, rule: str) -> Chart:
+def _build_used(panel: Panel, rule: str) -> Chart:
     drawn = [(s, p.exit_counts) for s in content.choose_drawn(panel) if (p := s.points.get(rule))]
     shares = {series: [count / sum(counts) for count in counts] for series, counts in drawn}
     width = 0.84 / len(shares)
@@ -61,7 +61,7 @@ def _exits_used(panel: Panel, rule: str) -> Chart:
 
 def build_every_exit(panel: Panel) -> Chart:
     """Build the chart of quality with all samples forced to leave at the same exit, each checkpoint once."""
-    metric, shown = title_metric(panel.metric), _one_per_checkpoint(panel)
+    metric, shown = title_metric(panel.metric), _pick_one_a_checkpoint(panel)
     marks: list[Mark] = []
     values: list[float] = []
     for i, series in enumerate(shown):
@@ -90,7 +90,7 @@ def build_every_exit(panel: Panel) -> Chart:
     )
 
 
-def _one_per_checkpoint(panel: Panel) -> list[Series]:
+def _pick_one_a_checkpoint(panel: Panel) -> list[Series]:
     kept: dict[str, Series] = {}
     for series in [*content.choose_drawn(panel), *panel.series]:
         kept.setdefault(make_checkpoint_key(series.first), series)

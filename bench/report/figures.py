@@ -97,7 +97,7 @@ def save_canvas(fig: Any, path: Path, kind: str) -> None:
 def save_figure(figure: Figure, folder: Path, formats: Sequence[str] = tuple(METADATA)) -> list[Path]:
     """Write ``figure`` as .svg, .pdf and .png, or those of ``formats``, and its numbers as .csv under ``folder``."""
     *drawn, numbers = (folder / f"{figure.name}.{kind}" for kind in (*formats, "csv"))
-    with open_canvas(figure.width, figure.height + _legend_height(figure.keys)) as fig:
+    with open_canvas(figure.width, figure.height + _measure_legend(figure.keys)) as fig:
         draw_figure(figure, fig)
         for path in drawn:
             save_canvas(fig, path, path.suffix[1:])
@@ -119,7 +119,7 @@ def draw_figure(figure: Figure, fig: Any) -> None:
             if charts[i + 1].x == chart.x:
                 ax.tick_params(labelbottom=False)
     if figure.keys:
-        handles = [_handle(key) for key in figure.keys]
+        handles = [_make_handle(key) for key in figure.keys]
         fig.legend(handles=handles, loc="outside lower center", ncols=_count_columns(figure.keys), handlelength=2.2)
 
 
@@ -149,7 +149,7 @@ def _draw_mark(mark: Mark, ax: Any, chart: Chart, zorder: float) -> None:
     match mark:
         case Line():
             more = {"linewidth": 0.4} if mark.thin else {}
-            ax.plot(mark.x, mark.y, linestyle=_dashes(mark.look), **style, **more)
+            ax.plot(mark.x, mark.y, linestyle=_find_dashes(mark.look), **style, **more)
         case Band():
             ax.fill_between(mark.x, mark.low, mark.high, alpha=0.05 if mark.faint else 0.13, linewidth=0, **style)
         case Point():
@@ -171,15 +171,15 @@ def _draw_mark(mark: Mark, ax: Any, chart: Chart, zorder: float) -> None:
             assert_never(mark)
 
 
-def _dashes(look: Look) -> Any:
+def _find_dashes(look: Look) -> Any:
     dashes = tuple(float(v) for v in look.dash.split())
     return (0, dashes) if dashes else "-"
 
 
-def _handle(key: Key) -> Any:
+def _make_handle(key: Key) -> Any:
     from matplotlib.lines import Line2D
 
-    style: dict[str, Any] = {"linestyle": _dashes(key.look), "marker": key.marker or key.look.marker}
+    style: dict[str, Any] = {"linestyle": _find_dashes(key.look), "marker": key.marker or key.look.marker}
     if key.marker == "*":
         style |= {"linestyle": "", "markersize": 7, "markeredgecolor": "black", "markeredgewidth": 0.4}
     return Line2D([], [], color=key.look.hex, label=shorten_name(key.name), **style)
@@ -198,6 +198,6 @@ def _count_columns(keys: Sequence[Key]) -> int:
     return 1 if max(len(shorten_name(key.name)) for key in keys) > 22 else 2
 
 
-def _legend_height(keys: Sequence[Key]) -> float:
+def _measure_legend(keys: Sequence[Key]) -> float:
     """Return the inches that the legend takes."""
     return 0.1 + 0.145 * -(-len(keys) // _count_columns(keys)) if keys else 0.0

@@ -42,14 +42,14 @@ def label_series(panels: Sequence[Sequence[Run]]) -> list[dict[str, str]]:
 
 def _label(strategy: str, settings: Settings, names: Sequence[str], usual: str | None) -> str:
     said = [
-        f"{name}={_value(settings[name])}"
+        f"{name}={_format_value(settings[name])}"
         for name in names
         if settings.get(name) is not None and not (name == "recipe" and settings[name] == usual)
     ]
     return f"{strategy} ({', '.join(said)})" if said else strategy
 
 
-def _value(value: Any) -> str:
+def _format_value(value: Any) -> str:
     text = value if isinstance(value, str) else "none" if value is None else write_canonical(value)
     return text if len(text) <= VALUE_LENGTH else f"{text[: VALUE_LENGTH - 1]}…"
 
@@ -87,4 +87,4 @@ def _say(name: str, one: Settings, alike: Sequence[Settings]) -> str:
         return "no limit" if value is None else f"limit {value}"
     if isinstance(value, str):
         value = shorten_digests([value, *(other.get(name) for other in alike)])[0]
-    return f"{name}={_value(value)}"
+    return f"{name}={_format_value(value)}"

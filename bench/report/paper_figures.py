@@ -48,7 +48,7 @@ def build_realisation_figure(chart: Chart, panels: Sequence[Panel]) -> Figure:
 def build_paper_figures(panels: Sequence[PanelCharts]) -> list[Figure]:
     """Return those of the paper's figures that the store has results for."""
     plain = [made.panel for made in panels]
-    return [*_figure_2(plain), *_figure_3(panels), *_windows(plain), *_criteria(plain)]
+    return [*_build_figure_2(plain), *_build_figure_3(panels), *_build_windows(plain), *_build_criteria(plain)]
 
 
 def read_at_threshold(curve: BandedCurve, delta: float) -> tuple[float, float]:
@@ -75,7 +75,7 @@ def choose_paper_variant(panel: Panel) -> Series | None:
     return min((s for s in panel.series if s.strategy in FIRST), key=distance, default=None)
 
 
-def _figure_2(panels: Sequence[Panel]) -> list[Figure]:
+def _build_figure_2(panels: Sequence[Panel]) -> list[Figure]:
     chosen = [(panel, series) for panel in panels if (series := choose_paper_variant(panel))]
     if not chosen:
         return []
@@ -98,11 +98,11 @@ def _figure_2(panels: Sequence[Panel]) -> list[Figure]:
         + describe_runs([series for _, series in chosen])
     )
     metrics = " / ".join(sorted({title_metric(p.metric) for p, _ in chosen}))
-    chart = _lines_chart(lines, "computation (fraction of the plain model)", metrics, every=True)
+    chart = _build_lines_chart(lines, "computation (fraction of the plain model)", metrics, every=True)
     return [Figure("elbert-figure-2", words, rows, [chart])]
 
 
-def _figure_3(panels: Sequence[PanelCharts]) -> list[Figure]:
+def _build_figure_3(panels: Sequence[PanelCharts]) -> list[Figure]:
     counts = {p.panel.number: len({s.strategy for s in p.panel.series if s.early}) for p in panels}
     most = sorted((p for p in panels if counts[p.panel.number] > 1), key=lambda p: -counts[p.panel.number])[:6]
     several = sorted(most, key=lambda p: p.panel.number)
@@ -121,7 +121,7 @@ def _figure_3(panels: Sequence[PanelCharts]) -> list[Figure]:
     return [Figure("elbert-figure-3", words, rows, charts, 0.3 + 1.75 * len(several), titled=True)]
 
 
-def _windows(panels: Sequence[Panel]) -> Iterator[Figure]:
+def _build_windows(panels: Sequence[Panel]) -> Iterator[Figure]:
     """One figure for every strategy of which a panel has several windows and nothing else that differs."""
     for panel in panels:
         groups: dict[str, list[tuple[int, Series]]] = defaultdict(list)
@@ -139,10 +139,10 @@ def _windows(panels: Sequence[Panel]) -> Iterator[Figure]:
                          for i in range(len(found))]  # fmt: skip
                 words = f"Window size of {found[0][1].strategy} on {panel.title}, same checkpoint. "
                 words += describe_source([s for _, s in found])
-                yield _curves_figure(f"window-{panel.slug}-{number}", words, panel, named, looks)
+                yield _build_curves_figure(f"window-{panel.slug}-{number}", words, panel, named, looks)
 
 
-def _criteria(panels: Sequence[Panel]) -> Iterator[Figure]:
+def _build_criteria(panels: Sequence[Panel]) -> Iterator[Figure]:
     """Criteria on the same checkpoint: the only comparison of criteria alone."""
     for panel in panels:
         groups: dict[str, list[Series]] = defaultdict(list)
@@ -156,10 +156,10 @@ def _criteria(panels: Sequence[Panel]) -> Iterator[Figure]:
             words = f"Criteria on one and the same checkpoint ({found[0].trained_as}), {panel.title}. "
             words += describe_source(found)
             words += f" The best {len(shown)} of {len(found)} are drawn." if len(shown) < len(found) else ""
-            yield _curves_figure(f"criteria-{panel.slug}-{number}", words, panel, named, [s.look for s in shown])
+            yield _build_curves_figure(f"criteria-{panel.slug}-{number}", words, panel, named, [s.look for s in shown])
 
 
-def _curves_figure(
+def _build_curves_figure(
     name: str, words: str, panel: Panel, named: Sequence[tuple[str, Series]], looks: Sequence[Look]
 ) -> Figure:
     """Return a figure of the trade-off curves of some series, under names of their own."""
@@ -170,10 +170,10 @@ def _curves_figure(
         for label, s in named
         for x, y, low, high in zip(s.curve.speedup, s.curve.quality, s.curve.low, s.curve.high, strict=True)
     ]
-    return Figure(name, words, rows, [_lines_chart(lines, SPEEDUP, title_metric(panel.metric))])
+    return Figure(name, words, rows, [_build_lines_chart(lines, SPEEDUP, title_metric(panel.metric))])
 
 
-def _lines_chart(lines: Sequence[Line], x: str, y: str, every: bool = False) -> Chart:
+def _build_lines_chart(lines: Sequence[Line], x: str, y: str, every: bool = False) -> Chart:
     """Build a chart of lines with markers, at ``every`` vertex or at a few: lines of one colour cross here."""
     across = Axis(x, *pad_range((v for line in lines for v in line.x), 0.03))
     up = Axis(y, *pad_range((v for line in lines for v in line.y), 0.06))

@@ -26,7 +26,7 @@ class StoreContents:
         return [run for run in self.runs if run.is_finished()]
 
     def count_left_out(self) -> dict[str, int]:
-        """How many are damaged, and how many a newer version wrote."""
+        """Count the records that are damaged, and those that a newer version wrote."""
         return {state: sum(bad.state == state for bad in self.left_out) for state in ("damaged", "newer")}
 
     @property
@@ -137,8 +137,8 @@ def describe_panel(panel: Panel) -> str:
 
 def describe_sizes(series: Sequence[Series]) -> str:
     """Return ``n = 872/872, trained on 15000/67349``: used of available."""
-    reported = _each(run.count_used(s.split) for s in series for run in s.runs)
-    trained = _each(run.count_used("train") for s in series for run in s.runs)
+    reported = _join_counts(run.count_used(s.split) for s in series for run in s.runs)
+    trained = _join_counts(run.count_used("train") for s in series for run in s.runs)
     return f"n = {reported}" + (f", trained on {trained}" if trained != "unknown" else "")
 
 
@@ -161,7 +161,7 @@ def describe_timings(panels: Sequence[Panel]) -> str:
         runs = tuple(r for r, some in zip(series.runs, points, strict=True) if any(p.latency for p in some))
         timed += [replace(series, runs=runs)] if runs else []
     asked = [run.spec.latency for s in timed for run in s.runs]
-    samples = _each(str(args.samples) for args in asked if args is not None)
+    samples = _join_counts(str(args.samples) for args in asked if args is not None)
     return f"Timed on {samples} samples of each; {describe_runs(timed)} {describe_thresholds(timed)}"
 
 
@@ -179,10 +179,10 @@ def describe_thresholds(series: Sequence[Series]) -> str:
     chosen = {point.chosen_on for s in series for result in s.results for point in result.points}
     said = []
     if "select" in chosen:
-        held = _each(run.count_used(run.record.task.select) for s in series for run in s.runs)
+        held = _join_counts(run.count_used(run.record.task.select) for s in series for run in s.runs)
         said.append(f"Thresholds of operating points were chosen on {held} samples held out of train.")
         shared = [run.record.criterion.held_out for s in series for run in s.runs if run.record.criterion]
-        halves = _each(f"{each.fitted_on} and {each.chosen_on}" for each in shared if each and each.apart)
+        halves = _join_counts(f"{each.fitted_on} and {each.chosen_on}" for each in shared if each and each.apart)
         if halves != "unknown":
             said.append(f"Criteria that are fitted share them: {halves}, to fit and to choose.")
     if "given" in chosen:
@@ -192,6 +192,6 @@ def describe_thresholds(series: Sequence[Series]) -> str:
     return " ".join(said) or NO_THRESHOLDS
 
 
-def _each(counts: Iterable[str]) -> str:
+def _join_counts(counts: Iterable[str]) -> str:
     found = sorted({c for c in counts if c != "unknown"})
     return " or ".join(found) or "unknown"

@@ -63,12 +63,12 @@ LOOKS = {
 
 def find_look(strategy: str) -> Look:
     """Return the look of a strategy: by hand, a free one for what is listed, else one that its name gives."""
-    listed = _listed()
+    listed = _assign_listed()
     return listed[strategy] if strategy in listed else assign_looks([strategy], listed.values())[strategy]
 
 
 @cache
-def _listed() -> dict[str, Look]:
+def _assign_listed() -> dict[str, Look]:
     return {**assign_looks((name for name in STRATEGIES if name not in LOOKS), LOOKS.values()), **LOOKS}
 
 

@@ -37,7 +37,7 @@ def draw_svg(chart: Chart) -> Markup:
         f'<svg class="chart" viewBox="0 0 {WIDTH} {chart.height}" role="group" aria-label="{escape_html(words)}" '
         f'data-x="{x.low:.8g} {x.high:.8g}" data-y="{y.low:.8g} {y.high:.8g}" '
         f'data-box="{LEFT} {TOP} {WIDTH - RIGHT} {plane.bottom}" '
-        f'data-xn="{escape_html(x.label)}" data-yn="{escape_html(y.label)}">{_inner(chart, plane)}</svg>'
+        f'data-xn="{escape_html(x.label)}" data-yn="{escape_html(y.label)}">{_draw_chart(chart, plane)}</svg>'
     )
 
 
@@ -45,7 +45,7 @@ def stack_svg(charts: Sequence[Chart]) -> str:
     """Draw charts one below another, each under its title, as an SVG file that needs nothing else."""
     parts, top = [], 0
     for chart in charts:
-        inner = _inner(chart, _Plane(chart, titled=True))
+        inner = _draw_chart(chart, _Plane(chart, titled=True))
         parts.append(f'<g transform="translate(0 {top + 20})"><text x="{LEFT}" y="2">{escape_html(chart.title)}</text>')
         parts.append(f"{inner}</g>")
         top += chart.height + 24
@@ -56,8 +56,8 @@ def stack_svg(charts: Sequence[Chart]) -> str:
     )
 
 
-def _inner(chart: Chart, plane: _Plane) -> str:
-    return "".join([*_frame(chart, plane), *(_draw_mark(mark, plane) for mark in chart.marks)])
+def _draw_chart(chart: Chart, plane: _Plane) -> str:
+    return "".join([*_draw_frame(chart, plane), *(_draw_mark(mark, plane) for mark in chart.marks)])
 
 
 def draw_swatch(look: Look, marker: str = "") -> Markup:
@@ -87,7 +87,7 @@ class _Plane:
         return [(self.x(a), self.y(b)) for a, b in zip(xs, ys, strict=True)]
 
 
-def _frame(chart: Chart, plane: _Plane) -> list[str]:
+def _draw_frame(chart: Chart, plane: _Plane) -> list[str]:
     bottom, end = plane.bottom, WIDTH - RIGHT
     parts = [f'<rect class="plot" x="{LEFT}" y="{TOP}" width="{end - LEFT}" height="{bottom - TOP}"/>']
     for value in chart.x.numbers():
@@ -127,7 +127,7 @@ def _draw_mark(mark: Mark, plane: _Plane) -> str:
         case Point():
             shape = _marker(mark.marker or mark.look.marker, plane.x(mark.x), plane.y(mark.y), mark.size)
             kind = _class("pt invalid" if mark.hollow else "pt", mark.look)
-            return _told("path", f'{kind} d="{shape}" {_of(mark)} tabindex="0"', mark.tip, plane)
+            return _draw_told("path", f'{kind} d="{shape}" {_of(mark)} tabindex="0"', mark.tip, plane)
         case Dots():
             circle = f'<circle {_class("pareto", mark.look)} r="1.9" {_of(mark)}'
             return "".join(f'{circle} cx="{x:.1f}" cy="{y:.1f}"/>' for x, y in plane.places(mark.x, mark.y))
@@ -140,7 +140,7 @@ def _draw_mark(mark: Mark, plane: _Plane) -> str:
             top, bottom = plane.y(mark.high), plane.y(mark.low)
             kind = _class("pt bar light" if mark.light else "pt bar", mark.look)
             size = f'width="{max(0.5, right - left):.1f}" height="{max(0.0, bottom - top):.1f}"'
-            bar = _told("rect", f'{kind} x="{left:.1f}" y="{top:.1f}" {size} {_of(mark)}', mark.tip, plane)
+            bar = _draw_told("rect", f'{kind} x="{left:.1f}" y="{top:.1f}" {size} {_of(mark)}', mark.tip, plane)
             shape = _marker(mark.look.marker, (left + right) / 2, top - 4.5, 2.6)
             return bar + (f'<path {_class("cap", mark.look)} d="{shape}" {_of(mark)}/>' if mark.capped else "")
         case Reference():
@@ -158,7 +158,7 @@ def _of(mark: SeriesMark) -> str:
     return f'data-series="{escape_html(mark.series)}"'
 
 
-def _told(tag: str, attributes: str, tip: str, plane: _Plane) -> str:
+def _draw_told(tag: str, attributes: str, tip: str, plane: _Plane) -> str:
     aloud = escape_html(tip.replace("\n", ", "))
     element = f'<{tag} {attributes} data-tip="{escape_html(tip)}" role="img" aria-label="{aloud}"'
     return f"{element}><title>{escape_html(tip)}</title></{tag}>" if plane.titled else f"{element}/>"

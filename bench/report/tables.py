@@ -35,15 +35,15 @@ def build_points_table(panel: Panel, marks: Mapping[str, Revision]) -> TextTable
         full, layers, alone = series.full, series.first.layers, speedups.get(series)
         whole = [numbers.format_quality(full), f"{layers}", numbers.format_factor(alone), numbers.MISSING]
         rows.append([*head, "all layers", numbers.MISSING, *whole])
-        values.append(_value_row(panel, series, "all layers", full, mean_exit=layers, flops_speedup=alone))
+        values.append(_make_value_row(panel, series, "all layers", full, mean_exit=layers, flops_speedup=alone))
         for rule in series.rules:
             point = series.points.get(rule)
             if point is None:
                 rows.append([*head, numbers.format_rule(rule), "not reached", *[numbers.MISSING] * 4])
-                values.append(_value_row(panel, series, rule, reason=series.reason(rule)))
+                values.append(_make_value_row(panel, series, rule, reason=series.reason(rule)))
             else:
-                rows.append([*head, *_point_cells(point, rule, len(series.runs))])
-                values.append(_value_row(panel, series, rule, point.quality, point))
+                rows.append([*head, *_format_point(point, rule, len(series.runs))])
+                values.append(_make_value_row(panel, series, rule, point.quality, point))
     words = f"{title_metric(panel.metric)} with 95 % intervals over samples on {panel.title}. "
     words += " ".join([provenance.describe_source(panel.series), *panel.doubts])
     if len(marks) > 1:
@@ -52,7 +52,7 @@ def build_points_table(panel: Panel, marks: Mapping[str, Revision]) -> TextTable
     return TextTable(f"points-{panel.slug}", panel.title, columns, rows, words, values)
 
 
-def _point_cells(point: SeriesPoint, rule: str, seeds: int) -> list[str]:
+def _format_point(point: SeriesPoint, rule: str, seeds: int) -> list[str]:
     reached = len(point.thresholds)
     timed, measured = point.timed, numbers.MISSING
     if timed:
@@ -68,7 +68,7 @@ def _point_cells(point: SeriesPoint, rule: str, seeds: int) -> list[str]:
     ]
 
 
-def _value_row(
+def _make_value_row(
     panel: Panel,
     series: Series,
     rule: str,
@@ -89,8 +89,8 @@ def _value_row(
         "lowest_seed": quality and quality.lowest, "highest_seed": quality and quality.highest,
         "both_low": both[0], "both_high": both[1], "threshold": point and point.threshold,
         "thresholds_chosen_on": point and point.chosen_on, "mean_exit": point and point.mean_layer,
-        **_speedup_columns("flops_speedup", point.speedup if point else None),
-        **_speedup_columns("measured_speedup", timed.speedup if timed else None),
+        **_make_speedup_columns("flops_speedup", point.speedup if point else None),
+        **_make_speedup_columns("measured_speedup", timed.speedup if timed else None),
         "measured_speedup_samples_low": timed and timed.sampling.low,
         "measured_speedup_samples_high": timed and timed.sampling.high, "realisation": timed and timed.realisation,
         "latency_valid": timed and timed.valid, "machine": timed and timed.machine, "reason": None,
@@ -103,7 +103,7 @@ def _describe_doubts(series: Series) -> str | None:
     return "; ".join(f"{one.doubt.said} ({one.where or 'all seeds'})" for one in series.doubts) or None
 
 
-def _speedup_columns(name: str, value: OverSeeds | None) -> DataRow:
+def _make_speedup_columns(name: str, value: OverSeeds | None) -> DataRow:
     return {name: value and value.value, f"{name}_low": value and value.low, f"{name}_high": value and value.high}
 
 

@@ -29,7 +29,7 @@ READING = (
 
 def print_claims(out: Console, paper: Paper, scale: Scale, found: Judged, doubts: Doubted = ()) -> None:
     """Print the claims with their verdicts, then what every verdict rests on, and what is doubted of it."""
-    out.print(_heading(paper, scale))
+    out.print(_write_heading(paper, scale))
     for columns, rows in _make_tables(found):
         if rows:
             out.print(build_table("", columns, rows))
@@ -40,7 +40,7 @@ def print_claims(out: Console, paper: Paper, scale: Scale, found: Judged, doubts
 
 def write_claims(paper: Paper, scale: Scale, found: Judged, doubts: Doubted = ()) -> str:
     """Return the claims with their verdicts, and what is doubted, as Markdown."""
-    lines = [f"# {paper.name}: its claims, measured", "", _heading(paper, scale), ""]
+    lines = [f"# {paper.name}: its claims, measured", "", _write_heading(paper, scale), ""]
     for columns, rows in _make_tables(found):
         lines += [*write_markdown_table(columns, rows), ""]
     for sentence in describe_doubts(doubts):
@@ -62,7 +62,7 @@ def make_plain_claims(paper: Paper, scale: Scale, found: Judged, doubts: Doubted
                 "check": {"name": claim.check, **claim.arguments},
                 "verdict": result.verdict,
                 "why": result.why,
-                "parts": [_trial_to_plain(trial) for trial in result.trials],
+                "parts": [_make_plain_trial(trial) for trial in result.trials],
             }
             for claim, result in found
         ],
@@ -70,7 +70,7 @@ def make_plain_claims(paper: Paper, scale: Scale, found: Judged, doubts: Doubted
     }
 
 
-def _trial_to_plain(trial: Trial) -> dict[str, Any]:
+def _make_plain_trial(trial: Trial) -> dict[str, Any]:
     plain = asdict(trial)
     if ours := plain["ours"]:
         plain["ours"] = {"value": ours.pop("estimate"), **ours}
@@ -81,7 +81,7 @@ def _make_tables(found: Judged) -> list[tuple[tuple[str, ...], Sequence[tuple[st
     """Return the columns and rows of two tables: a row a claim, and a row for each place of each claim."""
     claims = [(*_describe_claim(claim), *_describe_result(result)) for claim, result in found]
     trials = [
-        (claim.id, trial.where, _interval(trial.ours), trial.wanted, trial.verdict, trial.detail)
+        (claim.id, trial.where, _format_interval(trial.ours), trial.wanted, trial.verdict, trial.detail)
         for claim, result in found
         for trial in result.trials
     ]
@@ -91,7 +91,7 @@ def _make_tables(found: Judged) -> list[tuple[tuple[str, ...], Sequence[tuple[st
     ]
 
 
-def _heading(paper: Paper, scale: Scale) -> str:
+def _write_heading(paper: Paper, scale: Scale) -> str:
     says = getattr(paper, scale).says
     return f"{paper.title}. {paper.citation}\nIn the paper: {paper.conventions}\nHere: {says}"
 
@@ -111,8 +111,8 @@ def _describe_result(result: ClaimResult) -> tuple[str, str]:
         return "-", f"not run ({result.why})"
     ran, of = result.ran, len(result.trials)
     counted = f" (on {len(ran)} of {of})" if len(ran) < of else ""
-    return _interval(ran[0].ours) if len(ran) == 1 else result.why, result.verdict + counted
+    return _format_interval(ran[0].ours) if len(ran) == 1 else result.why, result.verdict + counted
 
 
-def _interval(ours: Interval | None) -> str:
+def _format_interval(ours: Interval | None) -> str:
     return "-" if ours is None else f"{ours.estimate:.3f} [{ours.low:.3f}, {ours.high:.3f}]"

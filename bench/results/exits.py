@@ -28,10 +28,10 @@ def write_exits(exits: AllExits, path: Path) -> None:
         "id": pa.array(exits.ids, pa.string()),
         "label": pa.array(exits.labels),
         "tokens": pa.array(exits.lengths),
-        "logits": _lists(exits.logits),
+        "logits": _make_lists(exits.logits),
     }
     if exits.observed is not None:
-        columns["observed"] = _lists(exits.observed)
+        columns["observed"] = _make_lists(exits.observed)
     facts = {"exits": str(layers), "outputs": str(outputs), "sha256": exits.checksum()}
     table = pa.table(columns).replace_schema_metadata(facts)
     with replace_file(path) as temporary:
@@ -57,13 +57,13 @@ def read_exits(path: Path) -> AllExits:
     metadata = table.schema.metadata or {}
     facts = {name.decode(errors="replace"): value.decode(errors="replace") for name, value in metadata.items()}
     layers, outputs = (_count(path, facts, name) for name in ("exits", "outputs"))
-    labels = _column(path, table, "label", *LABELS)
+    labels = _read_column(path, table, "label", *LABELS)
     found = AllExits(
-        ids=tuple(_column(path, table, "id", pa.string()).to_pylist()),
+        ids=tuple(_read_column(path, table, "id", pa.string()).to_pylist()),
         labels=labels.to_numpy(),
-        logits=_array(path, table, "logits", (layers, outputs)),
-        lengths=_column(path, table, "tokens", pa.int64()).to_numpy(),
-        observed=_array(path, table, "observed", (layers, 0)) if "observed" in table.column_names else None,
+        logits=_read_array(path, table, "logits", (layers, outputs)),
+        lengths=_read_column(path, table, "tokens", pa.int64()).to_numpy(),
+        observed=_read_array(path, table, "observed", (layers, 0)) if "observed" in table.column_names else None,
     )
     if "sha256" not in facts:
         raise Damaged(path, "it has no checksum sha256")
@@ -82,7 +82,7 @@ def _count(path: Path, facts: dict[str, str], name: str) -> int:
     return int(text)
 
 
-def _column(path: Path, table: pa.Table, name: str, *kinds: pa.DataType) -> pa.ChunkedArray:
+def _read_column(path: Path, table: pa.Table, name: str, *kinds: pa.DataType) -> pa.ChunkedArray:
     """Return a column of one of ``kinds`` without gaps."""
     if name not in table.column_names:
         raise Damaged(path, f"{name} is missing")
@@ -94,7 +94,7 @@ def _column(path: Path, table: pa.Table, name: str, *kinds: pa.DataType) -> pa.C
     return column
 
 
-def _array(path: Path, table: pa.Table, name: str, shape: tuple[int, int]) -> NDArray[np.float32]:
+def _read_array(path: Path, table: pa.Table, name: str, shape: tuple[int, int]) -> NDArray[np.float32]:
     """Return a column of lists as float32 [N, exits, outputs], 0 for any number of outputs; writable, so a copy."""
     if name not in table.column_names:
         raise Damaged(path, f"{name} is missing")
@@ -110,6 +110,6 @@ def _array(path: Path, table: pa.Table, name: str, shape: tuple[int, int]) -> ND
     return np.array(flat.to_numpy(zero_copy_only=False)).reshape(len(table), layers, -1)
 
 
-def _lists(values: NDArray[np.float32]) -> pa.FixedSizeListArray:
+def _make_lists(values: NDArray[np.float32]) -> pa.FixedSizeListArray:
     """Return [N, L, K] as a column with a list of L * K numbers a row."""
     return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1), pa.float32()), values[0].size)

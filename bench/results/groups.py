@@ -38,7 +38,7 @@ SAME = 1e-5  # records keep six digits of some values
 
 def make_series_key(run: Run) -> str:
     """Return a key that runs share if they differ in nothing but the seed."""
-    return _identity_without(run, "seed")
+    return _list_identity_without(run, "seed")
 
 
 def group_seeds(runs: Iterable[Run]) -> list[list[Run]]:
@@ -51,7 +51,7 @@ def group_seeds(runs: Iterable[Run]) -> list[list[Run]]:
 
 def make_training_key(run: Run) -> str:
     """Return a key that runs share if only criterion and seed differ: those of one seed have the same checkpoint."""
-    return _identity_without(run, "strategy", "seed")
+    return _list_identity_without(run, "strategy", "seed")
 
 
 def make_checkpoint_key(run: Run) -> str:
@@ -59,7 +59,7 @@ def make_checkpoint_key(run: Run) -> str:
     return f"{run.record.training.key} {run.spec.dtype} {run.spec.device}"
 
 
-def _identity_without(run: Run, *names: str) -> str:
+def _list_identity_without(run: Run, *names: str) -> str:
     return write_canonical({name: value for name, value in run.head.identity.to_plain().items() if name not in names})
 
 
@@ -108,12 +108,12 @@ def pick_telling(settings: Sequence[Settings], first: Iterable[str] = (), always
     before = [n for n in [*sorted(first), "recipe", "head"] if n in everyone]
     for name in [*before, *sorted(everyone - set(before))]:
         values = [write_canonical(s.get(name)) for s in settings]
-        if len({*values}) > 1 and not _follows(name, values, settings):
+        if len({*values}) > 1 and not _is_implied(name, values, settings):
             found.append(name)
     return found
 
 
-def _follows(name: str, values: Sequence[str], settings: Sequence[Settings]) -> bool:
+def _is_implied(name: str, values: Sequence[str], settings: Sequence[Settings]) -> bool:
     """Whether a head is always that of its recipe, or an argument always that of its recipe and head."""
     if name != "head" and not name.startswith(("recipe.", "head.")):
         return False
@@ -222,13 +222,13 @@ def average_quality(runs: Sequence[Run], split: str, rule: str | None = None) ->
     """
     metric, results = runs[0].metric, [run.result(split) for run in runs]
     made = average_seeds([(r.full if rule is None else r.reached[rule]).metrics[metric] for r in results])
-    found = _pool(runs, split, metric, rule) if len(runs) > 1 else None
+    found = _pool_seeds(runs, split, metric, rule) if len(runs) > 1 else None
     if found is None or found.both is None or abs(found.mean - made.value) >= SAME:
         return made
     return replace(made, low=found.samples.low, high=found.samples.high, both=(found.both.low, found.both.high))
 
 
-def _pool(runs: Sequence[Run], split: str, metric: str, rule: str | None) -> SeedSummary | None:
+def _pool_seeds(runs: Sequence[Run], split: str, metric: str, rule: str | None) -> SeedSummary | None:
     """Return both bootstraps from the stored logits.
 
     None where a criterion or its logits are not at hand any more, the seeds answered different samples, or the metric

@@ -68,12 +68,12 @@ def match_runs(runs: Iterable[Run], rules: Sequence[str]) -> list[MatchedRow]:
         own = [part for part in more if part.partition("=")[0] not in found[0].spec.criterion_args]
         arguments = ", ".join(filter(None, (name[-1], *own)))
         flat = {key: value for one in known for key, value in one.items() if key not in NAMED}
-        rows.append(_row((*name[:2], ", ".join(panel), *name[2:-1], arguments), found, rules, flat))
-    often = Counter(_describing(row) for row in rows)
+        rows.append(_make_row((*name[:2], ", ".join(panel), *name[2:-1], arguments), found, rules, flat))
+    often = Counter(_list_describing(row) for row in rows)
     for row, found in zip(rows, series, strict=True):
-        if often[_describing(row)] > 1:
+        if often[_list_describing(row)] > 1:
             row["arguments"] = ", ".join(filter(None, (row["arguments"], f"#{found[0].head.quality_key[:6]}")))
-    return sorted(rows, key=_describing)
+    return sorted(rows, key=_list_describing)
 
 
 NAMED = ("identity", "task", "strategy", "recipe", "head")
@@ -81,7 +81,7 @@ NAMED = ("identity", "task", "strategy", "recipe", "head")
 DESCRIBING = ("task", "model", "panel", "strategy", "recipe", "head", "arguments")
 
 
-def _describing(row: MatchedRow) -> tuple[str, ...]:
+def _list_describing(row: MatchedRow) -> tuple[str, ...]:
     return tuple(row[name] for name in DESCRIBING)
 
 
@@ -112,7 +112,7 @@ def _tell_apart(names: Sequence[tuple[str, ...]], settings: Sequence[Settings], 
     return found
 
 
-def _row(names: tuple[str, ...], runs: Sequence[Run], rules: Sequence[str], settings: Settings) -> MatchedRow:
+def _make_row(names: tuple[str, ...], runs: Sequence[Run], rules: Sequence[str], settings: Settings) -> MatchedRow:
     first, split = runs[0], runs[0].primary
     row: MatchedRow = {
         **dict(zip(DESCRIBING, names, strict=True)),
@@ -125,11 +125,11 @@ def _row(names: tuple[str, ...], runs: Sequence[Run], rules: Sequence[str], sett
         "upper_bound": first.record.upper_bound,
         "layers": first.layers,
         "doubts": find_series_doubts(runs, split, rules),
-        "all layers": _figure(runs, [run.result(split).full for run in runs]),
+        "all layers": _average_figures(runs, [run.result(split).full for run in runs]),
     }
     for rule in rules:
         points = [point for run in runs if (point := run.point(rule, split))]
-        row[rule] = _figure(runs, points, rule) if len(points) == len(runs) else None
+        row[rule] = _average_figures(runs, points, rule) if len(points) == len(runs) else None
     return row
 
 
@@ -138,7 +138,7 @@ def make_plain_rows(rows: Iterable[MatchedRow]) -> list[dict[str, Any]]:
     return [{**row, "doubts": [doubt.to_plain() for doubt in row["doubts"]]} for row in rows]
 
 
-def _figure(runs: Sequence[Run], points: Sequence[Performance], rule: str | None = None) -> dict[str, Any]:
+def _average_figures(runs: Sequence[Run], points: Sequence[Performance], rule: str | None = None) -> dict[str, Any]:
     """Return quality over the seeds, samples and seeds apart, and the mean of their costs."""
     found = average_quality(runs, runs[0].primary, rule).to_plain()
     both = {"both": found.pop("both")} if "both" in found else {}

@@ -66,14 +66,15 @@ class UnreachedPoint(_Rule):
     reason: str
 
 
-def _tag_of(point: Any) -> str:
+def _find_tag(point: Any) -> str:
     if isinstance(point, dict):
         return "<reached>" if "cut" in point or "metrics" in point else "<unreached>"
     return "<unreached>" if isinstance(point, UnreachedPoint) else "<reached>"
 
 
 AnyPoint = Annotated[
-    Annotated[OperatingPoint, Tag("<reached>")] | Annotated[UnreachedPoint, Tag("<unreached>")], Discriminator(_tag_of)
+    Annotated[OperatingPoint, Tag("<reached>")] | Annotated[UnreachedPoint, Tag("<unreached>")],
+    Discriminator(_find_tag),
 ]
 
 

@@ -65,8 +65,8 @@ def choose_points(
             continue
         quality, speedup = float(select.quality[found.index]), float(select.speedup[found.index])
         chosen = ChosenOn(quality=quality, cost_speedup=speedup)
-        threshold = _threshold(select, found.cut)
-        points.append(_point(report, found.cut, threshold, rule=rule.format(), chosen_on="select", select=chosen))
+        threshold = _find_threshold(select, found.cut)
+        points.append(_make_point(report, found.cut, threshold, rule=rule.format(), chosen_on="select", select=chosen))
     return points
 
 
@@ -75,13 +75,13 @@ def measure_default(report: TradeOff) -> list[OperatingPoint]:
     threshold = report.criterion.default_threshold
     if not report.criterion.uses_early_exits:
         return []
-    return [_point(report, report.criterion.cut_at(threshold), threshold, rule="default", chosen_on="default")]
+    return [_make_point(report, report.criterion.cut_at(threshold), threshold, rule="default", chosen_on="default")]
 
 
 def measure_given(report: TradeOff, thresholds: Sequence[float]) -> list[OperatingPoint]:
     """Return the points of the user's own thresholds."""
     cut_at = report.criterion.cut_at
-    return [_point(report, cut_at(t), t, rule=name_threshold(t), chosen_on="given") for t in thresholds]
+    return [_make_point(report, cut_at(t), t, rule=name_threshold(t), chosen_on="given") for t in thresholds]
 
 
 def name_threshold(threshold: float) -> str:
@@ -101,7 +101,7 @@ def thin_curve(curve: TradeOff) -> tuple[CurveRow, ...]:
     front = pareto(quality, 1 / speedup)
     return tuple(
         CurveRow(
-            threshold=_threshold(curve, float(midpoints[k])),
+            threshold=_find_threshold(curve, float(midpoints[k])),
             quality=round(float(quality[k]), 6),
             mean_layer=round(float(curve.curve.mean_layer[k]), 6),
             cost_speedup=round(float(speedup[k]), 6),
@@ -111,11 +111,11 @@ def thin_curve(curve: TradeOff) -> tuple[CurveRow, ...]:
     )
 
 
-def _point(report: TradeOff, cut: float, threshold: float | None, **asked: Any) -> OperatingPoint:
+def _make_point(report: TradeOff, cut: float, threshold: float | None, **asked: Any) -> OperatingPoint:
     return OperatingPoint(**asked, cut=cut, threshold=threshold, **dict(measure_performance(report, cut)))
 
 
-def _threshold(curve: TradeOff, cut: float) -> float | None:
+def _find_threshold(curve: TradeOff, cut: float) -> float | None:
     """Return the cut in the criterion's own terms; None where that is no number: nobody leaves early."""
     threshold = curve.criterion.threshold(cut)
     return threshold if math.isfinite(threshold) else None

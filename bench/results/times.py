@@ -60,13 +60,15 @@ class TimedPoint(Timing):
     """``speedup`` over ``cost_speedup``."""
 
 
-def _tag_of(timing: Any) -> str:
+def _find_tag(timing: Any) -> str:
     if isinstance(timing, dict):
         return "<point>" if set(timing) - set(Timing.model_fields) else "<plain>"
     return "<point>" if isinstance(timing, TimedPoint) else "<plain>"
 
 
-AnyTiming = Annotated[Annotated[Timing, Tag("<plain>")] | Annotated[TimedPoint, Tag("<point>")], Discriminator(_tag_of)]
+AnyTiming = Annotated[
+    Annotated[Timing, Tag("<plain>")] | Annotated[TimedPoint, Tag("<point>")], Discriminator(_find_tag)
+]
 
 
 class DepthPoint(Part):

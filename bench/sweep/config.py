@@ -67,14 +67,14 @@ def _make_model(name: str, kinds: Any) -> Any:
     return create_model(name, __config__=config, **fields)
 
 
-def _axis(kind: Any, read: Callable[[object], list[object]] = _list_values) -> Any:
+def _make_axis(kind: Any, read: Callable[[object], list[object]] = _list_values) -> Any:
     return Annotated[list[kind], BeforeValidator(read)]
 
 
 LISTS = {"thresholds": _list_tuple, "select": _list_tuple}
-OPTIONS = {name: _axis(kind, LISTS.get(name, _list_values)) for name, kind in get_type_hints(Request).items()}
-OPTIONS["preset"] = _axis(Literal["paper"] | None)
-OPTIONS["settings"] = dict[str, _axis(Any)]  # type: ignore[misc]  # mypy knows no types that are made
+OPTIONS = {name: _make_axis(kind, LISTS.get(name, _list_values)) for name, kind in get_type_hints(Request).items()}
+OPTIONS["preset"] = _make_axis(Literal["paper"] | None)
+OPTIONS["settings"] = dict[str, _make_axis(Any)]  # type: ignore[misc]  # mypy knows no types that are made
 Axes = _make_model("Axes", OPTIONS)
 """Options of a cell, each with all its values."""
 MANY = list[Axes] | None  # type: ignore[valid-type]
@@ -121,7 +121,7 @@ def expand_cells(content: Any) -> list[Request]:
     if not found:
         raise UsageError("there are no cells: give matrix or include.")
     distinct = {repr(sorted(cell.items())): cell for cell in found}
-    return [_request(cell) for cell in distinct.values()]
+    return [_make_request(cell) for cell in distinct.values()]
 
 
 def _open_axes(axes: Any, given: Mapping[str, Any] | None) -> dict[str, list[Any]]:
@@ -141,7 +141,7 @@ def _combine(axes: Mapping[str, list[Any]], where: str) -> Iterator[dict[str, An
     return (dict(zip(axes, values, strict=True)) for values in product(*axes.values()))
 
 
-def _request(cell: Mapping[str, Any]) -> Request:
+def _make_request(cell: Mapping[str, Any]) -> Request:
     for key in ("strategy", "task"):
         if key not in cell:
             raise UsageError(f"a cell has no {key}: give it under matrix, include or defaults.")

@@ -206,11 +206,11 @@ def outline_cell(cell: Planned) -> LayeredEncoder | None:
         try:
             _SHAPES[name] = outline_backbone(cell.backbone)
         except UserError:
-            _SHAPES[name] = _from_catalog(cell)
+            _SHAPES[name] = _read_catalog_shape(cell)
     return _SHAPES[name]
 
 
-def _from_catalog(cell: Planned) -> LayeredEncoder | None:
+def _read_catalog_shape(cell: Planned) -> LayeredEncoder | None:
     named = BACKBONES.get(cell.spec.backbone)
     if named is None:
         return None

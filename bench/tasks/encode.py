@@ -64,10 +64,10 @@ def collate_batch(encoded: EncodedSplit, rows: Sequence[int] | NDArray[np.int64]
     """Return the given rows as one batch [B, T], T the longest of them; no mask where nothing is padded."""
     chosen = [int(row) for row in rows]
     longest = int(encoded.lengths[chosen].max())
-    input_ids = torch.tensor([_padded(encoded.input_ids[row], longest, encoded.pad_id) for row in chosen])
+    input_ids = torch.tensor([_pad(encoded.input_ids[row], longest, encoded.pad_id) for row in chosen])
     types = None
     if encoded.token_type_ids is not None:
-        types = torch.tensor([_padded(encoded.token_type_ids[row], longest, 0) for row in chosen])
+        types = torch.tensor([_pad(encoded.token_type_ids[row], longest, 0) for row in chosen])
     lengths = torch.from_numpy(encoded.lengths[chosen])
     if bool((lengths == longest).all()):
         return Batch(input_ids, None, types)
@@ -75,7 +75,7 @@ def collate_batch(encoded: EncodedSplit, rows: Sequence[int] | NDArray[np.int64]
     return Batch(input_ids, mask, types)
 
 
-def _padded(ids: list[int], length: int, pad_id: int) -> list[int]:
+def _pad(ids: list[int], length: int, pad_id: int) -> list[int]:
     return ids + [pad_id] * (length - len(ids))
 
 

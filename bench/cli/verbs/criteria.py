@@ -52,7 +52,7 @@ def criteria(
             "several strategies with the same --recipe and --head, and they share one."
         )
     note = COLUMNS_NOTE.format(grid=GRID, against=against)
-    tables = [(table["title"], COLUMNS, list(map(_cells, table["rows"]))) for table in found]
+    tables = [(table["title"], COLUMNS, list(map(_list_cells, table["rows"]))) for table in found]
     doubts = []
     for table in found:
         names = name_rows([(row["criterion"], row["arguments"]) for row in table["rows"]])
@@ -70,16 +70,16 @@ def criteria(
     out.print(note)
 
 
-def _cells(row: Mapping[str, Any]) -> list[str]:
+def _list_cells(row: Mapping[str, Any]) -> list[str]:
     from bench.results.series_doubts import add_marks
 
     name = add_marks(row["criterion"] + (" (upper bound)" if row["upper_bound"] else ""), row["doubts"])
-    figures = [_text(row["half"], ""), _text(row["half_difference"], "+"), _text(row["curve"], "+")]
+    figures = [_write_text(row["half"], ""), _write_text(row["half_difference"], "+"), _write_text(row["curve"], "+")]
     least = f"{row['least_layers']:.2f}"
     return [name, row["arguments"], str(len(row["seeds"])), least, *figures]
 
 
-def _text(found: Mapping[str, float] | None, sign: str) -> str:
+def _write_text(found: Mapping[str, float] | None, sign: str) -> str:
     if found is None:
         return "not reached"
     return f"{found['estimate']:{sign}.3f} [{found['low']:{sign}.3f}, {found['high']:{sign}.3f}]"

@@ -42,7 +42,7 @@ def table(
         raise NothingComparable(f"No finished runs in {session.results_dir} for these tasks and backbones.")
     columns = ["strategy", "recipe / head", "arguments", "seeds", "all layers", *rules]
     groups = group_rows(rows)
-    tables = [(title, columns, [_cells(row, rules) for row in members]) for title, members in groups.items()]
+    tables = [(title, columns, [_list_cells(row, rules) for row in members]) for title, members in groups.items()]
     doubts = []
     for members in groups.values():
         names = name_rows([(row["strategy"], row["arguments"]) for row in members])
@@ -68,16 +68,16 @@ TABLE_NOTE = (
 )
 
 
-def _cells(row: Mapping[str, Any], rules: Sequence[str]) -> list[str]:
+def _list_cells(row: Mapping[str, Any], rules: Sequence[str]) -> list[str]:
     from bench.results.series_doubts import add_marks
 
     name = add_marks(row["strategy"] + (" (upper bound)" if row["upper_bound"] else ""), row["doubts"])
     seeds = len(row["seeds"])
-    figures = [_text(row[column]) for column in ("all layers", *rules)]
+    figures = [_write_text(row[column]) for column in ("all layers", *rules)]
     return [name, f"{row['recipe']} / {row['head']}", row["arguments"], str(seeds), *figures]
 
 
-def _text(figure: Mapping[str, Any] | None) -> str:
+def _write_text(figure: Mapping[str, Any] | None) -> str:
     from bench.report.numbers import format_quality
     from bench.results.groups import OverSeeds
 

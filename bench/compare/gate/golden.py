@@ -63,7 +63,7 @@ def find_golden_cuts(found: Scores, strict: bool) -> list[Golden]:
     curve = exact_curve(found, [], strict=strict)
     if len(curve) == 1:
         return []
-    gaps = _gaps(curve)
+    gaps = _measure_gaps(curve)
     reach = (curve.mean_layer[0] - curve.mean_layer) / (curve.mean_layer[0] - curve.mean_layer[-1])
     rows = {len(curve) - 1}
     for depth in DEPTHS:
@@ -77,7 +77,7 @@ def find_golden_cuts(found: Scores, strict: bool) -> list[Golden]:
     return made
 
 
-def _gaps(curve: Curve) -> NDArray[np.float64]:
+def _measure_gaps(curve: Curve) -> NDArray[np.float64]:
     """Return the relative width of the gap in which each row's midpoint lies, [K]; 0 for "nobody leaves"."""
     values = curve._values.astype(np.float64)
     above = np.append(values[1:], np.inf)

@@ -63,7 +63,7 @@ class LocalEngine:
         self.talks = self.workers == 1
         self.memory = SHARE * find_free_memory()
         self.running: dict[int, Running] = {}
-        self.forks = _forks()
+        self.forks = _make_forks()
 
     def has_room(self, job: Job) -> bool:
         """Return whether workers, memory and GPUs are left for ``job``; a timed one needs an idle machine."""
@@ -81,7 +81,7 @@ class LocalEngine:
         gpu = self._free_gpus()[0] if job.gpu and self._free_gpus() else None
         processes = multiprocessing.get_context("spawn") if job.timed else self.forks
         ours, theirs = multiprocessing.Pipe(duplex=False)
-        process: Any = processes.Process(target=_work, args=(job, gpu, theirs))
+        process: Any = processes.Process(target=_run_worker, args=(job, gpu, theirs))
         with keep_import_path():
             process.start()
         theirs.close()
@@ -126,7 +126,7 @@ def describe_death(code: int) -> str:
     return f"its process was ended by {name}{hint}"
 
 
-def _forks() -> Any:
+def _make_forks() -> Any:
     """Processes forked from a clean server that has imported what is slow to import; fresh ones where there is none."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
@@ -135,7 +135,7 @@ def _forks() -> Any:
     return forks
 
 
-def _work(job: Job, gpu: str | None, answer: Connection) -> None:
+def _run_worker(job: Job, gpu: str | None, answer: Connection) -> None:
     """The whole life of a worker."""
     # Ctrl-C reaches every process of a terminal; only the driver answers to it, and tells its workers
     signal.signal(signal.SIGINT, signal.SIG_IGN)
