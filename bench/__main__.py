@@ -83,19 +83,19 @@ def end_quietly() -> int:
 
 def report_error(error: Exception) -> int:
     """Print ``error`` for the user and return its exit code; a traceback only for our own mistakes."""
-    from bench.text import show_hidden
+    from bench.text import shorten_quotes, show_hidden
 
     explain = getattr(error, "format_message", None)  # the command line's own errors; typer has its own copy of click
     if explain is not None:
         where = getattr(getattr(error, "ctx", None), "command_path", "bench")
-        message = explain()
+        message = shorten_quotes(explain())
         print(show_hidden(message if "\n" in message else f"Error: {message} See `{where} --help`."), file=sys.stderr)
         return errors.USAGE
     cause = errors.find_cause(error)
     if isinstance(cause, KeyboardInterrupt):
         return say_interrupted()
     if isinstance(cause, errors.UserError):
-        print(show_hidden(f"Error: {cause}"), file=sys.stderr)
+        print(show_hidden(shorten_quotes(f"Error: {cause}")), file=sys.stderr)
         return cause.exit_code
     print(show_hidden(traceback.format_exc()), end="", file=sys.stderr)
     print(f"Internal error: {error!r}. Please report it with the lines above.", file=sys.stderr)

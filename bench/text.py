@@ -21,6 +21,7 @@ HIDDEN = re.compile(
     "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # marks, embeddings, overrides and isolates of direction
     "\u2028\u2029\ud800-\udfff\ufffe\uffff]"  # separators, halves of characters, and what XML forbids
 )
+TOO_LONG = re.compile(r"'[^'\n]{500,}'|\S{500,}")
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # what makes a spreadsheet calculate
 PLAIN_NUMBER = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?")
 LATEX = {
@@ -43,6 +44,11 @@ def show_hidden(text: object) -> str:
 def _spell(found: re.Match[str]) -> str:
     code = ord(found[0])
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def shorten_quotes(message: str) -> str:
+    """Return a message whose quotes and words are cut where they are too long to read, with the number of letters."""
+    return TOO_LONG.sub(lambda found: f"{found[0][:80]}… ({len(found[0]):,} letters)", message)
 
 
 def escape_json(text: str) -> str:

@@ -104,12 +104,21 @@ def find_run_cases(run: Run, rule: str | None, most: int) -> list[Case]:
 
 
 def describe_cases(run: Run, cases: Sequence[Case], data: TaskData | None) -> list[dict[str, Any]]:
-    """Return the cases as plain data, with label and text where the run's ``data`` are there."""
+    """Return the cases as plain data, with label and text where the run's ``data`` are there.
+
+    Raises UsageError where the data have no sample of that id.
+    """
     rows = []
     for case in cases:
         text, label = "", None
         if data is not None:
             split = data.evaluation[run.primary]
+            if case.id not in split.ids:
+                some = ", ".join(split.ids[:3])
+                raise UsageError(
+                    f"{run.exits_file()}: sample '{case.id}' is not in the data of task '{run.task}', whose ids look "
+                    f"like: {some}. The logits belong to other data: run it again."
+                )
             row = split.ids.index(case.id)
             text = split.first[row] + ("" if split.second is None else f" | {split.second[row]}")
             label = run.record.task.labels[int(split.labels[row])]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 
@@ -10,9 +11,10 @@ from bench.text import TextConsole, escape_json, escape_markdown, write_markdown
 
 
 def make_console() -> TextConsole:
-    """Return a console on stdout, at least 100 wide so that piped tables are not cut."""
+    """Return a console on stdout; where that is no terminal it is as wide as COLUMNS says, else 140."""
     plain = TextConsole()
-    return plain if plain.is_terminal else TextConsole(width=max(plain.width, 140))
+    asked = os.environ.get("COLUMNS", "")
+    return plain if plain.is_terminal or asked.isdecimal() else TextConsole(width=max(plain.width, 140))
 
 
 def print_json(value: object) -> None:

@@ -36,9 +36,9 @@ def name_point(name: str) -> str:
         return name_threshold(float(number))
     try:
         return Rule.parse(name).format()
-    except UsageError:
+    except UsageError as error:
         if name != "default" and not _is_number(name):
-            raise
+            raise UsageError(str(error).replace("Known: ", "Known: default, thresholds, ", 1)) from None
         return name
 
 

@@ -117,7 +117,7 @@ def find_class_names(labels: Labels) -> tuple[str, ...]:
         words = sorted(text for text in texts if text.lower() in MISSING_WORDS)
         others = texts.difference(words)
         if words and others and all(parse_number(text) is not None for text in others):
-            remedy = f"Fill in the label or remove the row. {listed}"
+            remedy = f"Fill in the label or remove the row. Otherwise: {listed}"
             raise labels.error(words[0], f"label '{words[0]}' stands among numbers", remedy)
         return tuple(sorted(texts))
     spelled: dict[Decimal, str] = {}
@@ -130,7 +130,7 @@ def find_class_names(labels: Labels) -> tuple[str, ...]:
         marked = spelled[Decimal(NO_LABEL)]
         rows = f"{labels.texts.count(marked)} of {len(labels.texts)} rows"
         problem = f"label {marked} beside 0..{len(spelled) - 2} marks rows without a label ({rows})"
-        raise labels.error(marked, problem, f"Remove them. {listed}")
+        raise labels.error(marked, problem, f"Remove these rows. Otherwise: {listed}")
     return tuple(sorted(numbers, key=lambda text: (numbers[text], text)))
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -78,17 +81,34 @@ def _read_jsonl(path: Path, wanted: Sequence[str]) -> Read:
             continue
         here = f"{path}, row {len(rows) + 1}"
         try:
-            value = json.loads(line, parse_int=_whole_number)
+            value = json.loads(line, parse_int=_whole_number, parse_float=_exact_number, object_pairs_hook=_Object)
         except json.JSONDecodeError as error:
             raise DataError(f"{here}: not JSON ({error.msg}). Give one object a line.") from error
         except RecursionError as error:
             raise DataError(f"{here}: brackets within brackets without end. Give one flat object a line.") from error
-        if not isinstance(value, dict):
+        if not isinstance(value, _Object):
             raise DataError(f"{here}: not a JSON object. Give one object a line.")
+        if twice := value.twice.intersection(wanted):
+            raise DataError(f"{here}: key '{min(twice)}' is there twice. Take one of them out.")
         others |= dict.fromkeys(name for name in value if name not in wanted)
         rows.append({name: value[name] for name in wanted if name in value})
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: [row.get(name) for row in rows] for name in names}, tuple(others)
+
+
+class _Object(dict[str, object]):
+    """A JSON object that knows which of its keys are there ``twice``: reading alone would take the last one."""
+
+    def __init__(self, pairs: list[tuple[str, object]]) -> None:
+        super().__init__(pairs)
+        counts = Counter(name for name, _ in pairs) if len(self) < len(pairs) else {}
+        self.twice = {name for name, count in counts.items() if count > 1}
+
+
+def _exact_number(digits: str) -> object:
+    """Return a number with a fraction or an exponent, or its text where it would become a neighbour."""
+    value = float(digits)
+    return value if not 2**53 <= abs(value) < math.inf or Decimal(digits) == Decimal(value) else digits
 
 
 def _whole_number(digits: str) -> object:

@@ -16,7 +16,7 @@ from bench.errors import UsageError
 from bench.sweep import Outcome, make_engine, run_plan
 from bench.sweep.engines.local import LocalEngine
 from bench.sweep.remote import Remote
-from tests.helpers.drivers import start_driver, wait_until
+from tests.helpers.drivers import find_workers, start_driver, wait_until
 from tests.helpers.kills import TIMEOUT
 from tests.helpers.small_runs import write_task
 from tests.helpers.sweep_recipes import lines
@@ -123,6 +123,20 @@ def test_a_driver_that_is_killed_goes_on_later(how: signal.Signals, task: Path, 
     again = run(content, results)
     assert [o.status for o in again] == ["recorded"] * 6
     assert len(lines(tmp_path / "log")) == notes
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL, signal.SIGHUP])
+def test_workers_end_with_their_driver(how: signal.Signals, task: Path, tmp_path: Path) -> None:
+    """However it is ended: trainings of minutes do not go on without anybody who waits for them."""
+    log, results = tmp_path / "log", tmp_path / "results"
+    content = sweep(task, log, settings={"recipe.log": str(log), "train.steps": 200_000})
+    driver = start_driver(write(tmp_path / "sweep.yaml", content), results)
+    wait_until(lambda: lines(log) and find_workers(driver.pid))
+    driver.send_signal(how)
+    driver.communicate(timeout=TIMEOUT)
+    wait_until(lambda: not find_workers(driver.pid))
+    found = [json.loads(path.read_text()) for path in results.glob("*/*/*/record.json")]
+    assert [record["status"] for record in found] == ["cancelled"]
 
 
 def test_two_users_share_a_results_folder(task: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -48,10 +48,11 @@ def list_kind(kind: str, session: Session) -> list[dict[str, object]]:
         found = [load_paper(name) for name in list_papers()]
         return [{"name": p.name, "claims": len(p.claims), "title": p.title, "citation": p.citation} for p in found]
     if kind == "runs":
+        nothing_yet = session.results_dir == Session().results_dir and not session.results_dir.exists()
         return [
             {"run": run.folder.name, "strategy": run.strategy, "task": run.task, "backbone": run.backbone,
              "seed": run.seed, "status": run.status, "created": run.head.created}
-            for run in (session.read_runs() if session.results_dir.is_dir() else [])
+            for run in ([] if nothing_yet else session.read_runs())
         ]  # fmt: skip
     from bench.tasks import TASKS
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import select
 import signal
 import sys
 import time
@@ -14,6 +15,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from bench.environment import count_cores, keep_import_path, read_memory
@@ -144,11 +146,21 @@ def _run_worker(job: Job, gpu: str | None, answer: Connection) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # read when CUDA starts, which has not happened yet
     from bench.sweep.worker import run_job
 
+    if hasattr(select, "poll"):
+        Thread(target=_end_with_driver, args=(answer,), daemon=True).start()
     try:
         with suppress(BrokenPipeError):  # nobody is left to answer to; the store has the result
             answer.send(run_job(job))
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _end_with_driver(answer: Connection) -> None:
+    """Interrupt this worker once nobody can hear its answer: the driver was killed, so the rest is not wanted now."""
+    watch = select.poll()
+    watch.register(answer.fileno(), 0)  # errors alone: the other end is closed
+    watch.poll()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def list_gpus() -> list[str]:
