@@ -113,6 +113,7 @@ def describe_run(run: Run) -> list[str]:
         f"Thresholds chosen on {run.chosen_on} samples held out of train, reported on the split above. "
         "Intervals: 95 %, over samples.",
         *_describe_fit(record),
+        *_describe_own_exit(record),
         f"Trained {sum(training.steps.values())} steps in {training.seconds:.0f} s ({spec.recipe} recipe, "
         f"{spec.head} head, {record.backbone.pooling} pooling)" + (", checkpoint reused." if training.reused else "."),
     ]
@@ -133,6 +134,16 @@ def describe_run(run: Run) -> list[str]:
     if record.latency is not None:
         lines += [*record.latency.notes, *_describe_sampling(record, record.latency)]
     return lines + [f"Warning: {warning}" for warning in record.warnings]
+
+
+def _describe_own_exit(record: RunRecord) -> list[str]:
+    """Say that the last exit is the backbone's own classifier, and how its classes were found."""
+    own = record.backbone.classifier
+    if own is None:
+        return []
+    ways = {"name": "by name", "case": "by name, but for upper case", "position": "by number"}
+    how = f", its classes matched {ways[own.matched]}" if own.matched in ways else ""
+    return [f"Exit {record.backbone.layers} is the classifier that the backbone came with (--init finetuned){how}."]
 
 
 def _describe_fit(record: RunRecord) -> list[str]:

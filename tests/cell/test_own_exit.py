@@ -215,6 +215,11 @@ def test_the_command_line_says_it(
     (found,) = run_json(capsys, *given, *settings(*STEPS), "--results-dir", str(tmp_path / "r"))
     assert found["record"]["spec"]["init"] == "finetuned"
     assert any("matched by number: neg = 0, pos = 1" in w for w in found["record"]["warnings"])
+    assert main(["show", "last", "--results-dir", str(tmp_path / "r")]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert (
+        "Exit 3 is the classifier that the backbone came with (--init finetuned), its classes matched by number" in said
+    )
     # a sweep settles it too, and finds the cell again
     assert main(["run", *given, "--dry-run", *settings(*STEPS), "--results-dir", str(tmp_path / "r"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["cells"][0]["status"] == "recorded"
