@@ -53,7 +53,7 @@ def settle_init(spec: RunSpec, free: frozenset[str], request: BackboneRequest, d
             f"The classifier of {name} is not for this task: {why}. Leave it out with --init pretrained."
         ) from error
     if own is None and asked:
-        raise UsageError(f"{name} has no classifier of its own: leave it out with --init pretrained.")
+        raise UsageError(f"{name} has no classifier of its own: take --init pretrained.")
     if own is None:
         return Settled(spec)
     if kept is None:

@@ -24,6 +24,7 @@ from bench.results.store import Store
 from bench.tasks.encode import collate_batch
 from strategies.own_classifier import OwnLastExit
 from tests.helpers.finetuned_models import VARIANTS, save_finetuned, stock_logits
+from tests.helpers.model_folders import save_model
 from tests.helpers.small_runs import STEPS, reviews, run_json, settings, write_task
 
 WORDS = [text for text, _ in reviews(96, 0)]
@@ -203,6 +204,12 @@ def test_demo_backbones_and_plain_encoders_have_none(tmp_path: Path) -> None:
     assert prepare(tmp_path).spec.init == "pretrained"
     assert prepare(tmp_path).notes == ()
     assert prepare(tmp_path, init="finetuned").spec.init == "finetuned"
+
+
+def test_asked_for_where_there_is_none_it_is_refused(tmp_path: Path) -> None:
+    save_model(tmp_path / "model")
+    with pytest.raises(UsageError, match=r"^model has no classifier of its own: take --init pretrained\.$"):
+        prepare(tmp_path, init="finetuned")
 
 
 def test_the_command_line_says_it(
