@@ -60,6 +60,7 @@ RECIPES: Registry[type[Recipe]] = Registry(
         "berxit": "strategies.learned:BerxitRecipe",
         "deebert": "strategies.deebert:DeeBertRecipe",
         "elbert": "strategies.elbert:ElbertRecipe",
+        "exits-only": "strategies.exits_only:ExitsOnlyRecipe",
         "fastbert": "strategies.fastbert:FastBertRecipe",
         "finetune": "strategies.controls:FinetuneRecipe",
         "gradient-equilibrium": "strategies.equilibrium:GradientEquilibriumRecipe",

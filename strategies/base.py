@@ -1,11 +1,10 @@
 """Strategy = Head + Recipe + Criterion.
 
-The head turns the hidden states at an exit into logits, the recipe trains backbone and heads, the
-criterion decides when a sample leaves. The three know nothing of each other, so that any criterion
-can be put on any checkpoint: the only fair comparison of criteria.
+The head turns the hidden states at an exit into logits, the recipe trains backbone and heads, the criterion decides
+when a sample leaves. The three know nothing of each other, so that any criterion can be put on any checkpoint: the
+only fair comparison of criteria.
 
-Layers and exits are counted from 1; an encoder with L layers has exits 1..L, and exit L is the
-model's own classifier.
+Layers and exits are counted from 1; an encoder with L layers has exits 1..L, and exit L is the model's own classifier.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from torch.nn import functional as F
 from backbones.base import Batch, LayeredEncoder
 from backbones.errors import UserError
 from strategies.probe import Probe
+from strategies.state_fit import StateFit
 
 State = dict[str, Tensor]
 """A criterion's memory: tensors whose first dimension is the sample."""
@@ -65,6 +65,8 @@ class Head(nn.Module, ABC):
 
     shares_parameters: ClassVar[bool] = False
     """Whether exits share parameters, so that the last cannot be trained apart from the others."""
+    keeps_last: bool = False
+    """Whether the last exit came with the model, fitted."""
 
     def __init__(self, encoder: LayeredEncoder, num_outputs: int, *, pooling: Pooling = "cls") -> None:
         super().__init__()
@@ -123,8 +125,7 @@ class ExitModel(nn.Module):
 class Stage:
     """One phase of training: what is fitted, and how it departs from the run's own settings.
 
-    Everything not named is frozen: it runs without gradient and in evaluation mode, and is
-    bit-identical afterwards.
+    Everything not named is frozen: it runs without gradient and in evaluation mode, and is bit-identical afterwards.
     """
 
     name: str
@@ -149,10 +150,15 @@ class Recipe(nn.Module, ABC):
     """Learning rate of the recipe's own parameters, where it has any."""
     distils: bool = False
     """Whether exits learn one another's class probabilities."""
+    state_fit: StateFit | None = None
+    """How heads are fitted on kept states, of a recipe that never trains the backbone."""
 
     def __init__(self, num_layers: int) -> None:
         super().__init__()
         self.num_layers = num_layers
+
+    def adapt_to(self, head: Head) -> None:
+        """Take note of the head, before anything else is asked."""
 
     def refuse(self, head: Head) -> str | None:
         """Return why this recipe makes no sense with ``head``, or None."""
@@ -195,8 +201,8 @@ class Recipe(nn.Module, ABC):
 class Start:
     """What a criterion may know before the first exit.
 
-    ``keys`` [N] int64 are stable per-sample numbers (for controls that draw at random without
-    depending on the batch); ``labels`` [N] are given to oracles only.
+    ``keys`` [N] int64 are stable per-sample numbers (for controls that draw at random without depending on the
+    batch); ``labels`` [N] are given to oracles only.
     """
 
     samples: int
@@ -232,10 +238,9 @@ class Evidence:
 class Criterion(ABC):
     """When does a sample leave? A small causal step function, vectorised over samples.
 
-    :meth:`step` returns a score for each sample, lower meaning readier; the sample leaves when its
-    score is below the cut (strictly, unless ``strict`` is False). A score of -inf leaves at every
-    cut but -inf, which means "never". The same step serves replay (all samples at once) and live
-    inference (the samples still inside).
+    :meth:`step` returns a score for each sample, lower meaning readier; the sample leaves when its score is below the
+    cut (strictly, unless ``strict`` is False). A score of -inf leaves at every cut but -inf, which means "never". The
+    same step serves replay (all samples at once) and live inference (the samples still inside).
     """
 
     threshold_name: ClassVar[str] = "threshold"

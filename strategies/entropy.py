@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from backbones.base import LayeredEncoder
 from strategies.base import (
     Criterion,
-    Head,
     Pooling,
     Recipe,
     Seen,
@@ -24,9 +23,9 @@ from strategies.base import (
     Strategy,
     apply_linear,
     new_linear,
-    pool,
     task_loss,
 )
+from strategies.pooler import PooledHead
 
 
 def entropy(logits: Tensor) -> Tensor:
@@ -44,7 +43,7 @@ def normalised_entropy(logits: Tensor) -> Tensor:
     return (log_p.exp() * log_p).sum(dim=-1) / -math.log(logits.shape[-1])
 
 
-class LinearHead(Head):
+class LinearHead(PooledHead):
     """One linear classifier per exit on the pooled hidden state."""
 
     def __init__(self, encoder: LayeredEncoder, num_outputs: int, *, pooling: Pooling = "cls") -> None:
@@ -52,8 +51,8 @@ class LinearHead(Head):
         self._exit = tuple(new_linear(self.hidden_size, num_outputs) for _ in range(self.num_layers))
         self.exits = nn.ModuleList(self._exit)  # slow to index
 
-    def forward(self, hidden: Tensor, mask: Tensor | None, layer: int) -> Tensor:
-        return apply_linear(self._exit[layer - 1], self.dropped(pool(hidden, mask, self.pooling)))
+    def read_pooled(self, pooled: Tensor, layer: int) -> Tensor:
+        return apply_linear(self._exit[layer - 1], self.dropped(pooled))
 
     def exit_parameters(self, layer: int) -> Iterable[nn.Parameter]:
         return self.exits[layer - 1].parameters()

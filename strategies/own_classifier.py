@@ -20,6 +20,7 @@ class OwnLastExit(Head):
     The last exit can be trained apart from the others, even where those share parameters.
     """
 
+    keeps_last = True
     order: Tensor
 
     def __init__(

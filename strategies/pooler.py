@@ -1,7 +1,11 @@
-"""Heads like a stock classifier's: a pooler, tanh, dropout, a linear classifier. Papers differ in what exits share."""
+"""Heads on the pooled state; of these, those like a stock classifier's: a pooler, tanh, dropout, a linear classifier.
+
+Papers differ in what exits share.
+"""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -10,6 +14,17 @@ from torch import Tensor, nn
 
 from backbones.base import LayeredEncoder
 from strategies.base import Head, Pooling, apply_linear, new_linear, pool
+
+
+class PooledHead(Head):
+    """A head whose exits look at the pooled state alone, so that they can be fitted on states kept from one pass."""
+
+    def forward(self, hidden: Tensor, mask: Tensor | None, layer: int) -> Tensor:
+        return self.read_pooled(pool(hidden, mask, self.pooling), layer)
+
+    @abstractmethod
+    def read_pooled(self, pooled: Tensor, layer: int) -> Tensor:
+        """Return logits [B, C] of exit ``layer`` from pooled states [B, H]."""
 
 
 def new_pooler(encoder: LayeredEncoder) -> nn.Linear:
@@ -21,7 +36,7 @@ def new_pooler(encoder: LayeredEncoder) -> nn.Linear:
     return linear
 
 
-class PoolerHead(Head):
+class PoolerHead(PooledHead):
     """Pooler, tanh, dropout and classifier at every exit; all poolers start from the pretrained one."""
 
     shares_pooler: ClassVar[bool] = True
@@ -44,10 +59,9 @@ class PoolerHead(Head):
             zip(poolers, classifiers, strict=True)
         )  # a module's attributes and lists are slow to look up
 
-    def forward(self, hidden: Tensor, mask: Tensor | None, layer: int) -> Tensor:
+    def read_pooled(self, pooled: Tensor, layer: int) -> Tensor:
         pooler, classifier = self._exits[layer - 1]
-        pooled = torch.tanh(apply_linear(pooler, pool(hidden, mask, self.pooling)))
-        return apply_linear(classifier, self.dropped(pooled))
+        return apply_linear(classifier, self.dropped(torch.tanh(apply_linear(pooler, pooled))))
 
     def exit_parameters(self, layer: int) -> Iterable[nn.Parameter]:
         return [parameter for linear in self._exits[layer - 1] for parameter in linear.parameters()]

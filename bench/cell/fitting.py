@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from bench.cell.identify import Cell, Warn
@@ -25,6 +24,7 @@ from bench.results.spec import hash_identity, identify_exits
 from bench.results.store import Store, load_or_set_aside
 from bench.tasks.base import Split
 from bench.tasks.encode import EncodedSplit
+from bench.tasks.sampling import draw_rows
 from bench.training.checkpoint import load_tensors, save_tensors
 from strategies.base import Criterion, ExitModel
 from strategies.probe import Probe
@@ -106,7 +106,7 @@ class Probing:
         with self.store.lock(f"probe-{self.key}", self.progress):
             remove_leftovers(self.folder)
             if load_or_set_aside(self.store, path, load_tensors, self.progress, warn) is None:
-                part = draw_rows(train, seed)
+                part = draw_rows(train, MOST_FITTED, seed)
                 features, logits = record_features(self.model, encode(part), self.progress)
                 numbers = self.probe.fit(features, logits, torch.tensor(part.labels.tolist()))
                 facts = {"key": self.key, "samples": len(part), "numbers": numbers}
@@ -139,11 +139,3 @@ class Probing:
                 observed = probe_split(self.model, self.probe, encoded, self.progress)
                 save_tensors(path, {"observed": observed}, {})
         return replace(exits, observed=load_tensors(path)[0]["observed"].numpy())
-
-
-def draw_rows(train: Split, seed: int) -> Split:
-    """Return at most 4,096 rows of ``train``, drawn by ``seed``, in stored order."""
-    if len(train) <= MOST_FITTED:
-        return train
-    order = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, MOST_FITTED]))).permutation(len(train))
-    return train.take(np.sort(order[:MOST_FITTED]))

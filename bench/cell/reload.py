@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from backbones.names import foreign_names
+from bench.cell.exits_only import take_pooling
 from bench.cell.fitting import Probing
 from bench.cell.identify import identify_cell, load_data
 from bench.cell.request import Context
@@ -67,7 +68,9 @@ def load_run_model(run: Run, context: Context, *, attention: str = "eager") -> R
     loaded = load_cell_backbone(cell, ignore, attention=attention)
     reader = make_reader(cell, loaded, ignore)
     model, _ = build_model(cell, loaded)
-    model.load_state_dict(load_tensors(weights)[0])
+    tensors, kept = load_tensors(weights)
+    model.load_state_dict(tensors)
+    take_pooling(model.head, kept)
     model = model.to("cpu").eval()
     criterion = cell.parts.criterion(cell.spec)
     if criterion.probe is not None:

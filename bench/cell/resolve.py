@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 PREFIXES = ("backbone", "criterion", "head", "recipe", "train", "latency")
 
+AUTO_POOLING = "auto"
+"""The pooling of a head whose exits are fitted on kept states, where none is asked for: the better one."""
 PRECISIONS = ("auto", "fp32", "bf16")
 USUAL_TRAINING: Mapping[str, Mapping[str, object]] = {
     "pretrained": {"lr": 5e-5, "epochs": 3.0},
@@ -108,8 +110,7 @@ def resolve_request(request: Request) -> tuple[RunSpec, Parts]:
         raise UsageError(f"--init finetuned: '{backbone}' is made from scratch and has no classifier of its own.")
     init: Init = "scratch" if is_demo else request.init or "pretrained"
     trained = task.training if init == "scratch" else {}  # a task's own settings are those of training from scratch
-    pools = backbone in BACKBONES and "pooling" in list_settable(head)
-    pooled = {"pooling": BACKBONES[backbone].pooling} if pools else {}
+    head_args = bind_head(head, groups["head"], head_name, backbone, can_fit_on_states(head, recipe))
     spec = RunSpec(
         strategy=strategy.name if request.strategy in STRATEGIES else request.strategy,
         task=task.name,
@@ -118,7 +119,7 @@ def resolve_request(request: Request) -> tuple[RunSpec, Parts]:
         recipe=recipe_name,
         init=init,
         criterion_args=criterion_args,
-        head_args=bind_arguments(head, {**pooled, **groups["head"]}, f"head '{head_name}'"),
+        head_args=head_args,
         recipe_args=bind_arguments(recipe, groups["recipe"], f"recipe '{recipe_name}'"),
         backbone_args=groups["backbone"],
         train=make_settings(TrainArgs, {**USUAL_TRAINING[init], **trained, **groups["train"]}, "train"),
@@ -138,6 +139,29 @@ def resolve_request(request: Request) -> tuple[RunSpec, Parts]:
         for threshold in spec.thresholds:
             criterion.cut_at(threshold)  # raises before anything is trained
     return spec, parts
+
+
+def can_fit_on_states(head: type[Head], recipe: type[Recipe]) -> bool:
+    """Return whether the exits of ``head`` are fitted on states that are kept from one pass of a frozen backbone."""
+    from strategies.exits_only import can_read_pooled
+
+    return recipe.state_fit is not None and can_read_pooled(head)
+
+
+def bind_head(
+    head: type[Head], given: Mapping[str, object], name: str, backbone: str, chooses: bool
+) -> dict[str, object]:
+    """Return every argument of a head; the pooling that nobody gives is the backbone's usual one.
+
+    Where fitting the exits ``chooses`` the pooling, it is "auto".
+    """
+    if "pooling" not in list_settable(head):
+        return bind_arguments(head, given, f"head '{name}'")
+    if chooses and given.get("pooling", AUTO_POOLING) == AUTO_POOLING:
+        others = {k: v for k, v in given.items() if k != "pooling"}
+        return {**bind_arguments(head, others, f"head '{name}'"), "pooling": AUTO_POOLING}
+    usual = {"pooling": BACKBONES[backbone].pooling} if backbone in BACKBONES else {}
+    return bind_arguments(head, {**usual, **given}, f"head '{name}'")
 
 
 def find_preset(strategy: type[Strategy], preset: str | None, task: str) -> dict[str, object]:

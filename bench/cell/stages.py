@@ -12,9 +12,10 @@ import torch
 
 from backbones.load import Loaded, load_backbone
 from backbones.resolve import resolve_backbone
+from bench.cell.exits_only import drop_auto_pooling, fit_on_states, take_pooling
 from bench.cell.identify import Cell, Warn, request_backbone
 from bench.cell.own_exit import describe_own_exit
-from bench.cell.resolve import refuse_nonsense
+from bench.cell.resolve import can_fit_on_states, refuse_nonsense
 from bench.files import remove_leftovers
 from bench.inference.exits import DTYPES, record_exits
 from bench.measure.exits import AllExits
@@ -62,7 +63,7 @@ def make_reader(cell: Cell, loaded: Loaded, warn: Warn) -> Reader:
 
 def make_head(cell: Cell, loaded: Loaded) -> Head:
     """Return a new head for the backbone, whose own classifier is the last exit where it came with one."""
-    head = cell.parts.head(loaded.encoder, cell.data.num_outputs, **cell.spec.head_args)
+    head = cell.parts.head(loaded.encoder, cell.data.num_outputs, **drop_auto_pooling(cell.spec.head_args))
     if cell.own is None or loaded.classifier is None:
         return head
     return OwnLastExit(loaded.encoder, head, loaded.classifier, cell.own.match.order)
@@ -78,6 +79,7 @@ def build_model(cell: Cell, loaded: Loaded) -> tuple[ExitModel, Recipe]:
         torch.manual_seed(spec.seed)
         head = make_head(cell, loaded)
         recipe = parts.recipe(loaded.encoder.num_layers, **spec.recipe_args)
+    recipe.adapt_to(head)
     refuse_nonsense(spec, parts.criterion(spec), recipe, head)
     return ExitModel(loaded.encoder, head), recipe
 
@@ -96,11 +98,12 @@ def train_or_load(cell: Cell, loaded: Loaded, reader: Reader, warn: Warn) -> tup
         found = load_or_set_aside(store, weights, load_tensors, progress, warn)
         if found is None:
             load_or_set_aside(store, unfinished, load_tensors, progress, warn)
-            facts = fit_model(cell, model, recipe, reader, unfinished)
+            facts = fit_model(cell, model, recipe, reader, unfinished, warn)
             save_tensors(weights, model.state_dict(), facts)
         unfinished.unlink(missing_ok=True)  # also one that a kill left beside the weights
     tensors, kept = found or load_tensors(weights)
     model.load_state_dict(tensors)
+    take_pooling(model.head, kept)
     training = Training.from_plain(
         {"key": key, "reused": found is not None, "truncated": kept["truncated"], **kept["log"]}
     )
@@ -112,12 +115,18 @@ def train_or_load(cell: Cell, loaded: Loaded, reader: Reader, warn: Warn) -> tup
     return model.to(cell.spec.device).eval(), training
 
 
-def fit_model(cell: Cell, model: ExitModel, recipe: Recipe, reader: Reader, unfinished: Path) -> dict[str, object]:
+def fit_model(
+    cell: Cell, model: ExitModel, recipe: Recipe, reader: Reader, unfinished: Path, warn: Warn
+) -> dict[str, object]:
     """Train ``model`` in place, going on from ``unfinished``; return what is kept beside the weights."""
     spec, progress = cell.spec, cell.context.progress
-    encoded = reader.encode(cell.data.train)
     if cell.own is not None:
         progress.say(describe_own_exit(cell.own, spec.backbone, model.num_layers))
+    if recipe.state_fit is not None and can_fit_on_states(cell.parts.head, cell.parts.recipe):
+        return fit_on_states(cell, model, recipe.state_fit, reader.encode, warn)
+    if recipe.state_fit is not None:
+        progress.say(f"Head '{spec.head}' reads tokens: its exits are trained pass by pass on the frozen backbone.")
+    encoded = reader.encode(cell.data.train)
     progress.say(
         f"Training {spec.recipe} on {spec.backbone} for {spec.task}: {len(encoded)} samples, seed {spec.seed}."
     )

@@ -48,6 +48,14 @@ def hold_out(train: Split, options: LoadOptions) -> tuple[Split, Split]:
     return train.take(np.flatnonzero(~held)), train.take(np.flatnonzero(held), "select")
 
 
+def draw_rows(train: Split, most: int, seed: int) -> Split:
+    """Return at most ``most`` rows of ``train``, drawn by ``seed``, in stored order."""
+    if len(train) <= most:
+        return train
+    order = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, most]))).permutation(len(train))
+    return train.take(np.sort(order[:most]))
+
+
 def _share_out(counts: NDArray[np.int64], size: int) -> NDArray[np.int64]:
     """Return the rows to take of each class, ``size`` in all: proportional, leaving one of each where possible."""
     spare = np.maximum(counts - 1, 0)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -23,6 +27,42 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], facts: Mapping[str, obj
     text = json.dumps(facts, allow_nan=False)
     with replace_file(path) as temporary:
         save_file(cpu, temporary, metadata={"facts": text, "sha256": hash_checkpoint(cpu, text)})
+
+
+@contextmanager
+def fill_tensors(
+    path: Path, shapes: Mapping[str, tuple[int, ...]], facts: Mapping[str, object]
+) -> Iterator[dict[str, Tensor]]:
+    """Yield float32 tensors of ``shapes`` to be filled in place; the file is then what :func:`save_tensors` writes.
+
+    They are mapped into memory, so that they may be larger than that. Raises DiskFull where there is no room.
+    """
+    ends = np.cumsum([4 * math.prod(shape) for shape in shapes.values()]).tolist()
+    places = dict(zip(shapes, zip([0, *ends[:-1]], ends, strict=True), strict=True))
+    text = json.dumps(facts, allow_nan=False)
+
+    def write_header(sha256: str) -> bytes:
+        entries: dict[str, object] = {"__metadata__": {"facts": text, "sha256": sha256}}
+        entries |= {n: {"dtype": "F32", "shape": shapes[n], "data_offsets": places[n]} for n in shapes}
+        plain = json.dumps(entries).encode()
+        plain += b" " * (-len(plain) % 8)  # the format's: what follows is aligned
+        return len(plain).to_bytes(8, "little") + plain
+
+    begin = len(write_header("0" * 64))
+    with replace_file(path) as temporary:
+        with temporary.open("wb") as file:
+            file.truncate(begin + ends[-1])
+            if hasattr(os, "posix_fallocate"):  # a full disk is an error here, and would be a signal later
+                os.posix_fallocate(file.fileno(), 0, begin + ends[-1])
+        tensors, maps = {}, []
+        for name, shape in shapes.items():
+            maps.append(np.memmap(temporary, np.float32, "r+", begin + places[name][0], shape))
+            tensors[name] = torch.from_numpy(maps[-1])
+        yield tensors
+        for mapped in maps:
+            mapped.flush()
+        with temporary.open("r+b") as whole:
+            whole.write(write_header(hash_checkpoint(tensors, text)))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

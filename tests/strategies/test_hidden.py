@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import bench
 from bench.__main__ import main
-from bench.cell.fitting import MOST_FITTED, Probing, draw_rows
+from bench.cell.fitting import MOST_FITTED, Probing
 from bench.errors import UsageError
 from bench.inference.graphs import GraphExecutor
 from bench.inference.live import run_live
@@ -33,6 +33,7 @@ from bench.results.run import Run
 from bench.results.store import Store
 from bench.tasks.base import Split
 from bench.tasks.encode import EncodedSplit
+from bench.tasks.sampling import draw_rows
 from strategies import STRATEGIES
 from strategies.base import Seen, StrategyError
 from strategies.learned import LearnedExit, LearningToExit, mark_wrong
@@ -224,10 +225,10 @@ def split(rows: int) -> Split:
 
 def test_a_probe_is_fitted_on_a_fixed_draw_of_the_training_split() -> None:
     small, large = split(50), split(MOST_FITTED + 900)
-    assert draw_rows(small, 0) is small
-    first, other = draw_rows(large, 0), draw_rows(large, 1)
+    assert draw_rows(small, MOST_FITTED, 0) is small
+    first, other = draw_rows(large, MOST_FITTED, 0), draw_rows(large, MOST_FITTED, 1)
     assert len(first) == MOST_FITTED
-    assert first.ids == draw_rows(large, 0).ids != other.ids
+    assert first.ids == draw_rows(large, MOST_FITTED, 0).ids != other.ids
     rows = [int(name[1:]) for name in first.ids]
     assert rows == sorted(set(rows))
 

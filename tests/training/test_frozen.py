@@ -90,19 +90,19 @@ def test_whole_recipes_leave_the_fine_tuned_model_alone(name: str, tmp_path: Pat
 def test_frozen_parts_stay_in_evaluation_mode_and_hand_out_no_gradient(name: str, tmp_path: Path) -> None:
     model = make_model("bert", HEADS.load("highway"), OUTPUTS, hidden_dropout_prob=0.5)
     recipe = RECIPES.load(name)(LAYERS)
-    seen: list[tuple[bool, bool, bool]] = []
+    seen: list[tuple[bool, bool, bool, bool]] = []
     stages = recipe.stages
     losses = recipe.losses
 
     def watch(stage, logits, labels, step):  # type: ignore[no-untyped-def]
-        seen.append((stage.backbone, model.encoder.training, logits[-1].requires_grad))
+        seen.append((stage.backbone, stage.exits == "early", model.encoder.training, logits[-1].requires_grad))
         return losses(stage, logits, labels, step)
 
     recipe.losses = watch  # type: ignore[method-assign]
     train_model(model, recipe, plan(tmp_path), Progress(quiet=True))
-    assert {backbone for backbone, _, _ in seen} == {stage.backbone for stage in stages}
-    assert all(training == backbone for backbone, training, _ in seen)
-    assert all(last == backbone for backbone, _, last in seen)  # a frozen stage's last exit is a teacher
+    assert {(backbone, early) for backbone, early, _, _ in seen} == {(s.backbone, s.exits == "early") for s in stages}
+    assert all(training == backbone for backbone, _, training, _ in seen)
+    assert all(last != early for _, early, _, last in seen)  # beside early exits the last one is a teacher
 
 
 def test_the_teacher_hands_out_what_it_says_in_evaluation() -> None:
