@@ -58,11 +58,7 @@ def load_backbone(request: BackboneRequest, corpus: Sequence[str] = (), seed: in
     """
     found = resolve_backbone(request, weights=True)
     config, kind = _config(found, request.attention), ENCODERS.load(found.model_type)
-    if found.folder is None:
-        longest = find_max_tokens(found.config, found.model_type)
-        tokenizer: Any = make_word_tokenizer(corpus, found.model_type, config.vocab_size, longest)
-    else:
-        tokenizer = load_tokenizer(found, found.folder)
+    tokenizer = _make_tokenizer(found, config, corpus)
     token, largest = max(tokenizer.get_vocab().items(), key=lambda entry: entry[1])
     if largest >= config.vocab_size:
         raise BackboneError(
@@ -93,6 +89,19 @@ def outline_backbone(request: BackboneRequest) -> LayeredEncoder:
     kind = ENCODERS.load(found.model_type)
     with torch.device("meta"):
         return kind(kind.stock(config))
+
+
+def load_request_tokenizer(request: BackboneRequest, corpus: Sequence[str] = ()) -> Any:
+    """Load the tokenizer of what ``request`` names, as :func:`load_backbone` does, without any weights."""
+    found = resolve_backbone(request)
+    return _make_tokenizer(found, _config(found, request.attention), corpus)
+
+
+def _make_tokenizer(found: Resolved, config: Any, corpus: Sequence[str]) -> Any:
+    if found.folder is not None:
+        return load_tokenizer(found, found.folder)
+    longest = find_max_tokens(found.config, found.model_type)
+    return make_word_tokenizer(corpus, found.model_type, config.vocab_size, longest)
 
 
 def make_stock_config(model_type: str, fields: Mapping[str, object], attention: str = "sdpa") -> Any:

@@ -47,6 +47,7 @@ def load_run_model(run: Run, context: Context, *, attention: str = "eager") -> R
     backbone that are no longer those of the run.
     """
     record = run.record
+    refuse_external(run)
     weights = context.store.cache("checkpoints", record.training.key) / "model.safetensors"
     if not weights.exists():
         raise UsageError(
@@ -81,6 +82,16 @@ def load_run_model(run: Run, context: Context, *, attention: str = "eager") -> R
     return RunModel(spec, cell.data, model, criterion, reader.tokenizer, reader.max_length)
 
 
+def refuse_external(run: Run) -> None:
+    """Raise UsageError for a run of imported logits, which has no model to ask."""
+    found = run.record.external
+    if found is not None:
+        raise UsageError(
+            f"{run.folder.name} was imported from the logits in {found.file}: there is no model of it here, only what "
+            "its logits tell (show, table, report, criteria, compare, diagnose --stored)."
+        )
+
+
 @foreign_names()
 def find_parts(run: Run) -> Parts:
     """Return the classes behind a record's names; heads and recipes that are not listed are their strategy's own."""
@@ -112,6 +123,7 @@ def find_task(run: Run) -> Task:
 
 def load_run_data(run: Run, context: Context) -> TaskData:
     """Load the data of a run. Raises DataError where they cannot be had, UsageError where they are not the same now."""
+    refuse_external(run)
     data = load_data(run.spec, find_parts(run), context)
     recorded = run.record.task.revision
     if data.revision != recorded:

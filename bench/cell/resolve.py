@@ -61,7 +61,7 @@ class Parts:
 
     def wrapped(self, spec: RunSpec) -> tuple[type[Strategy], ...]:
         """Return the strategies whose criteria the spec's is wrapped around, the outermost first."""
-        return _list_wrapped(self.strategy.criterion, spec.criterion_args.get("of"))
+        return list_wrapped(self.strategy.criterion, spec.criterion_args.get("of"))
 
     def criterion(self, spec: RunSpec) -> Criterion:
         """Return the criterion with the spec's arguments."""
@@ -73,13 +73,13 @@ def is_timed(spec: RunSpec, parts: Parts) -> bool:
     return spec.latency is not None and parts.strategy.criterion.causal
 
 
-def _list_wrapped(criterion: type[Criterion], of: str | None) -> tuple[type[Strategy], ...]:
+def list_wrapped(criterion: type[Criterion], of: str | None) -> tuple[type[Strategy], ...]:
     """Return those of a wrapper around ``of``; a wrapper that is wrapped itself has its default there, None."""
     around: Callable[[str], type[Strategy]] | None = getattr(criterion, "find_strategy", None)
     if around is None:
         return ()
     inner = around(of or cast(str, list_settable(criterion)["of"].default))
-    return (inner, *_list_wrapped(inner.criterion, None))
+    return (inner, *list_wrapped(inner.criterion, None))
 
 
 def resolve_request(request: Request) -> tuple[RunSpec, Parts]:

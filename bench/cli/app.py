@@ -14,6 +14,7 @@ from bench.errors import OK
 COMMANDS = {
     "run": "bench.cli.verbs.run:run",
     "replay": "bench.cli.verbs.replay:replay",
+    "import": "bench.cli.verbs.import_logits:import_logits",
     "show": "bench.cli.verbs.show:show",
     "list": "bench.cli.verbs.list:list_names",
     "report": "bench.cli.verbs.report:report",

@@ -12,6 +12,7 @@ from rich.table import Table
 from bench.cli.display import format_bytes, format_seconds, make_console, print_json
 from bench.measure.metrics import title_metric
 from bench.results.doubts import Doubt
+from bench.results.facts import ExternalLogits
 from bench.results.measures import Performance, SplitResult, UnreachedPoint
 from bench.results.part import Estimate
 from bench.results.record import RunRecord
@@ -92,7 +93,7 @@ def print_run(run: Run) -> None:
     task, backbone = record.task, record.backbone
     for split, result in record.evaluation.items():
         rows = task.rows[split]
-        used = f"n = {rows.used}" + ("" if rows.used == rows.available else f" of {rows.available}")
+        used = f"n = {rows.used}" + ("" if rows.available in (None, rows.used) else f" of {rows.available}")
         bound = ", upper bound: knows the labels" if record.upper_bound else ""
         model = f"{run.backbone} ({backbone.layers} layers)"
         title = f"{run.strategy}{bound} | {model} | {task.name} {split}, {used}, seed {run.seed}"
@@ -109,6 +110,9 @@ def describe_run(run: Run) -> list[str]:
     """Return the lines under the table: thresholds' origin, training, truncation, live check, warnings."""
     record = run.record
     task, training, spec = record.task, record.training, record.spec
+    if record.external is not None:
+        lines = [*_describe_external(run, record.external), *_describe_fit(record)]
+        return [*lines, *_list_unreached(record), *(f"Warning: {warning}" for warning in record.warnings)]
     lines = [
         f"Thresholds chosen on {run.chosen_on} samples held out of train, reported on the split above. "
         "Intervals: 95 %, over samples.",
@@ -122,8 +126,7 @@ def describe_run(run: Run) -> list[str]:
         cut["train"] = training.truncated
     lost = ", ".join(f"{count} of {name}" for name, count in cut.items()) or "none"
     lines.append(f"Truncated to {task.max_length or spec.max_length} tokens: {lost}.")
-    reasons = [point.reason for result in record.evaluation.values() for point in result.unreached.values()]
-    lines += [f"Not reached: {reason}" for reason in dict.fromkeys(reasons)]
+    lines += _list_unreached(record)
     live = record.live_check
     if live is not None:
         lines.append(
@@ -144,6 +147,23 @@ def _describe_own_exit(record: RunRecord) -> list[str]:
     ways = {"name": "by name", "case": "by name, but for upper case", "position": "by number"}
     how = f", its classes matched {ways[own.matched]}" if own.matched in ways else ""
     return [f"Exit {record.backbone.layers} is the classifier that the backbone came with (--init finetuned){how}."]
+
+
+def _list_unreached(record: RunRecord) -> list[str]:
+    reasons = [point.reason for result in record.evaluation.values() for point in result.unreached.values()]
+    return [f"Not reached: {reason}" for reason in dict.fromkeys(reasons)]
+
+
+def _describe_external(run: Run, found: ExternalLogits) -> list[str]:
+    """Say whose logits these are, and on which samples thresholds were chosen."""
+    where = f"of {found.held_out}" if found.held_out else f"of {found.file} that are not reported"
+    model = f"{found.backbone}, {found.head} head" if found.head else found.backbone
+    return [
+        f"External: {found.name}, imported from {found.file} (sha256 {found.digest[:12]})"
+        + (f", counted as {model}" if model else "")
+        + "; nothing was trained or timed here.",
+        f"Thresholds chosen on {run.chosen_on} samples {where}. Intervals: 95 %, over samples.",
+    ]
 
 
 def _describe_fit(record: RunRecord) -> list[str]:

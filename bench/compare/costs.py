@@ -20,13 +20,14 @@ from bench.results.times import RawTimes, read_times
 def compare_costs(pair: Pair, split: str, sides: tuple[Side, Side] | None, margins: Margins) -> list[Row]:
     """Compare FLOPs of the full model and, with exits, of every point: exactly, as nothing about them is random."""
     base, candidate = pair.base.result(split), pair.candidate.result(split)
-    start = Row(pair.label, "FLOPs", "not comparable", "", point="all layers", split=split)
+    unit = "FLOPs" if base.full.cost_unit == "flops" else base.full.cost_unit
+    start = Row(pair.label, unit, "not comparable", "", point="all layers", split=split)
     if base.full.cost_unit != candidate.full.cost_unit:
         return [replace(start, reason=f"{base.full.cost_unit} -> {candidate.full.cost_unit}")]
     before, after = (result.full.cost_mean * result.full.cost_speedup.value for result in (base, candidate))
     rows = [
         judge_cost(start, base.full.cost_mean, candidate.full.cost_mean, 0.0),
-        judge_cost(replace(start, metric="FLOPs, plain model"), before, after, 1e-9),
+        judge_cost(replace(start, metric=f"{unit}, plain model"), before, after, 1e-9),
     ]
     for rule in [point.rule for point in base.points]:
         row, point, other = replace(start, point=rule), base.reached.get(rule), candidate.reached.get(rule)

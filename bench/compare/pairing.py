@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 from backbones.names import make_unknown_error
-from bench.results.facts import Identity
+from bench.results.facts import ExternalLogits, Identity
 from bench.results.groups import label_runs, list_asked_settings, shorten_digests
 from bench.results.run import Run
 
@@ -125,6 +125,9 @@ def find_differences(base: Run, candidate: Run) -> tuple[list[str], list[str]]:
         notes.append(f"wrapped strategy version {_name_wrapped(old)} -> {_name_wrapped(new)}")
     if base.spec.device != candidate.spec.device:
         notes.append(f"device {base.spec.device} -> {candidate.spec.device}")
+    files = [None if found is None else found.digest for found in map(_find_external, (base, candidate))]
+    if files[0] != files[1]:
+        notes.append(f"imported logits {' -> '.join(shorten_digests(files))}")
     made, remade = base.head.environment, candidate.head.environment
     notes += [
         f"{name} {version} -> {remade.versions.get(name)}"
@@ -135,6 +138,10 @@ def find_differences(base: Run, candidate: Run) -> tuple[list[str], list[str]]:
     if commits[0] != commits[1]:
         notes.append(f"commit {' -> '.join(shorten_digests(commits))}")
     return forbidden, notes
+
+
+def _find_external(run: Run) -> ExternalLogits | None:
+    return run.record.external if run.is_finished() else None
 
 
 def _name_wrapped(identity: Identity) -> object:

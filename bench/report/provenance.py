@@ -130,7 +130,11 @@ def describe_panel(panel: Panel) -> str:
     task, backbone, spec = run.record.task, run.record.backbone, run.spec
     init = "trained from scratch" if spec.init == "scratch" else spec.init
     parts = [f"{task.name} from {task.source}", f"split {panel.split}", describe_sizes(panel.series)]
-    parts.append(f"{panel.backbone} ({backbone.model_type}, {init}), {panel.layers} layers of width {backbone.hidden}")
+    if backbone.hidden is None:
+        parts.append(f"{panel.backbone} (external logits, its backbone is not named), {panel.layers} exits")
+    else:
+        model = f"{backbone.model_type}, {init}"
+        parts.append(f"{panel.backbone} ({model}), {panel.layers} layers of width {backbone.hidden}")
     parts.append(f"at most {spec.max_length} tokens")
     return "; ".join(parts) + "."
 

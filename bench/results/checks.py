@@ -32,6 +32,9 @@ def _head_contradictions(record: RecordHead) -> Iterator[str]:
     if record.quality_key != hash_identity(identity.to_plain()):
         yield "quality_key is not that of identity"
     train = {**vars(spec.train), "precision": resolve_precision(spec)}
+    if isinstance(record, RunRecord) and record.external is not None:
+        files = record.external  # which stand in the place of a training
+        train = {"logits": files.digest, "held_out": files.held_out_digest, "metrics": list(record.task.metrics)}
     trained = {name: value for name, value in identity.train.items() if name != "weight"}  # came later
     asked = {
         "identity.strategy.name": (identity.strategy.name, spec.strategy),

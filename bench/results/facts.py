@@ -63,9 +63,10 @@ class BackboneFacts(Part):
     """Exits of this model."""
     depth: int | None = None
     """Layers of the whole backbone, of which this one may be a part; unset in the oldest records."""
-    hidden: int
-    parameters: int
-    head_parameters: int
+    hidden: int | None
+    parameters: int | None
+    head_parameters: int | None
+    """Width and sizes; None of imported logits whose backbone or head nobody named."""
     pooling: str
     classifier: ClassifierFacts | None = None
     """Of init "finetuned"; unset in all other records."""
@@ -93,6 +94,23 @@ class Training(Part):
     resumed: int
     micro_batch: int | None = None
     """Samples that fitted into the device's memory at once, where a whole batch did not."""
+
+
+class ExternalLogits(Part):
+    """Where the logits of a run come from that were made elsewhere: files, and no model that is here."""
+
+    name: str
+    """What the user calls the model."""
+    file: str
+    """The reported logits; its name without the path."""
+    digest: str
+    """SHA-256 of that file."""
+    held_out: str | None
+    """The file that thresholds were chosen on; None where that is a part of the first one."""
+    held_out_digest: str | None
+    backbone: str | None
+    head: str | None
+    """Whose FLOPs are counted; None where they were not named, and costs are layers."""
 
 
 class FittedProbe(Part):

@@ -84,7 +84,18 @@ def list_panel_settings(run: Run, split: str) -> dict[str, Any]:
         "max_length": spec.max_length,
         "weights": backbone.revision if spec.init != "scratch" or backbone.source.startswith("folder:") else None,
         **{f"backbone.{k}": v for k, v in arguments.items()},
+        **_tell_external(run, split),
     }
+
+
+def _tell_external(run: Run, split: str) -> dict[str, Any]:
+    """Return what parts imported logits from runs of ours: another unit of cost, a part of the samples."""
+    rows = run.record.task.rows.get(split)
+    if run.record.external is None or rows is None:
+        return {}
+    unit = run.result(split).full.cost_unit
+    part = rows.available is not None and rows.used < rows.available
+    return {**({"cost": unit} if unit != "flops" else {}), **({"rows": run.count_used(split)} if part else {})}
 
 
 def list_series_settings(run: Run) -> dict[str, Any]:
@@ -94,7 +105,9 @@ def list_series_settings(run: Run) -> dict[str, Any]:
     for part, prefix in ARGUMENTS:
         flat |= {f"{prefix}{name}": value for name, value in getattr(spec, part).items()}
     flat |= {f"train.{name}": value for name, value in vars(spec.train).items()}
-    return flat | {"identity": make_series_key(run), "version": run.head.identity.strategy.version}
+    external = run.record.external
+    imported = {} if external is None else {"recipe.logits": external.digest}
+    return flat | imported | {"identity": make_series_key(run), "version": run.head.identity.strategy.version}
 
 
 def pick_telling(settings: Sequence[Settings], first: Iterable[str] = (), always: Iterable[str] = ()) -> list[str]:

@@ -60,7 +60,7 @@ def match_runs(runs: Iterable[Run], rules: Sequence[str]) -> list[MatchedRow]:
     names = [_name_row(found[0]) for found in series]
     panels = [list_panel_settings(found[0], found[0].primary) for found in series]
     settings = [list_series_settings(found[0]) for found in series]
-    said = ("task", "backbone", "depth", "init", "limit", "metrics", "strategy", "recipe", "head")
+    said = ("task", "backbone", "depth", "init", "limit", "metrics", "cost", "rows", "strategy", "recipe", "head")
     of_panel = _tell_apart([name[:2] for name in names], panels, said)
     apart = _tell_apart([name[:-1] for name in names], settings, said)
     rows = []
@@ -90,6 +90,7 @@ def _name_row(run: Run) -> tuple[str, ...]:
     spec, backbone = run.spec, run.record.backbone
     model = f"{run.backbone}, {backbone.init}, {backbone.whole_depth} layers"
     model += f", limit {spec.limit}" if spec.limit else ""
+    model += ", costs in layers" if run.result().full.cost_unit == "layers" else ""
     arguments = ", ".join(f"{k}={v}" for k, v in spec.criterion_args.items())
     return spec.task, model, spec.strategy, spec.recipe, spec.head, arguments
 
@@ -146,10 +147,20 @@ def _average_figures(runs: Sequence[Run], points: Sequence[Performance], rule: s
 
 
 def group_rows(rows: Sequence[MatchedRow]) -> dict[str, list[MatchedRow]]:
-    """Return the rows by what their runs have in common: task, model, metric and sizes, in words."""
+    """Return the rows by what their runs have in common: task, model, metric and sizes, in words.
+
+    A row of which nobody knows what it was trained on stands beside others on the same samples.
+    """
     groups: dict[str, list[MatchedRow]] = defaultdict(list)
+    unknown: list[tuple[str, MatchedRow]] = []
     for row in rows:
-        trained = f", trained on {row['trained on']}" if row["trained on"] != "unknown" else ""
-        name = f"{title_metric(row['metric'])}, n = {row['reported on']}{trained}"
-        groups[" | ".join(filter(None, (row["task"], row["model"], row["panel"], name)))].append(row)
+        name = f"{title_metric(row['metric'])}, n = {row['reported on']}"
+        title = " | ".join(filter(None, (row["task"], row["model"], row["panel"], name)))
+        if row["trained on"] == "unknown":
+            unknown.append((title, row))
+        else:
+            groups[f"{title}, trained on {row['trained on']}"].append(row)
+    for title, row in unknown:
+        beside = next((known for known in groups if known.startswith(f"{title}, trained on ")), title)
+        groups[beside].append(row)
     return groups

@@ -12,7 +12,16 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from bench.results.facts import BackboneFacts, Environment, FittedCriterion, Identity, RunError, TaskFacts, Training
+from bench.results.facts import (
+    BackboneFacts,
+    Environment,
+    ExternalLogits,
+    FittedCriterion,
+    Identity,
+    RunError,
+    TaskFacts,
+    Training,
+)
 from bench.results.measures import HeldOut, LiveCheck, PrecisionChanges, SkillCheck, SplitResult
 from bench.results.part import Number, Part
 from bench.results.spec import RunSpec
@@ -87,5 +96,7 @@ class RunRecord(RecordHead):
     """None for a strategy that cannot run live."""
     latency: Latency | None
     warnings: tuple[str, ...]
+    external: ExternalLogits | None = None
+    """Set where the logits were imported: nothing was trained here, and there is no model."""
     checksum: str | None = None
     """Of everything else; unset in version 1."""

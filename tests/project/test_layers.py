@@ -20,7 +20,7 @@ LAYERS = (
     ("__main__",),
     ("cli",),
     ("report",),
-    ("analysis", "reproduce", "selfcheck"),
+    ("advise", "analysis", "reproduce", "selfcheck"),
     ("compare",),
     ("sweep",),
     ("cell",),

@@ -51,7 +51,7 @@ def list_kind(kind: str, session: Session) -> list[dict[str, object]]:
         nothing_yet = session.results_dir == Session().results_dir and not session.results_dir.exists()
         return [
             {"run": run.folder.name, "strategy": run.strategy, "task": run.task, "backbone": run.backbone,
-             "seed": run.seed, "status": run.status, "created": run.head.created}
+             "recipe": run.spec.recipe, "seed": run.seed, "status": run.status, "created": run.head.created}
             for run in ([] if nothing_yet else session.read_runs())
         ]  # fmt: skip
     from bench.tasks import TASKS

@@ -1,0 +1,1 @@
+"""Somebody's own model: what was made elsewhere comes in and stands beside our runs."""

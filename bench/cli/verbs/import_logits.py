@@ -1,0 +1,72 @@
+"""`bench import`: logits that were made elsewhere become records beside our own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli.display import print_json
+from bench.cli.session import Session, SettingOptions, split_names, with_session
+from bench.cli.verbs.run import parse_thresholds
+from bench.settings import parse_settings
+
+
+@with_session("results_dir", "hub_root", "offline", "json", "quiet")
+def import_logits(
+    session: Session,
+    logits: Annotated[Path, typer.Argument(help=".npz with logits (samples, exits, classes) and labels; or .parquet.")],
+    name: Annotated[str, typer.Option(help="What the model is called in tables.")],
+    select: Annotated[
+        Path | None,
+        typer.Option(help="Held-out logits of the same model, to choose thresholds on; default a part of LOGITS."),
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="The task that the samples are of: a name, or a folder.")] = None,
+    data: Annotated[str | None, typer.Option(help="What data of no task are called; default the model's name.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="The model's backbone; with --head for FLOPs.")] = None,
+    head: Annotated[str | None, typer.Option(help="The model's exit heads, as `bench list heads` has them.")] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="Strategies whose criteria decide, separated by commas; default five usual ones.")
+    ] = None,
+    settings: SettingOptions = None,
+    thresholds: Annotated[str, typer.Option(help="auto, or thresholds separated by commas.")] = "auto",
+    point: Annotated[
+        list[str] | None, typer.Option(help="One more point, as --select of bench run: speedup=2, risk=0.02@0.95.")
+    ] = None,
+    metric: Annotated[str | None, typer.Option(help="Metrics, separated by commas; default the task's.")] = None,
+    limit: Annotated[int | None, typer.Option(help="The samples are those of bench run --limit.")] = None,
+    seed: Annotated[int, typer.Option(help="Of what is drawn: held-out samples, where none are given.")] = 0,
+) -> None:
+    """Record logits that were made elsewhere: tables, reports and comparisons take them beside our own.
+
+    A .npz has logits, float (samples, exits, classes), one class for regression, and labels, counted from 0. It may
+    have ids, a name a sample, those of the task where one is named; tokens, each sample's length, for FLOPs; and
+    observed, what a criterion's probe read. A .parquet is the exits file of a run.
+    """
+    session.progress.say("Loading torch.")
+    from bench.advise.external import ImportRequest, import_logits
+    from bench.cli.run_tables import make_plain_run, print_run
+
+    asked = ImportRequest(
+        logits=logits,
+        name=name,
+        held_out=select,
+        task=task,
+        data=data,
+        backbone=backbone,
+        head=head,
+        strategies=tuple(split_names(strategy, "--strategy")) if strategy else (),
+        settings=parse_settings(settings or []),
+        thresholds=parse_thresholds(thresholds),
+        points=tuple(point or ()),
+        metrics=tuple(split_names(metric, "--metric")) if metric else (),
+        limit=limit,
+        seed=seed,
+    )
+    runs = import_logits(asked, session.context())
+    if session.json:
+        print_json([make_plain_run(run) for run in runs])
+        return
+    for run in runs:
+        print_run(run)
