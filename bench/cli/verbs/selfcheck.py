@@ -15,7 +15,7 @@ from bench.errors import UsageError
 from bench.files import write_json
 from bench.inference.placement import check_placement, find_device
 
-MEASUREMENTS = ("curve", "engine", "judges", "sweep")
+MEASUREMENTS = ("curve", "engine", "exits-only", "judges", "sweep")
 
 
 @with_session("json")
@@ -24,7 +24,7 @@ def selfcheck(
     what: Annotated[
         str | None, typer.Argument(help="gpu: everything that waits for an NVIDIA card, in less than ten minutes.")
     ] = None,
-    only: Annotated[str | None, typer.Option(help="One part: curve, sweep, engine or judges.")] = None,
+    only: Annotated[str | None, typer.Option(help="One part: curve, sweep, engine, judges or exits-only.")] = None,
     threads: Annotated[int | None, typer.Option(help="torch's threads; default what torch chooses.")] = None,
     seconds: Annotated[
         float | None, typer.Option(help="Time limit of each measurement; default 60 of the engine, 20 of judges.")
@@ -46,7 +46,7 @@ def selfcheck(
     place = find_device(device)
     check_placement(place, dtype, executor)
     from bench.inference.exits import DTYPES
-    from bench.selfcheck import engine, judges, sweep
+    from bench.selfcheck import engine, frozen, judges, sweep
 
     setup = engine.Setup(place, DTYPES[dtype], executor)
     how: dict[str, Any] = {"say": session.progress.say, "threads": threads, **({"seconds": seconds} if seconds else {})}
@@ -57,6 +57,8 @@ def selfcheck(
          engine.describe_engine),
         ("judges", "Judging in plain numbers against tensors", lambda: judges.measure_judges(**how),
          judges.describe_judges),
+        ("exits-only", "Exits fitted on kept states against joint training",
+         lambda: frozen.time_exit_fits(say=session.progress.say, threads=threads), frozen.describe_exit_fits),
     ]  # fmt: skip
     found: dict[str, Any] = {}
     for name, title, measure, describe in parts:
