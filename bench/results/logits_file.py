@@ -27,7 +27,7 @@ from bench.results.exits import read_exits
 
 ARRAYS = ("logits", "labels", "ids", "tokens", "observed")
 OTHER_NAMES = {
-    "logits": ("outputs", "scores", "predictions", "all_logits"),
+    "logits": ("outputs", "all_logits"),
     "labels": ("y", "y_true", "target", "targets", "gold"),
     "ids": ("guid", "guids", "index", "idx", "sample_ids"),
     "tokens": ("length", "lengths", "num_tokens", "n_tokens", "token_counts"),
@@ -129,12 +129,11 @@ def _check_logits(path: Path, arrays: Mapping[str, NDArray[Any]]) -> NDArray[Any
     rows = {len(arrays[name]) for name in ("labels", "ids", "tokens") if name in arrays and arrays[name].ndim == 1}
     if len(rows) == 1 and len(logits) not in rows:
         samples = rows.pop()
-        for axis, order in ((1, "(1, 0, 2)"), (2, "(2, 0, 1)")):
-            if logits.shape[axis] == samples:
-                raise DataError(
-                    f"{path}: logits {logits.shape} must be (samples, exits, classes), and there are {samples} "
-                    f"samples: they are transposed; save logits.transpose{order}."
-                )
+        if logits.shape[1] == samples:
+            raise DataError(
+                f"{path}: logits {logits.shape} must be (samples, exits, classes), and there are {samples} samples: "
+                "they are transposed; save logits.transpose(1, 0, 2)."
+            )
     return logits if logits.dtype in (np.float32, np.float64) else logits.astype(np.float32)
 
 
