@@ -102,11 +102,11 @@ class ExternalLogits(Part):
     name: str
     """What the user calls the model."""
     file: str
-    """The reported logits; its name without the path."""
+    """The reported logits, or the folder of a checkpoint; its name without the path."""
     digest: str
-    """SHA-256 of that file."""
+    """SHA-256 of that file, or of the checkpoint's weights."""
     held_out: str | None
-    """The file that thresholds were chosen on; None where that is a part of the first one."""
+    """The file that thresholds were chosen on, in words for a checkpoint; None where it is a part of the first one."""
     held_out_digest: str | None
     backbone: str | None
     head: str | None

@@ -36,16 +36,21 @@ def import_logits(
     ] = None,
     metric: Annotated[str | None, typer.Option(help="Metrics, separated by commas; default the task's.")] = None,
     limit: Annotated[int | None, typer.Option(help="The samples are those of bench run --limit.")] = None,
+    checkpoint: Annotated[
+        bool, typer.Option("--checkpoint", help="LOGITS is the folder of a released DeeBERT, PABEE or BERxiT model.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of what is drawn: held-out samples, where none are given.")] = 0,
 ) -> None:
     """Record logits that were made elsewhere: tables, reports and comparisons take them beside our own.
 
     A .npz has logits, float (samples, exits, classes), one class for regression, and labels, counted from 0. It may
     have ids, a name a sample, those of the task where one is named; tokens, each sample's length, for FLOPs; and
-    observed, what a criterion's probe read. A .parquet is the exits file of a run.
+    observed, what a criterion's probe read. A .parquet is the exits file of a run. With --checkpoint a released
+    model (config.json, tokenizer, model.safetensors) is run once over the samples of the --task.
     """
     session.progress.say("Loading torch.")
-    from bench.advise.external import ImportRequest, import_logits
+    from bench.advise.external import import_logits
+    from bench.advise.external_record import ImportRequest
     from bench.cli.run_tables import make_plain_run, print_run
 
     asked = ImportRequest(
@@ -62,6 +67,7 @@ def import_logits(
         points=tuple(point or ()),
         metrics=tuple(split_names(metric, "--metric")) if metric else (),
         limit=limit,
+        checkpoint=checkpoint,
         seed=seed,
     )
     runs = import_logits(asked, session.context())
