@@ -66,7 +66,7 @@ class LimitReached(UserError):
 
 PATH_ERRORS = (
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG,
-    errno.ENOSPC, errno.EDQUOT, errno.EFBIG,
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ELOOP,
 )  # fmt: skip
 """What is wrong with a path that somebody gave; a file that is missing may be our own mistake and is not among them."""
 

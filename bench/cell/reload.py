@@ -51,7 +51,7 @@ def load_run_model(run: Run, context: Context, *, attention: str = "eager") -> R
     weights = context.store.cache("checkpoints", record.training.key) / "model.safetensors"
     if not weights.exists():
         raise UsageError(
-            f"The checkpoint of {run.folder.name} is gone from {context.store.root / '.cache'}. "
+            f"The checkpoint of {run.folder.name} is not in {context.store.root / '.cache'} (any more). "
             f"Train it again with: {record.command} --overwrite always"
         )
     cell = identify_cell(run.spec, find_parts(run), load_run_data(run, context), context)

@@ -11,11 +11,12 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 from bench.cell.facts import describe_backbone, describe_cell, describe_task
 from bench.cell.fitting import fit_cell_criterion
-from bench.cell.identify import Cell, identify_cell, load_data
+from bench.cell.identify import Cell, Warn, identify_cell, load_data
 from bench.cell.latency import add_latency, measure_latency
 from bench.cell.live import LiveSplit, check_live
 from bench.cell.points import count_precision_changes, explain_void, measure_split, measure_trade_offs
@@ -34,10 +35,11 @@ from bench.cell.stages import (
 )
 from bench.errors import Damaged, UsageError, UserError, name_causes
 from bench.files import remove_leftovers
+from bench.measure.exits import AllExits
 from bench.results.doubts import check_skill
 from bench.results.facts import RunError
 from bench.results.measures import HeldOut
-from bench.results.places import RECORD, locate_times
+from bench.results.places import RECORD, locate_exits, locate_times
 from bench.results.points import measure_performance
 from bench.results.record import RunRecord, UnfinishedRecord
 from bench.results.record_file import read_record, write_record
@@ -162,11 +164,22 @@ def find_finished(cell: Cell) -> Run | None:
         return found
     record = found.record
     same = (record.thresholds, record.selected) == (spec.thresholds, spec.select)
-    same = same and not find_changed_sources(record, spec, cell.parts)
+    same = same and not find_changed_sources(record, spec, cell.parts) and not found.find_damaged_logits()
     if cell.keys.speed is not None:
         same = same and record.speed_key == cell.keys.speed
         same = same and not is_damaged(locate_times(cell.folder, cell.keys.speed), read_times)
     return found if same else None
+
+
+def set_aside_logits(cell: Cell, previous: Run, warn: Warn) -> None:
+    """Move logits beside the record of ``previous`` to the quarantine where they are damaged, or another run's."""
+    for split in (*previous.record.task.evaluation, previous.record.task.select):
+
+        def read_split(path: Path, split: str = split) -> AllExits:
+            return previous.own_exits(split)
+
+        path = locate_exits(cell.folder, split)
+        load_or_set_aside(cell.context.store, path, read_split, cell.context.progress, warn)
 
 
 def measure_and_record(cell: Cell) -> Run:
@@ -174,7 +187,11 @@ def measure_and_record(cell: Cell) -> Run:
     path, head = cell.folder / RECORD, describe_cell(cell)
     warnings: list[str] = []
     remove_leftovers(cell.folder)
-    previous = load_or_set_aside(cell.context.store, path, read_record, cell.context.progress, warnings.append)
+    store, progress = cell.context.store, cell.context.progress
+    previous = load_or_set_aside(store, path, read_record, progress, warnings.append)
+
+    if isinstance(previous, RunRecord):
+        set_aside_logits(cell, Run(cell.folder, previous, cell.folder.name), warnings.append)
 
     if isinstance(previous, RunRecord) and (changed := find_changed_sources(previous, cell.spec, cell.parts)):
         cell.context.progress.say(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from backbones.load import Loaded, load_backbone
@@ -16,6 +18,7 @@ from bench.cell.exits_only import drop_auto_pooling, fit_on_states, take_pooling
 from bench.cell.identify import Cell, Warn, request_backbone
 from bench.cell.own_exit import describe_own_exit
 from bench.cell.resolve import can_fit_on_states, refuse_nonsense
+from bench.errors import Damaged
 from bench.files import remove_leftovers
 from bench.inference.exits import DTYPES, record_exits
 from bench.measure.exits import AllExits
@@ -177,10 +180,19 @@ def record_or_load_exits(
     path = store.cache("exits", key) / f"{split.name}.parquet"
     with store.lock(f"exits-{key}", progress):
         remove_leftovers(path.parent)
-        found = load_or_set_aside(store, path, read_exits, progress, warn)
+        found = load_or_set_aside(store, path, partial(read_split_exits, split=split, model=model), progress, warn)
         if found is None:
             write_exits(record_exits(model, split, encoded, progress), path)
     return found or read_exits(path)
+
+
+def read_split_exits(path: Path, split: Split, model: ExitModel) -> AllExits:
+    """Return the logits at ``path``. Raises Damaged, too, for other samples or a model of another shape."""
+    found = read_exits(path)
+    shape = (len(split), model.num_layers, model.head.num_outputs)
+    if found.ids != split.ids or found.logits.shape != shape or not np.array_equal(found.labels, split.labels):
+        raise Damaged(path, "it is of other samples, or of a model of another shape")
+    return found
 
 
 def keep_exits(cell: Cell, exits: Mapping[str, AllExits]) -> None:

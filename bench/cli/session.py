@@ -113,12 +113,16 @@ class Session:
             raise UsageError(f"The hub mirror {mirror} is not a folder. Give one with datasets/ and models/ in it.")
         return mirror
 
-    def context(self, overwrite: Overwrite = "missing") -> Context:
-        """Return what the cells of a run are measured with: where results go, where data come from, what is said."""
+    def context(self, overwrite: Overwrite = "missing", *, of: Run | None = None) -> Context:
+        """Return what the cells of a run are measured with: where results go, where data come from, what is said.
+
+        The checkpoint ``of`` a recorded run is in the results folder that the run lies in, which may be another one.
+        """
         from bench.cell.command import write_command
         from bench.cell.request import Context
 
-        return Context(self.store, self.progress, self.hub, self.offline, overwrite, write_command())
+        store = self.store if of is None else self.store.find_home(of.folder)
+        return Context(store, self.progress, self.hub, self.offline, overwrite, write_command())
 
 
 def describe_unsealed(runs: Sequence[Run]) -> str:

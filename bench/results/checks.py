@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
+from bench.measure.exits import AllExits
 from bench.results.measures import OperatingPoint, Performance, SplitResult
 from bench.results.part import Estimate
 from bench.results.record import RecordHead, RunRecord
@@ -25,6 +26,26 @@ def find_contradiction(record: RecordHead, *, sealed: bool) -> str:
         return found
     found = next(_fact_contradictions(record), "")
     return found if found or sealed else next(_result_contradictions(record), "")
+
+
+def find_other_logits(record: RunRecord, split: str, exits: AllExits) -> str:
+    """Return why whole logits over ``split`` are not those that ``record`` was made from; the empty string if they are.
+
+    A file that was put in another's place has a checksum that fits.
+    """
+    task, (samples, *shape) = record.task, exits.logits.shape
+    outputs = len(task.labels) if task.kind == "classification" else 1
+    if shape != [record.backbone.layers, outputs]:
+        return f"it has {shape[0]} exits of {shape[1]} outputs, the run {record.backbone.layers} of {outputs}"
+    rows = task.rows.get(split)
+    if rows is not None and samples != rows.used:
+        return f"it has {samples} samples, the run {rows.used}"
+    if split not in record.evaluation or "accuracy" not in task.metrics:
+        return ""
+    shares = (exits.predictions == exits.labels[:, None]).mean(axis=0)
+    recorded = record.evaluation[split].per_exit["accuracy"]
+    same = all(_is_close(float(share), value) for share, value in zip(shares, recorded, strict=True))
+    return "" if same else "the accuracy of its exits is not that of the record: it is another run's"
 
 
 def _head_contradictions(record: RecordHead) -> Iterator[str]:

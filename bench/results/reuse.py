@@ -27,7 +27,10 @@ def find_origin(run: Run) -> dict[str, Any]:
 
 
 def describe_reuse(runs: Sequence[Run]) -> list[str]:
-    """Return ``recorded on DATE by COMMIT, not run again`` of each run, said once of those that share it."""
+    """Return ``recorded on DATE by COMMIT, not run again`` of each run, said once of those that share it.
+
+    Damaged logits beside a record, which ``--overwrite never`` leaves as they are, are a line each.
+    """
     lines: Counter[str] = Counter()
     for run in runs:
         origin = find_origin(run)
@@ -36,6 +39,7 @@ def describe_reuse(runs: Sequence[Run]) -> list[str]:
         for name, (there, here) in origin["versions"].items():
             line += f"; {name} {there} then, {here} now"
         lines[line] += 1
+    damaged = [f"{line}; `--overwrite always` measures again." for run in runs for line in run.find_damaged_logits()]
     if len(runs) == 1:
-        return [f"{runs[0].folder.name}: {line}." for line in lines]
-    return [f"{count} cells: {line}." for line, count in lines.items()]
+        return [*(f"{runs[0].folder.name}: {line}." for line in lines), *damaged]
+    return [*(f"{count} cells: {line}." for line, count in lines.items()), *damaged]

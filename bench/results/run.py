@@ -16,6 +16,7 @@ from backbones.names import foreign_names
 from bench.errors import Damaged, DataError, UsageError, UserError
 from bench.measure.exits import AllExits
 from bench.measure.held_out import share_held_out
+from bench.results.checks import find_other_logits
 from bench.results.doubts import Doubt, check_skill, doubt_damaged, find_doubts
 from bench.results.exits import read_exits
 from bench.results.measures import OperatingPoint, SkillCheck, SplitResult
@@ -234,6 +235,24 @@ class Run:
             except FileNotFoundError as error:
                 raise DataError(f"{self.folder.name} has no stored exits ({path.name}); run the cell again.") from error
         return self._exits[path]
+
+    def own_exits(self, split: str) -> AllExits:
+        """Return the logits as :meth:`exits` does. Raises Damaged also for whole ones that are another run's."""
+        exits = self.exits(split)
+        if fault := find_other_logits(self.record, split, exits):
+            raise Damaged(self.exits_file(split), fault)
+        return exits
+
+    def find_damaged_logits(self) -> list[str]:
+        """Return a line for each split whose logits beside the record are damaged, or are another run's."""
+        found = []
+        for split in (*self.record.task.evaluation, self.record.task.select):
+            try:
+                if self.has_exits(split):
+                    self.own_exits(split)
+            except Damaged as error:
+                found.append(f"{self.exits_file(split)} is damaged ({error.reason})")
+        return found
 
     def check_logits(self, *, every: bool = False) -> None:
         """Read the logits, as far as they are there, that numbers are made of again, or ``every``. Raises Damaged."""

@@ -28,6 +28,9 @@ from bench.results.run import Run
 
 T = TypeVar("T")
 
+DEPTH = 3
+"""How many folders below the results folder a run's own lies."""
+
 
 @dataclass(frozen=True)
 class LeftOut:
@@ -63,7 +66,7 @@ class Store:
 
     def folders(self) -> list[Path]:
         """Return every run's folder, in order of path."""
-        return find_folders(self.root, 3)
+        return find_folders(self.root, DEPTH)
 
     def runs(self, only: Only | None = None) -> tuple[list[Run], list[LeftOut]]:
         """Read every run, or those of ``only``, in order of path; what cannot be read is left out, with the reason.
@@ -92,12 +95,20 @@ class Store:
         matches = [f for f in folders if f.name == text or f.name.rpartition("-")[2].startswith(text)]
         if len(matches) == 1:
             return matches[0]
+        if not self.root.is_dir():
+            raise UsageError(f"There is no run '{text}' and no results folder {self.root}.")
         if not matches:
             raise UsageError(
                 f"No run '{text}' in {self.root} ({len(folders)} runs there). `bench list runs` shows them."
             )
         names = ", ".join(f.name for f in matches[:4])
         raise UsageError(f"'{text}' matches {len(matches)} runs ({names}...): give more of the name.")
+
+    def find_home(self, folder: Path) -> Store:
+        """Return the store that a run's ``folder`` lies in, by its place; this one where that has no cache."""
+        above = folder.resolve().parents
+        home = above[DEPTH - 1] if len(above) >= DEPTH else self.root
+        return Store(home) if (home / ".cache").is_dir() and home != self.root.resolve() else self
 
     def set_aside(self, path: Path) -> str:
         """Move ``path`` into the quarantine under a name that is free; return its place below the store."""

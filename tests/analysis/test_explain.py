@@ -211,7 +211,7 @@ def test_a_checkpoint_that_is_gone_and_a_cell_that_failed(tmp_path: Path) -> Non
     context = Context(Store(tmp_path), Progress(quiet=True))
     good = Run.load(make_cell(tmp_path))
     bad = Run.load(make_cell(tmp_path, "entropy", status="error", error="no"))
-    with pytest.raises(UsageError, match=r"is gone from .*bench run .*--overwrite always"):
+    with pytest.raises(UsageError, match=r"is not in .*bench run .*--overwrite always"):
         load_run_model(good, context)
     with pytest.raises(UsageError, match="is not finished"):
         load_run_model(bad, context)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bench.__main__ import main
 from bench.errors import NOTHING_COMPARABLE, OK, REGRESSION, USAGE
 from bench.files import write_json
+from bench.results.exits import read_exits, write_exits
 from bench.results.record_file import read_record
 from bench.results.times import read_times
 from tests.helpers.small_runs import TINY, settings, timeless, write_task
@@ -247,6 +250,62 @@ def test_both_damaged_is_a_line_each(home: Path, timed: Path, capsys: pytest.Cap
     _, said = run(home, timed, capsys)
     assert ["record.json" in line for line in said] == [True, False]
     assert len(kept(timed)) == 2
+
+
+# --------------------------------------------------------------------------- logits
+
+
+def of_other_samples(path: Path) -> None:
+    """Whole, with a checksum that fits, but those of the other split."""
+    other = {"exits-select": "exits-validation", "exits-validation": "exits-select"}
+    other |= {"select": "validation", "validation": "select"}
+    path.write_bytes(path.with_stem(other[path.stem]).read_bytes())
+
+
+def of_another_model(path: Path) -> None:
+    """Whole, of the same samples, but of a model that is always right."""
+    exits = read_exits(path)
+    right = np.eye(2, dtype=np.float32)[exits.labels]
+    write_exits(replace(exits, logits=np.repeat(right[:, None], exits.logits.shape[1], axis=1)), path)
+
+
+LOGITS: dict[str, tuple[Callable[[Path], None], str]] = {
+    "empty": (bytes_of(b""), "it is empty"),
+    "half": (cut, ""),
+    "the other split's": (of_other_samples, " samples, the run "),
+    "another model's": (of_another_model, "the accuracy of its exits is not that of the record"),
+}
+
+
+@pytest.mark.parametrize("case", LOGITS)
+def test_damaged_logits_of_a_recorded_run_are_set_aside_and_recorded_again(
+    case: str, home: Path, results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damage, reason = LOGITS[case]
+    path = the(results, "exits-validation.parquet")
+    whole = path.read_bytes()
+    damage(path)
+    spoilt = path.read_bytes()
+    _, said = run(home, results, capsys, "--overwrite", "never")
+    assert [(f"{path} is damaged (" in s, "`--overwrite always` measures again" in s) for s in said] == [(True, True)]
+    assert (path.read_bytes(), kept(results)) == (spoilt, [])
+    record, (said_again,) = run(home, results, capsys)
+    assert f"{path.relative_to(results).as_posix()} was damaged (" in said_again
+    assert reason in said_again
+    assert (path.read_bytes(), kept(results)) == (whole, [spoilt])
+    assert record["training"]["reused"]
+    assert run(home, results, capsys) == (record, [])
+
+
+def test_cached_logits_that_are_whole_but_of_other_samples_are_set_aside(
+    home: Path, results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (path,) = (results / ".cache" / "exits").glob("*/validation.parquet")
+    whole = path.read_bytes()
+    of_other_samples(path)
+    _, (said,) = run(home, results, capsys, "--overwrite", "always")
+    assert "was damaged (it is of other samples, or of a model of another shape)" in said
+    assert path.read_bytes() == whole
 
 
 # --------------------------------------------------------------------------- readers

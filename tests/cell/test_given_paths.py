@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,26 @@ def test_a_run_is_explained_where_its_data_was_given_and_from_elsewhere(
     (project / "data").rename(project / "moved")
     assert main(["explain", "last", "--text", "good room", "--results-dir", "../project/results"]) == 2
     assert "which is neither here nor beside the results" in capsys.readouterr().err
+
+
+def test_a_run_given_by_its_path_has_its_checkpoint_in_its_own_results_folder(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--strategy", "entropy", "--task", "data/reviews", "--backbone", "bert-demo", *TINY]
+    [run] = run_json(capsys, *words)
+    monkeypatch.chdir(project.parent)
+    given = str(Path("project") / run["folder"])
+    under_load = ["--seconds", "0.1", "--percentile", "50", "--queries", "20"]
+    assert main(["explain", given, "--text", "good room"]) == 0
+    assert main(["explain", given, "--cases"]) == 0
+    assert "Texts are left out" not in capsys.readouterr().out
+    assert main(["diagnose", given, "--limit", "2", "--edits", "1", "--candidates", "1"]) == 0
+    assert main(["serve", given, *under_load]) == 0
+    assert not Path("results").exists()
+    shutil.copytree(given, "alone")  # without its results folder: looked for where --results-dir says
+    capsys.readouterr()
+    assert main(["explain", "alone", "--text", "good room"]) == 2
+    assert "The checkpoint of alone is not in results/.cache" in capsys.readouterr().err
 
 
 def test_one_folder_is_one_task_however_it_is_spelled(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

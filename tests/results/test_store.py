@@ -105,7 +105,7 @@ def test_runs_are_found_by_folder_name_key_and_last(tmp_path: Path) -> None:
         store.find_folder("01")
     with pytest.raises(UsageError, match=r"No run 'abc' in .* \(2 runs there\)"):
         store.find_folder("abc")
-    with pytest.raises(UsageError, match=r"No run 'last' in .* \(0 runs there\)"):
+    with pytest.raises(UsageError, match=r"no run 'last' and no results folder .*empty"):
         Store(tmp_path / "empty").find_folder("last")
 
 

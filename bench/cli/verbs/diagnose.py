@@ -45,7 +45,7 @@ def diagnose(
     from bench.report import diagnose_view
 
     points = find_points(asked, point)
-    context, change = None if stored else session.context(), Change(limit, edits, candidates, seed)
+    context, change = None if stored else session.context(of=asked), Change(limit, edits, candidates, seed)
     found = diagnose_run(asked, context, points, change, on=on)
     if out is not None:
         for path in diagnose_view.write_diagnosis(found, out):

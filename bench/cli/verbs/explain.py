@@ -43,7 +43,7 @@ def explain(
     from bench.cell.reload import load_run_model
     from bench.report.explain_view import print_explanation, render_explanations, save_png
 
-    model = load_run_model(asked, session.context())
+    model = load_run_model(asked, session.context(of=asked))
     if cases:
         found = explaining.explain_cases(asked, model, point)
     elif sample is not None:
@@ -74,7 +74,7 @@ def print_cases(session: Session, run: Run, point: str | None) -> None:
 
     cases = find_run_cases(run, point, most=5)
     try:
-        data = load_run_data(run, session.context())
+        data = load_run_data(run, session.context(of=run))
     except UsageError as error:
         data = None
         make_console().print(f"Texts are left out: {error}")

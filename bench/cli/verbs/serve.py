@@ -53,7 +53,7 @@ def serve(
     target = None if target_ms is None else target_ms / 1e3
     load = ServingOptions(target, percentile, queries, energy=energy, batch_size=batch_size)
     options = LatencyOptions(samples=64, seconds=seconds, executor=executor, threads=threads)
-    found = serve_run(asked, session.context(), cuts, device=where, dtype=dtype, load=load, options=options)
+    found = serve_run(asked, session.context(of=asked), cuts, device=where, dtype=dtype, load=load, options=options)
     if out is not None:
         write_json(out, found, compact=True)
     if session.json:
