@@ -24,6 +24,8 @@ COMMANDS = {
     "explain": "bench.cli.verbs.explain:explain",
     "diagnose": "bench.cli.verbs.diagnose:diagnose",
     "serve": "bench.cli.verbs.serve:serve",
+    "export": "bench.cli.verbs.export:export",
+    "monitor": "bench.cli.verbs.monitor:monitor",
     "doctor": "bench.cli.verbs.doctor:doctor",
     "selfcheck": "bench.cli.verbs.selfcheck:selfcheck",
     "compare": "bench.cli.verbs.compare:compare",

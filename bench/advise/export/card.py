@@ -1,0 +1,98 @@
+"""The model card of an exported folder: what it decides, what was measured, how it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from bench.measure.metrics import title_metric
+from bench.results.measures import Performance
+from bench.results.part import Estimate
+from bench.results.run import Run
+from bench.results.times import TimedPoint
+from bench.text import escape_markdown, quote_markdown, write_markdown_table
+
+if TYPE_CHECKING:
+    from bench.advise.export.chosen import ChosenPoint
+
+USE = """\
+```python
+from early_exit import EarlyExitClassifier
+
+model = EarlyExitClassifier.from_pretrained(".")
+labels, scores, layers = model(["a text", "another"])  # pairs of texts: [("one", "two"), ...]
+```
+
+`early_exit.py` needs torch and transformers only. It runs one text at a time and stops the stock model's own forward
+at the layer where the text leaves. How much faster that is on your machine and your texts, one text a line:
+
+```
+python early_exit.py . texts.txt
+```
+
+Whether new texts still behave like those below: `bench monitor . texts.txt`.
+"""
+
+
+def write_card(run: Run, chosen: ChosenPoint, counts: Sequence[int]) -> str:
+    """Return the text of README.md for an exported run, of whose samples ``counts`` leave at exit 1, 2, ..."""
+    record, result = run.record, run.result()
+    title = escape_markdown(f"{run.backbone} with early exit for {run.task}")
+    lines = ["---", "library_name: transformers", "tags: [early-exit, exitbench]", "---", "", f"# {title}", ""]
+    lines += [escape_markdown(describe_point(run, chosen)), "", *USE.splitlines(), ""]
+    lines += [f"## Measured on {escape_markdown(run.primary)}", ""]
+    plain = None if record.latency is None else record.latency.configurations.get("all layers")
+    timed = {"all layers": plain, chosen.rule: None if chosen.point is None else chosen.point.latency}
+    rows = [("all layers", None, result.full), (chosen.rule, chosen.threshold, chosen.measured)]
+    names = record.task.metrics
+    columns = ["", run.criterion.threshold_name, *map(title_metric, names), "mean exit", "speed-up", "latency speed-up"]
+    cells = [_write_row(rule, threshold, found, names, timed[rule]) for rule, threshold, found in rows]
+    lines += [*write_markdown_table(columns, cells), ""]
+    lines += [
+        f"n = {result.samples}; 95 % intervals over samples. Thresholds were chosen on {run.chosen_on} other samples. "
+        "Speed-ups are against all layers without exits: FLOPs (or layers where it says so), and the clock, on the "
+        "machine of the run, where it was measured.",
+        "",
+    ]
+    shares = [[str(exit), f"{count / max(sum(counts), 1):.1%}"] for exit, count in enumerate(counts, start=1)]
+    lines += [*write_markdown_table(["exit", "texts that leave there"], shares), ""]
+    lines += ["## What to know", ""]
+    rules = [chosen.rule] if chosen.point is not None else []
+    lines += [f"- {escape_markdown(doubt.said)}." for doubt in run.find_doubts(rules=rules)]
+    lines += [f"- {escape_markdown(warning)}." for warning in record.warnings]
+    if run.spec.dtype != "fp32":
+        lines.append(f"- The run was in {run.spec.dtype}, this model is in fp32: single texts may leave elsewhere.")
+    lines += [f"- Run {quote_markdown(run.folder.name)}: {quote_markdown(record.command)}."]
+    return "\n".join(lines) + "\n"
+
+
+def describe_point(run: Run, chosen: ChosenPoint) -> str:
+    """Return the sentence that says what the exported model does, and at what price."""
+    found, metric = chosen.measured, run.metric
+    quality, whole = found.metrics[metric].value, run.result().full.metrics[metric].value
+    unit = "FLOPs" if found.cost_unit == "flops" else "layers"
+    sentence = (
+        f"{run.strategy} at {run.criterion.threshold_name} {chosen.threshold:.4g} ({chosen.rule}): texts of "
+        f"{run.primary} leave after {found.mean_layer:.2f} of {run.layers} layers on average, "
+        f"{found.cost_speedup.value:.2f}x fewer {unit}; {title_metric(metric)} {quality:.3f} against {whole:.3f} with "
+        "all layers."
+    )
+    timed = None if chosen.point is None else chosen.point.latency
+    return sentence if timed is None else f"{sentence} {_write_ratio(timed.speedup)} faster where it was timed."
+
+
+def _write_row(
+    rule: str, threshold: float | None, found: Performance, names: tuple[str, ...], timed: object
+) -> list[str]:
+    row = [rule, "-" if threshold is None else f"{threshold:.4g}", *(_write(found.metrics[name]) for name in names)]
+    unit = "FLOPs" if found.cost_unit == "flops" else "layers"
+    row += [f"{found.mean_layer:.2f} / {len(found.exit_counts)}", f"{_write_ratio(found.cost_speedup)} ({unit})"]
+    return [*row, _write_ratio(timed.speedup) if isinstance(timed, TimedPoint) else "-"]
+
+
+def _write(estimate: Estimate) -> str:
+    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+
+
+def _write_ratio(estimate: Estimate) -> str:
+    return f"{estimate.value:.2f}x [{estimate.low:.2f}, {estimate.high:.2f}]"

@@ -1,0 +1,38 @@
+"""`bench export`: a recorded run's model as a folder that answers without ExitBench."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli.display import make_console, print_json
+from bench.cli.session import RunName, Session, with_session
+
+
+@with_session()
+def export(
+    session: Session,
+    run: RunName,
+    folder: Annotated[Path, typer.Argument(help="DIR: the folder to write; not there yet, or empty.")],
+    point: Annotated[str, typer.Option(help="Operating point, such as 2x, or a threshold.")] = "no-loss",
+) -> None:
+    """A run's model taken home: weights, exits, threshold, a card, and one file of code that needs no ExitBench."""
+    from bench.advise.export.chosen import choose_exported
+    from bench.advise.export.write import export_run, refuse_filled
+
+    refuse_filled(folder)
+    asked = session.find_run(run).finished()
+    session.progress.say("Loading torch, transformers and the model.")
+    config = export_run(asked, session.context(), folder, point)
+    if session.json:
+        print_json({"folder": str(folder), **config})
+        return
+    from bench.advise.export.card import describe_point
+
+    out = make_console()
+    out.print(describe_point(asked, choose_exported(asked, point)))
+    for doubt in asked.find_doubts():
+        out.print(f"{doubt.said}.")
+    out.print(f"Written: {folder}. README.md there says how it is used.")
