@@ -49,10 +49,20 @@ def foreign_names() -> Iterator[None]:
 
 
 def suggest_name(name: str, known: Iterable[str]) -> str:
-    """Return ``Did you mean 'x'?`` for the closest of ``known``, or the list of them where none is close."""
+    """Return ``Did you mean 'x'?`` for the closest of ``known``, or the list of them where none is close.
+
+    A name counts as close, too, where its family is, the part before the first dash: elbrt is nearer to elbert-mono
+    than to deebert.
+    """
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"Did you mean '{close[0]}'?" if close else f"Known: {', '.join(names) or 'none'}."
+
+    def rate(other: str) -> tuple[float, float]:
+        family = other.partition("-")[0]
+        whole, part = (difflib.SequenceMatcher(None, text, name).ratio() for text in (other, family))
+        return max(whole, part), whole
+
+    best = max(names, key=rate, default="")
+    return f"Did you mean '{best}'?" if best and rate(best)[0] >= 0.5 else f"Known: {', '.join(names) or 'none'}."
 
 
 def make_unknown_error(kind: str, name: str, known: Iterable[str], where: str = "") -> UsageError:

@@ -43,6 +43,8 @@ class Remote:
     def __init__(self, url: str, store: Store, progress: Progress) -> None:
         import fsspec
 
+        if not url.strip():  # fsspec takes it for the current folder
+            raise UsageError("--sync is empty: give the URL of a folder, such as s3://bucket/results.")
         try:
             self.files, self.root = fsspec.core.url_to_fs(url)
         except ImportError as error:

@@ -77,6 +77,8 @@ def install_broken(site: Path, *names: str) -> None:
 
 def test_the_closest_name_is_suggested_or_all_are_listed() -> None:
     assert suggest_name("jont", ["joint", "deebert"]) == "Did you mean 'joint'?"
+    assert suggest_name("elbrt", ["deebert", "elbert-mono"]) == "Did you mean 'elbert-mono'?"
+    assert suggest_name("deebrt", ["deebert", "elbert-mono"]) == "Did you mean 'deebert'?"
     assert suggest_name("zzz", ["b", "a"]) == "Known: a, b."
     assert suggest_name("zzz", []) == "Known: none."
     assert str(make_unknown_error("key", "lim", ["limit"], " in defaults")) == (

@@ -108,6 +108,12 @@ def occupied(*arguments: str) -> Arrange:
     return arrange
 
 
+def in_a_circle(tmp: Path) -> list[str]:
+    """A results folder that is a link to itself."""
+    (tmp / "circle").symlink_to("circle")
+    return [*run()(tmp), "--results-dir", str(tmp / "circle")]
+
+
 GOOD = np.zeros((4, 3, 2), dtype=np.float32)
 NOT_FINITE = GOOD.copy()
 NOT_FINITE[2, 1, 0] = np.nan
@@ -120,6 +126,9 @@ BAD: dict[str, tuple[Arrange, str]] = {
     "recipe": (run("--recipe", "join"), r"Unknown recipe 'join'\. Did you mean 'joint'\?$"),
     "head": (run("--head", "share"), r"Unknown head 'share'\. Did you mean 'shared'\?$"),
     "kind": (words("list", "strategie"), r"Unknown kind 'strategie'\. Did you mean 'strategies'\?$"),
+    "no kind": (words("list"), r"^bench list takes one of strategies, heads, .*, runs\.$"),
+    "a place to sync with": (run("--sync", " "), r"^--sync is empty: give the URL"),
+    "results in a circle": (in_a_circle, r"circle.* cannot be used: Too many levels of symbolic links\.$"),
     "shown strategy": (words("show", "strategy", "pabe"), r"Unknown strategy 'pabe'\. "),
     "replayed strategy": (logits_file("entropi", logits=GOOD), r"Unknown strategy 'entropi'\. Did you mean 'entropy'"),
     "nothing like it": (run(strategy="zzzz"), r"Unknown strategy 'zzzz'\. Known: budget, "),
@@ -233,9 +242,9 @@ BAD: dict[str, tuple[Arrange, str]] = {
     # records
     "a strategy is no run": (
         words("show", "entropy"),
-        r"No run 'entropy' in .* shown by `bench show strategy entropy`\.$",
+        r"no run 'entropy' and no results folder results\. .* shown by `bench show strategy entropy`\.$",
     ),
-    "no run": (words("show", "nothing"), r"No run 'nothing' in results \(0 runs there\)\. `bench list runs` shows"),
+    "no run": (words("show", "nothing"), r"no run 'nothing' and no results folder results\.$"),
     "damaged record": (recorded("{"), r"record\.json is damaged \(.*\)\. Delete it and run the cell again\.$"),
     "not a record": (recorded("[1]"), r"record\.json is damaged \(it is a list, an object is needed\)\. Delete it"),
     "newer record": (

@@ -9,6 +9,7 @@ import typer
 from backbones.names import Registry, make_unknown_error
 from bench.cli.display import make_console, print_json
 from bench.cli.session import Session, with_session
+from bench.errors import UsageError
 from bench.text import build_table
 from strategies import HEADS, RECIPES, STRATEGIES
 
@@ -18,9 +19,11 @@ KINDS = ("strategies", "heads", "recipes", "backbones", "tasks", "papers", "runs
 @with_session("results_dir", "json")
 def list_names(
     session: Session,
-    kind: Annotated[str, typer.Argument(help="strategies, heads, recipes, backbones, tasks, papers or runs.")],
+    kind: Annotated[str, typer.Argument(help=f"{', '.join(KINDS[:-1])} or {KINDS[-1]}.")] = "",
 ) -> None:
     """What there is, a line each."""
+    if not kind:
+        raise UsageError(f"bench list takes one of {', '.join(KINDS)}.")
     if kind not in KINDS:
         raise make_unknown_error("kind", kind, KINDS)
     rows = list_kind(kind, session)
