@@ -20,6 +20,7 @@ from bench.results.run import Run
 from bench.results.spec import RunSpec, hash_identity, identify_training
 from bench.tasks import get_task
 from bench.tasks.base import Task, TaskData
+from bench.tasks.file import find_file_task
 from bench.tasks.folder import FolderTask
 from bench.training.checkpoint import load_tensors
 from strategies import HEADS, RECIPES, STRATEGIES
@@ -110,14 +111,17 @@ def find_task(run: Run) -> Task:
     Raises UsageError where they are in neither.
     """
     given = run.record.task.given or run.spec.task
-    if not run.record.task.source.startswith("folder "):
+    kind = run.record.task.source.partition(" ")[0]
+    if kind not in ("folder", "file"):
         return get_task(given)
-    beside = [parent / given for parent in run.folder.resolve().parents[3:4]]
-    for folder in (Path(given).expanduser(), *beside):
-        if folder.is_dir():
+    for root in (Path(), *run.folder.resolve().parents[3:4]):
+        folder = root / Path(given).expanduser()
+        if kind == "folder" and folder.is_dir():
             return FolderTask(folder)
+        if kind == "file" and (found := find_file_task(given, root)) is not None:
+            return found
     raise UsageError(
-        f"The run's data is the folder '{given}', which is neither here nor beside the results: run this where it lies."
+        f"The run's data is the {kind} '{given}', which is neither here nor beside the results: run this where it lies."
     )
 
 

@@ -13,6 +13,7 @@ from bench.errors import OK
 
 COMMANDS = {
     "run": "bench.cli.verbs.run:run",
+    "advise": "bench.cli.verbs.advise:advise",
     "replay": "bench.cli.verbs.replay:replay",
     "import": "bench.cli.verbs.import_logits:import_logits",
     "show": "bench.cli.verbs.show:show",

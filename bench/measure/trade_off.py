@@ -26,7 +26,7 @@ class Costs:
 
     early: NDArray[np.int64]
     plain: NDArray[np.int64]
-    unit: Literal["flops", "layers"] = "flops"
+    unit: Literal["flops", "layers", "nanoseconds"] = "flops"
 
     @classmethod
     def layers(cls, samples: int, exits: int) -> Costs:
@@ -93,23 +93,27 @@ class TradeOff:
 
     def estimate_metrics(self, layers: NDArray[np.int64]) -> dict[str, Interval]:
         """Return every metric of samples that leave at exits ``layers`` [N], with its interval over samples."""
-        answers, values = self.answers_at(layers), self.compute_metrics(layers)
-        return {name: self._interval(name, answers, values[name]) for name in self.metrics}
+        answers = self.answers_at(layers)
+        return {name: estimate_metric(name, answers, self.exits.labels) for name in self.metrics}
 
     def spent_at(self, layers: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the cost [N] of samples that leave at exits ``layers`` [N]."""
         return self.costs.early[np.arange(len(layers)), layers - 1]
 
-    def _interval(self, name: str, answers: NDArray[np.int64] | NDArray[np.float32], value: float) -> Interval:
-        labels = self.exits.labels
-        if name == "accuracy":
-            found = wilson(int((answers == labels).sum()), len(labels))
-        elif m.is_additive(name):
-            statistics = m.statistics(name, answers[:, None], labels)[:, 0]
-            found = bootstrap(statistics, lambda sums: m.from_statistics(name, sums))
-        else:
-            random = np.random.default_rng(0)
-            draws = (random.integers(0, len(labels), len(labels)) for _ in range(500))
-            values = [m.compute_metrics([name], answers[rows], labels[rows])[name] for rows in draws]
-            return Interval(value, float(np.quantile(values, 0.025)), float(np.quantile(values, 0.975)))
-        return Interval(value, found.low, found.high)
+
+def estimate_metric(
+    name: str, answers: NDArray[np.int64] | NDArray[np.float32], labels: NDArray[np.int64] | NDArray[np.float32]
+) -> Interval:
+    """Return a metric of answers [N] to samples with labels [N], with its 95 % interval over samples."""
+    value = m.compute_metrics([name], answers, labels)[name]
+    if name == "accuracy":
+        found = wilson(int((answers == labels).sum()), len(labels))
+    elif m.is_additive(name):
+        statistics = m.statistics(name, answers[:, None], labels)[:, 0]
+        found = bootstrap(statistics, lambda sums: m.from_statistics(name, sums))
+    else:
+        random = np.random.default_rng(0)
+        draws = (random.integers(0, len(labels), len(labels)) for _ in range(500))
+        values = [m.compute_metrics([name], answers[rows], labels[rows])[name] for rows in draws]
+        return Interval(value, float(np.quantile(values, 0.025)), float(np.quantile(values, 0.975)))
+    return Interval(value, found.low, found.high)

@@ -35,6 +35,8 @@ def make_split_result(report: TradeOff, points: Sequence[OperatingPoint | Unreac
 
 def measure_performance(curve: TradeOff, cut: float) -> Performance:
     """Return what ``cut`` gives on the trade-off's split; -inf, at which nobody leaves early, is the full model."""
+    if curve.costs.unit == "nanoseconds":
+        raise ValueError("Predicted times are no costs of a record.")
     layers = curve.layers_at(cut)
     spent = curve.spent_at(layers)
     return Performance(

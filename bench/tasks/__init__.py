@@ -37,9 +37,10 @@ TASKS: Registry[type[Task]] = Registry(
 
 
 def get_task(name: str) -> Task:
-    """Return the task that ``name`` stands for: a listed name, ``package.module:Class``, or a folder of data files.
+    """Return the task that ``name`` stands for: a listed name, ``package.module:Class``, a folder of data or a file.
 
-    A listed name wins over a folder of the same name; write ``./name`` for the folder.
+    A listed name wins over a folder of the same name; write ``./name`` for the folder. A file is shared out, and
+    ``FILE+TEXTS`` fits on a second one (:mod:`bench.tasks.file`).
     Raises :class:`bench.errors.UsageError` for a name that is none of these.
     """
     if name not in TASKS:
@@ -48,6 +49,11 @@ def get_task(name: str) -> Task:
             from bench.tasks.folder import FolderTask
 
             return FolderTask(folder)
+        if os.path.isfile(folder) or "+" in name:
+            from bench.tasks.file import find_file_task
+
+            if (found := find_file_task(name)) is not None:
+                return found
         if os.path.isfile(folder):
             raise UsageError(f"Task '{name}' is a file. Give the folder that it and the other splits' files are in.")
         if "/" in name or "\\" in name:

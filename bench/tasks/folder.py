@@ -63,13 +63,13 @@ class FolderTask(Task):
         split_name, evaluation_file = named
         wanted = (*SINGLE, *PAIR, "label")
         train, evaluation = read_table(train_file, "train", wanted), read_table(evaluation_file, split_name, wanted)
-        texts = PAIR if "text" not in train.columns and set(PAIR) & set(train.columns) else SINGLE
+        texts = list_text_columns(train)
         for table in (train, evaluation):
             for column in ("label", *texts):
                 table.column(column)
         labels = read_labels(train)
-        classes = self._classes(labels)
-        trained, reported = _split(train, texts, classes), _split(evaluation, texts, classes)
+        classes = self.find_classes(labels)
+        trained, reported = (make_labelled_split(table, texts, classes) for table in (train, evaluation))
         rows, held = hold_out(limit_split(trained, options.limit), options)
         files = [("train", train_file), (split_name, evaluation_file)]
         if (self.folder / LABELS_FILE).exists():
@@ -104,7 +104,7 @@ class FolderTask(Task):
         there = sorted(p.name for split in splits for p in self.folder.glob(f"{split}.*") if p.is_file())
         return f"{there[0]} is none of {readable}: unpack or convert it." if there else f"Add {splits[0]}{readable}."
 
-    def _classes(self, train: Labels) -> ClassIndex | None:
+    def find_classes(self, train: Labels) -> ClassIndex | None:
         """Return the classes by the rule in the module's docstring; None for regression."""
         listed = self.folder / LABELS_FILE
         if listed.exists():
@@ -126,7 +126,13 @@ class FolderTask(Task):
         return classes
 
 
-def _split(table: RawTable, texts: Sequence[str], classes: ClassIndex | None) -> Split:
+def list_text_columns(table: RawTable) -> tuple[str, ...]:
+    """Return the names of the one or two columns that hold a table's texts."""
+    return PAIR if "text" not in table.columns and set(PAIR) & set(table.columns) else SINGLE
+
+
+def make_labelled_split(table: RawTable, texts: Sequence[str], classes: ClassIndex | None) -> Split:
+    """Return the checked split of a table with labels; ``classes`` None is a regression."""
     labels: NDArray[np.int64] | NDArray[np.float32]
     labels = read_targets(table) if classes is None else classes.indices(read_labels(table))
     return make_split(table, texts, labels)

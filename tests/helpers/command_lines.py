@@ -60,12 +60,17 @@ VALUES: dict[str, list[str]] = {
     "paper": ["elbert", "YAML", "nope"],
     "base": ["RESULTS", "HEAD", "--help", "nope"],
     "new": ["RESULTS", "HEAD", "nope"],
+    "model": ["bert-demo", "TASK", "CSV", "nope"],
+    "data": ["CSV", "TASK", "demo", "CSV+CSV"],
+    "max_change": ["0.01@0.95", "0.5", "2@2"],
+    "criteria": ["entropy", "full", "entropy,nope"],
 }  # fmt: skip
 """Values that mean something for a parameter; capitals stand for paths that the test makes."""
 
 FORCED: dict[str, list[str]] = {
     "run": ["--limit", "16", "--set", "train.steps=1", "--set", "backbone.num_hidden_layers=2",
             "--set", "latency.seconds=0.1", "--set", "latency.samples=2", "--offline", "--quiet"],
+    "advise": ["--offline", "--limit", "16"],
     "reproduce": ["--plan", "--offline"],
     "explain": ["--offline"],
     "diagnose": ["--offline"],

@@ -1,0 +1,109 @@
+"""What else makes somebody's model faster, on the same samples: less precision, compiling, fewer layers, padding."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional as F
+
+from backbones.base import Batch
+from bench.inference.executors import make_executor, make_plain_call
+from bench.latency.depth import ShallowModel
+from bench.latency.queries import PlainCall, make_stepped_call, make_stock_call
+from bench.tasks.encode import EncodedSplit, batch_by_length, collate_batch
+from strategies.base import ExitModel, predict
+
+PADDED = "padded to {length} tokens"
+REPORTED_AT_ONCE = 32
+WHY_SHOWN = 160
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A way to be faster without early exit; ``call`` is None where it cannot run here, and ``why`` says the reason.
+
+    ``layers`` is how many layers it runs. The answers of a rival that ``keeps_answers`` are the model's own but for
+    rounding.
+    """
+
+    name: str
+    call: PlainCall | None
+    layers: int
+    why: str = ""
+    keeps_answers: bool = False
+
+
+def make_rivals(model: ExitModel, probe: Batch, max_length: int, depth: int) -> list[Rival]:
+    """Return the rivals of early exit on ``model``; each is tried on ``probe`` first.
+
+    ``depth`` is how many layers do alone; ``max_length`` the longest input in tokens.
+    """
+    last = model.num_layers
+    makers: list[tuple[str, int, bool, Callable[[], PlainCall]]] = [
+        ("bf16", last, False, lambda: make_stock_call(copy.deepcopy(model).to(torch.bfloat16))),
+        ("int8", last, False, lambda: make_stock_call(quantise_model(model))),
+        ("torch.compile", last, True, lambda: make_plain_call(make_executor(model, "compile"))),
+        (f"first {depth} layers", depth, False, lambda: make_stepped_call(ShallowModel(model, depth))),
+        (PADDED.format(length=max_length), last, True, lambda: make_padded_call(model, max_length)),
+    ]
+    return [try_rival(name, make, probe, layers, keeps) for name, layers, keeps, make in makers]
+
+
+def try_rival(name: str, make: Callable[[], PlainCall], probe: Batch, layers: int, keeps: bool = False) -> Rival:
+    """Return a rival that has answered ``probe`` once, or one that says why it cannot."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            call = make()
+            call(probe)
+        except Exception as error:  # whatever a library lacks here, it is a row that says so
+            first = " ".join(str(error).split())[:WHY_SHOWN]
+            return Rival(name, None, layers, f"{type(error).__name__}: {first}" if first else type(error).__name__)
+    return Rival(name, call, layers, keeps_answers=keeps)
+
+
+def quantise_model(model: ExitModel) -> ExitModel:
+    """Return a copy whose linear layers have int8 weights, its inputs quantised as they come (torch's dynamic int8).
+
+    The classifier keeps its precision, as usual.
+    """
+    from torch.ao.quantization import quantize_dynamic
+
+    made = copy.deepcopy(model)
+    made.encoder.model = quantize_dynamic(made.encoder.model, {nn.Linear}, dtype=torch.qint8)
+    return made.eval()
+
+
+def make_padded_call(model: ExitModel, length: int) -> PlainCall:
+    """Return the stock model on batches that are padded to ``length`` tokens, as `padding="max_length"` does."""
+    stock, pad = make_stock_call(model), int(getattr(model.encoder.model.config, "pad_token_id", 0) or 0)
+
+    def call(batch: Batch) -> torch.Tensor:
+        more = length - int(batch.input_ids.shape[1])
+        if more <= 0:
+            return stock(batch)
+        mask = torch.ones_like(batch.input_ids) if batch.attention_mask is None else batch.attention_mask
+        types = None if batch.token_type_ids is None else F.pad(batch.token_type_ids, (0, more))
+        return stock(Batch(F.pad(batch.input_ids, (0, more), value=pad), F.pad(mask, (0, more)), types))
+
+    return call
+
+
+def answer_samples(call: PlainCall, encoded: EncodedSplit, rows: Sequence[int]) -> NDArray[np.float32 | np.int64]:
+    """Return what a rival answers to the samples ``rows``, in their order."""
+    chosen = np.array(rows)
+    found: list[torch.Tensor] = []
+    batches = batch_by_length(encoded.lengths[chosen], REPORTED_AT_ONCE)
+    for batch in batches:
+        found.append(predict(call(collate_batch(encoded, chosen[batch])).float()).cpu())
+    answers = torch.cat(found).numpy()
+    ordered: NDArray[np.float32 | np.int64] = np.empty_like(answers)
+    ordered[np.concatenate(batches)] = answers
+    return ordered

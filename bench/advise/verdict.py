@@ -1,0 +1,132 @@
+"""The verdict: what was found, as one sentence that a person can repeat."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from bench.advise.ceiling import WORTH
+from bench.advise.goal import Goal, format_level, format_share
+from bench.measure.metrics import title_metric
+from bench.measure.stats import Interval
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to answer the reported samples: what it takes and what it answers; ``why`` it has no numbers, if so.
+
+    ``ms`` a text and ``speedup`` against the model itself are by batch size; ``changed`` is the share of samples that
+    are answered otherwise than by the model itself, ``quality`` the primary metric.
+    """
+
+    name: str
+    ms: Mapping[int, float] = field(default_factory=dict)
+    speedup: Mapping[int, Interval] = field(default_factory=dict)
+    changed: Interval | None = None
+    quality: Interval | None = None
+    mean_exit: float | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Whether early exit pays, and the sentence that says so."""
+
+    pays: bool
+    sentence: str
+
+
+def give_verdict(goal: Goal, metric: str, rule: str, own: Way, early: Way, rivals: Sequence[Way]) -> Finding:
+    """Return the verdict on a cut that was measured: ``rule`` is ``entropy < 0.21``.
+
+    It pays where early exit is faster beyond doubt at batch 1, where what was asked holds on the reported samples,
+    and where no rival is faster with answers that are as good.
+    """
+    fast = early.speedup[1]
+    said = [f"{rule} is {format_gain(fast)} {'faster' if fast.estimate >= 1 else 'as fast'} at batch 1 on this machine"]
+    said += [describe_change(goal, early), describe_quality(metric, early, own)]
+    reasons = list_objections(goal, own, early)
+    better = find_better_rival(goal, own, early, rivals)
+    if better is not None:
+        said_of = f"{better.name} alone gives {better.speedup[1].estimate:.1f}x"
+        return Finding(False, f"Does not pay: {', '.join(said)}; {said_of}.")
+    if reasons:
+        return Finding(False, f"Does not pay: {', '.join(said)}; {'; '.join(reasons)}.")
+    return Finding(True, f"Pays: {', '.join(said)}.")
+
+
+def give_early_verdict(reason: str) -> Finding:
+    """Return the verdict where something is in the way before anything is timed."""
+    return Finding(False, f"Does not pay: {reason}.")
+
+
+def list_objections(goal: Goal, own: Way, early: Way) -> list[str]:
+    """Return why a cut does not pay, whatever else there is."""
+    found, fast = [], early.speedup[1]
+    if fast.low <= 1:
+        found.append("that is no certain gain")
+    elif fast.estimate < WORTH:
+        found.append(f"less than {WORTH:g}x is not worth an exit")
+    if goal.kind == "speedup" and fast.estimate < goal.value:
+        found.append(f"{goal.value:g}x is wanted")
+    if goal.kind == "target_ms" and early.ms[1] > goal.value:
+        found.append(f"it takes {early.ms[1]:.1f} ms a text, {goal.value:g} ms are wanted")
+    if goal.kind == "max_loss" and lose_quality(own, early) > goal.value:
+        found.append(f"on texts that the cut was not chosen on it loses {lose_quality(own, early):.3f}")
+    if goal.is_certified and is_contradicted(goal, early):
+        found.append("the reported texts contradict the certificate: they are not like those it was made with")
+    return found
+
+
+def lose_quality(own: Way, other: Way) -> float:
+    """Return by how much the primary metric is below the model's own."""
+    assert own.quality is not None
+    assert other.quality is not None
+    return own.quality.estimate - other.quality.estimate
+
+
+def is_contradicted(goal: Goal, early: Way) -> bool:
+    """Return whether the share of changes on the reported samples is beyond what the certificate could bear."""
+    return early.changed is not None and early.changed.low > goal.value
+
+
+def find_better_rival(goal: Goal, own: Way, early: Way, rivals: Sequence[Way]) -> Way | None:
+    """Return the fastest rival that is faster than early exit and as true to the model as was asked for.
+
+    True are answers that change no more than the goal allows, or cost no more quality than it allows; where the goal
+    is a time, no more than those of early exit.
+    """
+    assert early.changed is not None
+    able = []
+    for way in rivals:
+        if way.changed is None or 1 not in way.speedup:
+            continue
+        if goal.kind == "max_loss":
+            true = lose_quality(own, way) <= goal.value
+        else:
+            most = goal.value if goal.is_certified else early.changed.estimate
+            true = way.changed.estimate <= most
+        if true and way.speedup[1].low > early.speedup[1].high:
+            able.append(way)
+    return max(able, key=lambda way: way.speedup[1].estimate, default=None)
+
+
+def describe_change(goal: Goal, early: Way) -> str:
+    """Return ``0.6 % of answers change (certified below 1 % with 95 % confidence)``."""
+    assert early.changed is not None
+    said = f"{format_share(early.changed.estimate)} of answers change"
+    if not goal.is_certified:
+        return said
+    return f"{said} (certified below {format_share(goal.value)} with {format_level(goal.confidence)})"
+
+
+def describe_quality(metric: str, early: Way, own: Way) -> str:
+    """Return ``accuracy 0.912 against 0.914``."""
+    assert early.quality is not None
+    assert own.quality is not None
+    return f"{title_metric(metric)} {early.quality.estimate:.3f} against {own.quality.estimate:.3f}"
+
+
+def format_gain(found: Interval) -> str:
+    """Return ``1.48x [1.44, 1.52]``."""
+    return f"{found.estimate:.2f}x [{found.low:.2f}, {found.high:.2f}]"

@@ -1,0 +1,269 @@
+"""An advice as text and as plain data: the verdict, what it rests on, how it was obtained."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.advise.advise import Advice
+from bench.advise.ceiling import describe_ceiling
+from bench.advise.groups import GroupResult
+from bench.advise.verdict import Way, format_gain
+from bench.files import write_json, write_text
+from bench.measure.metrics import title_metric
+from bench.report import numbers
+from bench.report.figures import Figure, save_figure
+from bench.report.formats import TextTable
+from bench.report.marks import Axis, Chart, Key, Mark, Point, Reference, Whisker, pad_range
+from bench.report.page import make_environment
+from bench.report.style import assign_looks
+from bench.text import build_table
+
+WAYS_NOTE = (
+    "Speed-up: of the same texts, paired by rounds, 95 %, against the fastest way to run the model itself. Changed: "
+    "share of the reported texts that are answered otherwise than by the model itself, Wilson's 95 % interval."
+)
+CANDIDATES_NOTE = "Promised: on the texts that cuts are chosen on, by the times of the layers."
+
+
+def build_advice_tables(found: Advice) -> list[TextTable]:
+    """Build every table that there is something for."""
+    made = [build_ways(found)] if found.ways else []
+    made += [build_candidates(found)] if found.candidates else []
+    made.append(build_depths(found))
+    if found.balance is not None:
+        scores = f"macro-F1 {found.balance.macro_f1_early:.3f} against {found.balance.macro_f1_own:.3f}"
+        made.append(build_groups("classes", f"Uneven classes: {scores}", "recall", found.balance.classes))
+    if found.groups:
+        regression = found.metric in ("pearson", "spearman")
+        what = "mean absolute error" if regression else "accuracy"
+        made.append(build_groups("groups", f"Groups by {found.question.slice_column}", what, found.groups))
+    return made
+
+
+def build_ways(found: Advice) -> TextTable:
+    """Build the table of early exit and what else makes the model faster."""
+    sizes = [timings.batch_size for timings in found.timings]
+    columns = ["way"]
+    for size in sizes:
+        columns += [f"ms a text, batch {size}", f"speed-up, batch {size}"]
+    columns += ["changed", title_metric(found.metric), "mean exit"]
+    rows = [describe_way(way, sizes) for way in found.ways]
+    return TextTable("ways", "Early exit, and what else makes the model faster", columns, rows, WAYS_NOTE)
+
+
+def describe_way(way: Way, sizes: Sequence[int]) -> list[str]:
+    """Return the cells of one way to answer."""
+    if way.why:
+        return [way.name, f"cannot run: {way.why}", *[numbers.MISSING] * (2 * len(sizes) + 2)]
+    cells = [way.name]
+    for size in sizes:
+        ratio = way.speedup.get(size)
+        cells += [f"{way.ms[size]:.2f}", "1" if ratio is None else format_gain(ratio)]
+    changed, quality = way.changed, way.quality
+    cells.append(numbers.MISSING if changed is None else format_changed(changed.estimate, changed.low, changed.high))
+    cells.append(
+        numbers.MISSING if quality is None else f"{quality.estimate:.3f} [{quality.low:.3f}, {quality.high:.3f}]"
+    )
+    return [*cells, numbers.MISSING if way.mean_exit is None else f"{way.mean_exit:.2f}"]
+
+
+def format_changed(share: float, low: float, high: float) -> str:
+    """Return ``0.6 % [0.3, 1.2]``."""
+    return f"{100 * share:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def build_candidates(found: Advice) -> TextTable:
+    """Build the table of criteria on the same exits."""
+    columns = ["criterion", "threshold", "promised speed-up", "changed", title_metric(found.metric), "mean exit"]
+    rows = []
+    for one in found.candidates:
+        if one.chosen is None:
+            rows.append([one.name, numbers.MISSING, one.reason, *[numbers.MISSING] * 3])
+            continue
+        said = one.chosen
+        threshold = f"{one.threshold:.4g}" if math.isfinite(one.cut) else "nobody leaves early"
+        cells = [f"{said.speedup:.2f}x", f"{100 * said.changed:.1f} %", f"{said.quality:.3f}", f"{said.mean_exit:.2f}"]
+        rows.append([one.name, threshold, *cells])
+    return TextTable("criteria", "Criteria on the same exits, chosen for the goal", columns, rows, CANDIDATES_NOTE)
+
+
+def build_depths(found: Advice) -> TextTable:
+    """Build the table of the exits: the most that each can save, and how good it is alone."""
+    columns = [
+        "exit",
+        "speed-up if all left here",
+        *([f"{title_metric(found.metric)} alone"] if found.per_exit else []),
+    ]
+    rows = [
+        [str(i), format_gain(ratio), *([f"{found.per_exit[i - 1]:.3f}"] if found.per_exit else [])]
+        for i, ratio in enumerate(found.times.speedups, start=1)
+    ]
+    oracles = found.oracles
+    bound = "" if oracles is None else (
+        f" An oracle that knows the labels would reach {oracles.label:.1f}x, one that knows the model's own answers "
+        f"{oracles.answer:.1f}x."
+    )  # fmt: skip
+    note = f"{describe_ceiling(found.times)}{bound} Heads and checks included."
+    return TextTable("exits", "What each exit can save", columns, rows, note)
+
+
+def build_groups(name: str, title: str, what: str, groups: Sequence[GroupResult]) -> TextTable:
+    """Build the table of classes or groups."""
+    columns = [name, "texts", f"{what}: the model itself", f"{what}: early exit", "changed", "mean exit"]
+    rows = [
+        [g.name, str(g.samples), f"{g.own:.3f}", f"{g.early:.3f}", f"{100 * g.changed:.1f} %", f"{g.mean_exit:.2f}"]
+        for g in groups
+    ]
+    return TextTable(name, title, columns, rows, "")
+
+
+def list_doubts(found: Advice) -> list[str]:
+    """Return what could make the verdict void, without full stops: disturbed times, a model without skill, ..."""
+    disturbed = [t for t in found.timings if t.reasons]
+    said = [f"the times of batch {t.batch_size} are INVALID: {'; '.join(t.reasons)}" for t in disturbed]
+    if found.run is not None:
+        rules = [p.rule for p in found.run.result().reached.values() if p.chosen_on == "given"]
+        said += [doubt.said for doubt in found.run.find_doubts(rules=rules)]
+    return said
+
+
+def list_how(found: Advice) -> list[str]:
+    """Return how it was obtained: the command, the samples, the record, what is doubted of the times."""
+    fitted, chosen, reported = found.samples
+    question = found.question
+    what = "the model's own answers" if question.train else "labels"
+    lines = [f"Goal: {question.goal.describe()}."]
+    if found.candidates:
+        lines.append(
+            f"Exits were fitted on {fitted:,} texts ({what}) with the model left as it is, {len(found.candidates)} "
+            f"criteria compared and the cut chosen on {chosen:,} others, all reported on {reported:,} others again."
+        )
+        if question.goal.is_certified and len(found.candidates) > 1:
+            confidence = 1 - (1 - (question.goal.confidence or 0)) / len(found.candidates)
+            lines.append(
+                f"Each criterion is certified with {100 * confidence:.4g} % confidence, so that the best of "
+                f"{len(found.candidates)} keeps its {100 * (question.goal.confidence or 0):.4g} %."
+            )
+    for timings in found.timings:
+        raw = timings.raw
+        state = f"INVALID: {'; '.join(timings.reasons)}" if timings.reasons else "valid"
+        lines.append(
+            f"Batch {timings.batch_size}: {raw.protocol}, {timings.samples} texts, {len(raw.rounds)} interleaved "
+            f"rounds, {raw.threads} thread{'s' if raw.threads != 1 else ''}, {raw.dtype}, {raw.device}, baseline "
+            f"'{timings.baseline}', {state}."
+        )
+        lines += [f"Batch {timings.batch_size}: {note}." for note in timings.notes]
+    lines += [f"Note: {note}." for note in found.notes]
+    if found.run is not None:
+        lines.append(f"Record: {found.run.folder}")
+        lines.append(f"Command: {found.run.record.command}")
+    return lines
+
+
+def print_advice(found: Advice, out: Any) -> None:
+    """Print the verdict first, then the tables, then how it was obtained."""
+    out.print(found.verdict.sentence, soft_wrap=True)
+    for doubt in list_doubts(found):
+        out.print(f"But: {doubt}.")
+    for table in build_advice_tables(found):
+        out.print(build_table(table.title, table.columns, table.rows))
+        if table.caption:
+            out.print(table.caption)
+    for line in list_how(found):
+        out.print(line)
+
+
+def build_advice_chart(found: Advice) -> Chart | None:
+    """Build the chart of every way that ran: how much faster, and how many answers change; None without any."""
+    ways = [way for way in found.ways if 1 in way.speedup and way.changed is not None]
+    if not ways:
+        return None
+    looks = assign_looks([way.name for way in ways], [])
+    marks: list[Mark] = []
+    for way in ways:
+        ratio, changed = way.speedup[1], way.changed
+        assert changed is not None
+        tip = f"{way.name}\n{format_gain(ratio)}\n{100 * changed.estimate:.1f} % of answers change"
+        marks.append(Whisker(way.name, looks[way.name], ratio.estimate, 100 * changed.low, 100 * changed.high))
+        marks.append(Point(way.name, looks[way.name], ratio.estimate, 100 * changed.estimate, tip))
+    highest = [100 * way.changed.high for way in ways if way.changed is not None]
+    x = Axis("speed-up at batch 1", *pad_range([1.0, *(way.speedup[1].estimate for way in ways)]))
+    y = Axis("answers that change, %", *pad_range([0.0, *highest]))
+    if found.question.goal.is_certified:
+        level = 100 * found.question.goal.value
+        marks.append(Reference((x.low, level), (x.high, level), "goal"))
+    legend = [Key(way.name, way.name, looks[way.name]) for way in ways]
+    words = "Ways to be faster than the model itself: to the right is faster, further down is truer. Wilson, 95 %."
+    source = f"{found.question.model}, {found.samples[2]:,} reported texts."
+    return Chart("What each way gives and costs", "advise", words, source, x, y, marks, legend)
+
+
+def write_advice(found: Advice, folder: Path) -> list[Path]:
+    """Write the page, the JSON and the figure; return the files."""
+    chart, plain = build_advice_chart(found), make_plain_advice(found)
+    page = make_environment().get_template("advise.html.j2")
+    text = page.render(
+        model=Path(found.question.model).name,
+        sentence=found.verdict.sentence,
+        doubts=list_doubts(found),
+        chart=chart,
+        tables=build_advice_tables(found),
+        how=list_how(found),
+    )
+    files = [folder / "advise.html", folder / "advise.json"]
+    write_text(files[0], f"{text}\n")
+    write_json(files[1], plain)
+    if chart is not None:
+        rows = [
+            {"way": way.name, "speedup": way.speedup[1].estimate, "changed": way.changed and way.changed.estimate}
+            for way in found.ways
+            if 1 in way.speedup
+        ]
+        files += save_figure(Figure("advise", f"{found.verdict.sentence} {chart.caption}", rows, [chart]), folder)
+    return files
+
+
+def make_plain_advice(found: Advice) -> dict[str, Any]:
+    """Return the advice as plain JSON values; the raw times stay out."""
+    question = asdict(found.question)
+    candidates = [
+        {
+            "criterion": one.name,
+            "threshold": one.threshold if math.isfinite(one.cut) else None,
+            "promised": None if one.chosen is None else asdict(one.chosen),
+            "reason": one.reason or None,
+            "exit_counts": np.bincount(one.layers, minlength=len(found.times.rounds) + 1)[1:].tolist(),
+        }
+        for one in found.candidates
+    ]
+    timings = [
+        {"batch_size": t.batch_size, "samples": t.samples, "baseline": t.baseline, "protocol": t.raw.protocol,
+         "threads": t.raw.threads, "device": t.raw.device, "rounds": len(t.raw.rounds), "reasons": list(t.reasons),
+         "notes": list(t.notes), "ways": {name: asdict(row) for name, row in t.rows.items()}}
+        for t in found.timings
+    ]  # fmt: skip
+    return {
+        "verdict": found.verdict.sentence,
+        "pays": found.verdict.pays,
+        "doubts": list_doubts(found),
+        "question": question,
+        "samples": dict(zip(("fitted", "chosen", "reported"), found.samples, strict=True)),
+        "metric": found.metric,
+        "ceiling": {"plain_ms": found.times.plain_ms, "speedups": [asdict(one) for one in found.times.speedups]},
+        "oracles": None if found.oracles is None else asdict(found.oracles),
+        "per_exit": list(found.per_exit),
+        "criteria": candidates,
+        "ways": [asdict(way) for way in found.ways],
+        "classes": None if found.balance is None else asdict(found.balance),
+        "groups": [asdict(one) for one in found.groups],
+        "timings": timings,
+        "notes": list(found.notes),
+        "record": None if found.run is None else str(found.run.folder),
+        "command": None if found.run is None else found.run.record.command,
+    }
