@@ -18,6 +18,7 @@ from transformers import AutoModelForSequenceClassification
 from backbones.demo_tokenizer import make_word_tokenizer
 from bench.__main__ import main
 from bench.advise.export import write
+from bench.advise.export.early_exit import EarlyExitClassifier
 from bench.advise.export.write import export_run
 from bench.cell.reload import RunModel, load_run_model
 from bench.cell.request import Context, Request
@@ -210,6 +211,44 @@ def test_what_cannot_be_exported_is_one_line(
     assert "nobody leaves early" in refuse([name, "new", "--point", "0"], capsys)
     assert "nobody leaves early" in refuse([name, "new", "--point", "inf"], capsys)
     assert not Path("new").exists()
+
+
+ATTACK = "\x1b[31m\u202e| <script>alert(1)</script> ```[a](javascript:b)"
+
+
+@pytest.mark.slow
+def test_pairs_a_regression_and_names_that_are_attacks(home: Path) -> None:
+    texts = [text for text, _ in reviews(96, 7)]
+    pairs = list(zip(texts[:48], texts[48:], strict=True))
+    for name, attacked in (("pairs", True), ("numbers", False)):
+        folder = home / name
+        folder.mkdir()
+        for split in ("train", "validation"):
+            rows = [
+                {"sentence1": a, "sentence2": b, "label": (ATTACK if i % 2 else "b") if attacked else i % 4 / 4 + 0.1}
+                for i, (a, b) in enumerate(pairs)
+            ]
+            (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        strategy = "max-probability" if attacked else "patience"
+        settings = {**LITTLE, "backbone.num_hidden_layers": 3}
+        request = Request(strategy, str(folder), "bert-demo", settings=settings, latency=False)
+        run = Run.load(run_cell(request, context(home)).folder)
+        config = export_run(run, context(home), home / f"out {name}", choose_threshold(run) if attacked else "1")
+        labels, scores, layers = EarlyExitClassifier.from_pretrained(home / f"out {name}")(pairs)
+        made = load_run_model(run, context(home), attention="sdpa")
+        encoded = encode_split(made.data.evaluation[run.primary], made.tokenizer, made.max_length)
+        cut = config["criterion"]["cut"]
+        live = [run_live(made.model, made.criterion, cut, collate_batch(encoded, [row])) for row in range(len(encoded))]
+        assert layers == [int(one.layer[0]) for one in live]
+        answers = [predict(one.logits)[0].item() for one in live]
+        assert labels == (
+            [made.data.label_names[int(a)] for a in answers] if attacked else pytest.approx(answers, abs=1e-6)
+        )
+        assert (config["labels"] is None) == (not attacked)
+        assert attacked or scores == [1.0] * 48
+        card = (home / f"out {name}" / "README.md").read_text()
+        assert not {"\x1b", "\u202e"} & set(card)
+        assert "<script>" not in card
 
 
 @pytest.mark.slow

@@ -89,8 +89,9 @@ class EarlyExitClassifier:
         """Return the classifier in ``folder``, as `bench export` wrote it."""
         config = json.loads((Path(folder) / "exit_config.json").read_text(encoding="utf-8"))
         kind = AutoModelForSequenceClassification if config["own_last_exit"] else AutoModel
-        model = kind.from_pretrained(folder, use_safetensors=True, local_files_only=True, **config["model_args"])
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        safe = {"local_files_only": True, "trust_remote_code": False}
+        model = kind.from_pretrained(folder, use_safetensors=True, **safe, **config["model_args"])
+        tokenizer = AutoTokenizer.from_pretrained(folder, **safe)
         tokenizer.model_input_names = config["inputs"]
         exits = load_file(Path(folder) / "exits.safetensors", device=device)
         return cls(model.float().to(device).eval(), tokenizer, exits, config)
