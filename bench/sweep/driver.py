@@ -85,8 +85,9 @@ def run_cells(
 def fetch_and_plan(requests: Sequence[Request], context: Context, sync: str | None = None) -> Plan:
     """Plan ``requests``, after the finished cells at the URL ``sync`` have been fetched."""
     if sync is not None:
-        fetched = Remote(sync, context.store, context.progress).fetch_cells()
-        context.progress.say(f"{fetched} cells fetched from {sync}.")
+        remote = Remote(sync, context.store, context.progress)
+        there = f"{remote.fetch_cells()} cells fetched from" if remote.is_there else "Nothing there yet:"
+        context.progress.say(f"{there} {remote.url}.")
     return make_plan(requests, context)
 
 

@@ -10,13 +10,17 @@ What arrives is foreign: it is kept under names that a store has, and only once 
 
 from __future__ import annotations
 
+import os
+import re
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
-from backbones.hubcalls import retry_call
+from backbones.hubcalls import may_pass, name_cause, retry_call
 from bench.cell.identify import Cell
 from bench.errors import Damaged, UsageError, UserError
 from bench.files import read_object, replace_file
@@ -26,12 +30,20 @@ from bench.results.places import RECORD
 from bench.results.record import RecordHead
 from bench.results.record_file import read_record
 from bench.results.store import Store
+from bench.text import shorten_quotes
 from bench.training.checkpoint import load_tensors
 
 CHECKERS: dict[str, Callable[[Path], object]] = {
     ".json": read_object, ".parquet": read_exits, ".safetensors": load_tensors
 }  # fmt: skip
 """Ending -> how a file is read to know that it is whole; files with other endings are not kept."""
+
+NOWHERE = re.compile(r"[\w+.-]*:/*")
+SCHEME = re.compile(r"[\w+.-]+:(//|:)")
+ANSWER_WITHIN = 60.0
+"""Seconds in which a file system has to answer for the first time."""
+LONGEST_REASON = 200
+"""Letters of a file system's message that are shown."""
 
 
 class Remote:
@@ -41,18 +53,8 @@ class Remote:
     """
 
     def __init__(self, url: str, store: Store, progress: Progress) -> None:
-        import fsspec
-
-        if not url.strip():  # fsspec takes it for the current folder
-            raise UsageError("--sync is empty: give the URL of a folder, such as s3://bucket/results.")
-        try:
-            self.files, self.root = fsspec.core.url_to_fs(url)
-        except ImportError as error:
-            raise UsageError(f"--sync {url} needs another package: {error}.") from error
-        except Exception as error:  # every file system has its own way to say that a URL is nothing for it
-            said = " ".join(str(error).split()).rstrip(".")
-            raise UsageError(f"--sync {url} is no URL that fsspec can use: {said}.") from error
-        self.url, self.store, self.progress = url, store, progress
+        self.url, self.store, self.progress = shorten_quotes(url), store, progress
+        self.files, self.root, self.is_there = open_url(url)
 
     def fetch(self, cell: Cell) -> None:
         """Bring what is there of a cell, of its checkpoint and of its exits into the local store."""
@@ -68,7 +70,7 @@ class Remote:
             for path in sorted(paths, key=lambda p: p.name == RECORD):
                 there = f"{self.root}/{self._name(path)}"
                 if path.name == RECORD or not self._try(path.name, partial(self.files.exists, there)):
-                    self.files.makedirs(there.rpartition("/")[0], exist_ok=True)
+                    self._try(path.name, partial(self.files.makedirs, there.rpartition("/")[0], exist_ok=True))
                     self._try(path.name, partial(self.files.put_file, str(path), there))
 
     def fetch_cells(self) -> int:
@@ -120,7 +122,53 @@ class Remote:
         try:
             return retry_call(f"{self.url}/{name}", call)
         except (OSError, NotImplementedError) as error:  # the latter: a file system that can only be read
-            raise UsageError(f"{self.url}/{name}: {type(error).__name__}: {error}") from error
+            raise UsageError(f"{self.url}/{name}: {explain_no_use(error)}.") from error
+
+
+def open_url(url: str) -> tuple[Any, str, bool]:
+    """Return the file system of a URL, the place in it, and whether a folder is there yet.
+
+    Raises UsageError, in one line, for what is no place, cannot be used, or does not answer in time.
+    """
+    import fsspec
+
+    said, opened = shorten_quotes(url), Future[tuple[Any, str, bool]]()
+    if not url.strip():  # fsspec takes it for the current folder
+        raise UsageError("--sync is empty: give the URL of a folder, such as s3://bucket/results.")
+    scheme = url.partition("/")[0]
+    if NOWHERE.fullmatch(url) or (":" in scheme and not SCHEME.match(url) and not os.path.isdir(url)):
+        raise UsageError(f"--sync {said} names no place: give a folder, or a URL such as s3://bucket/results.")
+
+    def look() -> None:
+        try:
+            files, root = fsspec.core.url_to_fs(url)
+            kept = root if files.exists(root) else None
+            if kept is not None and files.isfile(root):
+                raise UsageError(f"--sync {said} is a file: give a folder.")
+            opened.set_result((files, root, kept is not None))
+        except BaseException as error:  # raised again where it was asked for
+            opened.set_exception(error)
+
+    Thread(target=look, daemon=True).start()  # some file systems wait for a host for ever, and can be told nothing else
+    try:
+        return opened.result(timeout=ANSWER_WITHIN)
+    except UserError:
+        raise
+    except ImportError as error:
+        raise UsageError(f"--sync {said} needs another package: {explain_no_use(error)}.") from error
+    except TimeoutError as error:
+        reason = f"no answer in {ANSWER_WITHIN:g} s" if not opened.done() else explain_no_use(error)
+        raise UsageError(f"--sync {said} cannot be used: {reason}.") from error
+    except Exception as error:  # every file system has its own way to say that a URL is nothing for it
+        raise UsageError(f"--sync {said} cannot be used: {explain_no_use(error)}.") from error
+
+
+def explain_no_use(error: Exception) -> str:
+    """Return what a file system's error says, on one line of readable length."""
+    if may_pass(error):
+        return f"no answer ({name_cause(error)})"
+    text = " ".join(str(error).split()).rstrip(".")
+    return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}…"
 
 
 def is_finished(path: Path) -> bool:

@@ -6,15 +6,22 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFile
+from fsspec.spec import AbstractFileSystem
 
+import bench.sweep.remote as remote_module
 from bench.__main__ import main
+from bench.errors import UsageError
 from bench.progress import Progress
-from bench.sweep.remote import stays_below
-from tests.helpers.sweeps import TINY, remote_of, write
+from bench.sweep.config import expand_cells
+from bench.sweep.plan import make_plan
+from bench.sweep.remote import explain_no_use, stays_below
+from tests.helpers.sweeps import TINY, quiet, remote_of, write
 
 RECORDED = sorted((Path(__file__).parents[2] / "results").glob("mrpc/*/*/record.json"))[0].parent
 """A cell that was really measured."""
@@ -126,3 +133,63 @@ def test_a_scheme_that_is_not_there_is_one_line(url: str, tmp_path: Path, capsys
     assert main([*words, "--sync", url]) == 2
     [line] = capsys.readouterr().err.strip().splitlines()
     assert line.startswith(f"Error: --sync {url} ")
+
+
+class Silent(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no types
+    """A host that takes the call and never answers."""
+
+    protocol = "silent"
+
+    def exists(self, path: str, **options: Any) -> bool:
+        Event().wait()
+        return False
+
+
+PLACES = {
+    "a colon": (":", "names no place"),
+    "a scheme alone": ("file://", "names no place"),
+    "slashes alone": ("://", "names no place"),
+    "a scheme without slashes": ("s3:bucket", "names no place"),
+    "a package that is not here": ("oci://bucket/x", "needs another package: Install ocifs"),
+    "a scheme of nobody": ("nosuch://x", "cannot be used: Protocol not known: nosuch"),
+    "a scheme that needs more": ("reference://x", "cannot be used"),
+    "5,000 letters": (f"nosuch{'a' * 5000}://x", "cannot be used"),
+    "a host that says nothing": ("silent://host/x", r"cannot be used: no answer in 0\.2 s\.$"),
+    "a file": ("FILE", "is a file: give a folder"),
+}
+
+
+@pytest.mark.parametrize("case", PLACES)
+def test_what_is_no_place_is_told_in_one_line(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_module, "ANSWER_WITHIN", 0.2 if "silent" in PLACES[case][0] else 60.0)
+    fsspec.register_implementation("silent", Silent, clobber=True)
+    (tmp_path / "file").write_text("")
+    url, said = PLACES[case]
+    with pytest.raises(UsageError, match=said) as error:
+        remote_of(url.replace("FILE", str(tmp_path / "file")), tmp_path / "results")
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 600
+
+
+def test_a_refused_connection_is_no_answer() -> None:
+    error = OSError("HTTPSConnectionPool(host='x'): Max retries exceeded with url: /a\nb")
+    error.__cause__ = ConnectionRefusedError(111, "Connection refused")
+    assert explain_no_use(error) == "no answer (ConnectionRefusedError)"
+
+
+def test_a_first_push_is_told_that_nothing_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["run", "--strategy", "full", "--task", "demo", "--offline", "--dry-run", "--results-dir", str(tmp_path)]
+    assert main([*words, "--sync", (tmp_path / "typo").as_uri()]) == 0
+    assert f"Nothing there yet: {(tmp_path / 'typo').as_uri()}.\n" in capsys.readouterr().err
+
+
+def test_a_place_that_cannot_be_written_is_one_line(bucket: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    cell = make_plan(expand_cells({"matrix": {"strategy": "full", "task": "demo"}}), quiet(results)).cells[0]
+    assert cell.identified is not None
+    cell.identified.folder.mkdir(parents=True)
+    (cell.identified.folder / "record.json").write_text("{}")
+    remote = remote_of((tmp_path / "place").as_uri(), results)
+    (tmp_path / "place").write_text("a file by now")
+    with pytest.raises(UsageError, match=r"record\.json: .*(Not a directory|File exists)"):
+        remote.send(cell.identified)
