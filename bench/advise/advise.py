@@ -24,6 +24,7 @@ from bench.advise.verdict import Finding, Way, give_early_verdict, give_verdict
 from bench.cell.latency import throttle_messages
 from bench.cell.request import Context
 from bench.cell.run import prepare_cell, run_cell
+from bench.latency.run import draw_samples
 from bench.measure.exits import AllExits
 from bench.measure.stats import Interval, bootstrap_mean, wilson
 from bench.measure.trade_off import estimate_metric
@@ -31,6 +32,9 @@ from bench.results.run import Run
 from bench.tasks.file import FileTask
 
 OWN = "the model itself"
+
+MOST_ANSWERED = 1000
+"""Reported samples that a rival answers: enough for a share of changes, and minutes are dear."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +174,7 @@ def time_candidate(
     """Time early exit, the model itself and its rivals, at batch 1 and in batches."""
     size = own.prepared.question.batch_size
     singles = own.draw_batches(SAMPLES)
-    rivals = make_rivals(fitted.model, singles[0], own.reader.max_length, int(depth.layers[0]))
+    rivals = make_rivals(fitted.model, singles[0], int(own.reported.lengths.max()), int(depth.layers[0]))
     found = [time_against_rivals(fitted.model, best.criterion, best.cut, singles, rivals, say)]
     if size > 1:
         batches = own.draw_batches(BATCHES, size)
@@ -188,7 +192,7 @@ def describe_ways(
 ) -> list[Way]:
     """Return the model itself, early exit, and its rivals: times and answers."""
     exits, last = fitted.report, fitted.report.predictions[:, -1]
-    rows = range(len(exits.ids))
+    rows = np.array(sorted(draw_samples(len(exits.ids), MOST_ANSWERED, 0)))
     early = exits.predictions[np.arange(len(best.layers)), best.layers - 1]
     depth = fitted.model.num_layers
     ways = [
@@ -199,8 +203,10 @@ def describe_ways(
         if rival.call is None:
             ways.append(Way(rival.name, why=rival.why))
             continue
-        answers = last if rival.keeps_answers else answer_samples(rival.call, own.reported, rows)
-        ways.append(make_way(rival.name, timings, exits, answers, metric, float(rival.layers)))
+        some, answers = exits, last
+        if not rival.keeps_answers:
+            some, answers = exits.take(rows), answer_samples(rival.call, own.reported, rows)
+        ways.append(make_way(rival.name, timings, some, answers, metric, float(rival.layers)))
     return ways
 
 

@@ -91,7 +91,7 @@ def choose_candidate(
     found = choose.choose(rule)
     if isinstance(found, Unreachable):
         everybody = np.full(len(fitted.report.ids), fitted.report.logits.shape[1])
-        return Candidate(name, criterion, -math.inf, None, everybody, found.reason)
+        return Candidate(name, criterion, -math.inf, None, everybody, found.reason.replace("FLOPs", "predicted"))
     layers = choose.layers_at(found.cut)
     promise = Promise(
         speedup=float(choose.costs.plain.sum() / choose.spent_at(layers).sum()),

@@ -39,7 +39,9 @@ class Goal:
             return f"at most {format_share(self.value)} of answers change, with {format_level(self.confidence)}"
         if self.kind == "max_loss":
             return f"at most {self.value:g} is lost"
-        return f"at most {self.value:g} ms a text" if self.kind == "target_ms" else f"at least {self.value:g}x faster"
+        if self.kind == "target_ms":
+            return f"a text takes at most {self.value:g} ms"
+        return f"it is at least {self.value:g}x faster"
 
     def make_rule(self, plain_ms: float, criteria: int = 1) -> Rule:
         """Return the rule that chooses a cut by times, where the model itself takes ``plain_ms`` a text.

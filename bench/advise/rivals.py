@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from bench.latency.queries import PlainCall, make_stepped_call, make_stock_call
 from bench.tasks.encode import EncodedSplit, batch_by_length, collate_batch
 from strategies.base import ExitModel, predict
 
-PADDED = "padded to {length} tokens"
+PADDED = "padded to the longest, {length} tokens"
 REPORTED_AT_ONCE = 32
 WHY_SHOWN = 160
 
@@ -40,10 +41,10 @@ class Rival:
     keeps_answers: bool = False
 
 
-def make_rivals(model: ExitModel, probe: Batch, max_length: int, depth: int) -> list[Rival]:
+def make_rivals(model: ExitModel, probe: Batch, longest: int, depth: int) -> list[Rival]:
     """Return the rivals of early exit on ``model``; each is tried on ``probe`` first.
 
-    ``depth`` is how many layers do alone; ``max_length`` the longest input in tokens.
+    ``depth`` is how many layers do alone; ``longest`` the tokens to which a fixed shape pads all texts.
     """
     last = model.num_layers
     makers: list[tuple[str, int, bool, Callable[[], PlainCall]]] = [
@@ -51,7 +52,7 @@ def make_rivals(model: ExitModel, probe: Batch, max_length: int, depth: int) -> 
         ("int8", last, False, lambda: make_stock_call(quantise_model(model))),
         ("torch.compile", last, True, lambda: make_plain_call(make_executor(model, "compile"))),
         (f"first {depth} layers", depth, False, lambda: make_stepped_call(ShallowModel(model, depth))),
-        (PADDED.format(length=max_length), last, True, lambda: make_padded_call(model, max_length)),
+        (PADDED.format(length=longest), last, True, lambda: make_padded_call(model, longest)),
     ]
     return [try_rival(name, make, probe, layers, keeps) for name, layers, keeps, make in makers]
 
@@ -96,14 +97,13 @@ def make_padded_call(model: ExitModel, length: int) -> PlainCall:
     return call
 
 
-def answer_samples(call: PlainCall, encoded: EncodedSplit, rows: Sequence[int]) -> NDArray[np.float32 | np.int64]:
+def answer_samples(call: PlainCall, encoded: EncodedSplit, rows: NDArray[np.int64]) -> NDArray[Any]:
     """Return what a rival answers to the samples ``rows``, in their order."""
-    chosen = np.array(rows)
     found: list[torch.Tensor] = []
-    batches = batch_by_length(encoded.lengths[chosen], REPORTED_AT_ONCE)
+    batches = batch_by_length(encoded.lengths[rows], REPORTED_AT_ONCE)
     for batch in batches:
-        found.append(predict(call(collate_batch(encoded, chosen[batch])).float()).cpu())
+        found.append(predict(call(collate_batch(encoded, rows[batch])).float()).cpu())
     answers = torch.cat(found).numpy()
-    ordered: NDArray[np.float32 | np.int64] = np.empty_like(answers)
+    ordered: NDArray[Any] = np.empty_like(answers)
     ordered[np.concatenate(batches)] = answers
     return ordered

@@ -10,6 +10,9 @@ from bench.advise.goal import Goal, format_level, format_share
 from bench.measure.metrics import title_metric
 from bench.measure.stats import Interval
 
+REGRESSION = ("pearson", "spearman")
+"""The metrics of values instead of classes."""
+
 
 @dataclass(frozen=True)
 class Way:
@@ -40,18 +43,20 @@ def give_verdict(goal: Goal, metric: str, rule: str, own: Way, early: Way, rival
     """Return the verdict on a cut that was measured: ``rule`` is ``entropy < 0.21``.
 
     It pays where early exit is faster beyond doubt at batch 1, where what was asked holds on the reported samples,
-    and where no rival is faster with answers that are as good.
+    and where no rival is faster beyond doubt with answers that are as good.
     """
     fast = early.speedup[1]
     said = [f"{rule} is {format_gain(fast)} {'faster' if fast.estimate >= 1 else 'as fast'} at batch 1 on this machine"]
-    said += [describe_change(goal, early), describe_quality(metric, early, own)]
+    said += [describe_change(goal, early, metric), describe_quality(metric, early, own)]
     reasons = list_objections(goal, own, early)
     better = find_better_rival(goal, own, early, rivals)
-    if better is not None:
+    if better is not None and better.speedup[1].low > fast.high:
         said_of = f"{better.name} alone gives {better.speedup[1].estimate:.1f}x"
         return Finding(False, f"Does not pay: {', '.join(said)}; {said_of}.")
     if reasons:
         return Finding(False, f"Does not pay: {', '.join(said)}; {'; '.join(reasons)}.")
+    if better is not None:
+        said[-1] += f"; {better.name} alone gives {format_gain(better.speedup[1])}, no certain difference"
     return Finding(True, f"Pays: {', '.join(said)}.")
 
 
@@ -91,7 +96,7 @@ def is_contradicted(goal: Goal, early: Way) -> bool:
 
 
 def find_better_rival(goal: Goal, own: Way, early: Way, rivals: Sequence[Way]) -> Way | None:
-    """Return the fastest rival that is faster than early exit and as true to the model as was asked for.
+    """Return the fastest rival that is faster than early exit, if not beyond doubt, and as true as was asked for.
 
     True are answers that change no more than the goal allows, or cost no more quality than it allows; where the goal
     is a time, no more than those of early exit.
@@ -106,18 +111,24 @@ def find_better_rival(goal: Goal, own: Way, early: Way, rivals: Sequence[Way]) -
         else:
             most = goal.value if goal.is_certified else early.changed.estimate
             true = way.changed.estimate <= most
-        if true and way.speedup[1].low > early.speedup[1].high:
+        if true and way.speedup[1].estimate > early.speedup[1].estimate:
             able.append(way)
     return max(able, key=lambda way: way.speedup[1].estimate, default=None)
 
 
-def describe_change(goal: Goal, early: Way) -> str:
-    """Return ``0.6 % of answers change (certified below 1 % with 95 % confidence)``."""
+def describe_change(goal: Goal, early: Way, metric: str) -> str:
+    """Return ``0.6 % of answers change (certified below 1 % with 95 % confidence)``.
+
+    Of a regression how far answers move, each by 1 at most.
+    """
     assert early.changed is not None
-    said = f"{format_share(early.changed.estimate)} of answers change"
+    changed, level = format_share(early.changed.estimate), format_share(goal.value)
+    said = f"{changed} of answers change"
+    if metric in REGRESSION:
+        said, level = f"answers move by {early.changed.estimate:.3g} on average", f"{goal.value:g}"
     if not goal.is_certified:
         return said
-    return f"{said} (certified below {format_share(goal.value)} with {format_level(goal.confidence)})"
+    return f"{said} (certified below {level} with {format_level(goal.confidence)})"
 
 
 def describe_quality(metric: str, early: Way, own: Way) -> str:

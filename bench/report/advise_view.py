@@ -13,7 +13,7 @@ import numpy as np
 from bench.advise.advise import Advice
 from bench.advise.ceiling import describe_ceiling
 from bench.advise.groups import GroupResult
-from bench.advise.verdict import Way, format_gain
+from bench.advise.verdict import REGRESSION, Way, format_gain
 from bench.files import write_json, write_text
 from bench.measure.metrics import title_metric
 from bench.report import numbers
@@ -40,7 +40,7 @@ def build_advice_tables(found: Advice) -> list[TextTable]:
         scores = f"macro-F1 {found.balance.macro_f1_early:.3f} against {found.balance.macro_f1_own:.3f}"
         made.append(build_groups("classes", f"Uneven classes: {scores}", "recall", found.balance.classes))
     if found.groups:
-        regression = found.metric in ("pearson", "spearman")
+        regression = found.metric in REGRESSION
         what = "mean absolute error" if regression else "accuracy"
         made.append(build_groups("groups", f"Groups by {found.question.slice_column}", what, found.groups))
     return made
@@ -162,6 +162,9 @@ def list_how(found: Advice) -> list[str]:
     lines += [f"Note: {note}." for note in found.notes]
     if found.run is not None:
         lines.append(f"Record: {found.run.folder}")
+        given = [p.rule for p in found.run.result().reached.values() if p.chosen_on == "given"]
+        if given:
+            lines.append(f"Take it home: bench export {found.run.folder} DIR --point={given[0]}")
         lines.append(f"Command: {found.run.record.command}")
     return lines
 
@@ -199,7 +202,7 @@ def build_advice_chart(found: Advice) -> Chart | None:
         level = 100 * found.question.goal.value
         marks.append(Reference((x.low, level), (x.high, level), "goal"))
     legend = [Key(way.name, way.name, looks[way.name]) for way in ways]
-    words = "Ways to be faster than the model itself: to the right is faster, further down is truer. Wilson, 95 %."
+    words = "Ways to be faster than the model itself: to the right is faster, further down is truer (Wilson, 95 %)."
     source = f"{found.question.model}, {found.samples[2]:,} reported texts."
     return Chart("What each way gives and costs", "advise", words, source, x, y, marks, legend)
 
