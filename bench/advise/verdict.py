@@ -10,7 +10,7 @@ from bench.advise.goal import Goal, format_level, format_share
 from bench.measure.metrics import title_metric
 from bench.measure.stats import Interval
 
-REGRESSION = ("pearson", "spearman")
+VALUE_METRICS = ("pearson", "spearman")
 """The metrics of values instead of classes."""
 
 
@@ -124,7 +124,7 @@ def describe_change(goal: Goal, early: Way, metric: str) -> str:
     assert early.changed is not None
     changed, level = format_share(early.changed.estimate), format_share(goal.value)
     said = f"{changed} of answers change"
-    if metric in REGRESSION:
+    if metric in VALUE_METRICS:
         said, level = f"answers move by {early.changed.estimate:.3g} on average", f"{goal.value:g}"
     if not goal.is_certified:
         return said

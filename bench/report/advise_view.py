@@ -13,7 +13,7 @@ import numpy as np
 from bench.advise.advise import Advice
 from bench.advise.ceiling import describe_ceiling
 from bench.advise.groups import GroupResult
-from bench.advise.verdict import REGRESSION, Way, format_gain
+from bench.advise.verdict import VALUE_METRICS, Way, format_gain
 from bench.files import write_json, write_text
 from bench.measure.metrics import title_metric
 from bench.report import numbers
@@ -40,7 +40,7 @@ def build_advice_tables(found: Advice) -> list[TextTable]:
         scores = f"macro-F1 {found.balance.macro_f1_early:.3f} against {found.balance.macro_f1_own:.3f}"
         made.append(build_groups("classes", f"Uneven classes: {scores}", "recall", found.balance.classes))
     if found.groups:
-        regression = found.metric in REGRESSION
+        regression = found.metric in VALUE_METRICS
         what = "mean absolute error" if regression else "accuracy"
         made.append(build_groups("groups", f"Groups by {found.question.slice_column}", what, found.groups))
     return made
