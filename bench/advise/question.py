@@ -20,6 +20,7 @@ from bench.errors import UsageError
 from bench.results.spec import RunSpec
 from bench.tasks.base import TaskData
 from bench.tasks.file import JOIN, FileTask
+from bench.tasks.readers import READ_BY_SUFFIX
 from strategies import STRATEGIES
 
 CANDIDATES = ("entropy", "elbert-mono", "patience", "max-probability")
@@ -84,7 +85,7 @@ def prepare_question(question: Question, context: Context) -> Prepared:
 
     Raises UsageError, BackboneError or DataError, one line with the remedy, for what cannot be advised on.
     """
-    check_texts(question)
+    check_files(question)
     first = question.criteria[0] if question.criteria else CANDIDATES[0]
     spec, parts = resolve_request(question.make_request(first))
     check_slices(question, parts)
@@ -125,8 +126,10 @@ def check_classes(spec: RunSpec, data: TaskData, context: Context) -> None:
         raise UsageError(f"The model does not fit the data: {why}. {remedy}.") from error
 
 
-def check_texts(question: Question) -> None:
-    """Raise UsageError for texts to fit on that are not there, or that go with no file of data."""
+def check_files(question: Question) -> None:
+    """Raise UsageError for files that are not there, and for texts to fit on that go with no file of data."""
+    if Path(question.data).suffix in READ_BY_SUFFIX and not os.path.exists(Path(question.data).expanduser()):
+        raise UsageError(f"There is no file {question.data}. Give one with texts and labels, a folder, or a task.")
     if question.train is None:
         return
     if not os.path.isfile(Path(question.data).expanduser()):

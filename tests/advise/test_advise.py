@@ -173,6 +173,11 @@ def test_what_is_refused_is_one_line_before_any_weights_are_read(
     assert said in lines[0]
 
 
+def test_a_file_that_is_not_there_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(tmp_path, tmp_path / "model", str(tmp_path / "mine.csv")) == USAGE
+    assert "There is no file " in capsys.readouterr().err
+
+
 def test_a_model_without_a_classifier_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from transformers import AutoModel
 
