@@ -14,7 +14,8 @@ from bench.measure.stats import Interval
 from strategies.base import Criterion, ExitModel
 
 EARLY = "early exit"
-SECONDS = 25.0
+SECONDS = 45.0
+"""Of rounds, at each batch size; a machine with other work on it needs them all."""
 SAMPLES, BATCHES = 32, 3
 
 
