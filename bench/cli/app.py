@@ -13,9 +13,9 @@ from bench.errors import OK
 
 COMMANDS = {
     "run": "bench.cli.verbs.run:run",
-    "advise": "bench.cli.verbs.advise:advise",
+    "advise": "bench.cli.verbs.own.advise:advise",
     "replay": "bench.cli.verbs.replay:replay",
-    "import": "bench.cli.verbs.import_logits:import_logits",
+    "import": "bench.cli.verbs.own.import_logits:import_logits",
     "show": "bench.cli.verbs.show:show",
     "list": "bench.cli.verbs.list:list_names",
     "report": "bench.cli.verbs.report:report",
@@ -25,8 +25,8 @@ COMMANDS = {
     "explain": "bench.cli.verbs.explain:explain",
     "diagnose": "bench.cli.verbs.diagnose:diagnose",
     "serve": "bench.cli.verbs.serve:serve",
-    "export": "bench.cli.verbs.export:export",
-    "monitor": "bench.cli.verbs.monitor:monitor",
+    "export": "bench.cli.verbs.own.export:export",
+    "monitor": "bench.cli.verbs.own.monitor:monitor",
     "doctor": "bench.cli.verbs.doctor:doctor",
     "selfcheck": "bench.cli.verbs.selfcheck:selfcheck",
     "compare": "bench.cli.verbs.compare:compare",

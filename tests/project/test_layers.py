@@ -37,8 +37,8 @@ LAYERS = (
 LOOSE, FILES, LINES = 10, 20, 400
 """At most so many files in bench/ itself, files in any folder, lines in any file."""
 
-CROWDED = {"strategies", "bench/cli/verbs"}
-"""Folders that hold more files: one file a paper is the rule in strategies/, one file a command in verbs/."""
+CROWDED = {"strategies"}
+"""Folders that hold more files: one file a paper is the rule in strategies/."""
 
 
 @cache
