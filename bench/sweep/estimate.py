@@ -23,6 +23,7 @@ from backbones import ENCODERS
 from backbones.base import LayeredEncoder
 from backbones.catalog import BACKBONES
 from backbones.load import outline_backbone
+from bench.cell.exits_only import drop_auto_pooling
 from bench.cell.request import Context
 from bench.environment import identify_machine
 from bench.errors import UserError
@@ -106,7 +107,7 @@ def estimate_cell(cell: Planned, trains: bool, known: Mapping[tuple[object, ...]
         return CellCost(None, None, "unknown until data and backbone are at hand")
     args = cell.spec.latency
     with torch.device("meta"):
-        head = cell.parts.head(encoder, size.outputs, **cell.spec.head_args)
+        head = cell.parts.head(encoder, size.outputs, **drop_auto_pooling(cell.spec.head_args))
     weights = sum(p.numel() for p in (*encoder.parameters(), *head.parameters()))
     disk = 2 * 4 * size.passed * encoder.num_layers * size.outputs + RECORD_BYTES + (4 * weights if trains else 0)
     seconds, how = FIXED, NO_TRAINING

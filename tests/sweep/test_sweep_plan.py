@@ -232,6 +232,13 @@ def test_estimates_follow_what_is_asked(task: Path, tmp_path: Path) -> None:
     assert estimate_memory(plan.cells[1]) > estimate_memory(plan.cells[0]) > 2**30
 
 
+def test_a_pooling_that_is_still_to_be_chosen_is_estimated(task: Path, tmp_path: Path) -> None:
+    content = sweep(task, tmp_path / "log", strategy="entropy", recipe="exits-only", settings={})
+    (cell,) = estimate_plan(planned(content, tmp_path / "results"), quiet(tmp_path / "results")).cells
+    assert cell.seconds is not None
+    assert cell.disk is not None
+
+
 # --------------------------------------------------------------------------- the driver
 
 
