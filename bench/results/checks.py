@@ -1,12 +1,14 @@
-"""What a record says twice must agree: what was asked in every record, what was measured where no checksum holds it."""
+"""What a record says twice must agree: what was asked, and its parts, in every record; numbers where no checksum is."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 
+from bench.errors import UsageError
 from bench.measure.exits import AllExits
+from bench.measure.points import Rule
 from bench.results.measures import OperatingPoint, Performance, SplitResult
 from bench.results.part import Estimate
 from bench.results.record import RecordHead, RunRecord
@@ -19,13 +21,14 @@ SLACK = 1e-6
 def find_contradiction(record: RecordHead, *, sealed: bool) -> str:
     """Return the first field that contradicts another one, with what it should be; the empty string for none.
 
-    Measured numbers of a ``sealed`` record are not looked at: its checksum holds them.
+    Measured numbers of a ``sealed`` record are not looked at, since its checksum holds them; that all parts are there
+    and fit together is, since readers rely on it and a checksum says only who wrote it last.
     """
-    found = next(_head_contradictions(record), "")
-    if found or not isinstance(record, RunRecord):
-        return found
-    found = next(_fact_contradictions(record), "")
-    return found if found or sealed else next(_result_contradictions(record), "")
+    checks = [_head_contradictions(record)]
+    if isinstance(record, RunRecord):
+        checks += [_fact_contradictions(record), _shape_contradictions(record)]
+        checks += [] if sealed else [_number_contradictions(record)]
+    return next(chain.from_iterable(checks), "")
 
 
 def find_other_logits(record: RunRecord, split: str, exits: AllExits) -> str:
@@ -80,8 +83,14 @@ def _head_contradictions(record: RecordHead) -> Iterator[str]:
 
 def _fact_contradictions(record: RunRecord) -> Iterator[str]:
     task = record.task
+    for name in ("metrics", "evaluation"):
+        if not getattr(task, name):
+            yield f"task.{name} is empty"
     if tuple(record.evaluation) != task.evaluation:
         yield f"evaluation has the splits {', '.join(record.evaluation)}, task.evaluation {', '.join(task.evaluation)}"
+    for split in (*task.evaluation, task.select):
+        if split not in task.rows:
+            yield f"task.rows.{split} is missing"
     if record.select.split != task.select:
         yield f"select.split is '{record.select.split}', task.select '{task.select}'"
     if tuple(record.select.full) != task.metrics:
@@ -97,34 +106,92 @@ def _fact_contradictions(record: RunRecord) -> Iterator[str]:
         yield "task.revision is not that of identity"
 
 
-def _result_contradictions(record: RunRecord) -> Iterator[str]:
+def _shape_contradictions(record: RunRecord) -> Iterator[str]:
     task, layers = record.task, record.backbone.layers
+    if layers < 1:
+        yield f"backbone.layers is {layers}"
+    for split, result in record.evaluation.items():
+        where, used = f"evaluation.{split}", task.rows[split].used
+        if not 0 < result.samples == used:
+            yield f"{where}.samples is {result.samples}, task.rows.{split}.used {used}"
+        for place, point in _list_performances(result, where):
+            if tuple(point.metrics) != task.metrics:
+                yield f"{place}.metrics are not task.metrics"
+            if point.samples != result.samples:
+                yield f"{place}.samples is {point.samples}, {result.samples} elsewhere"
+            counts = point.exit_counts
+            if len(counts) != layers or min(counts) < 0 or sum(counts) != point.samples:
+                yield f"{place}.exit_counts do not share {point.samples} samples among {layers} exits"
+        if tuple(result.per_exit) != task.metrics:
+            yield f"{where}.per_exit has other metrics than task.metrics"
+        for name, values in result.per_exit.items():
+            if len(values) != layers:
+                yield f"{where}.per_exit.{name} has {len(values)} values for {layers} exits"
+        if not result.curve:
+            yield f"{where}.curve is empty"
+        yield from _range_contradictions(result, task.metrics[0], where)
+        asked = [(point.rule, point.chosen_on) for point in result.points]
+        rules = [rule for rule, _ in asked]
+        for i, (rule, chosen_on) in enumerate(asked):
+            if not _is_rule(rule, chosen_on):
+                yield f"{where}.points[{i}].rule is '{rule}', which nobody can ask for"
+            if rule in rules[:i]:
+                yield f"{where}.points[{i}].rule is '{rule}' again"
+    if record.latency is not None and (depth := record.latency.depth) is not None:
+        for name, found in (("bare", depth.bare), ("checks", depth.checks), ("checked", depth.checked)):
+            if [len(row) for row in found] != [len(depth.buckets)] * layers:
+                yield f"latency.depth.{name} is not a row of {len(depth.buckets)} numbers for each of {layers} exits"
+
+
+def _is_rule(name: str, chosen_on: str) -> bool:
+    try:
+        if chosen_on == "select":
+            Rule.parse(name)
+        elif chosen_on == "given":
+            float(name.removeprefix("threshold="))
+    except (UsageError, ValueError):
+        return False
+    return chosen_on != "default" or name == chosen_on
+
+
+def _list_performances(result: SplitResult, where: str) -> list[tuple[str, Performance]]:
+    """Return the full model and every point that was reached, with their places."""
+    reached = [(f"{where}.points[{i}]", p) for i, p in enumerate(result.points) if isinstance(p, OperatingPoint)]
+    return [(f"{where}.full", result.full), *reached]
+
+
+def _range_contradictions(result: SplitResult, first: str, where: str) -> Iterator[str]:
+    """Speed-ups are positive and accuracies shares, or nothing can be drawn."""
+    points, curve = _list_performances(result, where), [(f"{where}.curve[{i}]", r) for i, r in enumerate(result.curve)]
+    speedups = [(place, point.cost_speedup.value) for place, point in points]
+    speedups += [(place, row.cost_speedup) for place, row in curve]
+    yield from (f"{place}.cost_speedup is {value:g}" for place, value in speedups if value <= 0)
+    shares = [(f"{place}.metrics", name, e.value) for place, point in points for name, e in point.metrics.items()]
+    shares += [(f"{where}.per_exit", name, value) for name, values in result.per_exit.items() for value in values]
+    shares += [(f"{place}.quality", first, row.quality) for place, row in curve]
+    for place, name, value in shares:
+        if name == "accuracy" and not 0 <= value <= 1:
+            yield f"{place} is {value:g}, which is no accuracy"
+
+
+def _number_contradictions(record: RunRecord) -> Iterator[str]:
     for name, estimate in record.select.full.items():
         yield from _interval_contradictions(estimate, f"select.full.{name}")
     for split, check in (record.skill or {}).items():
         yield from _interval_contradictions(check.gain, f"skill.{split}.gain")
     for split, result in record.evaluation.items():
-        where = f"evaluation.{split}"
-        if split in task.rows and result.samples != task.rows[split].used:
-            yield f"{where}.samples is {result.samples}, task.rows.{split}.used {task.rows[split].used}"
-        yield from _split_contradictions(result, layers, task.metrics, where)
+        yield from _split_contradictions(result, record.backbone.layers, f"evaluation.{split}")
 
 
-def _split_contradictions(result: SplitResult, layers: int, metrics: tuple[str, ...], where: str) -> Iterator[str]:
-    points: dict[str, Performance] = {f"{where}.full": result.full}
-    points |= {f"{where}.points[{i}]": p for i, p in enumerate(result.points) if isinstance(p, OperatingPoint)}
+def _split_contradictions(result: SplitResult, layers: int, where: str) -> Iterator[str]:
     plain = result.full.cost_mean * result.full.cost_speedup.value
-    for place, point in points.items():
+    for place, point in _list_performances(result, where):
         if not math.isclose(point.cost_mean * point.cost_speedup.value, plain, rel_tol=SLACK):
             yield f"{place}.cost_mean times cost_speedup is not the plain model's cost"
-        yield from _point_contradictions(point, layers, metrics, result.samples, place)
+        yield from _point_contradictions(point, layers, place)
     yield from _order_contradictions(result, where)
-    if tuple(result.per_exit) != metrics:
-        yield f"{where}.per_exit has other metrics than task.metrics"
     for name, values in result.per_exit.items():
-        if len(values) != layers:
-            yield f"{where}.per_exit.{name} has {len(values)} values for {layers} exits"
-        elif not _is_close(values[-1], result.full.metrics[name].value):
+        if not _is_close(values[-1], result.full.metrics[name].value):
             yield f"{where}.per_exit.{name} ends with another value than all layers have"
     if result.full.exit_counts[-1] != result.samples:
         yield f"{where}.full.exit_counts says that not everybody has all layers"
@@ -133,22 +200,14 @@ def _split_contradictions(result: SplitResult, layers: int, metrics: tuple[str, 
             yield f"{where}.curve[{i}].mean_layer is {row.mean_layer:g} of {layers} layers"
 
 
-def _point_contradictions(
-    point: Performance, layers: int, metrics: tuple[str, ...], samples: int, where: str
-) -> Iterator[str]:
-    if tuple(point.metrics) != metrics:
-        yield f"{where}.metrics are not task.metrics"
+def _point_contradictions(point: Performance, layers: int, where: str) -> Iterator[str]:
     for name, estimate in point.metrics.items():
         yield from _interval_contradictions(estimate, f"{where}.metrics.{name}")
-        right = estimate.value * samples
-        if name == "accuracy" and not math.isclose(right, round(right), abs_tol=1e-6 * samples):
-            yield f"{where}.metrics.accuracy.value {estimate.value:g} is no share of {samples} samples"
+        right = estimate.value * point.samples
+        if name == "accuracy" and not math.isclose(right, round(right), abs_tol=1e-6 * point.samples):
+            yield f"{where}.metrics.accuracy.value {estimate.value:g} is no share of {point.samples} samples"
     yield from _interval_contradictions(point.cost_speedup, f"{where}.cost_speedup")
-    if point.samples != samples:
-        yield f"{where}.samples is {point.samples}, {samples} elsewhere"
-    if len(point.exit_counts) != layers or min(point.exit_counts) < 0 or sum(point.exit_counts) != samples:
-        yield f"{where}.exit_counts do not share {samples} samples among {layers} exits"
-    mean = sum(exit_ * count for exit_, count in enumerate(point.exit_counts, start=1)) / max(1, samples)
+    mean = sum(exit_ * count for exit_, count in enumerate(point.exit_counts, start=1)) / point.samples
     if not _is_close(point.mean_layer, mean):
         yield f"{where}.mean_layer is {point.mean_layer:g}, that of exit_counts {mean:g}"
     if not _is_close(point.layer_fraction, point.mean_layer / layers):
@@ -157,7 +216,7 @@ def _point_contradictions(
 
 def _order_contradictions(result: SplitResult, where: str) -> Iterator[str]:
     """The looser the cut the earlier everybody leaves, and the criterion's own threshold runs one way with it."""
-    points = {f"{where}.points[{i}]": p for i, p in enumerate(result.points) if isinstance(p, OperatingPoint)}
+    points = {place: p for place, p in _list_performances(result, where) if isinstance(p, OperatingPoint)}
     for place, point in points.items():
         if point.threshold is None and point.cut != -math.inf:
             yield f"{place}.threshold is null, which goes with no cut {point.cut:g}"
