@@ -29,11 +29,20 @@ class DataError(UsageError):
 
 
 class Damaged(UsageError):
-    """A file whose content is not what was written; ``reason`` is the short of it."""
+    """A file whose content is not what was written: ``what`` says which and why, ``reason`` is the short of it."""
 
     def __init__(self, path: object, reason: str) -> None:
-        super().__init__(f"{path} is damaged ({reason}). Delete it and run the cell again.")
-        self.reason = reason
+        self.reason, self.what = reason, f"{path} is damaged ({reason})"
+        super().__init__(f"{self.what}. Delete it and run the cell again.")
+
+
+class Unsealed(Damaged):
+    """A file without the checksum that all have today: it may be whole, but nothing tells."""
+
+    def __init__(self, path: object) -> None:
+        super().__init__(path, "it has no checksum sha256")
+        self.what = f"{path} has no checksum sha256, so that nothing tells whether it is as it was written"
+        self.args = (f"{self.what}. The first versions wrote none: run the cell again.",)
 
 
 class Newer(UsageError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from bench.results.reuse import find_origin
 from bench.results.run import Run
 from bench.results.series_doubts import add_marks, describe_doubts, find_series_doubts
 from bench.results.times import Latency, TimedPoint
-from bench.text import build_table
+from bench.text import build_table, show_hidden
 
 if TYPE_CHECKING:
     from bench.sweep import Outcome, Plan
@@ -217,12 +218,16 @@ def print_plan(plan: Plan, total: PlanCost, json: bool) -> None:
             "training": cell.training,
             "status": cell.status,
             "why": cell.why,
+            "spoilt": cell.spoilt,
             "seconds": None if cost.seconds is None else round(cost.seconds, 1),
             "disk": cost.disk,
             "estimated": cost.how,
         }
         for cell, cost in zip(plan.cells, total.cells, strict=True)
     ]
+    for row in rows:
+        if row["spoilt"]:
+            print(show_hidden(f"{row['cell']}: {row['spoilt']}"), file=sys.stderr)
     if json:
         sums = {"seconds": total.seconds, "disk": total.disk, "free": total.free}
         print_json({"cells": rows, "trainings": len(plan.trainings()), "total": sums, "notes": list(total.notes)})

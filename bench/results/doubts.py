@@ -107,9 +107,9 @@ def find_constant_doubts(predictions: NDArray[Any], counts: Mapping[str, Sequenc
     return tuple(_doubt_constant(find_constant_exits(predictions), predictions.shape[1], counts))
 
 
-def doubt_damaged(file: str) -> Doubt:
-    """Return the doubt about a run whose logits in ``file`` are damaged."""
-    return Doubt("unchecked", "not checked", f"{file} is damaged", UNCHECKED, False)
+def doubt_damaged(what: str) -> Doubt:
+    """Return the doubt about a run whose logits cannot be believed: ``what`` says where they are and why."""
+    return Doubt("unchecked", "not checked", what, UNCHECKED, False)
 
 
 def _doubt_skill(result: SplitResult, labels: Sequence[str], found: SkillCheck) -> Iterator[Doubt]:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from bench.errors import Damaged
+from bench.errors import Damaged, Unsealed
 from bench.files import replace_file
 from bench.measure.exits import AllExits
 
@@ -66,7 +66,7 @@ def read_exits(path: Path) -> AllExits:
         observed=_read_array(path, table, "observed", (layers, 0)) if "observed" in table.column_names else None,
     )
     if "sha256" not in facts:
-        raise Damaged(path, "it has no checksum sha256")
+        raise Unsealed(path)
     if facts["sha256"] != found.checksum():
         raise Damaged(path, "its checksum sha256 differs: values or the order of rows are not those that were written")
     return found

@@ -6,6 +6,7 @@ Nothing here needs torch before a criterion is asked for.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -200,8 +201,8 @@ class Run:
         if where not in self._doubts:
             try:
                 self._doubts[where] = find_doubts(self.record, where, self.skill(where))
-            except Damaged:
-                damaged = doubt_damaged(self.exits_file(where).name)
+            except Damaged as error:
+                damaged = doubt_damaged(error.what.removeprefix(f"{self.root.parent}{os.sep}"))  # pages tell no more
                 self._doubts[where] = (damaged, *find_doubts(self.record, where, None))
         shown = None if rules is None else set(rules)
         return tuple(d for d in self._doubts[where] if shown is None or not d.rules or shown.intersection(d.rules))
@@ -251,7 +252,7 @@ class Run:
                 if self.has_exits(split):
                     self.own_exits(split)
             except Damaged as error:
-                found.append(f"{self.exits_file(split)} is damaged ({error.reason})")
+                found.append(error.what)
         return found
 
     def check_logits(self, *, every: bool = False) -> None:

@@ -15,8 +15,11 @@ from bench.cell.identify import Cell, identify_cell, request_backbone
 from bench.cell.request import Context, Request
 from bench.cell.resolve import Parts, is_timed, resolve_request
 from bench.cell.run import find_finished
-from bench.errors import DataError, UsageError, UserError
+from bench.errors import Damaged, DataError, Newer, UsageError, UserError
+from bench.results.places import locate_times
+from bench.results.run import Run
 from bench.results.spec import Facts, RunSpec, hash_identity, identify_training
+from bench.results.times import read_times
 from bench.tasks.base import LoadOptions, TaskData
 from bench.tasks.folder import FolderTask
 
@@ -30,7 +33,8 @@ class Planned:
 
     ``label`` names it for people. ``training`` groups the cells that share a training; ``checkpoint`` says whether its
     result is there. ``data`` may be those of another seed. ``identified`` is None, and ``why`` says why, where
-    the cell's identity cannot be known before its data and backbone are at hand.
+    the cell's identity cannot be known before its data and backbone are at hand. ``spoilt`` says what was recorded and
+    cannot be read.
     """
 
     request: Request
@@ -44,6 +48,7 @@ class Planned:
     data: TaskData | None = None
     identified: Cell | None = None
     why: str = ""
+    spoilt: str = ""
 
     @property
     def timed(self) -> bool:
@@ -146,9 +151,12 @@ class Lookup:
         training = cell.keys.training
         checkpoint = (self.context.store.cache("checkpoints", training) / "model.safetensors").exists()
         status: Status = "trained" if checkpoint else "missing"
-        if find_finished(cell) is not None:
+        spoilt = find_spoilt(cell)
+        if not spoilt and find_finished(cell) is not None:
             status = "recorded"
-        return Planned(request, spec, parts, label, backbone, training, status, checkpoint, at_hand, cell)
+        return Planned(
+            request, spec, parts, label, backbone, training, status, checkpoint, at_hand, cell, spoilt=spoilt
+        )
 
     def find_data(self, request: Request, parts: Parts) -> TaskData | str:
         """Return the task's data, or why they are not at hand; those of any seed will do."""
@@ -160,6 +168,27 @@ class Lookup:
             except UserError as error:
                 self._data[place] = str(error)
         return self._data[place]
+
+
+def find_spoilt(cell: Cell) -> str:
+    """Return what is recorded of ``cell`` and cannot be read, and what becomes of it; the empty string for nothing."""
+    if cell.context.overwrite == "always":
+        return ""
+    try:
+        run = Run.load(cell.folder)
+        if cell.context.overwrite == "never" or not run.is_finished():
+            return ""
+        if damaged := run.find_damaged_logits():
+            return f"{damaged[0]}, would be measured again."
+        if cell.keys.speed is not None:
+            read_times(locate_times(cell.folder, cell.keys.speed))
+    except FileNotFoundError:
+        return ""
+    except Newer as error:
+        return str(error)
+    except Damaged as error:
+        return f"{error.what}, would be measured again."
+    return ""
 
 
 def plan_again(cell: Planned, context: Context) -> Planned:

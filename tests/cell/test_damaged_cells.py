@@ -183,11 +183,22 @@ def test_a_look_moves_nothing(home: Path, results: Path, capsys: pytest.CaptureF
     look = ["run", *words(home, results), "--dry-run"]
     assert main(look) == OK
     assert "recorded" in capsys.readouterr().out
-    edited(lambda record: record.pop("environment"))(the(results, "record.json"))
-    before = files(results)
-    assert main(look) == OK
-    assert files(results) == before
-    assert "recorded" not in capsys.readouterr().out
+    record = the(results, "record.json")
+    for change, said in (
+        (lambda record: record.pop("environment"), "is damaged (environment is missing), would be measured again."),
+        (lambda record: record.update(schema_version=99), "was written by a newer ExitBench"),
+    ):
+        whole = record.read_bytes()
+        edited(change)(record)
+        before = files(results)
+        assert main(look) == OK
+        assert files(results) == before
+        printed = capsys.readouterr()
+        assert "recorded" not in printed.out
+        assert f"{record} {said}" in printed.err
+        assert main([*look, "--json"]) == OK
+        assert f"{record} {said}" in json.loads(capsys.readouterr().out)["cells"][0]["spoilt"]
+        record.write_bytes(whole)
 
 
 # --------------------------------------------------------------------------- raw times

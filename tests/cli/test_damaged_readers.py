@@ -69,7 +69,7 @@ FILES: dict[str, tuple[Damage, str]] = {
     "permuted": (rewrite(lambda t: t.take(np.arange(len(t))[::-1])), "damaged (its checksum sha256 differs"),
     "no checksum": (
         rewrite(lambda t: t.replace_schema_metadata({k: v for k, v in t.schema.metadata.items() if k != b"sha256"})),
-        "damaged (it has no checksum sha256)",
+        "has no checksum sha256, so that nothing tells",
     ),
     "empty": (lambda run: (run / LOGITS).write_bytes(b""), "damaged (it is empty)"),
     "cut": (lambda run: (run / LOGITS).write_bytes((run / LOGITS).read_bytes()[:-50]), "damaged (Parquet magic bytes"),
