@@ -11,6 +11,7 @@ from scipy import stats
 from bench.compare.pairing import Pair
 from bench.compare.quality import Side
 from bench.compare.verdict import Margins, Row, judge_cost
+from bench.errors import Damaged
 from bench.measure.curve import Float
 from bench.results.measures import OperatingPoint
 from bench.results.run import Run
@@ -80,7 +81,14 @@ def compare_latency(pair: Pair, margins: Margins) -> list[Row]:
         return []
     if facts[0] is None or facts[1] is None:
         return [replace(row, reason=f"the {'base' if facts[0] is None else 'candidate'} was not timed")]
-    base, candidate = read_raw_times(pair.base), read_raw_times(pair.candidate)
+    run = pair.base
+    try:
+        base = read_raw_times(run)
+        run = pair.candidate
+        candidate = read_raw_times(run)
+    except Damaged as error:  # as of a damaged record: worse of the candidate
+        reason = f"{run.name}/{locate_raw_times(run).name} is damaged ({error.reason})"
+        return [replace(row, verdict="worse" if run is pair.candidate else "not comparable", reason=reason)]
     if base is None or candidate is None:
         return [replace(row, reason="raw times are not kept beside the record")]
     forbidden = _find_obstacle(pair, base, candidate)
@@ -103,9 +111,14 @@ def compare_latency(pair: Pair, margins: Margins) -> list[Row]:
 
 def read_raw_times(run: Run) -> RawTimes | None:
     """Read the raw times beside a record; None where they do not travel with it. Raises Damaged for a file that is."""
-    latency = run.record.latency
-    path = run.folder / Path("" if latency is None else latency.file).name
+    path = locate_raw_times(run)
     return read_times(path) if path.is_file() else None
+
+
+def locate_raw_times(run: Run) -> Path:
+    """Return where the raw times of a run are kept; its folder where it has none."""
+    latency = run.record.latency
+    return run.folder / Path("" if latency is None else latency.file).name
 
 
 def _find_obstacle(pair: Pair, base: RawTimes, candidate: RawTimes) -> str:

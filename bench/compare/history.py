@@ -17,14 +17,15 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
-from bench.errors import UsageError
 from bench.results.doubts import Doubt
 from bench.results.groups import label_runs, list_asked_settings
 from bench.results.measures import OperatingPoint
-from bench.results.part import Estimate
+from bench.results.part import Estimate, describe_error
 from bench.results.run import Run
 from bench.results.series_doubts import SeriesDoubt, describe_doubts
+from bench.results.store import LeftOut
 
 FILE = "history.jsonl"
 
@@ -33,8 +34,8 @@ FILE = "history.jsonl"
 class Value:
     """A number with the standard error of its 95 % interval, 0 where it is exact."""
 
-    value: float
-    error: float = 0.0
+    value: FiniteFloat
+    error: FiniteFloat = 0.0
 
 
 @dataclass(frozen=True)
@@ -104,30 +105,21 @@ def _make_value(of: Estimate) -> Value:
     return Value(of.value, (of.high - of.low) / 2 / 1.96)
 
 
-def read_history(path: Path) -> list[Entry]:
-    """Return all entries in the file's order; none where there is no file. Raises UsageError for a damaged line."""
-    if not path.exists():
-        return []
-    found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if not line.strip():
-            continue
+def read_history(path: Path) -> tuple[list[Entry], list[LeftOut]]:
+    """Return all entries in the file's order, none where there is no file, and the lines that are damaged."""
+    found, left_out, entry = [], [], TypeAdapter(Entry)
+    for number, line in enumerate(path.read_bytes().split(b"\n") if path.exists() else (), start=1):
         try:
-            raw = json.loads(line)
-            values = {k: Value(**v) for k, v in raw["values"].items()}
-            doubts = raw.get("doubts")
-            doubts = None if doubts is None else tuple(Doubt(**{**d, "rules": tuple(d["rules"])}) for d in doubts)
-            found.append(Entry(**{**raw, "values": values, "doubts": doubts}))
-        except (json.JSONDecodeError, TypeError, KeyError, AttributeError) as error:
-            raise UsageError(
-                f"{path}, line {number} is damaged ({error}); take it out, the others are whole."
-            ) from error
-    return found
+            if line.strip():
+                found.append(entry.validate_json(line, strict=True))
+        except ValidationError as error:
+            left_out.append(LeftOut(f"{path}, line {number}", f"it is damaged ({describe_error(error)})"))
+    return found, left_out
 
 
 def append_runs(path: Path, runs: Iterable[Run]) -> list[Entry]:
     """Add finished cells that are not there yet, in order of time; returns what was added."""
-    known = {e.identity for e in read_history(path)}
+    known = {e.identity for e in read_history(path)[0]}
     labels = label_runs([run for run in runs if run.is_finished()])
     fresh = [make_entry(run, label) for run, label in labels.items()]
     added = sorted((e for e in fresh if e.identity not in known), key=lambda e: (e.at, e.series))

@@ -171,7 +171,9 @@ def load_runs(folders: Sequence[Path], root: Path) -> tuple[list[Run], list[Left
         name = folder.relative_to(root).as_posix()
         try:
             found.append(Run.load(folder, name))
-        except (UsageError, OSError) as error:
+        except OSError as error:
+            left_out.append(LeftOut(name, f"{RECORD} cannot be read: {error.strerror}"))
+        except UsageError as error:
             left_out.append(LeftOut(name, _name_below(root, error), "newer" if isinstance(error, Newer) else "damaged"))
     return found, left_out
 

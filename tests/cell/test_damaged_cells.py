@@ -351,12 +351,18 @@ def test_readers_list_or_refuse_and_move_nothing(
         assert any("- damaged: reviews/bert-demo/entropy" in page for page in pages)
 
 
-def test_a_comparison_refuses_damaged_times_in_one_line(timed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_damaged_times_leave_the_rest_of_a_comparison(
+    timed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = shutil.copytree(timed, tmp_path / "whole")
     cut(the(timed, "latency-*.json"))
     before = files(timed)
-    assert main(["compare", str(timed), str(timed)]) == USAGE
-    (said,) = capsys.readouterr().err.splitlines()
-    assert "is damaged (" in said
+    for sides, code, verdict in (((timed, whole), OK, "not comparable"), ((whole, timed), REGRESSION, "worse")):
+        assert main(["compare", *map(str, sides), "--json"]) == code
+        rows = json.loads(capsys.readouterr().out)["rows"]
+        (row,) = [row for row in rows if "is damaged (" in row["reason"]]
+        assert (row["metric"], row["verdict"]) == ("latency", verdict)
+        assert "same" in {other["verdict"] for other in rows}
     assert files(timed) == before
 
 

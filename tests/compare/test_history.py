@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Callable
 from itertools import combinations, pairwise
 from pathlib import Path
 from xml.etree import ElementTree
@@ -13,7 +15,7 @@ import pytest
 from bench.__main__ import main
 from bench.compare import history
 from bench.compare.sources import read_results
-from bench.errors import OK, USAGE, UsageError
+from bench.errors import OK, USAGE
 from bench.results.places import RECORD
 from bench.results.record import RecordHead, UnfinishedRecord
 from bench.results.record_file import write_record
@@ -31,7 +33,7 @@ def test_the_same_results_are_added_once(tmp_path: Path) -> None:
     Made(created="2026-02-01T00:00:00+00:00", commit="b" * 40).write(root)
     assert len(history.append_runs(path, read_results(root).runs)) == 1
     assert path.read_text().startswith(before)
-    [series] = history.group_by_series(history.read_history(path)).values()
+    [series] = history.group_by_series(history.read_history(path)[0]).values()
     assert [e.commit[0] for e in series] == ["a", "b"]
 
 
@@ -46,11 +48,31 @@ def test_what_did_not_finish_is_left_out_by_name(tmp_path: Path, capsys: pytest.
     assert said[0] == f"Left out: {folder.relative_to(root).as_posix()}: its status is cancelled"
 
 
-def test_a_damaged_line_is_named(tmp_path: Path) -> None:
-    path = tmp_path / history.FILE
-    path.write_text('{"at": "x"}\n')
-    with pytest.raises(UsageError, match="line 1"):
-        history.read_history(path)
+DAMAGES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "a value of text": (lambda line: re.sub(rb'"value": [0-9.]+', b'"value": "x"', line, count=1), "value is text"),
+    "no number": (lambda line: re.sub(rb'"value": [0-9.]+', b'"value": NaN', line, count=1), "value: "),
+    "a label of numbers": (lambda line: re.sub(rb'"label": "[^"]*"', b'"label": 5', line), "label is a number, text"),
+    "no UTF-8": (lambda line: b"\xff" + line, "Invalid JSON"),
+    "half": (lambda line: line[: len(line) // 2], "Invalid JSON"),
+    "a list of values": (lambda line: re.sub(rb'"values": {.*?}}', b'"values": []', line), "values is a list"),
+    "no list of doubts": (lambda line: re.sub(rb'"doubts": \[[^\]]*\]', b'"doubts": 5', line), "doubts"),
+    "another object": (lambda line: b'{"at": "x"}', "is missing"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_line_is_left_out_and_named(damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = Made().write(tmp_path)
+    path = root / history.FILE
+    assert main(["history", "--results-dir", str(root), "--record"]) == OK
+    capsys.readouterr()
+    change, said = DAMAGES[damage]
+    whole = path.read_bytes()
+    path.write_bytes(change(whole.strip()) + b"\n" + whole)
+    assert main(["history", "--results-dir", str(root)]) == OK
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Left out: ")]
+    assert line.startswith(f"Left out: {path}, line 1: it is damaged (")
+    assert said in line
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -48,7 +48,8 @@ def history(
         added += add(read_results(results_dir))
     if added:
         print(show_hidden(f"Added {len(added)} to {path}."), file=sys.stderr)
-    entries = history.read_history(path)
+    entries, left_out = history.read_history(path)
+    session.say_left_out(left_out)
     if not entries:
         raise UsageError(f"{path} has no entries: `bench history --record` adds the results that are there.")
     if svg is not None:
