@@ -194,6 +194,13 @@ def test_who_moved_the_logits(by: float, moved: Move, unstable: bool, verdict: s
     assert row.difference == pytest.approx(by, rel=0.1)
 
 
+def test_logits_that_moved_say_whether_the_processor_is_another() -> None:
+    start, moved = Row("c", "logits", "same", ""), logits_moved(1e-3)
+    same, other = (compare_logits(start, *moved, Move("", which), unstable=False) for which in ("", "cpu a -> b"))
+    assert ": the processor is the same;" in same.reason
+    assert ": more than another processor explains (cpu a -> b);" in other.reason
+
+
 def test_the_last_exit_of_an_unstable_model_is_held_to_the_tolerance() -> None:
     stored, now = logits_moved(1e-3)
     now.logits[3, -1] += 1e-3

@@ -14,7 +14,7 @@ from bench.__main__ import main
 from bench.compare.output import make_tracker
 from bench.compare.pairing import pair_runs
 from bench.report.series import make_panels
-from bench.results.groups import describe_settings, label_runs, shorten_digests
+from bench.results.groups import describe_settings, label_runs, pick_telling, shorten_digests
 from bench.results.run import Run
 from bench.results.store import Only, Store
 from tests.helpers.report_store import edit_cell, make_cell
@@ -47,6 +47,27 @@ def test_different_digests_stay_different(digests: list[str]) -> None:
 def test_settings_are_said_where_they_are() -> None:
     settings = [{"data": f"sha256-{A}", "window": 4}, {"data": f"sha256-{B}"}]
     assert describe_settings(settings, ["data", "window"]) == ["data=520dfd52, window=4", "data=88382993"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "telling"),
+    [
+        ({"recipe": "joint", "head": "linear"}, {"recipe": "joint", "head": "pooler"}, ["head"]),
+        ({"recipe": "joint", "head": "linear"}, {"recipe": "fastbert", "head": "student"}, ["recipe"]),
+        ({"recipe": "a", "head": "linear"}, {"recipe": "a", "head": "mlp", "head.width": 8}, ["head"]),
+        (
+            {"recipe": "a", "head": "mlp", "head.width": 4},
+            {"recipe": "a", "head": "mlp", "head.width": 8},
+            ["head.width"],
+        ),
+        ({"recipe": "a", "recipe.rate": 1}, {"recipe": "b", "recipe.rate": 2}, ["recipe"]),
+        ({"recipe": "a", "recipe.rate": 1}, {"recipe": "a", "recipe.rate": 2}, ["recipe.rate"]),
+    ],
+)
+def test_what_follows_from_recipe_or_head_tells_nothing_more(
+    one: dict[str, Any], other: dict[str, Any], telling: list[str]
+) -> None:
+    assert pick_telling([one, other]) == telling
 
 
 def table(root: Path, capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
