@@ -1,7 +1,9 @@
 """One cell, from question to record: :func:`measure_cell` reads like the method section of a paper.
 
-Every stage returns what it made and changes nothing that another one made. What takes long is kept under the key of
-what makes it, so that a run that was killed goes on where it stopped and runs that share a stage share its work.
+Every stage returns what it made and changes nothing that another one made, but for the weights: :func:`train_or_load`
+takes over the encoder that was loaded, and after it the backbone is asked only where it came from. What takes long is
+kept under the key of what makes it, so that a run that was killed goes on where it stopped and runs that share a stage
+share its work.
 """
 
 from __future__ import annotations
@@ -70,79 +72,6 @@ def run_cell(cell: Cell) -> Run:
     if found.reused:
         say_reuse(cell, found)
     return found
-
-
-def say_reuse(cell: Cell, found: Run) -> None:
-    """Say where a run that is not run again is from, and what has changed since, which is left with ``never`` only."""
-    for line in describe_reuse([found]):
-        cell.context.progress.say(line)
-    if changed := find_changed_sources(found.record, cell.spec, cell.parts):
-        cell.context.progress.say(f"The source of its {', '.join(changed)} has changed since; it is left as it is.")
-
-
-@contextmanager
-def blame_removal(cell: Cell) -> Iterator[None]:
-    """Raise UsageError for a missing file where the cell's record, which is written before all else, is missing too."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        if (cell.folder / RECORD).exists():
-            raise
-        raise UsageError(
-            f"What was in {cell.context.store.root} has been removed while it was needed: run the same command again."
-        ) from error
-
-
-def measure_cell(cell: Cell, head: dict[str, Any], warnings: list[str]) -> RunRecord:
-    """Train, run once over the data with every exit on, replay, check live, time; ``head`` is how the record begins."""
-    data, spec, warn = cell.data, cell.spec, warnings.append
-    loaded = load_cell_backbone(cell, warn)
-    reader = make_reader(cell, loaded, warn)
-    full_precision, training = train_or_load(cell, loaded, reader, warn)
-
-    encoded = {split.name: reader.encode(split) for split in cell.splits}
-    reference = record_reference(cell, full_precision, encoded, warn)
-    model = cast_model(full_precision, spec)
-    exits = record_splits(cell, model, encoded, warn)
-    criterion, exits, shares, fitted = fit_cell_criterion(cell, model, reader, encoded, exits, warn)
-
-    whole = load_whole_model(cell, model)
-    trade_offs = measure_trade_offs(cell, model, whole, criterion, {**exits, data.select.name: shares.choose})
-    select = trade_offs[data.select.name]
-    void = explain_void(criterion, shares)
-    evaluation = {name: measure_split(select, trade_offs[name], spec, void) for name in data.evaluation}
-    skill = {name: check_skill(exits[name]) for name in data.evaluation}
-    precision = {
-        name: count_precision_changes(trade_offs[name], reference[name], evaluation[name]) for name in reference
-    }
-    keep_exits(cell, exits)
-
-    primary = evaluation[cell.primary]
-    live = LiveSplit(model, criterion, trade_offs[cell.primary], encoded[cell.primary])
-    checked = check_live(live, primary, spec.dtype) if criterion.causal else None
-    latency = measure_latency(cell, live, whole, primary, warn) if cell.keys.speed is not None else None
-    if latency is not None:
-        evaluation |= {cell.primary: add_latency(primary, latency)}
-    return RunRecord(
-        status="success",
-        **head,
-        speed_key=cell.keys.speed,
-        task=describe_task(cell, encoded, reader.max_length),
-        backbone=describe_backbone(cell, loaded, model, depth=whole.num_layers),
-        training=training,
-        sources=digest_sources({**list_classes(spec, cell.parts), "backbone": type(model.encoder)}),
-        criterion=fitted,
-        thresholds=spec.thresholds,
-        selected=spec.select,
-        upper_bound=cell.parts.strategy.upper_bound,
-        select=HeldOut(split=data.select.name, full=measure_performance(select, -math.inf).metrics),
-        evaluation=evaluation,
-        skill=skill,
-        precision=precision or None,
-        live_check=checked,
-        latency=latency,
-        warnings=(*warnings, *criterion.warnings(model.num_layers)),
-    )
 
 
 def find_finished(cell: Cell) -> Run | None:
@@ -217,3 +146,76 @@ def measure_and_record(cell: Cell) -> Run:
         note("error", error=RunError(kind="internal", message=str(error), traceback=traceback.format_exc(limit=-8)))
         raise
     return Run(cell.folder, write_record(path, record), cell.folder.name)
+
+
+def measure_cell(cell: Cell, head: dict[str, Any], warnings: list[str]) -> RunRecord:
+    """Train, run once over the data with every exit on, replay, check live, time; ``head`` is how the record begins."""
+    data, spec, warn = cell.data, cell.spec, warnings.append
+    loaded = load_cell_backbone(cell, warn)
+    reader = make_reader(cell, loaded, warn)
+    full_precision, training = train_or_load(cell, loaded, reader, warn)
+
+    encoded = {split.name: reader.encode(split) for split in cell.splits}
+    reference = record_reference(cell, full_precision, encoded, warn)
+    model = cast_model(full_precision, spec)
+    exits = record_splits(cell, model, encoded, warn)
+    criterion, exits, shares, fitted = fit_cell_criterion(cell, model, reader, encoded, exits, warn)
+
+    whole = load_whole_model(cell, model)
+    trade_offs = measure_trade_offs(cell, model, whole, criterion, {**exits, data.select.name: shares.choose})
+    select = trade_offs[data.select.name]
+    void = explain_void(criterion, shares)
+    evaluation = {name: measure_split(select, trade_offs[name], spec, void) for name in data.evaluation}
+    skill = {name: check_skill(exits[name]) for name in data.evaluation}
+    precision = {
+        name: count_precision_changes(trade_offs[name], reference[name], evaluation[name]) for name in reference
+    }
+    keep_exits(cell, exits)
+
+    primary = evaluation[cell.primary]
+    live = LiveSplit(model, criterion, trade_offs[cell.primary], encoded[cell.primary])
+    checked = check_live(live, primary, spec.dtype) if criterion.causal else None
+    latency = measure_latency(cell, live, whole, primary, warn) if cell.keys.speed is not None else None
+    if latency is not None:
+        evaluation |= {cell.primary: add_latency(primary, latency)}
+    return RunRecord(
+        status="success",
+        **head,
+        speed_key=cell.keys.speed,
+        task=describe_task(cell, encoded, reader.max_length),
+        backbone=describe_backbone(cell, loaded, model, depth=whole.num_layers),
+        training=training,
+        sources=digest_sources({**list_classes(spec, cell.parts), "backbone": type(model.encoder)}),
+        criterion=fitted,
+        thresholds=spec.thresholds,
+        selected=spec.select,
+        upper_bound=cell.parts.strategy.upper_bound,
+        select=HeldOut(split=data.select.name, full=measure_performance(select, -math.inf).metrics),
+        evaluation=evaluation,
+        skill=skill,
+        precision=precision or None,
+        live_check=checked,
+        latency=latency,
+        warnings=(*warnings, *criterion.warnings(model.num_layers)),
+    )
+
+
+def say_reuse(cell: Cell, found: Run) -> None:
+    """Say where a run that is not run again is from, and what has changed since, which is left with ``never`` only."""
+    for line in describe_reuse([found]):
+        cell.context.progress.say(line)
+    if changed := find_changed_sources(found.record, cell.spec, cell.parts):
+        cell.context.progress.say(f"The source of its {', '.join(changed)} has changed since; it is left as it is.")
+
+
+@contextmanager
+def blame_removal(cell: Cell) -> Iterator[None]:
+    """Raise UsageError for a missing file where the cell's record, which is written before all else, is missing too."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        if (cell.folder / RECORD).exists():
+            raise
+        raise UsageError(
+            f"What was in {cell.context.store.root} has been removed while it was needed: run the same command again."
+        ) from error

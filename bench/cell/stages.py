@@ -90,7 +90,8 @@ def build_model(cell: Cell, loaded: Loaded) -> tuple[ExitModel, Recipe]:
 def train_or_load(cell: Cell, loaded: Loaded, reader: Reader, warn: Warn) -> tuple[ExitModel, Training]:
     """Return the trained model, in fp32 on its device, and how it was trained.
 
-    Weights that an earlier run with the same training identity left are loaded instead.
+    It is made of the encoder in ``loaded``, whose weights change. What an earlier run with the same training identity
+    left is loaded instead of being trained.
     """
     model, recipe = build_model(cell, loaded)
     store, progress, key = cell.context.store, cell.context.progress, cell.keys.training

@@ -95,8 +95,8 @@ def fit_criterion(criterion: Criterion, evidence: Evidence | None) -> dict[str, 
 
 def make_evidence(exits: AllExits) -> Evidence:
     """Return recorded exits as tensors, for a criterion to be fitted on."""
-    observed = None if exits.observed is None else torch.from_numpy(exits.observed)
-    return Evidence(torch.from_numpy(exits.logits), torch.tensor(exits.labels.tolist()), observed)
+    observed = None if exits.observed is None else torch.from_numpy(np.array(exits.observed))
+    return Evidence(torch.from_numpy(np.array(exits.logits)), torch.tensor(exits.labels.tolist()), observed)
 
 
 def convert_logits(logits: ArrayLike | Tensor) -> Tensor:

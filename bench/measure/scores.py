@@ -47,7 +47,7 @@ def score_exits(
 
 def score_recorded(criterion: Criterion, exits: AllExits) -> NDArray[np.float32] | NDArray[np.float64]:
     """Return the criterion's scores [N, L] of recorded exits."""
-    z, keys = torch.from_numpy(exits.logits), hash_ids(exits.ids)
+    z, keys = torch.from_numpy(np.array(exits.logits)), hash_ids(exits.ids)
     return score_exits(criterion, z, keys=keys, labels=exits.labels, observed=exits.observed)
 
 

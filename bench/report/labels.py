@@ -12,8 +12,8 @@ from bench.results.run import Run
 VALUE_LENGTH = 24  # letters of a setting's value
 
 
-def label_series(panels: Sequence[Sequence[Run]]) -> list[dict[str, str]]:
-    """Return for the runs of every panel of a store the labels of its series, by their settings as canonical text.
+def label_series(panels: Sequence[Sequence[Sequence[Run]]]) -> list[dict[Run, str]]:
+    """Return for the series of every panel of a store their labels, by their first runs.
 
     The recipe that a strategy usually has here is not said; another one is, on every panel. Of what else differs within
     a panel as much is said as tells its series apart, arguments of the criterion first; an argument that must be said
@@ -23,20 +23,20 @@ def label_series(panels: Sequence[Sequence[Run]]) -> list[dict[str, str]]:
     needed: dict[str, set[str]] = defaultdict(set)
     groups = []
     for number, members in enumerate(panels):
-        for strategy in {run.strategy for run in members}:
-            runs = [run for run in members if run.strategy == strategy]
-            settings = [list_series_settings(run) for run in runs]
-            arguments = {name for run in runs for name in run.spec.criterion_args}
+        for strategy in {runs[0].strategy for runs in members}:
+            firsts = [runs[0] for runs in members if runs[0].strategy == strategy]
+            settings = {run: list_series_settings(run) for run in firsts}
+            arguments = {name for run in firsts for name in run.spec.criterion_args}
             groups.append((number, strategy, settings, arguments))
-            recipes[strategy].update({run.spec.recipe for run in runs})
-            needed[strategy] |= arguments.intersection(pick_telling(settings, arguments))
-    labels: list[dict[str, str]] = [{} for _ in panels]
+            recipes[strategy].update({run.spec.recipe for run in firsts})
+            needed[strategy] |= arguments.intersection(pick_telling([*settings.values()], arguments))
+    labels: list[dict[Run, str]] = [{} for _ in panels]
     for number, strategy, settings, arguments in groups:
         [(recipe, most), *others] = recipes[strategy].most_common(2)
         usual = None if others and others[0][1] == most else recipe  # none where two are on as many
         always = [*sorted(needed[strategy]), *(["recipe"] if others else [])]
-        names = pick_telling(settings, arguments, always)
-        labels[number] |= {write_canonical(s): _label(strategy, s, names, usual) for s in settings}
+        names = pick_telling([*settings.values()], arguments, always)
+        labels[number] |= {run: _label(strategy, one, names, usual) for run, one in settings.items()}
     return labels
 
 

@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -21,10 +22,12 @@ from bench.report.labels import label_series, make_natural_key, title_panels
 from bench.report.style import DASHES, Look, find_look
 from bench.results.groups import (
     OverSeeds,
+    average_numbers,
     average_quality,
     average_seeds,
+    group_seeds,
     list_panel_settings,
-    list_series_settings,
+    make_series_key,
     write_canonical,
 )
 from bench.results.measures import OperatingPoint, SplitResult
@@ -219,13 +222,14 @@ class Series:
 
 def _average_points(rule: str, split: str, found: Mapping[Run, OperatingPoint]) -> SeriesPoint:
     points = list(found.values())
+    mean_layer, *exit_counts = average_numbers([(p.mean_layer, *p.exit_counts) for p in points])
     return SeriesPoint(
         quality=average_quality(list(found), split, rule),
         speedup=average_seeds([p.cost_speedup for p in points]),
-        mean_layer=float(np.mean([p.mean_layer for p in points])),
+        mean_layer=mean_layer,
         thresholds=[p.threshold for p in points],
         chosen_on=points[0].chosen_on,
-        exit_counts=np.mean([p.exit_counts for p in points], axis=0).tolist(),
+        exit_counts=exit_counts,
         timed=_average_times(found),
     )
 
@@ -236,12 +240,15 @@ def _average_times(points: Mapping[Run, OperatingPoint]) -> TimedSeries | None:
         return None
     machine = timed[0][0].head.environment.machine_id
     same = [(run, found) for run, found in timed if run.head.environment.machine_id == machine]
+    cost_speedup, realisation, mean_ms = average_numbers(
+        [(found.cost_speedup, found.realisation, found.mean_ms) for _, found in same]
+    )
     return TimedSeries(
         speedup=average_seeds([found.speedup for _, found in same]),
         sampling=average_seeds([found.sampling for _, found in same]),
-        cost_speedup=float(np.mean([found.cost_speedup for _, found in same])),
-        realisation=float(np.mean([found.realisation for _, found in same])),
-        mean_ms=float(np.mean([found.mean_ms for _, found in same])),
+        cost_speedup=cost_speedup,
+        realisation=realisation,
+        mean_ms=mean_ms,
         machine=machine,
         valid=all(run.record.latency is None or run.record.latency.valid for run, _ in same),
     )
@@ -303,23 +310,22 @@ def make_panels(runs: Iterable[Run]) -> list[Panel]:
             groups[run.task, split, run.backbone, write_canonical(list_panel_settings(run, split))].append(run)
     ordered = sorted(groups.items(), key=lambda item: item[0])
     titles = title_panels([list_panel_settings(found[0], split) for (_, split, *_), found in ordered])
-    labels = label_series([found for _, found in ordered])
+    seeds = [group_seeds(found) for _, found in ordered]
+    named = zip(titles, label_series(seeds), seeds, ordered, strict=True)
     return [
-        Panel(number, title, task, split, backbone, tuple(_make_series(found, split, named)))
-        for number, (title, named, ((task, split, backbone, _), found)) in enumerate(
-            zip(titles, labels, ordered, strict=True), start=1
-        )
+        Panel(number, title, task, split, backbone, tuple(_make_series(found, labels, split)))
+        for number, (title, labels, found, ((task, split, backbone, _), _)) in enumerate(named, start=1)
     ]
 
 
-def _make_series(runs: Iterable[Run], split: str, labels: Mapping[str, str]) -> list[Series]:
-    groups: dict[str, list[Run]] = defaultdict(list)
-    for run in sorted(runs, key=lambda run: (run.seed, run.name)):
-        groups[write_canonical(list_series_settings(run))].append(run)
+def _make_series(groups: Iterable[list[Run]], labels: Mapping[Run, str], split: str) -> list[Series]:
+    def order(runs: list[Run]) -> tuple[str, list[Any], str]:
+        return runs[0].strategy, make_natural_key(labels[runs[0]]), make_series_key(runs[0])
+
     often, variants, made = Counter(labels.values()), Counter[str](), []
-    for key in sorted(groups, key=lambda key: (groups[key][0].strategy, make_natural_key(labels[key]), key)):
-        first = groups[key][0]
-        label = labels[key] + (f" #{first.head.quality_key[:6]}" if often[labels[key]] > 1 else "")
-        made.append(Series(label, tuple(groups[key]), split, variants[first.strategy]))
+    for runs in sorted(groups, key=order):
+        first, label = runs[0], labels[runs[0]]
+        label += f" #{first.head.quality_key[:6]}" if often[label] > 1 else ""
+        made.append(Series(label, tuple(runs), split, variants[first.strategy]))
         variants[first.strategy] += 1
     return made

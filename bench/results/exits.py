@@ -41,9 +41,9 @@ def write_exits(exits: AllExits, path: Path) -> None:
 
 
 def read_exits(path: Path) -> AllExits:
-    """Return what :func:`write_exits` wrote. Raises Damaged, naming the field, where something else is there now.
+    """Return what :func:`write_exits` wrote; nobody can write to these arrays, for all readers of a run share them.
 
-    Raises FileNotFoundError where there is no file.
+    Raises Damaged, naming the field, where something else is there now, FileNotFoundError where there is no file.
     """
     if path.stat().st_size == 0:
         raise Damaged(path, "it is empty")
@@ -60,9 +60,9 @@ def read_exits(path: Path) -> AllExits:
     labels = _read_column(path, table, "label", *LABELS)
     found = AllExits(
         ids=tuple(_read_column(path, table, "id", pa.string()).to_pylist()),
-        labels=labels.to_numpy(),
+        labels=labels.combine_chunks().to_numpy(),
         logits=_read_array(path, table, "logits", (layers, outputs)),
-        lengths=_read_column(path, table, "tokens", pa.int64()).to_numpy(),
+        lengths=_read_column(path, table, "tokens", pa.int64()).combine_chunks().to_numpy(),
         observed=_read_array(path, table, "observed", (layers, 0)) if "observed" in table.column_names else None,
     )
     if "sha256" not in facts:
@@ -95,7 +95,7 @@ def _read_column(path: Path, table: pa.Table, name: str, *kinds: pa.DataType) ->
 
 
 def _read_array(path: Path, table: pa.Table, name: str, shape: tuple[int, int]) -> NDArray[np.float32]:
-    """Return a column of lists as float32 [N, exits, outputs], 0 for any number of outputs; writable, so a copy."""
+    """Return a column of lists as float32 [N, exits, outputs], 0 for any number of outputs."""
     if name not in table.column_names:
         raise Damaged(path, f"{name} is missing")
     kind = table[name].type
@@ -107,7 +107,7 @@ def _read_array(path: Path, table: pa.Table, name: str, shape: tuple[int, int]) 
     flat = table[name].combine_chunks().flatten()
     if flat.null_count or len(flat) != len(table) * kind.list_size:
         raise Damaged(path, f"{name} has gaps")
-    return np.array(flat.to_numpy(zero_copy_only=False)).reshape(len(table), layers, -1)
+    return flat.to_numpy().reshape(len(table), layers, -1)
 
 
 def _make_lists(values: NDArray[np.float32]) -> pa.FixedSizeListArray:

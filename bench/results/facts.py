@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Literal
 
-from bench.results.part import Number, Part
+from bench.results.part import Frozen, Number, Part
 
 
 class Rows(Part):
@@ -32,7 +31,7 @@ class TaskFacts(Part):
     """The split that thresholds are chosen on."""
     evaluation: tuple[str, ...]
     """The reported splits, the primary one first."""
-    rows: Mapping[str, Rows]
+    rows: Frozen[Rows]
     given: str | None = None
     """What was typed where it is not the name: a folder, or ``module:Class``; unset in older records."""
     max_length: int | None = None
@@ -85,10 +84,10 @@ class Training(Part):
     reused: bool
     truncated: int
     """Training samples longer than the longest input."""
-    stages: Mapping[str, tuple[Number, ...]]
+    stages: Frozen[tuple[Number, ...]]
     """Mean loss of each tenth of each stage."""
-    steps: Mapping[str, int]
-    recipe: Mapping[str, tuple[Number, ...]]
+    steps: Frozen[int]
+    recipe: Frozen[tuple[Number, ...]]
     """What the recipe itself learned."""
     seconds: Number
     resumed: int
@@ -118,7 +117,7 @@ class FittedProbe(Part):
 
     key: str
     samples: int
-    numbers: Mapping[str, tuple[Number, ...]]
+    numbers: Frozen[tuple[Number, ...]]
 
 
 class SharedHeldOut(Part):
@@ -136,7 +135,7 @@ class FittedCriterion(Part):
     """What was fitted after the model."""
 
     probe: FittedProbe | None
-    fitted: Mapping[str, tuple[Number, ...]]
+    fitted: Frozen[tuple[Number, ...]]
     """The criterion's own numbers, from the select split."""
     held_out: SharedHeldOut | None = None
     """Of a criterion with numbers of its own; unset in older records, whose select split was used for both."""
@@ -163,7 +162,7 @@ class Machine(Part):
 class Environment(Part):
     """Code, packages and machine."""
 
-    versions: Mapping[str, str | None]
+    versions: Frozen[str | None]
     machine: Machine
     machine_id: str
     """Two results with the same one may be compared in time."""
@@ -176,7 +175,7 @@ class BackboneIdentity(Part):
 
     name: str
     init: str
-    args: Mapping[str, Any]
+    args: Frozen[Any]
     digest: str
 
 
@@ -193,7 +192,7 @@ class PartIdentity(Part):
     """The head's or the recipe's part of an identity."""
 
     name: str
-    args: Mapping[str, Any]
+    args: Frozen[Any]
     version: int
 
 
@@ -202,7 +201,7 @@ class StrategyIdentity(Part):
 
     name: str
     version: int
-    args: Mapping[str, Any]
+    args: Frozen[Any]
     wrapped: tuple[int, ...] | None = None
     """Versions of the strategies that a wrapper is around, where one is not 1."""
 
@@ -215,7 +214,7 @@ class Identity(Part):
     task: TaskIdentity
     head: PartIdentity
     recipe: PartIdentity
-    train: Mapping[str, Any]
+    train: Frozen[Any]
     seed: int
     dtype: str
     device: str

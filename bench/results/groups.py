@@ -227,6 +227,11 @@ def average_seeds(values: Sequence[Estimate]) -> OverSeeds:
     return OverSeeds(float(found.mean()), low, high, len(found), *spread)
 
 
+def average_numbers(rows: Sequence[Sequence[float]]) -> list[float]:
+    """Return the means of numbers that have no interval, from a row of them a seed."""
+    return np.mean(np.array(rows, dtype=np.float64), axis=0).tolist()
+
+
 def average_quality(runs: Sequence[Run], split: str, rule: str | None = None) -> OverSeeds:
     """Return the primary metric at an operating point that all ``runs`` reached (None: all layers), over seeds.
 

@@ -12,6 +12,7 @@ from bench.measure.points import Rule
 from bench.results.groups import (
     Settings,
     average_quality,
+    average_seeds,
     describe_settings,
     group_seeds,
     list_panel_settings,
@@ -143,7 +144,7 @@ def _average_figures(runs: Sequence[Run], points: Sequence[Performance], rule: s
     """Return quality over the seeds, samples and seeds apart, and the mean of their costs."""
     found = average_quality(runs, runs[0].primary, rule).to_plain()
     both = {"both": found.pop("both")} if "both" in found else {}
-    return {**found, "cost_speedup": sum(p.cost_speedup.value for p in points) / len(points), **both}
+    return {**found, "cost_speedup": average_seeds([p.cost_speedup for p in points]).value, **both}
 
 
 def group_rows(rows: Sequence[MatchedRow]) -> dict[str, list[MatchedRow]]:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Tag
 
-from bench.results.part import Cut, Estimate, Number, Part
+from bench.results.part import Cut, Estimate, Frozen, Number, Part
 from bench.results.times import TimedPoint
 
 
 class Performance(Part):
     """What one cut gives on a split."""
 
-    metrics: Mapping[str, Estimate]
+    metrics: Frozen[Estimate]
     """By metric, with intervals over samples."""
     samples: int
     mean_layer: Number
@@ -97,7 +98,7 @@ class SplitResult(Part):
     samples: int
     full: Performance
     """All layers for everybody."""
-    per_exit: Mapping[str, tuple[Number, ...]]
+    per_exit: Frozen[tuple[Number, ...]]
     """By metric: everybody forced to leave at exit 1..L."""
     points: tuple[AnyPoint, ...]
     curve_rows: int
@@ -107,7 +108,7 @@ class SplitResult(Part):
     @cached_property
     def reached(self) -> Mapping[str, OperatingPoint]:
         """The operating points that were reached, by rule, in the order of the record."""
-        return {point.rule: point for point in self.points if isinstance(point, OperatingPoint)}
+        return MappingProxyType({point.rule: point for point in self.points if isinstance(point, OperatingPoint)})
 
     @property
     def performances(self) -> Mapping[str, Performance]:
@@ -117,14 +118,14 @@ class SplitResult(Part):
     @cached_property
     def unreached(self) -> Mapping[str, UnreachedPoint]:
         """The operating points that were not reached, by rule."""
-        return {point.rule: point for point in self.points if isinstance(point, UnreachedPoint)}
+        return MappingProxyType({point.rule: point for point in self.points if isinstance(point, UnreachedPoint)})
 
 
 class HeldOut(Part):
     """The split that thresholds were chosen on."""
 
     split: str
-    full: Mapping[str, Estimate]
+    full: Frozen[Estimate]
     """All layers, by metric."""
 
 
@@ -172,5 +173,5 @@ class PrecisionChanges(Part):
     against: str
     all_layers: int
     """Predictions of the last exit that differ."""
-    points: Mapping[str, Changes]
+    points: Frozen[Changes]
     """By rule."""

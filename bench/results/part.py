@@ -7,9 +7,20 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeAlias
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator, ValidationError, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    PlainSerializer,
+    PlainValidator,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    WithJsonSchema,
+    WrapSerializer,
+)
 from pydantic_core import PydanticCustomError
 
 from bench.errors import Damaged
@@ -47,8 +58,21 @@ else:
     """A cut of the scores. JSON has no infinity: null on disk is -inf, the cut at which nobody leaves early."""
 
 
+def _write_frozen(value: Mapping[str, object], write: SerializerFunctionWrapHandler) -> Any:
+    return write(dict(value))
+
+
+T = TypeVar("T")
+Frozen = Annotated[Mapping[str, T], AfterValidator(MappingProxyType), WrapSerializer(_write_frozen)]
+"""A mapping in a part, which all readers of a run share: a view that cannot be written to."""
+
+
 class Part(BaseModel):
-    """A part of a record. What was not set, because an older version did not know it, is not written either."""
+    """A part of a record. What was not set, because an older version did not know it, is not written either.
+
+    Its mappings are views that cannot be written to, but for those in a spec, a plain dataclass that is asked anew, and
+    for what lies deeper in arguments that only a plug-in knows.
+    """
 
     model_config: ClassVar[ConfigDict] = STRICT
 

@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any, Literal
 
 from bench.results.facts import (
@@ -23,7 +22,7 @@ from bench.results.facts import (
     Training,
 )
 from bench.results.measures import HeldOut, LiveCheck, PrecisionChanges, SkillCheck, SplitResult
-from bench.results.part import Number, Part
+from bench.results.part import Frozen, Number, Part
 from bench.results.spec import RunSpec
 from bench.results.times import Latency
 
@@ -76,7 +75,7 @@ class RunRecord(RecordHead):
     task: TaskFacts
     backbone: BackboneFacts
     training: Training
-    sources: Mapping[str, str] | None = None
+    sources: Frozen[str] | None = None
     """Digests of the source of strategy, criterion, head, recipe, task and backbone; unset in older records."""
     criterion: FittedCriterion | None = None
     """What was fitted after the model; unset in the oldest records."""
@@ -87,10 +86,10 @@ class RunRecord(RecordHead):
     upper_bound: bool
     """Whether the strategy knows labels or later exits."""
     select: HeldOut
-    evaluation: Mapping[str, SplitResult]
-    skill: Mapping[str, SkillCheck] | None = None
+    evaluation: Frozen[SplitResult]
+    skill: Frozen[SkillCheck] | None = None
     """By split; unset in records from before it was looked at."""
-    precision: Mapping[str, PrecisionChanges] | None = None
+    precision: Frozen[PrecisionChanges] | None = None
     """By split; None for a run in full precision."""
     live_check: LiveCheck | None
     """None for a strategy that cannot run live."""

@@ -13,6 +13,7 @@ from bench.files import write_json
 from bench.results.part import (
     STRICT,
     Estimate,
+    Frozen,
     Number,
     Part,
     compute_checksum,
@@ -42,7 +43,7 @@ class Timing(Part):
 
     mean_ms: Number
     """A query: a sample, or a batch of them."""
-    percentiles: Mapping[str, Number]
+    percentiles: Frozen[Number]
     """Seconds, by ``p50`` and so on."""
 
 
@@ -96,7 +97,7 @@ class DepthTable(Part):
     """The layers and the last head alone."""
     checks: ByBucket
     """The difference: the cost of looking."""
-    points: Mapping[str, DepthPoint]
+    points: Frozen[DepthPoint]
     valid: bool
     reasons: tuple[str, ...]
 
@@ -121,7 +122,7 @@ class Latency(Part):
     """The plain configuration that speed-ups are against."""
     file: str
     """Raw times, beside the record."""
-    configurations: Mapping[str, AnyTiming]
+    configurations: Frozen[AnyTiming]
     """By rule, and the plain model in several forms."""
     notes: tuple[str, ...]
     depth: DepthTable | None = None
@@ -136,7 +137,7 @@ class RawConfiguration(RawPart):
     """What the raw times give for one configuration, in seconds a query; speed-ups against the baseline."""
 
     mean: Number
-    percentiles: Mapping[str, Number]
+    percentiles: Frozen[Number]
     mean_layer: Number
     timer: Ratio | None
     """Interval over rounds; None for the baseline and for a single round."""
@@ -147,7 +148,7 @@ class RawConfiguration(RawPart):
 class RawRound(RawPart):
     """One round: nanoseconds of every query, by configuration."""
 
-    times: Mapping[str, tuple[int, ...]]
+    times: Frozen[tuple[int, ...]]
 
 
 class RawOptions(RawPart):
@@ -173,13 +174,13 @@ class RawTimes(RawPart):
     order: tuple[str, ...]
     baseline: str
     rounds: tuple[RawRound, ...]
-    layers: Mapping[str, tuple[Number, ...]]
+    layers: Frozen[tuple[Number, ...]]
     """Mean exit layer of each query, by configuration."""
     stop: str
     validity: Literal["VALID", "INVALID"]
     reasons: tuple[str, ...]
     notes: tuple[str, ...]
-    summary: Mapping[str, RawConfiguration]
+    summary: Frozen[RawConfiguration]
     depth: DepthTable | None = None
 
     @property

@@ -110,7 +110,7 @@ def test_exits_of_a_run_are_read_too(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert again.ids == kept.ids
     for name in ("labels", "logits", "lengths"):
         assert np.array_equal(getattr(again, name), getattr(kept, name))
-    assert again.logits.flags.writeable
+    assert not again.logits.flags.writeable
     shown = printed(capsys, str(path), "--strategy", "entropy", "--threshold", "0.1")
     assert [d["layer"] for d in shown["decisions"]] == [1, 2, 3, 3]
 

@@ -69,6 +69,16 @@ def test_a_run_answers_what_readers_ask(runs: list[Run]) -> None:
         run.exits("test")
 
 
+def test_what_readers_share_cannot_be_written_to(runs: list[Run]) -> None:
+    [run] = [r for r in runs if r.folder.name == "entropy-s0-3d89e96a"]
+    result = run.result()
+    for shared in (run.record.evaluation, result.full.metrics, result.per_exit, result.reached, run.record.task.rows):
+        with pytest.raises(TypeError, match="does not support item assignment"):
+            shared["accuracy"] = None  # type: ignore[index]
+    with pytest.raises(ValueError, match="read-only"):
+        run.exits().logits[0] = 0.0
+
+
 def test_runs_are_found_and_chosen(runs: list[Run]) -> None:
     chosen, _ = Store(COMMITTED).runs(Only.named("rte", "minilm-l6"))
     assert chosen
