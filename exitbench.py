@@ -10,13 +10,13 @@ from pathlib import Path
 
 def main() -> int:
     """Run the command line of the packages that lie beside this file."""
-    check_packages()
-    from bench.__main__ import main as run
+    refuse_hidden_packages()
+    from bench.cli.process import main as run
 
     return run()
 
 
-def check_packages() -> None:
+def refuse_hidden_packages() -> None:
     """End the process with one line and exit code 2 where another package hides one of ours."""
     ours = Path(__file__).resolve().parent
     for name in ("bench", "strategies", "backbones"):

@@ -26,7 +26,7 @@ _TRUSTED = ContextVar("somebody else's names may be imported", default=False)
 
 
 @contextmanager
-def trust_foreign_names(trusted: bool = True) -> Iterator[None]:
+def trust_names(trusted: bool = True) -> Iterator[None]:
     """Let names in somebody's files import modules inside this block, where ``trusted``."""
     before = _TRUSTED.set(trusted)
     try:
@@ -36,10 +36,10 @@ def trust_foreign_names(trusted: bool = True) -> Iterator[None]:
 
 
 @contextmanager
-def foreign_names() -> Iterator[None]:
+def distrust_names() -> Iterator[None]:
     """Treat names in this block as written by somebody else, in a record: ``module:Class`` imports no module.
 
-    A module that is imported already may be used, and all may in a block of :func:`trust_foreign_names`.
+    A module that is imported already may be used, and all may in a block of :func:`trust_names`.
     """
     before = _FOREIGN.set(True)
     try:
@@ -111,7 +111,7 @@ class Registry(Generic[T]):
     def load(self, name: str) -> T:
         """Import what ``name`` stands for: a listed name, or ``package.module:Class`` itself.
 
-        In a block of :func:`foreign_names` only what is listed is imported. Raises UsageError for an unknown name, a
+        In a block of :func:`distrust_names` only what is listed is imported. Raises UsageError for an unknown name, a
         module that cannot be imported and a class of another kind; a mistake in a module of our own table is raised
         as it is.
         """

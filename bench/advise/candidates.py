@@ -14,7 +14,7 @@ from bench.advise.goal import Goal
 from bench.advise.heads import FittedExits, fit_candidate
 from bench.measure.curve import exit_layers
 from bench.measure.exits import AllExits
-from bench.measure.points import Unreachable
+from bench.measure.rules import Unreachable
 from bench.measure.scores import score_recorded
 from bench.measure.trade_off import TradeOff
 from strategies import STRATEGIES

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from backbones.base import Batch
 from bench.inference.executors import make_executor
 from bench.latency.depth import collect_by_depth, deal_turns
-from bench.latency.protocol import find_bucket
+from bench.latency.protocol import compute_bucket
 from bench.latency.queries import make_exit_query, measure_interleaved, number_samples
 from bench.latency.result import LatencyOptions
 from bench.measure.exits import AllExits
@@ -78,7 +78,7 @@ def measure_ceiling(model: ExitModel, criterion: Criterion, samples: Sequence[Ba
     times = collect_by_depth(found, "exits", model.num_layers)  # [L, R, N]
     plain = found.table(found.baseline) / 1e9  # [R, N]
     tokens = np.array(found.tokens)
-    bucket = np.array([find_bucket(t, CEILING.bucket) for t in found.tokens])
+    bucket = np.array([compute_bucket(t, CEILING.bucket) for t in found.tokens])
     places = sorted(set(bucket.tolist()))
     return DepthTimes(
         lengths=tuple(float(tokens[bucket == place].mean()) for place in places),

@@ -14,16 +14,16 @@ from bench.advise.external_data import (
 )
 from bench.advise.external_model import NOT_NAMED, ExternalModel
 from bench.cell.command import write_from_here
-from bench.cell.points import explain_void, measure_split
 from bench.cell.request import Context
 from bench.cell.resolve import list_wrapped
 from bench.cell.sources import digest_sources
+from bench.cell.splits import explain_void, measure_split
 from bench.environment import describe_environment
 from bench.errors import UsageError
 from bench.files import remove_leftovers
 from bench.inference.replay import fit_criterion, make_evidence
 from bench.measure.held_out import HeldOutShares, share_held_out
-from bench.measure.points import Rule
+from bench.measure.rules import Rule
 from bench.measure.trade_off import TradeOff
 from bench.results.doubts import check_skill
 from bench.results.exits import write_exits

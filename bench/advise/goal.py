@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.errors import UsageError
-from bench.measure.points import Rule
+from bench.measure.rules import Rule
 
 GoalKind = Literal["max_change", "max_loss", "target_ms", "speedup"]
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.analysis.diagnosis import Decided, compare_decisions, find_agreement, rate_exits, summarise_flips
+from bench.analysis.diagnosis import Decided, compare_decisions, measure_agreement, rate_exits, summarise_flips
 from bench.analysis.perturb import change_texts
 from bench.cell.reload import RunModel, load_run_model
 from bench.cell.request import Context
@@ -25,7 +25,7 @@ from bench.results.measures import OperatingPoint
 from bench.results.points import measure_performance
 from bench.results.run import Run
 from bench.tasks import get_task
-from bench.tasks.base import LoadOptions, Split, TaskData
+from bench.tasks.base import LoadOptions, Split, TaskData, name_primary
 from bench.tasks.encode import encode_split
 from bench.tasks.sampling import limit_split
 
@@ -73,15 +73,15 @@ def diagnose_run(
         found["notes"].append(f"No texts were changed: strategy '{run.strategy}' {why}.")
     else:
         texts = limit_split(model.data.evaluation[run.primary], change.limit)
-        found["slowdown"] = find_slowdown(model, texts, points, change, context.progress)
+        found["slowdown"] = measure_slowdown(model, texts, points, change, context.progress)
     if on is not None:
         data = get_task(on).load(LoadOptions(run.seed, change.limit, context.hub_root, context.offline))
         warnings = check_comparable(model.data, data)
         if model.data.name == data.name:
             raise UsageError(f"--on {on}: the run was trained on this task; give another one.")
-        texts = next(iter(data.evaluation.values()))
+        texts = data.evaluation[name_primary(data.evaluation)]
         curves = {model.data.name: own, data.name: judge_texts(model, texts, context.progress)}
-        found["shift"] = {"samples": len(texts), "warnings": warnings, **find_shift(curves, points)}
+        found["shift"] = {"samples": len(texts), "warnings": warnings, **measure_shift(curves, points)}
     return found
 
 
@@ -90,7 +90,7 @@ def describe_exits(curve: TradeOff, points: Sequence[OperatingPoint]) -> dict[st
     exits, consistency = curve.exits, []
     for point in points:
         layers = curve.layers_at(point.cut)
-        agreement = asdict(find_agreement(curve.predictions, layers))
+        agreement = asdict(measure_agreement(curve.predictions, layers))
         known = {"point": point.rule, "threshold": point.threshold, "mean_exit": float(layers.mean())}
         consistency.append({**known, "agreement": agreement})
     scores = curve.scores if curve.criterion.uses_early_exits else None
@@ -128,7 +128,7 @@ def take_exits(curve: TradeOff, cut: float) -> Decided:
     return Decided(layers, curve.predictions[rows, layers - 1], curve.costs.early[rows, layers - 1])
 
 
-def find_slowdown(
+def measure_slowdown(
     model: RunModel, split: Split, points: Sequence[OperatingPoint], change: Change, progress: Progress
 ) -> dict[str, Any]:
     """Return the mean exit of ``split`` before and after random and targeted changes of its words, at every point.
@@ -141,12 +141,12 @@ def find_slowdown(
     rows = []
     for point in points:
 
-        def look(texts: Split, cut: float = point.cut) -> tuple[NDArray[Any], NDArray[Any]]:
+        def run_texts(texts: Split, cut: float = point.cut) -> tuple[NDArray[Any], NDArray[Any]]:
             curve = judge_texts(model, texts, progress)
             layers = curve.layers_at(cut)
             return layers, curve.scores[np.arange(len(layers)), layers - 1]
 
-        pushed = change_texts(split, look, edits=edits, candidates=candidates, seed=seed)
+        pushed = change_texts(split, run_texts, edits=edits, candidates=candidates, seed=seed)
         targeted = judge_texts(model, pushed, progress)
         before = take_exits(clean, point.cut)
         for kind, curve in (("random", changed), ("targeted", targeted)):
@@ -177,7 +177,7 @@ def check_comparable(run: TaskData, other: TaskData) -> list[str]:
     ]
 
 
-def find_shift(curves: Mapping[str, TradeOff], points: Sequence[OperatingPoint]) -> dict[str, Any]:
+def measure_shift(curves: Mapping[str, TradeOff], points: Sequence[OperatingPoint]) -> dict[str, Any]:
     """Return what one model, criterion and thresholds do on two tasks' texts, the run's own first, by their names.
 
     The curves have at most 50 thresholds, evenly spread over the mean exit on the run's own texts.

@@ -44,7 +44,7 @@ def compute_auroc_interval(score: Array, positive: Array, level: float = 0.95) -
 # --------------------------------------------------------------------------- difficulty
 
 
-def find_difficulty(right: Array) -> Int:
+def compute_difficulty(right: Array) -> Int:
     """Return the first exit from which on all are right, 1..L; L + 1 where the last is wrong. ``right`` bool [N, L]."""
     r = np.asarray(right, dtype=bool)
     kept = np.logical_and.accumulate(r[:, ::-1], axis=1).sum(axis=1)  # right exits in a row, counted from the last
@@ -55,7 +55,7 @@ def find_difficulty(right: Array) -> Int:
 def compute_inversion(confidence: Array, hardness: Array) -> float | None:
     """Return the share of pairs of unequal difficulty in which the harder sample is the more confident one; ties half.
 
-    ``confidence`` [N], higher = surer; ``hardness`` int [N] from :func:`find_difficulty`. 0: in order of difficulty,
+    ``confidence`` [N], higher = surer; ``hardness`` int [N] from :func:`compute_difficulty`. 0: in order of difficulty,
     1/2: unrelated to it. None where all samples are equally difficult. After the Difficulty Inversion Score of
     CascadeBERT (Li et al., Findings of EMNLP 2021, arXiv 2012.14682); the definition here, ties and all, is the one
     above.
@@ -84,7 +84,7 @@ def rate_exits(logits: Array, labels: Array, scores: Array | None) -> list[dict[
     """
     known = measure_calibration(logits, labels)
     right = logits.argmax(axis=2) == np.asarray(labels)[:, None]
-    sure, hard = probabilities(logits).max(axis=2), find_difficulty(right)
+    sure, hard = probabilities(logits).max(axis=2), compute_difficulty(right)
     rows = []
     for k in range(logits.shape[1]):
         own = None if scores is None else -np.asarray(scores[:, k], dtype=np.float64)
@@ -126,7 +126,7 @@ def summarise_flips(predictions: Array) -> dict[str, Any]:
     return {"mean": asdict(found[0]), "counts": shares.tolist(), "back": asdict(found[1])}
 
 
-def find_agreement(predictions: Array, layers: Array) -> Interval:
+def measure_agreement(predictions: Array, layers: Array) -> Interval:
     """Return the share of samples whose answer at the exit taken is the last exit's. predictions [N, L], layers [N]."""
     p = np.asarray(predictions)
     return wilson(int((p[np.arange(len(p)), np.asarray(layers) - 1] == p[:, -1]).sum()), len(p))

@@ -13,7 +13,7 @@ import torch
 from bench.errors import UsageError
 from bench.inference.replay import convert_logits, fit_criterion, make_criterion, replay
 from bench.measure.exits import AllExits
-from bench.measure.points import STANDARD, Rule
+from bench.measure.rules import STANDARD, Rule
 from bench.measure.trade_off import Costs, TradeOff
 from bench.results.doubts import Doubt, find_constant_doubts, find_replay_doubts
 from bench.results.logits_file import make_exits, read_logits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,7 +28,7 @@ def choose_cuts(run: Run, rules: str) -> dict[str, float]:
     if not points:
         raise UsageError("--points is empty.")
     for point in points:
-        if point.threshold is None:
+        if point.cut == -math.inf:
             raise UsageError(f"At operating point '{point.rule}' nobody leaves early: take another one.")
     return {point.rule: point.cut for point in points}
 

@@ -22,7 +22,7 @@ from bench.results.spec import (
     identify_training,
     make_cache_key,
 )
-from bench.tasks.base import LoadOptions, Split, TaskData
+from bench.tasks.base import LoadOptions, Split, TaskData, name_primary
 
 Warn = Callable[[str], None]
 """Takes a line that the record is to warn of."""
@@ -67,7 +67,7 @@ class Cell:
     @property
     def primary(self) -> str:
         """The first of the reported splits, which is run live."""
-        return next(iter(self.data.evaluation))
+        return name_primary(self.data.evaluation)
 
     @property
     def texts(self) -> list[str]:
@@ -94,7 +94,7 @@ def identify_cell(spec: RunSpec, parts: Parts, data: TaskData, context: Context)
     settled = settle_init(spec, parts.free, request_backbone(spec, parts, context), data)
     spec = settled.spec
     backbone = resolve_backbone(request_backbone(spec, parts, context))
-    versions, wrapped = parts.versions(data.num_outputs), parts.wrapped_versions(spec, data.num_outputs)
+    versions, wrapped = parts.versions(data.num_outputs), parts.list_wrapped_versions(spec, data.num_outputs)
     sources = digest_own_sources(spec, parts, TRAINED)
     facts = Facts(backbone.digest, data.revision, versions, wrapped, backbone.name, sources)
     keys = Keys(

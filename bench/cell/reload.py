@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from backbones.names import foreign_names
+from backbones.names import distrust_names
 from bench.cell.exits_only import take_pooling
 from bench.cell.fitting import Probing
 from bench.cell.identify import identify_cell, load_data
@@ -39,7 +39,7 @@ class RunModel:
     max_length: int
 
 
-@foreign_names()
+@distrust_names()
 def load_run_model(run: Run, context: Context, *, attention: str = "eager") -> RunModel:
     """Rebuild the model of ``run`` with its trained weights, on the CPU in float32, and its criterion as it was fitted.
 
@@ -93,7 +93,7 @@ def refuse_external(run: Run) -> None:
         )
 
 
-@foreign_names()
+@distrust_names()
 def find_parts(run: Run) -> Parts:
     """Return the classes behind a record's names; heads and recipes that are not listed are their strategy's own."""
     spec = run.spec
@@ -103,7 +103,7 @@ def find_parts(run: Run) -> Parts:
     return Parts(strategy, head, recipe, find_task(run))
 
 
-@foreign_names()
+@distrust_names()
 def find_task(run: Run) -> Task:
     """Return the task of a run, by its name or by what was typed.
 

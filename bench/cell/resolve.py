@@ -11,7 +11,7 @@ from bench.cell.command import write_from_here
 from bench.cell.request import Request
 from bench.errors import UsageError
 from bench.inference.placement import find_device
-from bench.measure.points import Rule
+from bench.measure.rules import Rule
 from bench.results.spec import LatencyArgs, RunSpec
 from bench.settings import bind_arguments, list_settable, split_settings
 from bench.tasks import TASKS, get_task
@@ -55,11 +55,11 @@ class Parts:
         own = {name: getattr(part, "version", 1) for name, part in (("head", self.head), ("recipe", self.recipe))}
         return {"strategy": self.strategy.version_for(outputs), **own}
 
-    def wrapped_versions(self, spec: RunSpec, outputs: int) -> tuple[int, ...]:
+    def list_wrapped_versions(self, spec: RunSpec, outputs: int) -> tuple[int, ...]:
         """Return the versions of the strategies whose criteria the spec's is wrapped around, the outermost first."""
-        return tuple(inner.version_for(outputs) for inner in self.wrapped(spec))
+        return tuple(inner.version_for(outputs) for inner in self.list_wrapped(spec))
 
-    def wrapped(self, spec: RunSpec) -> tuple[type[Strategy], ...]:
+    def list_wrapped(self, spec: RunSpec) -> tuple[type[Strategy], ...]:
         """Return the strategies whose criteria the spec's is wrapped around, the outermost first."""
         return list_wrapped(self.strategy.criterion, spec.criterion_args.get("of"))
 

@@ -21,10 +21,10 @@ from bench.cell.fitting import fit_cell_criterion
 from bench.cell.identify import Cell, Warn, identify_cell, load_data
 from bench.cell.latency import add_latency, measure_latency
 from bench.cell.live import LiveSplit, check_live
-from bench.cell.points import count_precision_changes, explain_void, measure_split, measure_trade_offs
 from bench.cell.request import Context, Request
 from bench.cell.resolve import resolve_request
 from bench.cell.sources import digest_sources, find_changed_sources, list_classes
+from bench.cell.splits import count_precision_changes, explain_void, measure_split, measure_trade_offs
 from bench.cell.stages import (
     cast_model,
     keep_exits,

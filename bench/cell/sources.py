@@ -51,7 +51,7 @@ def digest_sources(classes: Mapping[str, type], only: Iterable[str] = ()) -> dic
 
 def list_classes(spec: RunSpec, parts: Parts) -> dict[str, type]:
     """Return the classes that make a result, by what they are in it."""
-    inner = {f"criterion of {one.name}": one.criterion for one in parts.wrapped(spec)}
+    inner = {f"criterion of {one.name}": one.criterion for one in parts.list_wrapped(spec)}
     own = {"strategy": parts.strategy, "criterion": parts.strategy.criterion, **inner}
     return {**own, "head": parts.head, "recipe": parts.recipe, "task": type(parts.task)}
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from backbones.hubcalls import keep_offline
-from backbones.names import trust_foreign_names
+from backbones.names import trust_names
 from bench.errors import UsageError
 from bench.progress import Progress
 from bench.results.places import RECORD
@@ -151,7 +151,7 @@ def with_session(*options: str) -> Callable[[Callable[..., int | None]], Callabl
         def command(**given: Any) -> int | None:
             session = Session(**{option.name: given.pop(option.name) for option in shared})
             refuse_infinite(given)
-            with keep_offline(session.offline), trust_foreign_names(session.allow_imports):
+            with keep_offline(session.offline), trust_names(session.allow_imports):
                 return function(session, **given)
 
         parameters = [*own, *shared]

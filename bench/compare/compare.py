@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from bench.compare.costs import compare_costs, compare_latency
 from bench.compare.pairing import Pair, check_across, pair_runs
-from bench.compare.quality import Side, compare_quality, compare_recorded, compare_samples, find_common
+from bench.compare.quality import Side, compare_quality, compare_recorded, compare_samples, keep_common
 from bench.compare.sources import Results
 from bench.compare.verdict import VERDICTS, Margins, Row, adjust_tests
 from bench.errors import NOTHING_COMPARABLE, OK, REGRESSION, UsageError
@@ -144,8 +144,8 @@ def name_limits(pair: Pair) -> list[str]:
     run = pair.candidate
     if not run.spec.limit or not run.is_finished():
         return []
-    sizes = [f"{split} n = {run.count_used(split)}" for split in run.record.evaluation]
-    return [f"limited: {', '.join(sizes)}, trained on {run.count_used('train')}"]
+    sizes = [f"{split} n = {run.describe_used(split)}" for split in run.record.evaluation]
+    return [f"limited: {', '.join(sizes)}, trained on {run.describe_used('train')}"]
 
 
 def compare_pair(pair: Pair, margins: Margins) -> list[Row]:
@@ -177,7 +177,7 @@ def compare_split(pair: Pair, split: str, margins: Margins) -> list[Row]:
         return [*compare_records(pair, split, why), *compare_costs(pair, split, None, margins)]
     base, candidate = pair.base.exits(split), pair.candidate.exits(split)
     rows = [compare_samples(row, base, candidate)]
-    kept = find_common(base, candidate)
+    kept = keep_common(base, candidate)
     if not len(kept[0].ids):
         return [*rows, replace(row, metric="quality", reason="not one sample in common")]
     if base.logits.shape[1:] != candidate.logits.shape[1:]:

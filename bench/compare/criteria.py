@@ -119,7 +119,7 @@ def compare_with_reference(pairs: Sequence[tuple[ReplayedRun, ReplayedRun]]) -> 
     """Return what a criterion reaches, and how it differs from the reference on the same checkpoints and samples."""
     samples, half = len(pairs[0][0].last), pairs[0][0].exits / 2
     row: dict[str, Any] = {
-        "least_layers": float(np.mean([find_reach(one)[0] for one, _ in pairs])),
+        "least_layers": float(np.mean([compute_reach(one)[0] for one, _ in pairs])),
         "half": None,
         "half_difference": None,
     }
@@ -137,14 +137,14 @@ def compare_with_reference(pairs: Sequence[tuple[ReplayedRun, ReplayedRun]]) -> 
 
 def estimate_curve_difference(pairs: Sequence[tuple[ReplayedRun, ReplayedRun]], samples: int) -> Interval | None:
     """Return the mean difference of quality over the budgets that both curves reach; None where there are none."""
-    reach = [find_reach(one) for pair in pairs for one in pair]
+    reach = [compute_reach(one) for pair in pairs for one in pair]
     lowest, highest = max(low for low, _ in reach), min(high for _, high in reach)
     if highest - lowest < 1e-9:
         return None
     return estimate_mean(subtract_curves(pairs, lowest, highest), samples, 0.95)
 
 
-def find_reach(one: ReplayedRun) -> tuple[float, float]:
+def compute_reach(one: ReplayedRun) -> tuple[float, float]:
     """Return the least and the largest mean exit of the settings that the method has."""
     curve = one.trade_off.curve
     layers = curve.mean_layer[curve.midpoints <= one.trade_off.criterion.loosest]

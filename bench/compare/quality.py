@@ -52,7 +52,7 @@ class Side:
         return cls(TradeOff(run.criterion, kept, costs, run.record.task.metrics), points, moved)
 
 
-def find_common(base: AllExits, candidate: AllExits) -> tuple[AllExits, AllExits]:
+def keep_common(base: AllExits, candidate: AllExits) -> tuple[AllExits, AllExits]:
     """Return the samples that both have, in the base's order."""
     at = {sample: i for i, sample in enumerate(candidate.ids)}
     kept = [(i, at[sample]) for i, sample in enumerate(base.ids) if sample in at]
@@ -68,7 +68,7 @@ def compare_samples(row: Row, base: AllExits, candidate: AllExits) -> Row:
         return replace(row, verdict="worse", reason=f"{len(lost)} samples are lost: {', '.join(lost[:3])}")
     if new:
         return replace(row, verdict="not comparable", reason=f"{len(new)} samples are new: {', '.join(new[:3])}")
-    one, other = find_common(base, candidate)
+    one, other = keep_common(base, candidate)
     for what, before, after in (("labels", one.labels, other.labels), ("token counts", one.lengths, other.lengths)):
         differ = np.flatnonzero(before != after)
         if len(differ):

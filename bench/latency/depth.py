@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from backbones.base import Batch
 from bench.inference.executors import EagerExecutor, Executor, make_executor, make_plain_call
-from bench.latency.protocol import find_bucket
+from bench.latency.protocol import compute_bucket
 from bench.latency.queries import (
     PlainCall,
     make_exit_query,
@@ -96,7 +96,7 @@ def measure_depth_table(
         executor=executor,
         extra={**deal_turns("exits", exits), **deal_turns("bare", bare)},
     )
-    in_bucket = np.array([find_bucket(tokens, options.bucket) for tokens in result.tokens])
+    in_bucket = np.array([compute_bucket(tokens, options.bucket) for tokens in result.tokens])
     buckets = sorted(set(in_bucket.tolist()))
     lengths = [float(np.mean(np.array(result.tokens)[in_bucket == bucket])) for bucket in buckets]
     checked, unchecked = collect_by_depth(result, "exits", last), collect_by_depth(result, "bare", last)

@@ -72,7 +72,7 @@ def read_machine(gpu: int | None = None) -> MachineState:
     )
 
 
-def find_share_of_others(before: MachineState, after: MachineState) -> float | None:
+def compute_share_of_others(before: MachineState, after: MachineState) -> float | None:
     """Return the part of all cores' time that other processes used between two states, in [0, 1]; None if unknown."""
     if before.busy is None or after.busy is None or before.total is None or after.total is None:
         return None
@@ -91,7 +91,7 @@ def find_disturbances(states: Sequence[tuple[MachineState, MachineState]], limit
     shares = [
         (share, after.time - before.time)
         for before, after in states
-        if (share := find_share_of_others(before, after)) is not None
+        if (share := compute_share_of_others(before, after)) is not None
     ]
     seconds = sum(length for _, length in shares)
     if seconds > 0:
@@ -134,23 +134,23 @@ def read_gpu(index: int) -> GpuState | None:
     except library.NVMLError:
         return None
 
-    def told(question: str, *more: int) -> Any | None:
+    def ask(question: str, *more: int) -> Any | None:
         try:
             return getattr(library, question)(handle, *more)
         except library.NVMLError:  # parts of a GPU and older ones do not answer everything
             return None
 
-    reasons = told("nvmlDeviceGetCurrentClocksThrottleReasons")
-    running = told("nvmlDeviceGetComputeRunningProcesses")
+    reasons = ask("nvmlDeviceGetCurrentClocksThrottleReasons")
+    running = ask("nvmlDeviceGetComputeRunningProcesses")
     return GpuState(
-        name=str(told("nvmlDeviceGetName")),
-        sm_mhz=told("nvmlDeviceGetClockInfo", library.NVML_CLOCK_SM),
-        memory_mhz=told("nvmlDeviceGetClockInfo", library.NVML_CLOCK_MEM),
-        temperature=told("nvmlDeviceGetTemperature", library.NVML_TEMPERATURE_GPU),
+        name=str(ask("nvmlDeviceGetName")),
+        sm_mhz=ask("nvmlDeviceGetClockInfo", library.NVML_CLOCK_SM),
+        memory_mhz=ask("nvmlDeviceGetClockInfo", library.NVML_CLOCK_MEM),
+        temperature=ask("nvmlDeviceGetTemperature", library.NVML_TEMPERATURE_GPU),
         throttled=None if reasons is None else _list_throttling(library, reasons),
         # one is this process: which, its number does not tell, for in a container NVML gives it another
         other_processes=None if running is None else max(0, len(running) - 1),
-        energy_mj=told("nvmlDeviceGetTotalEnergyConsumption"),  # no counter before the Volta generation
+        energy_mj=ask("nvmlDeviceGetTotalEnergyConsumption"),  # no counter before the Volta generation
     )
 
 

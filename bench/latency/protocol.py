@@ -53,7 +53,7 @@ def describe_rules() -> dict[str, object]:
     }
 
 
-def find_bucket(tokens: int, width: int) -> int:
+def compute_bucket(tokens: int, width: int) -> int:
     """Return the length bucket of a sample: its tokens rounded up to a multiple of ``width``."""
     return -(-tokens // width) * width
 
@@ -63,7 +63,7 @@ def is_same_speed(first: Mapping[str, float], second: Mapping[str, float]) -> bo
     return all(abs(math.log(second[label] / first[label])) <= math.log1p(AGREEMENT) + 1e-12 for label in first)
 
 
-def find_half_width(plain: ArrayLike, candidate: ArrayLike) -> float:
+def compute_half_width(plain: ArrayLike, candidate: ArrayLike) -> float:
     """Return half the relative width of the paired speed-up's 95 % interval over rounds; infinite before two rounds."""
     if len(np.asarray(plain)) < 2:
         return math.inf
@@ -87,12 +87,12 @@ def find_stop_reason(
     count = len(plain)
     others = [times for label, times in rounds.items() if label != baseline]
     if count >= options.min_rounds:
-        widest = max((find_half_width(plain, times) for times in others), default=0.0)
+        widest = max((compute_half_width(plain, times) for times in others), default=0.0)
         if widest <= options.precision:
             return f"interval within {options.precision:.0%}"
         if count >= NOISE_FLOOR_ROUNDS:
             half = count // 2
-            before = max(find_half_width(plain[:half], times[:half]) for times in others)
+            before = max(compute_half_width(plain[:half], times[:half]) for times in others)
             if widest >= 0.9 * before:
                 return "noise floor"
         if elapsed >= options.seconds:

@@ -16,8 +16,8 @@ from bench.latency.machine import MachineState, find_disturbances, read_machine
 from bench.latency.protocol import (
     OTHERS_LIMIT,
     alternate_order,
+    compute_bucket,
     describe_rules,
-    find_bucket,
     find_drift,
     find_stop_reason,
     is_same_speed,
@@ -151,7 +151,7 @@ def warm_up(configurations: Configurations, samples: Sequence[int], options: Lat
     use, which takes seconds. Which shapes a batch shrinks to is its own affair, so that of batches all are visited.
     """
     begun = clock()
-    by_bucket = {find_bucket(configurations.tokens[i], options.bucket): i for i in samples}
+    by_bucket = {compute_bucket(configurations.tokens[i], options.bucket): i for i in samples}
     # one pass per depth, going round the buckets; then the buckets that are left, at full depth
     passes = list(zip(configurations.depths, cycle(by_bucket.values()), strict=False))
     passes += [(max(configurations.depths), i) for i in islice(by_bucket.values(), len(configurations.depths), None)]

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from bench.measure.curve import Float
 from bench.measure.metrics import from_statistics
-from bench.measure.points import LAST_BIT
+from bench.measure.rules import LAST_BIT
 
 if TYPE_CHECKING:  # which needs torch, and a report does not
     from bench.measure.trade_off import TradeOff

@@ -29,7 +29,7 @@ from scipy.special import bdtr
 
 from bench.errors import UsageError
 from bench.measure.curve import Curve, Float, Scores, exit_layers
-from bench.measure.points import Choice, Rule, Unreachable
+from bench.measure.rules import Choice, Rule, Unreachable
 
 Loss = Literal["risk", "gap"]
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from bench.measure import metrics as m
 from bench.measure.curve import Curve, exact_curve, exit_layers
 from bench.measure.exits import AllExits
-from bench.measure.points import Choice, Rule, Unreachable, choose_cut
 from bench.measure.risk import choose_certified
+from bench.measure.rules import Choice, Rule, Unreachable, choose_cut
 from bench.measure.scores import score_recorded
 from bench.measure.stats import Interval, bootstrap, wilson
 from strategies.base import Criterion

@@ -28,7 +28,7 @@ from bench.report.marks import (
 )
 from bench.report.provenance import describe_source, describe_timings
 from bench.report.series import Panel, Series
-from bench.report.style import Look, find_look
+from bench.report.style import Look, choose_look
 
 if TYPE_CHECKING:
     from bench.compare.history import Entry, Step
@@ -149,8 +149,8 @@ def build_realisation(panels: Sequence[Panel]) -> Chart | None:
     marks: list[Mark] = [Reference((low, low), (high, high), "y = x: all of it is realised")]
     for row in rows:
         name, at = row["strategy"], row["flops_speedup"]
-        marks.append(Whisker(name, find_look(name), at, row["samples_low"], row["samples_high"], faint=True))
-        marks.append(Whisker(name, find_look(name), at, row["low"], row["high"]))
+        marks.append(Whisker(name, choose_look(name), at, row["samples_low"], row["samples_high"], faint=True))
+        marks.append(Whisker(name, choose_look(name), at, row["low"], row["high"]))
         tip = (
             f"{row['series']}, {row['panel']}\npoint: {numbers.format_rule(row['rule'])}\n"
             f"FLOPs {at:.2f}×, measured {row['latency_speedup']:.2f}× "
@@ -159,7 +159,7 @@ def build_realisation(panels: Sequence[Panel]) -> Chart | None:
             f"realisation {row['realisation']:.2f}, machine {row['machine']}"
             + ("" if row["valid"] else "\nINVALID timing")
         )
-        marks.append(Point(name, find_look(name), at, row["latency_speedup"], tip, hollow=not row["valid"]))
+        marks.append(Point(name, choose_look(name), at, row["latency_speedup"], tip, hollow=not row["valid"]))
     return Chart(
         "Promised and measured",
         "Measured speed-up against FLOPs speed-up",
@@ -170,7 +170,7 @@ def build_realisation(panels: Sequence[Panel]) -> Chart | None:
         Axis("FLOPs speed-up", low, high),
         Axis("measured speed-up", low, high),
         marks,
-        [Key(name, name, find_look(name)) for name in sorted({r["strategy"] for r in rows})],
+        [Key(name, name, choose_look(name)) for name in sorted({r["strategy"] for r in rows})],
         height=400,
     )
 

@@ -61,10 +61,10 @@ def describe_offered(panel: Panel) -> str:
 
 def _measure_volume(series: Series) -> float:
     curve = read_curve(series.first, series.split)
-    return areas.hypervolume(areas.envelope(curve.speedup, curve.quality), find_chance(series.first))
+    return areas.hypervolume(areas.envelope(curve.speedup, curve.quality), compute_chance(series.first))
 
 
-def find_chance(run: Run) -> float:
+def compute_chance(run: Run) -> float:
     """Return what guessing gives: 1 / classes for accuracy, 0 for the other metrics."""
     return 1 / max(1, len(run.record.task.labels)) if run.metric == "accuracy" else 0.0
 
@@ -220,7 +220,7 @@ def tabulate_summaries(panel: Panel) -> list[DataRow]:
         found = []
         for run, result in zip(series.runs, series.results, strict=True):
             curve, full = read_curve(run, series.split), result.full.metrics[run.metric].value
-            known = (full, run.layers, find_chance(run), result.per_exit[run.metric])
+            known = (full, run.layers, compute_chance(run), result.per_exit[run.metric])
             found.append(areas.summarise_areas(curve.speedup, curve.quality, *known))
         columns = {name: [one[name] for one in found] for name in areas.DEFINITIONS}
         means = {name: None if None in values else float(np.mean(values)) for name, values in columns.items()}

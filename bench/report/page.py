@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from bench.measure.areas import DEFINITIONS
 from bench.measure.metrics import title_metric
-from bench.measure.points import STANDARD
+from bench.measure.rules import STANDARD
 from bench.report import content, numbers, provenance
 from bench.report.charts import PanelCharts
 from bench.report.formats import TextTable

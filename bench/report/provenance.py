@@ -141,8 +141,8 @@ def describe_panel(panel: Panel) -> str:
 
 def describe_sizes(series: Sequence[Series]) -> str:
     """Return ``n = 872/872, trained on 15000/67349``: used of available."""
-    reported = _join_counts(run.count_used(s.split) for s in series for run in s.runs)
-    trained = _join_counts(run.count_used("train") for s in series for run in s.runs)
+    reported = _join_counts(run.describe_used(s.split) for s in series for run in s.runs)
+    trained = _join_counts(run.describe_used("train") for s in series for run in s.runs)
     return f"n = {reported}" + (f", trained on {trained}" if trained != "unknown" else "")
 
 
@@ -183,7 +183,7 @@ def describe_thresholds(series: Sequence[Series]) -> str:
     chosen = {point.chosen_on for s in series for result in s.results for point in result.points}
     said = []
     if "select" in chosen:
-        held = _join_counts(run.count_used(run.record.task.select) for s in series for run in s.runs)
+        held = _join_counts(run.describe_used(run.record.task.select) for s in series for run in s.runs)
         said.append(f"Thresholds of operating points were chosen on {held} samples held out of train.")
         shared = [run.record.criterion.held_out for s in series for run in s.runs if run.record.criterion]
         halves = _join_counts(f"{each.fitted_on} and {each.chosen_on}" for each in shared if each and each.apart)

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from bench.measure.curve import Array
-from bench.measure.points import pareto
+from bench.measure.rules import pareto
 from bench.measure.stats import wilson
 from bench.report.labels import label_series, make_natural_key, title_panels
-from bench.report.style import DASHES, Look, find_look
+from bench.report.style import DASHES, Look, choose_look
 from bench.results.groups import (
     OverSeeds,
     average_numbers,
@@ -171,7 +171,7 @@ class Series:
     @property
     def look(self) -> Look:
         """Colour, marker and dashes."""
-        found = find_look(self.strategy)
+        found = choose_look(self.strategy)
         return replace(found, dash=DASHES[(DASHES.index(found.dash) + self.variant) % len(DASHES)])
 
     @property

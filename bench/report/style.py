@@ -61,7 +61,7 @@ LOOKS = {
 """Looks chosen by hand; every other strategy gets one that is free."""
 
 
-def find_look(strategy: str) -> Look:
+def choose_look(strategy: str) -> Look:
     """Return the look of a strategy: by hand, a free one for what is listed, else one that its name gives."""
     listed = _assign_listed()
     return listed[strategy] if strategy in listed else assign_looks([strategy], listed.values())[strategy]

@@ -113,7 +113,7 @@ def build_curves_table(panels: Sequence[Panel]) -> TextTable:
     rows: list[list[str]] = []
     values: list[DataRow] = []
     for panel in panels:
-        samples = panel.series[0].first.count_used(panel.split)
+        samples = panel.series[0].first.describe_used(panel.split)
         named = {series.label: series for series in panel.series}
         for found in content.tabulate_summaries(panel):
             speedups = {k: numbers.format_factor(found[k]) for k in AREA_NAMES if k.startswith("speedup")}

@@ -8,7 +8,7 @@ from itertools import chain, pairwise
 
 from bench.errors import UsageError
 from bench.measure.exits import AllExits
-from bench.measure.points import Rule
+from bench.measure.rules import Rule
 from bench.results.measures import OperatingPoint, Performance, SplitResult
 from bench.results.part import Estimate
 from bench.results.record import RecordHead, RunRecord

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from bench.errors import UsageError
 from bench.measure.exits import AllExits
-from bench.measure.points import Rule
+from bench.measure.rules import Rule
 from bench.results.measures import SkillCheck, SplitResult
 from bench.results.part import Estimate
 from bench.results.record import RunRecord

@@ -95,7 +95,7 @@ def _tell_external(run: Run, split: str) -> dict[str, Any]:
         return {}
     unit = run.result(split).full.cost_unit
     part = rows.available is not None and rows.used < rows.available
-    return {**({"cost": unit} if unit != "flops" else {}), **({"rows": run.count_used(split)} if part else {})}
+    return {**({"cost": unit} if unit != "flops" else {}), **({"rows": run.describe_used(split)} if part else {})}
 
 
 def list_series_settings(run: Run) -> dict[str, Any]:

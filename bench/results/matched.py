@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.errors import UsageError
 from bench.measure.metrics import title_metric
-from bench.measure.points import Rule
+from bench.measure.rules import Rule
 from bench.results.groups import (
     Settings,
     average_quality,
@@ -121,8 +121,8 @@ def _make_row(names: tuple[str, ...], runs: Sequence[Run], rules: Sequence[str],
         "settings": settings,
         "metric": first.metric,
         "samples": first.result().samples,
-        "reported on": first.count_used(split),
-        "trained on": first.count_used("train"),
+        "reported on": first.describe_used(split),
+        "trained on": first.describe_used("train"),
         "seeds": sorted(run.seed for run in runs),
         "upper_bound": first.record.upper_bound,
         "layers": first.layers,

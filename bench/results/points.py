@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.measure.points import Rule, Unreachable, pareto
+from bench.measure.rules import Rule, Unreachable, pareto
 from bench.measure.stats import Interval, bootstrap_ratio
 from bench.results.measures import ChosenOn, CurveRow, OperatingPoint, Performance, SplitResult, UnreachedPoint
 from bench.results.part import Estimate

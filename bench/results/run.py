@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backbones.names import foreign_names
+from backbones.names import distrust_names
 from bench.errors import Damaged, DataError, UsageError, UserError
 from bench.measure.exits import AllExits
 from bench.measure.held_out import share_held_out
@@ -25,6 +25,7 @@ from bench.results.places import RECORD, locate_exits
 from bench.results.record import RunRecord, UnfinishedRecord
 from bench.results.record_file import read_record
 from bench.results.spec import RunSpec
+from bench.tasks.base import name_primary
 
 if TYPE_CHECKING:
     import numpy as np
@@ -136,8 +137,8 @@ class Run:
 
     @property
     def primary(self) -> str:
-        """The first evaluation split."""
-        return self.record.task.evaluation[0]
+        """The evaluation split that is compared, and run live."""
+        return name_primary(self.record.task.evaluation)
 
     @property
     def metric(self) -> str:
@@ -152,7 +153,7 @@ class Run:
             raise UsageError(f"{self.folder.name} has no evaluation split '{split}'. Known: {known}.")
         return found
 
-    def count_used(self, split: str) -> str:
+    def describe_used(self, split: str) -> str:
         """Return how many samples of a split were used of how many there are: ``500/872``; bare where nobody knows."""
         rows = self.record.task.rows.get(split)
         if rows is None:
@@ -272,7 +273,7 @@ class Run:
         """
         from bench.inference.replay import fit_criterion, make_criterion, make_evidence
 
-        with foreign_names():
+        with distrust_names():
             criterion, _ = make_criterion(self.spec.strategy, self.spec.criterion_args)
         if criterion.fits:
             fit_criterion(criterion, make_evidence(self.fitting_exits()))

@@ -20,7 +20,7 @@ from backbones.base import Batch
 from bench.inference.executors import Executor, make_executor
 from bench.latency import OFFLINE_BATCH
 from bench.latency.depth import measure_depth_table
-from bench.latency.machine import find_share_of_others, read_machine
+from bench.latency.machine import compute_share_of_others, read_machine
 from bench.latency.queries import PlainCall, make_baselines, make_exit_query, measure_interleaved, number_samples
 from bench.latency.result import LatencyOptions
 from bench.latency.run import Query
@@ -121,7 +121,7 @@ def measure_engine(
         say("prediction against measurement")
         tested = check_predictions(options, setup)
     after = read_machine(gpu)
-    share = find_share_of_others(before, after)
+    share = compute_share_of_others(before, after)
     used = "" if share is None else f", other processes used {share:.0%} of them"
     return {
         "device": setup.device,
@@ -206,7 +206,7 @@ def check_predictions(options: LatencyOptions, setup: Setup) -> dict[str, Any]:
     found = {}
     for name, (criterion, head) in criteria.items():
         model = build_sized_model("bert 6x384", setup, head)
-        cuts = {name: find_middle_cut(model, criterion, batches)}
+        cuts = {name: choose_middle_cut(model, criterion, batches)}
         table = measure_depth_table(model, criterion, cuts, batches, options, make=setup.make_executor)
         found[name] = {
             **table.points[name],
@@ -218,7 +218,7 @@ def check_predictions(options: LatencyOptions, setup: Setup) -> dict[str, Any]:
 
 
 @torch.inference_mode()
-def find_middle_cut(model: ExitModel, criterion: Criterion, batches: Sequence[Batch]) -> float:
+def choose_middle_cut(model: ExitModel, criterion: Criterion, batches: Sequence[Batch]) -> float:
     """Return a cut in the middle of the scores that occur, so that about half of the exits are open."""
     device = next(model.parameters()).device
     logits = torch.cat([torch.stack(model(batch.to(device)), dim=1) for batch in batches]).float().cpu()

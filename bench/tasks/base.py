@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -69,6 +69,11 @@ class TaskData:
     def num_outputs(self) -> int:
         """Width of the logits: the number of classes, or 1 for regression."""
         return 1 if self.kind == "regression" else len(self.label_names)
+
+
+def name_primary(evaluation: Iterable[str]) -> str:
+    """Return which of the splits that are reported is the primary one: the first."""
+    return next(iter(evaluation))
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from bench.__main__ import main
 from bench.advise import advise as whole
 from bench.advise import candidates, ceiling, rivals, timing
 from bench.cell.reload import load_run_model
 from bench.cell.request import Context
+from bench.cli.process import main
 from bench.errors import USAGE
 from bench.latency.result import LatencyOptions
 from bench.progress import Progress

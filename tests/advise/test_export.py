@@ -16,13 +16,13 @@ import pytest
 from transformers import AutoModelForSequenceClassification
 
 from backbones.demo_tokenizer import make_word_tokenizer
-from bench.__main__ import main
 from bench.advise.export import write
 from bench.advise.export.early_exit import EarlyExitClassifier
 from bench.advise.export.write import export_run
 from bench.cell.reload import RunModel, load_run_model
 from bench.cell.request import Context, Request
 from bench.cell.run import run as run_cell
+from bench.cli.process import main
 from bench.errors import UsageError
 from bench.inference.live import run_live
 from bench.progress import Progress

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.__main__ import main
+from bench.cli.process import main
 from bench.results.groups import list_panel_settings
 from bench.results.run import Run
 from bench.results.store import Store

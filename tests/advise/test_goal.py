@@ -7,8 +7,8 @@ import pytest
 
 from bench.advise.goal import Goal, parse_goal
 from bench.errors import UsageError
-from bench.measure.points import Rule
 from bench.measure.risk import p_value
+from bench.measure.rules import Rule
 
 
 def test_one_answer_in_a_hundred_is_the_default() -> None:

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.__main__ import main
 from bench.advise.export.monitor import (
     Drift,
     adjust_by_holm,
@@ -23,6 +22,7 @@ from bench.advise.export.monitor import (
     read_monitored,
 )
 from bench.advise.export.recorded import LARGEST, MOST_KEPT, count_leavers, thin_scores
+from bench.cli.process import main
 from bench.errors import DataError, UsageError
 from tests.helpers.small_runs import TINY, reviews, write_task
 

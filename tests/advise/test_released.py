@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from backbones.load import BackboneRequest, load_backbone
-from bench.__main__ import main
+from bench.cli.process import main
 from bench.inference.exits import record_exits
 from bench.progress import Progress
 from bench.results.store import Store

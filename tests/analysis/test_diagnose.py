@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bench.__main__ import main
 from bench.analysis.cases import find_points
-from bench.analysis.diagnose import describe_cut, find_shift, spread_cuts
+from bench.analysis.diagnose import describe_cut, measure_shift, spread_cuts
+from bench.cli.process import main
 from bench.inference.replay import replay
 from bench.measure.exits import AllExits
 from bench.measure.trade_off import Costs, TradeOff
@@ -226,7 +226,7 @@ def test_both_texts_are_judged_at_the_same_thresholds(tmp_path: Path) -> None:
     point = next(p for p in recorded if p.rule == "2x").model_copy(update={"cut": 0.5, "threshold": 0.5})
     assert isinstance(point, OperatingPoint)
     own, other = curve_of(2), curve_of(3)
-    found = find_shift({"own": own, "other": other}, [point])
+    found = measure_shift({"own": own, "other": other}, [point])
     thresholds = {name: [r["threshold"] for r in found["curve"] if r["texts"] == name] for name in ("own", "other")}
     assert thresholds["own"] == thresholds["other"]
     here, there = found["points"]
@@ -252,7 +252,7 @@ def test_cells_of_csv_are_flat() -> None:
 def test_names_cannot_break_out_of_a_table() -> None:
     exits = exits_of(4)
     curve = TradeOff(OracleCorrect.criterion(), exits, Costs.layers(len(exits.ids), 4), ["accuracy"])
-    shift = {"samples": 40, "warnings": ["<b>|"], **find_shift({"a|b": curve, "<script>": curve}, [])}
+    shift = {"samples": 40, "warnings": ["<b>|"], **measure_shift({"a|b": curve, "<script>": curve}, [])}
     found = {"run": "<img>", "split": "x", "samples": 40, "exits": [], "consistency": [], "slowdown": None,
              "flips": {"mean": None, "back": {"estimate": math.nan}}, "shift": shift, "notes": [],
              "doubts": []}  # fmt: skip

@@ -15,10 +15,10 @@ from bench.analysis.diagnosis import (
     Decided,
     compare_decisions,
     compute_auroc_interval,
+    compute_difficulty,
     compute_inversion,
     count_flips,
-    find_agreement,
-    find_difficulty,
+    measure_agreement,
     rate_exits,
     summarise_flips,
 )
@@ -78,7 +78,7 @@ RIGHT = np.array([[1, 1, 1], [0, 1, 1], [1, 0, 1], [1, 1, 0], [0, 0, 0]], dtype=
 
 
 def test_difficulty_is_the_first_exit_from_which_on_all_are_right() -> None:
-    assert find_difficulty(RIGHT).tolist() == [1, 2, 3, 4, 4]
+    assert compute_difficulty(RIGHT).tolist() == [1, 2, 3, 4, 4]
 
 
 def test_inversion_by_hand() -> None:
@@ -155,8 +155,8 @@ def test_flips_by_hand() -> None:
 
 
 def test_agreement_by_hand() -> None:
-    assert find_agreement(ANSWERS, np.array([3, 1, 2, 3])).estimate == 1.0
-    assert find_agreement(ANSWERS, np.array([2, 1, 1, 2])).estimate == 0.25
+    assert measure_agreement(ANSWERS, np.array([3, 1, 2, 3])).estimate == 1.0
+    assert measure_agreement(ANSWERS, np.array([2, 1, 1, 2])).estimate == 0.25
 
 
 # --------------------------------------------------------------------------- slowdown

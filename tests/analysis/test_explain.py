@@ -218,7 +218,7 @@ def test_a_checkpoint_that_is_gone_and_a_cell_that_failed(tmp_path: Path) -> Non
 
 
 def test_options_exclude_each_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from bench.__main__ import main
+    from bench.cli.process import main
 
     assert main(["explain", "last", "--results-dir", str(tmp_path)]) == 2
     assert "one of --text, --sample and --cases" in capsys.readouterr().err
@@ -226,7 +226,7 @@ def test_options_exclude_each_other(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 @pytest.mark.slow
 def test_a_run_is_explained_from_its_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from bench.__main__ import main
+    from bench.cli.process import main
 
     common = ["--results-dir", str(tmp_path / "r"), "--quiet"]
     small = ["--limit", "60", "--set", "train.steps=2", "--set", "window=2", "--no-latency"]

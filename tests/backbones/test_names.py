@@ -12,8 +12,8 @@ import pytest
 
 import backbones.names
 from backbones.errors import UsageError
-from backbones.names import Registry, foreign_names, make_unknown_error, suggest_name, trust_foreign_names
-from bench.__main__ import main
+from backbones.names import Registry, distrust_names, make_unknown_error, suggest_name, trust_names
+from bench.cli.process import main
 from strategies import STRATEGIES
 
 GOOD = "from strategies.entropy import Entropy\n\nclass Own(Entropy):\n    '''My own rule.'''\n    name = 'own'\n"
@@ -168,14 +168,14 @@ def test_what_is_no_module_and_class_is_one_line(name: str) -> None:
 
 def test_a_foreign_name_imports_no_module(site: Path) -> None:
     (site / "plugged_file.py").write_text(f"{GOOD}open({str(site / 'ran')!r}, 'w')\n")
-    with foreign_names():
+    with distrust_names():
         with pytest.raises(UsageError, match="names a module of its maker's, which is run only with --allow-imports"):
             STRATEGIES.load("plugged_file:Own")
         assert STRATEGIES.load("entropy").name == "entropy"
-        with trust_foreign_names(False), pytest.raises(UsageError, match="--allow-imports"):
+        with trust_names(False), pytest.raises(UsageError, match="--allow-imports"):
             STRATEGIES.load("plugged_file:Own")
         assert not (site / "ran").exists()
-        with trust_foreign_names():
+        with trust_names():
             assert STRATEGIES.load("plugged_file:Own").name == "own"
         assert (site / "ran").exists()
 
@@ -183,7 +183,7 @@ def test_a_foreign_name_imports_no_module(site: Path) -> None:
 def test_a_foreign_name_may_be_of_a_module_that_was_imported_before(site: Path) -> None:
     (site / "plugged_here.py").write_text(f"{GOOD}def __getattr__(name): open({str(site / 'ran')!r}, 'w')\n")
     own = STRATEGIES.load("plugged_here:Own")
-    with foreign_names():
+    with distrust_names():
         assert STRATEGIES.load("plugged_here:Own") is own
         for name in ("plugged_here:Other", "os:abort"):
             with pytest.raises(UsageError, match="cannot be used"):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.__main__ import main
+from bench.cli.process import main
 from bench.errors import NOTHING_COMPARABLE, OK, REGRESSION, USAGE
 from bench.files import write_json
 from bench.results.exits import read_exits, write_exits

@@ -11,12 +11,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bench.__main__ import main
 from bench.cell import stages
 from bench.cell.reload import load_run_model
 from bench.cell.request import Context, Request
 from bench.cell.run import prepare_cell
 from bench.cell.stages import build_model, load_cell_backbone, make_reader
+from bench.cli.process import main
 from bench.errors import USAGE
 from bench.inference.exits import record_exits
 from bench.progress import Progress

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from bench import files
-from bench.__main__ import main
+from bench.cli.process import main
 from bench.errors import Damaged, DiskFull, UsageError
 from bench.files import replace_file
 from bench.inference import exits as exits_module

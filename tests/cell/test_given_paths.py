@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.__main__ import main
 from bench.cell.request import Context, Request
+from bench.cli.process import main
 from bench.progress import Progress
 from bench.results.store import Store
 from bench.sweep.plan import make_plan

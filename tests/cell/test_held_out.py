@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.__main__ import main
+from bench.cli.process import main
 from bench.measure.held_out import share_held_out
-from bench.measure.points import Rule
+from bench.measure.rules import Rule
 from bench.measure.trade_off import Costs, TradeOff
 from bench.results.run import Run
 from tests.helpers.small_runs import TINY, run_json, write_task

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from bench.__main__ import main
+from bench.cli.process import main
 from tests.helpers.killed_runs import find_leftovers
 from tests.helpers.refusals import Refusal, refuse
 from tests.helpers.small_runs import TINY, timeless, write_task

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.__main__ import main
+from bench.cli.process import main
 from bench.errors import OK, USAGE
 from bench.files import write_json
 from bench.results.places import LONGEST, make_slug

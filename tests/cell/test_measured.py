@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from bench.cell.latency import add_latency, choose_timed_points, summarise_times
-from bench.cell.points import count_precision_changes, measure_split
+from bench.cell.splits import count_precision_changes, measure_split
 from bench.measure.exits import AllExits
 from bench.measure.trade_off import Costs, TradeOff
 from bench.results.measures import OperatingPoint, SplitResult

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from bench.__main__ import main
 from bench.cell.identify import Cell
 from bench.cell.reload import load_run_model
 from bench.cell.request import Context, Request
 from bench.cell.run import prepare_cell, run
 from bench.cell.stages import build_model, load_cell_backbone, make_reader
+from bench.cli.process import main
 from bench.errors import UsageError
 from bench.inference.exits import record_exits
 from bench.progress import Progress

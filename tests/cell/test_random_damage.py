@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from bench.__main__ import main
+from bench.cli.process import main
 from tests.helpers.damages import KINDS, damage
 from tests.helpers.small_runs import TINY, settings, write_task
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.__main__ import main
 from bench.cell.sources import digest_class
+from bench.cli.process import main
 from bench.environment import find_source_commit, read_versions
 from bench.results.record_file import read_record, write_record
 from bench.results.run import Run

@@ -13,8 +13,8 @@ import pytest
 
 import bench
 from backbones.catalog import BACKBONES
-from bench.__main__ import main
 from bench.cli.app import COMMANDS
+from bench.cli.process import main
 from bench.results.exits import read_exits
 from tests.helpers.small_runs import STEPS, TINY, run_json, settings, write_task
 
@@ -53,7 +53,7 @@ HEAVY = ("torch", "transformers", "datasets", "sklearn", "matplotlib", "scipy")
 @pytest.mark.parametrize("case", LIGHT)
 def test_little_questions_import_nothing_heavy(case: str) -> None:
     script = (
-        "import sys; from bench.__main__ import main; main(sys.argv[1:]);"
+        "import sys; from bench.cli.process import main; main(sys.argv[1:]);"
         f"print([name for name in {HEAVY} if name in sys.modules])"
     )
     done = process(sys.executable, "-c", script, *LIGHT[case])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.__main__ import main, report_error
+from bench.cli.process import main, report_error
 from tests.helpers.report_store import make_cell
 
 ROOT = Path(__file__).parents[2]

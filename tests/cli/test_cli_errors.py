@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from bench.__main__ import main
+from bench.cli.process import main
 from tests.helpers.model_folders import save_model
 from tests.helpers.small_runs import TINY, settings, write_task
 

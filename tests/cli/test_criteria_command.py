@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.__main__ import main
+from bench.cli.process import main
 from bench.inference.replay import make_evidence
 from bench.measure.curve import exact_curve, exit_layers
 from bench.results.store import Store

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bench.__main__ import main
+from bench.cli.process import main
 from bench.compare.sources import read_results
 from bench.errors import OK, REGRESSION, USAGE, UsageError
 from tests.helpers.report_store import make_cell

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.__main__ import main
+from bench.cli.process import main
 from bench.results.run import Run
 from tests.helpers.small_runs import SHAPE, STEPS, settings, write_task
 

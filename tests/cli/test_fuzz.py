@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from bench.__main__ import main
+from bench.cli.process import main
 from tests.helpers.command_lines import command_lines, verbs
 from tests.helpers.small_runs import TINY, write_task
 

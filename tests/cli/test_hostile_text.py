@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from markdown_it import MarkdownIt
 
-from bench.__main__ import main
+from bench.cli.process import main
 from bench.results.spec import hash_identity
 from tests.helpers.compare_records import Made, logits
 from tests.helpers.report_store import edit_cell, make_cell

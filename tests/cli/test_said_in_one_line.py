@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.__main__ import main
 from bench.analysis.cases import Case, describe_cases
+from bench.cli.process import main
 from bench.errors import UsageError
 from bench.results.exits import read_exits
 from bench.results.run import Run

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.__main__ import main
 from bench.cell.latency import draw_queries
+from bench.cli.process import main
 from bench.cli.run_tables import describe_run
 from bench.results.run import Run
 from tests.helpers.small_runs import SHAPE, STEPS, run_json, settings, write_task
@@ -87,7 +87,7 @@ def test_the_table_names_target_and_machine(folder: Path, capsys: pytest.Capture
         (["--percentile", "42"], "--percentile must be 50, 95 or 99"),
         (["--points", "default", "--target-ms", "0"], "must be positive"),
         (["--points", "default", "--dtype", "fp16"], "fp16 needs a GPU"),
-        (["--points", "default", "--dtype", "int8"], "--dtype must be one of"),
+        (["--points", "default", "--dtype", "int8"], "Invalid value for"),
         (["--points", "default", "--executor", "graph"], "needs an NVIDIA GPU"),
     ],
 )

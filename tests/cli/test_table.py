@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.__main__ import main
+from bench.cli.process import main
 from bench.measure.exits import AllExits
 from bench.results.exits import write_exits
 from tests.helpers.report_store import edit_cell, make_cell

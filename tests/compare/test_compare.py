@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.__main__ import main
+from bench.cli.process import main
 from bench.compare.compare import Comparison, compare_results, parse_fail_on
 from bench.compare.costs import _judge_ratio
 from bench.compare.output import write_markdown

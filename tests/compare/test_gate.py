@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.__main__ import main
+from bench.cli.process import main
 from bench.compare.gate.check import Move, compare_logits, find_move
 from bench.compare.gate.golden import (
     SHAPES,
     Golden,
+    choose_golden_cuts,
     decide_tie,
-    find_golden_cuts,
     fit_and_score,
     make_probe,
     write_layers,
@@ -36,7 +36,7 @@ def test_float_noise_flips_no_exit_at_a_golden_cut(strategy: str) -> None:
     criterion, _ = make_criterion(strategy, {})
     exits = logits()
     scores = fit_and_score(criterion, exits)
-    cuts = find_golden_cuts(scores, criterion.strict)
+    cuts = choose_golden_cuts(scores, criterion.strict)
     assert len(cuts) >= 3
     for seed in range(5):
         noise = np.random.default_rng(seed).normal(scale=1e-6, size=scores.shape).astype(scores.dtype)
@@ -78,14 +78,14 @@ def test_golden_cuts_are_the_widest_gaps_near_their_depths(seed: int) -> None:
     for depth in (0.2, 0.4, 0.6, 0.8):
         near = {k: gap for k, (reach, gap) in ways.items() if abs(reach - depth) <= 0.1 and gap >= 1e-4}
         expected |= {max(near, key=lambda k: near[k])} if near else set()
-    found = find_golden_cuts(scores, strict=True)
+    found = choose_golden_cuts(scores, strict=True)
     assert {tuple(cut.exits.tolist()) for cut in found} == expected
     for cut in found:
         assert cut.gap == pytest.approx(min(ways[tuple(cut.exits.tolist())][1], 1e9))
 
 
 def test_without_early_leavers_there_is_no_golden_cut() -> None:
-    assert find_golden_cuts(np.full((3, 4), np.inf), strict=True) == []
+    assert choose_golden_cuts(np.full((3, 4), np.inf), strict=True) == []
 
 
 def test_exits_are_kept_as_digits() -> None:

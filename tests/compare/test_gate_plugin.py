@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.__main__ import main
+from bench.cli.process import main
 from bench.errors import OK, REGRESSION, USAGE
 from strategies import STRATEGIES
 

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from bench.__main__ import main
+from bench.cli.process import main
 from bench.compare import history
 from bench.compare.sources import read_results
 from bench.errors import OK, USAGE

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bench.files import write_json
 from bench.inference.replay import make_criterion
 from bench.measure.exits import AllExits
-from bench.measure.points import STANDARD, Rule
+from bench.measure.rules import STANDARD, Rule
 from bench.measure.trade_off import Costs, TradeOff
 from bench.results.exits import write_exits
 from bench.results.points import choose_points, make_split_result, measure_given, measure_performance

@@ -15,7 +15,7 @@ from tests.helpers.kills import TIMEOUT
 DRIVER = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from bench.__main__ import main
+from bench.cli.process import main
 sys.exit(main(sys.argv[1:]))
 """
 

@@ -86,8 +86,8 @@ def work_of(notes: Path) -> dict[str, Any]:
 def _bench(arguments: list[str], notes: str, moment: Moment | None, delay: float, stop_at: int | None) -> None:
     import torch
 
-    from bench.__main__ import main
     from bench.cell import request
+    from bench.cli.process import main
 
     # a test run in the background of a shell inherits an ignored Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bench.__main__ import main
+from bench.cli.process import main
 
 GOOD, BAD = "good great lovely fine".split(), "bad awful poor dull".split()
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import bench
-from bench.__main__ import main
+from bench.cli.process import main
 from bench.errors import UsageError
 from bench.measure.exits import AllExits
 from bench.measure.scores import hash_ids

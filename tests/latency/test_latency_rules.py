@@ -11,7 +11,7 @@ from scipy import stats
 from bench.latency.protocol import (
     NOISE_FLOOR_ROUNDS,
     alternate_order,
-    find_bucket,
+    compute_bucket,
     find_drift,
     find_stop_reason,
     is_same_speed,
@@ -38,7 +38,7 @@ def test_blocks_are_the_samples_in_order(samples: list[int], size: int) -> None:
 
 @pytest.mark.parametrize(("tokens", "bucket"), [(1, 16), (15, 16), (16, 16), (17, 32), (128, 128)])
 def test_bucket_edges(tokens: int, bucket: int) -> None:
-    assert find_bucket(tokens, 16) == bucket
+    assert compute_bucket(tokens, 16) == bucket
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from bench.latency import machine
 from bench.latency.machine import (
     GpuState,
     MachineState,
+    compute_share_of_others,
     find_disturbances,
-    find_share_of_others,
     read_gpu,
     read_machine,
 )
@@ -25,9 +25,9 @@ def state(
 
 
 def test_other_processes_are_what_is_busy_and_not_ours() -> None:
-    assert find_share_of_others(state(0), state(10, busy=15, own=10)) == pytest.approx(0.25)
-    assert find_share_of_others(state(0), state(10, busy=9.9, own=10)) == 0.0  # ticks are coarse
-    assert find_share_of_others(replace(state(0), busy=None), state(10)) is None
+    assert compute_share_of_others(state(0), state(10, busy=15, own=10)) == pytest.approx(0.25)
+    assert compute_share_of_others(state(0), state(10, busy=9.9, own=10)) == 0.0  # ticks are coarse
+    assert compute_share_of_others(replace(state(0), busy=None), state(10)) is None
 
 
 def test_disturbances_are_named_once_each() -> None:
@@ -130,7 +130,7 @@ def test_this_machine_can_be_read() -> None:
     after = read_machine()
     assert after.time > before.time
     assert after.own >= before.own
-    share = find_share_of_others(before, after)
+    share = compute_share_of_others(before, after)
     assert share is None or 0 <= share <= 1
 
 

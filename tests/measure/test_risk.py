@@ -10,7 +10,6 @@ from scipy import stats
 
 from bench.errors import UsageError
 from bench.measure.curve import exact_curve, exit_layers
-from bench.measure.points import Choice, Rule, Unreachable, choose_cut
 from bench.measure.risk import (
     binomial_p,
     choose_certified,
@@ -21,6 +20,7 @@ from bench.measure.risk import (
     p_value,
     tabulate_losses,
 )
+from bench.measure.rules import Choice, Rule, Unreachable, choose_cut
 from bench.selfcheck.intervals import make_world
 
 

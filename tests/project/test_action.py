@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from bench.__main__ import main
+from bench.cli.process import main
 
 ROOT = Path(__file__).parents[2]
 ACTION: dict[str, Any] = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))

@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import backbones
 from backbones.base import Batch
 from backbones.load import BackboneRequest, load_backbone
-from bench.__main__ import main
+from bench.cli.process import main
 from strategies import STRATEGIES
 from tests.helpers.model_folders import SMALL, TEXTS
 from tests.helpers.small_runs import TINY, run_json, write_task

@@ -13,7 +13,7 @@ PACKAGES = ("bench", "strategies", "backbones")
 
 TWICE = {
     "T": "a type variable, which every file has for itself",
-    "main": "the process, which ends in an exit code, and the command line's own options",
+    "main": "the command as it is installed, the process, which ends in an exit code, and the command line's options",
 }
 """Public names that several files define, and why they may."""
 
@@ -34,7 +34,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 @cache
 def modules() -> dict[str, ast.Module]:
     """Every file of the product, parsed, by its path."""
-    paths = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+    paths = [ROOT / "exitbench.py", *sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))]
     return {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in paths}
 
 

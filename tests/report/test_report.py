@@ -14,7 +14,7 @@ from bench.errors import UsageError
 from bench.progress import Progress
 from bench.report.provenance import find_revisions
 from bench.report.series import Panel, make_panels
-from bench.report.style import DASHES, LOOKS, assign_looks, find_look
+from bench.report.style import DASHES, LOOKS, assign_looks, choose_look
 from bench.report.write import write_report
 from bench.results.store import Store
 from tests.helpers.report_store import make_cell, varied_store
@@ -58,7 +58,7 @@ def test_no_torch_is_loaded_and_the_command_says_what_it_wrote(tmp_path: Path) -
     make_cell(tmp_path / "r", latency="valid", depth=True)
     make_cell(tmp_path / "r", "entropy", status="error", error="no")
     code = (
-        "import sys; from bench.__main__ import main; "
+        "import sys; from bench.cli.process import main; "
         f"code = main(['report', '--results-dir', {str(tmp_path / 'r')!r}, '--out', {str(tmp_path)!r},"
         " '--format', 'html,csv',"
         " '--json', '--quiet']); print('torch' in sys.modules, 'transformers' in sys.modules, code, file=sys.stderr)"
@@ -223,11 +223,11 @@ def test_the_page_is_whole_in_itself(varied: Path, tmp_path: Path) -> None:
 def test_every_strategy_has_a_look_of_its_own() -> None:
     from strategies import STRATEGIES
 
-    looks = {name: find_look(name) for name in STRATEGIES}
+    looks = {name: choose_look(name) for name in STRATEGIES}
     assert len({(one.colour, one.marker) for one in looks.values()}) == len(looks)
     assert {name: looks[name] for name in LOOKS} == LOOKS
-    assert find_look("someone's own") == find_look("someone's own")
-    assert (find_look("someone's own").colour, find_look("someone's own").marker) not in {
+    assert choose_look("someone's own") == choose_look("someone's own")
+    assert (choose_look("someone's own").colour, choose_look("someone's own").marker) not in {
         (one.colour, one.marker) for one in looks.values()
     }
 

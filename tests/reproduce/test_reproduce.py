@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from bench.__main__ import main
+from bench.cli.process import main
 from bench.compare.replayed import ReplayedRun, estimate_mean
 from bench.errors import UsageError
 from bench.inference.replay import make_criterion

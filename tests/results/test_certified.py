@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from bench.cell.points import explain_void
+from bench.cell.splits import explain_void
 from bench.inference.replay import fit_criterion, make_criterion, make_evidence
 from bench.measure.curve import exit_layers
 from bench.measure.exits import AllExits
 from bench.measure.held_out import HeldOutShares, share_held_out
-from bench.measure.points import Choice, Rule, Unreachable
 from bench.measure.risk import choose_certified, fixed_cuts, p_value, tabulate_losses
+from bench.measure.rules import Choice, Rule, Unreachable
 from bench.measure.trade_off import Costs, TradeOff
 from bench.results.measures import OperatingPoint, UnreachedPoint
 from bench.results.points import choose_points, make_split_result

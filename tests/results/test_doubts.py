@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.__main__ import main
+from bench.cli.process import main
 from bench.measure.exits import AllExits
 from bench.results.exits import write_exits
 from bench.results.run import Run

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bench.__main__ import main
+from bench.cli.process import main
 from bench.errors import Damaged
 from bench.measure.exits import AllExits
 from bench.results.exits import read_exits, write_exits

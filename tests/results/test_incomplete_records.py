@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from bench.__main__ import main
+from bench.cli.process import main
 from bench.errors import UserError
 from bench.results.record_file import read_record
 from tests.helpers.damages import drop_field, retype_field

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.__main__ import main
+from bench.cli.process import main
 from bench.errors import NOTHING_COMPARABLE, OK
 from bench.results.run import Run
 from bench.results.store import Only

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from bench.measure.points import STANDARD, Rule
+from bench.measure.rules import STANDARD, Rule
 from bench.measure.trade_off import Costs, TradeOff
 from bench.results.measures import OperatingPoint, UnreachedPoint
 from bench.results.points import (

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from bench.__main__ import main
+from bench.cli.process import main
 from bench.errors import OK, UsageError
 from bench.results.record import SCHEMA_VERSION, RunRecord
 from bench.results.record_file import read_record

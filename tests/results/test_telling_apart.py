@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.__main__ import main
+from bench.cli.process import main
 from bench.compare.output import make_tracker
 from bench.compare.pairing import pair_runs
 from bench.report.series import make_panels

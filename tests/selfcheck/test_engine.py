@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.__main__ import main
+from bench.cli.process import main
 from bench.errors import OK, USAGE
 from bench.inference.conditional import EagerProgram
 from bench.inference.executors import EXECUTORS, make_executor

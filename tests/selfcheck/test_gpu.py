@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.__main__ import main
+from bench.cli.process import main
 from bench.errors import OK, USAGE
 from bench.latency.energy import NO_COUNTER, NO_GPU, compare_energy
 from bench.selfcheck import gpu

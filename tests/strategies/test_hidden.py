@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 import bench
-from bench.__main__ import main
 from bench.cell.fitting import MOST_FITTED, Probing
+from bench.cli.process import main
 from bench.errors import UsageError
 from bench.inference.graphs import GraphExecutor
 from bench.inference.live import run_live

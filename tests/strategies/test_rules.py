@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from bench.__main__ import main
+from bench.cli.process import main
 from bench.inference.replay import replay
 from bench.measure.curve import exact_curve, exit_layers
 from bench.measure.scores import score_exits

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.__main__ import main
 from bench.cell.request import Context, Request
 from bench.cell.resolve import resolve_request
 from bench.cell.run import prepare_cell
+from bench.cli.process import main
 from bench.progress import Progress
 from bench.results.run import Run
 from bench.results.spec import Facts, hash_identity, identify_quality
@@ -87,12 +87,12 @@ def test_which_of_two_versions_was_raised_matters(monkeypatch: pytest.MonkeyPatc
 
 def test_what_wraps_nothing_has_no_such_versions() -> None:
     spec, parts = resolve_request(Request("entropy", "demo"))
-    assert parts.wrapped_versions(spec, 2) == ()
+    assert parts.list_wrapped_versions(spec, 2) == ()
 
 
 def test_a_change_for_many_classes_leaves_results_with_two_be() -> None:
     spec, parts = resolve_request(Request("temperature", "demo", settings={"of": "elbert-mono"}))
-    assert [parts.wrapped_versions(spec, outputs) for outputs in (2, 3)] == [(1,), (2,)]
+    assert [parts.list_wrapped_versions(spec, outputs) for outputs in (2, 3)] == [(1,), (2,)]
     _, parts = resolve_request(Request("elbert-mono", "demo"))
     assert [parts.versions(outputs)["strategy"] for outputs in (2, 3)] == [1, 2]
 

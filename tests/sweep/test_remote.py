@@ -15,7 +15,7 @@ from fsspec.implementations.memory import MemoryFile
 from fsspec.spec import AbstractFileSystem
 
 import bench.sweep.remote as remote_module
-from bench.__main__ import main
+from bench.cli.process import main
 from bench.errors import UsageError
 from bench.progress import Progress
 from bench.sweep.config import expand_cells

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from bench.__main__ import main
 from bench.cell.request import Request
 from bench.cell.resolve import resolve_request
+from bench.cli.process import main
 from bench.errors import UsageError
 from bench.sweep import Outcome, collect_failures, make_engine, run_plan
 from bench.sweep.config import expand_cells, read_sweep

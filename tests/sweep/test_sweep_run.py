@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from bench.__main__ import main
 from bench.cell.run import prepare_cell
+from bench.cli.process import main
 from bench.errors import UsageError
 from bench.sweep import Outcome, make_engine, run_plan
 from bench.sweep.engines.local import LocalEngine

@@ -14,6 +14,7 @@ import typer
 from bench.cli.display import print_json
 from bench.cli.session import Session, SettingOptions, split_names, split_seeds, with_session
 from bench.errors import UsageError
+from bench.inference.placement import Dtype
 from bench.settings import parse_settings
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def run(
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Use at most this many samples of each split.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    dtype: Annotated[Literal["fp32", "bf16", "fp16", "fp64"], typer.Option(help="Precision of inference.")] = "fp32",
+    dtype: Annotated[Dtype, typer.Option(help="Precision of inference.")] = "fp32",
     latency: Annotated[bool, typer.Option(help="Measure wall-clock time.")] = True,
     overwrite: Annotated[
         Literal["missing", "always", "never"], typer.Option(help="When a result is already there.")

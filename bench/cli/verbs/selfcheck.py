@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -13,7 +13,7 @@ from bench.cli.display import print_json
 from bench.cli.session import ExecutorName, Session, with_session
 from bench.errors import UsageError
 from bench.files import write_json
-from bench.inference.placement import check_placement, find_device
+from bench.inference.placement import Dtype, check_placement, find_device
 
 MEASUREMENTS = ("curve", "engine", "exits-only", "judges", "sweep")
 
@@ -31,7 +31,7 @@ def selfcheck(
     ] = None,
     executor: ExecutorName = "eager",
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N; for the engine.")] = "cpu",
-    dtype: Annotated[Literal["fp32", "bf16", "fp16"], typer.Option(help="For the engine.")] = "fp32",
+    dtype: Annotated[Dtype, typer.Option(help="For the engine.")] = "fp32",
     out: Annotated[Path | None, typer.Option(help="Write the figures as JSON; of gpu, a folder.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Rehearse gpu on the CPU, with tiny models.")] = False,
 ) -> None:

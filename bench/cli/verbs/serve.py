@@ -13,7 +13,7 @@ from bench.cli.display import make_console, print_json
 from bench.cli.session import ExecutorName, RunName, Session, with_session
 from bench.errors import UsageError
 from bench.files import write_json
-from bench.inference.placement import check_placement, find_device
+from bench.inference.placement import Dtype, check_placement, find_device
 from bench.text import build_table
 
 
@@ -30,7 +30,7 @@ def serve(
     batch_size: Annotated[int, typer.Option(help="Of the offline scenario.")] = 32,
     seconds: Annotated[float, typer.Option(help="Time limit of single stream and offline, each.")] = 20.0,
     executor: ExecutorName = "eager",
-    dtype: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
+    dtype: Annotated[Dtype, typer.Option(help="Precision of inference.")] = "fp32",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     energy: Annotated[float, typer.Option(help="Seconds of an energy pass for each configuration; 0: none.")] = 0.0,
     threads: Annotated[int | None, typer.Option(help="torch's threads.")] = None,

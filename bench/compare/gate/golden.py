@@ -58,7 +58,7 @@ def fit_and_score(criterion: Criterion, exits: AllExits) -> Scores:
     return score_recorded(criterion, exits)
 
 
-def find_golden_cuts(found: Scores, strict: bool) -> list[Golden]:
+def choose_golden_cuts(found: Scores, strict: bool) -> list[Golden]:
     """Return at most five cuts in the middle of wide gaps, the loosest of all among them; none where nobody leaves."""
     curve = exact_curve(found, [], strict=strict)
     if len(curve) == 1:
@@ -141,7 +141,10 @@ def make_probe(outputs: int, criterion: Criterion | None = None) -> AllExits:
 def record_decisions(criterion: Criterion, exits: AllExits) -> dict[str, Any]:
     """Return what is kept of a criterion on recorded logits: its golden cuts, and what happens at a tie."""
     found = fit_and_score(criterion, exits)
-    return {"tie": decide_tie(criterion, found), "cuts": [asdict(g) for g in find_golden_cuts(found, criterion.strict)]}
+    return {
+        "tie": decide_tie(criterion, found),
+        "cuts": [asdict(g) for g in choose_golden_cuts(found, criterion.strict)],
+    }
 
 
 def find_departures(criterion: Criterion, exits: AllExits, stored: Mapping[str, Any]) -> list[str]:

@@ -63,7 +63,7 @@ class LocalEngine:
         self.workers = workers or len(self.gpus) or max(1, count_cores() // CORES_PER_WORKER)
         self.threads = threads or (max(1, count_cores() // self.workers) if self.workers > 1 else None)
         self.talks = self.workers == 1
-        self.memory = SHARE * find_free_memory()
+        self.memory = SHARE * read_free_memory()
         self.running: dict[int, Running] = {}
         self.forks = _make_forks()
 
@@ -173,7 +173,7 @@ def list_gpus() -> list[str]:
     return [str(i) for i in range(torch.cuda.device_count())]
 
 
-def find_free_memory() -> float:
+def read_free_memory() -> float:
     """Return the free bytes of main memory, or all of it where the system does not tell; infinite if unknown."""
     with suppress(OSError):
         for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bench.errors import UsageError
 from bench.measure.curve import Curve, exact_curve, exit_layers
-from bench.measure.points import STANDARD, Choice, Rule, Unreachable, choose_cut, pareto
+from bench.measure.rules import STANDARD, Choice, Rule, Unreachable, choose_cut, pareto
 
 Array = NDArray[Any]
 

@@ -9,7 +9,7 @@ from bench.cell.identify import Cell
 from bench.measure.cost import CostModel
 from bench.measure.exits import AllExits
 from bench.measure.held_out import LEAST_TO_SHARE, HeldOutShares
-from bench.measure.points import STANDARD, Rule
+from bench.measure.rules import STANDARD, Rule
 from bench.measure.trade_off import Costs, TradeOff
 from bench.results.measures import Changes, PrecisionChanges, SplitResult
 from bench.results.points import choose_points, make_split_result, measure_default, measure_given

@@ -1,0 +1,91 @@
+"""The process: runs the command line and turns every outcome into one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+from bench import errors
+
+# the libraries' own progress bars and advice would mix with ours
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+os.environ.setdefault("HF_HUB_VERBOSITY", "error")
+os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run ``bench`` with ``arguments`` (default: the process's) and return the exit code."""
+    open_closed_streams()
+    import typer
+
+    from bench.cli.app import app
+
+    try:
+        check_folder()
+        code = app(args=arguments, prog_name="bench", standalone_mode=False)
+        sys.stdout.flush()  # here, where a reader that is gone can still be answered
+        if code == errors.INTERRUPTED:  # some versions of typer turn Ctrl-C into this code, others let it through
+            return say_interrupted()
+        return code if isinstance(code, int) else errors.OK
+    except typer.Exit as done:
+        return done.exit_code
+    except (typer.Abort, KeyboardInterrupt):
+        return say_interrupted()
+    except BrokenPipeError:
+        return end_quietly()
+    except SystemExit as done:  # how rich and typer end when the reader of a pipe has gone
+        if not isinstance(done.__context__, BrokenPipeError):
+            raise
+        return end_quietly()
+    except Exception as error:
+        return report_error(error)
+
+
+def open_closed_streams() -> None:
+    """Let streams that were closed before we began lead nowhere, so that no file of ours takes their number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - for the rest of the process
+
+
+def check_folder() -> None:
+    """Raise UsageError where the current folder is gone: torch would end the process when it is imported."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise errors.UsageError("The current folder is gone: change to one that is there.") from None
+
+
+def say_interrupted() -> int:
+    """Say how to go on."""
+    print("Interrupted. What was measured is kept; run the same command to go on.", file=sys.stderr)
+    return errors.INTERRUPTED
+
+
+def end_quietly() -> int:
+    """End quietly after `bench ... | head`; what is still to be flushed at the end goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
+    return errors.READER_GONE
+
+
+def report_error(error: Exception) -> int:
+    """Print ``error`` for the user and return its exit code; a traceback only for our own mistakes."""
+    from bench.text import shorten_quotes, show_hidden
+
+    explain = getattr(error, "format_message", None)  # the command line's own errors; typer has its own copy of click
+    if explain is not None:
+        where = getattr(getattr(error, "ctx", None), "command_path", "bench")
+        message = shorten_quotes(explain())
+        print(show_hidden(message if "\n" in message else f"Error: {message} See `{where} --help`."), file=sys.stderr)
+        return errors.USAGE
+    cause = errors.find_cause(error)
+    if isinstance(cause, KeyboardInterrupt):
+        return say_interrupted()
+    if isinstance(cause, errors.UserError):
+        print(show_hidden(shorten_quotes(f"Error: {cause}")), file=sys.stderr)
+        return cause.exit_code
+    print(show_hidden(traceback.format_exc()), end="", file=sys.stderr)
+    print(f"Internal error: {error!r}. Please report it with the lines above.", file=sys.stderr)
+    return errors.INTERNAL
