@@ -71,6 +71,13 @@ def _read_names(found: Resolved) -> tuple[str, ...]:
         raise BackboneError(
             f"The id2label of {found.source} does not give each of the numbers 0..C-1 a name of its own."
         )
+    numbers = {str(name): str(number) for name, number in by_name.items()} if isinstance(by_name, Mapping) else {}
+    for number, name in enumerate(known):  # names that label2id alone has are those that transformers fills in
+        if numbers.get(name, str(number)) != str(number):
+            raise BackboneError(
+                f"{found.source} contradicts itself: class {number} is {name!r} in id2label, and {name!r} is "
+                f"{numbers[name]} in label2id."
+            )
     return tuple(known)
 
 

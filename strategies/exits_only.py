@@ -26,6 +26,7 @@ class ExitsOnlyRecipe(Recipe):
     (its value in regression), by cross-entropy (squared error), so that no label is needed.
     """
 
+    version = 2
     state_fit = StateFit()
     lr_scale = 10.0  # FastBERT's: heads alone bear more than a backbone
 
@@ -36,7 +37,7 @@ class ExitsOnlyRecipe(Recipe):
         targets: Targets = "labels",
         samples: int = 20_000,
         l2: float | None = None,
-        epochs: int = 20,
+        epochs: int = 6,
         lr: float = 1e-3,
         batch_size: int = 128,
     ) -> None:

@@ -16,13 +16,14 @@ class StateFit:
 
     ``targets``: the labels, or the answers of the model's own last exit. At most ``samples`` of the training split
     are used. ``l2`` is what linear exits pay for half the square of their weights on features of variance 1, None for
-    the best of a few on samples held out; ``epochs`` (at most), ``lr`` and ``batch_size`` are those of other heads.
+    the best of a few on samples held out. ``epochs`` (at most), ``lr``, which falls to nothing over these, and
+    ``batch_size`` (at most an eighth of the samples) are those of other heads.
     """
 
     targets: Targets = "labels"
     samples: int = 20_000
     l2: float | None = None
-    epochs: int = 20
+    epochs: int = 6
     lr: float = 1e-3
     batch_size: int = 128
 

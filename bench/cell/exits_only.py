@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from time import monotonic
 from typing import Any
 
 import torch
 
 from bench.cell.identify import Cell, Warn
-from bench.cell.resolve import AUTO_POOLING
+from bench.cell.resolve import AUTO_POOLING, can_fit_on_states, find_usual_training
 from bench.files import remove_leftovers
 from bench.results.spec import hash_identity, identify_training
 from bench.results.store import load_or_set_aside
 from bench.tasks.base import Split
 from bench.tasks.encode import EncodedSplit
 from bench.tasks.sampling import draw_rows
+from bench.training.args import TrainArgs
 from bench.training.exits import ExitFit, Fitted, fit_exits
 from bench.training.states import PooledStates, identify_states, open_states, record_states
 from bench.training.trainer import TrainLog
-from strategies.base import ExitModel, Head
+from strategies.base import ExitModel, Head, Recipe
 from strategies.exits_only import find_early, soften_logits
 from strategies.pooler import PooledHead
 from strategies.state_fit import StateFit
@@ -74,11 +75,39 @@ def describe_fit(cell: Cell, fitted: Fitted) -> str:
     """Return the line that says what the exits were fitted on, and which pooling was taken."""
     means = {name: sum(losses) / len(losses) for name, losses in fitted.held_out.items()}
     others = "".join(f", {means[name]:.3f} with {name}" for name in means if name != fitted.pooling)
+    if fitted.probed:
+        probes = [f"{sum(losses) / len(losses):.3f} with {name}" for name, losses in fitted.probed.items()]
+        others = f"; linear exits lose {' and '.join(probes)}"
     return (
         f"Exits of head '{cell.spec.head}' are fitted on the kept states of {fitted.samples} samples, the backbone is "
         f"left as it is: {fitted.pooling} pooling, mean loss {means[fitted.pooling]:.3f} on a part "
         f"held out{others}."
     )
+
+
+def describe_unused(cell: Cell, recipe: Recipe) -> list[str]:
+    """Return what a record warns of where the backbone is frozen: samples that are left out, settings without effect.
+
+    A setting is told where it is not the usual one: it is part of the run's identity all the same.
+    """
+    settings = recipe.state_fit
+    if settings is None:
+        return []
+    if not can_fit_on_states(cell.parts.head, cell.parts.recipe):
+        names = [f"recipe.{name}" for name in list_changes(settings, StateFit()) if name != "targets"]
+        return [f"{' and '.join(names)} without effect: head '{cell.spec.head}' is trained by train.*"] if names else []
+    usual = find_usual_training(cell.spec.init, cell.parts.task)
+    names = [f"train.{name}" for name in list_changes(cell.spec.train, usual)]
+    lines = [f"{' and '.join(names)} without effect: exits on kept states are fitted by recipe.*"] if names else []
+    samples = len(cell.data.train)
+    if samples > settings.samples:
+        lines.append(f"exits are fitted on {settings.samples:,} of {samples:,} training samples (recipe.samples)")
+    return lines
+
+
+def list_changes(settings: StateFit | TrainArgs, usual: StateFit | TrainArgs) -> list[str]:
+    """Return the names of the settings that are not the usual ones."""
+    return [field.name for field in fields(settings) if getattr(settings, field.name) != getattr(usual, field.name)]
 
 
 def take_pooling(head: Head, kept: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from backbones.catalog import BACKBONES, Init
@@ -109,7 +109,6 @@ def resolve_request(request: Request) -> tuple[RunSpec, Parts]:
     if is_demo and request.init == "finetuned":
         raise UsageError(f"--init finetuned: '{backbone}' is made from scratch and has no classifier of its own.")
     init: Init = "scratch" if is_demo else request.init or "pretrained"
-    trained = task.training if init == "scratch" else {}  # a task's own settings are those of training from scratch
     head_args = bind_head(head, groups["head"], head_name, backbone, can_fit_on_states(head, recipe))
     spec = RunSpec(
         strategy=strategy.name if request.strategy in STRATEGIES else request.strategy,
@@ -122,7 +121,7 @@ def resolve_request(request: Request) -> tuple[RunSpec, Parts]:
         head_args=head_args,
         recipe_args=bind_arguments(recipe, groups["recipe"], f"recipe '{recipe_name}'"),
         backbone_args=groups["backbone"],
-        train=make_settings(TrainArgs, {**USUAL_TRAINING[init], **trained, **groups["train"]}, "train"),
+        train=make_settings(TrainArgs, {**asdict(find_usual_training(init, task)), **groups["train"]}, "train"),
         max_length=max_length,
         limit=request.limit,
         seed=request.seed,
@@ -139,6 +138,12 @@ def resolve_request(request: Request) -> tuple[RunSpec, Parts]:
         for threshold in spec.thresholds:
             criterion.cut_at(threshold)  # raises before anything is trained
     return spec, parts
+
+
+def find_usual_training(init: str, task: Task) -> TrainArgs:
+    """Return how a backbone is trained where nobody asks for anything else; a task's own settings are from scratch."""
+    own = task.training if init == "scratch" else {}
+    return make_settings(TrainArgs, {**USUAL_TRAINING[init], **own}, "train")
 
 
 def can_fit_on_states(head: type[Head], recipe: type[Recipe]) -> bool:

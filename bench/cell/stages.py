@@ -14,7 +14,7 @@ import torch
 
 from backbones.load import Loaded, load_backbone
 from backbones.resolve import resolve_backbone
-from bench.cell.exits_only import drop_auto_pooling, fit_on_states, take_pooling
+from bench.cell.exits_only import describe_unused, drop_auto_pooling, fit_on_states, take_pooling
 from bench.cell.identify import Cell, Warn, request_backbone
 from bench.cell.own_exit import describe_own_exit
 from bench.cell.resolve import can_fit_on_states, refuse_nonsense
@@ -94,6 +94,8 @@ def train_or_load(cell: Cell, loaded: Loaded, reader: Reader, warn: Warn) -> tup
     left is loaded instead of being trained.
     """
     model, recipe = build_model(cell, loaded)
+    for line in describe_unused(cell, recipe):
+        warn(line)
     store, progress, key = cell.context.store, cell.context.progress, cell.keys.training
     folder = store.cache("checkpoints", key)
     weights, unfinished = folder / "model.safetensors", folder / "progress.safetensors"

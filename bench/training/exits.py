@@ -2,6 +2,7 @@
 
 What is to be chosen (how states are pooled, how strongly linear exits are held back, how long others learn) is chosen
 by the loss on a fifth of the *training* samples, drawn by the seed; with that, the exits are fitted on all of them.
+Exits that are not linear are fitted on one pooling, that on which linear ones, fitted in no time, do better.
 Neither the samples that thresholds are chosen on nor those that are reported are looked at. The same seed gives the
 same weights.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -27,7 +28,10 @@ from strategies.state_fit import StateFit
 
 HELD_OUT, MOST_HELD_OUT = 0.2, 4000
 STOP_AFTER = 3  # epochs that are no better
+LEAST_STEPS = 8  # of an epoch: few samples are taken in smaller batches
 WEIGHT_DECAY = 0.01
+PROBE_L2, PROBE_STEPS, MOST_PROBED = 0.1, 20, 4000
+"""Which pooling is better shows long before linear exits are at their best."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class ExitFit:
 class Fitted:
     """What was found: the pooling; for each exit its loss on the samples held out; the other pooling's, if tried.
 
+    ``probed`` are the losses of linear exits in their place, by which the pooling of others was chosen.
     ``chosen`` is the l2 of each exit, or the number of epochs of all; ``steps`` of the optimiser were made in all.
     """
 
@@ -58,11 +63,16 @@ class Fitted:
     chosen: Mapping[str, tuple[float, ...]]
     steps: int
     samples: int
+    probed: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     def describe(self) -> dict[str, list[float]]:
         """Return the numbers for the record, by name."""
-        losses = {f"held_out_{pooling}": [round(loss, 5) for loss in one] for pooling, one in self.held_out.items()}
-        return {**losses, **{name: list(numbers) for name, numbers in self.chosen.items()}}
+        kinds = {"held_out": self.held_out, "probe": self.probed}
+        losses = {f"{kind}_{pooling}": one for kind, found in kinds.items() for pooling, one in found.items()}
+        return {
+            **{name: [round(loss, 5) for loss in one] for name, one in losses.items()},
+            **{name: list(numbers) for name, numbers in self.chosen.items()},
+        }
 
 
 @dataclass(frozen=True)
@@ -90,8 +100,13 @@ def fit_exits(fit: ExitFit, states: PooledStates, targets: Tensor) -> Fitted:
         raise UsageError("Exits cannot be fitted on a single sample: one more is needed, to choose how.")
     learn, held = part_rows(len(states), fit.seed)
     parts = [_Rows(states, targets, rows) for rows in (learn, held, torch.arange(len(states)))]
-    fitter = _LinearFitter(fit) if has_linear_exits(fit) else _StepFitter(fit)
-    poolings = POOLINGS if fit.pooling is None else (fit.pooling,)
+    linear = has_linear_exits(fit)
+    fitter = _LinearFitter(fit) if linear else _StepFitter(fit)
+    poolings: Sequence[Pooling] = POOLINGS if fit.pooling is None else (fit.pooling,)
+    probed: dict[Pooling, tuple[float, ...]] = {}
+    if not linear and fit.pooling is None:
+        probed = {pooling: probe_exits(fit, pooling, parts[0], parts[1]) for pooling in poolings}
+        poolings = [min(probed, key=lambda pooling: sum(probed[pooling]))]
     tried = {pooling: fitter.search(pooling, parts[0], parts[1]) for pooling in poolings}
     best = min(tried, key=lambda pooling: sum(tried[pooling].losses))
     fitter.finish(best, parts[2], tried[best].chosen)
@@ -102,7 +117,19 @@ def fit_exits(fit: ExitFit, states: PooledStates, targets: Tensor) -> Fitted:
         {fitter.what: tuple(tried[best].chosen)},
         fitter.steps,
         len(states),
+        {str(pooling): losses for pooling, losses in probed.items()},
     )
+
+
+def probe_exits(fit: ExitFit, pooling: Pooling, learn: _Rows, held: _Rows) -> tuple[float, ...]:
+    """Return what linear exits in their place would lose on ``held``, near enough to tell poolings apart."""
+    few = replace(learn, rows=learn.rows[:: math.ceil(len(learn.rows) / MOST_PROBED)])
+    losses = []
+    for layer in fit.layers:
+        features = Scaled.of(few.features(pooling, layer))
+        probe = fit_linear(features, few.wanted(), fit.outputs, PROBE_L2, most_steps=PROBE_STEPS)
+        losses.append(float(compute_mean_loss(probe.read(held.features(pooling, layer)), held.wanted())))
+    return tuple(losses)
 
 
 def part_rows(samples: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -199,17 +226,23 @@ class _StepFitter:
 
     def _begin(self) -> torch.optim.Optimizer:
         self.fit.head.load_state_dict(self.start)
-        return torch.optim.AdamW(self.trained, lr=self.fit.settings.lr, weight_decay=WEIGHT_DECAY)
+        return torch.optim.AdamW(self.trained, lr=self.fit.settings.lr, weight_decay=WEIGHT_DECAY, fused=True)
 
     def _run_epoch(
         self, epoch: int, optimizer: torch.optim.Optimizer, features: Mapping[int, Tensor], wanted: Tensor
     ) -> None:
-        """Make the steps of one epoch, in an order and with dropout that depend on seed and epoch alone."""
-        head = self.fit.head.train()
+        """Make the steps of one epoch, in an order and with dropout that depend on seed and epoch alone.
+
+        The rate falls in a straight line over all epochs, the last of which still has its share.
+        """
+        head, settings = self.fit.head.train(), self.fit.settings
+        for group in optimizer.param_groups:
+            group["lr"] = settings.lr * (1 - (epoch - 1) / settings.epochs)
+        size = min(settings.batch_size, math.ceil(len(wanted) / LEAST_STEPS))
         drawn = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.fit.seed, epoch])))
         order = torch.from_numpy(drawn.permutation(len(wanted))).to(wanted.device)
         with seed_random(int(drawn.integers(2**31)), wanted.device):
-            for rows in order.split(self.fit.settings.batch_size):
+            for rows in order.split(size):
                 losses = [
                     compute_mean_loss(head.read_pooled(x[rows], layer), wanted[rows]) for layer, x in features.items()
                 ]

@@ -67,10 +67,18 @@ def compute_mean_loss(logits: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(logits, wanted)
 
 
-def fit_linear(features: Scaled, targets: Tensor, outputs: int, l2: float, start: Linear | None = None) -> Linear:
+def fit_linear(
+    features: Scaled,
+    targets: Tensor,
+    outputs: int,
+    l2: float,
+    start: Linear | None = None,
+    *,
+    most_steps: int = MOST_STEPS,
+) -> Linear:
     """Return the minimum of the mean loss plus ``l2`` / 2 times the squared weights, of ``outputs`` C logits.
 
-    ``targets`` are :func:`compute_mean_loss`'s. Raises UsageError where the loss is not finite.
+    Few steps end near it. ``targets`` are :func:`compute_mean_loss`'s. Raises UsageError where the loss is not finite.
     """
     device = features.values.device
     if start is None:
@@ -82,7 +90,7 @@ def fit_linear(features: Scaled, targets: Tensor, outputs: int, l2: float, start
     bias.requires_grad_(True)
     optimizer = torch.optim.LBFGS(
         [weight, bias],
-        max_iter=MOST_STEPS,
+        max_iter=most_steps,
         tolerance_grad=1e-6,
         tolerance_change=1e-10,
         line_search_fn="strong_wolfe",

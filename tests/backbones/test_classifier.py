@@ -140,6 +140,15 @@ def test_names_that_make_no_sense_are_refused(tmp_path: Path, names: dict[str, s
         read_own_labels(resolve_backbone(ask(tmp_path)))
 
 
+def test_names_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
+    save_finetuned(tmp_path, "bert", ["a", "b"])
+    edit(tmp_path, label2id={"a": 1, "b": 0})
+    with pytest.raises(BackboneError, match="class 0 is 'a' in id2label, and 'a' is 1 in label2id"):
+        read_own_labels(resolve_backbone(ask(tmp_path)))
+    edit(tmp_path, label2id={"LABEL_0": 0, "LABEL_1": 1})  # what transformers fills in contradicts nothing
+    assert read_own_labels(resolve_backbone(ask(tmp_path))) == OwnLabels(("a", "b"))
+
+
 def test_what_has_no_classifier_has_no_labels(tmp_path: Path) -> None:
     save_model(tmp_path / "encoder")
     assert read_own_labels(resolve_backbone(ask(tmp_path / "encoder")), asked=True) is None

@@ -160,6 +160,27 @@ def test_a_pooling_is_left_to_choose_by_this_recipe_only(
     assert "not 'auto'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("head", "more", "said"),
+    [
+        ("linear", ["train.lr=0.1", "train.epochs=9"], "train.lr and train.batch_size without effect"),
+        ("linear", ["recipe.samples=40"], "exits are fitted on 40 of "),
+        ("student", ["recipe.epochs=2", "recipe.l2=0.1"], "recipe.l2 and recipe.epochs without effect"),
+    ],
+)
+def test_what_is_left_out_is_said_in_each_record(
+    head: str, more: list[str], said: str, task: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = tmp_path / "results"
+    for strategy in ("entropy", "margin"):  # the second finds the weights of the first
+        record, _ = run(capsys, *words(task, results, "--strategy", strategy, "--head", head, *settings(*more)))
+        assert any(said in line for line in record["warnings"]), record["warnings"]
+    usual, _ = run(capsys, *words(task, results, "--head", "linear"))
+    assert not any(
+        "exits are fitted on" in line or "recipe." in line for line in usual["warnings"] if "train." not in line
+    )
+
+
 def test_regression_is_fitted_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = write_task(tmp_path / "numbers", regression=True)
     arguments = words(folder, tmp_path / "results", "--strategy", "patience", "--head", "linear")
