@@ -2,8 +2,9 @@
 
 Time of a training: that of a recorded one of the same backbone, recipe, task and batch size on this machine, by steps;
 else its FLOPs (3 x forward where the backbone is trained, as the backward pass costs twice the forward) over what this
-machine does in a training step of one layer of that width. Rows and tokens come from the data, or from the published
-sizes and the longest input where the data are not at hand. What is not known is None, never a guess of zero.
+machine does in a training step of one layer of that width. Exits on kept states take one pass and little more. Rows and
+tokens come from the data, or from the published sizes and the longest input where the data are not at hand. What is not
+known is None, never a guess of zero.
 """
 
 from __future__ import annotations
@@ -25,13 +26,16 @@ from backbones.catalog import BACKBONES
 from backbones.load import outline_backbone
 from bench.cell.exits_only import drop_auto_pooling
 from bench.cell.request import Context
+from bench.cell.resolve import can_fit_on_states
 from bench.environment import identify_machine
 from bench.errors import UserError
 from bench.results.store import Store
 from bench.sweep.plan import Plan, Planned
 from bench.tasks.base import TaskData
+from strategies.state_fit import StateFit
 
 TOKENS_A_WORD = 1.3  # of word pieces in English
+FIT_SHARE = 0.25  # of the pass that keeps states: what fitting exits on them takes beside it, at most
 FIXED = 8.0  # seconds of a cell besides training and timing: start, data, the pass over all exits, intervals
 NO_TRAINING = "nothing to train"
 PROCESS = 2**30  # bytes of a process that has imported everything
@@ -111,6 +115,9 @@ def estimate_cell(cell: Planned, trains: bool, known: Mapping[tuple[object, ...]
     weights = sum(p.numel() for p in (*encoder.parameters(), *head.parameters()))
     disk = 2 * 4 * size.passed * encoder.num_layers * size.outputs + RECORD_BYTES + (4 * weights if trains else 0)
     seconds, how = FIXED, NO_TRAINING
+    fit = find_state_fit(cell, encoder)
+    if trains and fit is not None:
+        disk += 2 * 4 * min(fit.samples, size.train) * encoder.num_layers * encoder.hidden_size
     if trains:
         train, how = estimate_training(cell, encoder, size, known)
         seconds += train
@@ -124,19 +131,34 @@ def estimate_training(
 ) -> tuple[float, str]:
     """Return the seconds of a training and where the figure is from."""
     spec = cell.spec
+    tokens = max(1, round(size.tokens))
+    forward = 2 * (encoder.embed_macs(tokens) + encoder.num_layers * encoder.layer_macs(tokens))
+    bound = "" if size.exact else "; rows as published, every input at max_length: at most that"
+    fit = find_state_fit(cell, encoder)
+    if fit is not None:
+        speed = measure_layer_speed(encoder.hidden_size, spec.device)
+        how = f"one pass that keeps states and a quarter more for the fit, {_tell_speed(speed, encoder)}{bound}"
+        return (1 + FIT_SHARE) * min(fit.samples, size.train) * forward / speed, how
     stages = count_stage_steps(cell, encoder, size)
     updates = sum(steps for _, steps in stages)
     rows = spec.train.batch_size * spec.train.accumulate
     step = known.get((spec.backbone, spec.task, spec.recipe, rows))
     if step is not None:
         return updates * step, "the step time of recorded cells of the same backbone, task, recipe and batch size"
-    tokens = max(1, round(size.tokens))
-    forward = 2 * (encoder.embed_macs(tokens) + encoder.num_layers * encoder.layer_macs(tokens))
     flops = sum((3 if trained else 1) * steps * rows * forward for trained, steps in stages)
     speed = measure_layer_speed(encoder.hidden_size, spec.device)
-    bound = "" if size.exact else "; rows as published, every input at max_length: at most that"
-    how = f"FLOPs over {speed / 1e9:.3g} GFLOP/s, measured here on a layer of {encoder.hidden_size}{bound}"
-    return flops / speed, how
+    return flops / speed, f"FLOPs over {_tell_speed(speed, encoder)}{bound}"
+
+
+def _tell_speed(speed: float, encoder: LayeredEncoder) -> str:
+    return f"{speed / 1e9:.3g} GFLOP/s, measured here on a layer of {encoder.hidden_size}"
+
+
+def find_state_fit(cell: Planned, encoder: LayeredEncoder) -> StateFit | None:
+    """Return how a cell's exits are fitted on kept states; None where it trains pass by pass."""
+    if not can_fit_on_states(cell.parts.head, cell.parts.recipe):
+        return None
+    return cell.parts.recipe(encoder.num_layers, **cell.spec.recipe_args).state_fit
 
 
 def count_stage_steps(cell: Planned, encoder: LayeredEncoder, size: Size) -> list[tuple[bool, int]]:
@@ -179,7 +201,8 @@ def read_step_times(store: Store) -> dict[tuple[object, ...], float]:
             continue
         spec, training = run.spec, run.record.training
         steps = sum(training.steps.values())
-        if steps and training.seconds and not training.resumed:
+        on_states = any(name.startswith("held_out_") for name in training.recipe)  # no steps of the backbone
+        if steps and training.seconds and not training.resumed and not on_states:
             rows = spec.train.batch_size * spec.train.accumulate
             found[spec.backbone, spec.task, spec.recipe, rows] = training.seconds / steps
     return found

@@ -232,11 +232,19 @@ def test_estimates_follow_what_is_asked(task: Path, tmp_path: Path) -> None:
     assert estimate_memory(plan.cells[1]) > estimate_memory(plan.cells[0]) > 2**30
 
 
-def test_a_pooling_that_is_still_to_be_chosen_is_estimated(task: Path, tmp_path: Path) -> None:
-    content = sweep(task, tmp_path / "log", strategy="entropy", recipe="exits-only", settings={})
-    (cell,) = estimate_plan(planned(content, tmp_path / "results"), quiet(tmp_path / "results")).cells
-    assert cell.seconds is not None
-    assert cell.disk is not None
+def test_exits_on_kept_states_take_one_pass_however_long_others_train(task: Path, tmp_path: Path) -> None:
+    def estimate(recipe: str, **more: Any) -> tuple[float, str, int]:
+        content = sweep(task, tmp_path / "log", strategy="entropy", recipe=recipe, settings=more)
+        (cell,) = estimate_plan(planned(content, tmp_path / "results"), quiet(tmp_path / "results")).cells
+        assert cell.seconds is not None
+        assert cell.disk is not None
+        return cell.seconds, cell.how, cell.disk
+
+    few, many = (estimate("exits-only", **{"train.steps": steps}) for steps in (10, 100_000))
+    assert few == many
+    assert "one pass" in few[1]
+    assert few[0] < estimate("joint", **{"train.steps": 100_000})[0]
+    assert estimate("exits-only", **{"recipe.samples": 10})[2] < few[2]
 
 
 # --------------------------------------------------------------------------- the driver
