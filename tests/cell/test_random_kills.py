@@ -22,8 +22,8 @@ from tests.helpers.small_runs import write_task
 pytestmark = pytest.mark.slow
 
 KILLS = int(os.environ.get("EXITBENCH_KILLS", "6"))
-STRATEGIES = ["deebert", "prototypes"]
-"""One that trains in two stages, one whose probe is fitted too."""
+CELLS = {"deebert": ["deebert"], "prototypes": ["prototypes"], "exits-only": ["entropy", "exits-only"]}
+"""One that trains in two stages, one whose probe is fitted too, one that fits exits on states kept from one pass."""
 WAYS = [
     [signal.SIGKILL],
     [signal.SIGTERM],
@@ -41,25 +41,25 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def undisturbed(task: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The results folder of a run of each strategy that nothing happened to; the first run is for the imports."""
+    """The results folder of a run of each cell that nothing happened to; the first run is for the imports."""
     home = tmp_path_factory.mktemp("undisturbed")
-    for strategy in STRATEGIES:
-        assert end(start(arguments(task, home / strategy, strategy), home / "notes")) == 0
-    return {strategy: home / strategy for strategy in STRATEGIES}
+    for cell in CELLS:
+        assert end(start(arguments(task, home / cell, *CELLS[cell]), home / "notes")) == 0
+    return {cell: home / cell for cell in CELLS}
 
 
-def calls_of(task: Path, home: Path, strategy: str) -> int:
+def calls_of(task: Path, home: Path, cell: str) -> int:
     """How many functions a run calls."""
-    notes = home / f"calls-{strategy}"
-    assert end(start(arguments(task, home / f"counted-{strategy}", strategy), notes, stop_at=0)) == 0
+    notes = home / f"calls-{cell}"
+    assert end(start(arguments(task, home / f"counted-{cell}", *CELLS[cell]), notes, stop_at=0)) == 0
     return int(Path(f"{notes}.calls").read_text())
 
 
 @pytest.fixture(scope="module")
 def calls(task: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
-    """How many functions a run of each strategy calls, each of them a moment to be killed at."""
+    """How many functions a run of each cell calls, each of them a moment to be killed at."""
     home = tmp_path_factory.mktemp("calls")
-    return {strategy: calls_of(task, home, strategy) for strategy in STRATEGIES}
+    return {cell: calls_of(task, home, cell) for cell in CELLS}
 
 
 def strike(child: BaseProcess, way: list[signal.Signals]) -> int | None:
@@ -80,14 +80,14 @@ def test_killed_at_any_moment(
     seed: int, task: Path, undisturbed: dict[str, Path], calls: dict[str, int], tmp_path: Path
 ) -> None:
     chance = random.Random(seed)
-    way, strategy = WAYS[seed % len(WAYS)], chance.choice(STRATEGIES)
-    words = arguments(task, tmp_path / "results", strategy)
+    way, cell = WAYS[seed % len(WAYS)], chance.choice(list(CELLS))
+    words = arguments(task, tmp_path / "results", *CELLS[cell])
     for attempt in range(chance.choice([1, 1, 2])):
-        moment = chance.randrange(1, calls[strategy])
+        moment = chance.randrange(1, calls[cell])
         code = strike(start(words, tmp_path / f"killed{attempt}", stop_at=moment), way)
         said = Path(f"{tmp_path / f'killed{attempt}'}.err").read_text()
         expected = {0} if signal.SIGCONT in way else {130, 0} if signal.SIGINT in way else {-way[-1], 0}
         assert code in expected, (seed, way, moment, said)
         assert "Traceback" not in said, (seed, way, moment, said)
     assert end(start(words, tmp_path / "again")) == 0, Path(f"{tmp_path / 'again'}.err").read_text()
-    assert_same(tmp_path / "results", undisturbed[strategy])
+    assert_same(tmp_path / "results", undisturbed[cell])

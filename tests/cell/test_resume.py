@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,38 @@ def test_killed_and_started_again(case: str, task: Path, undisturbed: Path, tmp_
     assert end(start(arguments(task, results), tmp_path / "again")) == 0
     assert work_of(tmp_path / "again") == {"steps": steps, "splits": splits}
     assert_same(results, undisturbed)
+
+
+KEPT = "bench.training.states:pool"
+FITTING = {
+    "in the pass that keeps states": (moment(KEPT, "before", 9), False),
+    "between states and fit": (moment("bench.cell.exits_only:fit_exits", "before"), True),
+    "in the fit": (moment("bench.training.exits:compute_mean_loss", "before", 9), True),
+    "before the fitted weights": (moment("bench.cell.stages:save_tensors", "before"), True),
+}
+
+
+@pytest.fixture(scope="module")
+def undisturbed_fit(task: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results folder of a run on a frozen backbone that nothing happened to."""
+    results = tmp_path_factory.mktemp("undisturbed-fit") / "results"
+    assert end(start(arguments(task, results, "entropy", "exits-only"), results.parent / "notes")) == 0
+    return results
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("case", FITTING)
+def test_states_and_fit_are_killed_and_started_again(
+    case: str, number: signal.Signals, task: Path, undisturbed_fit: Path, tmp_path: Path
+) -> None:
+    when, kept = FITTING[case]
+    results, words = tmp_path / "results", arguments(task, tmp_path / "results", "entropy", "exits-only")
+    assert end(start(words, tmp_path / "killed", replace(when, signal=number))) == -number
+    states = {path: path.stat().st_mtime_ns for path in results.glob(".cache/states/*/*.safetensors")}
+    assert len(states) == kept
+    assert end(start(words, tmp_path / "again")) == 0
+    assert all(path.stat().st_mtime_ns == written for path, written in states.items())
+    assert_same(results, undisturbed_fit)
 
 
 def test_killed_again_and_again(task: Path, undisturbed: Path, tmp_path: Path) -> None:

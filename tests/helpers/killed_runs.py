@@ -11,11 +11,11 @@ from bench.training.checkpoint import load_tensors
 from tests.helpers.small_runs import SHAPE, settings
 
 
-def arguments(task: Path, results: Path, strategy: str = "deebert") -> list[str]:
-    """The command line of a run of two stages with four steps each."""
+def arguments(task: Path, results: Path, strategy: str = "deebert", recipe: str = "deebert") -> list[str]:
+    """The command line of a run of two stages with four steps each; exits-only has a pass, and a fit on its states."""
     return [
         *("run", "--strategy", strategy, "--task", str(task), "--backbone", "bert-demo"),
-        *("--head", "highway", "--recipe", "deebert", "--results-dir", str(results)),
+        *("--head", "highway", "--recipe", recipe, "--results-dir", str(results)),
         *("--no-latency", "--offline", "--json", *settings(*SHAPE, "train.steps=4", "train.batch_size=16")),
     ]
 
