@@ -175,7 +175,7 @@ COMMANDS = {
     "neither": (["--seed", "1"], r"--strategy and --task are needed, or --config"),
     "an unknown engine": (["--config", "OK", "--engine", "rai"], r"Unknown engine 'rai'\. Did you mean 'ray'\?"),
     "no workers": (["--config", "OK", "--workers", "0"], r"--workers must be at least 1, not 0"),
-    "a strange URL": (["--config", "OK", "--sync", "zz://a"], r"--sync zz://a is no URL that fsspec can use"),
+    "a strange URL": (["--config", "OK", "--sync", "zz://a"], r"--sync zz://a cannot be used: Protocol not known: zz"),
 }
 
 
