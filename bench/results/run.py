@@ -257,12 +257,15 @@ class Run:
         return found
 
     def check_logits(self, *, every: bool = False) -> None:
-        """Read the logits, as far as they are there, that numbers are made of again, or ``every``. Raises Damaged."""
+        """Read the logits, as far as they are there, that numbers are made of again, or ``every``.
+
+        Raises Damaged, for whole ones that are another run's too.
+        """
         learned = self.record.criterion
         fitted_on = [self.record.task.select] if every or (learned and learned.fitted) else []
         for split in (*self.record.task.evaluation, *fitted_on):
             if self.has_exits(split):
-                self.exits(split)
+                self.own_exits(split)
 
     @cached_property
     def criterion(self) -> Criterion:
@@ -300,7 +303,7 @@ class Run:
 
         path = self.exits_file(split)
         if path not in self._trade_offs:
-            exits = self.exits(split)
+            exits = self.own_exits(split or self.primary)
             costs = Costs.layers(*exits.logits.shape[:2])
             self._trade_offs[path] = TradeOff(self.criterion, exits, costs, self.record.task.metrics)
         return self._trade_offs[path]

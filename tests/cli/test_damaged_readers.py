@@ -124,6 +124,19 @@ def test_logits(damage: str, results: Path, capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().err.count(LOGITS) == 1
 
 
+def test_logits_of_another_run(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Their checksum fits; what the record says of its exits does not."""
+    other = next(path for path in results.glob(f"demo/*/*/{LOGITS}") if path.parent != results / BAD)
+    shutil.copy(other, results / BAD / LOGITS)
+    said = "the accuracy of its exits is not that of the record: it is another run's"
+    for verb, words in ONE.items():
+        assert main(words) == (OK if verb == "show" else USAGE), verb
+        assert len(lines_about(capsys.readouterr().err, LOGITS, said)) == 1, verb
+    for verb, count in {"report": 1, "compare": 2}.items():
+        assert main(SEVERAL[verb][0]) == SEVERAL[verb][1], verb
+        assert len(lines_about(capsys.readouterr().err, LOGITS, said)) == count, verb
+
+
 def test_results_are_looked_for_where_they_lie_and_no_deeper(results: Path, tmp_path: Path) -> None:
     assert len(read_results(results / "demo").runs) == len(read_results(results / "demo" / "albert-demo").runs) == 3
     results.rename(tmp_path / "deep")
