@@ -142,8 +142,8 @@ def test_cells_are_compared_by_their_records_where_their_rule_is_not_trusted(
     """FLOPs and equal numbers are still judged; quality that differs has no paired test."""
     (site / "rule.py").write_text(STRANGER)
     base, other = site / "a", site / "b"
-    Made(strategy="rule:Own").write(base / "t" / "b" / "c")
-    Made(strategy="rule:Own", exits=logits(skill=0.5), head_flops=40_000).write(other / "t" / "b" / "c")
+    Made(strategy="rule:Own").write(base)
+    Made(strategy="rule:Own", exits=logits(skill=0.5), head_flops=40_000).write(other)
     (site / "ran").unlink()
     sys.modules.pop("rule")
     words = ["compare", str(base), str(other), "--json"]
