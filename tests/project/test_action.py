@@ -91,6 +91,19 @@ def test_base_and_change_are_measured_each_in_its_own_tree(runner: Path) -> None
     assert len(git(runner / "work", "worktree", "list").splitlines()) == 1
 
 
+def test_words_on_later_lines_are_given_too_and_nothing_is_expanded(runner: Path) -> None:
+    """As a block (``run: |``) gives them, its last line end included."""
+    done, found = use(runner, run="--strategy full\n  --task demo\n\n--seed *\n", install="one==1\n-r two.txt\n")
+    assert done.returncode == 0, done.stderr
+    said = log(runner)
+    assert [line for line in said if line.startswith("bench run")] == [
+        f"bench run --strategy full --task demo --seed * --results-dir {folder}"
+        for folder in (found["base"], found["results"])
+    ]
+    installed = [line for line in said if line.startswith("python") and "/the/action" not in line]
+    assert installed == [f"python -m pip install --quiet one==1 -r two.txt in {which}" for which in ("base", "change")]
+
+
 def test_a_second_use_and_a_runner_that_is_kept(runner: Path) -> None:
     """Twice in one job, then again after the runner's temporary folder was emptied between two jobs."""
     seen = []
