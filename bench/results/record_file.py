@@ -26,6 +26,12 @@ LATER = (
 )
 """Fields that came while records were of version 1: missing in its oldest ones, and in no others."""
 
+SINCE_SEALED = (
+    *("sources", "skill", "external"),
+    *("task.given", "backbone.classifier", "criterion.held_out"),
+)
+"""Fields that came after version 1: a record of that version has none of them."""
+
 
 def read_record(path: Path) -> RunRecord | UnfinishedRecord:
     """Return the record in ``path``.
@@ -68,10 +74,20 @@ def write_record(path: Path, record: Record) -> Record:
 
 
 def _find_false_seal(plain: Mapping[str, Any]) -> str:
-    """Return what is wrong with the checksum, or the empty string; version 1 has none."""
+    """Return what is wrong with the checksum, or the empty string; version 1 has none, nor what came with it."""
     if "checksum" not in plain:
-        return "" if plain["schema_version"] == 1 else "checksum is missing"
+        if plain["schema_version"] != 1:
+            return "checksum is missing"
+        later = next((path for path in SINCE_SEALED if _has_field(plain, path)), None)
+        return f"{later} is in no record of schema_version 1" if later else ""
     return "" if has_own_checksum(plain) else "its checksum differs"
+
+
+def _has_field(plain: Mapping[str, Any], path: str) -> bool:
+    """Return whether there is a value at ``path``, names with dots between them."""
+    *parents, name = path.split(".")
+    part = reduce(lambda found, parent: found.get(parent) or {}, parents, plain)
+    return name in part
 
 
 def _find_missing_field(plain: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ import pytest
 from bench.errors import Damaged, UsageError
 from bench.results.part import compute_checksum, name_field
 from bench.results.record import SCHEMA_VERSION
-from bench.results.record_file import LATER, read_record, write_record
+from bench.results.record_file import LATER, SINCE_SEALED, read_record, write_record
 from bench.results.store import Store
 
 FOLDER = Path(__file__).parents[1] / "schemas"
@@ -216,6 +216,18 @@ def test_a_checksum_that_was_made_again_does_not_hide_what_was_asked(field: str,
     FORGED[field](record)
     record["checksum"] = compute_checksum(record)
     assert complaint(tmp_path, record).startswith(field)
+
+
+@pytest.mark.parametrize("field", SINCE_SEALED)
+def test_a_record_that_claims_version_1_to_need_no_checksum_has_nothing_newer(field: str, tmp_path: Path) -> None:
+    """An altered number and the older version's name, the checksum taken away."""
+    record = {**copy.deepcopy(RECORDS[1]), "warnings": ["altered"]}
+    assert complaint(tmp_path, record) == ""
+    values = {"sources": {"head": "0" * 16}, "skill": {}, "task.given": "there", "criterion.held_out": None}
+    *parents, name = field.split(".")
+    part = record.setdefault(parents[0], {"probe": None, "fitted": {}}) if parents else record
+    part[name] = values.get(field)
+    assert complaint(tmp_path, record) == f"{field} is in no record of schema_version 1"
 
 
 def test_what_is_no_record_is_said(tmp_path: Path) -> None:
