@@ -24,7 +24,7 @@ class Work:
 
 
 class Progress:
-    """Prints messages and opens :class:`Work`. ``quiet`` shows nothing."""
+    """Prints messages and opens :class:`Work`. ``quiet`` shows warnings only."""
 
     def __init__(self, stream: TextIO | None = None, quiet: bool = False) -> None:
         self.stream = stream or sys.stderr
@@ -34,7 +34,11 @@ class Progress:
     def say(self, message: str) -> None:
         """Print one line, now."""
         if not self.quiet:
-            print(show_hidden(message), file=self.stream, flush=True)
+            self.warn(message)
+
+    def warn(self, message: str) -> None:
+        """Print one line, now, also where ``quiet``: it says what the result is, not how the work goes."""
+        print(show_hidden(message), file=self.stream, flush=True)
 
     @contextmanager
     def work(self, title: str, total: int) -> Iterator[Work]:

@@ -70,7 +70,8 @@ def run_cell(cell: Cell) -> Run:
             # another process may have been at it while this one waited
             found = find_finished(cell) or measure_and_record(cell)
     if found.reused:
-        say_reuse(cell, found)
+        for line in describe_reuse([found]):
+            cell.context.progress.warn(line)
     return found
 
 
@@ -88,12 +89,12 @@ def find_finished(cell: Cell) -> Run | None:
         return None
     if not found.is_finished():
         return None
-    found = replace(found, reused=True)
+    found = replace(found, reused=True, changed=tuple(find_changed_sources(found.record, spec, cell.parts)))
     if context.overwrite == "never":
         return found
     record = found.record
     same = (record.thresholds, record.selected) == (spec.thresholds, spec.select)
-    same = same and not find_changed_sources(record, spec, cell.parts) and not found.find_damaged_logits()
+    same = same and not found.changed and not found.find_damaged_logits()
     if cell.keys.speed is not None:
         same = same and record.speed_key == cell.keys.speed
         same = same and not is_damaged(locate_times(cell.folder, cell.keys.speed), read_times)
@@ -198,14 +199,6 @@ def measure_cell(cell: Cell, head: dict[str, Any], warnings: list[str]) -> RunRe
         latency=latency,
         warnings=(*warnings, *criterion.warnings(model.num_layers)),
     )
-
-
-def say_reuse(cell: Cell, found: Run) -> None:
-    """Say where a run that is not run again is from, and what has changed since, which is left with ``never`` only."""
-    for line in describe_reuse([found]):
-        cell.context.progress.say(line)
-    if changed := find_changed_sources(found.record, cell.spec, cell.parts):
-        cell.context.progress.say(f"The source of its {', '.join(changed)} has changed since; it is left as it is.")
 
 
 @contextmanager

@@ -253,7 +253,12 @@ def print_plan(plan: Plan, total: PlanCost, json: bool) -> None:
 def describe_outcome(outcome: Outcome) -> dict[str, Any]:
     """Return folder and record of one cell of many; of one that failed its name, and why instead of the record."""
     if outcome.ok and outcome.folder is not None:
-        return make_plain_run(replace(Run.load(outcome.folder), reused=outcome.status == "recorded"))
+        from bench.cell.sources import find_changed_sources
+
+        run, cell = Run.load(outcome.folder), outcome.cell
+        if outcome.status == "recorded":
+            run = replace(run, reused=True, changed=tuple(find_changed_sources(run.record, cell.spec, cell.parts)))
+        return make_plain_run(run)
     folder = None if outcome.folder is None else str(outcome.folder)
     return {"cell": outcome.cell.label, "folder": folder, "error": outcome.error}
 

@@ -40,15 +40,17 @@ class Run:
     """One recorded cell: its folder, its record, and what follows from them.
 
     ``head`` is the record of a run of any status; :attr:`record` that of a finished one. ``name`` is the folder's
-    relative to the store. ``reused``: it was recorded before it was asked for. Criterion, trade-off and doubts
-    are made on first use. The model is not here, since it needs the data, the backbone and a checkpoint from the cache,
-    none of which this folder knows: :func:`bench.cell.reload.load_run_model` rebuilds it.
+    relative to the store. ``reused``: it was recorded before it was asked for; ``changed``: the user's own parts whose
+    source is another since. Criterion, trade-off and doubts are made on first use. The model is not here, since it
+    needs the data, the backbone and a checkpoint from the cache, none of which this folder knows:
+    :func:`bench.cell.reload.load_run_model` rebuilds it.
     """
 
     folder: Path
     head: RunRecord | UnfinishedRecord
     name: str
     reused: bool = False
+    changed: tuple[str, ...] = ()
     _exits: dict[Path, AllExits] = field(default_factory=dict, init=False, repr=False)
     _trade_offs: dict[Path, TradeOff] = field(default_factory=dict, init=False, repr=False)
     _scores: dict[Path, NDArray[Any]] = field(default_factory=dict, init=False, repr=False)

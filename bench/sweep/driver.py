@@ -75,7 +75,7 @@ def run_cells(
     )
     reused = [find_finished(cell.identified) for cell in plan.cells if cell.status == "recorded" and cell.identified]
     for line in describe_reuse([run for run in reused if run is not None]):
-        context.progress.say(line)
+        context.progress.warn(line)
     outcomes = run_plan(plan, context, engine or make_engine(), sync, on_end)
     if sync is not None:
         Remote(sync, context.store, context.progress).fetch_cells()  # what other machines made

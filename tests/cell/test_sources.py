@@ -202,6 +202,7 @@ def test_a_reused_record_says_by_whom_and_when_it_was_made(site: Path, capsys: p
     assert found["record"] == json.loads((folder / "record.json").read_text())
     assert found["reused"] == {
         "recorded": "2026-01-02T03:04:05+00:00", "by": "c0ffee" + "0" * 34, "versions": {"torch": ["1.0", torch]},
+        "changed": [],
     }  # fmt: skip
 
     assert main(["run", *loud, "--seed", "0,1", "--json"]) == 0
@@ -209,6 +210,32 @@ def test_a_reused_record_says_by_whom_and_when_it_was_made(site: Path, capsys: p
     assert said in printed.err
     assert ["reused" in run for run in json.loads(printed.out)] == [True, False]
     assert Run.load(folder).record.sources is None
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_what_a_reused_result_is_is_said_under_quiet_too(
+    many: bool, site: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One cell, and several, as a sweep; both in the lines and in the JSON."""
+    words = ["--task", "reviews", "--backbone", "bert-demo", *TINY]
+    words += ["--strategy", "rule:Own,rule:Other" if many else "rule:Own"]
+    run_json(capsys, *words)
+    assert main(["run", *words]) == 0
+    printed = capsys.readouterr()
+    assert "all layers" in printed.out
+    [said] = printed.err.splitlines()
+    assert said.startswith("2 cells: recorded on " if many else "rule-Own-s0")
+    assert ", not run again" in said
+
+    edit(site / "rule_helpers.py", "FACTOR = 1.0", "FACTOR = 2.0")
+    assert main(["run", *words, "--overwrite", "never", "--json"]) == 0
+    printed = capsys.readouterr()
+    changed = ["strategy", "criterion"]
+    assert [run["reused"]["changed"] for run in json.loads(printed.out)] == [changed] * (2 if many else 1)
+    lines = ["The source of its strategy, criterion has changed since; it is left as it is."]
+    if many:
+        lines = ["2 cells: the source of their strategy, criterion has changed since; they are left as they are."]
+    assert [line for line in printed.err.splitlines() if "changed" in line] == lines
 
 
 def test_all_parts_of_a_run_have_a_digest(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
