@@ -18,6 +18,12 @@ def shared() -> Path:
     return SHARED
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _default_width() -> None:
+    """Tables have the width of a pipe, whatever terminal the tests run in; workers of xdist are told theirs."""
+    os.environ.pop("COLUMNS", None)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A complete little BERT in the hub's layout, with random weights."""

@@ -8,7 +8,6 @@ import re
 import shutil
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
-from typing import Any
 
 import pytest
 from markdown_it import MarkdownIt
@@ -16,7 +15,7 @@ from markdown_it import MarkdownIt
 from bench.cli.process import main
 from bench.results.spec import hash_identity
 from tests.helpers.compare_records import Made, logits
-from tests.helpers.report_store import edit_cell, make_cell
+from tests.helpers.report_store import make_cell
 from tests.helpers.small_runs import TINY
 
 ATTACK = "\x1b]0;owned\x07\x1b[31m\x9b2J\r\u202egnp\x00[bold]b[/bold]|<img src=x onerror=alert(1)>[c](javascript:d)"
@@ -41,19 +40,13 @@ READERS = {
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store in which task, backbone, classes, ids, arguments, warnings and points are attacks."""
+    """A store in which task, backbone, classes, ids, arguments and warnings are attacks."""
     store = tmp_path_factory.mktemp("hostile")
     for seed, strategy in enumerate(("entropy", "patience")):
-        folder = make_cell(store, strategy, f"task {ATTACK}", f"backbone {ATTACK}", seed, labels=(ATTACK, "b"),
+        make_cell(store, strategy, f"task {ATTACK}", f"backbone {ATTACK}", seed, labels=(ATTACK, "b"),
                            criterion={"window": ATTACK}, ids=(ATTACK,), warnings=[ATTACK], samples=30,
                            command=f"bench run {ATTACK}", place=f"t/b/c{seed}")  # fmt: skip
-        edit_cell(folder, rename_a_point)
     return store
-
-
-def rename_a_point(record: dict[str, Any]) -> None:
-    for point in record["evaluation"]["evaluation"]["points"]:
-        point["rule"] = f"{point['rule']} {ATTACK}" if point["rule"] == "3x" else point["rule"]
 
 
 def spoken(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from tests.helpers.kills import TIMEOUT
 
-# a process started in the background of a shell has Ctrl-C switched off, and hands that on
+# a process started in the background of a shell has Ctrl-C switched off, one under nohup hang-ups, and hands that on
 DRIVER = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 from bench.cli.process import main
 sys.exit(main(sys.argv[1:]))
 """
