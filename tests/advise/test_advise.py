@@ -101,7 +101,7 @@ def test_the_sentence_is_the_first_line(tmp_path: Path, capsys: pytest.CaptureFi
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(SAID)
     assert lines[0].endswith(".")
-    assert any(line.startswith("Command: bench ") for line in lines)
+    assert any(line.startswith("Command: ") for line in lines)
 
 
 def test_what_is_written_says_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
