@@ -27,7 +27,7 @@ def _default_width() -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A complete little BERT in the hub's layout, with random weights."""
-    from tests.helpers.model_folders import save_model  # here, so that tests without a model do not import torch
+    from tests.helpers.models.model_folders import save_model  # here, so that tests without a model do not import torch
 
     save_model(tmp_path / "tiny")
     return tmp_path / "tiny"
@@ -38,7 +38,7 @@ def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty hub cache; the folder where the snapshot of HUB_ID at COMMIT belongs."""
     from huggingface_hub import constants
 
-    from tests.helpers.model_folders import COMMIT, HUB_ID
+    from tests.helpers.models.model_folders import COMMIT, HUB_ID
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     repository = tmp_path / f"models--{HUB_ID.replace('/', '--')}"

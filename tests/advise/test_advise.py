@@ -18,7 +18,7 @@ from bench.latency.result import LatencyOptions
 from bench.progress import Progress
 from bench.results.run import Run
 from bench.results.store import Store
-from tests.helpers.finetuned_models import save_finetuned
+from tests.helpers.models.finetuned_models import save_finetuned
 from tests.helpers.small_runs import reviews, write_task
 
 ROWS = reviews(180, 3)

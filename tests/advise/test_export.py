@@ -30,8 +30,8 @@ from bench.results.run import Run
 from bench.results.store import Store
 from bench.tasks.encode import collate_batch, encode_split
 from strategies.base import predict
-from tests.helpers.finetuned_models import VARIANTS, save_finetuned
-from tests.helpers.model_folders import save_model
+from tests.helpers.models.finetuned_models import VARIANTS, save_finetuned
+from tests.helpers.models.model_folders import save_model
 from tests.helpers.small_runs import reviews, write_task
 
 LITTLE = {"train.steps": 3, "train.batch_size": 16}

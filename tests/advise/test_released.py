@@ -20,7 +20,7 @@ from bench.tasks.encode import encode_split
 from bench.tasks.folder import FolderTask
 from strategies import HEADS
 from strategies.base import ExitModel, Head
-from tests.helpers.model_folders import save_model
+from tests.helpers.models.model_folders import save_model
 from tests.helpers.small_runs import write_task
 
 FORMS = [(model_type, head) for model_type in ("bert", "albert", "roberta") for head in ("highway", "shared-pooler")]

@@ -38,7 +38,7 @@ from bench.results.store import Store
 from bench.tasks.base import Split, TaskData
 from strategies.base import ExitModel
 from strategies.elbert import MonotoneWindow, SharedHead
-from tests.helpers.model_folders import ask, save_model, tokens_of
+from tests.helpers.models.model_folders import ask, save_model, tokens_of
 from tests.helpers.pages import HOSTILE, Reader
 from tests.helpers.report_store import make_cell
 

@@ -19,7 +19,7 @@ from backbones.load import BackboneRequest, load_backbone
 from backbones.resolve import resolve_backbone
 from bench.tasks.base import Split
 from bench.tasks.encode import collate_batch, encode_split
-from tests.helpers.model_folders import HUB_ID, TEXTS, ask, save_model, tokens_of
+from tests.helpers.models.model_folders import HUB_ID, TEXTS, ask, save_model, tokens_of
 
 
 def without(*names: str) -> Callable[[Path], object]:

@@ -17,7 +17,7 @@ from backbones.catalog import BACKBONES
 from backbones.errors import UserError
 from backbones.load import BackboneRequest, load_backbone
 from backbones.resolve import resolve_backbone
-from tests.helpers.model_folders import COMMIT, HUB_ID, TEXTS, ask, save_model, tokens_of
+from tests.helpers.models.model_folders import COMMIT, HUB_ID, TEXTS, ask, save_model, tokens_of
 
 # ------------------------------------------------------------------ pretrained folders
 

@@ -16,7 +16,7 @@ from backbones.config import list_overridable
 from backbones.demo_tokenizer import make_word_tokenizer
 from backbones.load import BackboneRequest, load_backbone
 from backbones.resolve import resolve_backbone
-from tests.helpers.model_folders import TEXTS, ask
+from tests.helpers.models.model_folders import TEXTS, ask
 
 DEMOS = sorted(name for name, named in BACKBONES.items() if named.hub_id is None)
 

@@ -17,9 +17,9 @@ from backbones.errors import UserError
 from backbones.load import BackboneRequest, load_backbone, outline_backbone
 from backbones.resolve import resolve_backbone
 from bench.tasks.encode import EncodedSplit, collate_batch
-from tests.helpers.encoders import SIZES, make, make_batch, stock
-from tests.helpers.exit_models import EXTRA
-from tests.helpers.model_folders import TEXTS, ask, save_model, tokens_of
+from tests.helpers.models.encoders import SIZES, make, make_batch, stock
+from tests.helpers.models.exit_models import EXTRA
+from tests.helpers.models.model_folders import TEXTS, ask, save_model, tokens_of
 
 DEBERTA: dict[str, dict[str, object]] = {
     "v3": {},

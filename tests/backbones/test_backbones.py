@@ -9,8 +9,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from backbones import ENCODERS
-from tests.helpers.encoders import make, make_batch, stock
-from tests.helpers.exit_models import POOLED
+from tests.helpers.models.encoders import make, make_batch, stock
+from tests.helpers.models.exit_models import POOLED
 
 DROPOUT = {"albert": 0.1, "distilbert": 0.2, "modernbert": 0.0}
 """What stock classifiers drop by default, of the types whose configuration has a value of its own."""

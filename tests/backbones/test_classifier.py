@@ -16,9 +16,9 @@ from backbones.errors import BackboneError
 from backbones.labels import OwnLabels, match_labels, read_longest_input, read_own_labels
 from backbones.load import load_backbone
 from backbones.resolve import resolve_backbone
-from tests.helpers.encoders import make_batch
-from tests.helpers.finetuned_models import VARIANTS, make_stock, save_finetuned, stock_logits
-from tests.helpers.model_folders import ask, save_model
+from tests.helpers.models.encoders import make_batch
+from tests.helpers.models.finetuned_models import VARIANTS, make_stock, save_finetuned, stock_logits
+from tests.helpers.models.model_folders import ask, save_model
 
 
 def test_every_type_has_its_classifier() -> None:

@@ -20,7 +20,7 @@ from backbones.load import BackboneRequest, load_backbone
 from bench.errors import DataError
 from bench.tasks import get_task
 from bench.tasks.base import LoadOptions
-from tests.helpers.model_folders import COMMIT, HUB_ID, ask, save_model
+from tests.helpers.models.model_folders import COMMIT, HUB_ID, ask, save_model
 
 
 class ReadTimeout(Exception):

@@ -24,9 +24,9 @@ from bench.results.run import Run
 from bench.results.store import Store
 from bench.training.checkpoint import load_tensors
 from strategies import HEADS
-from tests.helpers.finetuned_models import save_finetuned
+from tests.helpers.models.finetuned_models import save_finetuned
+from tests.helpers.models.trainings import snapshot
 from tests.helpers.small_runs import TINY, reviews, run_json, settings, timeless, write_task
-from tests.helpers.trainings import snapshot
 
 NEW_SEED = ["--seed", "1"]
 

@@ -22,7 +22,7 @@ from bench.results.exits import read_exits, write_exits
 from bench.training import trainer
 from bench.training.checkpoint import load_tensors, save_tensors
 from tests.helpers.compare_records import logits
-from tests.helpers.kills import UPDATE, Moment, end, start, work_of
+from tests.helpers.faults.kills import UPDATE, Moment, end, start, work_of
 from tests.helpers.small_runs import TINY, run_json, timeless, write_task
 
 STEPS, SPLITS = 3, ["select", "validation"]

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from bench.cli.process import main
-from tests.helpers.killed_runs import find_leftovers
-from tests.helpers.refusals import Refusal, refuse
+from tests.helpers.faults.killed_runs import find_leftovers
+from tests.helpers.faults.refusals import Refusal, refuse
 from tests.helpers.small_runs import TINY, timeless, write_task
 
 pytestmark = pytest.mark.slow

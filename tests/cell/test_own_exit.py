@@ -23,8 +23,8 @@ from bench.progress import Progress
 from bench.results.store import Store
 from bench.tasks.encode import collate_batch
 from strategies.own_classifier import OwnLastExit
-from tests.helpers.finetuned_models import VARIANTS, save_finetuned, stock_logits
-from tests.helpers.model_folders import save_model
+from tests.helpers.models.finetuned_models import VARIANTS, save_finetuned, stock_logits
+from tests.helpers.models.model_folders import save_model
 from tests.helpers.small_runs import STEPS, reviews, run_json, settings, write_task
 
 WORDS = [text for text, _ in reviews(96, 0)]

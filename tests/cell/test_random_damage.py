@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from bench.cli.process import main
-from tests.helpers.damages import KINDS, damage
+from tests.helpers.faults.damages import KINDS, damage
 from tests.helpers.small_runs import TINY, settings, write_task
 
 DAMAGES = int(os.environ.get("EXITBENCH_DAMAGES", "20"))

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.killed_runs import arguments, assert_same
-from tests.helpers.kills import TIMEOUT, end, start
+from tests.helpers.faults.killed_runs import arguments, assert_same
+from tests.helpers.faults.kills import TIMEOUT, end, start
 from tests.helpers.small_runs import write_task
 
 pytestmark = pytest.mark.slow

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.killed_runs import arguments, assert_same, the_cell, timeless_run
-from tests.helpers.kills import TIMEOUT, UPDATE, Moment, end, start, work_of
+from tests.helpers.faults.killed_runs import arguments, assert_same, the_cell, timeless_run
+from tests.helpers.faults.kills import TIMEOUT, UPDATE, Moment, end, start, work_of
 from tests.helpers.small_runs import write_task
 
 pytestmark = pytest.mark.slow

@@ -28,7 +28,7 @@ from bench.results.spec import (
 )
 from bench.results.store import Store
 from bench.training.args import TrainArgs
-from tests.helpers.model_folders import save_model
+from tests.helpers.models.model_folders import save_model
 from tests.helpers.small_runs import write_task
 
 SPEC = RunSpec(

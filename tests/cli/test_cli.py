@@ -296,7 +296,7 @@ def test_truncation_is_counted_and_shown(tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_scratch_from_a_mirror_without_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from tests.helpers.model_folders import save_model
+    from tests.helpers.models.model_folders import save_model
 
     folder = tmp_path / "hub/models/google-bert/bert-base-uncased"
     save_model(folder)
@@ -326,7 +326,7 @@ def doctor(capsys: pytest.CaptureFixture[str], *options: str) -> list[dict[str, 
 
 
 def test_doctor(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    from tests.helpers.model_folders import save_model
+    from tests.helpers.models.model_folders import save_model
 
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for name in ("google-bert/bert-base-uncased", "FacebookAI/roberta-base", "albert/albert-base-v2"):

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from bench.cli.process import main
-from tests.helpers.model_folders import save_model
+from tests.helpers.models.model_folders import save_model
 from tests.helpers.small_runs import TINY, settings, write_task
 
 Arrange = Callable[[Path], list[str]]

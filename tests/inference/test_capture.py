@@ -18,7 +18,7 @@ from strategies.controls import ForcedExits, NeverLeave
 from strategies.elbert import SharedHead
 from strategies.entropy import NormalisedEntropy
 from tests.helpers.criteria import CAUSAL, KEYS, KINDS, OUTPUTS, criterion_of, cuts_of, fitted
-from tests.helpers.exit_models import make_batch, make_model, single
+from tests.helpers.models.exit_models import make_batch, make_model, single
 
 
 def captured(model: ExitModel, conditional: bool) -> Executor:

@@ -29,7 +29,7 @@ from strategies.controls import EarliestConsistent, ForcedExits, NeverLeave
 from strategies.elbert import LabelWindow, MonotoneWindow, SharedHead
 from strategies.entropy import NormalisedEntropy
 from tests.helpers.criteria import CAUSAL, KEYS, KINDS, OUTPUTS, criterion_of, cuts_of, fitted
-from tests.helpers.exit_models import make_batch, make_model, single
+from tests.helpers.models.exit_models import make_batch, make_model, single
 
 CRITERIA: dict[str, tuple[Callable[[], Criterion], float]] = {
     "entropy": (NormalisedEntropy, 0.5),

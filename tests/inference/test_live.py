@@ -15,7 +15,7 @@ from bench.inference.live import LiveResult, run_live
 from strategies.base import ExitModel, StrategyError, predict
 from strategies.controls import EarliestConsistent, ForcedExits
 from tests.helpers.criteria import CAUSAL, KEYS, KINDS, OUTPUTS, criterion_of, cuts_of, fitted
-from tests.helpers.exit_models import make_batch, make_model, replay, single
+from tests.helpers.models.exit_models import make_batch, make_model, replay, single
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])

@@ -18,7 +18,7 @@ from bench.latency.queries import measure_interleaved
 from bench.latency.result import LatencyOptions, LatencyResult
 from bench.latency.run import Configurations, CudaTimer, draw_samples, run_protocol
 from strategies.entropy import NormalisedEntropy
-from tests.helpers.exit_models import make_batch, make_model
+from tests.helpers.models.exit_models import make_batch, make_model
 
 MS = 1_000_000
 

@@ -27,7 +27,7 @@ from strategies.base import ExitModel
 from strategies.controls import ForcedExits
 from strategies.elbert import MonotoneWindow
 from strategies.entropy import NormalisedEntropy
-from tests.helpers.exit_models import make_batch, make_model
+from tests.helpers.models.exit_models import make_batch, make_model
 
 MS = 1_000_000
 QUICK = LatencyOptions(samples=4, seconds=0.2, min_rounds=2, max_rounds=3, threads=1)

@@ -15,7 +15,7 @@ from strategies.base import Criterion, ExitModel, Head, Seen, State
 from strategies.controls import Full
 from strategies.elbert import SharedHead
 from strategies.entropy import LinearHead, NormalisedEntropy
-from tests.helpers.exit_models import EXTRA
+from tests.helpers.models.exit_models import EXTRA
 
 HEADS = {"linear": LinearHead, "shared": SharedHead}
 

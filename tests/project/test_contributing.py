@@ -19,7 +19,7 @@ from backbones.base import Batch
 from backbones.load import BackboneRequest, load_backbone
 from bench.cli.process import main
 from strategies import STRATEGIES
-from tests.helpers.model_folders import SMALL, TEXTS
+from tests.helpers.models.model_folders import SMALL, TEXTS
 from tests.helpers.small_runs import TINY, run_json, write_task
 
 GUIDE = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")

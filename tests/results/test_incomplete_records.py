@@ -19,7 +19,7 @@ import pytest
 from bench.cli.process import main
 from bench.errors import UserError
 from bench.results.record_file import read_record
-from tests.helpers.damages import drop_field, retype_field
+from tests.helpers.faults.damages import drop_field, retype_field
 from tests.helpers.report_store import edit_cell, make_cell, write_sealed
 
 FIELDS = int(os.environ.get("EXITBENCH_FIELDS", "25"))

@@ -20,7 +20,7 @@ from bench.selfcheck.engine import TIMED_CRITERIA, Setup, describe_engine, measu
 from strategies.base import ExitModel
 from strategies.controls import ForcedExits
 from strategies.elbert import SharedHead
-from tests.helpers.exit_models import make_batch, make_model
+from tests.helpers.models.exit_models import make_batch, make_model
 
 QUICK = LatencyOptions(samples=3, seconds=0.1, min_rounds=2, max_rounds=2, threads=1)
 

@@ -8,7 +8,7 @@ from bench.selfcheck import frozen
 from bench.selfcheck.frozen import FITTED_HEADS, describe_exit_fits, draw_sentences, time_exit_fits
 from strategies.base import ExitModel
 from strategies.elbert import SharedHead
-from tests.helpers.exit_models import make_model
+from tests.helpers.models.exit_models import make_model
 
 
 def test_every_part_is_timed_and_printable(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from strategies.base import ExitModel, Start
 from strategies.controls import ForcedExits
 from strategies.elbert import SharedHead
 from strategies.fast import make_judge
-from tests.helpers.exit_models import make_model
+from tests.helpers.models.exit_models import make_model
 
 
 @pytest.mark.parametrize("check", TIMED_CRITERIA)

@@ -19,7 +19,7 @@ from strategies.elbert import MonotoneWindow
 from strategies.entropy import LinearHead, NormalisedEntropy
 from strategies.fast import JUDGES, Judge, entropy_share, is_below, make_judge, softmax_numbers
 from tests.helpers.criteria import KINDS, LAYERS, finite_cuts, make, random_logits
-from tests.helpers.exit_models import make_batch, make_model
+from tests.helpers.models.exit_models import make_batch, make_model
 
 ARGUMENTS: dict[str, list[dict[str, object]]] = {
     "elbert-mono": [{}, {"first": "least"}, {"first": "none"}, {"margin": 0.2}, {"window": 0}, {"window": 1}],

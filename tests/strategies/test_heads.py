@@ -10,7 +10,7 @@ from bench.selfcheck.tiny import TINY
 from strategies import HEADS
 from strategies.base import Head, pool
 from strategies.fastbert import StudentHead, count_published_head_macs, count_published_layer_macs, count_published_macs
-from tests.helpers.exit_models import POOLED, make_model
+from tests.helpers.models.exit_models import POOLED, make_model
 
 TOKENS, OUTPUTS, LAYERS = 9, 3, TINY["num_hidden_layers"]
 

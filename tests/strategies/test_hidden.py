@@ -41,7 +41,7 @@ from strategies.probe import Probe
 from strategies.prototypes import ClassDistances, FarFromPrototype
 from strategies.saturation import NeighbourCosine, Saturated
 from tests.helpers.criteria import fitted
-from tests.helpers.exit_models import make_batch, make_model, replay
+from tests.helpers.models.exit_models import make_batch, make_model, replay
 from tests.helpers.small_runs import TINY, run_json, write_task
 
 READING = [name for name in STRATEGIES if STRATEGIES.load(name).criterion().probe is not None]

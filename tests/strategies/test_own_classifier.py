@@ -22,9 +22,9 @@ from strategies.base import ExitModel, StrategyError
 from strategies.entropy import LinearHead, NormalisedEntropy
 from strategies.own_classifier import OwnLastExit
 from tests.helpers.criteria import cuts_of
-from tests.helpers.exit_models import make_batch, replay, single
-from tests.helpers.finetuned_models import VARIANTS, make_own_model, stock_logits
-from tests.helpers.trainings import plan, snapshot
+from tests.helpers.models.exit_models import make_batch, replay, single
+from tests.helpers.models.finetuned_models import VARIANTS, make_own_model, stock_logits
+from tests.helpers.models.trainings import plan, snapshot
 
 OUTPUTS, LENGTHS = 3, [12, 5, 9, 2, 12, 7]
 LAST = "head.classifier."

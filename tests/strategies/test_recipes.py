@@ -21,8 +21,8 @@ from strategies.equilibrium import GradientEquilibriumRecipe
 from strategies.learned import BerxitRecipe
 from strategies.mixed import MixedRecipe
 from strategies.neighbours import NeighbourDistillationRecipe
-from tests.helpers.exit_models import make_batch, make_model
-from tests.helpers.trainings import plan, snapshot
+from tests.helpers.models.exit_models import make_batch, make_model
+from tests.helpers.models.trainings import plan, snapshot
 
 LAYERS = TINY["num_hidden_layers"]
 LABELS = torch.tensor([0, 1])

@@ -34,7 +34,7 @@ from tests.helpers.criteria import (
     seen_at,
     start,
 )
-from tests.helpers.exit_models import make_model
+from tests.helpers.models.exit_models import make_model
 
 ACAUSAL = [name for name in KINDS if name not in CAUSAL]
 PLACED = {"full", "truncated", "fixed-exit"}  # controls whose exit no threshold moves

@@ -19,9 +19,9 @@ import pytest
 
 from bench.sweep import run_plan
 from bench.sweep.engines.local import LocalEngine
-from tests.helpers.drivers import find_workers, start_driver, wait_until
-from tests.helpers.killed_runs import find_leftovers
-from tests.helpers.kills import TIMEOUT
+from tests.helpers.faults.drivers import find_workers, start_driver, wait_until
+from tests.helpers.faults.killed_runs import find_leftovers
+from tests.helpers.faults.kills import TIMEOUT
 from tests.helpers.small_runs import write_task
 from tests.helpers.sweeps import planned, quiet, records, sweep, write
 

@@ -16,8 +16,8 @@ from bench.errors import UsageError
 from bench.sweep import Outcome, make_engine, run_plan
 from bench.sweep.engines.local import LocalEngine
 from bench.sweep.remote import Remote
-from tests.helpers.drivers import find_workers, start_driver, wait_until
-from tests.helpers.kills import TIMEOUT
+from tests.helpers.faults.drivers import find_workers, start_driver, wait_until
+from tests.helpers.faults.kills import TIMEOUT
 from tests.helpers.small_runs import write_task
 from tests.helpers.sweep_recipes import lines
 from tests.helpers.sweeps import planned, quiet, records, remote_of, sweep, write

@@ -16,8 +16,8 @@ from strategies.base import Pooling
 from strategies.exits_only import can_read_pooled
 from strategies.pooler import PooledHead
 from strategies.state_fit import StateFit
-from tests.helpers.exit_models import make_model
-from tests.helpers.trainings import snapshot
+from tests.helpers.models.exit_models import make_model
+from tests.helpers.models.trainings import snapshot
 
 LAYERS, WIDTH, OUTPUTS, SAMPLES = TINY["num_hidden_layers"], TINY["hidden_size"], 3, 200
 ON_STATES = [name for name in HEADS if can_read_pooled(HEADS.load(name))]

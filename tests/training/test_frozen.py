@@ -15,8 +15,8 @@ from bench.selfcheck.tiny import TINY
 from bench.training.trainer import compute_stage_logits, freeze_for_stage, train_model
 from strategies import HEADS, RECIPES
 from strategies.base import ExitModel, Recipe
-from tests.helpers.exit_models import make_model
-from tests.helpers.trainings import plan, snapshot
+from tests.helpers.models.exit_models import make_model
+from tests.helpers.models.trainings import plan, snapshot
 
 KEY_BIAS = ("key.bias", "k_lin.bias")
 LAYERS, OUTPUTS = TINY["num_hidden_layers"], 3

@@ -17,8 +17,8 @@ from bench.training.checkpoint import fill_tensors, load_tensors, save_tensors
 from bench.training.states import POOLINGS, identify_states, open_states, record_states
 from strategies.base import StrategyError, pool
 from strategies.entropy import LinearHead
-from tests.helpers.exit_models import make_model
-from tests.helpers.trainings import plan
+from tests.helpers.models.exit_models import make_model
+from tests.helpers.models.trainings import plan
 
 QUIET = Progress(quiet=True)
 

@@ -11,7 +11,7 @@ from backbones import ENCODERS
 from backbones.base import Batch
 from backbones.demo_tokenizer import make_word_tokenizer
 from backbones.load import BackboneRequest, Loaded, make_stock_config
-from tests.helpers.exit_models import EXTRA
+from tests.helpers.models.exit_models import EXTRA
 
 TEXTS = ["The cat sat on the mat.", "the dog, the cat; a bird", "Nobody saw the bird"]
 SMALL = {

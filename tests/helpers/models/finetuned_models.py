@@ -16,9 +16,9 @@ from backbones.demo_tokenizer import make_word_tokenizer
 from backbones.load import make_stock_config
 from strategies.base import ExitModel, Head
 from strategies.own_classifier import OwnLastExit
-from tests.helpers.encoders import SIZES
-from tests.helpers.exit_models import EXTRA
-from tests.helpers.model_folders import TEXTS
+from tests.helpers.models.encoders import SIZES
+from tests.helpers.models.exit_models import EXTRA
+from tests.helpers.models.model_folders import TEXTS
 
 VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
     **{name: (name, {}) for name in CLASSIFIERS},

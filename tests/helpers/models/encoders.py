@@ -7,7 +7,7 @@ import torch
 from backbones import ENCODERS
 from backbones.base import Batch, LayeredEncoder
 from backbones.load import make_stock_config
-from tests.helpers.exit_models import EXTRA
+from tests.helpers.models.exit_models import EXTRA
 
 SIZES = {
     "vocab_size": 50,

@@ -11,7 +11,7 @@ from bench.tasks.encode import EncodedSplit
 from bench.training.args import TrainArgs
 from bench.training.trainer import TrainingPlan
 from strategies.base import ExitModel
-from tests.helpers.exit_models import PAD
+from tests.helpers.models.exit_models import PAD
 
 OUTPUTS = 3
 

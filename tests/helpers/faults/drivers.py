@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.helpers.kills import TIMEOUT
+from tests.helpers.faults.kills import TIMEOUT
 
 # a process started in the background of a shell has Ctrl-C switched off, one under nohup hang-ups, and hands that on
 DRIVER = """
@@ -28,7 +28,7 @@ def start_driver(config: Path, results: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-c", DRIVER, *words],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         start_new_session=True,
