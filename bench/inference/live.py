@@ -7,7 +7,6 @@ uses, stepped on the samples still inside, so that live and replayed decisions a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +15,6 @@ from torch import Tensor
 from backbones.base import Batch
 from bench.inference.probing import observe_exit, start_probe, widen_half
 from strategies.base import Criterion, ExitModel, Start, StrategyError, check_finite, select
-from strategies.fast import make_judge
 
 
 @dataclass(frozen=True)
@@ -69,58 +67,20 @@ def _run_one(model: ExitModel, criterion: Criterion, cut: float, batch: Batch, k
     hidden, mask = encoder.embed(batch)
     if criterion.uses_early_exits:
         start = make_start(model, hidden, keys)
-        decide = _decide_by_judge(model, criterion, cut, start) or _decide_by_tensors(model, criterion, cut, start)
+        probe = criterion.probe
+        state, memory = criterion.start(start), start_probe(model, probe, start)
         for layer in range(1, last):
             hidden = encoder.layer(layer, hidden, mask)
             logits = widen_half(head(hidden, attention, layer))
-            if decide(layer, logits, hidden, attention):
+            memory, seen = observe_exit(model, probe, memory, hidden, attention, layer, logits)
+            state, score = criterion.step(state, seen)
+            if criterion.leaves(score, cut).item():
                 return _make_result(logits, layer, keys)
         hidden = encoder.layer(last, hidden, mask)
     else:
         for layer in range(1, last + 1):
             hidden = encoder.layer(layer, hidden, mask)
     return _make_result(widen_half(head(hidden, attention, last)), last, keys)
-
-
-Decide = Callable[[int, Tensor, Tensor, Tensor | None], bool]
-"""Exit, logits [1, C], hidden states [1, T, H] and attention mask of one sample: does it leave?"""
-
-
-def _decide_by_tensors(model: ExitModel, criterion: Criterion, cut: float, start: Start) -> Decide:
-    """The criterion stepped on tensors of one row; its flag is read at every exit."""
-    probe = criterion.probe
-    state, memory = criterion.start(start), start_probe(model, probe, start)
-
-    def decide(layer: int, logits: Tensor, hidden: Tensor, attention: Tensor | None) -> bool:
-        nonlocal state, memory
-        memory, seen = observe_exit(model, probe, memory, hidden, attention, layer, logits)
-        state, score = criterion.step(state, seen)
-        return bool(criterion.leaves(score, cut).item())
-
-    return decide
-
-
-def _decide_by_judge(model: ExitModel, criterion: Criterion, cut: float, start: Start) -> Decide | None:
-    """The criterion's judge in plain numbers; where it cannot tell, tensors take over, from exit 1 on."""
-    judge = make_judge(criterion, start, cut)
-    if judge is None:
-        return None
-    passed: list[Tensor] = []
-    by_tensors: Decide | None = None
-
-    def decide(layer: int, logits: Tensor, hidden: Tensor, attention: Tensor | None) -> bool:
-        nonlocal by_tensors
-        if by_tensors is None:
-            verdict = judge(logits.tolist()[0])
-            if verdict is not None:
-                passed.append(logits)
-                return verdict
-            by_tensors = _decide_by_tensors(model, criterion, cut, start)
-            for earlier, seen in enumerate(passed, start=1):
-                by_tensors(earlier, seen, hidden, attention)  # judges have no probe: only logits count
-        return by_tensors(layer, logits, hidden, attention)
-
-    return decide
 
 
 def _make_result(logits: Tensor, layer: int, keys: Tensor | None) -> LiveResult:

@@ -15,7 +15,7 @@ from bench.errors import UsageError
 from bench.files import write_json
 from bench.inference.placement import Dtype, check_placement, find_device
 
-MEASUREMENTS = ("curve", "engine", "exits-only", "judges", "sweep")
+MEASUREMENTS = ("curve", "engine", "exits-only", "sweep")
 
 
 @with_session("json")
@@ -24,11 +24,9 @@ def selfcheck(
     what: Annotated[
         str | None, typer.Argument(help="gpu: everything that waits for an NVIDIA card, in less than ten minutes.")
     ] = None,
-    only: Annotated[str | None, typer.Option(help="One part: curve, sweep, engine, judges or exits-only.")] = None,
+    only: Annotated[str | None, typer.Option(help="One part: curve, sweep, engine or exits-only.")] = None,
     threads: Annotated[int | None, typer.Option(help="torch's threads; default what torch chooses.")] = None,
-    seconds: Annotated[
-        float | None, typer.Option(help="Time limit of each measurement; default 60 of the engine, 20 of judges.")
-    ] = None,
+    seconds: Annotated[float, typer.Option(help="Time limit of each of the engine's measurements.")] = 60.0,
     executor: ExecutorName = "eager",
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N; for the engine.")] = "cpu",
     dtype: Annotated[Dtype, typer.Option(help="For the engine.")] = "fp32",
@@ -41,29 +39,27 @@ def selfcheck(
         return
     if only is not None and only not in MEASUREMENTS:
         raise make_unknown_error("part", only, MEASUREMENTS)
-    if (seconds is not None and seconds <= 0) or (threads is not None and threads < 1):
+    if seconds <= 0 or (threads is not None and threads < 1):
         raise UsageError("--seconds and --threads must be positive.")
     place = find_device(device)
     check_placement(place, dtype, executor)
     from bench.inference.exits import DTYPES
-    from bench.selfcheck import engine, frozen, judges, sweep
+    from bench.selfcheck import engine, frozen, sweep
 
     setup = engine.Setup(place, DTYPES[dtype], executor)
-    how: dict[str, Any] = {"say": session.progress.say, "threads": threads, **({"seconds": seconds} if seconds else {})}
+    say = session.progress.say
     parts: list[tuple[str, str, Callable[[], Any], Callable[[Any], str]]] = [
         ("curve", "Exact curves and bootstraps (MNLI size: 9,815 x 12)", sweep.time_curves, sweep.describe_curves),
         ("sweep", "A whole sweep against one plain pass", sweep.time_sweep, sweep.describe_sweep),
-        ("engine", "Early exit against the plain model", lambda: engine.measure_engine(setup, **how),
-         engine.describe_engine),
-        ("judges", "Judging in plain numbers against tensors", lambda: judges.measure_judges(**how),
-         judges.describe_judges),
+        ("engine", "Early exit against the plain model",
+         lambda: engine.measure_engine(setup, say=say, seconds=seconds, threads=threads), engine.describe_engine),
         ("exits-only", "Exits fitted on kept states against joint training",
-         lambda: frozen.time_exit_fits(say=session.progress.say, threads=threads), frozen.describe_exit_fits),
+         lambda: frozen.time_exit_fits(say=say, threads=threads), frozen.describe_exit_fits),
     ]  # fmt: skip
     found: dict[str, Any] = {}
     for name, title, measure, describe in parts:
         if only in (None, name):
-            session.progress.say(f"{title} ...")
+            say(f"{title} ...")
             found[name] = measure()
             if out is not None:
                 write_json(out, found)
