@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bench.advise.ceiling import WORTH, DepthTimes
 from bench.advise.goal import Goal
-from bench.advise.heads import FittedExits, fit_candidate
+from bench.advise.heads import RecordedExits, fit_candidate
 from bench.measure.curve import exit_layers
 from bench.measure.exits import AllExits
 from bench.measure.rules import Unreachable
@@ -57,7 +57,7 @@ class Promise:
 
 
 def compare_candidates(
-    names: Sequence[str], fitted: FittedExits, times: DepthTimes, goal: Goal, metrics: Sequence[str], seed: int
+    names: Sequence[str], fitted: RecordedExits, times: DepthTimes, goal: Goal, metrics: Sequence[str], seed: int
 ) -> list[Candidate]:
     """Return every criterion with the cut that the goal asks for, the best first."""
     found = [choose_candidate(STRATEGIES.load(n).criterion(), n, fitted, times, goal, metrics, seed, len(names))
@@ -77,7 +77,7 @@ def rank_candidate(one: Candidate, goal: Goal) -> tuple[float, ...]:
 def choose_candidate(
     criterion: Criterion,
     name: str,
-    fitted: FittedExits,
+    fitted: RecordedExits,
     times: DepthTimes,
     goal: Goal,
     metrics: Sequence[str],
@@ -105,7 +105,7 @@ def choose_candidate(
 
 
 def choose_depth(
-    fitted: FittedExits, times: DepthTimes, goal: Goal, metrics: Sequence[str], mean_exit: float
+    fitted: RecordedExits, times: DepthTimes, goal: Goal, metrics: Sequence[str], mean_exit: float
 ) -> Candidate:
     """Choose how many layers do alone, with the same heads: the fewest that reach the goal.
 

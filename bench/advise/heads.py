@@ -43,13 +43,19 @@ class OwnModel:
 
 
 @dataclass(frozen=True)
-class FittedExits:
-    """The model with fitted exits, every exit's logits on the samples to choose on and on those that are reported."""
+class RecordedExits:
+    """Every exit's logits on the samples to choose on and on those that are reported."""
+
+    choose: AllExits
+    report: AllExits
+
+
+@dataclass(frozen=True)
+class FittedExits(RecordedExits):
+    """The model with fitted exits, and what they say."""
 
     model: ExitModel
     training: Training
-    choose: AllExits
-    report: AllExits
 
 
 def load_own_model(prepared: Prepared) -> OwnModel:
@@ -67,7 +73,7 @@ def fit_exits_once(own: OwnModel) -> FittedExits:
     cell, warn = own.prepared.cell, own.warnings.append
     model, training = train_or_load(cell, own.loaded, own.reader, warn)
     exits = record_splits(cell, model, own.encoded, warn)
-    return FittedExits(model, training, exits[cell.data.select.name], exits[cell.primary])
+    return FittedExits(exits[cell.data.select.name], exits[cell.primary], model, training)
 
 
 def fit_candidate(criterion: Criterion, choose: AllExits, seed: int) -> AllExits:

@@ -152,21 +152,11 @@ def choose_candidates(question: Question, data: TaskData) -> tuple[str, ...]:
     Raises UsageError where a certificate needs more samples than there are to choose on.
     """
     goal, there = question.goal, len(data.select)
-    usual = [*CANDIDATES, *(() if goal.is_certified else FITTED_CANDIDATES)]
-    if data.num_outputs == 2:
-        usual.remove("max-probability")  # of two classes it orders all samples as entropy does
-    usable = [n for n in usual if STRATEGIES.load(n).criterion().refuse(data.num_outputs) is None]
-    wanted = list(question.criteria) or usable
+    wanted = list(question.criteria) or list_usual_criteria(goal, data.num_outputs)
     while not question.criteria and len(wanted) > 1 and goal.count_needed(len(wanted)) > there:
         wanted.pop()
     for name in question.criteria:
-        kind = STRATEGIES.load(name).criterion
-        if not kind.causal or not kind.uses_early_exits:
-            raise UsageError(f"'{name}' never leaves early by itself: take another criterion, such as entropy.")
-        if kind().probe is not None:
-            raise UsageError(f"'{name}' reads hidden states, and only logits are kept here: take another criterion.")
-        if goal.is_certified and kind.fits:
-            raise UsageError(f"'{name}' learns on the samples that certify: take another goal or criterion with it.")
+        check_criterion(name, goal, data.num_outputs)
     needed = goal.count_needed(len(wanted))
     if needed > there:
         every = len(data.train) + there + sum(map(len, data.evaluation.values()))
@@ -178,3 +168,24 @@ def choose_candidates(question: Question, data: TaskData) -> tuple[str, ...]:
             f"{there:,}: give more{rows}, or a looser goal (--max-change 0.02@0.9, --max-loss 0.005)."
         )
     return tuple(wanted)
+
+
+def list_usual_criteria(goal: Goal, outputs: int) -> list[str]:
+    """Return the criteria that are compared where none is named, on logits of so many ``outputs``."""
+    usual = [*CANDIDATES, *(() if goal.is_certified else FITTED_CANDIDATES)]
+    if outputs == 2:
+        usual.remove("max-probability")  # of two classes it orders all samples as entropy does
+    return [name for name in usual if STRATEGIES.load(name).criterion().refuse(outputs) is None]
+
+
+def check_criterion(name: str, goal: Goal, outputs: int) -> None:
+    """Raise UsageError for a criterion that cannot be compared with others on logits alone, of so many ``outputs``."""
+    kind = STRATEGIES.load(name).criterion
+    if reason := kind().refuse(outputs):
+        raise UsageError(f"'{name}' cannot be used here: {reason}.")
+    if not kind.causal or not kind.uses_early_exits:
+        raise UsageError(f"'{name}' never leaves early by itself: take another criterion, such as entropy.")
+    if kind().probe is not None:
+        raise UsageError(f"'{name}' reads hidden states, and only logits are kept here: take another criterion.")
+    if goal.is_certified and kind.fits:
+        raise UsageError(f"'{name}' learns on the samples that certify: take another goal or criterion with it.")

@@ -9,7 +9,7 @@ from bench.advise.candidates import choose_candidate, choose_depth, compare_cand
 from bench.advise.ceiling import DepthTimes, find_oracle
 from bench.advise.goal import Goal
 from bench.advise.groups import balance_classes
-from bench.advise.heads import FittedExits
+from bench.advise.heads import RecordedExits
 from bench.measure.exits import AllExits
 from strategies.entropy import Entropy
 
@@ -37,11 +37,11 @@ def draw(samples: int, seed: int, rng_skill: float = 1.5) -> AllExits:
     return AllExits(ids, labels, logits, random.integers(8, 17, samples))
 
 
-def fit(seed: int, samples: int = 1000) -> FittedExits:
-    return FittedExits(None, None, draw(samples, seed), draw(samples, seed + 1000))  # type: ignore[arg-type]
+def fit(seed: int, samples: int = 1000) -> RecordedExits:
+    return RecordedExits(draw(samples, seed), draw(samples, seed + 1000))
 
 
-def choose(goal: Goal, seed: int = 0, criteria: int = 1) -> tuple[FittedExits, object]:
+def choose(goal: Goal, seed: int = 0, criteria: int = 1) -> tuple[RecordedExits, object]:
     fitted = fit(seed)
     return fitted, choose_candidate(Entropy.criterion(), "entropy", fitted, TIMES, goal, ("accuracy",), 0, criteria)
 
@@ -96,7 +96,7 @@ def test_a_certificate_is_kept_as_often_as_it_says(criteria: int) -> None:
     broken = 0
     for seed in range(60):
         choose = draw(300, 10_000 + seed)
-        fitted = FittedExits(None, None, choose, population)  # type: ignore[arg-type]
+        fitted = RecordedExits(choose, population)
         best = compare_candidates(names, fitted, TIMES, goal, ("accuracy",), 0)[0]
         broken += measure_change(population, best.layers) > goal.value
     assert broken <= 11  # 10 % of 60 are 6; more than 11 has a probability of 2 %

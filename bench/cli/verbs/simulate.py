@@ -9,22 +9,40 @@ from typing import Annotated
 import typer
 
 from bench.cli.display import make_console, print_json
-from bench.cli.session import Session, with_session
+from bench.cli.session import Session, split_names, with_session
 from bench.errors import INTERNAL, OK, UsageError
 from bench.text import build_table
 
 
-@with_session("json")
+@with_session("results_dir", "json")
 def simulate(
     session: Session,
+    run: Annotated[
+        str | None,
+        typer.Argument(help="RUN: only whether `bench advise --max-change` keeps its word on its recorded samples."),
+    ] = None,
     scale: Annotated[float, typer.Option(help="Multiplies the numbers of experiments; 1 takes a minute or two.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Seed of all experiments.")] = 0,
+    max_change: Annotated[
+        str | None, typer.Option(help="With RUN: the share and confidence to certify; default 0.01@0.95.")
+    ] = None,
+    criteria: Annotated[
+        str | None, typer.Option(help="With RUN: criteria to choose among, separated by commas.")
+    ] = None,
+    samples: Annotated[int | None, typer.Option(help="With RUN: samples drawn to choose on; default 1000.")] = None,
 ) -> int:
     """Do intervals cover, tests not cry wolf, certified thresholds keep their risk? Worlds with a known truth."""
     if not scale > 0:
         raise UsageError(f"--scale must be positive, not {scale:g}.")
     if seed < 0:
         raise UsageError(f"--seed must be at least 0, not {seed}.")
+    if run is not None:
+        return simulate_certificate(
+            session, run, scale, seed, max_change, criteria, 1000 if samples is None else samples
+        )
+    for name, value in (("--max-change", max_change), ("--criteria", criteria), ("--samples", samples)):
+        if value is not None:
+            raise UsageError(f"{name} is of a certificate on recorded samples: name their RUN.")
     from bench.selfcheck.intervals import run_experiments
 
     begun = time.perf_counter()
@@ -43,3 +61,25 @@ def simulate(
     out.print(build_table("How often, in simulated experiments", columns, rows))
     out.print(f"Seed {seed}, {time.perf_counter() - begun:.0f} s.")
     return code
+
+
+def simulate_certificate(
+    session: Session, name: str, scale: float, seed: int, max_change: str | None, criteria: str | None, samples: int
+) -> int:
+    """Print how often a certificate is kept that is made on samples of a run's recorded ones; 100 times ``scale``."""
+    from bench.advise.goal import parse_goal
+    from bench.advise.question import check_criterion, list_usual_criteria
+    from bench.advise.resampling import describe_resampled, resample_certificate
+
+    goal = parse_goal(max_change, None, None, None)
+    exits = session.find_run(name).finished().exits()
+    outputs = exits.logits.shape[2]
+    names = list_usual_criteria(goal, outputs) if criteria is None else split_names(criteria, "--criteria")
+    for one in names:
+        check_criterion(one, goal, outputs)
+    found = resample_certificate(exits, names, goal, samples, max(1, round(100 * scale)), seed)
+    if session.json:
+        print_json(found.to_plain())
+    else:
+        make_console().print(describe_resampled(found))
+    return OK if found.broken <= found.allowed else INTERNAL
