@@ -30,15 +30,17 @@ from bench.advise.external_data import (
 from bench.advise.external_model import ExternalModel, outline_model
 from bench.advise.external_record import Imported, ImportRequest, plan_cell, record_cell
 from bench.advise.released import ReleasedLogits, find_weights, record_released
+from bench.cell.command import write_from_here
 from bench.cell.request import Context
 from bench.errors import UsageError
 from bench.inference.replay import list_criteria
 from bench.measure.exits import AllExits
 from bench.measure.metrics import METRICS
+from bench.results.facts import Rows, TaskFacts
 from bench.results.run import Run
 from bench.results.spec import RunSpec
 from bench.settings import split_settings
-from bench.tasks import get_task
+from bench.tasks import TASKS, get_task
 from bench.tasks.base import LoadOptions, Task, TaskData
 
 USUAL_CRITERIA = ("entropy", "max-probability", "margin", "patience", "elbert-mono")
@@ -131,20 +133,24 @@ def read_request(
     if loaded is not None and model.encoder is not None:
         known = model.count_tokens(loaded, longest)
         report, select = fill_lengths(report, known), fill_lengths(select, known)
-    metrics = choose_metrics(asked.metrics, loaded, outputs)
-    data = ExternalData(
+    given = None if asked.task is None or asked.task in TASKS else write_from_here(asked.task)
+    facts = TaskFacts(
         name=loaded.name if loaded else asked.data or asked.name,
         kind="regression" if outputs == 1 else "classification",
-        label_names=loaded.label_names if loaded else tuple(map(str, range(outputs))) if outputs > 1 else (),
-        metrics=metrics,
+        labels=loaded.label_names if loaded else tuple(map(str, range(outputs))) if outputs > 1 else (),
+        metrics=choose_metrics(asked.metrics, loaded, outputs),
         revision=revision,
         source=loaded.source if loaded else f"file {asked.logits.name}",
-        split=split,
-        report=report,
-        select=select,
-        available=available,
-        warnings=(),
+        select="select",
+        evaluation=(split,),
+        rows={
+            "select": Rows(used=len(select.ids), available=None),
+            split: Rows(used=len(report.ids), available=available),
+        },
+        max_length=longest,
+        **({} if given is None else {"given": given}),
     )
+    data = ExternalData(facts, report, select, ())
     data = replace(data, warnings=(*warnings, *explain_layers(data, model)))
     return Imported(asked, data, model, digests, longest)
 

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from bench.errors import DataError
 from bench.measure.exits import AllExits
 from bench.measure.held_out import LEAST_TO_SHARE
+from bench.results.facts import TaskFacts
 from bench.results.logits_file import LogitsFile, make_exits, read_logits
-from bench.tasks.base import Kind, Split, TaskData
+from bench.tasks.base import Split, TaskData, name_primary
 
 MOST_SET_APART = 1000
 """Samples that are set apart where no held-out file is given: as many as a task holds out at most."""
@@ -23,23 +24,20 @@ MOST_SHARED = 0.05
 
 @dataclass(frozen=True)
 class ExternalData:
-    """Imported logits: ``select`` to choose on, ``report`` of the split ``split`` to report on.
+    """Imported logits: ``select`` to choose on, ``report`` of the one split of ``task`` to report on.
 
-    ``available`` counts the rows that the split has in its task, None where no task is named. ``lengths`` of both are
-    0 where nobody gave them. ``warnings`` belong into the record.
+    ``lengths`` of both are 0 where nobody gave them. ``warnings`` belong into the record.
     """
 
-    name: str
-    kind: Kind
-    label_names: tuple[str, ...]
-    metrics: tuple[str, ...]
-    revision: str
-    source: str
-    split: str
+    task: TaskFacts
     report: AllExits
     select: AllExits
-    available: int | None
     warnings: tuple[str, ...]
+
+    @property
+    def split(self) -> str:
+        """The split that is reported."""
+        return name_primary(self.task.evaluation)
 
     @property
     def exits(self) -> int:
@@ -183,11 +181,11 @@ def find_split(path: Path, exits: AllExits, named: bool, data: TaskData) -> tupl
             continue
         _check_labels(path, found, split.take(rows), data.name)
         return split, found
-    first = next(iter(data.evaluation.values()))
     if named:
-        strange = next(name for name in exits.ids if name not in first.ids)
+        known = data.primary.ids
+        strange = next(name for name in exits.ids if name not in known)
         raise DataError(
-            f"{path}: id '{strange}' is none of task '{data.name}', whose ids are as '{first.ids[0]}'; leave ids out "
+            f"{path}: id '{strange}' is none of task '{data.name}', whose ids are as '{known[0]}'; leave ids out "
             f"where the rows are all of the task's ({sizes}), in its order."
         )
     raise DataError(

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import datetime
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.advise.external_data import (
-    ExternalData,
-)
+from bench.advise.external_data import ExternalData
 from bench.advise.external_model import NOT_NAMED, ExternalModel
-from bench.cell.command import write_from_here
+from bench.cell.facts import begin_record
 from bench.cell.request import Context
 from bench.cell.resolve import list_wrapped
 from bench.cell.sources import digest_sources
 from bench.cell.splits import explain_void, measure_split
-from bench.environment import describe_environment
 from bench.errors import UsageError
 from bench.files import remove_leftovers
 from bench.inference.replay import fit_criterion, make_evidence
@@ -27,16 +23,15 @@ from bench.measure.rules import Rule
 from bench.measure.trade_off import TradeOff
 from bench.results.doubts import check_skill
 from bench.results.exits import write_exits
-from bench.results.facts import Environment, ExternalLogits, FittedCriterion, Identity, Rows, TaskFacts, Training
+from bench.results.facts import ExternalLogits, FittedCriterion, Training
 from bench.results.measures import HeldOut
 from bench.results.places import RECORD, locate_exits
 from bench.results.points import measure_performance
-from bench.results.record import SCHEMA_VERSION, RunRecord
+from bench.results.record import RunRecord
 from bench.results.record_file import write_record
 from bench.results.run import Run
 from bench.results.spec import Facts, RunSpec, hash_identity, identify_quality
 from bench.settings import bind_arguments
-from bench.tasks import TASKS
 from strategies import STRATEGIES
 from strategies.base import Criterion, Strategy
 
@@ -97,7 +92,7 @@ def plan_cell(shared: Imported, name: str, settings: Mapping[str, object]) -> tu
         )
     spec = RunSpec(
         strategy=strategy.name if name in STRATEGIES else name,
-        task=data.name,
+        task=data.task.name,
         backbone=asked.backbone or asked.name,
         head=model.head,
         recipe=f"external-{asked.name}",
@@ -127,7 +122,7 @@ def record_cell(
     chosen, reported = shares.choose, data.report
     lengths = data.has_lengths()
     select, report = (
-        TradeOff(criterion, exits, model.count_costs(criterion, exits, lengths), data.metrics)
+        TradeOff(criterion, exits, model.count_costs(criterion, exits, lengths), data.task.metrics)
         for exits in (chosen, reported)
     )
     result = measure_split(select, report, spec, explain_void(criterion, shares))
@@ -138,16 +133,10 @@ def record_cell(
         counts = {"fitted_on": len(shares.fit.ids), "chosen_on": len(chosen.ids), "apart": shares.apart}
         learned |= {"held_out": counts}
     record = RunRecord(
-        schema_version=SCHEMA_VERSION,
         status="success",
-        quality_key=quality,
-        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        command=context.command,
-        spec=spec,
-        identity=Identity.from_plain(identity),
-        environment=Environment.from_plain(describe_environment()),
+        **begin_record(spec, identity, context.command),
         speed_key=None,
-        task=describe_data(shared),
+        task=data.task,
         backbone=model.describe(spec.backbone, data.exits),
         training=Training(
             key=hash_identity({"external": shared.digests}),
@@ -190,32 +179,8 @@ def identify_external(shared: Imported, spec: RunSpec, strategy: type[Strategy])
         inner.version_for(data.outputs) for inner in list_wrapped(strategy.criterion, spec.criterion_args.get("of"))
     )
     digest = NOT_NAMED if model.resolved is None else model.resolved.digest
-    facts = Facts(digest, data.revision, versions, wrapped, model.backbone)
-    return {**identify_quality(spec, facts), "train": {**shared.digests, "metrics": list(data.metrics)}}
-
-
-def describe_data(shared: Imported) -> TaskFacts:
-    """Return what a record says of the data."""
-    asked, data = shared.asked, shared.data
-    listed = asked.task is None or asked.task in TASKS
-    given = {} if listed else {"given": write_from_here(str(asked.task))}
-    rows = {
-        "select": Rows(used=len(data.select.ids), available=None),
-        data.split: Rows(used=len(data.report.ids), available=data.available),
-    }
-    return TaskFacts(
-        name=data.name,
-        kind=data.kind,
-        labels=data.label_names,
-        metrics=data.metrics,
-        revision=data.revision,
-        source=data.source,
-        select="select",
-        evaluation=(data.split,),
-        rows=rows,
-        max_length=shared.max_length,
-        **given,
-    )
+    facts = Facts(digest, data.task.revision, versions, wrapped, model.backbone)
+    return {**identify_quality(spec, facts), "train": {**shared.digests, "metrics": list(data.task.metrics)}}
 
 
 def describe_files(shared: Imported) -> ExternalLogits:

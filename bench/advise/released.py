@@ -127,9 +127,8 @@ def record_released(
     made.load_state_dict(tensors)
     model = ExitModel(loaded.encoder, made).eval()
     longest = min(max_length, int(loaded.tokenizer.model_max_length))
-    report = next(iter(data.evaluation.values()))
     found = [
         record_exits(model, split, encode_split(split, loaded.tokenizer, longest), context.progress)
-        for split in (data.select, report)
+        for split in (data.select, data.primary)
     ]
     return ReleasedLogits(found[0], found[1], head)

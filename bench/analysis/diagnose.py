@@ -25,7 +25,7 @@ from bench.results.measures import OperatingPoint
 from bench.results.points import measure_performance
 from bench.results.run import Run
 from bench.tasks import get_task
-from bench.tasks.base import LoadOptions, Split, TaskData, name_primary
+from bench.tasks.base import LoadOptions, Split, TaskData
 from bench.tasks.encode import encode_split
 from bench.tasks.sampling import limit_split
 
@@ -79,7 +79,7 @@ def diagnose_run(
         warnings = check_comparable(model.data, data)
         if model.data.name == data.name:
             raise UsageError(f"--on {on}: the run was trained on this task; give another one.")
-        texts = data.evaluation[name_primary(data.evaluation)]
+        texts = data.primary
         curves = {model.data.name: own, data.name: judge_texts(model, texts, context.progress)}
         found["shift"] = {"samples": len(texts), "warnings": warnings, **measure_shift(curves, points)}
     return found

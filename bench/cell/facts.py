@@ -12,20 +12,25 @@ from bench.cell.own_exit import OwnExit
 from bench.environment import describe_environment
 from bench.results.facts import BackboneFacts, ClassifierFacts, Environment, Identity, Rows, TaskFacts
 from bench.results.record import SCHEMA_VERSION
-from bench.results.spec import identify_quality
+from bench.results.spec import RunSpec, hash_identity, identify_quality
 from bench.tasks.encode import EncodedSplit
 from strategies.base import ExitModel
 
 
 def describe_cell(cell: Cell) -> dict[str, Any]:
-    """Return the fields that every record begins with: what was asked, by which command, and where it runs."""
+    """Return how the record of a cell begins: what was asked, by which command, and where it runs."""
+    return begin_record(cell.spec, identify_quality(cell.spec, cell.facts), cell.context.command)
+
+
+def begin_record(spec: RunSpec, identity: dict[str, object], command: str) -> dict[str, Any]:
+    """Return the fields that every record begins with; ``identity`` is what the result is identified by."""
     return {
         "schema_version": SCHEMA_VERSION,
-        "quality_key": cell.keys.quality,
+        "quality_key": hash_identity(identity),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": cell.context.command,
-        "spec": cell.spec,
-        "identity": Identity.from_plain(identify_quality(cell.spec, cell.facts)),
+        "command": command,
+        "spec": spec,
+        "identity": Identity.from_plain(identity),
         "environment": Environment.from_plain(describe_environment()),
     }
 

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 
-from bench.text import TextConsole, escape_json, escape_markdown, write_markdown_table
+from bench.text import TextConsole, build_table, escape_json, escape_markdown, write_markdown_table
 
 
 def make_console() -> TextConsole:
@@ -36,6 +36,18 @@ def format_tables(
         for sentence in sentences:
             lines += [escape_markdown(sentence), ""]
     return "\n".join([*lines, note]) + "\n"
+
+
+def print_tables(
+    tables: Sequence[tuple[str, Sequence[str], Iterable[Sequence[str]]]], note: str, feet: Sequence[Sequence[str]]
+) -> None:
+    """Print what :func:`format_tables` writes, as tables of the console."""
+    out = make_console()
+    for (title, columns, rows), sentences in zip(tables, feet, strict=True):
+        out.print(build_table(title, columns, rows))
+        for sentence in sentences:
+            out.print(sentence)
+    out.print(note)
 
 
 def format_seconds(seconds: float | None) -> str:

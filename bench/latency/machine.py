@@ -126,13 +126,10 @@ def load_nvml() -> Any | None:
 
 def read_gpu(index: int) -> GpuState | None:
     """Read what NVML says of torch's GPU ``index``; None without NVML, or where NVML does not know it."""
-    library = load_nvml()
-    if library is None:
+    found = open_gpu(index)
+    if found is None:
         return None
-    try:
-        handle = find_gpu_handle(library, index)
-    except library.NVMLError:
-        return None
+    library, handle = found
 
     def ask(question: str, *more: int) -> Any | None:
         try:
@@ -156,17 +153,28 @@ def read_gpu(index: int) -> GpuState | None:
 
 def read_power(index: int) -> float | None:
     """Read the power of torch's GPU ``index`` in watts: of now, where NVML tells it, else its last second's mean."""
+    found = open_gpu(index)
+    if found is None:
+        return None
+    library, handle = found
+    instant = getattr(library, "NVML_FI_DEV_POWER_INSTANT", None)
+    try:
+        if instant is not None:
+            [field] = library.nvmlDeviceGetFieldValues(handle, [instant])
+            if field.nvmlReturn == library.NVML_SUCCESS:
+                return float(field.value.uiVal) / 1e3
+        return float(library.nvmlDeviceGetPowerUsage(handle)) / 1e3
+    except library.NVMLError:
+        return None
+
+
+def open_gpu(index: int) -> tuple[Any, Any] | None:
+    """Return NVML and its handle of torch's GPU ``index``; None without NVML, or where NVML does not know it."""
     library = load_nvml()
     if library is None:
         return None
     try:
-        handle = find_gpu_handle(library, index)
-        instant = getattr(library, "NVML_FI_DEV_POWER_INSTANT", None)
-        if instant is not None:
-            [found] = library.nvmlDeviceGetFieldValues(handle, [instant])
-            if found.nvmlReturn == library.NVML_SUCCESS:
-                return float(found.value.uiVal) / 1e3
-        return float(library.nvmlDeviceGetPowerUsage(handle)) / 1e3
+        return library, find_gpu_handle(library, index)
     except library.NVMLError:
         return None
 

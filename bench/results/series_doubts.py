@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,6 +71,12 @@ def describe_doubts(rows: Iterable[tuple[str, Iterable[SeriesDoubt]]]) -> list[s
         more = f"; and {len(each) - MOST_SAID} more" if len(each) > MOST_SAID else ""
         sentences.append(f"{DOUBT_TITLES[kind]}: {why}. {'; '.join(each[:MOST_SAID])}{more}.")
     return sentences
+
+
+def describe_row_doubts(rows: Sequence[Mapping[str, Any]], column: str) -> list[str]:
+    """Return a sentence for each kind of doubt about the rows of a table, which are called as ``column`` calls them."""
+    names = name_rows([(row[column], row["arguments"]) for row in rows])
+    return describe_doubts(zip(names, [row["doubts"] for row in rows], strict=True))
 
 
 def name_rows(rows: Sequence[tuple[str, str]]) -> list[str]:

@@ -70,6 +70,11 @@ class TaskData:
         """Width of the logits: the number of classes, or 1 for regression."""
         return 1 if self.kind == "regression" else len(self.label_names)
 
+    @property
+    def primary(self) -> Split:
+        """The reported split that a run is judged by, times and shows."""
+        return self.evaluation[name_primary(self.evaluation)]
+
 
 def name_primary(evaluation: Iterable[str]) -> str:
     """Return which of the splits that are reported is the primary one: the first."""

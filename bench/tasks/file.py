@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from bench.errors import DataError
 from bench.tasks.base import LoadOptions, Split, TaskData
-from bench.tasks.checks import RawTable, digest_files, make_split
-from bench.tasks.folder import EVALUATION, LABELS_FILE, PAIR, SINGLE, FolderTask, list_text_columns, make_labelled_split
+from bench.tasks.checks import RawTable, make_split
+from bench.tasks.folder import EVALUATION, PAIR, SINGLE, FolderTask, list_text_columns, make_labelled_split
 from bench.tasks.labels import read_labels
 from bench.tasks.readers import READ_BY_SUFFIX, read_lines, read_table
 from bench.tasks.sampling import limit_split
@@ -60,20 +60,13 @@ class FileTask(FolderTask):
             warnings.append(f"the {len(train)} texts of {self.texts.name} that exits are fitted on have no labels")
             if again:
                 warnings.append(f"{again} texts of {self.texts.name} are in {self.file.name} too: they are left out")
-        if (self.folder / LABELS_FILE).exists():
-            files.append((LABELS_FILE, self.folder / LABELS_FILE))
-        return TaskData(
-            name=self.name,
-            kind="regression" if classes is None else "classification",
-            label_names=() if classes is None else classes.names,
-            metrics=("pearson", "spearman") if classes is None else ("accuracy",),
-            train=train,
-            select=limit_split(parts["select"], options.limit),
-            evaluation={"report": limit_split(parts["report"], options.limit)},
-            revision=digest_files(files, "shared out by text"),
-            source=f"file {self.file.name}" + (f" and {self.texts.name}" if self.texts else ""),
-            warnings=tuple(warnings),
-        )
+        select, report = (limit_split(parts[name], options.limit) for name in ("select", "report"))
+        return self.make_data(classes, (train, select, {"report": report}), files, "shared out by text", warnings)
+
+    @property
+    def source(self) -> str:
+        """Where the data come from, in words."""
+        return f"file {self.file.name}" + (f" and {self.texts.name}" if self.texts else "")
 
 
 def find_file_task(name: str, root: Path = Path()) -> FileTask | None:

@@ -19,7 +19,7 @@ A row without a label (nothing, NULL, NaN; -1 beside the classes 0..C-1) is refu
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -71,23 +71,43 @@ class FolderTask(Task):
         classes = self.find_classes(labels)
         trained, reported = (make_labelled_split(table, texts, classes) for table in (train, evaluation))
         rows, held = hold_out(limit_split(trained, options.limit), options)
-        files = [("train", train_file), (split_name, evaluation_file)]
-        if (self.folder / LABELS_FILE).exists():
-            files.append((LABELS_FILE, self.folder / LABELS_FILE))
+        return self.make_data(
+            classes,
+            (rows, held, {split_name: limit_split(reported, options.limit)}),
+            [("train", train_file), (split_name, evaluation_file)],
+            "labels as written" if classes is not None and _once_merged(labels) else "",
+            (*_warn_of_doubts(train, texts, labels, classes), *_warn_of_leaks(trained, reported, train, evaluation)),
+        )
+
+    @property
+    def source(self) -> str:
+        """Where the data come from, in words."""
+        return f"folder {self.name}"
+
+    def make_data(
+        self,
+        classes: ClassIndex | None,
+        splits: tuple[Split, Split, Mapping[str, Split]],
+        files: Sequence[tuple[str, Path]],
+        rule: str,
+        warnings: Iterable[str],
+    ) -> TaskData:
+        """Return the data of ``classes``, None for a regression: splits to fit, to choose and to report on.
+
+        ``files`` are the named files that they were read from, and ``rule`` by what else than their content they are
+        other data.
+        """
+        listed = self.folder / LABELS_FILE
+        used = [*files, *([(LABELS_FILE, listed)] if listed.exists() else [])]
         return TaskData(
-            name=self.name,
-            kind="regression" if classes is None else "classification",
-            label_names=() if classes is None else classes.names,
-            metrics=("pearson", "spearman") if classes is None else ("accuracy",),
-            train=rows,
-            select=held,
-            evaluation={split_name: limit_split(reported, options.limit)},
-            revision=digest_files(files, "labels as written" if classes is not None and _once_merged(labels) else ""),
-            source=f"folder {self.name}",
-            warnings=(
-                *_warn_of_doubts(train, texts, labels, classes),
-                *_warn_of_leaks(trained, reported, train, evaluation),
-            ),
+            self.name,
+            "regression" if classes is None else "classification",
+            () if classes is None else classes.names,
+            ("pearson", "spearman") if classes is None else ("accuracy",),
+            *splits,
+            revision=digest_files(used, rule),
+            source=self.source,
+            warnings=tuple(warnings),
         )
 
     def _file(self, split: str) -> Path | None:

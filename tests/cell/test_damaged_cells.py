@@ -67,6 +67,19 @@ def run(home: Path, results: Path, capsys: pytest.CaptureFixture[str], *more: st
     return found["record"], [line for line in printed.err.splitlines() if "damaged" in line]
 
 
+def spoil_and_run(
+    damage: Callable[[Path], None], path: Path, home: Path, results: Path, capsys: pytest.CaptureFixture[str]
+) -> tuple[dict[str, Any], str]:
+    """The record of a run that finds ``path`` damaged and sets it aside, and the one line that says so."""
+    damage(path)
+    spoilt = path.read_bytes()
+    record, (said,) = run(home, results, capsys)
+    assert f"{path.relative_to(results).as_posix()} was damaged (" in said
+    assert kept(results) == [spoilt]
+    assert record["training"]["reused"]
+    return record, said
+
+
 def kept(results: Path) -> list[bytes]:
     """What is in the quarantine."""
     return [path.read_bytes() for path in sorted((results / ".cache" / "quarantine").glob("*"))]
@@ -145,14 +158,9 @@ def test_a_damaged_record_is_set_aside_and_measured_again(
     damage, reason = RECORDS[case]
     path = the(results, "record.json")
     whole = json.loads(path.read_text())
-    damage(path)
-    spoilt = path.read_bytes()
-    record, (said,) = run(home, results, capsys)
-    assert f"{path.relative_to(results).as_posix()} was damaged (" in said
+    record, said = spoil_and_run(damage, path, home, results, capsys)
     assert reason in said
-    assert kept(results) == [spoilt]
     assert record["warnings"] == [said.rpartition("] ")[2].removesuffix(".")]
-    assert record["training"]["reused"]
     assert timeless(record) == timeless(whole)
     before = files(results)
     assert run(home, results, capsys) == (record, [])  # nothing is left to do
@@ -224,13 +232,8 @@ def test_damaged_times_are_set_aside_and_measured_again(
 ) -> None:
     damage, reason = TIMES[case]
     path = the(timed, "latency-*.json")
-    damage(path)
-    spoilt = path.read_bytes()
-    record, (said,) = run(home, timed, capsys)
-    assert f"{path.relative_to(timed).as_posix()} was damaged (" in said
+    record, said = spoil_and_run(damage, path, home, timed, capsys)
     assert reason in said
-    assert kept(timed) == [spoilt]
-    assert record["training"]["reused"]
     assert record["latency"]["file"] == path.name
     assert len(read_times(path).rounds) == record["latency"]["rounds"]
     assert run(home, timed, capsys) == (record, [])

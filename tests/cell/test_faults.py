@@ -23,7 +23,7 @@ from bench.training import trainer
 from bench.training.checkpoint import load_tensors, save_tensors
 from tests.helpers.compare_records import logits
 from tests.helpers.faults.kills import UPDATE, Moment, end, start, work_of
-from tests.helpers.small_runs import TINY, run_json, timeless, write_task
+from tests.helpers.small_runs import TINY, ask_cell, run_json, timeless, write_task
 
 STEPS, SPLITS = 3, ["select", "validation"]
 
@@ -34,18 +34,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def arguments(task: Path, results: Path, strategy: str = "entropy") -> list[str]:
-    tiny = [word for word in TINY if word != "--quiet"]
-    return [
-        "--strategy",
-        strategy,
-        "--task",
-        str(task),
-        "--backbone",
-        "bert-demo",
-        "--results-dir",
-        str(results),
-        *tiny,
-    ]
+    return [*ask_cell(strategy, task, results), *(word for word in TINY if word != "--quiet")]
 
 
 # --------------------------------------------------------------------------- disk full

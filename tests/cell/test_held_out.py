@@ -13,7 +13,7 @@ from bench.measure.held_out import share_held_out
 from bench.measure.rules import Rule
 from bench.measure.trade_off import Costs, TradeOff
 from bench.results.run import Run
-from tests.helpers.small_runs import TINY, run_json, write_task
+from tests.helpers.small_runs import TINY, ask_cell, run_json, write_task
 
 ASKED = ["--select", "risk=0.4@0.6", "--select", "risk=0.01"]
 
@@ -23,18 +23,7 @@ def test_a_fitted_criterion_is_fitted_on_other_samples_than_its_points_are_chose
     strategy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     task = write_task(tmp_path / "task", train=400)
-    command = [
-        "--strategy",
-        strategy,
-        "--task",
-        str(task),
-        "--backbone",
-        "bert-demo",
-        "--seed",
-        "1",
-        "--results-dir",
-        str(tmp_path / "results"),
-    ]
+    command = [*ask_cell(strategy, task, tmp_path / "results"), "--seed", "1"]
     [made] = run_json(capsys, *command, *ASKED, *TINY)
     run = Run.load(Path(made["folder"]))
     held_out = run.exits(run.record.task.select)
@@ -61,16 +50,7 @@ def test_too_few_held_out_samples_serve_both_and_certify_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     task = write_task(tmp_path / "task")
-    command = [
-        "--strategy",
-        "temperature",
-        "--task",
-        str(task),
-        "--backbone",
-        "bert-demo",
-        "--results-dir",
-        str(tmp_path / "results"),
-    ]
+    command = ask_cell("temperature", task, tmp_path / "results")
     [made] = run_json(capsys, *command, *ASKED, *TINY)
     count = made["record"]["task"]["rows"]["select"]["used"]
     assert count < 32
@@ -89,16 +69,7 @@ def test_what_is_asked_of_a_criterion_with_one_way_to_leave_is_answered(
 ) -> None:
     """Nothing is to be chosen, so that the standard points are left out; one that was asked for is not."""
     task = write_task(tmp_path / "task")
-    command = [
-        "--strategy",
-        "full",
-        "--task",
-        str(task),
-        "--backbone",
-        "bert-demo",
-        "--results-dir",
-        str(tmp_path / "results"),
-    ]
+    command = ask_cell("full", task, tmp_path / "results")
     [made] = run_json(capsys, *command, *ASKED, *TINY)
     points = {point["rule"]: point for point in made["record"]["evaluation"]["validation"]["points"]}
     assert list(points) == ["risk=0.4@0.6", "risk=0.01"]

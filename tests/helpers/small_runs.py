@@ -26,6 +26,12 @@ def settings(*pairs: str) -> list[str]:
 TINY = [*settings(*SHAPE, *STEPS), "--no-latency", "--offline", "--quiet"]
 
 
+def ask_cell(strategy: str, task: Path, results: Path) -> list[str]:
+    """The options of one cell on the demo backbone, kept in ``results``."""
+    where = ["--task", str(task), "--backbone", "bert-demo", "--results-dir", str(results)]
+    return ["--strategy", strategy, *where]
+
+
 def reviews(rows: int, seed: int) -> list[tuple[str, int]]:
     """Made-up reviews and whether they praise; no two are the same."""
     random_ = random.Random(seed)

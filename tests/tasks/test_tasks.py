@@ -244,7 +244,7 @@ REAL = {"rte": (2490, 277), "mrpc": (3668, 408), "stsb": (5749, 1500), "ag_news"
 @pytest.mark.parametrize("name", REAL)
 def test_real_data_load(name: str, shared: Path) -> None:
     data = get_task(name).load(LoadOptions(hub_root=shared / "hub", offline=True, limit=1000))
-    primary = next(iter(data.evaluation.values()))
+    primary = data.primary
     assert (data.train.available, primary.available) == REAL[name]
     assert len(data.train) + len(data.select) == 1000
     assert len(primary) == min(1000, REAL[name][1])

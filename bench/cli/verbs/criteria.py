@@ -12,11 +12,10 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.cli.display import format_tables, make_console, print_json
+from bench.cli.display import format_tables, print_json, print_tables
 from bench.cli.session import Backbones, Session, Tasks, with_session
 from bench.errors import NothingComparable
 from bench.files import write_text
-from bench.text import build_table
 
 COLUMNS = ("criterion", "arguments", "seeds", "least layers", "at L/2", "difference at L/2", "difference of the curve")
 
@@ -39,7 +38,7 @@ def criteria(
     """Every criterion on the same checkpoints, paired on the same samples."""
     from bench.compare.criteria import LEAST_CRITERIA, compare_criteria, make_plain_tables
     from bench.measure.areas import GRID
-    from bench.results.series_doubts import describe_doubts, name_rows
+    from bench.results.series_doubts import describe_row_doubts
     from bench.results.store import Only
 
     runs = session.read_runs(Only.named(task, backbone), logits=True)
@@ -53,21 +52,13 @@ def criteria(
         )
     note = COLUMNS_NOTE.format(grid=GRID, against=against)
     tables = [(table["title"], COLUMNS, list(map(_list_cells, table["rows"]))) for table in found]
-    doubts = []
-    for table in found:
-        names = name_rows([(row["criterion"], row["arguments"]) for row in table["rows"]])
-        doubts.append(describe_doubts(zip(names, [row["doubts"] for row in table["rows"]], strict=True)))
+    doubts = [describe_row_doubts(table["rows"], "criterion") for table in found]
     if markdown is not None:
         write_text(markdown, format_tables(tables, note, doubts))
     if session.json:
         print_json(make_plain_tables(found))
-        return
-    out = make_console()
-    for one, sentences in zip(tables, doubts, strict=True):
-        out.print(build_table(*one))
-        for sentence in sentences:
-            out.print(sentence)
-    out.print(note)
+    else:
+        print_tables(tables, note, doubts)
 
 
 def _list_cells(row: Mapping[str, Any]) -> list[str]:

@@ -8,11 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.cli.display import format_tables, make_console, print_json
+from bench.cli.display import format_tables, print_json, print_tables
 from bench.cli.session import Backbones, Session, Tasks, with_session
 from bench.errors import NothingComparable
 from bench.files import write_text
-from bench.text import build_table
 
 
 @with_session("results_dir", "json", "allow_imports")
@@ -28,7 +27,7 @@ def table(
     """Recorded runs side by side at matched cost."""
     from bench.results.groups import group_seeds
     from bench.results.matched import group_rows, make_plain_rows, match_runs, name_point
-    from bench.results.series_doubts import describe_doubts, name_rows
+    from bench.results.series_doubts import describe_row_doubts
     from bench.results.store import Only, find_damaged_logits, find_refused_criteria, leave_out
 
     rules = [name_point(name.strip()) for name in at.split(",")]
@@ -43,21 +42,13 @@ def table(
     columns = ["strategy", "recipe / head", "arguments", "seeds", "all layers", *rules]
     groups = group_rows(rows)
     tables = [(title, columns, [_list_cells(row, rules) for row in members]) for title, members in groups.items()]
-    doubts = []
-    for members in groups.values():
-        names = name_rows([(row["strategy"], row["arguments"]) for row in members])
-        doubts.append(describe_doubts(zip(names, [row["doubts"] for row in members], strict=True)))
+    doubts = [describe_row_doubts(members, "strategy") for members in groups.values()]
     if markdown is not None:
         write_text(markdown, format_tables(tables, TABLE_NOTE, doubts))
     if session.json:
         print_json(make_plain_rows(rows))
-        return
-    out = make_console()
-    for one, sentences in zip(tables, doubts, strict=True):
-        out.print(build_table(*one))
-        for sentence in sentences:
-            out.print(sentence)
-    out.print(TABLE_NOTE)
+    else:
+        print_tables(tables, TABLE_NOTE, doubts)
 
 
 TABLE_NOTE = (
