@@ -11,9 +11,11 @@ from rich.text import Text
 
 from bench.analysis.explain import Explanation
 from bench.report import numbers
-from bench.report.figures import open_canvas, save_canvas
+from bench.report.exit_charts import make_exit_axis
+from bench.report.figures import Figure, draw_figure, measure_legend, open_canvas, save_canvas
+from bench.report.marks import Axis, Chart, Key, Line, Mark, Point, Reference
 from bench.report.page import make_environment
-from bench.report.style import COLOURS
+from bench.report.style import COLOURS, Look
 from bench.text import build_table
 
 HEAT = (213, 94, 0)  # vermillion, of the reports' palette
@@ -83,10 +85,13 @@ def render_explanations(found: Sequence[Explanation], run: str) -> str:
 def save_png(found: Explanation, path: Path) -> None:
     """Draw a picture: the text with heat above, class probabilities and entropy over the exits below."""
     lines = wrap_text(found)
-    with open_canvas(6.6, 0.22 * len(lines) + 2.7) as fig:
-        upper, lower = fig.subplots(2, 1, height_ratios=[0.22 * len(lines) + 0.3, 2.2])
-        _draw_text(upper, lines, found)
-        _draw_steps(lower, found)
+    text = 0.22 * len(lines) + 0.3
+    steps = Figure(path.stem, "", [], [build_step_chart(found)])
+    below = 2.2 + measure_legend(steps.keys)
+    with open_canvas(6.6, text + below) as fig:
+        above, under = fig.subfigures(2, 1, height_ratios=[text, below])
+        _draw_text(above.subplots(), lines, found)
+        draw_figure(steps, under)
         save_canvas(fig, path, "png")
 
 
@@ -109,6 +114,7 @@ def wrap_text(found: Explanation) -> list[list[tuple[int, str, float | None]]]:
 
 
 def _draw_text(ax: Any, lines: Sequence[Sequence[tuple[int, str, float | None]]], found: Explanation) -> None:
+    # by hand: no chart has words that lie on their own heat, so that marks know none
     from matplotlib.patches import Rectangle
 
     ax.set_xlim(0, LINE_LENGTH)
@@ -127,18 +133,29 @@ def _draw_text(ax: Any, lines: Sequence[Sequence[tuple[int, str, float | None]]]
     ax.set_title(f"{found.title[:40]}: {said[:70]}" + (f"\nDoubts: {marks}" if marks else ""), loc="left")
 
 
-def _draw_steps(ax: Any, found: Explanation) -> None:
-    layers = [s.layer for s in found.steps]
-    colours = list(COLOURS.values())
-    for c, name in enumerate(found.labels[:7]):
-        values = [s.probabilities[c] for s in found.steps]
-        ax.plot(layers, values, marker="o", color=colours[c % 7], label=f"p({name})"[:40])
-    ax.plot(layers, [s.entropy for s in found.steps], linestyle=(0, (4, 2)), color="black", label="normalised entropy")
-    ax.axvline(found.layer, color="#777777", linewidth=0.8, linestyle=(0, (1, 2)))
-    ax.set_ylim(-0.03, 1.03)
-    ax.set_xlabel(
-        f"exit; leaves at the dotted line (point {found.point}, threshold {numbers.format_threshold(found.threshold)})"
+def build_step_chart(found: Explanation) -> Chart:
+    """Build the chart of class probabilities and entropy over the exits, with a line where the sample leaves."""
+    layers = [step.layer for step in found.steps]
+    marks: list[Mark] = []
+    keys = []
+    for c, (name, colour) in enumerate(zip(found.labels, COLOURS, strict=False)):
+        look, values = Look(colour, "o", ""), [step.probabilities[c] for step in found.steps]
+        marks.append(Line(name, look, layers, values))
+        for x, y in zip(layers, values, strict=True):
+            marks.append(Point(name, look, x, y, f"exit {x}: {y:.3f}"))
+        keys.append(Key(f"p({name})", name, look))
+    entropy = Key("normalised entropy", "", Look("#000000", "", "4 2"))
+    marks.append(Line(entropy.series, entropy.look, layers, [step.entropy for step in found.steps]))
+    low, high = -0.03, 1.03
+    return Chart(
+        found.title,
+        found.title,
+        "Probability of each class, and normalised entropy, at every exit.",
+        "",
+        make_exit_axis(
+            len(layers), f"exit (point {found.point}, threshold {numbers.format_threshold(found.threshold)})"
+        ),
+        Axis("probability", low, high, [0, 0.25, 0.5, 0.75, 1]),
+        [*marks, Reference((found.layer, low), (found.layer, high), "leaves")],
+        [*keys, entropy],
     )
-    ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.grid(True)
-    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))

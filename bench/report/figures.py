@@ -97,7 +97,7 @@ def save_canvas(fig: Any, path: Path, kind: str) -> None:
 def save_figure(figure: Figure, folder: Path, formats: Sequence[str] = tuple(METADATA)) -> list[Path]:
     """Write ``figure`` as .svg, .pdf and .png, or those of ``formats``, and its numbers as .csv under ``folder``."""
     *drawn, numbers = (folder / f"{figure.name}.{kind}" for kind in (*formats, "csv"))
-    with open_canvas(figure.width, figure.height + _measure_legend(figure.keys)) as fig:
+    with open_canvas(figure.width, figure.height + measure_legend(figure.keys)) as fig:
         draw_figure(figure, fig)
         for path in drawn:
             save_canvas(fig, path, path.suffix[1:])
@@ -106,7 +106,7 @@ def save_figure(figure: Figure, folder: Path, formats: Sequence[str] = tuple(MET
 
 
 def draw_figure(figure: Figure, fig: Any) -> None:
-    """Draw all charts of ``figure`` on a matplotlib figure, with one legend below them, where it hides nothing."""
+    """Draw the charts of ``figure`` on a matplotlib figure, or a part of one, and below them one legend of all."""
     charts = figure.charts
     grid = (1, len(charts)) if figure.beside else (len(charts), 1)
     axes = fig.subplots(*grid, squeeze=False).flatten()
@@ -198,6 +198,6 @@ def _count_columns(keys: Sequence[Key]) -> int:
     return 1 if max(len(shorten_name(key.name)) for key in keys) > 22 else 2
 
 
-def _measure_legend(keys: Sequence[Key]) -> float:
+def measure_legend(keys: Sequence[Key]) -> float:
     """Return the inches that the legend takes."""
     return 0.1 + 0.145 * -(-len(keys) // _count_columns(keys)) if keys else 0.0

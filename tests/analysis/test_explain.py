@@ -31,7 +31,8 @@ from bench.inference.replay import replay
 from bench.measure.curve import exit_layers
 from bench.measure.exits import AllExits
 from bench.progress import Progress
-from bench.report.explain_view import format_score, print_explanation, render_explanations, save_png
+from bench.report.explain_view import build_step_chart, format_score, print_explanation, render_explanations, save_png
+from bench.report.marks import Line, Reference
 from bench.results.run import Run
 from bench.results.spec import RunSpec
 from bench.results.store import Store
@@ -192,6 +193,17 @@ def test_pages_and_pictures_are_the_same_twice(run: Run, little: RunModel, tmp_p
     for name in ("a", "b"):
         save_png(found, tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_the_picture_shows_every_exit_and_where_the_text_leaves(run: Run, little: RunModel) -> None:
+    found = explain_text(run, little, Text("the dog"))
+    chart = build_step_chart(found)
+    lines = {mark.series: mark for mark in chart.marks if isinstance(mark, Line)}
+    shown = np.array([lines[name].y for name in found.labels])
+    assert np.allclose(shown.sum(axis=0), 1)
+    assert shown.argmax(axis=0).tolist() == [found.labels.index(step.answer) for step in found.steps]
+    assert list(lines[""].y) == [step.entropy for step in found.steps]
+    assert [mark.start[0] for mark in chart.marks if isinstance(mark, Reference)] == [found.layer]
 
 
 def test_cases_are_simple_and_overthought() -> None:
