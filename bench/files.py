@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from bench.errors import Damaged, DiskFull
 
@@ -80,4 +80,4 @@ def read_object(path: Path) -> dict[str, Any]:
         raise Damaged(path, str(error)) from error
     if not isinstance(found, dict):
         raise Damaged(path, f"it holds {type(found).__name__} and no object")
-    return cast(dict[str, Any], found)
+    return found

@@ -188,7 +188,10 @@ def measure_shift(curves: Mapping[str, TradeOff], points: Sequence[OperatingPoin
         for point in points
         for name, curve in curves.items()
     ]
-    full = {name: measure_performance(curve, -math.inf).to_plain()["metrics"] for name, curve in curves.items()}
+    full = {
+        name: {metric: found.to_plain() for metric, found in measure_performance(curve, -math.inf).metrics.items()}
+        for name, curve in curves.items()
+    }
     own = next(iter(curves.values()))
     rows = [describe_cut(name, curve, cut) for cut in spread_cuts(own) for name, curve in curves.items()]
     return {"texts": list(curves), "full": full, "points": summaries, "curve": rows}

@@ -73,9 +73,9 @@ def replay_file(
     recorded = make_exits(found, found.labels)
     result = measure_exits(recorded, criterion, metrics, asked)
     doubts = find_replay_doubts(recorded, result, metrics[0])
-    plain = result.to_plain()
-    points = [{**p, "chosen_on": "these samples"} if p["chosen_on"] == "select" else p for p in plain["points"]]
-    measured = {"full": plain["full"], "points": points, "metrics": list(metrics), "curve": plain["curve"]}
+    points = [{**p.to_plain(), "chosen_on": p.chosen_on.replace("select", "these samples")} for p in result.points]
+    rows = [row.to_plain() for row in result.curve]
+    measured = {"full": result.full.to_plain(), "points": points, "metrics": list(metrics), "curve": rows}
     return {**facts, **measured, "doubts": [doubt.to_plain() for doubt in doubts]}, result, doubts
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from backbones.catalog import BACKBONES, Init
 from bench.cell.command import write_from_here
@@ -78,7 +78,7 @@ def list_wrapped(criterion: type[Criterion], of: str | None) -> tuple[type[Strat
     around: Callable[[str], type[Strategy]] | None = getattr(criterion, "find_strategy", None)
     if around is None:
         return ()
-    inner = around(of or cast(str, list_settable(criterion)["of"].default))
+    inner = around(of or list_settable(criterion)["of"].default)
     return (inner, *list_wrapped(inner.criterion, None))
 
 

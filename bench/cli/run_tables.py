@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -78,7 +77,7 @@ def make_plain_run(run: Run) -> dict[str, Any]:
     """Return the run as ``--json`` prints it: folder, record as it is on disk, doubts, its origin if reused."""
     splits = run.record.evaluation if run.is_finished() else ()
     doubts = [{"split": split, **doubt.to_plain()} for split in splits for doubt in run.find_doubts(split)]
-    found = {"folder": str(run.folder), "record": json.loads(run.head.to_json()), "doubts": doubts}
+    found = {"folder": str(run.folder), "record": run.head.to_plain(), "doubts": doubts}
     return {**found, "reused": find_origin(run)} if run.reused else found
 
 

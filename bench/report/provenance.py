@@ -106,8 +106,9 @@ def find_revisions(runs: Sequence[Run]) -> dict[str, Revision]:
 
 def make_revision_key(run: Run) -> str:
     """Return a key that runs of the same code and packages share."""
-    plain = run.head.environment.to_plain()
-    return write_canonical([plain["source"], plain["versions"]])
+    environment = run.head.environment
+    source = None if environment.source is None else environment.source.to_plain()
+    return write_canonical([source, dict(environment.versions)])
 
 
 def list_letters(runs: Iterable[Run], revisions: Mapping[str, Revision]) -> list[str]:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.errors import Damaged, DataError, UsageError
+from bench.errors import Damaged, DataError, Unsealed, UsageError
 from bench.measure.exits import AllExits
 from bench.results.exits import read_exits
 
@@ -60,6 +60,8 @@ def read_logits(path: Path, *, others: bool = True) -> LogitsFile:
     if path.suffix == ".parquet":
         try:
             found = read_exits(path)
+        except Unsealed:
+            raise
         except Damaged as error:
             said = f"{path} is not a Parquet file of exits as ExitBench writes them ({error.reason})."
             raise DataError(said) from error

@@ -129,7 +129,7 @@ def describe_gate_cell(cell: GateCell, run: Run, logits: str) -> dict[str, Any]:
         "logits": logits,
         "quality_key": record.quality_key,
         "training": {"limit": record.spec.limit, "steps": dict(record.training.steps)},
-        "per_exit": run.result().to_plain()["per_exit"],
+        "per_exit": {metric: list(values) for metric, values in run.result().per_exit.items()},
         "samples": len(exits.ids),
         "tokens": int(exits.lengths.sum()),
         "flops_by_exit": table.sum(axis=0).tolist(),
