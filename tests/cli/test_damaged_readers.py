@@ -121,7 +121,10 @@ def test_logits(damage: str, results: Path, capsys: pytest.CaptureFixture[str]) 
         assert main(words) == code, verb
         assert len(lines_about(capsys.readouterr().err, LOGITS, said)) == count, verb
     assert main(["replay", f"r/{BAD}/{LOGITS}", "--strategy", "entropy"]) == USAGE
-    assert capsys.readouterr().err.count(LOGITS) == 1
+    printed = capsys.readouterr().err
+    assert printed.count(LOGITS) == 1
+    assert said.removeprefix("damaged (") in printed
+    assert ("run the cell again" in printed) == (damage == "no checksum")
 
 
 def test_logits_of_another_run(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
