@@ -40,6 +40,7 @@ FORMER = {"bench-engine": "selfcheck"}
 
 VERBS: Registry[Callable[..., int | None]] = Registry("command", COMMANDS)
 PLAIN: dict[str, Any] = {"add_completion": False, "pretty_exceptions_enable": False, "rich_markup_mode": None}
+HELP = {"help_option_names": ["-h", "--help"]}
 
 
 class Verbs(TyperGroup):
@@ -55,7 +56,7 @@ class Verbs(TyperGroup):
                 ctx.fail(str(make_unknown_error("command", name, COMMANDS)).replace("Unknown", "No such", 1))
             return None
         alone = typer.Typer(**PLAIN)
-        alone.command(name)(VERBS.load(name))
+        alone.command(name, context_settings=HELP)(VERBS.load(name))
         return typer.main.get_command(alone)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
@@ -64,7 +65,7 @@ class Verbs(TyperGroup):
             formatter.write_dl([(name, said[name]) for name in COMMANDS])
 
 
-app = typer.Typer(name="bench", cls=Verbs, no_args_is_help=True, **PLAIN)
+app = typer.Typer(name="bench", cls=Verbs, no_args_is_help=True, context_settings=HELP, **PLAIN)
 
 
 @app.callback(invoke_without_command=True)

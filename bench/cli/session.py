@@ -52,7 +52,7 @@ class Session:
     ] = None
     offline: Annotated[bool, typer.Option("--offline", help="Never use the network.")] = False
     json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of tables.")] = False
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")] = False
     allow_imports: Annotated[
         bool, typer.Option("--allow-imports", help="Run modules that a record names (module:Name): trust its maker.")
     ] = False
