@@ -28,7 +28,7 @@ LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "|": r"\textbar{}", '"': r"\textquotedbl{}", "×": r"$\times$", "−": r"$-$", "–": "--", "“": "``", "”": "''",
-    "·": r"$\cdot$", "…": r"\ldots{}", "'": r"\textquotesingle{}", "`": r"\textasciigrave{}",
+    "±": r"$\pm$", "·": r"$\cdot$", "…": r"\ldots{}", "'": r"\textquotesingle{}", "`": r"\textasciigrave{}",
 }  # fmt: skip
 
 

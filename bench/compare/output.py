@@ -137,13 +137,19 @@ def write_junit(comparison: Comparison, fail_on: Sequence[str]) -> bytes:
 def make_tracker(runs: Sequence[Run], bigger: bool) -> list[dict[str, Any]]:
     """Return what github-action-benchmark reads: quality and speed-ups (customBiggerIsBetter), else FLOPs and times.
 
-    ``range`` is half the width of the 95 % interval where there is one.
+    ``range`` is half the width of the 95 % interval where there is one, ``extra`` what is doubted of the number.
     """
     entries: list[dict[str, Any]] = []
     for run, label in label_runs([run for run in runs if run.is_finished()]).items():
+        timing = "" if run.record.latency is None else run.record.latency.problem
         for split, result in run.record.evaluation.items():
+            doubts = run.find_doubts(split)
             for rule, point in result.performances.items():
-                entries += _track_point(f"{label} | {split} | {rule}", point, bigger)
+                said = [f"{doubt.said}." for doubt in doubts if not doubt.rules or rule in doubt.rules]
+                for entry in _track_point(f"{label} | {split} | {rule}", point, bigger):
+                    timed = timing and " | latency" in entry["name"]
+                    extra = [*said, f"Latency is INVALID: {timing}."] if timed else said
+                    entries.append({**entry, "extra": " ".join(extra)} if extra else entry)
     return entries
 
 

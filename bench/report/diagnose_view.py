@@ -141,11 +141,12 @@ def write_diagnosis(found: Found, folder: Path) -> list[Path]:
     parts = {"exits": found["exits"], "consistency": found["consistency"]}
     parts |= {"slowdown": found["slowdown"]["rows"]} if found["slowdown"] else {}
     parts |= {"shift-points": found["shift"]["points"]} if found["shift"] else {}
+    doubts = "; ".join(doubt["said"] for doubt in found["doubts"]) or None
     written = [folder / "diagnosis.json"]
     write_json(written[0], found, compact=True)
     for name, rows in parts.items():
         written.append(folder / f"{name}.csv")
-        write_text(written[-1], format_csv([flatten_row(row) for row in rows]))
+        write_text(written[-1], format_csv([{**flatten_row(row), "doubts": doubts} for row in rows]))
     if found["shift"]:
         written += save_figure(build_shift_figure(found), folder, ("svg",))
     return written
@@ -159,6 +160,7 @@ def build_shift_figure(found: Found) -> Figure:
     shift = found["shift"]
     own, other = shift["texts"]
     words = f"{found['run']} on {own} and {other}: at equal thresholds the curves' points belong together."
+    words = " ".join([words, *(f"{doubt['said']}." for doubt in found["doubts"])])
     looks = {own: Look("blue", "o", ""), other: Look("vermillion", "s", "5 2.5")}
     columns = {
         name: {k: [row[k] for row in shift["curve"] if row["texts"] == name]

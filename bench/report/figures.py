@@ -19,11 +19,13 @@ from bench.report.style import Look
 from bench.text import show_hidden
 
 COLUMN = 3.3  # inches: one column of the usual two-column conference style
-METADATA: dict[str, dict[str, Any]] = {
-    "svg": {"metadata": {"Date": None, "Creator": "ExitBench"}},
-    "pdf": {"metadata": {"CreationDate": None, "ModDate": None, "Creator": "ExitBench", "Producer": None}},
-    "png": {"metadata": {"Software": None}},
+METADATA: dict[str, dict[str, str | None]] = {
+    "svg": {"Date": None, "Creator": "ExitBench"},
+    "pdf": {"CreationDate": None, "ModDate": None, "Creator": "ExitBench", "Producer": None},
+    "png": {"Software": None},
 }
+CAPTION = {"svg": "Description", "pdf": "Subject", "png": "Description"}
+"""What a kind of file calls what is said of it."""
 POINT = 0.8  # a marker's width in points for each unit of its radius on the page
 CAP = 0.04  # markers stand so far above their bars, in heights of the axes
 NAME_LENGTH = 46  # characters of a name in a figure
@@ -88,10 +90,11 @@ def open_canvas(width: float, height: float) -> Iterator[Any]:
             plt.close(fig)
 
 
-def save_canvas(fig: Any, path: Path, kind: str) -> None:
-    """Write a matplotlib figure as ``kind``, the same bytes each time."""
+def save_canvas(fig: Any, path: Path, kind: str, caption: str = "") -> None:
+    """Write a matplotlib figure as ``kind`` with its caption inside, the same bytes each time."""
+    said = {CAPTION[kind]: show_hidden(caption)} if caption else {}
     with replace_file(path) as temporary:
-        fig.savefig(temporary, format=kind, **METADATA[kind])
+        fig.savefig(temporary, format=kind, metadata=METADATA[kind] | said)
 
 
 def save_figure(figure: Figure, folder: Path, formats: Sequence[str] = tuple(METADATA)) -> list[Path]:
@@ -100,7 +103,7 @@ def save_figure(figure: Figure, folder: Path, formats: Sequence[str] = tuple(MET
     with open_canvas(figure.width, figure.height + measure_legend(figure.keys)) as fig:
         draw_figure(figure, fig)
         for path in drawn:
-            save_canvas(fig, path, path.suffix[1:])
+            save_canvas(fig, path, path.suffix[1:], figure.caption)
     write_text(numbers, format_csv(figure.rows))
     return [*drawn, numbers]
 

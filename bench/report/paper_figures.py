@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +18,7 @@ from bench.report.provenance import describe_runs, describe_source
 from bench.report.series import BandedCurve, Panel, Series, read_curve
 from bench.report.style import COLOURS, DASHES, MARKERS, Look
 from bench.results.groups import make_checkpoint_key, write_canonical
+from bench.results.series_doubts import add_marks, describe_doubts
 
 DELTAS = tuple(round(0.1 * k, 1) for k in range(1, 11))  # ELBERT sec. 3: threshold 0.1 to 1.0
 FIRST = ("elbert-mono", "elbert-label", "elbert-range")  # whose curves figure 2 shows, the first that is there
@@ -27,6 +28,37 @@ POINTS = 7  # markers on a line of many vertices
 
 def build_panel_figures(made: PanelCharts) -> Iterator[Figure]:
     """Return the figures of one panel: trade-off, exits, calibration and depth, those that there is data for."""
+    for figure in _build_panel_figures(made):
+        yield add_doubts(figure, _label_series([made.panel]))
+
+
+def add_doubts(figure: Figure, about: Sequence[tuple[Panel, str, Series]]) -> Figure:
+    """Return ``figure`` with what is doubted of its series, by the names they have there: in the caption, in each row.
+
+    A row that names a series has what is doubted of that one, another row all of it.
+    """
+    panels = {panel.number: panel for panel, _, _ in about}
+    sentences = [
+        f"{panel.title}: {said}" if len(panels) > 1 else said
+        for panel in panels.values()
+        for said in describe_doubts((name, series.doubts) for one, name, series in about if one is panel)
+    ]
+    if not sentences:
+        return figure
+    known = {(panel.title, name): series.said_doubts for panel, name, series in about}
+    titles = [panel.title for panel in panels.values()]
+    rows = [
+        {**row, "doubts": known.get((row.get("panel", titles[0]), row.get("series", "")), " ".join(sentences)) or None}
+        for row in figure.rows
+    ]
+    return replace(figure, caption=" ".join([figure.caption, *sentences]), rows=rows)
+
+
+def _label_series(panels: Iterable[Panel]) -> list[tuple[Panel, str, Series]]:
+    return [(panel, series.label, series) for panel in panels for series in panel.series]
+
+
+def _build_panel_figures(made: PanelCharts) -> Iterator[Figure]:
     panel, title, slug = made.panel, made.panel.title, made.panel.slug
     if made.trade_off.legend:
         words = join_captions(title, [made.trade_off], content.describe_left_out(panel))
@@ -42,7 +74,10 @@ def build_panel_figures(made: PanelCharts) -> Iterator[Figure]:
 
 def build_realisation_figure(chart: Chart, panels: Sequence[Panel]) -> Figure:
     """Return the figure of promised against measured speed-up."""
-    return Figure("flops-and-time", join_captions(chart.title, [chart]), content.tabulate_timings(panels), [chart], 2.5)
+    words = join_captions(chart.title, [chart])
+    figure = Figure("flops-and-time", words, content.tabulate_timings(panels), [chart], 2.5)
+    timed = [one for one in _label_series(panels) if any(point.timed for point in one[2].points.values())]
+    return add_doubts(figure, timed)
 
 
 def build_paper_figures(panels: Sequence[PanelCharts]) -> list[Figure]:
@@ -99,7 +134,8 @@ def _build_figure_2(panels: Sequence[Panel]) -> list[Figure]:
     )
     metrics = " / ".join(sorted({title_metric(p.metric) for p, _ in chosen}))
     chart = _build_lines_chart(lines, "computation (fraction of the plain model)", metrics, every=True)
-    return [Figure("elbert-figure-2", words, rows, [chart])]
+    figure = Figure("elbert-figure-2", words, rows, [chart])
+    return [add_doubts(figure, [(panel, series.label, series) for panel, series in chosen])]
 
 
 def _build_figure_3(panels: Sequence[PanelCharts]) -> list[Figure]:
@@ -118,7 +154,8 @@ def _build_figure_3(panels: Sequence[PanelCharts]) -> list[Figure]:
         replace(p.trade_off, title=p.panel.title, marks=[m for m in p.trade_off.marks if not isinstance(m, Band)])
         for p in several
     ]
-    return [Figure("elbert-figure-3", words, rows, charts, 0.3 + 1.75 * len(several), titled=True)]
+    figure = Figure("elbert-figure-3", words, rows, charts, 0.3 + 1.75 * len(several), titled=True)
+    return [add_doubts(figure, _label_series(p.panel for p in several))]
 
 
 def _build_windows(panels: Sequence[Panel]) -> Iterator[Figure]:
@@ -163,14 +200,15 @@ def _build_curves_figure(
     name: str, words: str, panel: Panel, named: Sequence[tuple[str, Series]], looks: Sequence[Look]
 ) -> Figure:
     """Return a figure of the trade-off curves of some series, under names of their own."""
-    lines = [Line(label, look, s.curve.speedup.tolist(), s.curve.quality.tolist())
+    lines = [Line(add_marks(label, s.doubts), look, s.curve.speedup.tolist(), s.curve.quality.tolist())
              for (label, s), look in zip(named, looks, strict=True)]  # fmt: skip
     rows: list[DataRow] = [
         {"series": label, "speedup": float(x), "quality": float(y), "low": float(low), "high": float(high)}
         for label, s in named
         for x, y, low, high in zip(s.curve.speedup, s.curve.quality, s.curve.low, s.curve.high, strict=True)
     ]
-    return Figure(name, words, rows, [_build_lines_chart(lines, SPEEDUP, title_metric(panel.metric))])
+    figure = Figure(name, words, rows, [_build_lines_chart(lines, SPEEDUP, title_metric(panel.metric))])
+    return add_doubts(figure, [(panel, label, series) for label, series in named])
 
 
 def _build_lines_chart(lines: Sequence[Line], x: str, y: str, every: bool = False) -> Chart:

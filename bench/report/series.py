@@ -159,6 +159,11 @@ class Series:
         return join_marks(self.doubts)
 
     @property
+    def said_doubts(self) -> str:
+        """What is doubted of it, in whole, for a file's column; nothing without doubts."""
+        return "; ".join(f"{one.doubt.said} ({one.where or 'all seeds'})" for one in self.doubts)
+
+    @property
     def strategy(self) -> str:
         """The strategy's name."""
         return self.first.strategy

@@ -94,13 +94,9 @@ def _make_value_row(
         "measured_speedup_samples_low": timed and timed.sampling.low,
         "measured_speedup_samples_high": timed and timed.sampling.high, "realisation": timed and timed.realisation,
         "latency_valid": timed and timed.valid, "machine": timed and timed.machine, "reason": None,
-        "doubts": _describe_doubts(series),
+        "doubts": series.said_doubts or None,
     }  # fmt: skip
     return row | known
-
-
-def _describe_doubts(series: Series) -> str | None:
-    return "; ".join(f"{one.doubt.said} ({one.where or 'all seeds'})" for one in series.doubts) or None
 
 
 def _make_speedup_columns(name: str, value: OverSeeds | None) -> DataRow:
@@ -120,7 +116,7 @@ def build_curves_table(panels: Sequence[Panel]) -> TextTable:
             cells = [speedups.get(k) or numbers.format_number(found[k]) for k in AREA_NAMES]
             series = named[found["series"]]
             rows.append([panel.title, samples, series.full_name, *cells])
-            doubts = _describe_doubts(series)
+            doubts = series.said_doubts or None
             values.append({"panel": panel.title, "samples": panel.samples, **found, "doubts": doubts})
     words = "Whole curves on the reported split, thresholds picked on it: they compare curves and promise nothing. "
     words += " ".join(f"{AREA_NAMES[k]}: {DEFINITIONS[k]}." for k in AREA_NAMES)

@@ -93,18 +93,66 @@ def test_json_has_it_too(verb: str, folder: str, capsys: pytest.CaptureFixture[s
         assert no_skill["said"].endswith("so the speed-ups mean nothing")
 
 
-def test_files_that_are_passed_on_say_it(folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    page, picture = tmp_path / "e.html", tmp_path / "e.png"
-    ask("explain", folder, capsys, "--html", str(page), "--png", str(picture))
-    markdown, junit = tmp_path / "c.md", tmp_path / "c.xml"
-    ask("compare", folder, capsys, "--markdown", str(markdown), "--junit", str(junit))
-    diagnosis, drawing = tmp_path / "d.md", tmp_path / "h.svg"
-    ask("diagnose --stored", folder, capsys, "--markdown", str(diagnosis))
-    ask("history", folder, capsys, "--svg", str(drawing))
-    for path in (page, markdown, junit, diagnosis):
-        assert "so the speed-ups mean nothing" in path.read_text(), path.name
-    assert "(no skill" in drawing.read_text()
-    assert picture.stat().st_size
+FILES: dict[str, tuple[str, list[str]]] = {
+    "a page of an explanation": ("explain", ["--html", "OUT/e.html"]),
+    "a comparison": ("compare", ["--markdown", "OUT/c.md", "--junit", "OUT/c.xml"]),
+    "a tracker's numbers": ("compare", ["--tracker", "OUT/quality.json", "--tracker-costs", "OUT/costs.json"]),
+    "a diagnosis": ("diagnose --stored", ["--markdown", "OUT/d.md", "--out", "OUT/d"]),
+    "a table": ("table", ["--markdown", "OUT/t.md"]),
+    "criteria": ("criteria", ["--markdown", "OUT/c.md"]),
+    "a report": ("report", ["--out", "OUT/r"]),
+    "an exported folder": ("export", ["OUT/e"]),
+}
+"""Verbs that write files to be passed on. Of an exported folder the card speaks."""
+VERBS_OF_FILES = {**VERBS, "report": ["report", "--quiet"], "export": ["export", "RUN"]}
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_files_that_are_passed_on_say_it(
+    kind: str, folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verb, options = FILES[kind]
+    words = [word.replace("RUN", folder) for word in VERBS_OF_FILES[verb]]
+    where = LIVE if verb == "export" else []
+    assert main([*words, *(word.replace("OUT", str(tmp_path)) for word in options), *where]) == 0
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    if verb == "export":
+        files = [tmp_path / "e/README.md"]
+    else:
+        assert {str(tmp_path / word.removeprefix("OUT/")) for word in options if "." in word} <= set(map(str, files))
+    for path in files:
+        said = path.read_bytes()
+        if path.suffix == ".png":  # uncompressed where all is Latin, else a chunk that this test can open
+            from PIL import Image
+
+            said = str(Image.open(path).info.get("Description")).encode()
+        if path.suffix != ".pdf":  # compressed; the same words as the others
+            assert b"so the speed-ups mean nothing" in said, path.name
+
+
+def test_a_drawing_of_a_history_marks_it(folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ask("history", folder, capsys, "--svg", str(tmp_path / "h.svg"))
+    assert "(no skill" in (tmp_path / "h.svg").read_text()
+    ask("explain", folder, capsys, "--png", str(tmp_path / "e.png"))
+    assert (tmp_path / "e.png").stat().st_size
+
+
+def test_a_trackers_number_has_what_is_doubted_of_it_alone(
+    folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask("compare", folder, capsys, "--tracker", str(tmp_path / "t.json"))
+    found = {entry["name"]: entry["extra"] for entry in json.loads((tmp_path / "t.json").read_text())}
+    for name, extra in found.items():
+        rule = name.split(" | ")[5]
+        assert "No skill: " in extra
+        assert ("Few held out: " in extra) == (rule not in ("all layers", "default")), name
+
+
+def test_what_is_exported_says_it_in_json_too(folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert main(["export", folder, str(tmp_path / "e"), "--json", *LIVE]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["doubts"] == [doubt.to_plain() for doubt in Run.load(Path(folder)).doubts]
 
 
 def test_a_point_is_marked_beside_itself_alone(folder: str, capsys: pytest.CaptureFixture[str]) -> None:

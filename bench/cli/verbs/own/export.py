@@ -27,7 +27,8 @@ def export(
     session.progress.say("Loading torch, transformers and the model.")
     config = export_run(asked, session.context(), folder, point)
     if session.json:
-        print_json({"folder": str(folder), **config})
+        doubts = [doubt.to_plain() for doubt in asked.find_doubts()]
+        print_json({"folder": str(folder), **config, "doubts": doubts})
         return
     from bench.advise.export.card import describe_point
 
