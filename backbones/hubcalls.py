@@ -38,7 +38,7 @@ def is_offline() -> bool:
 
 @contextmanager
 def keep_offline(asked: bool = True) -> Iterator[None]:
-    """Keep the hub's libraries off the network, here and in processes started meanwhile; not unless ``asked``."""
+    """Keep the hub's libraries off the network inside the block and in processes that it starts, where ``asked``."""
     if not asked:
         yield
         return

@@ -62,7 +62,7 @@ class DepthTimes:
 
 
 def to_nanoseconds(seconds: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return whole nanoseconds."""
+    """Return seconds as whole nanoseconds."""
     return np.rint(seconds * 1e9).astype(np.int64)
 
 

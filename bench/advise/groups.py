@@ -71,7 +71,7 @@ def slice_groups(task: FileTask, column: str, exits: AllExits, layers: NDArray[n
 
 
 def read_groups(task: FileTask, column: str) -> list[str]:
-    """Return the group of every row of the file. Raises UsageError, naming the columns there are, as above."""
+    """Return the group of every row of the file. Raises UsageError, naming the columns there are."""
     table = read_table(task.file, "data", (column,))
     if column not in table.columns:
         there = ", ".join(sorted(table.others)) or "none"

@@ -82,7 +82,7 @@ def read_heads(path: Path, layers: int) -> tuple[str, dict[str, Tensor]]:
 
 
 def name_highways(names: list[str], layers: int) -> dict[str, str]:
-    """Return their names of the weights of our highway head."""
+    """Return for each weight of our highway head the name that the checkpoint has for it."""
     start = next(name.partition("encoder.highway.")[0] for name in names if "encoder.highway." in name)
     own_pooler, own_classifier = _name_pooler(names, start), "classifier"
     if "classifier.out_proj.weight" in names:  # RoBERTa's, whose dense layer is its pooler
@@ -98,7 +98,7 @@ def name_highways(names: list[str], layers: int) -> dict[str, str]:
 
 
 def name_classifiers(names: list[str], layers: int) -> dict[str, str]:
-    """Return their names of the weights of our head with a shared pooler."""
+    """Return for each weight of our head with a shared pooler the name that the checkpoint has for it."""
     start = next((name.partition("pooler.")[0] for name in names if ".pooler." in name), "")
     pooler = _name_pooler(names, start)
     found = {f"pooler.{kind}": f"{pooler}.{kind}" for kind in ("weight", "bias")}

@@ -76,14 +76,14 @@ def list_objections(goal: Goal, own: Way, early: Way) -> list[str]:
         found.append(f"{goal.value:g}x is wanted")
     if goal.kind == "target_ms" and early.ms[1] > goal.value:
         found.append(f"it takes {early.ms[1]:.1f} ms a text, {goal.value:g} ms are wanted")
-    if goal.kind == "max_loss" and lose_quality(own, early) > goal.value:
-        found.append(f"on texts that the cut was not chosen on it loses {lose_quality(own, early):.3f}")
+    if goal.kind == "max_loss" and compute_quality_loss(own, early) > goal.value:
+        found.append(f"on texts that the cut was not chosen on it loses {compute_quality_loss(own, early):.3f}")
     if goal.is_certified and is_contradicted(goal, early):
         found.append("the reported texts contradict the certificate: they are not like those it was made with")
     return found
 
 
-def lose_quality(own: Way, other: Way) -> float:
+def compute_quality_loss(own: Way, other: Way) -> float:
     """Return by how much the primary metric is below the model's own."""
     assert own.quality is not None
     assert other.quality is not None
@@ -107,7 +107,7 @@ def find_better_rival(goal: Goal, own: Way, early: Way, rivals: Sequence[Way]) -
         if way.changed is None or 1 not in way.speedup:
             continue
         if goal.kind == "max_loss":
-            true = lose_quality(own, way) <= goal.value
+            true = compute_quality_loss(own, way) <= goal.value
         else:
             most = goal.value if goal.is_certified else early.changed.estimate
             true = way.changed.estimate <= most

@@ -111,7 +111,7 @@ def list_changes(settings: StateFit | TrainArgs, usual: StateFit | TrainArgs) ->
 
 
 def take_pooling(head: Head, kept: Mapping[str, Any]) -> None:
-    """Pool as the exits were fitted, where that was chosen with them; ``kept`` is what is beside the weights."""
+    """Let the head pool as its exits were fitted, where that was chosen with them; ``kept`` is beside the weights."""
     if "pooling" in kept:
         head.pooling = find_early(head).pooling = kept["pooling"]
 

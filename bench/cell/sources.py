@@ -32,7 +32,7 @@ WHOLE = "*"
 
 
 def find_changed_sources(record: RunRecord, spec: RunSpec, parts: Parts) -> list[str]:
-    """Return which of the user's own parts have another source than made ``record``; none of an older record."""
+    """Return which of the user's own parts have another source than made ``record``; none for an older record."""
     now = digest_own_sources(spec, parts)
     return [name for name, then in (record.sources or {}).items() if name in now and now[name] != then]
 

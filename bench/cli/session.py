@@ -79,7 +79,7 @@ class Session:
         return leave_out(runs, left_out)
 
     def find_run(self, text: str) -> Run:
-        """Read the run that ``text`` names, as :meth:`Store.find_run` does; that nothing holds its numbers is said."""
+        """Read the run that ``text`` names, as :meth:`Store.find_run` does; say on stderr where it has no checksum."""
         found = self.store.find_run(text)
         self.say_unsealed([found])
         return found

@@ -106,7 +106,7 @@ def compare_quality(pair: Pair, split: str, base: Side, candidate: Side, margins
 
 
 def compare_recorded(row: Row, base: Performance, candidate: Performance, equal: str, untested: str) -> Row:
-    """Compare the recorded values of the row's metric, without a test: the same because ``equal``, or unsure."""
+    """Compare the recorded values of the row's metric, without a test: ``equal`` or ``untested`` is the reason."""
     before, after = (point.metrics[row.metric].value for point in (base, candidate))
     row = replace(row, base=before, candidate=after)
     if before == after:

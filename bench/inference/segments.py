@@ -137,7 +137,7 @@ class StaticInputs:
         self.send()
 
     def take(self, other: StaticInputs, rows: Tensor) -> None:
-        """Attend to what ``rows`` of another's samples attend to; their ids are past, and stay behind."""
+        """Take over the attention masks of ``rows`` of another's samples; their ids are past, and stay behind."""
         self.clear()
         tokens = min(self.table.shape[2], other.table.shape[2])
         self.table[2, : len(rows), :tokens] = other.table[2, rows, :tokens]

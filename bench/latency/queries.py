@@ -186,7 +186,7 @@ def make_exit_query(
 
 @contextmanager
 def fix_threads(threads: int | None) -> Iterator[None]:
-    """Run with so many torch threads, then as before."""
+    """Let torch use so many threads inside the block, and as many as before after it."""
     before = torch.get_num_threads()
     if threads is not None:
         torch.set_num_threads(threads)
@@ -198,7 +198,7 @@ def fix_threads(threads: int | None) -> Iterator[None]:
 
 @contextmanager
 def switch_to_evaluation(model: ExitModel) -> Iterator[None]:
-    """Run without dropout, then as before."""
+    """Keep the model in evaluation mode, without dropout, inside the block."""
     was = model.training
     model.eval()
     try:

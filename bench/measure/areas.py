@@ -157,12 +157,12 @@ class QualityArea:
         self.rows = np.unique(np.linspace(0, len(self.curve) - 1, min(ROWS, len(self.curve))).astype(np.int64))
 
     def of_sample(self, grid: Float) -> float:
-        """Return it on the samples as they are."""
+        """Return the area on the samples as they are."""
         quality = self.value(self.curve.sums[0][self.rows].astype(np.float64))
         return float(np.interp(grid, self.layers[self.rows][::-1], quality[::-1]).mean())
 
     def of_weights(self, weights: Float, grid: Float) -> Float:
-        """Return it on resamples with weights [B, N]: [B]."""
+        """Return the area on resamples with weights [B, N]: [B]."""
         quality = self.curve.reweight(weights, 0, self.rows)
         spent = self.curve.reweight(weights, -1, self.rows)[:, :, 0] / weights.sum(axis=1, keepdims=True)
         found = [np.interp(grid, s[::-1], self.value(q)[::-1]).mean() for q, s in zip(quality, spent, strict=True)]

@@ -30,7 +30,7 @@ class HeldOutShares:
 
 
 def share_held_out(exits: AllExits, seed: int) -> HeldOutShares:
-    """Share held-out samples out, half to fit and the other, larger by one where they are odd, to choose.
+    """Share held-out samples between fitting and choosing: a half each, the second larger by one of an odd number.
 
     Drawn by ``seed``, each half in stored order. Fewer than 32 samples are used for both.
     """

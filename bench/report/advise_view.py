@@ -134,7 +134,7 @@ def list_doubts(found: Advice) -> list[str]:
 
 
 def list_how(found: Advice) -> list[str]:
-    """Return how it was obtained: the command, the samples, the record, what is doubted of the times."""
+    """Return how the advice was obtained: the command, the samples, the record, what is doubted of the times."""
     fitted, chosen, reported = found.samples
     question = found.question
     what = "the model's own answers" if question.train else "labels"

@@ -111,7 +111,7 @@ def list_series_settings(run: Run) -> dict[str, Any]:
 
 
 def pick_telling(settings: Sequence[Settings], first: Iterable[str] = (), always: Iterable[str] = ()) -> list[str]:
-    """Return ``always`` and every other name whose values differ: ``first``, recipe and head, then the rest.
+    """Return the settings to tell runs apart by: ``always``, then those that differ, ``first``, recipe and head first.
 
     Two settings that differ together are both said: which of them made the difference, nobody can know. A head that
     goes with its recipe is not, nor are arguments that another recipe or head does not have: they follow from it.

@@ -114,7 +114,7 @@ class Facts:
 
 
 def make_cache_key(identity: Mapping[str, object], facts: Facts) -> str:
-    """Return what the things of ``identity`` are kept for reuse under: with the source of the user's own parts."""
+    """Return the key under which what has this ``identity`` is kept for reuse; own parts count by their source too."""
     return hash_identity({**identity, "sources": dict(facts.sources)} if facts.sources else identity)
 
 

@@ -53,11 +53,11 @@ class Store:
         return self.root / make_slug(task) / make_slug(backbone) / f"{make_slug(strategy, LONGEST - len(end))}{end}"
 
     def cache(self, kind: str, key: str) -> Path:
-        """Return where what ``key`` identifies is kept for reuse."""
+        """Return the folder in which what ``key`` identifies is kept for reuse."""
         return self.root / ".cache" / kind / key
 
     def make_cache(self, kind: str) -> Path:
-        """Return the folder of one kind of what is kept for reuse, made where it is not there; git leaves it alone."""
+        """Return the folder for one kind of thing that is kept for reuse; make it where it is missing."""
         top = self.root / ".cache"
         (top / kind).mkdir(parents=True, exist_ok=True)
         if not (top / ".gitignore").exists():

@@ -152,7 +152,7 @@ class RawRound(RawPart):
 
 
 class RawOptions(RawPart):
-    """How was measured, as far as it is read again."""
+    """How the times were measured, as far as that is read again."""
 
     executor: str
 

@@ -251,7 +251,7 @@ def check_holm(times: int, seed: int, tasks: int = 8) -> Experiment:
 def check_risk(
     truth: World, times: int, seed: int, level: float, confidence: float, samples: int = 500
 ) -> list[Experiment]:
-    """Choose on random samples, look at the population they come from: how often is the risk above the level?
+    """Count how often a cut that is certified on random samples has a risk above its level in their population.
 
     Learn-then-Test may exceed it in 1 - confidence of the splits; conformal risk control promises the mean only.
     """

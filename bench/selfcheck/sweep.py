@@ -90,7 +90,7 @@ def run_sweep(
 
 
 def rerun_thresholds(model: ExitModel, criterion: Criterion, batches: Sequence[Batch]) -> list[float]:
-    """Do it the published way, with this harness's own engine: run the model for every threshold; mean exit layers."""
+    """Run the model once a threshold, the published way, on this harness's own engine; return the mean exit layers."""
     found = []
     for threshold in THRESHOLDS:
         cut = criterion.cut(threshold)

@@ -27,6 +27,26 @@ MODULES = {re.match(r"# (\w+)\.py\n", code)[1]: code for code in re.findall(r"``
 (DECLARATION,) = re.findall(r"```toml\n(.*?)```", GUIDE, re.DOTALL)
 
 
+def test_the_folders_to_open_are_there() -> None:
+    """A path is from the root, from bench/, or from a folder that its row named before."""
+    root = Path(__file__).parents[2]
+    rows = [
+        line for line in GUIDE.partition("## Which folder to open")[2].partition("\n## ")[0].splitlines()[4:] if line
+    ]
+    table = [row for row in rows if row.startswith("| ")]
+    assert len(table) == 10
+    for row in table:
+        places, named = (
+            [root, root / "bench"],
+            [name for name in re.findall(r"`([^`]+)`", row) if re.search(r"/|\.py$", name)],
+        )
+        assert named, row
+        for name in named:
+            found = [place / name for place in places if (place / name).exists()]
+            assert found, f"{name} in {row}"
+            places.append(found[0] if found[0].is_dir() else found[0].parent)
+
+
 @pytest.fixture
 def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder on the path with the guide's modules in it."""

@@ -34,7 +34,7 @@ def describe_traffic(run: Run, cut: float) -> dict[str, Any]:
 
 
 def count_leavers(layers: ArrayLike, exits: int) -> list[int]:
-    """Return how many of ``layers`` [N], from 1, are exit 1, 2, ... ``exits``."""
+    """Return how many samples leave at exit 1, 2, ... ``exits``, from their exit ``layers`` [N], 1-based."""
     found: list[int] = np.bincount(np.asarray(layers, dtype=np.int64), minlength=exits + 1)[1:].tolist()
     return found
 

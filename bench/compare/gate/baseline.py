@@ -145,7 +145,7 @@ def sum_plain_flops(run: Run) -> int:
 
 
 def write_baseline(folder: Path, runs: Mapping[GateCell, Run], probe: Mapping[str, Any]) -> None:
-    """Replace the baseline. What is written is whole before what was there goes.
+    """Replace the baseline; the old one goes when the new one is whole.
 
     A file of logits is named after head, recipe and depth of its model; where the criterion reads more than logits, it
     is the cell's own.
