@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,153 +13,105 @@ import numpy as np
 import pytest
 from transformers import AutoModelForSequenceClassification
 
-from backbones.demo_tokenizer import make_word_tokenizer
 from bench.advise.export import write
 from bench.advise.export.early_exit import EarlyExitClassifier
+from bench.advise.export.packing import STRATEGIES_PACKED
 from bench.advise.export.write import export_run
-from bench.cell.reload import RunModel, load_run_model
-from bench.cell.request import Context, Request
+from bench.cell.reload import load_run_model
+from bench.cell.request import Request
 from bench.cell.run import run as run_cell
 from bench.cli.process import main
 from bench.errors import UsageError
 from bench.inference.live import run_live
-from bench.progress import Progress
 from bench.results.run import Run
-from bench.results.store import Store
 from bench.tasks.encode import collate_batch, encode_split
 from strategies.base import predict
-from tests.helpers.models.finetuned_models import VARIANTS, save_finetuned
-from tests.helpers.models.model_folders import save_model
-from tests.helpers.small_runs import reviews, write_task
+from tests.helpers.models.finetuned_models import VARIANTS, stock_logits
+from tests.helpers.models.taken_home import (
+    CLASSES,
+    LITTLE,
+    ROWS,
+    Case,
+    ask_elsewhere,
+    choose_threshold,
+    decide_live,
+    make_context,
+    record_case,
+    write_home,
+)
+from tests.helpers.small_runs import reviews
 
-LITTLE = {"train.steps": 3, "train.batch_size": 16}
-WORDS = [text for text, _ in reviews(96, 0)]
-ASK = """
-import json, sys
-assert not any(name.split(".")[0] in ("bench", "strategies", "backbones") for name in sys.modules)
-home, folders = sys.argv[1], json.loads(sys.argv[2])
-texts = json.load(open(f"{home}/texts.json"))
-answers = {}
-for folder in folders:
-    sys.path.insert(0, folder)
-    from early_exit import EarlyExitClassifier
-    answers[folder] = EarlyExitClassifier.from_pretrained(folder)(texts)
-    sys.path.pop(0)
-    del sys.modules["early_exit"]
-try:
-    import bench
-except ImportError:
-    print(json.dumps(answers))
-"""
-OWN = {f"own {variant}": ("entropy", variant) for variant in VARIANTS}
-HEADS = {
-    "bert, patience": ("patience", "bert"),
-    "roberta, elbert-label": ("elbert-label", "roberta"),
-    "albert, elbert-mono": ("elbert-mono", "albert"),
-    "distilbert, deebert": ("deebert", "distilbert"),
-    "modernbert, margin": ("margin", "modernbert"),
-    "deberta-v2, max-probability": ("max-probability", "deberta-v2"),
-    "electra, romebert": ("romebert", "electra"),
-}
+EVERY_RULE = sorted(STRATEGIES_PACKED)
+OWN = [Case(EVERY_RULE[i % len(EVERY_RULE)], variant, ("texts", "pairs")[i % 2]) for i, variant in enumerate(VARIANTS)]
+"""Every type, every criterion, texts and pairs: each at least once."""
+HEADS = [
+    Case("patience", "bert", own=False),
+    Case("elbert-label", "roberta", own=False),
+    Case("elbert-mono", "albert", "pairs", own=False),
+    Case("deebert", "distilbert", own=False),
+    Case("margin", "modernbert", "pairs", own=False),
+    Case("max-probability", "deberta-v2", own=False),
+    Case("romebert", "electra", own=False),
+]
+FRESH = os.environ.get("EXITBENCH_FRESH", "")
+"""The Python of an environment with torch and transformers only: every type with every criterion is asked there."""
+if FRESH:
+    OWN = [Case(rule, variant, kind) for variant in VARIANTS for kind in CLASSES for rule in EVERY_RULE]
 EVERY = [*OWN, *HEADS]
-
-
-def context(home: Path) -> Context:
-    return Context(Store(home / "results"), Progress(quiet=True), offline=True)
-
-
-def record(home: Path, case: str) -> Run:
-    """A run of three steps on a small model; its own classifier is the last exit in some."""
-    strategy, kind = {**OWN, **HEADS}[case]
-    model = home / f"model {case}"
-    if case in OWN:
-        save_finetuned(model, kind, ["pos", "neg"], texts=WORDS, vocab_size=200)
-        settings: dict[str, Any] = dict(LITTLE)
-    else:
-        save_model(model, kind, initializer_range=0.4, vocab_size=200)
-        make_word_tokenizer(WORDS, kind, 200, 32).save_pretrained(model)  # knows the words of these texts
-        # patience needs exits that have learned something: they answer all the same thing otherwise
-        fitted = {"train.steps": 40, "train.lr": 3e-3} if strategy == "patience" else {}
-        settings = {**LITTLE, **fitted, "head.pooling": "mean" if strategy in ("patience", "margin") else "cls"}
-    request = Request(strategy, str(home / "task"), str(model), settings=settings, latency=False)
-    return Run.load(run_cell(request, context(home)).folder)
-
-
-def choose_threshold(run: Run) -> str:
-    """A threshold at which samples leave at different exits."""
-    if run.strategy == "patience":
-        return "1"
-    curve = run.trade_off()
-    return repr(float(np.median(curve.scores[:, 0][np.isfinite(curve.scores[:, 0])])) + 1e-6)
-
-
-def decide_live(run: Run, made: RunModel, cut: float) -> tuple[list[str], list[int]]:
-    """Labels and exits of all samples of a run, one at a time, as ExitBench decides."""
-    encoded = encode_split(made.data.evaluation[run.primary], made.tokenizer, made.max_length)
-    found = [run_live(made.model, made.criterion, cut, collate_batch(encoded, [row])) for row in range(len(encoded))]
-    labels = [made.data.label_names[int(predict(one.logits)[0])] for one in found]
-    return labels, [int(one.layer[0]) for one in found]
+PATIENT = next(case for case in EVERY if case.strategy == "patience" and case.kind == "texts")
+Exported = dict[Case, tuple[Run, Path, dict[str, Any]]]
+"""For each case a run, where its model went, and the configuration there."""
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with a task and the texts of its 120 reported samples; the current folder while it is used."""
+    """A folder with two tasks and the texts that are reported; the current folder while it is used."""
     folder, before = tmp_path_factory.mktemp("export"), Path.cwd()
-    write_task(folder / "task", validation=120)
-    (folder / "texts.json").write_text(json.dumps([text for text, _ in reviews(120, 1)]))
+    write_home(folder)
     os.chdir(folder)
     yield folder
     os.chdir(before)
 
 
 @pytest.fixture(scope="module")
-def exported(home: Path) -> dict[str, tuple[Run, Path, dict[str, Any]]]:
-    """For each case a run, where its model went, and the configuration there."""
+def exported(home: Path) -> Exported:
+    """All cases, recorded and exported."""
     found = {}
     for number, case in enumerate(EVERY):
-        run = record(home, case)
+        run = record_case(home, case)
         out = home / f"out{number}"
-        found[case] = (run, out, export_run(run, context(home), out, choose_threshold(run)))
+        found[case] = (run, out, export_run(run, make_context(home), out, choose_threshold(run)))
     return found
 
 
 @pytest.fixture(scope="module")
-def answers(home: Path, exported: dict[str, tuple[Run, Path, dict[str, Any]]]) -> dict[str, list[Any]]:
+def answers(home: Path, exported: Exported) -> dict[Case, list[Any]]:
     """What the exported models answer in a process in which there is no ExitBench."""
-    folders = json.dumps([str(out) for _, out, _ in exported.values()])
-    kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    # an editable install is found through a file of site-packages, which -S leaves unread
-    paths = os.pathsep.join(path for path in sys.path if path.endswith("-packages"))
-    done = subprocess.run(
-        [sys.executable, "-S", "-c", ASK, str(home), folders],
-        cwd=home / "task", env={**kept, "PYTHONPATH": paths}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    found: dict[str, list[Any]] = json.loads(done.stdout)
+    found = ask_elsewhere(home, {str(out): case.kind for case, (_, out, _) in exported.items()}, FRESH)
     return {case: found[str(out)] for case, (_, out, _) in exported.items()}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", EVERY)
+@pytest.mark.parametrize("case", EVERY, ids=str)
 def test_every_sample_is_decided_as_here(
-    case: str, home: Path, exported: dict[str, tuple[Run, Path, dict[str, Any]]], answers: dict[str, list[Any]]
+    case: Case, home: Path, exported: Exported, answers: dict[Case, list[Any]]
 ) -> None:
-    run, _, config = exported[case]
-    labels, scores, layers = answers[case]
-    made = load_run_model(run, context(home), attention="sdpa")
-    expected = decide_live(run, made, config["criterion"]["cut"])
-    assert (labels, layers) == expected
+    run, out, config = exported[case]
+    (labels, scores, layers), singles = answers[case]
+    made = load_run_model(run, make_context(home), attention="sdpa")
+    assert (labels, layers) == decide_live(run, made, config["criterion"]["cut"])
+    assert [[labels[i]] for i in range(20)] == [one[0] for one in singles]
+    assert [[layers[i]] for i in range(20)] == [one[2] for one in singles]
+    assert len(labels) == ROWS["validation"]
     assert len(set(layers)) > 1
-    assert all(0.5 <= score <= 1 for score in scores)
-    traffic = json.loads((exported[case][1] / "recorded.json").read_text())
-    assert (
-        np.abs(np.bincount(layers, minlength=len(traffic["exit_counts"]) + 1)[1:] - traffic["exit_counts"]).sum() <= 2
-    )
+    assert all(1 / len(config["labels"]) <= score <= 1 for score in scores)
+    recorded = json.loads((out / "recorded.json").read_text())["exit_counts"]
+    assert np.abs(np.bincount(layers, minlength=len(recorded) + 1)[1:] - recorded).sum() <= 2
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", EVERY)
-def test_the_folder_is_what_it_says(case: str, exported: dict[str, tuple[Run, Path, dict[str, Any]]]) -> None:
+@pytest.mark.parametrize("case", EVERY, ids=str)
+def test_the_folder_is_what_it_says(case: Case, exported: Exported) -> None:
     run, out, config = exported[case]
     assert json.loads((out / "exit_config.json").read_text()) == config
     there = {path.name for path in out.iterdir()}
@@ -170,24 +120,23 @@ def test_the_folder_is_what_it_says(case: str, exported: dict[str, tuple[Run, Pa
     assert not [name for name in there if name.endswith((".bin", ".pt", ".pkl"))]
     for name, digest in config["files"].items():
         assert hashlib.sha256((out / name).read_bytes()).hexdigest() == digest
-    assert config["own_last_exit"] == (case in OWN)
-    assert config["labels"] == ["neg", "pos"]
+    assert config["own_last_exit"] == case.own
+    assert config["labels"] == list(CLASSES[case.kind])
     card = (out / "README.md").read_text()
     assert f"leave after {run.trade_off().layers_at(config['criterion']['cut']).mean():.2f} of 3 layers" in card
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", OWN)
-def test_a_fine_tuned_model_is_the_stock_model_again(
-    case: str, home: Path, exported: dict[str, tuple[Run, Path, dict[str, Any]]]
-) -> None:
+@pytest.mark.parametrize("case", OWN, ids=str)
+def test_a_fine_tuned_model_is_the_stock_model_again(case: Case, home: Path, exported: Exported) -> None:
     run, out, _ = exported[case]
     again = AutoModelForSequenceClassification.from_pretrained(out).eval()
-    assert again.config.id2label == {0: "pos", 1: "neg"}
-    made = load_run_model(run, context(home), attention="sdpa")
+    names = CLASSES[case.kind]
+    assert again.config.id2label == dict(enumerate(reversed(names)))
+    made = load_run_model(run, make_context(home), attention="sdpa")
     encoded = encode_split(made.data.evaluation[run.primary], made.tokenizer, made.max_length)
     batch = collate_batch(encoded, [0])
-    logits = again(batch.input_ids).logits[:, [1, 0]]
+    logits = stock_logits(again, batch)[:, list(range(len(names)))[::-1]]
     assert np.allclose(logits.detach(), made.model.plain(batch).detach(), atol=1e-5)
 
 
@@ -200,9 +149,9 @@ def refuse(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 
 @pytest.mark.slow
 def test_what_cannot_be_exported_is_one_line(
-    home: Path, exported: dict[str, tuple[Run, Path, dict[str, Any]]], capsys: pytest.CaptureFixture[str]
+    home: Path, exported: Exported, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run, out, _ = exported["bert, patience"]
+    run, out, _ = exported[PATIENT]
     name = run.folder.name
     assert "is not empty" in refuse([name, str(out)], capsys)
     assert "is a file" in refuse([name, "texts.json"], capsys)
@@ -220,7 +169,7 @@ ATTACK = "\x1b[31m\u202e| <script>alert(1)</script> ```[a](javascript:b)"
 def test_pairs_a_regression_and_names_that_are_attacks(home: Path) -> None:
     texts = [text for text, _ in reviews(96, 7)]
     pairs = list(zip(texts[:48], texts[48:], strict=True))
-    for name, attacked in (("pairs", True), ("numbers", False)):
+    for name, attacked in (("attacked", True), ("numbers", False)):
         folder = home / name
         folder.mkdir()
         for split in ("train", "validation"):
@@ -232,10 +181,10 @@ def test_pairs_a_regression_and_names_that_are_attacks(home: Path) -> None:
         strategy = "max-probability" if attacked else "patience"
         settings = {**LITTLE, "backbone.num_hidden_layers": 3}
         request = Request(strategy, str(folder), "bert-demo", settings=settings, latency=False)
-        run = Run.load(run_cell(request, context(home)).folder)
-        config = export_run(run, context(home), home / f"out {name}", choose_threshold(run) if attacked else "1")
+        run = Run.load(run_cell(request, make_context(home)).folder)
+        config = export_run(run, make_context(home), home / f"out {name}", choose_threshold(run) if attacked else "1")
         labels, scores, layers = EarlyExitClassifier.from_pretrained(home / f"out {name}")(pairs)
-        made = load_run_model(run, context(home), attention="sdpa")
+        made = load_run_model(run, make_context(home), attention="sdpa")
         encoded = encode_split(made.data.evaluation[run.primary], made.tokenizer, made.max_length)
         cut = config["criterion"]["cut"]
         live = [run_live(made.model, made.criterion, cut, collate_batch(encoded, [row])) for row in range(len(encoded))]
@@ -258,32 +207,28 @@ def test_students_and_wrappers_are_refused(home: Path, capsys: pytest.CaptureFix
         ("temperature", "linear", {"of": "entropy"}, "The criterion of 'temperature' cannot be exported"),
     ):
         settings = {**LITTLE, **more}
-        request = Request(strategy, str(home / "task"), "bert-demo", head=head, settings=settings, latency=False)
-        folder = run_cell(request, context(home)).folder
+        request = Request(strategy, str(home / "texts"), "bert-demo", head=head, settings=settings, latency=False)
+        folder = run_cell(request, make_context(home)).folder
         assert reason in refuse([str(folder), "new", "--point", "0.5"], capsys)
     assert not Path("new").exists()
 
 
 @pytest.mark.slow
-def test_a_folder_is_whole_or_absent(
-    home: Path, exported: dict[str, tuple[Run, Path, dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run, _, _ = exported["bert, patience"]
+def test_a_folder_is_whole_or_absent(home: Path, exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, _, _ = exported[PATIENT]
 
     def fail(*_: object) -> str:
         raise UsageError("halfway")
 
     monkeypatch.setattr(write, "write_card", fail)
     with pytest.raises(UsageError, match="halfway"):
-        export_run(run, context(home), home / "half", "1")
+        export_run(run, make_context(home), home / "half", "1")
     assert not [path.name for path in home.iterdir() if "half" in path.name]
 
 
 @pytest.mark.slow
-def test_the_command_says_what_was_made(
-    home: Path, exported: dict[str, tuple[Run, Path, dict[str, Any]]], capsys: pytest.CaptureFixture[str]
-) -> None:
-    run, _, _ = exported["bert, patience"]
+def test_the_command_says_what_was_made(home: Path, exported: Exported, capsys: pytest.CaptureFixture[str]) -> None:
+    run, _, _ = exported[PATIENT]
     where = ["--results-dir", "results", "--offline", "--quiet"]
     Path("empty").mkdir()
     assert main(["export", run.folder.name, "empty", "--point", "default", *where]) in (0, 2)

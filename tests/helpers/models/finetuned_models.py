@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def make_own_model(variant: str, head: type[Head], outputs: int, order: Sequence
 def stock_logits(model: Any, batch: Batch) -> Tensor:
     """What the stock model answers, [B, C]."""
     given = {"attention_mask": batch.attention_mask}
-    if batch.token_type_ids is not None and "token_type_ids" in model.forward.__code__.co_varnames:
+    if batch.token_type_ids is not None and "token_type_ids" in signature(model.forward).parameters:
         given["token_type_ids"] = batch.token_type_ids
     logits: Tensor = model(batch.input_ids, **given).logits
     return logits
