@@ -14,6 +14,7 @@ from bench.advise.goal import Goal
 from bench.advise.heads import RecordedExits, fit_candidate
 from bench.measure.curve import exit_layers
 from bench.measure.exits import AllExits
+from bench.measure.risk import tabulate_losses
 from bench.measure.rules import Unreachable
 from bench.measure.scores import score_recorded
 from bench.measure.trade_off import TradeOff
@@ -129,14 +130,5 @@ def measure_change(exits: AllExits, layers: NDArray[np.int64]) -> float:
 
     The latter counts 1 at most for each sample.
     """
-    return float(tabulate_changes(exits, layers).mean())
-
-
-def tabulate_changes(exits: AllExits, layers: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return by how much the answer of each sample differs, in [0, 1], [N]."""
-    answers = exits.predictions
-    early, last = answers[np.arange(len(layers)), layers - 1], answers[:, -1]
-    if answers.dtype.kind == "f":
-        distance: NDArray[np.float64] = np.minimum(np.abs(early.astype(np.float64) - last), 1.0)
-        return distance
-    return (early != last).astype(np.float64)
+    losses = tabulate_losses("risk", exits.predictions, exits.labels)
+    return float(losses[np.arange(len(layers)), layers - 1].mean())

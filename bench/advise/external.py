@@ -33,6 +33,7 @@ from bench.advise.released import ReleasedLogits, find_weights, record_released
 from bench.cell.command import write_from_here
 from bench.cell.request import Context
 from bench.errors import UsageError
+from bench.files import hash_file
 from bench.inference.replay import list_criteria
 from bench.measure.exits import AllExits
 from bench.measure.metrics import METRICS
@@ -96,11 +97,12 @@ def read_request(
     if asked.checkpoint:
         weights, asked, released = read_checkpoint(asked, loaded, longest, groups["backbone"], context)
         report, named, held = released.report, True, (released.select, True)
-        digests = {"logits": digest_file(weights), "held_out": None}
+        digests = {"logits": hash_file(weights), "held_out": None}
     else:
         report, named = read_external(asked.logits)
         held = None if asked.held_out is None else read_external(asked.held_out)
-        digests = {"logits": digest_file(asked.logits), "held_out": digest_file(asked.held_out)}
+        held_out = None if asked.held_out is None else hash_file(asked.held_out)
+        digests = {"logits": hash_file(asked.logits), "held_out": held_out}
     if held is not None and asked.held_out is not None:
         check_alike(asked.logits, report, asked.held_out, held[0])
         if named and held[1]:
@@ -200,11 +202,6 @@ def explain_layers(data: ExternalData, model: ExternalModel) -> list[str]:
     if model.shape is None:
         return ["costs are layers: name --head too for FLOPs"]
     return [] if data.has_lengths() else ["costs are layers: for FLOPs both files need 'tokens', or ids of the --task"]
-
-
-def digest_file(path: Path | None) -> str | None:
-    """Return the SHA-256, hex, of a file."""
-    return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def digest_labels(exits: AllExits) -> str:

@@ -24,20 +24,10 @@ def write_command(arguments: Sequence[str] | None = None) -> str:
 def write_arguments(request: Request, context: Context) -> list[str]:
     """Return the arguments of ``bench`` that run ``request`` alone."""
     words = ["run", "--strategy", request.strategy, "--task", request.task, "--seed", str(request.seed)]
-    options: dict[str, object] = {
-        "--backbone": request.backbone,
-        "--recipe": request.recipe,
-        "--head": request.head,
-        "--init": request.init,
-        "--preset": request.preset,
-        "--limit": request.limit,
-        "--device": request.device,
-        "--dtype": request.dtype,
-        "--results-dir": context.store.root,
-        "--hub-root": context.hub_root,
-        "--overwrite": context.overwrite,
-    }
-    for option, value in options.items():
+    named = ("backbone", "recipe", "head", "init", "preset", "limit", "device", "dtype")
+    options: dict[str, object] = {f"--{name}": getattr(request, name) for name in named}
+    around = {"--results-dir": context.store.root, "--hub-root": context.hub_root, "--overwrite": context.overwrite}
+    for option, value in (options | around).items():
         words += [option, str(value)] if value is not None else []
     for name, value in request.settings.items():
         words += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]

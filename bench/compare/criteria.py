@@ -19,11 +19,10 @@ from bench.measure.metrics import is_additive, title_metric
 from bench.measure.stats import Interval
 from bench.results.groups import (
     Settings,
-    describe_settings,
     list_panel_settings,
     list_series_settings,
     make_training_key,
-    pick_telling,
+    tell_apart,
 )
 from bench.results.run import Run
 from bench.results.series_doubts import SeriesDoubt, find_series_doubts
@@ -43,29 +42,9 @@ def compare_criteria(runs: Sequence[Run], against: str) -> list[dict[str, Any]]:
     groups = [group for group in group_by_training(runs) if len(group) >= LEAST_CRITERIA]
     tables = [table for group in groups if (table := compare_group(group, against)) is not None]
     settings = [table["settings"] for table in tables]
-    for table, apart in zip(tables, _tell_apart([table["title"] for table in tables], settings), strict=True):
-        table["title"] += f" | {apart}" if apart else ""
+    for table, apart in zip(tables, tell_apart([table["title"] for table in tables], settings), strict=True):
+        table["title"] = " | ".join(filter(None, (table["title"], ", ".join(apart))))
     return tables
-
-
-def _tell_apart(titles: Sequence[str], settings: Sequence[Settings]) -> list[str]:
-    """Return for each table by what its training differs from those of tables with the same title."""
-    found = [""] * len(titles)
-    for title in dict.fromkeys(titles):
-        alike = [i for i, other in enumerate(titles) if other == title]
-        some = [settings[i] for i in alike]
-        for i, said in zip(alike, describe_settings(some, pick_telling(some)), strict=True):
-            found[i] = said
-    return found
-
-
-def make_plain_tables(tables: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the tables as plain JSON values."""
-    plain = []
-    for table in tables:
-        rows = [{**row, "doubts": [doubt.to_plain() for doubt in row["doubts"]]} for row in table["rows"]]
-        plain.append({**table, "rows": rows})
-    return plain
 
 
 def group_by_training(runs: Sequence[Run]) -> list[Group]:

@@ -136,19 +136,13 @@ def _is_implied(name: str, values: Sequence[str], settings: Sequence[Settings]) 
 
 def label_runs(runs: Sequence[Run]) -> dict[Run, str]:
     """Return what each of several runs is called: its label, and by what it differs from those of the same label."""
-    alike: dict[str, list[Run]] = {}
+    settings = []
     for run in runs:
-        alike.setdefault(run.label, []).append(run)
-    labels: dict[Run, str] = {}
-    for label, found in alike.items():
-        settings = []
-        for run in found:
-            made = run.head.identity
-            ours = {"data": made.task.revision, "weights": made.backbone.digest, "version": made.strategy.version}
-            settings.append({**list_asked_settings(run), **ours})
-        for run, apart in zip(found, describe_settings(settings, pick_telling(settings)), strict=True):
-            labels[run] = " | ".join(filter(None, (label, apart)))
-    return {run: labels[run] for run in runs}
+        made = run.head.identity
+        ours = {"data": made.task.revision, "weights": made.backbone.digest, "version": made.strategy.version}
+        settings.append({**list_asked_settings(run), **ours})
+    apart = tell_apart([run.label for run in runs], settings)
+    return {run: " | ".join(filter(None, (run.label, ", ".join(more)))) for run, more in zip(runs, apart, strict=True)}
 
 
 def list_asked_settings(run: Run) -> dict[str, Any]:
@@ -164,14 +158,22 @@ def _flatten(values: Mapping[str, object], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def describe_settings(settings: Sequence[Settings], names: Iterable[str]) -> list[str]:
-    """Return the values of ``names`` in each of several settings, as ``data=520dfd52, max_length=32``."""
-    said: list[list[str]] = [[] for _ in settings]
-    for name in names:
-        texts = shorten_digests([one.get(name) for one in settings])
-        for parts, one, text in zip(said, settings, texts, strict=True):
-            parts += [f"{name}={text}"] if name in one else []
-    return [", ".join(parts) for parts in said]
+def tell_apart(names: Sequence[object], settings: Sequence[Settings], said: Sequence[str] = ()) -> list[list[str]]:
+    """Return by what each of several settings differs from those of the same name: ``["data=520dfd52", "seed=1"]``.
+
+    What is ``said`` elsewhere is left out.
+    """
+    alike: dict[object, list[int]] = {}
+    for i, name in enumerate(names):
+        alike.setdefault(name, []).append(i)
+    found: list[list[str]] = [[] for _ in settings]
+    for rows in alike.values():
+        some = [settings[i] for i in rows]
+        for setting in pick_telling(some):
+            texts = shorten_digests([one.get(setting) for one in some])
+            for i, text in zip(rows, texts, strict=True):
+                found[i] += [f"{setting}={text}"] if setting in settings[i] and setting not in said else []
+    return found
 
 
 def shorten_digests(values: Iterable[object]) -> list[str]:

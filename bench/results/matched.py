@@ -13,11 +13,10 @@ from bench.results.groups import (
     Settings,
     average_quality,
     average_seeds,
-    describe_settings,
     group_seeds,
     list_panel_settings,
     list_series_settings,
-    pick_telling,
+    tell_apart,
 )
 from bench.results.measures import Performance
 from bench.results.points import name_threshold
@@ -62,8 +61,8 @@ def match_runs(runs: Iterable[Run], rules: Sequence[str]) -> list[MatchedRow]:
     panels = [list_panel_settings(found[0], found[0].primary) for found in series]
     settings = [list_series_settings(found[0]) for found in series]
     said = ("task", "backbone", "depth", "init", "limit", "metrics", "cost", "rows", "strategy", "recipe", "head")
-    of_panel = _tell_apart([name[:2] for name in names], panels, said)
-    apart = _tell_apart([name[:-1] for name in names], settings, said)
+    of_panel = tell_apart([name[:2] for name in names], panels, said)
+    apart = tell_apart([name[:-1] for name in names], settings, said)
     rows = []
     for found, name, panel, more, *known in zip(series, names, of_panel, apart, panels, settings, strict=True):
         own = [part for part in more if part.partition("=")[0] not in found[0].spec.criterion_args]
@@ -94,24 +93,6 @@ def _name_row(run: Run) -> tuple[str, ...]:
     model += ", costs in layers" if run.result().full.cost_unit == "layers" else ""
     arguments = ", ".join(f"{k}={v}" for k, v in spec.criterion_args.items())
     return spec.task, model, spec.strategy, spec.recipe, spec.head, arguments
-
-
-def _tell_apart(names: Sequence[tuple[str, ...]], settings: Sequence[Settings], said: Sequence[str]) -> list[list[str]]:
-    """Return for each of several settings, as ``train.lr=0.001``, by what it differs from those of the same name.
-
-    What is ``said`` elsewhere is left out.
-    """
-    alike: dict[tuple[str, ...], list[int]] = defaultdict(list)
-    for i, name in enumerate(names):
-        alike[name].append(i)
-    found: list[list[str]] = [[] for _ in settings]
-    for rows in alike.values():
-        some = [settings[i] for i in rows]
-        for setting in pick_telling(some):
-            if setting not in said:
-                for i, text in zip(rows, describe_settings(some, [setting]), strict=True):
-                    found[i] += [text] if text else []
-    return found
 
 
 def _make_row(names: tuple[str, ...], runs: Sequence[Run], rules: Sequence[str], settings: Settings) -> MatchedRow:

@@ -14,7 +14,6 @@ from scipy import stats
 
 from bench.advise.export.monitor import (
     Drift,
-    adjust_by_holm,
     compare_shares,
     compare_traffic,
     describe_drift,
@@ -102,11 +101,6 @@ def test_the_shares_test_agrees_with_the_tables_of_old_where_these_hold() -> Non
     assert p == pytest.approx(stats.chi2_contingency([new, old]).pvalue, abs=0.015)
     assert distance == pytest.approx((abs(0.6 - 0.45) + abs(0.3 - 0.35) + abs(0.1 - 0.2)) / 2)
     assert compare_shares([5, 0, 0], [50, 0, 0]) == (0, 1)
-
-
-def test_holm() -> None:
-    assert adjust_by_holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert adjust_by_holm([0.9]) == [0.9]
 
 
 def test_scores_are_thinned_to_quantiles_and_are_numbers_of_json() -> None:

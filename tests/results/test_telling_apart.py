@@ -14,7 +14,7 @@ from bench.cli.process import main
 from bench.compare.output import make_tracker
 from bench.compare.pairing import pair_runs
 from bench.report.series import make_panels
-from bench.results.groups import describe_settings, label_runs, pick_telling, shorten_digests
+from bench.results.groups import label_runs, pick_telling, shorten_digests, tell_apart
 from bench.results.run import Run
 from bench.results.store import Only, Store
 from tests.helpers.report_store import edit_cell, make_cell
@@ -46,7 +46,9 @@ def test_different_digests_stay_different(digests: list[str]) -> None:
 
 def test_settings_are_said_where_they_are() -> None:
     settings = [{"data": f"sha256-{A}", "window": 4}, {"data": f"sha256-{B}"}]
-    assert describe_settings(settings, ["data", "window"]) == ["data=520dfd52, window=4", "data=88382993"]
+    assert tell_apart(["same", "same"], settings) == [["data=520dfd52", "window=4"], ["data=88382993"]]
+    assert tell_apart(["same", "same"], settings, ["data"]) == [["window=4"], []]
+    assert tell_apart(["one", "other"], settings) == [[], []]
 
 
 @pytest.mark.parametrize(

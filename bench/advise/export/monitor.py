@@ -9,7 +9,7 @@ Scores at exit i, of the texts that reached it: Kolmogorov-Smirnov. All p-values
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,10 @@ from transformers.utils import logging as transformers_logging
 from backbones.hubcalls import hide_bars
 from bench.advise.export.early_exit import EarlyExitClassifier
 from bench.advise.export.recorded import count_leavers, thin_scores
-from bench.advise.export.write import CONFIG, FORMAT, RECORDED, hash_file
+from bench.advise.export.write import CONFIG, FORMAT, RECORDED
 from bench.errors import Damaged, DataError, Newer, UsageError
+from bench.files import hash_file
+from bench.measure.stats import holm
 from bench.progress import Progress
 from bench.tasks.checks import read_texts
 from bench.tasks.readers import READ_BY_SUFFIX, read_lines, read_table
@@ -168,7 +170,7 @@ def compare_traffic(
             asked_before = recorded["asked"][passed]
             count = sum(len(asked) > passed for asked in scores)
             found.append((f"scores at exit {passed + 1}", count, asked_before, tested.statistic, tested.pvalue))
-    adjusted = adjust_by_holm([p for *_, p in found])
+    adjusted = holm([p for *_, p in found]).tolist()
     shifts = [
         Shift(what, new, old, float(distance), float(p), corrected)
         for (what, new, old, distance, p), corrected in zip(found, adjusted, strict=True)
@@ -194,16 +196,6 @@ def _measure_chi_square(new: NDArray[np.int64], table: NDArray[np.int64]) -> Any
     expected = columns * rows[0] / rows.sum()
     # the second row's deviations are the same with the other sign, over its own expected counts
     return ((new - expected) ** 2 / expected * (1 + rows[0] / rows[1])).sum(axis=-1)
-
-
-def adjust_by_holm(values: Iterable[float]) -> list[float]:
-    """Return p-values adjusted for their number by Holm's method, in the order given."""
-    p = np.array(list(values))
-    order = np.argsort(p)
-    raised = np.maximum.accumulate(p[order] * (len(p) - np.arange(len(p))))
-    adjusted = np.empty(len(p))
-    adjusted[order] = np.minimum(raised, 1)
-    return [float(value) for value in adjusted]
 
 
 def describe_drift(drift: Drift) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ from bench.cell.reload import load_run_model, refuse_external
 from bench.cell.request import Context
 from bench.environment import read_versions
 from bench.errors import DiskFull, UsageError
-from bench.files import is_disk_full, write_json, write_text
+from bench.files import hash_file, is_disk_full, write_json, write_text
 from bench.results.run import Run
 
 FORMAT = 1
@@ -125,12 +124,6 @@ def describe_origin(run: Run, chosen: ChosenPoint) -> dict[str, Any]:
         "recorded_in": run.spec.dtype,
         "versions": {name: versions[name] for name in ("exitbench", "torch", "transformers")},
     }
-
-
-def hash_file(path: Path) -> str:
-    """Return the SHA-256, hex, of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

@@ -36,8 +36,9 @@ def criteria(
     markdown: Annotated[Path | None, typer.Option(help="Write the tables to this file too.")] = None,
 ) -> None:
     """Every criterion on the same checkpoints, paired on the same samples."""
-    from bench.compare.criteria import LEAST_CRITERIA, compare_criteria, make_plain_tables
+    from bench.compare.criteria import LEAST_CRITERIA, compare_criteria
     from bench.measure.areas import GRID
+    from bench.results.matched import make_plain_rows
     from bench.results.series_doubts import describe_row_doubts
     from bench.results.store import Only
 
@@ -56,7 +57,7 @@ def criteria(
     if markdown is not None:
         write_text(markdown, format_tables(tables, note, doubts))
     if session.json:
-        print_json(make_plain_tables(found))
+        print_json([{**table, "rows": make_plain_rows(table["rows"])} for table in found])
     else:
         print_tables(tables, note, doubts)
 
