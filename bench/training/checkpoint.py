@@ -82,13 +82,12 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, json.loads(text)
 
 
-def hash_checkpoint(tensors: dict[str, Tensor], facts: str) -> str:
-    """Return the SHA-256, hex, of names, types, shapes and values of CPU tensors, and of the facts' text."""
+def hash_checkpoint(tensors: Mapping[str, Tensor], facts: str = "") -> str:
+    """Return the SHA-256, hex, of names, types, shapes and values of tensors, and of the facts' text."""
     digest = hashlib.sha256(facts.encode())
-    for name in sorted(tensors):
-        tensor = tensors[name]
+    for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from bench.progress import Progress
 from bench.tasks.encode import EncodedSplit, batch_by_length, collate_batch
-from bench.training.checkpoint import fill_tensors, load_tensors
+from bench.training.checkpoint import fill_tensors, hash_checkpoint, load_tensors
 from strategies.base import ExitModel, Pooling, StrategyError, pool
 
 POOLINGS: tuple[Pooling, ...] = ("cls", "mean")
@@ -52,23 +51,14 @@ def identify_states(model: ExitModel, encoded: EncodedSplit) -> dict[str, object
     last: dict[str, Tensor] = {str(i): p for i, p in enumerate(model.head.exit_parameters(model.num_layers))}
     last |= dict(model.head.named_buffers(recurse=False))  # such as the order of the classes
     return {
-        "backbone": digest_tensors(encoder.state_dict()),
+        "backbone": hash_checkpoint(encoder.state_dict()),
         "config": hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode()).hexdigest(),
         "tokens": digest_tokens(encoded),
-        "last": digest_tensors(last) if model.head.keeps_last else None,
+        "last": hash_checkpoint(last) if model.head.keeps_last else None,
         "device": next(encoder.parameters()).device.type,
         "batch": BATCH,
         "poolings": list(POOLINGS),
     }
-
-
-def digest_tensors(tensors: Mapping[str, Tensor]) -> str:
-    """Return the SHA-256, hex, of the names, types, shapes and bytes of ``tensors``."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def digest_tokens(encoded: EncodedSplit) -> str:
