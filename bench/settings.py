@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from backbones.names import make_unknown_error
@@ -126,7 +126,7 @@ def _bind_own(target: type, given: Mapping[str, object], what: str) -> dict[str,
     bound: dict[str, object] = {}
     for name, parameter in parameters.items():
         if name in given:
-            bound[name] = _coerce(given[name], hints.get(name, object), f"Argument '{name}' of {what}")
+            bound[name] = coerce_value(given[name], hints.get(name, object), f"Argument '{name}' of {what}")
         elif parameter.default is not inspect.Parameter.empty:
             bound[name] = parameter.default
         else:
@@ -134,8 +134,8 @@ def _bind_own(target: type, given: Mapping[str, object], what: str) -> dict[str,
     return bound
 
 
-def _coerce(value: object, hint: Any, what: str) -> object:
-    """``value`` as the annotated type, or a one-line error."""
+def coerce_value(value: object, hint: Any, what: str) -> object:
+    """Return ``value`` as the annotated type. Raises UsageError, which names ``what``."""
     if hint in (object, Any):
         return value
     origin = get_origin(hint)
@@ -146,8 +146,9 @@ def _coerce(value: object, hint: Any, what: str) -> object:
     if origin in (Union, UnionType):
         for choice in get_args(hint):
             with suppress(UsageError):
-                return _coerce(value, choice, what)
-        raise UsageError(f"{what} cannot be '{value}'.")
+                return coerce_value(value, choice, what)
+        choices = [getattr(choice, "__name__", choice) for choice in get_args(hint) if choice is not NoneType]
+        raise UsageError(f"{what} must be {' or '.join(map(str, choices))}, not '{value}'.")
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     if hint is int and isinstance(value, float) and value.is_integer():

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from backbones.catalog import BACKBONES, Init
 from bench.cell.command import write_from_here
@@ -13,7 +13,7 @@ from bench.errors import UsageError
 from bench.inference.placement import find_device
 from bench.measure.rules import Rule
 from bench.results.spec import LatencyArgs, RunSpec
-from bench.settings import bind_arguments, list_settable, split_settings
+from bench.settings import bind_arguments, coerce_value, list_settable, split_settings
 from bench.tasks import TASKS, get_task
 from bench.training.args import TrainArgs
 from strategies import HEADS, RECIPES, STRATEGIES
@@ -26,7 +26,6 @@ PREFIXES = ("backbone", "criterion", "head", "recipe", "train", "latency")
 
 AUTO_POOLING = "auto"
 """The pooling of a head whose exits are fitted on kept states, where none is asked for: the better one."""
-PRECISIONS = ("auto", "fp32", "bf16")
 USUAL_TRAINING: Mapping[str, Mapping[str, object]] = {
     "pretrained": {"lr": 5e-5, "epochs": 3.0},
     "finetuned": {"lr": 5e-5, "epochs": 3.0},
@@ -186,25 +185,14 @@ def find_preset(strategy: type[Strategy], preset: str | None, task: str) -> dict
 
 
 def make_settings(kind: type[T], given: Mapping[str, Any], what: str) -> T:
-    """Return a settings dataclass, each value checked against the type of its default (numbers stay numbers)."""
-    known = {f.name for f in fields(kind)}
-    made = kind()
+    """Return a settings dataclass, each value checked against its annotation."""
+    hints = get_type_hints(kind)
+    made: dict[str, Any] = {}
     for name, value in given.items():
-        if name not in known:
-            raise UsageError(f"Unknown setting '{what}.{name}'. Known: {', '.join(sorted(known))}.")
-        default = getattr(made, name)
-        if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        if default is None and isinstance(value, float) and value.is_integer():
-            value = int(value)
-        wanted = int if default is None else type(default)
-        fits = isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool))
-        if not fits and not (default is None and value is None):
-            raise UsageError(f"{what}.{name} must be {wanted.__name__}, not '{value}'.")
-        if name == "precision" and value not in PRECISIONS:
-            raise UsageError(f"{what}.{name} must be one of {', '.join(PRECISIONS)}, not '{value}'.")
-        made = replace(made, **{name: value})
-    return made
+        if name not in hints:
+            raise UsageError(f"Unknown setting '{what}.{name}'. Known: {', '.join(sorted(hints))}.")
+        made[name] = coerce_value(value, hints[name], f"{what}.{name}")
+    return kind(**made)
 
 
 def find_part(registry: Any, name: str | None, strategy: type[Strategy], kind: str) -> tuple[str, Any]:

@@ -264,3 +264,11 @@ def test_a_folder_is_one_backbone_however_its_path_is_spelled(tmp_path: Path, mo
 def test_settings_of_what_is_not_timed_are_checked_too(given: dict[str, object]) -> None:
     with pytest.raises(UsageError, match=next(iter(given))):
         resolve_request(Request("entropy", "demo", latency=False, settings=given))
+
+
+@pytest.mark.parametrize("names", [("protocol", "batch_size"), ("batch_size", "protocol")])
+def test_settings_are_checked_together_in_whatever_order_they_are_given(names: tuple[str, ...]) -> None:
+    values = {"protocol": "offline-batch-v1", "batch_size": 8}
+    settings = {f"latency.{name}": values[name] for name in names}
+    spec, _ = resolve_request(Request("entropy", "demo", settings=settings))
+    assert spec.latency == LatencyArgs(protocol="offline-batch-v1", batch_size=8)
