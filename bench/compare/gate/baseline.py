@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from bench.compare.gate.cells import GateCell
-from bench.compare.gate.golden import Golden, record_decisions
+from bench.compare.gate.golden import read_layers, record_decisions
 from bench.compare.gate.kept import (
     REMEDY,
     KeptCell,
@@ -119,7 +119,7 @@ def describe_gate_cell(cell: GateCell, run: Run, logits: str) -> dict[str, Any]:
     table = cell.flops(exits.lengths)
     kept = record_decisions(cell.criterion, exits)
     for cut in kept["cuts"]:
-        layers = Golden(**cut).exits
+        layers = read_layers(cut["layers"])
         rows = np.arange(len(layers))
         cut["flops"] = int(table[rows, layers - 1].sum())
         cut["correct"] = int((exits.predictions[rows, layers - 1] == exits.labels).sum())

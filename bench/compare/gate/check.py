@@ -12,11 +12,11 @@ from bench.compare.gate.baseline import Baseline, describe_platform, sum_plain_f
 from bench.compare.gate.cells import GateCell
 from bench.compare.gate.golden import (
     SHAPES,
-    Golden,
     describe_moves,
     find_departures,
     fit_and_score,
     make_probe,
+    read_layers,
     record_decisions,
 )
 from bench.compare.quality import compare_answers, compare_samples
@@ -91,7 +91,7 @@ def compare_flops(cell: GateCell, kept: Mapping[str, Any], exits: AllExits) -> R
             reason = f"{'worse' if after > before else 'better'}, exit {layer}: {before:,} -> {after:,}; {ACCEPT}"
             return replace(row, verdict="worse", base=before, candidate=after, reason=reason)
     for cut in kept["cuts"]:
-        layers = Golden.from_kept(cut).exits
+        layers = read_layers(cut["layers"])
         spent = int(table[np.arange(len(layers)), layers - 1].sum())
         if spent != cut["flops"]:
             reason = f"at a golden cut; {ACCEPT}"
@@ -179,7 +179,7 @@ def compare_golden_cuts(cell: GateCell, kept: Mapping[str, Any], stored: AllExit
     made = [compare_answers(start, "accuracy", stored.predictions[:, -1], now.predictions[:, -1], stored.labels)]
     scores, criterion = fit_and_score(cell.criterion, now), cell.criterion
     for cut in kept["cuts"]:
-        before = Golden.from_kept(cut).exits
+        before = read_layers(cut["layers"])
         after = exit_layers(scores, cut["cut"], strict=criterion.strict)
         answers = stored.predictions[rows, before - 1], now.predictions[rows, after - 1]
         row = compare_answers(replace(start, point=f"cut {cut['cut']:.4g}"), "accuracy", *answers, stored.labels)

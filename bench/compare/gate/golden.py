@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -23,30 +22,16 @@ NEAR = 0.1  # how far from such a share, as a share, a wide gap may be
 NARROWEST = 1e-4  # a gap must be this wide, relative to the score: a thousand times float32's rounding
 
 
-@dataclass(frozen=True)
-class Golden:
-    """One golden cut: the cut, the gap around it, and the exit of every sample, as a digit (1-based) each."""
-
-    cut: float
-    gap: float
-    layers: str
-
-    @classmethod
-    def from_kept(cls, kept: Mapping[str, Any]) -> Golden:
-        """Return the cut without what else the baseline keeps of it."""
-        return cls(kept["cut"], kept["gap"], kept["layers"])
-
-    @property
-    def exits(self) -> Int:
-        """Exit layers int64 [N]."""
-        return np.frombuffer(self.layers.encode(), dtype=np.uint8).astype(np.int64) - ord("0")
-
-
 def write_layers(layers: Int) -> str:
     """Return exit layers below 10 as a string of digits."""
     if layers.max() > 9:
         raise ValueError("The gate's models have at most 9 exits.")
     return "".join(str(layer) for layer in layers.tolist())
+
+
+def read_layers(text: str) -> Int:
+    """Return the exit layers int64 [N] that :func:`write_layers` wrote."""
+    return np.frombuffer(text.encode(), dtype=np.uint8).astype(np.int64) - ord("0")
 
 
 def fit_and_score(criterion: Criterion, exits: AllExits) -> Scores:
@@ -58,8 +43,11 @@ def fit_and_score(criterion: Criterion, exits: AllExits) -> Scores:
     return score_recorded(criterion, exits)
 
 
-def choose_golden_cuts(found: Scores, strict: bool) -> list[Golden]:
-    """Return at most five cuts in the middle of wide gaps, the loosest of all among them; none where nobody leaves."""
+def choose_golden_cuts(found: Scores, strict: bool) -> list[dict[str, Any]]:
+    """Return at most five cuts in the middle of wide gaps, the loosest of all among them; none where nobody leaves.
+
+    Each is the ``cut``, the ``gap`` around it, and every sample's exit, a digit (1-based) each, as ``layers``.
+    """
     curve = exact_curve(found, [], strict=strict)
     if len(curve) == 1:
         return []
@@ -73,7 +61,8 @@ def choose_golden_cuts(found: Scores, strict: bool) -> list[Golden]:
     made = []
     for row in sorted(rows):
         cut = float(curve.midpoints[row])
-        made.append(Golden(cut, float(min(gaps[row], 1e9)), write_layers(exit_layers(found, cut, strict=strict))))
+        layers = write_layers(exit_layers(found, cut, strict=strict))
+        made.append({"cut": cut, "gap": float(min(gaps[row], 1e9)), "layers": layers})
     return made
 
 
@@ -141,20 +130,17 @@ def make_probe(outputs: int, criterion: Criterion | None = None) -> AllExits:
 def record_decisions(criterion: Criterion, exits: AllExits) -> dict[str, Any]:
     """Return what is kept of a criterion on recorded logits: its golden cuts, and what happens at a tie."""
     found = fit_and_score(criterion, exits)
-    return {
-        "tie": decide_tie(criterion, found),
-        "cuts": [asdict(g) for g in choose_golden_cuts(found, criterion.strict)],
-    }
+    return {"tie": decide_tie(criterion, found), "cuts": choose_golden_cuts(found, criterion.strict)}
 
 
 def find_departures(criterion: Criterion, exits: AllExits, stored: Mapping[str, Any]) -> list[str]:
     """Return how the present criterion departs from what :func:`record_decisions` kept; empty where it does not."""
     found = fit_and_score(criterion, exits)
     problems = []
-    for golden in map(Golden.from_kept, stored["cuts"]):
-        now = exit_layers(found, golden.cut, strict=criterion.strict)
-        if problem := describe_moves(exits.ids, golden.exits, now):
-            problems.append(f"at cut {golden.cut:.6g} {problem}")
+    for kept in stored["cuts"]:
+        now = exit_layers(found, kept["cut"], strict=criterion.strict)
+        if problem := describe_moves(exits.ids, read_layers(kept["layers"]), now):
+            problems.append(f"at cut {kept['cut']:.6g} {problem}")
     try:
         tie = decide_tie(criterion, found)
     except ValueError as error:
