@@ -14,7 +14,6 @@ from bench.measure.metrics import title_metric
 from bench.results.doubts import Doubt
 from bench.results.facts import ExternalLogits
 from bench.results.measures import Performance, SplitResult, UnreachedPoint
-from bench.results.part import Estimate
 from bench.results.record import RunRecord
 from bench.results.reuse import find_origin
 from bench.results.run import Run
@@ -25,16 +24,6 @@ from bench.text import build_table, show_hidden
 if TYPE_CHECKING:
     from bench.sweep import Outcome, Plan
     from bench.sweep.estimate import PlanCost
-
-
-def format_estimate(estimate: Estimate) -> str:
-    """Return ``0.912 [0.890, 0.930]``."""
-    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
-
-
-def format_speedup(estimate: Estimate) -> str:
-    """Return ``2.13x [2.05, 2.21]``."""
-    return f"{estimate.value:.2f}x [{estimate.low:.2f}, {estimate.high:.2f}]"
 
 
 def tabulate_points(
@@ -57,11 +46,11 @@ def tabulate_points(
     def describe(rule: str, threshold: float | None, found: Performance) -> list[str]:
         marks = [doubt.mark for doubt in doubts if rule in (doubt.rules or ("all layers",))]
         row = [f"{rule} ({', '.join(marks)})" if marks else rule, "-" if threshold is None else f"{threshold:.4g}"]
-        row += [format_estimate(found.metrics[name]) for name in metrics]
-        row += [f"{found.mean_layer:.2f} / {len(found.exit_counts)}", format_speedup(found.cost_speedup)]
+        row += [found.metrics[name].write() for name in metrics]
+        row += [f"{found.mean_layer:.2f} / {len(found.exit_counts)}", found.cost_speedup.write_times()]
         if timed:
             time = times[rule]
-            row += ["-", "-"] if time is None else [format_speedup(time.speedup), f"{time.realisation:.2f}"]
+            row += ["-", "-"] if time is None else [time.speedup.write_times(), f"{time.realisation:.2f}"]
         return row
 
     rows = [describe("all layers", None, result.full)]

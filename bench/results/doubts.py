@@ -75,13 +75,12 @@ def check_skill(exits: AllExits) -> SkillCheck:
     from bench.measure.skill import measure_skill
 
     found = measure_skill(exits)
-    gain = Estimate(value=found.gain.estimate, low=found.gain.low, high=found.gain.high)
     return SkillCheck(
         measure=found.measure,
         model=found.model,
         baseline=found.baseline,
         answer=found.answer,
-        gain=gain,
+        gain=Estimate.of(found.gain),
         constant_exits=found.constant,
     )
 

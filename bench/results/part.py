@@ -25,6 +25,9 @@ from pydantic_core import PydanticCustomError
 
 from bench.errors import Damaged
 
+if TYPE_CHECKING:
+    from bench.measure.stats import Interval
+
 STRICT = ConfigDict(strict=True, frozen=True, extra="forbid")
 """Types are taken at their word, nothing is changed after it was read, and nothing is there that nobody knows."""
 
@@ -92,6 +95,19 @@ class Estimate(Part):
     value: Number
     low: Number
     high: Number
+
+    @classmethod
+    def of(cls, found: Interval) -> Self:
+        """Return what is recorded of an interval."""
+        return cls(value=found.estimate, low=found.low, high=found.high)
+
+    def write(self) -> str:
+        """Return ``0.912 [0.890, 0.930]``."""
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+    def write_times(self) -> str:
+        """Return ``2.13x [2.05, 2.21]``."""
+        return f"{self.value:.2f}x [{self.low:.2f}, {self.high:.2f}]"
 
 
 def compute_checksum(plain: Mapping[str, object]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.measure.rules import Rule, Unreachable, pareto
-from bench.measure.stats import Interval, bootstrap_ratio
+from bench.measure.stats import bootstrap_ratio
 from bench.results.measures import ChosenOn, CurveRow, OperatingPoint, Performance, SplitResult, UnreachedPoint
 from bench.results.part import Estimate
 
@@ -40,12 +40,12 @@ def measure_performance(curve: TradeOff, cut: float) -> Performance:
     layers = curve.layers_at(cut)
     spent = curve.spent_at(layers)
     return Performance(
-        metrics={name: _estimate(found) for name, found in curve.estimate_metrics(layers).items()},
+        metrics={name: Estimate.of(found) for name, found in curve.estimate_metrics(layers).items()},
         samples=len(layers),
         mean_layer=float(layers.mean()),
         layer_fraction=float(layers.mean() / curve.curve.exits),
         cost_unit=curve.costs.unit,
-        cost_speedup=_estimate(bootstrap_ratio(curve.costs.plain, spent)),
+        cost_speedup=Estimate.of(bootstrap_ratio(curve.costs.plain, spent)),
         cost_mean=float(spent.mean()),
         exit_counts=tuple(np.bincount(layers, minlength=curve.curve.exits + 1)[1:].tolist()),
     )
@@ -121,10 +121,6 @@ def _find_threshold(curve: TradeOff, cut: float) -> float | None:
     """Return the cut in the criterion's own terms; None where that is no number: nobody leaves early."""
     threshold = curve.criterion.threshold(cut)
     return threshold if math.isfinite(threshold) else None
-
-
-def _estimate(interval: Interval) -> Estimate:
-    return Estimate(value=interval.estimate, low=interval.low, high=interval.high)
 
 
 def _spread(cost: NDArray[np.float64], most: int) -> NDArray[np.int64]:

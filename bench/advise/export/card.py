@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from bench.measure.metrics import title_metric
 from bench.results.measures import Performance
-from bench.results.part import Estimate
 from bench.results.run import Run
 from bench.results.times import TimedPoint
 from bench.text import escape_markdown, quote_markdown, write_markdown_table
@@ -78,21 +77,13 @@ def describe_point(run: Run, chosen: ChosenPoint) -> str:
         "all layers."
     )
     timed = None if chosen.point is None else chosen.point.latency
-    return sentence if timed is None else f"{sentence} {_write_ratio(timed.speedup)} faster where it was timed."
+    return sentence if timed is None else f"{sentence} {timed.speedup.write_times()} faster where it was timed."
 
 
 def _write_row(
     rule: str, threshold: float | None, found: Performance, names: tuple[str, ...], timed: object
 ) -> list[str]:
-    row = [rule, "-" if threshold is None else f"{threshold:.4g}", *(_write(found.metrics[name]) for name in names)]
+    row = [rule, "-" if threshold is None else f"{threshold:.4g}", *(found.metrics[name].write() for name in names)]
     unit = "FLOPs" if found.cost_unit == "flops" else "layers"
-    row += [f"{found.mean_layer:.2f} / {len(found.exit_counts)}", f"{_write_ratio(found.cost_speedup)} ({unit})"]
-    return [*row, _write_ratio(timed.speedup) if isinstance(timed, TimedPoint) else "-"]
-
-
-def _write(estimate: Estimate) -> str:
-    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
-
-
-def _write_ratio(estimate: Estimate) -> str:
-    return f"{estimate.value:.2f}x [{estimate.low:.2f}, {estimate.high:.2f}]"
+    row += [f"{found.mean_layer:.2f} / {len(found.exit_counts)}", f"{found.cost_speedup.write_times()} ({unit})"]
+    return [*row, timed.speedup.write_times() if isinstance(timed, TimedPoint) else "-"]
