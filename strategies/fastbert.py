@@ -88,23 +88,6 @@ def count_published_head_macs(tokens: int = 128, hidden: int = 768, outputs: int
     return tokens * (hidden * width + 4 * width * width) + width * width + width * outputs
 
 
-def count_published_layer_macs() -> int:
-    """Return the MACs of a layer as the released code counts them: linear layers, no attention products."""
-    tokens, hidden, ffn = 128, 768, 3072
-    return tokens * (4 * hidden * hidden + 2 * hidden * ffn)
-
-
-def count_published_macs(layers_executed: int, classifiers: int | None = None) -> int:
-    """Return the MACs of one sample in FastBERT's own convention (thop on the released code): linear layers only.
-
-    Of BERT-base on 128 tokens with two classes. ``classifiers`` is the number of exits evaluated; by default one a
-    layer, as when leaving early. The model without early exit evaluates one: 12 layers and 1 classifier make
-    10,892,624,128. The paper prints twice these numbers, which an older thop counted as multiply and add.
-    """
-    visited = layers_executed if classifiers is None else classifiers
-    return layers_executed * count_published_layer_macs() + visited * count_published_head_macs()
-
-
 class FastBertRecipe(Recipe):
     """Fine-tune backbone and teacher, then distil the teacher into the students (paper sec. 3.2-3.3).
 
@@ -190,7 +173,7 @@ class FastBert(Strategy):
         "The released first stage keeps the best epoch on the development set; here the last epoch is kept.",
         "The released backbone is UER's BERT with its own layer norm, segments and no [SEP] after single sentences; "
         "here it is whatever backbone is named.",
-        "Costs count every matmul, the students' attention included; `count_published_macs` counts as the paper does.",
+        "Costs count every matmul, the students' attention included; the released code counts linear layers only.",
     )
     presets = {
         "*": {
