@@ -182,11 +182,15 @@ def find_split(path: Path, exits: AllExits, named: bool, data: TaskData) -> tupl
         _check_labels(path, found, split.take(rows), data.name)
         return split, found
     if named:
-        known = data.primary.ids
-        strange = next(name for name in exits.ids if name not in known)
+        known = {name for split in data.evaluation.values() for name in split.ids}
+        strange = next((name for name in exits.ids if name not in known), None)
+        if strange is None:
+            raise DataError(
+                f"{path}: its ids are of several splits of task '{data.name}' ({sizes}): give a file for each."
+            )
         raise DataError(
-            f"{path}: id '{strange}' is none of task '{data.name}', whose ids are as '{known[0]}'; leave ids out "
-            f"where the rows are all of the task's ({sizes}), in its order."
+            f"{path}: id '{strange}' is none of task '{data.name}', whose ids are as '{data.primary.ids[0]}'; leave "
+            f"ids out where the rows are all of the task's ({sizes}), in its order."
         )
     raise DataError(
         f"{path} has {len(exits.ids)} rows without ids, and task '{data.name}' has other numbers of them ({sizes}): "

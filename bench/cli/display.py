@@ -6,7 +6,9 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
+from bench.files import write_text
 from bench.text import TextConsole, build_table, escape_json, escape_markdown, write_markdown_table
 
 
@@ -38,10 +40,23 @@ def format_tables(
     return "\n".join([*lines, note]) + "\n"
 
 
-def print_tables(
-    tables: Sequence[tuple[str, Sequence[str], Iterable[Sequence[str]]]], note: str, feet: Sequence[Sequence[str]]
+def show_tables(
+    tables: Sequence[tuple[str, Sequence[str], Sequence[Sequence[str]]]],
+    note: str,
+    feet: Sequence[Sequence[str]],
+    *,
+    markdown: Path | None,
+    plain: object,
 ) -> None:
-    """Print what :func:`format_tables` writes, as tables of the console."""
+    """Write what :func:`format_tables` returns to the file ``markdown``, if any, and print the tables.
+
+    Where ``plain`` is not None, it is printed as JSON in their place.
+    """
+    if markdown is not None:
+        write_text(markdown, format_tables(tables, note, feet))
+    if plain is not None:
+        print_json(plain)
+        return
     out = make_console()
     for (title, columns, rows), sentences in zip(tables, feet, strict=True):
         out.print(build_table(title, columns, rows))

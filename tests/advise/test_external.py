@@ -9,10 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.advise.external_data import find_split
 from bench.cli.process import main
+from bench.errors import DataError
+from bench.measure.exits import AllExits
 from bench.results.groups import list_panel_settings
 from bench.results.run import Run
 from bench.results.store import Store
+from bench.tasks.base import Split, TaskData
 from tests.helpers.small_runs import SHAPE, settings, write_task
 
 TRAINED = [*settings(*SHAPE, "train.steps=100", "train.lr=0.003"), "--no-latency", "--offline", "--quiet"]
@@ -286,3 +290,26 @@ def test_rows_that_are_not_the_tasks_are_one_line(
         lines = capsys.readouterr().err.strip().splitlines()
         assert len(lines) == 1
         assert said in lines[0]
+
+
+def of_rows(*ids: str) -> AllExits:
+    count = len(ids)
+    return AllExits(ids, np.zeros(count, np.int64), np.zeros((count, 2, 2), np.float32), np.ones(count, np.int64))
+
+
+def test_ids_of_several_splits_are_not_called_strange() -> None:
+    """MNLI reports two splits, and a file may hold both."""
+    train, matched, mismatched = (
+        Split(name, tuple(f"{name}-{i}" for i in range(3)), ("t",) * 3, None, np.zeros(3, np.int64), 3)
+        for name in ("train", "matched", "mismatched")
+    )
+    evaluation = {"matched": matched, "mismatched": mismatched}
+    data = TaskData("two", "classification", ("a", "b"), ("accuracy",), train, train, evaluation, "v1", "made up")
+    split, found = find_split(Path("f.npz"), of_rows("mismatched-2", "mismatched-0"), True, data)
+    assert (split.name, found.ids) == ("mismatched", ("mismatched-0", "mismatched-2"))
+    with pytest.raises(
+        DataError, match=r"f\.npz: its ids are of several splits of task 'two' \(matched 3, mismatched 3"
+    ):
+        find_split(Path("f.npz"), of_rows("matched-0", "mismatched-0"), True, data)
+    with pytest.raises(DataError, match="id 'train-0' is none of task 'two', whose ids are as 'matched-0'"):
+        find_split(Path("f.npz"), of_rows("mismatched-0", "train-0"), True, data)

@@ -12,10 +12,9 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.cli.display import format_tables, print_json, print_tables
+from bench.cli.display import show_tables
 from bench.cli.session import Backbones, Session, Tasks, with_session
 from bench.errors import NothingComparable
-from bench.files import write_text
 
 COLUMNS = ("criterion", "arguments", "seeds", "least layers", "at L/2", "difference at L/2", "difference of the curve")
 
@@ -54,12 +53,8 @@ def criteria(
     note = COLUMNS_NOTE.format(grid=GRID, against=against)
     tables = [(table["title"], COLUMNS, list(map(_list_cells, table["rows"]))) for table in found]
     doubts = [describe_row_doubts(table["rows"], "criterion") for table in found]
-    if markdown is not None:
-        write_text(markdown, format_tables(tables, note, doubts))
-    if session.json:
-        print_json([{**table, "rows": make_plain_rows(table["rows"])} for table in found])
-    else:
-        print_tables(tables, note, doubts)
+    plain = [{**table, "rows": make_plain_rows(table["rows"])} for table in found] if session.json else None
+    show_tables(tables, note, doubts, markdown=markdown, plain=plain)
 
 
 def _list_cells(row: Mapping[str, Any]) -> list[str]:

@@ -8,10 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.cli.display import format_tables, print_json, print_tables
+from bench.cli.display import show_tables
 from bench.cli.session import Backbones, Session, Tasks, with_session
 from bench.errors import NothingComparable
-from bench.files import write_text
 
 
 @with_session("results_dir", "json", "allow_imports")
@@ -43,12 +42,7 @@ def table(
     groups = group_rows(rows)
     tables = [(title, columns, [_list_cells(row, rules) for row in members]) for title, members in groups.items()]
     doubts = [describe_row_doubts(members, "strategy") for members in groups.values()]
-    if markdown is not None:
-        write_text(markdown, format_tables(tables, TABLE_NOTE, doubts))
-    if session.json:
-        print_json(make_plain_rows(rows))
-    else:
-        print_tables(tables, TABLE_NOTE, doubts)
+    show_tables(tables, TABLE_NOTE, doubts, markdown=markdown, plain=make_plain_rows(rows) if session.json else None)
 
 
 TABLE_NOTE = (
