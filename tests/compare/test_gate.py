@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,7 @@ from bench.inference.replay import make_criterion
 from bench.measure.curve import exit_layers
 from bench.measure.exits import AllExits
 from tests.helpers.compare_records import logits
+from tests.helpers.faults.damages import drop_checksum
 
 
 @pytest.mark.parametrize("strategy", ["entropy", "elbert-mono", "patience", "fastbert"])
@@ -151,6 +153,17 @@ def test_a_baseline_that_is_damaged_or_newer_is_one_line(
     lines = capsys.readouterr().err.strip().splitlines()
     assert said in lines[-1]
     assert len(lines) == 1
+
+
+def test_a_baseline_whose_logits_have_no_checksum_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(BASELINE, tmp_path / "baseline")
+    drop_checksum(folder / "bert-demo" / "linear-joint-6.parquet", random.Random(0))
+    assert main(["gate", "--rules-only", "--strategy", "entropy", "--baseline", str(folder)]) == USAGE
+    [said] = capsys.readouterr().err.strip().splitlines()
+    assert "linear-joint-6.parquet has no checksum sha256, so that nothing tells" in said
+    assert "`bench gate --accept`" in said
 
 
 def test_a_baseline_without_its_probe_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -57,7 +57,7 @@ class Baseline:
         except FileNotFoundError as error:
             raise DataError(f"The baseline lacks {path}: {REMEDY}.") from error
         except Damaged as error:
-            raise DataError(f"{path} of the baseline is damaged ({error.reason}): {REMEDY}.") from error
+            raise DataError(f"The baseline's {error.what}: {REMEDY}.") from error
         if found.logits.shape[:2] != (kept["samples"], count_exits(kept)):
             raise DataError(f"{path} of the baseline has other samples or exits than its cells say: {REMEDY}.")
         return found
