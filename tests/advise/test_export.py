@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from transformers import AutoModelForSequenceClassification
 
-from bench.advise.export import write
+from bench.advise.export import timing, write
 from bench.advise.export.early_exit import EarlyExitClassifier
 from bench.advise.export.packing import STRATEGIES_PACKED
 from bench.advise.export.write import export_run
@@ -238,3 +239,31 @@ def test_the_command_says_what_was_made(home: Path, exported: Exported, capsys: 
     assert "Written: told" in said
     assert main(["export", run.folder.name, "json", "--point", "1", *where, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["criterion"]["kind"] == "patience"
+
+
+@pytest.mark.slow
+def test_the_folder_is_timed_beside_early_exit_here(
+    home: Path, exported: Exported, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, _, _ = exported[PATIENT]
+    short = replace(timing.SIDE_BY_SIDE, samples=12, seconds=0.2, streak=2, min_rounds=2, max_rounds=2)
+    monkeypatch.setattr(timing, "SIDE_BY_SIDE", short)
+    where = ["--results-dir", "results", "--offline", "--quiet", "--json", "--time"]
+    assert main(["export", run.folder.name, "timed", "--point", "1", *where]) == 0
+    found = json.loads(capsys.readouterr().out)["times"]
+    assert (found["samples"], found["threads"]) == (12, 1)
+    for one in ("here", "home", "ratio"):
+        assert 0 < found[one]["low"] <= found[one]["estimate"] <= found[one]["high"]
+    # both are against the same rounds of the same baseline
+    assert found["ratio"]["estimate"] == pytest.approx(found["home"]["estimate"] / found["here"]["estimate"])
+
+
+@pytest.mark.slow
+def test_what_is_timed_leaves_where_it_leaves(home: Path, exported: Exported, answers: dict[Case, list[Any]]) -> None:
+    for case in (PATIENT, next(one for one in OWN if one.kind == "pairs")):
+        run, out, _ = exported[case]
+        made = load_run_model(run, make_context(home), attention="sdpa")
+        encoded = encode_split(made.data.evaluation[run.primary], made.tokenizer, made.max_length)
+        batches = [collate_batch(encoded, [row]) for row in range(20)]
+        query = timing.make_home_query(EarlyExitClassifier.from_pretrained(out), batches)
+        assert [query(i) for i in range(20)] == answers[case][0][2][:20]

@@ -17,6 +17,9 @@ def export(
     run: RunName,
     folder: Annotated[Path, typer.Argument(help="DIR: the folder to write; not there yet, or empty.")],
     point: Annotated[str, typer.Option(help="Operating point, such as 2x, or a threshold.")] = "no-loss",
+    timed: Annotated[
+        bool, typer.Option("--time", help="Time the folder beside early exit here, a minute, one thread.")
+    ] = False,
 ) -> None:
     """A run's model taken home: weights, exits, threshold, a card, and one file of code that needs no ExitBench."""
     from bench.advise.export.chosen import choose_exported
@@ -26,9 +29,16 @@ def export(
     asked = session.find_run(run).finished()
     session.progress.say("Loading torch, transformers and the model.")
     config = export_run(asked, session.context(), folder, point)
+    times = None
+    if timed:
+        from bench.advise.export.timing import time_exported
+
+        session.progress.say("Timing the folder beside early exit here.")
+        times = time_exported(asked, session.context(), folder, choose_exported(asked, point).cut)
     if session.json:
         doubts = [doubt.to_plain() for doubt in asked.find_doubts()]
-        print_json({"folder": str(folder), **config, "doubts": doubts})
+        measured = {} if times is None else {"times": times.to_plain()}
+        print_json({"folder": str(folder), **config, "doubts": doubts, **measured})
         return
     from bench.advise.export.card import describe_point
 
@@ -36,4 +46,6 @@ def export(
     out.print(describe_point(asked, choose_exported(asked, point)))
     for doubt in asked.find_doubts():
         out.print(f"{doubt.said}.")
+    if times is not None:
+        out.print(times.describe())
     out.print(f"Written: {folder}. README.md there says how it is used.")
