@@ -75,14 +75,17 @@ class Resampled:
 def resample_certificate(
     exits: AllExits, criteria: Sequence[str], goal: Goal, samples: int, times: int, seed: int
 ) -> Resampled:
-    """Choose on so many ``samples`` of ``exits``, so many ``times``. Raises UsageError for too few to certify with."""
+    """Certify a cut on ``samples`` drawn from ``exits``, ``times`` times over, and look at all of them each time.
+
+    Raises UsageError for too few samples to certify with.
+    """
     needed = goal.count_needed(len(criteria))
     if samples < needed:
         raise UsageError(
             f"A certificate that {goal.describe()} needs {needed:,} samples for {len(criteria)} criteria, not "
             f"{samples:,}: give more, or fewer criteria."
         )
-    layers, metrics = count_layers(exits.logits.shape[1]), ("pearson",) if exits.logits.shape[2] == 1 else ("accuracy",)
+    layers, metrics = make_times(exits.logits.shape[1]), ("pearson",) if exits.logits.shape[2] == 1 else ("accuracy",)
     scores = {name: score_recorded(STRATEGIES.load(name).criterion(), exits) for name in criteria}
     changes, speedups, chosen = [], [], []
     for time in range(times):
@@ -97,8 +100,8 @@ def resample_certificate(
     return Resampled(goal, tuple(criteria), samples, len(exits.ids), tuple(changes), tuple(speedups), tuple(chosen))
 
 
-def count_layers(exits: int) -> DepthTimes:
-    """Return times at which every layer takes a millisecond and nothing else any."""
+def make_times(exits: int) -> DepthTimes:
+    """Return the times of a model whose layers take a millisecond each, and nothing else any: its costs are layers."""
     each = np.arange(1, exits + 1, dtype=np.float64)[:, None] * np.float64(1e-3)
     return DepthTimes((1.0,), each, each[-1], each, each[-1])
 

@@ -10,7 +10,7 @@ import pytest
 
 from bench.advise import candidates
 from bench.advise.goal import Goal
-from bench.advise.resampling import count_layers, describe_resampled, resample_certificate
+from bench.advise.resampling import describe_resampled, make_times, resample_certificate
 from bench.cli.process import main
 from bench.errors import INTERNAL, OK, USAGE
 from bench.measure.exits import AllExits
@@ -86,7 +86,7 @@ def test_the_choice_among_criteria_is_within_the_certificate(monkeypatch: pytest
 
 
 def test_costs_are_layers() -> None:
-    costs = count_layers(3).predict_costs(make_border(0.01))
+    costs = make_times(3).predict_costs(make_border(0.01))
     np.testing.assert_array_equal(costs.early[0], np.array([1, 2, 3]) * 1e6)
     np.testing.assert_array_equal(costs.plain, np.full(BORDER, 3e6))
 
