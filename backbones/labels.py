@@ -53,6 +53,11 @@ def read_own_labels(found: Resolved, *, asked: bool = False) -> OwnLabels | None
     has_weights = weights is None or any(name.startswith("classifier.") for name in weights)
     if found.model_type not in CLASSIFIERS or found.folder is None or not has_weights or not (told or asked):
         return None
+    return read_configured_labels(found)
+
+
+def read_configured_labels(found: Resolved) -> OwnLabels:
+    """Read what a checkpoint's configuration says that it answers. Raises BackboneError for senseless names."""
     problem = found.config.get("problem_type")
     return OwnLabels(_read_names(found), None if problem is None else str(problem))
 

@@ -97,6 +97,7 @@ def read_request(
     if asked.checkpoint:
         weights, asked, released = read_checkpoint(asked, loaded, longest, groups["backbone"], context)
         report, named, held = released.report, True, (released.select, True)
+        warnings += released.warnings
         digests = {"logits": hash_file(weights), "held_out": None}
     else:
         report, named = read_external(asked.logits)

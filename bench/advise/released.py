@@ -12,13 +12,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from backbones.load import BackboneRequest, load_backbone
+from backbones.errors import BackboneError
+from backbones.labels import LabelMatch, match_labels, read_configured_labels
+from backbones.load import load_backbone
+from backbones.resolve import BackboneRequest, resolve_backbone
+from bench.cell.own_exit import OwnExit, describe_match, list_class_names
 from bench.cell.request import Context
 from bench.errors import DataError, UsageError
 from bench.inference.exits import record_exits
@@ -34,11 +39,15 @@ HIGHWAY_NAMES, EXIT_NAMES = re.compile(r"encoder\.highway\.\d+\."), re.compile(r
 
 @dataclass(frozen=True, eq=False)
 class ReleasedLogits:
-    """A released model's logits over held-out and reported samples of a task; ``head`` is what its exits are."""
+    """A released model's logits over held-out and reported samples of a task, in the task's order of classes.
+
+    ``head`` is what its exits are; ``warnings`` belong into the record.
+    """
 
     select: AllExits
     report: AllExits
     head: str
+    warnings: tuple[str, ...] = ()
 
 
 def find_weights(folder: Path) -> Path:
@@ -124,11 +133,32 @@ def record_released(
             raise DataError(
                 f"{path}: {name} is {shapes[0]}, and task '{data.name}' needs {shapes[1]}: another number of classes?"
             )
+    own = match_classes(request, data)
     made.load_state_dict(tensors)
     model = ExitModel(loaded.encoder, made).eval()
     longest = min(max_length, int(loaded.tokenizer.model_max_length))
     found = [
         record_exits(model, split, encode_split(split, loaded.tokenizer, longest), context.progress)
-        for split in (data.select, data.primary)
+        for split in (data.select, next(iter(data.evaluation.values())))
     ]
-    return ReleasedLogits(found[0], found[1], head)
+    select, reported = (
+        replace(exits, logits=np.ascontiguousarray(exits.logits[:, :, list(own.match.order)])) for exits in found
+    )
+    return ReleasedLogits(select, reported, head, tuple(describe_match(own, data, folder.name)))
+
+
+def match_classes(request: BackboneRequest, data: TaskData) -> OwnExit:
+    """Return which of a released model's classes the task's are, by the names in its configuration.
+
+    Raises DataError, with both lists, where they are others.
+    """
+    labels = read_configured_labels(resolve_backbone(request))
+    if data.kind == "regression":  # released configurations seldom say so
+        return OwnExit(labels, LabelMatch((0,), "regression"))
+    try:
+        return OwnExit(labels, match_labels(labels, list_class_names(data)))
+    except BackboneError as error:
+        raise DataError(
+            f"The checkpoint in {request.name} is not for task '{data.name}': {str(error).removesuffix('.')}. Give the "
+            "task that it was trained for, or its classes' names as id2label in its config.json."
+        ) from error

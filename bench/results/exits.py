@@ -72,6 +72,26 @@ def read_exits(path: Path) -> AllExits:
     return found
 
 
+def is_plain_table(path: Path) -> bool:
+    """Return whether a Parquet file is somebody else's: nothing says how many exits, and lists are not flat."""
+    try:
+        schema = pq.read_schema(path)
+    except (pa.ArrowException, OSError):
+        return False
+    if b"exits" in (schema.metadata or {}):
+        return False
+    if "logits" not in schema.names:
+        return True
+    exits = getattr(schema.field("logits").type, "value_type", None)
+    return hasattr(exits, "value_type")
+
+
+def read_plain_table(path: Path) -> dict[str, list[object]]:
+    """Return the columns of a Parquet file as Python lists."""
+    table = pq.read_table(path, partitioning=None)
+    return {name: table[name].to_pylist() for name in table.column_names}
+
+
 def _count(path: Path, facts: dict[str, str], name: str) -> int:
     """Return a positive number of the metadata."""
     text = facts.get(name)

@@ -1,4 +1,4 @@
-"""The one reader of anybody's recorded logits: a ``.npz`` of plain arrays, or a run's exits ``.parquet``.
+"""The one reader of anybody's recorded logits: ``.npz`` of plain arrays, ``.parquet`` of such columns, or a run's own.
 
     logits    float [N, L, C]   samples x exits x classes; C = 1 is regression
     labels    [N]               classes counted from 0, or numbers
@@ -6,7 +6,7 @@
     tokens    int [N]           tokens of each sample with special ones, padding left out
     observed  float [N, L, K]   what a criterion's probe read at each exit
 
-Only ``logits`` must be there.
+Only ``logits`` must be there. In Parquet a row's logits are a list of exits, each a list of classes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from bench.errors import Damaged, DataError, Unsealed, UsageError
 from bench.measure.exits import AllExits
-from bench.results.exits import read_exits
+from bench.results.exits import is_plain_table, read_exits, read_plain_table
 
 ARRAYS = ("logits", "labels", "ids", "tokens", "observed")
 OTHER_NAMES = {
@@ -57,7 +57,8 @@ def read_logits(path: Path, *, others: bool = True) -> LogitsFile:
     """
     if not path.exists():
         raise UsageError(f"There is no file {path}.")
-    if path.suffix == ".parquet":
+    plain = path.suffix == ".parquet" and is_plain_table(path)
+    if path.suffix == ".parquet" and not plain:
         try:
             found = read_exits(path)
         except Unsealed:
@@ -67,9 +68,9 @@ def read_logits(path: Path, *, others: bool = True) -> LogitsFile:
             raise DataError(said) from error
         tokens = found.lengths if (found.lengths > 0).all() else None
         return LogitsFile(found.logits, found.labels, list(found.ids), found.observed, tokens, named=True)
-    if path.suffix != ".npz":
+    if path.suffix != ".npz" and not plain:
         raise UsageError(f"{path} must be .npz or .parquet.")
-    arrays = _read_arrays(path)
+    arrays = _read_columns(path) if plain else _read_arrays(path)
     _check_names(path, arrays, others)
     logits = _check_logits(path, arrays)
     labels, tokens, observed = arrays.get("labels"), arrays.get("tokens"), arrays.get("observed")
@@ -105,6 +106,19 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
             return {name: file[name] for name in file.files}
     except Exception as error:  # zip, header and pickle errors alike
         raise DataError(f"{path} cannot be read as .npz of plain arrays ({error}).") from error
+
+
+def _read_columns(path: Path) -> dict[str, NDArray[Any]]:
+    """Return the columns of a Parquet file that is not of ours as arrays; lists in lists become further axes."""
+    found = {}
+    for name, values in read_plain_table(path).items():
+        try:
+            found[name] = np.array(values)
+        except ValueError as error:  # numpy's word for lists of unequal lengths
+            raise DataError(f"{path}: the lists in column '{name}' are not all of one length.") from error
+        if found[name].dtype == object:
+            raise DataError(f"{path}: column '{name}' has gaps: leave these rows out.")
+    return found
 
 
 def _check_names(path: Path, arrays: Collection[str], others: bool) -> None:

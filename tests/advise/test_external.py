@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from bench.advise.external_data import find_split
@@ -14,6 +18,7 @@ from bench.cli.process import main
 from bench.errors import DataError
 from bench.measure.exits import AllExits
 from bench.results.groups import list_panel_settings
+from bench.results.logits_file import ARRAYS
 from bench.results.run import Run
 from bench.results.store import Store
 from bench.tasks.base import Split, TaskData
@@ -313,3 +318,49 @@ def test_ids_of_several_splits_are_not_called_strange() -> None:
         find_split(Path("f.npz"), of_rows("matched-0", "mismatched-0"), True, data)
     with pytest.raises(DataError, match="id 'train-0' is none of task 'two', whose ids are as 'matched-0'"):
         find_split(Path("f.npz"), of_rows("mismatched-0", "train-0"), True, data)
+
+
+PAGE = Path(__file__).parents[2] / "docs/import/README.md"
+
+
+def test_the_example_of_the_documentation_works_as_it_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made: dict[str, Run] = {}
+    for kind, block in re.findall(r"```(\w*)\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL):
+        if kind == "python":
+            exec(compile(block, str(PAGE), "exec"), {})
+            continue
+        for line in block.strip().splitlines():
+            assert main(shlex.split(line)[1:]) == 0, line
+    for run in Store(Path("results")).runs()[0]:
+        made[f"{run.record.external.name}, {run.strategy}"] = run  # type: ignore[union-attr]
+    assert len(made) == 10
+    for name, run in made.items():
+        if name.startswith("again"):
+            assert run.result() == made[name.replace("again", "theirs")].result()
+    assert (tmp_path / "table.md").read_text().count("external-again") >= 5
+
+
+def test_the_documentation_names_every_array() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", page, flags=re.MULTILINE) == list(ARRAYS)
+
+
+PLAIN = {
+    "unequal lists": ({"logits": [[[0.0, 1.0]], [[0.0, 1.0], [1.0, 0.0]]], "labels": [0, 1]}, "not all of one length"),
+    "a gap": ({"logits": [[[0.0, 1.0], [0.0, 1.0]]] * 2, "labels": [0, None]}, "column 'labels' has gaps"),
+    "label for labels": ({"logits": [[[0.0, 1.0], [0.0, 1.0]]] * 2, "label": [0, 1]}, "rename it to 'labels'"),
+    "no logits": ({"x": [1, 2]}, "'x', which is not known: leave it out"),
+}
+
+
+@pytest.mark.parametrize("case", PLAIN)
+def test_a_table_that_is_wrong_is_one_line(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    columns, said = PLAIN[case]
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    words = ["--name", "mine", "--results-dir", str(tmp_path / "results"), "--quiet"]
+    assert main(["import", str(tmp_path / "a.parquet"), *words]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert said in line

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -123,3 +125,42 @@ def test_a_checkpoint_that_cannot_be_read_is_one_line(
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1
     assert REFUSED[case] in lines[0]
+
+
+def name_classes(folder: Path, *names: str) -> None:
+    """Give a checkpoint's classes names."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    config["id2label"] = dict(enumerate(names))
+    config["label2id"] = {name: number for number, name in enumerate(names)}
+    path.write_text(json.dumps(config))
+
+
+def test_classes_are_matched_by_the_names_of_the_checkpoint(tmp_path: Path) -> None:
+    task, folder = write_task(tmp_path / "reviews", train=200, validation=40), tmp_path / "model"
+    release(folder, "highway", "bert")
+    found = {}
+    for names in (("neg", "pos"), ("Pos", "neg"), ("LABEL_0", "LABEL_1")):
+        name_classes(folder, *names)
+        assert import_checkpoint(folder, "--task", str(task)) == 0
+        [run] = Store(tmp_path / "results").runs()[0]
+        assert run.record.task.labels == ("neg", "pos")
+        found[names] = (run.record, run.exits().logits)
+        shutil.rmtree(tmp_path / "results")
+    same, turned, numbered = found.values()
+    np.testing.assert_array_equal(same[1], turned[1][:, :, ::-1])
+    np.testing.assert_array_equal(same[1], numbered[1])
+    assert not any("matched by number" in warning for warning in (*same[0].warnings, *turned[0].warnings))
+    assert any("matched by number: neg = LABEL_0, pos = LABEL_1" in warning for warning in numbered[0].warnings)
+
+
+def test_classes_of_another_task_are_refused_with_both_lists(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task, folder = write_task(tmp_path / "reviews", train=200, validation=40), tmp_path / "model"
+    release(folder, "highway", "bert")
+    name_classes(folder, "entailment", "not_entailment")
+    capsys.readouterr()
+    assert import_checkpoint(folder, "--task", str(task)) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "its classes are entailment, not_entailment, the task's neg, pos. Give the task" in line
