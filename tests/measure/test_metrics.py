@@ -101,6 +101,18 @@ def test_non_finite_predictions_do_not_spoil_the_sums_of_other_points() -> None:
     np.testing.assert_allclose(metrics.from_statistics("pearson", sums), [1.0, 0.0])
 
 
+@pytest.mark.parametrize("metric", ADDITIVE)
+@pytest.mark.parametrize("seed", range(5))
+def test_sums_of_samples_drawn_again_give_the_metric_of_these_samples(metric: str, seed: int) -> None:
+    """In a resample the labels' mean is another one, so that sums taken about the first have to be centred."""
+    predictions, labels = draw(metric, seed, 30, 1, 3)
+    drawn = np.random.default_rng(seed).integers(0, 30, 30)
+    weights = np.bincount(drawn, minlength=30).astype(np.float64)
+    sums = weights @ metrics.statistics(metric, predictions, labels)[:, 0]
+    expected = metrics.compute_metrics([metric], predictions[drawn, 0], labels[drawn])[metric]
+    assert float(metrics.from_statistics(metric, sums[None])[0]) == pytest.approx(expected, abs=1e-6)
+
+
 def test_spearman_is_not_additive() -> None:
     assert not metrics.is_additive("spearman")
     with pytest.raises(UsageError, match="spearman"):

@@ -23,6 +23,7 @@ from bench.results.points import (
 from strategies.controls import AtLayer, NeverLeave
 from strategies.entropy import NormalisedEntropy
 from strategies.patience import Patience
+from tests.helpers.criteria import KINDS, make
 from tests.helpers.curves import make_exits, make_trade_off
 
 RULES = [Rule.parse(text) for text in STANDARD]
@@ -131,6 +132,27 @@ def test_a_given_threshold_is_in_the_methods_own_terms(patience: int) -> None:
         runs = [agreed[i] - agreed[np.flatnonzero(np.append(True, row[1 : i + 1] != row[:i]))[-1]] for i in range(5)]
         layers.append(next((i + 1 for i in range(5) if runs[i] >= patience), 5))
     assert point.mean_layer == pytest.approx(np.mean(layers))
+
+
+ON_LOGITS = [
+    name
+    for name, kind in KINDS.items()
+    if kind.criterion.uses_early_exits
+    and not kind.criterion.fits
+    and (criterion := make(name)).probe is None
+    and criterion.refuse(2) is None
+]
+"""Strategies whose criteria need nothing but logits of two classes."""
+
+
+@pytest.mark.parametrize("name", ON_LOGITS)
+def test_the_default_point_cuts_where_the_default_threshold_is(name: str) -> None:
+    """A patience of 6 by default is a cut of -6: what a user gets who gives the same threshold."""
+    report = make_trade_off(make(name))
+    criterion = report.criterion
+    [default], [given] = measure_default(report), measure_given(report, [criterion.default_threshold])
+    assert default.cut == criterion.cut(criterion.default_threshold)
+    assert (default.cut, default.threshold, default.exit_counts) == (given.cut, given.threshold, given.exit_counts)
 
 
 def test_a_long_curve_keeps_rows_evenly_spread_over_its_cost() -> None:
