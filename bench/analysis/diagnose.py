@@ -64,7 +64,7 @@ def diagnose_run(
         "slowdown": None,
         "shift": None,
         "notes": [],
-        "doubts": [doubt.to_plain() for doubt in run.find_doubts()],
+        "doubts": [doubt.to_plain() for doubt in run.find_replay_doubts()],
     }
     if context is None or model is None:
         return found

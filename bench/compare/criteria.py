@@ -84,7 +84,8 @@ def compare_group(group: Group, against: str) -> dict[str, Any] | None:
 
 def _doubt_checkpoints(runs: Sequence[Run]) -> list[SeriesDoubt]:
     """Return the doubts about the models: here cost alone picks cuts, so that no held-out sample is asked."""
-    return [found for found in find_series_doubts(runs, runs[0].primary) if found.doubt.kind != "few-held-out"]
+    found = find_series_doubts(runs, runs[0].primary, replayed=True)
+    return [one for one in found if one.doubt.kind != "few-held-out"]
 
 
 def _list_training_settings(run: Run) -> Settings:

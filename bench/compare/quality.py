@@ -41,11 +41,7 @@ class Side:
     def replay(cls, run: Run, kept: AllExits, split: str) -> Side:
         """Replay a run: all its samples, to check the record, and those that both sides have (``kept``)."""
         whole, points = run.trade_off(split), run.result(split).reached
-        moved = {}
-        for rule, point in points.items():
-            now = np.bincount(whole.layers_at(point.cut), minlength=run.layers + 1)[1:].tolist()
-            if now != list(point.exit_counts):
-                moved[rule] = f"recorded exits {list(point.exit_counts)}, the present rule gives {now}"
+        moved = run.find_moved(split)
         if kept.ids == whole.exits.ids:
             return cls(whole, points, moved)
         costs = Costs.layers(len(kept.ids), run.layers)

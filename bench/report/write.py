@@ -18,7 +18,7 @@ from bench.report.paper_figures import build_panel_figures, build_paper_figures,
 from bench.report.provenance import Revision, StoreContents, describe_machines, find_revisions, find_timing_problem
 from bench.report.series import make_panels
 from bench.results.groups import group_seeds
-from bench.results.store import ALL, Only, Store, find_damaged_logits, find_refused_criteria, leave_out
+from bench.results.store import ALL, Only, Store, find_damaged_logits, find_unpooled, leave_out
 from bench.text import escape_latex, escape_markdown
 
 FORMATS = ("html", "md", "latex", "csv", "figures")
@@ -45,7 +45,7 @@ def write_report(
         raise NothingComparable(f"{results} has no run of these tasks and backbones.")
     progress.say(f"Read {len(contents.runs)} cells of {results}.")
     several = [run for seeds in group_seeds(contents.runs) if len(seeds) > 1 for run in seeds]
-    for bad in find_refused_criteria(leave_out(several, contents.left_out)):
+    for bad in find_unpooled(leave_out(several, contents.left_out)):
         progress.say(f"No interval over seeds with {bad.name}: {bad.why}")
     found, marks = make_panels(contents.runs), find_revisions(contents.runs)
     made = []

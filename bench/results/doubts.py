@@ -5,6 +5,7 @@
     few-held-out  operating points were chosen on fewer samples than they speak of
     few-samples   the same of points that are chosen on the very samples that are reported
     unchecked     the logits that would tell are damaged
+    another-rule  the criterion as it is now gives other exits than were recorded, where it is asked again
 
 To say it is not to refuse: the numbers stay where they are.
 """
@@ -25,13 +26,14 @@ from bench.results.measures import SkillCheck, SplitResult
 from bench.results.part import Estimate
 from bench.results.record import RunRecord
 
-DoubtKind = Literal["no-skill", "one-answer", "few-held-out", "few-samples", "unchecked"]
+DoubtKind = Literal["no-skill", "one-answer", "few-held-out", "few-samples", "unchecked", "another-rule"]
 DOUBT_TITLES: dict[DoubtKind, str] = {
     "no-skill": "No skill",
     "one-answer": "One answer",
     "few-held-out": "Few held out",
     "few-samples": "Few samples",
     "unchecked": "Not checked",
+    "another-rule": "Another rule",
 }
 
 FEW_HELD_OUT, TOO_FEW_HELD_OUT = 100, 30
@@ -42,6 +44,7 @@ NO_SKILL = "the full model is not shown to be better than one answer for all sam
 ONE_ANSWER = "samples that leave there are not told apart"
 ROUGH = "a threshold from so few samples is a rough one"
 VOID = "a threshold from so few samples says nothing of others"
+OUTGROWN = "the strategy has changed since: what is made of its logits here is not what was recorded; run it again"
 UNCHECKED = "whether the model has learned anything is not known"
 
 
@@ -109,6 +112,12 @@ def find_constant_doubts(predictions: NDArray[Any], counts: Mapping[str, Sequenc
 def doubt_damaged(what: str) -> Doubt:
     """Return the doubt about a run whose logits cannot be believed: ``what`` says where they are and why."""
     return Doubt("unchecked", "not checked", what, UNCHECKED, False)
+
+
+def doubt_outgrown(rules: Sequence[str]) -> Doubt:
+    """Return the doubt about a run that is judged again by a criterion that leaves elsewhere at points ``rules``."""
+    found = f"the criterion as it is now gives other exits than were recorded at {', '.join(rules)}"
+    return Doubt("another-rule", "another rule", found, OUTGROWN, False, tuple(rules))
 
 
 def _doubt_skill(result: SplitResult, labels: Sequence[str], found: SkillCheck) -> Iterator[Doubt]:

@@ -251,13 +251,15 @@ def average_quality(runs: Sequence[Run], split: str, rule: str | None = None) ->
 def _pool_seeds(runs: Sequence[Run], split: str, metric: str, rule: str | None) -> SeedSummary | None:
     """Return both bootstraps from the stored logits.
 
-    None where a criterion or its logits are not at hand any more, the seeds answered different samples, or the metric
-    is not a function of sums.
+    None where a criterion or its logits are not at hand any more, it is another one by now, the seeds answered
+    different samples, or the metric is not a function of sums.
     """
     if not metrics.is_additive(metric) or not all(run.has_exits(split) for run in runs):
         return None
     try:
         exits, layers = [run.exits(split) for run in runs], [run.layers_at(rule, split) for run in runs]
+        if any(rule in run.find_moved(split) for run in runs):
+            return None
     except UserError:
         return None
     if any(e.ids != exits[0].ids for e in exits):

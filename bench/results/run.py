@@ -18,7 +18,7 @@ from bench.errors import Damaged, DataError, UsageError, UserError
 from bench.measure.exits import AllExits
 from bench.measure.held_out import share_held_out
 from bench.results.checks import find_other_logits
-from bench.results.doubts import Doubt, check_skill, doubt_damaged, find_doubts
+from bench.results.doubts import Doubt, check_skill, doubt_damaged, doubt_outgrown, find_doubts
 from bench.results.exits import read_exits
 from bench.results.measures import OperatingPoint, SkillCheck, SplitResult
 from bench.results.places import RECORD, locate_exits
@@ -210,6 +210,14 @@ class Run:
         shown = None if rules is None else set(rules)
         return tuple(d for d in self._doubts[where] if shown is None or not d.rules or shown.intersection(d.rules))
 
+    def find_replay_doubts(self, split: str | None = None) -> tuple[Doubt, ...]:
+        """Return the doubts on ``split``, before them that the criterion is another one by now.
+
+        For whatever asks the criterion again instead of showing what was recorded. Raises as :meth:`layers_at`.
+        """
+        moved = self.find_moved(split)
+        return (*([doubt_outgrown(list(moved))] if moved else []), *self.find_doubts(split))
+
     def skill(self, split: str | None = None) -> SkillCheck | None:
         """Return how the full model does against one answer for all, as recorded or from the stored logits.
 
@@ -317,7 +325,18 @@ class Run:
 
         path = self.exits_file(split)
         if path not in self._scores:
-            self._scores[path] = score_recorded(self.criterion, self.exits(split))
+            known = self._trade_offs.get(path)
+            self._scores[path] = known.scores if known else score_recorded(self.criterion, self.exits(split))
         scores = self._scores[path]
         cut = float(scores.dtype.type(self.cut_of(rule, split)))  # as a live comparison rounds it
         return exit_layers(scores, cut, strict=self.criterion.strict)
+
+    def find_moved(self, split: str | None = None) -> dict[str, str]:
+        """Return the points at which the criterion as it is now gives other exits than are recorded, and how."""
+        found = {}
+        for rule, point in self.result(split).reached.items():
+            layers = self.layers_at(rule, split)
+            now = [int((layers == exit_).sum()) for exit_ in range(1, self.layers + 1)]
+            if now != list(point.exit_counts):
+                found[rule] = f"recorded exits {list(point.exit_counts)}, the present rule gives {now}"
+        return found

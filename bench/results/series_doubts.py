@@ -32,12 +32,17 @@ class SeriesDoubt:
         return {**self.doubt.to_plain(), "seeds": list(self.seeds)}
 
 
-def find_series_doubts(runs: Sequence[Run], split: str, rules: Iterable[str] | None = None) -> list[SeriesDoubt]:
-    """Return the doubts about runs of one series; of those about operating points only those about ``rules``."""
+def find_series_doubts(
+    runs: Sequence[Run], split: str, rules: Iterable[str] | None = None, *, replayed: bool = False
+) -> list[SeriesDoubt]:
+    """Return the doubts about runs of one series; of those about operating points only those about ``rules``.
+
+    Of runs that are ``replayed``, all, and whether their criterion is another one by now.
+    """
     shown = None if rules is None else set(rules)
     found: dict[Doubt, list[int]] = defaultdict(list)
     for run in runs:
-        for doubt in run.find_doubts(split, shown):
+        for doubt in run.find_replay_doubts(split) if replayed else run.find_doubts(split, shown):
             found[doubt].append(run.seed)
     return [SeriesDoubt(doubt, tuple(seeds), len(runs)) for doubt, seeds in found.items()]
 

@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 
 from bench.errors import Damaged, Newer, UsageError
 from bench.progress import Progress
+from bench.results.doubts import doubt_outgrown
 from bench.results.places import LONGEST, RECORD, make_slug
 from bench.results.run import Run
 
@@ -199,6 +200,19 @@ def find_refused_criteria(runs: Iterable[Run]) -> list[LeftOut]:
     """Return whose logits cannot be judged here, because the criterion that the record names cannot be had."""
     judged = (run for run in runs if run.is_finished() and run.has_exits())
     return [LeftOut(run.name, why, "unusable") for run in judged if (why := run.find_refusal())]
+
+
+def find_unpooled(runs: Iterable[Run]) -> list[LeftOut]:
+    """Return whose samples cannot be pooled with those of other seeds: no criterion can be had, or another one by now.
+
+    Of ``runs`` with whole logits, or none.
+    """
+    refused = find_refused_criteria(kept := list(runs))
+    found = []
+    for run in leave_out(kept, refused):
+        if run.is_finished() and run.has_exits() and (moved := run.find_moved()):
+            found.append(LeftOut(run.name, doubt_outgrown(list(moved)).found, "unusable"))
+    return [*refused, *found]
 
 
 def leave_out(runs: Iterable[Run], left_out: Iterable[LeftOut]) -> list[Run]:

@@ -116,7 +116,7 @@ def test_logits(damage: str, results: Path, capsys: pytest.CaptureFixture[str]) 
     for verb, words in ONE.items():
         assert main(words) == (OK if verb == "show" else USAGE), verb
         assert len(lines_about(capsys.readouterr().err, LOGITS, said)) == 1, verb
-    for verb, count in {"report": 1, "compare": 2}.items():
+    for verb, count in {"table": 1, "report": 1, "compare": 2}.items():
         words, code = SEVERAL[verb]
         assert main(words) == code, verb
         assert len(lines_about(capsys.readouterr().err, LOGITS, said)) == count, verb
@@ -135,7 +135,7 @@ def test_logits_of_another_run(results: Path, capsys: pytest.CaptureFixture[str]
     for verb, words in ONE.items():
         assert main(words) == (OK if verb == "show" else USAGE), verb
         assert len(lines_about(capsys.readouterr().err, LOGITS, said)) == 1, verb
-    for verb, count in {"report": 1, "compare": 2}.items():
+    for verb, count in {"table": 1, "report": 1, "compare": 2}.items():
         assert main(SEVERAL[verb][0]) == SEVERAL[verb][1], verb
         assert len(lines_about(capsys.readouterr().err, LOGITS, said)) == count, verb
 

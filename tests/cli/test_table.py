@@ -13,7 +13,7 @@ import pytest
 from bench.cli.process import main
 from bench.measure.exits import AllExits
 from bench.results.exits import write_exits
-from tests.helpers.report_store import edit_cell, make_cell
+from tests.helpers.report_store import edit_cell, make_cell, record_exits
 
 
 def put(root: Path, strategy: str, seed: int, value: float, status: str = "success", limit: int | None = None) -> Path:
@@ -90,6 +90,7 @@ def test_several_seeds_with_their_logits_show_spread_and_a_two_level_interval(
         ids = tuple(map(str, range(100)))
         exits = AllExits(ids, np.ones(100, dtype=np.int64), logits.astype(np.float32), np.full(100, 5))
         write_exits(exits, folder / "exits-evaluation.parquet")
+        record_exits(folder)
     assert main(["table", "--results-dir", str(tmp_path), "--at", "2x", "--json"]) == 0
     [row] = json.loads(capsys.readouterr().out)
     for column in ("all layers", "2x"):

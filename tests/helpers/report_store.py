@@ -17,6 +17,7 @@ from bench.results.exits import write_exits
 from bench.results.part import compute_checksum
 from bench.results.places import locate_exits
 from bench.results.record import SCHEMA_VERSION
+from bench.results.run import Run
 from bench.results.spec import Facts, RunSpec, hash_identity, identify_quality
 from bench.results.store import Store
 from bench.training.args import TrainArgs
@@ -134,6 +135,20 @@ def edit_cell(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
     record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
     change(record)
     write_sealed(folder, {**record, "quality_key": hash_identity(record["identity"])})
+
+
+def record_exits(folder: Path) -> None:
+    """Record where the samples leave at a cell's points, as its criterion lets those leave whose logits are there."""
+    run = Run.load(folder)
+    layers = {rule: run.layers_at(rule) for rule in run.result().reached}
+    counts = {rule: np.bincount(found, minlength=run.layers + 1)[1:].tolist() for rule, found in layers.items()}
+
+    def change(record: dict[str, Any]) -> None:
+        for point in record["evaluation"][run.primary]["points"]:
+            if point["rule"] in counts:
+                point["exit_counts"] = counts[point["rule"]]
+
+    edit_cell(folder, change)
 
 
 def write_sealed(folder: Path, plain: Mapping[str, Any]) -> Path:

@@ -20,7 +20,7 @@ from bench.results.groups import average_seeds
 from bench.results.part import Estimate
 from bench.results.places import locate_exits
 from bench.results.store import Store
-from tests.helpers.report_store import edit_cell, make_cell
+from tests.helpers.report_store import edit_cell, make_cell, record_exits
 
 RIGHT = {0: 90, 1: 70, 2: 80}
 
@@ -56,6 +56,7 @@ def seeded(tmp_path: Path) -> Path:
         logits = np.stack([np.zeros((100, 2)), np.stack([np.zeros(100), sure], axis=1)], axis=1).astype(np.float32)
         exits = AllExits(tuple(map(str, range(100))), np.ones(100, dtype=np.int64), logits, np.full(100, 5))
         write_exits(exits, folder / "exits-evaluation.parquet")
+        record_exits(folder)
     return root
 
 

@@ -17,7 +17,7 @@ from bench.results.exits import write_exits
 from bench.results.run import Run
 from bench.results.series_doubts import add_marks, describe_doubts, find_series_doubts, name_rows
 from bench.results.store import Store
-from tests.helpers.report_store import edit_cell, make_cell
+from tests.helpers.report_store import edit_cell, make_cell, record_exits
 
 Record = dict[str, Any]
 
@@ -182,7 +182,8 @@ def test_rows_are_named_by_their_arguments_where_a_name_is_there_twice() -> None
 @pytest.fixture
 def doubtful(tmp_path: Path) -> Path:
     for name in ("entropy", "margin", "energy"):
-        put(tmp_path / "results", lambda i: i % 4 < 2, strategy=name, held_out=16, checkpoint="one")
+        made = put(tmp_path / "results", lambda i: i % 4 < 2, strategy=name, held_out=16, checkpoint="one")
+        record_exits(made.folder)
     return tmp_path / "results"
 
 

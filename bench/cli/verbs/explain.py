@@ -78,7 +78,7 @@ def print_cases(session: Session, run: Run, point: str | None) -> None:
     except UsageError as error:
         data = None
         make_console().print(f"Texts are left out: {error}")
-    rows, doubts = describe_cases(run, cases, data), run.find_doubts()
+    rows, doubts = describe_cases(run, cases, data), run.find_replay_doubts()
     if session.json:
         print_json([{**row, "doubts": [doubt.to_plain() for doubt in doubts]} for row in rows])
         return

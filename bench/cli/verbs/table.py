@@ -27,14 +27,15 @@ def table(
     from bench.results.groups import group_seeds
     from bench.results.matched import group_rows, make_plain_rows, match_runs, name_point
     from bench.results.series_doubts import describe_row_doubts
-    from bench.results.store import Only, find_damaged_logits, find_refused_criteria, leave_out
+    from bench.results.store import Only, find_damaged_logits, find_unpooled, leave_out
 
     rules = [name_point(name.strip()) for name in at.split(",")]
     runs = session.read_runs(Only.named(task, backbone))
     several = [run for seeds in group_seeds(runs) if len(seeds) > 1 for run in seeds]
-    damaged = find_damaged_logits(several)  # intervals over seeds alone are made of them
-    refused = find_refused_criteria(leave_out(several, damaged))
-    session.say_left_out([*damaged, *refused], "No interval over seeds with")
+    damaged, pooled = find_damaged_logits(runs), {run.name for run in several}
+    apart = [bad for bad in damaged if bad.name in pooled]  # intervals over seeds alone are made of logits
+    session.say_left_out([*apart, *find_unpooled(leave_out(several, damaged))], "No interval over seeds with")
+    session.say_left_out([bad for bad in damaged if bad.name not in pooled], "Left unread:")
     rows = match_runs(runs, rules)
     if not rows:
         raise NothingComparable(f"No finished runs in {session.results_dir} for these tasks and backbones.")
