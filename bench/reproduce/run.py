@@ -106,7 +106,7 @@ def _replay_runs(outcomes: Sequence[Outcome]) -> list[ReplayedRun]:
 def find_outcome_doubts(outcomes: Sequence[Outcome]) -> list[tuple[str, list[SeriesDoubt]]]:
     """Return the doubts about each cell that there is a run of, by the cell's name."""
     runs = {o.cell.label: Run.load(o.folder) for o in outcomes if o.ok and o.folder is not None}
-    return [(label, find_series_doubts([run], run.primary)) for label, run in runs.items()]
+    return [(label, find_series_doubts([run], run.primary, replayed=True)) for label, run in runs.items()]
 
 
 def judge_claims(paper: Paper, scale: Scale, places: Sequence[Place]) -> list[tuple[Claim, ClaimResult]]:

@@ -213,9 +213,12 @@ class Run:
     def find_replay_doubts(self, split: str | None = None) -> tuple[Doubt, ...]:
         """Return the doubts on ``split``, before them that the criterion is another one by now.
 
-        For whatever asks the criterion again instead of showing what was recorded. Raises as :meth:`layers_at`.
+        For whatever asks the criterion again instead of showing what was recorded.
         """
-        moved = self.find_moved(split)
+        try:
+            moved = self.find_moved(split)
+        except UserError:  # who asks it says why it cannot be asked
+            moved = {}
         return (*([doubt_outgrown(list(moved))] if moved else []), *self.find_doubts(split))
 
     def skill(self, split: str | None = None) -> SkillCheck | None:

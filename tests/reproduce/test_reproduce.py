@@ -27,6 +27,8 @@ from bench.reproduce.base import (
     judge_published,
 )
 from bench.reproduce.checks import make_check, subtract_independent
+from bench.results.store import Store
+from bench.text import escape_markdown
 from tests.helpers.paper_files import GOOD
 
 SAMPLES, LAYERS = 400, 6
@@ -281,6 +283,18 @@ def test_a_paper_is_reproduced(tmp_path: Path, capsys: pytest.CaptureFixture[str
     again = capsys.readouterr()
     assert "2 cells, 0 to run" in again.err
     assert again.out == first.out
+
+    # three steps on 64 samples, six of them held out: what that is worth stands beside the verdicts
+    runs = {run.label.partition(" | ")[0]: run for run in Store(tmp_path / "results").runs()[0]}
+    expected = {name: [doubt.said for doubt in run.doubts] for name, run in runs.items()}
+    assert all("Few held out: " in " ".join(said) for said in expected.values())
+    for name, said in expected.items():
+        assert [doubt["said"] for doubt in told["doubts"] if doubt["cell"].startswith(name)] == said
+    assert main(command[:-1]) == 0
+    for shown_text in (" ".join(text.split()), " ".join(capsys.readouterr().out.split())):
+        for doubt in {doubt for run in runs.values() for doubt in run.doubts}:
+            assert doubt.why in shown_text
+            assert escape_markdown(doubt.found) in shown_text or doubt.found in shown_text
 
 
 @pytest.mark.slow
