@@ -9,11 +9,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from bench.cell.identify import Cell, Warn
 from bench.cell.live import LiveSplit
+from bench.errors import Damaged
 from bench.inference.executors import make_executor
 from bench.latency.depth import measure_depth_table
 from bench.latency.queries import make_baselines, measure_interleaved
@@ -43,13 +46,22 @@ def measure_latency(cell: Cell, live: LiveSplit, whole: ExitModel, result: Split
     if args is None or speed_key is None:
         raise ValueError("A cell without a speed key is not timed.")
     path = locate_times(cell.folder, speed_key)
-    raw = load_or_set_aside(context.store, path, read_times, context.progress, warn)
+    raw = load_or_set_aside(context.store, path, partial(read_own_times, live=live), context.progress, warn)
     if raw is None or context.overwrite == "always":
         cuts = choose_timed_points(result.reached.values())
         times = take_times(live, whole, cuts, args, context.progress)
         write_times(path, {"speed_key": speed_key, **times})
         raw = read_times(path)
     return summarise_times(raw, result, live.replayed, path.name)
+
+
+def read_own_times(path: Path, live: LiveSplit) -> RawTimes:
+    """Return the raw times in ``path`` of the split ``live``. Raises Damaged, also for rows that it does not have."""
+    raw, there = read_times(path), len(live.encoded)
+    last = max(max(query) for query in raw.queries)
+    if last >= there:
+        raise Damaged(path, f"it has row {last} of a split of {there}")
+    return raw
 
 
 def choose_timed_points(points: Iterable[OperatingPoint]) -> dict[str, float]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -182,6 +183,8 @@ class RawTimes(RawPart):
     notes: tuple[str, ...]
     summary: Frozen[RawConfiguration]
     depth: DepthTable | None = None
+    checksum: str | None = None
+    """None in times from before there were any."""
 
     @property
     def queries(self) -> tuple[tuple[int, ...], ...]:
@@ -202,6 +205,32 @@ def read_times(path: Path) -> RawTimes:
         times = RawTimes.model_validate_json(text)
     except ValidationError as error:
         raise Damaged(path, describe_error(error)) from error
-    if "checksum" in plain and not has_own_checksum(plain):  # times of before there were checksums have none
+    if "checksum" in plain and not has_own_checksum(plain):
         raise Damaged(path, "its checksum differs")
+    if fault := next(_find_faults(times), ""):
+        raise Damaged(path, fault)
     return times
+
+
+def _find_faults(times: RawTimes) -> Iterator[str]:
+    """Yield what is not there, or does not fit together, of what readers rely on; of unsealed times the means too."""
+    queries = len(times.samples)
+    if times.baseline not in times.order:
+        yield f"order has no {times.baseline}, the baseline"
+    if not queries or len(times.queries) != queries or not all(row and min(row) >= 0 for row in times.queries):
+        yield f"rows is no list of the rows of {queries} queries"
+    for label in times.order:
+        if label not in times.summary:
+            yield f"summary.{label} is missing"
+            return
+        if len(times.layers.get(label, ())) != queries:
+            yield f"layers.{label} is not of {queries} queries"
+        for number, one in enumerate(times.rounds):
+            found = one.times.get(label, ())
+            if len(found) != queries or min(found) < 0 or not sum(found):
+                yield f"rounds[{number}].times.{label} is not of {queries} queries"
+                return
+        if times.checksum is None:
+            taken = [time for one in times.rounds for time in one.times[label]]
+            if not math.isclose(sum(taken) / max(1, len(taken)) / 1e9, times.summary[label].mean, rel_tol=1e-6):
+                yield f"summary.{label}.mean is not that of its rounds"

@@ -71,7 +71,7 @@ def test_realisation_is_over_the_samples_that_were_timed(curve: TradeOff, result
         "validity": "INVALID",
         "reasons": ["load: others"],
         "stop": "time limit",
-        "rounds": [{"times": {}}, {"times": {}}],
+        "rounds": [{"times": {"plain": [2_000_000] * 3, "0.5": [1_000_000] * 3}}] * 2,
         "samples": rows,
         "sizes": [1, 1, 1],
         "order": ["plain", "0.5"],
@@ -80,7 +80,7 @@ def test_realisation_is_over_the_samples_that_were_timed(curve: TradeOff, result
         "threads": 2,
         "options": {"executor": "eager"},
         "baseline": "plain",
-        "layers": {"0.5": layers},
+        "layers": {"plain": [5.0] * 3, "0.5": layers},
         "notes": [],
         "summary": {
             "plain": {"mean": 0.002, "percentiles": {}, "timer": None, "sampling": None, "mean_layer": 5.0},

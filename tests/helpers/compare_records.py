@@ -146,7 +146,12 @@ def raw_times(times: Mapping[str, float], rounds: int = 12, seed: int = 0, machi
     return {
         "protocol": "single-stream-v1", "device": "cpu", "dtype": "fp32", "threads": 1, "samples": [0, 1, 2, 3],
         "options": {"executor": "eager"}, "baseline": "plain", "order": list(times), "rounds": made, "reasons": [],
-        "layers": {}, "stop": "precision", "validity": "VALID", "notes": [], "summary": {},
+        "layers": {k: [6.0] * 4 for k in times}, "stop": "precision", "validity": "VALID", "notes": [],
+        "summary": {
+            k: {"mean": float(np.mean([r["times"][k] for r in made])) / 1e9, "percentiles": {}, "mean_layer": 6.0,
+                "timer": None, "sampling": None}
+            for k in times
+        },
     }  # fmt: skip
 
 
