@@ -16,7 +16,7 @@ from bench.results.run import Run
 from bench.tasks import get_task
 from bench.tasks.base import LoadOptions
 from tests.helpers.compare_records import Made, logits
-from tests.helpers.report_store import make_cell
+from tests.helpers.report_store import make_cell, record_exits
 
 STRANGER = """
 from pathlib import Path
@@ -76,6 +76,8 @@ def make_store(root: Path, place: str, target: str) -> Path:
                 revision=revision,
             )  # fmt: skip
             shutil.copy(folder / "exits-evaluation.parquet", folder / "exits-select.parquet")
+            if strategy in ("entropy", "patience", "margin", "energy"):
+                record_exits(folder)
     last = root / "t" / "b" / f"{names['strategy'][:4]}-1" / "record.json"
     last.touch()
     weights = root / ".cache" / "checkpoints" / Run.load(last.parent).record.training.key / "model.safetensors"
