@@ -15,7 +15,7 @@ from bench.cli.process import main
 from bench.errors import Damaged
 from bench.measure.exits import AllExits
 from bench.results.exits import read_exits, write_exits
-from tests.helpers.report_store import make_cell
+from tests.helpers.report_store import make_cell, record_exits
 
 Change = Callable[[pa.Table], pa.Table]
 
@@ -110,6 +110,7 @@ def store(tmp_path: Path) -> Path:
     for seed in (0, 1):
         for strategy in ("entropy", "patience", "random"):
             folder = make_cell(tmp_path / "r", strategy, seed=seed)
+            record_exits(folder)
     rewrite(folder / "exits-evaluation.parquet", permute)
     return tmp_path / "r"
 
