@@ -1,8 +1,6 @@
 """`python -m bench`: what the installed command `bench` does, wherever it is called from."""
 
-from __future__ import annotations
-
-import sys
+import sys  # built in; any other module, __future__ too, may be the current folder's
 
 if __name__ == "__main__":
     if not sys.flags.safe_path and __file__.rpartition("bench")[0][:-1] != sys.path[0]:

@@ -25,6 +25,10 @@ class Mine(Entropy):
 STDLIB = ("uuid", "tempfile", "multiprocessing", "json", "signal", "pickle")
 """Names that a program may well give to a file of its own, and that we or the libraries import."""
 
+EARLY = ("__future__", "typing", "types", "enum", "re", "importlib", "runpy", "errno", "traceback", "threading")
+"""Names of what Python itself imports first, or what a file may import before ours sets the path right."""
+OTHERS = ("torch", "numpy", "transformers", "typer", "click", "rich", "yaml", "exitbench")
+
 
 def command(folder: Path, *arguments: str, path: tuple[Path, ...] = ()) -> subprocess.CompletedProcess[str]:
     """The command as it is installed, run in ``folder`` with ``path`` before this checkout on PYTHONPATH."""
@@ -71,15 +75,18 @@ def test_a_folder_of_our_names_is_one_line_or_nothing(name: str, package: bool, 
 
 
 def test_python_m_bench_runs_no_file_of_the_current_folder_but_plug_ins(tmp_path: Path) -> None:
-    for name in (*STDLIB, "errno", "traceback", "threading", "yaml"):
+    for name in (*STDLIB, *EARLY, *OTHERS):
         (tmp_path / f"{name}.py").write_text(LOADED, encoding="utf-8")
+    for name in ("scipy", "pyarrow"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(LOADED, encoding="utf-8")
     (tmp_path / "my_strategy.py").write_text(PLUGIN, encoding="utf-8")
     words = [sys.executable, "-m", "bench", "show", "strategy", "my_strategy:Mine"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
     assert (done.returncode, done.stderr) == (0, "")
     assert "Entropy under another name." in done.stdout
-    assert [path.name for path in tmp_path.glob("*.ran")] == []
+    assert [path.name for path in tmp_path.rglob("*.ran")] == []
 
 
 def test_modules_that_hide_python_s_own_are_one_line(tmp_path: Path) -> None:
