@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 from collections.abc import Iterator
@@ -14,6 +15,36 @@ from rich.progress import Progress as RichProgress
 from bench.text import TextConsole, show_hidden
 
 LINE_EVERY = 10.0  # seconds between plain lines
+
+
+class Forgiving(io.TextIOWrapper):
+    """A stream that drops what cannot be written, as on a full disk; that a reader has gone is still an error."""
+
+    def write(self, text: str) -> int:
+        with _drop_errors():
+            super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with _drop_errors():
+            super().flush()
+
+
+@contextmanager
+def _drop_errors() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError:
+        return
+
+
+def forgive_stderr() -> None:
+    """Let the process's own stderr be one that stops nobody's work; another that stands in its place stays."""
+    own = sys.stderr
+    if own is sys.__stderr__ and type(own) is io.TextIOWrapper:
+        sys.stderr = Forgiving(own.buffer, encoding=own.encoding, errors=own.errors, line_buffering=True)
 
 
 class Work:

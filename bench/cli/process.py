@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
 
 from bench import errors
+from bench.progress import forgive_stderr
 
 # the libraries' own progress bars and advice would mix with ours
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -26,6 +28,10 @@ def main(arguments: list[str] | None = None) -> int:
         check_folder()
         code = app(args=arguments, prog_name="bench", standalone_mode=False)
         sys.stdout.flush()  # here, where a reader that is gone can still be answered
+        if isinstance(sys.stdout, Closed) and sys.stdout.wrote:
+            raise errors.UsageError(
+                "Stdout is closed, and what was to be printed is lost: open it, or send it to /dev/null."
+            )
         if code == errors.INTERRUPTED:  # some versions of typer turn Ctrl-C into this code, others let it through
             return say_interrupted()
         return code if isinstance(code, int) else errors.OK
@@ -35,19 +41,35 @@ def main(arguments: list[str] | None = None) -> int:
         return say_interrupted()
     except BrokenPipeError:
         return end_quietly()
-    except SystemExit as done:  # how rich and typer end when the reader of a pipe has gone
-        if not isinstance(done.__context__, BrokenPipeError):
+    except SystemExit as done:
+        if isinstance(done.__context__, BrokenPipeError):  # how rich and typer end when the reader of a pipe has gone
+            return end_quietly()
+        if errors.find_cause(done) is done:
             raise
-        return end_quietly()
-    except Exception as error:
+        return report_error(done)
+    except BaseException as error:  # a module of the user's may raise anything
         return report_error(error)
 
 
+class Closed(io.TextIOWrapper):
+    """Stands in for a stream that was closed before we began: leads nowhere, and knows whether anything was lost."""
+
+    wrote = False
+
+    def write(self, text: str) -> int:
+        self.wrote = self.wrote or bool(text)
+        return super().write(text)
+
+
 def open_closed_streams() -> None:
-    """Let streams that were closed before we began lead nowhere, so that no file of ours takes their number."""
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+    """Let streams that were closed before we began lead nowhere, so that no file of ours takes their number.
+
+    What can still be said on stderr must not stop the work where nobody keeps it, on a full disk for one.
+    """
+    for name, mode in (("stdin", "rb"), ("stdout", "wb"), ("stderr", "wb")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - for the rest of the process
+            setattr(sys, name, Closed(open(os.devnull, mode), encoding="utf-8"))  # noqa: SIM115 - for the whole process
+    forgive_stderr()
 
 
 def check_folder() -> None:
@@ -70,7 +92,7 @@ def end_quietly() -> int:
     return errors.READER_GONE
 
 
-def report_error(error: Exception) -> int:
+def report_error(error: BaseException) -> int:
     """Print ``error`` for the user and return its exit code; a traceback only for our own mistakes."""
     from bench.text import shorten_quotes, show_hidden
 

@@ -13,7 +13,7 @@ from bench.cell.command import write_arguments, write_command
 from bench.cell.request import Context
 from bench.cell.run import prepare_cell, run_cell
 from bench.errors import UserError, name_causes
-from bench.progress import Progress
+from bench.progress import Progress, forgive_stderr
 from bench.results.store import Store
 from bench.sweep.engines.base import Ending, Job
 from bench.sweep.remote import Remote
@@ -50,6 +50,7 @@ def follow_driver(job: Job) -> None:
     """Take on the driver's folder and import path, and the threads that it gives."""
     import torch
 
+    forgive_stderr()
     if Path(job.cwd).is_dir():  # another machine may not have it; then paths in the request are absolute
         os.chdir(job.cwd)
     sys.path += [entry for entry in job.path if entry not in sys.path]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 from bench.cli.process import main, report_error
 from tests.helpers.report_store import make_cell
+from tests.helpers.small_runs import TINY
 
 ROOT = Path(__file__).parents[2]
 
@@ -63,10 +65,49 @@ def in_shell(script: str, *arguments: str, cwd: Path = ROOT) -> subprocess.Compl
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 @pytest.mark.parametrize("words", [["list", "tasks"], ["list", "tasks", "--json"], ["--version"]])
-def test_closed_streams_are_no_error(closed: str, words: list[str], tmp_path: Path) -> None:
+def test_closed_streams_stop_nothing_but_lost_output_is_said(closed: str, words: list[str]) -> None:
     done = in_shell(f'exec "$@" {closed}', *words)
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert bool(done.stdout) == (">&-" not in closed or closed == "2>&-")
+    lost = " >&-" in f" {closed}"
+    said = b"Error: Stdout is closed, and what was to be printed is lost: open it, or send it to /dev/null.\n"
+    assert done.returncode == (2 if lost else 0)
+    assert done.stderr == (said if closed == ">&-" else b"")
+    assert bool(done.stdout) == (not lost)
+
+
+def test_a_closed_stdout_that_nothing_was_to_go_to_is_no_loss() -> None:
+    done = in_shell('exec "$@" >&-', "show", "nothing")
+    assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
+    assert b"Stdout" not in done.stderr
+
+
+PRINTING = "--version|--help|list tasks|list tasks --json|table|table --json|show last|history --record".split("|")
+
+
+@pytest.mark.parametrize("words", [words.split() for words in PRINTING], ids=PRINTING)
+def test_output_on_a_full_disk_is_one_line_and_no_success(words: list[str], tmp_path: Path) -> None:
+    make_cell(tmp_path / "results")
+    done = in_shell('exec "$@" >/dev/full', *words, cwd=tmp_path)
+    said = b"Error: The output cannot be used: No space left on device.\n"
+    assert (done.returncode, done.stderr) == (2, said)
+
+
+@pytest.mark.parametrize("words", [["list", "tasks"], ["show", "nothing"]])
+@pytest.mark.parametrize("stderr", ["2>/dev/full", "2>&-"])
+def test_what_cannot_be_said_on_stderr_changes_nothing(words: list[str], stderr: str) -> None:
+    plain, done = in_shell('exec "$@"', *words), in_shell(f'exec "$@" {stderr}', *words)
+    assert (done.returncode, done.stdout, done.stderr) == (plain.returncode, plain.stdout, b"")
+
+
+@pytest.mark.slow
+def test_a_full_log_stops_no_run(tmp_path: Path) -> None:
+    """Lines of progress go to a disk that is full: everything is measured all the same, by workers too."""
+    tiny = [word for word in TINY if word != "--quiet"]
+    words = ["run", "--strategy", "entropy", "--task", "demo", "--limit", "64", "--backbone", "bert-demo", *tiny]
+    seeds = ["--seed", "0,1", "--workers", "2", "--results-dir", str(tmp_path)]
+    done = in_shell('exec "$@" 2>/dev/full', *words, *seeds)
+    assert done.returncode == 0
+    found = [json.loads(path.read_text(encoding="utf-8"))["status"] for path in tmp_path.rglob("record.json")]
+    assert found == ["success"] * 2
 
 
 def test_what_is_wrong_is_still_told_by_the_exit_code() -> None:
@@ -78,7 +119,7 @@ def test_files_do_not_take_a_closed_streams_number(tmp_path: Path) -> None:
     make_cell(tmp_path / "results")
     words = ["table", "--results-dir", str(tmp_path / "results"), "--markdown"]
     assert in_shell('exec "$@"', *words, str(tmp_path / "open.md")).returncode == 0
-    assert in_shell('exec "$@" >&-', *words, str(tmp_path / "closed.md")).returncode == 0
+    assert in_shell('exec "$@" >&-', *words, str(tmp_path / "closed.md")).returncode == 2
     assert (tmp_path / "closed.md").read_text() == (tmp_path / "open.md").read_text()
 
 
