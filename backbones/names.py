@@ -17,9 +17,17 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar, cast, get_args, get_origin, get_type_hints
 
-from backbones.errors import UsageError
+from backbones.errors import UsageError, UserError
 
 T = TypeVar("T")
+
+OURS = ("backbones", "bench", "strategies")
+"""The packages of ExitBench."""
+_MAKERS: set[str] = set()
+"""The modules of classes that are not ours and were named by somebody."""
+
+LIBRARIES = ("torch", "transformers")
+"""What classes of ours and of others are made of, beside Python's own."""
 
 _FOREIGN = ContextVar("names are somebody else's", default=False)
 _TRUSTED = ContextVar("somebody else's names may be imported", default=False)
@@ -139,6 +147,8 @@ class Registry(Generic[T]):
             )
             if fault:
                 raise self._unusable(name, f"its {part} {fault}")
+            _note_maker(value)
+        _note_maker(found)
         return cast(T, found)
 
     def _import(self, name: str, target: str | None = None) -> object:
@@ -221,10 +231,55 @@ def _find_fault(found: object, base: type, lacking: Iterable[str] = ()) -> str |
     return None if is_whole else "has a version that is no whole number"
 
 
+def is_ours(kind: type) -> bool:
+    """Return whether a class comes with ExitBench."""
+    return kind.__module__.partition(".")[0] in OURS
+
+
+def _note_maker(found: object) -> None:
+    """Remember the modules that a class which is not ours consists of, for :func:`find_makers_fault`."""
+    if isinstance(found, type):
+        named = {kind.__module__ for kind in found.__mro__ if kind.__module__ in sys.modules and not is_ours(kind)}
+        _MAKERS.update(name for name in named if name.partition(".")[0] not in (*LIBRARIES, *sys.stdlib_module_names))
+
+
+def find_makers_fault(error: BaseException) -> str | None:
+    """Return what went wrong in a module of somebody's that a name brought in, and in which line; None where in none.
+
+    Whatever it called that failed, the place that is named is the innermost in such a module.
+    """
+    frames = traceback.walk_tb(error.__traceback__)
+    places = [(f.f_globals["__name__"], f, line) for f, line in frames if f.f_globals.get("__name__") in _MAKERS]
+    if not places:
+        return None
+    module, frame, line = places[-1]
+    return f"Module '{module}' failed in {Path(frame.f_code.co_filename).name}, line {line}: {_describe(error)}."
+
+
+@contextmanager
+def blame_maker(kind: type, what: str) -> Iterator[None]:
+    """Raise UsageError for what fails in this block, which calls ``what`` of the class ``kind``, where it is not ours.
+
+    For calls that may fail before a line of it is run: wrong parameters. What is raised for the user is let through.
+    """
+    try:
+        yield
+    except (UserError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        if is_ours(kind):
+            raise
+        raise UsageError(f"{what} failed: {describe_failure(error)}.") from error
+
+
+def _describe(error: BaseException) -> str:
+    """Return the type and the text of an exception on one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": .")
+
+
 def describe_failure(error: BaseException) -> str:
     """Return ``ValueError: why (file.py, line 3)``: an exception of somebody's code, and where it was raised."""
-    text = " ".join(str(error).split())
     frame = traceback.extract_tb(error.__traceback__)[-1:]
     if isinstance(error, SyntaxError) or not frame:  # its message says where
-        return f"{type(error).__name__}: {text}"
-    return f"{type(error).__name__}: {text} ({Path(frame[0].filename).name}, line {frame[0].lineno})"
+        return _describe(error)
+    return f"{_describe(error)} ({Path(frame[0].filename).name}, line {frame[0].lineno})"

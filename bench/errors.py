@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 from backbones.errors import UsageError as UsageError
 from backbones.errors import UserError as UserError
+from backbones.names import find_makers_fault
 
 OK = 0
 INTERNAL = 1
@@ -73,6 +74,10 @@ class LimitReached(UserError):
     """The machine has, or gives this process, no more of what the work needs."""
 
 
+class MakersFault(UsageError):
+    """A module that the user named fails, or gives what it may not; its traceback is for him, and is in the record."""
+
+
 PATH_ERRORS = (
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG,
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ELOOP,
@@ -89,10 +94,11 @@ LIMITS = {
 """What to do about a limit of the machine, and how the system and libraries speak of it: many as text only."""
 
 
-def find_cause(error: Exception) -> BaseException:
-    """Return what ``error`` comes from, where that is nothing of ours: a limit, a path, a Ctrl-C; else ``error``.
+def find_cause(error: BaseException) -> BaseException:
+    """Return what ``error`` comes from, where that is nothing of ours; else ``error``.
 
-    Libraries pass such things on in words of their own, and turn even a Ctrl-C into an error.
+    That is a limit, a path, a Ctrl-C, or a module of the user's. Libraries pass such things on in words of their own,
+    and turn even a Ctrl-C into an error.
     """
     if isinstance(error, UserError):
         return error
@@ -110,15 +116,16 @@ def find_cause(error: Exception) -> BaseException:
     if isinstance(error, OSError) and error.errno in PATH_ERRORS:
         path = error.filename2 or error.filename or "The output"  # the second is where a finished file was to go
         return UsageError(f"{path} cannot be used: {error.strerror}.")
-    return error
+    fault = find_makers_fault(error)
+    return error if fault is None else MakersFault(fault)
 
 
 @contextmanager
 def name_causes() -> Iterator[None]:
-    """Raise in place of an error what :func:`find_cause` makes of it."""
+    """Raise in place of an error what :func:`find_cause` makes of it; a module of somebody's may raise anything."""
     try:
         yield
-    except Exception as error:
+    except BaseException as error:
         cause = find_cause(error)
         if cause is error:
             raise

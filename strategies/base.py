@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from backbones.base import Batch, LayeredEncoder
 from backbones.errors import UserError
+from strategies.contract import check_state, check_step
 from strategies.probe import Probe
 from strategies.state_fit import StateFit
 
@@ -336,10 +337,12 @@ def step_through(
     """
     samples, exits, outputs = logits.shape
     numbers = torch.arange(samples) if keys is None else keys
-    state = criterion.start(Start(samples, exits, outputs, logits.dtype, logits.device, numbers, labels))
+    begun = criterion.start(Start(samples, exits, outputs, logits.dtype, logits.device, numbers, labels))
+    state = check_state(criterion, begun, samples)
     for layer in range(1, exits + 1):
         read = None if observed is None else observed[:, layer - 1]
-        state, score = criterion.step(state, Seen(layer, logits[:, layer - 1], read))
+        found = criterion.step(state, Seen(layer, logits[:, layer - 1], read))
+        state, score = check_step(criterion, found, samples, layer)
         yield state, score
 
 

@@ -43,6 +43,7 @@ from bench.results.spec import RunSpec
 from bench.settings import split_settings
 from bench.tasks import TASKS, get_task
 from bench.tasks.base import LoadOptions, Task, TaskData
+from bench.tasks.contract import load_task
 
 USUAL_CRITERIA = ("entropy", "max-probability", "margin", "patience", "elbert-mono")
 """Criteria that are replayed where none is named: one of each kind that logits are enough for."""
@@ -88,7 +89,7 @@ def read_request(
     task, loaded = None, None
     if asked.task is not None:
         task = get_task(asked.task)
-        loaded = task.load(LoadOptions(asked.seed, asked.limit, context.hub_root, context.offline))
+        loaded = load_task(task, LoadOptions(asked.seed, asked.limit, context.hub_root, context.offline))
     elif asked.limit is not None:
         raise UsageError("--limit takes the part of a task that `bench run --limit` took: name the --task.")
     longest = check_max_length(task, max_length)

@@ -26,6 +26,7 @@ from bench.results.points import measure_performance
 from bench.results.run import Run
 from bench.tasks import get_task
 from bench.tasks.base import LoadOptions, Split, TaskData
+from bench.tasks.contract import load_task
 from bench.tasks.encode import encode_split
 from bench.tasks.sampling import limit_split
 
@@ -75,7 +76,7 @@ def diagnose_run(
         texts = limit_split(model.data.evaluation[run.primary], change.limit)
         found["slowdown"] = measure_slowdown(model, texts, points, change, context.progress)
     if on is not None:
-        data = get_task(on).load(LoadOptions(run.seed, change.limit, context.hub_root, context.offline))
+        data = load_task(get_task(on), LoadOptions(run.seed, change.limit, context.hub_root, context.offline))
         warnings = check_comparable(model.data, data)
         if model.data.name == data.name:
             raise UsageError(f"--on {on}: the run was trained on this task; give another one.")

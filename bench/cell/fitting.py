@@ -9,8 +9,9 @@ from pathlib import Path
 
 import torch
 
+from backbones.names import is_ours
 from bench.cell.identify import Cell, Warn
-from bench.cell.sources import digest_class, is_ours
+from bench.cell.sources import digest_class
 from bench.cell.stages import Reader
 from bench.errors import UsageError
 from bench.files import remove_leftovers

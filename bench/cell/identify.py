@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from backbones.resolve import BackboneRequest, resolve_backbone
 from bench.cell.own_exit import OwnExit, settle_init
 from bench.cell.request import Context
-from bench.cell.resolve import Parts, is_timed
+from bench.cell.resolve import Parts, find_overrides, is_timed
 from bench.cell.sources import TRAINED, digest_own_sources
 from bench.environment import identify_machine
 from bench.results.spec import (
@@ -23,6 +23,7 @@ from bench.results.spec import (
     make_cache_key,
 )
 from bench.tasks.base import LoadOptions, Split, TaskData, name_primary
+from bench.tasks.contract import load_task
 
 Warn = Callable[[str], None]
 """Takes a line that the record is to warn of."""
@@ -58,6 +59,8 @@ class Cell:
     """The backbone's own classifier, where that is the last exit."""
     notes: tuple[str, ...] = ()
     """What the record is to warn of, known before any of the work is done."""
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """Digests of what is the user's own: the source of parts, the rows of a task."""
 
     @property
     def splits(self) -> tuple[Split, ...]:
@@ -77,12 +80,12 @@ class Cell:
 
 def load_data(spec: RunSpec, parts: Parts, context: Context) -> TaskData:
     """Load the data of the task. Raises DataError where they cannot be had."""
-    return parts.task.load(LoadOptions(spec.seed, spec.limit, context.hub_root, context.offline))
+    return load_task(parts.task, LoadOptions(spec.seed, spec.limit, context.hub_root, context.offline))
 
 
 def request_backbone(spec: RunSpec, parts: Parts, context: Context, *, whole: bool = False) -> BackboneRequest:
     """Return what :mod:`backbones` is asked for; ``whole`` leaves out what the strategy takes away from it."""
-    own = {} if whole else parts.strategy.backbone_overrides(spec.criterion_args)
+    own = {} if whole else find_overrides(parts.strategy, spec.criterion_args)
     return BackboneRequest(spec.backbone, spec.init, {**spec.backbone_args, **own}, context.hub_root, context.offline)
 
 
@@ -95,8 +98,9 @@ def identify_cell(spec: RunSpec, parts: Parts, data: TaskData, context: Context)
     spec = settled.spec
     backbone = resolve_backbone(request_backbone(spec, parts, context))
     versions, wrapped = parts.versions(data.num_outputs), parts.list_wrapped_versions(spec, data.num_outputs)
-    sources = digest_own_sources(spec, parts, TRAINED)
-    facts = Facts(backbone.digest, data.revision, versions, wrapped, backbone.name, sources)
+    sources = digest_own_sources(spec, parts, data)
+    trained = {name: digest for name, digest in sources.items() if name in TRAINED}
+    facts = Facts(backbone.digest, data.revision, versions, wrapped, backbone.name, trained)
     keys = Keys(
         training=make_cache_key(identify_training(spec, facts), facts),
         exits=make_cache_key(identify_exits(spec, facts), facts),
@@ -105,4 +109,4 @@ def identify_cell(spec: RunSpec, parts: Parts, data: TaskData, context: Context)
         speed=hash_identity(identify_speed(spec, facts, identify_machine())) if is_timed(spec, parts) else None,
     )
     folder = context.store.place(spec.task, backbone.name, spec.strategy, spec.seed, keys.quality)
-    return Cell(spec, parts, data, facts, keys, folder, context, settled.own, settled.notes)
+    return Cell(spec, parts, data, facts, keys, folder, context, settled.own, settled.notes, sources)

@@ -57,7 +57,7 @@ def load_run_model(run: Run, context: Context, *, attention: str = "eager") -> R
         )
     cell = identify_cell(run.spec, find_parts(run), load_run_data(run, context), context)
     older = record.sources is None and record.training.key == hash_identity(identify_training(cell.spec, cell.facts))
-    changed = find_changed_sources(record, cell.spec, cell.parts)
+    changed = find_changed_sources(record, cell.sources)
     if (cell.keys.training != record.training.key and not older) or changed:
         raise UsageError(
             f"{run.folder.name} was made with another backbone, strategy version, source or data than are here now, "

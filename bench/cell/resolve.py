@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from backbones.catalog import BACKBONES, Init
+from backbones.names import blame_maker
 from bench.cell.command import write_from_here
 from bench.cell.request import Request
 from bench.errors import UsageError
@@ -52,11 +53,11 @@ class Parts:
     def versions(self, outputs: int) -> dict[str, int]:
         """Return what raises the identity of a result with so many ``outputs`` when a rule changes."""
         own = {name: getattr(part, "version", 1) for name, part in (("head", self.head), ("recipe", self.recipe))}
-        return {"strategy": self.strategy.version_for(outputs), **own}
+        return {"strategy": find_version(self.strategy, outputs), **own}
 
     def list_wrapped_versions(self, spec: RunSpec, outputs: int) -> tuple[int, ...]:
         """Return the versions of the strategies whose criteria the spec's is wrapped around, the outermost first."""
-        return tuple(inner.version_for(outputs) for inner in self.list_wrapped(spec))
+        return tuple(find_version(inner, outputs) for inner in self.list_wrapped(spec))
 
     def list_wrapped(self, spec: RunSpec) -> tuple[type[Strategy], ...]:
         """Return the strategies whose criteria the spec's is wrapped around, the outermost first."""
@@ -64,7 +65,24 @@ class Parts:
 
     def criterion(self, spec: RunSpec) -> Criterion:
         """Return the criterion with the spec's arguments."""
-        return self.strategy.criterion(**spec.criterion_args)
+        with blame_maker(self.strategy.criterion, f"Criterion of '{spec.strategy}'"):
+            return self.strategy.criterion(**spec.criterion_args)
+
+
+def find_version(strategy: type[Strategy], outputs: int) -> int:
+    """Return the version of results with so many ``outputs``. Raises UsageError where it is no whole number."""
+    found = strategy.version_for(outputs)
+    if not isinstance(found, int):
+        raise UsageError(f"Strategy '{strategy.name}': version_for must give a whole number, not {found!r}.")
+    return found
+
+
+def find_overrides(strategy: type[Strategy], arguments: Mapping[str, object]) -> dict[str, object]:
+    """Return what ``strategy`` changes of the backbone. Raises UsageError where that is no dict."""
+    found = strategy.backbone_overrides(arguments)
+    if not isinstance(found, dict):
+        raise UsageError(f"Strategy '{strategy.name}': backbone_overrides must give a dict, not {found!r}.")
+    return found
 
 
 def is_timed(spec: RunSpec, parts: Parts) -> bool:

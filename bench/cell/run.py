@@ -35,7 +35,7 @@ from bench.cell.stages import (
     record_splits,
     train_or_load,
 )
-from bench.errors import Damaged, UsageError, UserError, name_causes
+from bench.errors import Damaged, MakersFault, UsageError, UserError, name_causes
 from bench.files import remove_leftovers
 from bench.measure.exits import AllExits
 from bench.results.doubts import check_skill
@@ -89,7 +89,7 @@ def find_finished(cell: Cell) -> Run | None:
         return None
     if not found.is_finished():
         return None
-    found = replace(found, reused=True, changed=tuple(find_changed_sources(found.record, spec, cell.parts)))
+    found = replace(found, reused=True, changed=tuple(find_changed_sources(found.record, cell.sources)))
     if context.overwrite == "never":
         return found
     record = found.record
@@ -123,7 +123,7 @@ def measure_and_record(cell: Cell) -> Run:
     if isinstance(previous, RunRecord):
         set_aside_logits(cell, Run(cell.folder, previous, cell.folder.name), warnings.append)
 
-    if isinstance(previous, RunRecord) and (changed := find_changed_sources(previous, cell.spec, cell.parts)):
+    if isinstance(previous, RunRecord) and (changed := find_changed_sources(previous, cell.sources)):
         cell.context.progress.say(
             f"The source of the {', '.join(changed)} has changed since {cell.folder.name} was recorded on "
             f"{previous.created[:10]}: it is measured again."
@@ -141,7 +141,8 @@ def measure_and_record(cell: Cell) -> Run:
         note("cancelled")
         raise
     except UserError as error:
-        note("error", error=RunError(kind="user", message=str(error), traceback=""))
+        where = traceback.format_exc(limit=-8) if isinstance(error, MakersFault) else ""
+        note("error", error=RunError(kind="user", message=str(error), traceback=where))
         raise
     except Exception as error:
         note("error", error=RunError(kind="internal", message=str(error), traceback=traceback.format_exc(limit=-8)))
@@ -186,7 +187,8 @@ def measure_cell(cell: Cell, head: dict[str, Any], warnings: list[str]) -> RunRe
         task=describe_task(cell, encoded, reader.max_length),
         backbone=describe_backbone(cell, loaded, model, depth=whole.num_layers),
         training=training,
-        sources=digest_sources({**list_classes(spec, cell.parts), "backbone": type(model.encoder)}),
+        sources=digest_sources({**list_classes(spec, cell.parts), "backbone": type(model.encoder)})
+        | dict(cell.sources),
         criterion=fitted,
         thresholds=spec.thresholds,
         selected=spec.select,

@@ -21,31 +21,32 @@ from functools import lru_cache
 from importlib.machinery import PathFinder
 from pathlib import Path
 
+from backbones.names import OURS, is_ours
 from bench.cell.resolve import Parts
 from bench.results.record import RunRecord
 from bench.results.spec import RunSpec
+from bench.tasks.base import TaskData
+from bench.tasks.contract import digest_rows
 
-OURS = ("backbones", "bench", "strategies")
-TRAINED = ("head", "recipe", "task")
+TRAINED = ("head", "recipe", "task", "data")
 """Parts that make a checkpoint."""
 WHOLE = "*"
 
 
-def find_changed_sources(record: RunRecord, spec: RunSpec, parts: Parts) -> list[str]:
-    """Return which of the user's own parts have another source than made ``record``; none for an older record."""
-    now = digest_own_sources(spec, parts)
-    return [name for name, then in (record.sources or {}).items() if name in now and now[name] != then]
+def find_changed_sources(record: RunRecord, own: Mapping[str, str]) -> list[str]:
+    """Return which of a cell's ``own`` sources are others than made ``record``; none for an older record."""
+    return [name for name, then in (record.sources or {}).items() if name in own and own[name] != then]
 
 
-def digest_own_sources(spec: RunSpec, parts: Parts, only: Iterable[str] = ()) -> dict[str, str]:
-    """Return the digests of those parts (of ``only``) that are the user's own, by the part's name."""
-    return digest_sources({name: kind for name, kind in list_classes(spec, parts).items() if not is_ours(kind)}, only)
+def digest_own_sources(spec: RunSpec, parts: Parts, data: TaskData) -> dict[str, str]:
+    """Return the digests of those parts that are the user's own, by the part's name; of his task its rows, too."""
+    rows = {} if is_ours(type(parts.task)) else {"data": digest_rows(data)}
+    return digest_sources({n: kind for n, kind in list_classes(spec, parts).items() if not is_ours(kind)}) | rows
 
 
-def digest_sources(classes: Mapping[str, type], only: Iterable[str] = ()) -> dict[str, str]:
-    """Return the digest of each class (of ``only``) whose source can be read."""
-    wanted = set(only) or set(classes)
-    digests = {name: digest_class(kind) for name, kind in classes.items() if name in wanted}
+def digest_sources(classes: Mapping[str, type]) -> dict[str, str]:
+    """Return the digest of each class whose source can be read."""
+    digests = {name: digest_class(kind) for name, kind in classes.items()}
     return {name: digest for name, digest in digests.items() if digest is not None}
 
 
@@ -54,11 +55,6 @@ def list_classes(spec: RunSpec, parts: Parts) -> dict[str, type]:
     inner = {f"criterion of {one.name}": one.criterion for one in parts.list_wrapped(spec)}
     own = {"strategy": parts.strategy, "criterion": parts.strategy.criterion, **inner}
     return {**own, "head": parts.head, "recipe": parts.recipe, "task": type(parts.task)}
-
-
-def is_ours(kind: type) -> bool:
-    """Return whether a class comes with ExitBench."""
-    return kind.__module__.partition(".")[0] in OURS
 
 
 def digest_class(kind: type) -> str | None:

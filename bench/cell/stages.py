@@ -13,10 +13,12 @@ import numpy as np
 import torch
 
 from backbones.load import Loaded, load_backbone
+from backbones.names import blame_maker
 from backbones.resolve import resolve_backbone
 from bench.cell.exits_only import describe_unused, drop_auto_pooling, fit_on_states, take_pooling
 from bench.cell.identify import Cell, Warn, request_backbone
 from bench.cell.own_exit import describe_own_exit
+from bench.cell.rehearsal import check_stages, rehearse_parts
 from bench.cell.resolve import can_fit_on_states, refuse_nonsense
 from bench.errors import Damaged
 from bench.files import remove_leftovers
@@ -66,7 +68,8 @@ def make_reader(cell: Cell, loaded: Loaded, warn: Warn) -> Reader:
 
 def make_head(cell: Cell, loaded: Loaded) -> Head:
     """Return a new head for the backbone, whose own classifier is the last exit where it came with one."""
-    head = cell.parts.head(loaded.encoder, cell.data.num_outputs, **drop_auto_pooling(cell.spec.head_args))
+    with blame_maker(cell.parts.head, f"Head '{cell.spec.head}'"):
+        head = cell.parts.head(loaded.encoder, cell.data.num_outputs, **drop_auto_pooling(cell.spec.head_args))
     if cell.own is None or loaded.classifier is None:
         return head
     return OwnLastExit(loaded.encoder, head, loaded.classifier, cell.own.match.order)
@@ -81,10 +84,14 @@ def build_model(cell: Cell, loaded: Loaded) -> tuple[ExitModel, Recipe]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.seed)
         head = make_head(cell, loaded)
-        recipe = parts.recipe(loaded.encoder.num_layers, **spec.recipe_args)
-    recipe.adapt_to(head)
-    refuse_nonsense(spec, parts.criterion(spec), recipe, head)
-    return ExitModel(loaded.encoder, head), recipe
+        with blame_maker(parts.recipe, f"Recipe '{spec.recipe}'"):
+            recipe = parts.recipe(loaded.encoder.num_layers, **spec.recipe_args)
+        check_stages(recipe)
+        recipe.adapt_to(head)
+        criterion, model = parts.criterion(spec), ExitModel(loaded.encoder, head)
+        refuse_nonsense(spec, criterion, recipe, head)
+        rehearse_parts(model, recipe, criterion)
+    return model, recipe
 
 
 def train_or_load(cell: Cell, loaded: Loaded, reader: Reader, warn: Warn) -> tuple[ExitModel, Training]:

@@ -245,7 +245,8 @@ def describe_outcome(outcome: Outcome) -> dict[str, Any]:
 
         run, cell = Run.load(outcome.folder), outcome.cell
         if outcome.status == "recorded":
-            run = replace(run, reused=True, changed=tuple(find_changed_sources(run.record, cell.spec, cell.parts)))
+            own = {} if cell.identified is None else cell.identified.sources
+            run = replace(run, reused=True, changed=tuple(find_changed_sources(run.record, own)))
         return make_plain_run(run)
     folder = None if outcome.folder is None else str(outcome.folder)
     return {"cell": outcome.cell.label, "folder": folder, "error": outcome.error}

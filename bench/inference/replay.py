@@ -10,6 +10,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from backbones.names import blame_maker
 from bench.errors import UsageError
 from bench.measure.curve import exit_layers
 from bench.measure.exits import AllExits
@@ -17,6 +18,7 @@ from bench.measure.scores import hash_ids, score_exits
 from bench.settings import bind_arguments, split_threshold
 from strategies import STRATEGIES
 from strategies.base import Criterion, Evidence, Strategy, predict
+from strategies.contract import check_numbers, is_makers, name_class
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,8 @@ def make_criterion(strategy: str | type[Strategy], arguments: Mapping[str, objec
     kind = STRATEGIES.load(strategy) if isinstance(strategy, str) else strategy
     what = f"strategy '{kind.name}'"
     given, threshold = split_threshold(kind.criterion, arguments, what)
-    return kind.criterion(**bind_arguments(kind.criterion, given, what)), threshold
+    with blame_maker(kind.criterion, f"Criterion of {what}"):
+        return kind.criterion(**bind_arguments(kind.criterion, given, what)), threshold
 
 
 def list_criteria(names: Iterable[str], outputs: int) -> dict[str, Criterion]:
@@ -75,7 +78,7 @@ def list_criteria(names: Iterable[str], outputs: int) -> dict[str, Criterion]:
     Left out are those that look at labels or later exits, never leave early, read more than logits or would have to be
     fitted first, and those that refuse a task with so many ``outputs``.
     """
-    found = {name: STRATEGIES.load(name).criterion() for name in names}
+    found = {name: make_criterion(name, {})[0] for name in names}
     return {
         name: c
         for name, c in found.items()
@@ -90,7 +93,10 @@ def fit_criterion(criterion: Criterion, evidence: Evidence | None) -> dict[str, 
         return {}
     if evidence is None:
         raise UsageError("This criterion is fitted on labelled samples held out for it: give them with fit_on.")
-    return criterion.fit(evidence)
+    fitted = criterion.fit(evidence)
+    if is_makers(criterion):
+        check_numbers(fitted, f"{name_class(criterion)}: fit")
+    return fitted
 
 
 def make_evidence(exits: AllExits) -> Evidence:

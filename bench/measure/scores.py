@@ -12,6 +12,7 @@ from torch import Tensor
 from bench.errors import UsageError
 from bench.measure.exits import AllExits
 from strategies.base import Criterion, check_finite, step_through
+from strategies.contract import check_scores
 
 
 @torch.inference_mode()
@@ -38,7 +39,9 @@ def score_exits(
         check_finite(logits[:, layer - 1], layer)
     given = None if labels is None or not criterion.needs_labels else torch.as_tensor(np.array(labels))
     if not criterion.causal:
-        return criterion.acausal_scores(logits, given).numpy()
+        scores = criterion.acausal_scores(logits, given)
+        check_scores(criterion, scores, (samples, exits))
+        return scores.numpy()
     found = torch.empty((samples, exits), dtype=logits.dtype)
     for at, (_, score) in enumerate(step_through(criterion, logits, keys=keys, labels=given, observed=read)):
         found[:, at] = score

@@ -13,7 +13,7 @@ from typing import Literal
 from backbones.load import BackboneRequest
 from bench.cell.identify import Cell, identify_cell, request_backbone
 from bench.cell.request import Context, Request
-from bench.cell.resolve import Parts, is_timed, resolve_request
+from bench.cell.resolve import Parts, find_overrides, is_timed, resolve_request
 from bench.cell.run import find_finished
 from bench.errors import Damaged, DataError, Newer, UsageError, UserError
 from bench.results.places import locate_times
@@ -21,6 +21,7 @@ from bench.results.run import Run
 from bench.results.spec import Facts, RunSpec, hash_identity, identify_training
 from bench.results.times import read_times
 from bench.tasks.base import LoadOptions, TaskData
+from bench.tasks.contract import load_task
 from bench.tasks.folder import FolderTask
 
 Status = Literal["recorded", "trained", "missing", "unknown"]
@@ -142,7 +143,7 @@ class Lookup:
             at_hand = data
             cell = identify_cell(spec, parts, data, self.context)
         except UserError as error:
-            own = parts.strategy.backbone_overrides(spec.criterion_args)
+            own = find_overrides(parts.strategy, spec.criterion_args)
             versions = parts.versions(2)  # a training has no part of what depends on the number of classes
             group = "unknown-" + hash_identity(
                 identify_training(spec, Facts(repr(own), request.task, versions))
@@ -164,7 +165,7 @@ class Lookup:
         if place not in self._data:
             options = LoadOptions(0, request.limit, self.context.hub_root, offline=True)
             try:
-                self._data[place] = parts.task.load(options)
+                self._data[place] = load_task(parts.task, options)
             except UserError as error:
                 self._data[place] = str(error)
         return self._data[place]

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backbones.names import Registry
+from backbones.names import Registry, blame_maker, is_ours
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -58,4 +58,10 @@ def get_task(name: str) -> Task:
             raise UsageError(f"Task '{name}' is a file. Give the folder that it and the other splits' files are in.")
         if "/" in name or "\\" in name:
             raise UsageError(f"Task folder '{name}' does not exist. Give a folder with train.* and validation.* files.")
-    return TASKS.load(name)()
+    kind = TASKS.load(name)
+    if is_ours(kind):
+        return kind()
+    from bench.tasks.contract import check_task
+
+    with blame_maker(kind, f"Task '{name}'"):
+        return check_task(kind(), name)

@@ -20,12 +20,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from backbones.base import Batch
+from backbones.names import is_ours
 from bench.errors import UsageError
 from bench.progress import Progress
 from bench.tasks.encode import EncodedSplit, batch_for_training, collate_batch
 from bench.training.args import SAVE_EVERY, TrainArgs
 from bench.training.checkpoint import list_optimizer_tensors, load_tensors, restore_optimizer, save_tensors
 from strategies.base import ExitModel, Recipe, Stage
+from strategies.contract import check_numbers, name_class
 
 
 @dataclass
@@ -66,10 +68,22 @@ def train_model(model: ExitModel, recipe: Recipe, plan: TrainingPlan, progress: 
         if saved is None or number >= saved[1]["stage"]:
             _Stage(model, recipe, stage, number, plan, log).run(saved, progress)
             saved = None
-    log.recipe = recipe.report()
+    log.recipe = take_report(recipe, progress)
     log.seconds = round(time.monotonic() - begun, 2)
     model.requires_grad_(True).eval()
     return log
+
+
+def take_report(recipe: Recipe, progress: Progress) -> dict[str, list[float]]:
+    """Return what ``recipe`` reports; nothing, with a warning, where no record can hold it: the training is done."""
+    report = recipe.report()
+    if not is_ours(type(recipe)):
+        try:
+            check_numbers(report, f"{name_class(recipe)}: report")
+        except UsageError as error:
+            progress.warn(f"{error} It is left out of the record.")
+            return {}
+    return report
 
 
 class _Stage:
