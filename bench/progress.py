@@ -12,7 +12,7 @@ from typing import TextIO
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-from bench.text import TextConsole, show_hidden
+from bench.text import TextConsole, show_line
 
 LINE_EVERY = 10.0  # seconds between plain lines
 
@@ -69,7 +69,7 @@ class Progress:
 
     def warn(self, message: str) -> None:
         """Print one line, now, also where ``quiet``: it says what the result is, not how the work goes."""
-        print(show_hidden(message), file=self.stream, flush=True)
+        print(show_line(message), file=self.stream, flush=True)
 
     @contextmanager
     def work(self, title: str, total: int) -> Iterator[Work]:

@@ -6,6 +6,7 @@ nothing in it moves a cursor, hides letters, opens a tag or ends a cell.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Any
@@ -39,6 +40,11 @@ def show_hidden(text: object) -> str:
     ``\u202e``; tabs and line feeds stay.
     """
     return HIDDEN.sub(_spell, str(text))
+
+
+def show_line(text: object) -> str:
+    """Return ``text`` for one line of a terminal: as :func:`show_hidden`, and line feeds are spelled out, too."""
+    return show_hidden(text).replace("\n", "\\n")
 
 
 def _spell(found: re.Match[str]) -> str:
@@ -115,11 +121,18 @@ def build_table(
     return table
 
 
+def is_size(text: str) -> bool:
+    """Return whether ``text`` is a number of columns or lines that a table can be laid out in: 20 to 9,999."""
+    return re.fullmatch("[0-9]{2,4}", text) is not None and int(text) >= 20
+
+
 class TextConsole(Console):
     """A console on which text stays text: no markup, no emoji codes, and what is hidden is spelled out."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(highlight=False, markup=False, emoji=False, **options)
+        sizes = ("COLUMNS", "LINES")  # of a value that is no size, rich makes an empty table or an error
+        environ = {name: value for name, value in os.environ.items() if name not in sizes or is_size(value)}
+        super().__init__(highlight=False, markup=False, emoji=False, _environ=environ, **options)
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Return a string to print or a table's cell as it is measured and shown."""

@@ -9,14 +9,17 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bench.files import write_text
-from bench.text import TextConsole, build_table, escape_json, escape_markdown, write_markdown_table
+from bench.text import TextConsole, build_table, escape_json, escape_markdown, is_size, write_markdown_table
 
 
 def make_console() -> TextConsole:
     """Return a console on stdout; where that is no terminal it is as wide as COLUMNS says, else 140."""
     plain = TextConsole()
-    asked = os.environ.get("COLUMNS", "")
-    return plain if plain.is_terminal or asked.isdecimal() else TextConsole(width=max(plain.width, 140))
+    return (
+        plain
+        if plain.is_terminal or is_size(os.environ.get("COLUMNS", ""))
+        else TextConsole(width=max(plain.width, 140))
+    )
 
 
 def print_json(value: object) -> None:

@@ -94,7 +94,7 @@ def end_quietly() -> int:
 
 def report_error(error: BaseException) -> int:
     """Print ``error`` for the user and return its exit code; a traceback only for our own mistakes."""
-    from bench.text import shorten_quotes, show_hidden
+    from bench.text import shorten_quotes, show_hidden, show_line
 
     explain = getattr(error, "format_message", None)  # the command line's own errors; typer has its own copy of click
     if explain is not None:
@@ -106,7 +106,7 @@ def report_error(error: BaseException) -> int:
     if isinstance(cause, KeyboardInterrupt):
         return say_interrupted()
     if isinstance(cause, errors.UserError):
-        print(show_hidden(shorten_quotes(f"Error: {cause}")), file=sys.stderr)
+        print(show_line(shorten_quotes(f"Error: {cause}")), file=sys.stderr)
         return cause.exit_code
     print(show_hidden(traceback.format_exc()), end="", file=sys.stderr)
     print(f"Internal error: {error!r}. Please report it with the lines above.", file=sys.stderr)

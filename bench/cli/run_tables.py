@@ -19,7 +19,7 @@ from bench.results.reuse import find_origin
 from bench.results.run import Run
 from bench.results.series_doubts import add_marks, describe_doubts, find_series_doubts
 from bench.results.times import Latency, TimedPoint
-from bench.text import build_table, show_hidden
+from bench.text import build_table, show_line
 
 if TYPE_CHECKING:
     from bench.sweep import Outcome, Plan
@@ -215,7 +215,7 @@ def print_plan(plan: Plan, total: PlanCost, json: bool) -> None:
     ]
     for row in rows:
         if row["spoilt"]:
-            print(show_hidden(f"{row['cell']}: {row['spoilt']}"), file=sys.stderr)
+            print(show_line(f"{row['cell']}: {row['spoilt']}"), file=sys.stderr)
     if json:
         sums = {"seconds": total.seconds, "disk": total.disk, "free": total.free}
         print_json({"cells": rows, "trainings": len(plan.trainings()), "total": sums, "notes": list(total.notes)})

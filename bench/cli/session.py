@@ -22,7 +22,7 @@ from backbones.names import trust_names
 from bench.errors import UsageError
 from bench.progress import Progress
 from bench.results.places import RECORD
-from bench.text import show_hidden
+from bench.text import show_line
 
 if TYPE_CHECKING:
     from bench.cell.request import Context, Overwrite
@@ -87,12 +87,12 @@ class Session:
     def say_unsealed(self, runs: Iterable[Run]) -> None:
         """Say on stderr, in one line for all, of which records no checksum holds the numbers."""
         if said := describe_unsealed(list(runs)):
-            print(show_hidden(said), file=sys.stderr)
+            print(show_line(said), file=sys.stderr)
 
     def say_left_out(self, left_out: Iterable[LeftOut], what: str = "Left out:") -> None:
         """Name on stderr what cannot be read or used, and why, a line each; ``what`` became of it."""
         for bad in left_out:
-            print(show_hidden(f"{what} {bad.name}: {bad.why}"), file=sys.stderr)
+            print(show_line(f"{what} {bad.name}: {bad.why}"), file=sys.stderr)
 
     @property
     def progress(self) -> Progress:
@@ -110,7 +110,10 @@ class Session:
         """The local mirror, or None. Raises UsageError where it is no folder."""
         mirror = self.hub_named
         if mirror is not None and not mirror.is_dir():
-            raise UsageError(f"The hub mirror {mirror} is not a folder. Give one with datasets/ and models/ in it.")
+            named = "of --hub-root" if self.hub_root is not None else "of EXITBENCH_HUB"
+            raise UsageError(
+                f"The hub mirror {mirror} {named} is not a folder. Give one with datasets/ and models/ in it."
+            )
         return mirror
 
     def context(self, overwrite: Overwrite = "missing", *, of: Run | None = None) -> Context:

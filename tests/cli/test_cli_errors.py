@@ -189,7 +189,7 @@ BAD: dict[str, tuple[Arrange, str]] = {
     "no config": (model_with(without("config.json")), r"has no config\.json: it is not a model folder"),
     "model folder": (run(backbone="./nowhere"), r"There is no folder \./nowhere"),
     "not downloaded": (run("--offline", backbone="no-such-org/no-such-model"), r"not completely in the local cache"),
-    "hub root": (run("--hub-root", "nowhere"), r"The hub mirror nowhere is not a folder\. Give one with datasets/"),
+    "hub root": (run("--hub-root", "nowhere"), r"The hub mirror nowhere of --hub-root is not a folder\. Give"),
     # data
     "file for a folder": (
         lambda tmp: run_on(str(write_task(tmp / "reviews") / "train.csv"))(tmp),

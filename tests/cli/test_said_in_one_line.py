@@ -62,7 +62,20 @@ def test_a_wrong_point_of_a_table_is_told_that_there_is_the_default(capsys: pyte
     assert "'2y'. Known: default, thresholds, no-loss, " in said(capsys, "table", "--at", "2y")
 
 
-@pytest.mark.parametrize(("columns", "widest"), [("100", 100), ("70", 70), (None, 140), ("none", 140)])
+@pytest.mark.parametrize(
+    ("columns", "widest"),
+    [
+        ("100", 100),
+        ("70", 70),
+        (None, 140),
+        ("none", 140),
+        ("0", 140),
+        ("-1", 140),
+        ("1e9", 140),
+        ("²", 140),
+        ("9" * 20, 140),
+    ],
+)
 def test_tables_that_are_piped_are_as_wide_as_was_asked(
     columns: str | None, widest: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -70,7 +83,32 @@ def test_tables_that_are_piped_are_as_wide_as_was_asked(
     if columns is not None:
         monkeypatch.setenv("COLUMNS", columns)
     assert main(["list", "strategies"]) == 0
-    assert max(map(len, capsys.readouterr().out.splitlines())) <= widest
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert "elbert-mono" in printed.out
+    assert max(map(len, printed.out.splitlines())) <= widest
+
+
+@pytest.mark.parametrize("text", ["0", "²", "-1", "abc"])
+def test_a_height_that_is_none_is_no_error(
+    text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LINES", text)
+    assert main(["list", "strategies"]) == 0
+
+
+@pytest.mark.parametrize(("option", "variable"), [(["--hub-root", "gone"], "hub"), ([], "gone")])
+def test_a_mirror_that_is_none_is_named_after_where_it_was_given(
+    option: list[str], variable: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("EXITBENCH_HUB", variable)
+    where = "--hub-root" if option else "EXITBENCH_HUB"
+    line = said(capsys, *run_on(Path("demo"), "--quiet", *option))
+    assert line.startswith(f"Error: The hub mirror gone of {where} is not a folder.")
+
+
+def test_a_line_feed_in_a_name_breaks_no_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "'no\\nsuch'" in said(capsys, "show", "no\nsuch")
 
 
 def test_cases_of_a_record_whose_logits_are_of_other_samples(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import typer
 from bench.cli.display import make_console, print_json
 from bench.cli.session import Session, with_session
 from bench.errors import NOTHING_COMPARABLE
-from bench.text import show_hidden
+from bench.text import show_line
 
 
 @with_session("json", "allow_imports")
@@ -67,5 +67,5 @@ def compare(
             out.print(sentence)
         out.print(f"{write_headline(found)}.")
     if code == NOTHING_COMPARABLE:
-        print(show_hidden(explain_nothing(found)), file=sys.stderr)
+        print(show_line(explain_nothing(found)), file=sys.stderr)
     return code

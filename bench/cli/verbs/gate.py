@@ -11,7 +11,7 @@ import typer
 from bench.cli.display import make_console, print_json
 from bench.cli.session import Session, split_names, with_session
 from bench.errors import OK, UsageError
-from bench.text import show_hidden
+from bench.text import show_line
 from strategies import STRATEGIES
 
 
@@ -68,5 +68,5 @@ def gate(
         print(f"{write_headline(found)}." if rows else "There was no baseline.")
     if accept:
         store.write_baseline(baseline, observed, check.decide_on_probe(named))
-        print(show_hidden(f"Accepted as the baseline in {baseline}; what moved is above."), file=sys.stderr)
+        print(show_line(f"Accepted as the baseline in {baseline}; what moved is above."), file=sys.stderr)
     return code

@@ -14,7 +14,7 @@ from bench.cli.display import make_console, print_json
 from bench.cli.session import Session, with_session
 from bench.errors import UsageError
 from bench.files import write_text
-from bench.text import build_table, show_hidden
+from bench.text import build_table, show_line
 
 
 @with_session("results_dir", "json")
@@ -47,7 +47,7 @@ def history(
     if record:
         added += add(read_results(results_dir))
     if added:
-        print(show_hidden(f"Added {len(added)} to {path}."), file=sys.stderr)
+        print(show_line(f"Added {len(added)} to {path}."), file=sys.stderr)
     entries, left_out = history.read_history(path)
     session.say_left_out(left_out)
     if not entries:

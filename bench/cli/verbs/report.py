@@ -9,7 +9,7 @@ import typer
 
 from bench.cli.display import print_json
 from bench.cli.session import Backbones, Session, Tasks, split_names, with_session
-from bench.text import show_hidden
+from bench.text import show_line
 
 
 @with_session("results_dir", "json", "quiet", "allow_imports")
@@ -36,4 +36,4 @@ def report(
     missing = [f"{written[what]} {what}" for what in ("failed", "damaged", "newer") if written[what]]
     said = f" ({', '.join(missing)})" if missing else ""
     counts = f"{written['cells']} cells{said}, {written['comparisons']} comparisons, {len(files)} files"
-    print(show_hidden(f"{counts}: {page}"))
+    print(show_line(f"{counts}: {page}"))

@@ -11,7 +11,7 @@ from bench.cli.display import make_console, print_json
 from bench.cli.session import Session, with_session
 from bench.errors import Damaged, UsageError
 from bench.settings import list_settable
-from bench.text import show_hidden
+from bench.text import show_line
 from strategies import STRATEGIES
 
 
@@ -43,7 +43,7 @@ def show_run(run: str, session: Session) -> None:
         try:
             found.check_logits(every=True)
         except Damaged as error:
-            print(show_hidden(f"Left unread: {error}"), file=sys.stderr)
+            print(show_line(f"Left unread: {error}"), file=sys.stderr)
     if session.json:
         print_json(make_plain_run(found))
     else:
