@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +14,7 @@ from bench.cli.display import make_console, print_json
 from bench.cli.session import RunName, Session, with_session
 from bench.errors import UsageError
 from bench.files import write_text
-from bench.text import build_table
+from bench.text import build_table, show_hidden
 
 if TYPE_CHECKING:
     from bench.results.run import Run
@@ -77,7 +78,7 @@ def print_cases(session: Session, run: Run, point: str | None) -> None:
         data = load_run_data(run, session.context(of=run))
     except UsageError as error:
         data = None
-        make_console().print(f"Texts are left out: {error}")
+        print(show_hidden(f"Texts are left out: {error}"), file=sys.stderr)
     rows, doubts = describe_cases(run, cases, data), run.find_replay_doubts()
     if session.json:
         print_json([{**row, "doubts": [doubt.to_plain() for doubt in doubts]} for row in rows])
