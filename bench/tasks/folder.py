@@ -36,6 +36,7 @@ from bench.tasks.labels import (
     parse_number,
     read_labels,
     read_targets,
+    warn_of_lookalikes,
 )
 from bench.tasks.readers import READ_BY_SUFFIX, read_lines, read_table
 from bench.tasks.sampling import hold_out, limit_split
@@ -107,7 +108,7 @@ class FolderTask(Task):
             *splits,
             revision=digest_files(used, rule),
             source=self.source,
-            warnings=tuple(warnings),
+            warnings=(*warnings, *warn_of_lookalikes(() if classes is None else classes.names)),
         )
 
     def _file(self, split: str) -> Path | None:

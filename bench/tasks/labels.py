@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from functools import cached_property
@@ -134,6 +135,30 @@ def find_class_names(labels: Labels) -> tuple[str, ...]:
     return tuple(sorted(numbers, key=lambda text: (numbers[text], text)))
 
 
+def fold_spelling(text: str) -> str:
+    """Return what spellings have in common that a reader takes for one: of case, blanks, hidden letters and accents."""
+    shown = "".join(c for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c) != "Cf")
+    return " ".join(unicodedata.normalize("NFKC", shown.casefold()).split())
+
+
+def spell_apart(text: str, other: str) -> str:
+    """Return ``text`` in quotes, by code points where it would look like ``other``."""
+    same_case = fold_spelling(text) == fold_spelling(other) and text.isascii() and other.isascii()
+    return repr(text) if same_case else ascii(text)
+
+
+def warn_of_lookalikes(names: Sequence[str]) -> Iterator[str]:
+    """Yield a warning for every two classes that a reader would take for one: a class is its text, so they are two."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(fold_spelling(name), name)
+        if other != name:
+            yield (
+                f"the classes {spell_apart(other, name)} and {spell_apart(name, other)} differ only in how they are "
+                "spelled, and are two: write both alike if they are one"
+            )
+
+
 @dataclass(frozen=True)
 class ClassIndex:
     """What every label stands for, decided by train: the class of that name, or of that number."""
@@ -176,6 +201,11 @@ class ClassIndex:
         number = parse_number(text)
         same = [name for name in self.names if number is not None and parse_number(name) == number]
         remedy = f"Write it as '{same[0]}'." if same else "Correct it or add the class to train."
+        alike = [name for name in self.names if fold_spelling(name) == fold_spelling(text)]
+        if alike and not same:
+            remedy = (
+                f"It is {spell_apart(text, alike[0])} and the class is {spell_apart(alike[0], text)}: write both alike."
+            )
         return f"unknown label '{text}' (classes: {known})", remedy
 
 

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from bench.errors import DataError
+from bench.tasks import get_task
+from bench.tasks.base import LoadOptions
 from bench.tasks.checks import digest_files
 from bench.tasks.readers import READ_BY_SUFFIX
 from tests.helpers.task_folders import load, write
@@ -172,3 +174,35 @@ def test_a_target_that_float32_cannot_hold_is_named(tmp_path: Path) -> None:
     write(tmp_path / "dev.csv", {"text": ["a"], "label": [0.5]})
     with pytest.raises(DataError, match=r"train\.csv, row 2: label 1e\+39 is beyond the numbers of float32"):
         load(tmp_path)
+
+
+ALIKE = {
+    "composed and not": ("caf\u00e9", "cafe\u0301", r"'caf\xe9' and 'cafe\u0301'"),
+    "a hidden letter": ("pos", "po\u200bs", r"'pos' and 'po\u200bs'"),
+    "case": ("Pos", "pos", "'Pos' and 'pos'"),
+    "a wide letter": ("\uff50os", "pos", r"'pos' and '\uff50os'"),
+    "two blanks": ("very good", "very  good", "'very  good' and 'very good'"),
+}
+
+
+@pytest.mark.parametrize("case", ALIKE)
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_two_spellings_of_a_class_are_two_classes_and_said(case: str, kind: str, tmp_path: Path) -> None:
+    one, other, said = ALIKE[case]
+    rows = "text,label\n" + "".join(f"text {i},{(one, other, 'else')[i % 3]}\n" for i in range(60))
+    for name in ("train", "validation") if kind == "folder" else ("mine",):
+        (tmp_path / f"{name}.csv").write_text(rows, encoding="utf-8")
+    data = get_task(str(tmp_path if kind == "folder" else tmp_path / "mine.csv")).load(LoadOptions())
+    assert set(data.label_names) == {one, other, "else"}
+    [warning] = [line for line in data.warnings if "classes" in line]
+    assert sorted(said.split(" and ")) == sorted(
+        warning.split(" differ only")[0].removeprefix("the classes ").split(" and ")
+    )
+
+
+def test_a_label_that_looks_like_a_class_is_told_from_it(tmp_path: Path) -> None:
+    for name, label in (("train", "caf\u00e9"), ("validation", "cafe\u0301")):
+        rows = "text,label\n" + "".join(f"{name} {i},{label if i % 2 else 'else'}\n" for i in range(20))
+        (tmp_path / f"{name}.csv").write_text(rows, encoding="utf-8")
+    with pytest.raises(DataError, match=r"It is 'cafe\\u0301' and the class is 'caf\\xe9': write both alike\."):
+        get_task(str(tmp_path)).load(LoadOptions())
