@@ -17,7 +17,7 @@ from bench.advise.ceiling import CEILING, WORTH, DepthTimes, describe_ceiling, f
 from bench.advise.goal import Goal
 from bench.advise.groups import ClassBalance, GroupResult, balance_classes, slice_groups
 from bench.advise.heads import FittedExits, OwnModel, fit_exits_once, load_own_model
-from bench.advise.question import Question, prepare_question
+from bench.advise.question import Question, explain_few_criteria, prepare_question
 from bench.advise.rivals import Rival, answer_samples, make_rivals
 from bench.advise.timing import BATCHES, EARLY, SAMPLES, Timings, time_against_rivals
 from bench.advise.verdict import Finding, Way, give_early_verdict, give_verdict
@@ -123,6 +123,9 @@ class Fixed:
         data = self.own.prepared.cell.data
         sizes = len(data.train), len(data.select), len(self.own.reported)
         notes = list(dict.fromkeys(self.own.warnings))
+        few = explain_few_criteria(self.question, data, self.own.prepared.criteria)
+        if few is not None and "candidates" in known:
+            notes.append(few)
         if not data.source.startswith("file "):
             notes.append(
                 "cuts are chosen on texts held out of train: if the model was fine-tuned on them, it is surer of them "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -168,6 +169,19 @@ def choose_candidates(question: Question, data: TaskData) -> tuple[str, ...]:
             f"{there:,}: give more{rows}, or a looser goal (--max-change 0.02@0.9, --max-loss 0.005)."
         )
     return tuple(wanted)
+
+
+def explain_few_criteria(question: Question, data: TaskData, compared: Sequence[str]) -> str | None:
+    """Return why usual criteria were not compared, None where all were: a certificate of each more needs more texts."""
+    usual = [] if question.criteria else list_usual_criteria(question.goal, data.num_outputs)
+    missed = [name for name in usual if name not in compared]
+    if not missed:
+        return None
+    needed = question.goal.count_needed(len(usual))
+    return (
+        f"{' and '.join(missed)} {'was' if len(missed) == 1 else 'were'} not compared: to certify the best of "
+        f"{len(usual)} criteria takes {needed:,} texts to choose on, and there are {len(data.select):,}"
+    )
 
 
 def list_usual_criteria(goal: Goal, outputs: int) -> list[str]:

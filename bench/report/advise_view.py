@@ -140,9 +140,10 @@ def list_how(found: Advice) -> list[str]:
     what = "the model's own answers" if question.train else "labels"
     lines = [f"Goal: {question.goal.describe()}."]
     if found.candidates:
+        criteria = "1 criterion" if len(found.candidates) == 1 else f"{len(found.candidates)} criteria"
         lines.append(
-            f"Exits were fitted on {fitted:,} texts ({what}) with the model left as it is, {len(found.candidates)} "
-            f"criteria compared and the cut chosen on {chosen:,} others, all reported on {reported:,} others again."
+            f"Exits were fitted on {fitted:,} texts ({what}) with the model left as it is, {criteria} "
+            f"compared and the cut chosen on {chosen:,} others, all reported on {reported:,} others again."
         )
         if question.goal.is_certified and len(found.candidates) > 1:
             confidence = 1 - (1 - (question.goal.confidence or 0)) / len(found.candidates)

@@ -1,0 +1,39 @@
+"""What is asked of a model: criteria that so many samples bear."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bench.advise.goal import Goal
+from bench.advise.question import Question, choose_candidates, explain_few_criteria, list_usual_criteria
+
+CERTIFIED = Goal("max_change", 0.01, 0.95)
+
+
+def make_data(select: int) -> Any:
+    """Data of two classes with so many samples to choose on."""
+    return SimpleNamespace(num_outputs=2, select=range(select), train=(), evaluation={}, source="task")
+
+
+@pytest.mark.parametrize("short", [0, 1])
+def test_criteria_that_the_samples_do_not_bear_are_named(short: int) -> None:
+    question = Question("model", "data", goal=CERTIFIED)
+    usual = list_usual_criteria(CERTIFIED, 2)
+    data = make_data(CERTIFIED.count_needed(len(usual)) - short)
+    compared = choose_candidates(question, data)
+    said = explain_few_criteria(question, data, compared)
+    if not short:
+        assert (list(compared), said) == (usual, None)
+        return
+    assert list(compared) == usual[:-1]
+    assert said is not None
+    assert said.startswith(f"{usual[-1]} was not compared")
+    assert f"{CERTIFIED.count_needed(len(usual)):,} texts" in said
+
+
+def test_of_criteria_that_were_named_nothing_is_said() -> None:
+    question = Question("model", "data", goal=CERTIFIED, criteria=("entropy",))
+    assert explain_few_criteria(question, make_data(400), ("entropy",)) is None
