@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -125,7 +126,10 @@ def append_runs(path: Path, runs: Iterable[Run]) -> list[Entry]:
     added = sorted((e for e in fresh if e.identity not in known), key=lambda e: (e.at, e.series))
     if added:
         path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a+b") as file:
+            half = file.tell() > 0 and file.seek(-1, os.SEEK_END) >= 0 and file.read() != b"\n"
         with path.open("a", encoding="utf-8") as file:
+            file.write("\n" * half)  # what a kill left of a line stays one of its own
             file.writelines(json.dumps(asdict(e), sort_keys=True, allow_nan=False) + "\n" for e in added)
     return added
 

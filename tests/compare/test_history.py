@@ -37,6 +37,20 @@ def test_the_same_results_are_added_once(tmp_path: Path) -> None:
     assert [e.commit[0] for e in series] == ["a", "b"]
 
 
+@pytest.mark.parametrize("cut", [1, 20, 200])
+def test_an_entry_after_half_a_line_is_whole(cut: int, tmp_path: Path) -> None:
+    """A kill leaves the beginning of a line, or all of it but its end; what is added later is not lost in it."""
+    for seed in (0, 1):
+        Made(seed=seed).write(tmp_path)
+    path, (runs, _) = tmp_path / "history.jsonl", Store(tmp_path).runs()
+    whole = history.append_runs(path, runs)
+    path.write_bytes(path.read_bytes()[:-cut])
+    added = history.append_runs(path, runs)
+    found, left_out = history.read_history(path)
+    assert len(added) == len(left_out) == (cut > 1)
+    assert {entry.identity for entry in found} == {entry.identity for entry in whole}
+
+
 def test_what_did_not_finish_is_left_out_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = Made().write(tmp_path)
     [folder] = Store(root).folders()
