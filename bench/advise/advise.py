@@ -18,7 +18,7 @@ from bench.advise.goal import Goal
 from bench.advise.groups import ClassBalance, GroupResult, balance_classes, slice_groups
 from bench.advise.heads import FittedExits, OwnModel, fit_exits_once, load_own_model
 from bench.advise.question import Question, explain_few_criteria, prepare_question
-from bench.advise.rivals import Rival, answer_samples, make_rivals
+from bench.advise.rivals import BOTH, EarlyCall, Rival, answer_samples, make_rivals
 from bench.advise.timing import BATCHES, EARLY, SAMPLES, Timings, time_against_rivals
 from bench.advise.verdict import Finding, Way, give_early_verdict, give_verdict
 from bench.cell.latency import throttle_messages
@@ -101,7 +101,8 @@ def give_advice(question: Question, context: Context) -> Advice:
     say("Timing early exit against the model itself and what else makes it faster.")
     rivals, timings = time_candidate(own, fitted, best, depth, throttle_messages(context.progress))
     ways = describe_ways(own, fitted, best, rivals, timings, metrics[0])
-    verdict = give_verdict(goal, metrics[0], describe_rule(best), ways[0], ways[1], ways[2:])
+    others, both = [way for way in ways[2:] if way.name != BOTH], next(way for way in ways if way.name == BOTH)
+    verdict = give_verdict(goal, metrics[0], describe_rule(best), ways[0], ways[1], others, both)
     task = cell.parts.task
     groups: tuple[GroupResult, ...] = ()
     if question.slice_column is not None and isinstance(task, FileTask):
@@ -177,7 +178,8 @@ def time_candidate(
     """Time early exit, the model itself and its rivals, at batch 1 and in batches."""
     size = own.prepared.question.batch_size
     singles = own.draw_batches(SAMPLES)
-    rivals = make_rivals(fitted.model, singles[0], int(own.reported.lengths.max()), int(depth.layers[0]))
+    longest = int(own.reported.lengths.max())
+    rivals = make_rivals(fitted.model, best.criterion, best.cut, singles[0], longest, int(depth.layers[0]))
     found = [time_against_rivals(fitted.model, best.criterion, best.cut, singles, rivals, say)]
     if size > 1:
         batches = own.draw_batches(BATCHES, size)
@@ -206,10 +208,14 @@ def describe_ways(
         if rival.call is None:
             ways.append(Way(rival.name, why=rival.why))
             continue
-        some, answers = exits, last
+        some, answers, mean_exit = exits, last, float(rival.layers)
+        if isinstance(rival.call, EarlyCall):
+            rival.call.left.clear()  # what it was timed on
         if not rival.keeps_answers:
             some, answers = exits.take(rows), answer_samples(rival.call, own.reported, rows)
-        ways.append(make_way(rival.name, timings, some, answers, metric, float(rival.layers)))
+        if isinstance(rival.call, EarlyCall):
+            mean_exit = float(np.mean(rival.call.left))
+        ways.append(make_way(rival.name, timings, some, answers, metric, mean_exit))
     return ways
 
 

@@ -30,7 +30,7 @@ from bench.advise.external_data import (
 from bench.advise.external_model import ExternalModel, outline_model
 from bench.advise.external_record import Imported, ImportRequest, plan_cell, record_cell
 from bench.advise.released import ReleasedLogits, find_weights, record_released
-from bench.cell.command import write_from_here
+from bench.cell.command import write_task_from_here
 from bench.cell.request import Context
 from bench.errors import UsageError
 from bench.files import hash_file
@@ -137,7 +137,7 @@ def read_request(
     if loaded is not None and model.encoder is not None:
         known = model.count_tokens(loaded, longest)
         report, select = fill_lengths(report, known), fill_lengths(select, known)
-    given = None if asked.task is None or asked.task in TASKS else write_from_here(asked.task)
+    given = None if asked.task is None or asked.task in TASKS else write_task_from_here(asked.task)
     facts = TaskFacts(
         name=loaded.name if loaded else asked.data or asked.name,
         kind="regression" if outputs == 1 else "classification",

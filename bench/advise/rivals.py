@@ -6,6 +6,7 @@ import copy
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,12 @@ from torch.nn import functional as F
 from backbones.base import Batch
 from bench.inference.executors import make_executor, make_plain_call
 from bench.latency.depth import ShallowModel
-from bench.latency.queries import PlainCall, make_stepped_call, make_stock_call
+from bench.latency.queries import PlainCall, make_stepped_call, make_stock_call, number_samples
 from bench.tasks.encode import EncodedSplit, batch_by_length, collate_batch
-from strategies.base import ExitModel, predict
+from strategies.base import Criterion, ExitModel, predict
 
 PADDED = "padded to the longest, {length} tokens"
+BOTH = "early exit, bf16"
 REPORTED_AT_ONCE = 32
 WHY_SHOWN = 160
 
@@ -30,8 +32,8 @@ WHY_SHOWN = 160
 class Rival:
     """A way to be faster without early exit; ``call`` is None where it cannot run here, and ``why`` says the reason.
 
-    ``layers`` is how many layers it runs. The answers of a rival that ``keeps_answers`` are the model's own but for
-    rounding.
+    ``layers`` is how many layers it runs at most. The answers of a rival that ``keeps_answers`` are the model's own but
+    for rounding.
     """
 
     name: str
@@ -41,17 +43,35 @@ class Rival:
     keeps_answers: bool = False
 
 
-def make_rivals(model: ExitModel, probe: Batch, longest: int, depth: int) -> list[Rival]:
-    """Return the rivals of early exit on ``model``; each is tried on ``probe`` first.
+class EarlyCall:
+    """Early exit on a model, as a call like those of the others; where the texts left is kept in ``left``."""
+
+    def __init__(self, model: ExitModel, criterion: Criterion, cut: float) -> None:
+        self.executor, self.criterion, self.cut = make_executor(model), criterion, cut
+        self.left: list[int] = []
+
+    def __call__(self, batch: Batch) -> torch.Tensor:
+        found = self.executor(self.criterion, self.cut, batch, number_samples([batch])[0])
+        self.left += found.layer.tolist()
+        return found.logits
+
+
+def make_rivals(
+    model: ExitModel, criterion: Criterion, cut: float, probe: Batch, longest: int, depth: int
+) -> list[Rival]:
+    """Return the rivals of early exit on ``model`` at ``cut``, and both together; each is tried on ``probe`` first.
 
     ``depth`` is how many layers do alone; ``longest`` the tokens to which a fixed shape pads all texts.
     """
-    last = model.num_layers
+    last, half = model.num_layers, cache(lambda: copy.deepcopy(model).to(torch.bfloat16))
+    first = f"first {depth} layers" if depth > 1 else "first layer"
     makers: list[tuple[str, int, bool, Callable[[], PlainCall]]] = [
-        ("bf16", last, False, lambda: make_stock_call(copy.deepcopy(model).to(torch.bfloat16))),
+        ("bf16", last, False, lambda: make_stock_call(half())),
+        (BOTH, last, False, lambda: EarlyCall(half(), criterion, cut)),
         ("int8", last, False, lambda: make_stock_call(quantise_model(model))),
+        ("int8 by torchao", last, False, lambda: make_stock_call(quantise_by_torchao(model))),
         ("torch.compile", last, True, lambda: make_plain_call(make_executor(model, "compile"))),
-        (f"first {depth} layers", depth, False, lambda: make_stepped_call(ShallowModel(model, depth))),
+        (first, depth, False, lambda: make_stepped_call(ShallowModel(model, depth))),
         (PADDED.format(length=longest), last, True, lambda: make_padded_call(model, longest)),
     ]
     return [try_rival(name, make, probe, layers, keeps) for name, layers, keeps, make in makers]
@@ -79,6 +99,15 @@ def quantise_model(model: ExitModel) -> ExitModel:
 
     made = copy.deepcopy(model)
     made.encoder.model = quantize_dynamic(made.encoder.model, {nn.Linear}, dtype=torch.qint8)
+    return made.eval()
+
+
+def quantise_by_torchao(model: ExitModel) -> ExitModel:
+    """Return a copy whose linear layers are quantised by torchao as its inputs come: int8 weights and activations."""
+    from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
+
+    made = copy.deepcopy(model)
+    quantize_(made.encoder.model, Int8DynamicActivationInt8WeightConfig())
     return made.eval()
 
 

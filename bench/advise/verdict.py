@@ -39,11 +39,14 @@ class Finding:
     sentence: str
 
 
-def give_verdict(goal: Goal, metric: str, rule: str, own: Way, early: Way, rivals: Sequence[Way]) -> Finding:
+def give_verdict(
+    goal: Goal, metric: str, rule: str, own: Way, early: Way, rivals: Sequence[Way], both: Way | None = None
+) -> Finding:
     """Return the verdict on a cut that was measured: ``rule`` is ``entropy < 0.21``.
 
     It pays where early exit is faster beyond doubt at batch 1, where what was asked holds on the reported samples,
-    and where no rival is faster beyond doubt with answers that are as good.
+    and where no rival is faster beyond doubt with answers that are as good; or where early exit together with less
+    precision, ``both``, is faster beyond doubt than that rival.
     """
     fast = early.speedup[1]
     said = [f"{rule} is {format_gain(fast)} {'faster' if fast.estimate >= 1 else 'as fast'} at batch 1 on this machine"]
@@ -51,6 +54,8 @@ def give_verdict(goal: Goal, metric: str, rule: str, own: Way, early: Way, rival
     reasons = list_objections(goal, own, early)
     better = find_better_rival(goal, own, early, rivals)
     if better is not None and better.speedup[1].low > fast.high:
+        if both is not None and is_true_enough(goal, own, early, both) and both.speedup[1].low > better.speedup[1].high:
+            return Finding(True, describe_both(metric, rule, own, both, better))
         said_of = f"{better.name} alone gives {better.speedup[1].estimate:.1f}x"
         return Finding(False, f"Does not pay: {', '.join(said)}; {said_of}.")
     if reasons:
@@ -101,19 +106,29 @@ def find_better_rival(goal: Goal, own: Way, early: Way, rivals: Sequence[Way]) -
     True are answers that change no more than the goal allows, or cost no more quality than it allows; where the goal
     is a time, no more than those of early exit.
     """
+    able = [way for way in rivals if is_true_enough(goal, own, early, way)]
+    faster = [way for way in able if way.speedup[1].estimate > early.speedup[1].estimate]
+    return max(faster, key=lambda way: way.speedup[1].estimate, default=None)
+
+
+def is_true_enough(goal: Goal, own: Way, early: Way, way: Way) -> bool:
+    """Return whether ``way`` was timed at batch 1 and answers as truly as the goal asks for."""
     assert early.changed is not None
-    able = []
-    for way in rivals:
-        if way.changed is None or 1 not in way.speedup:
-            continue
-        if goal.kind == "max_loss":
-            true = compute_quality_loss(own, way) <= goal.value
-        else:
-            most = goal.value if goal.is_certified else early.changed.estimate
-            true = way.changed.estimate <= most
-        if true and way.speedup[1].estimate > early.speedup[1].estimate:
-            able.append(way)
-    return max(able, key=lambda way: way.speedup[1].estimate, default=None)
+    if way.changed is None or 1 not in way.speedup:
+        return False
+    if goal.kind == "max_loss":
+        return compute_quality_loss(own, way) <= goal.value
+    return way.changed.estimate <= (goal.value if goal.is_certified else early.changed.estimate)
+
+
+def describe_both(metric: str, rule: str, own: Way, both: Way, better: Way) -> str:
+    """Return the sentence for early exit that pays on top of what else makes the model faster."""
+    gains = f"{format_gain(both.speedup[1])} faster at batch 1 on this machine, {better.name} alone"
+    measured = f"{describe_moved_answers(both, metric)} (measured, a certificate is for float32)"
+    return (
+        f"Pays: {rule} in bf16 is {gains} {format_gain(better.speedup[1])}, {measured}, "
+        f"{describe_quality(metric, both, own)}."
+    )
 
 
 def describe_change(goal: Goal, early: Way, metric: str) -> str:
@@ -121,14 +136,19 @@ def describe_change(goal: Goal, early: Way, metric: str) -> str:
 
     Of a regression how far answers move, each by 1 at most.
     """
-    assert early.changed is not None
-    changed, level = format_share(early.changed.estimate), format_share(goal.value)
-    said = f"{changed} of answers change"
-    if metric in VALUE_METRICS:
-        said, level = f"answers move by {early.changed.estimate:.3g} on average", f"{goal.value:g}"
+    said = describe_moved_answers(early, metric)
     if not goal.is_certified:
         return said
+    level = f"{goal.value:g}" if metric in VALUE_METRICS else format_share(goal.value)
     return f"{said} (certified below {level} with {format_level(goal.confidence)})"
+
+
+def describe_moved_answers(way: Way, metric: str) -> str:
+    """Return ``0.6 % of answers change``, or by how much those of a regression move."""
+    assert way.changed is not None
+    if metric in VALUE_METRICS:
+        return f"answers move by {way.changed.estimate:.3g} on average"
+    return f"{format_share(way.changed.estimate)} of answers change"
 
 
 def describe_quality(metric: str, early: Way, own: Way) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.cell.request import Context, Request
+from bench.tasks.file import JOIN
 
 
 def write_command(arguments: Sequence[str] | None = None) -> str:
@@ -45,3 +46,8 @@ def write_from_here(word: str) -> str:
     if here.parent != Path(here.anchor) and word.startswith(f"{here.parent}{os.sep}"):
         return os.path.relpath(word, here)
     return word.replace(str(Path.home()), "~")
+
+
+def write_task_from_here(name: str) -> str:
+    """Return a task that was given as files, ``DATA+TEXTS`` or one of them, for a record that is shared."""
+    return JOIN.join(map(write_from_here, name.split(JOIN)))

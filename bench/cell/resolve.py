@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from backbones.catalog import BACKBONES, Init
 from backbones.names import blame_maker
-from bench.cell.command import write_from_here
+from bench.cell.command import write_task_from_here
 from bench.cell.request import Request
 from bench.errors import UsageError
 from bench.inference.placement import find_device
@@ -148,7 +148,7 @@ def resolve_request(request: Request) -> tuple[RunSpec, Parts]:
         select=tuple(Rule.parse(text).format() for text in request.select),
         latency=timing if request.latency else None,
     )
-    given = None if request.task in TASKS else write_from_here(request.task)
+    given = None if request.task in TASKS else write_task_from_here(request.task)
     parts = Parts(strategy, head, recipe, task, given, free)
     if spec.thresholds:
         criterion = parts.criterion(spec)

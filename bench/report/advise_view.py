@@ -14,6 +14,7 @@ from bench.advise.advise import Advice
 from bench.advise.ceiling import describe_ceiling
 from bench.advise.groups import GroupResult
 from bench.advise.verdict import VALUE_METRICS, Way, format_gain
+from bench.cell.command import write_from_here
 from bench.files import write_json, write_text
 from bench.measure.metrics import title_metric
 from bench.report import numbers
@@ -204,7 +205,7 @@ def build_advice_chart(found: Advice) -> Chart | None:
         marks.append(Reference((x.low, level), (x.high, level), "goal"))
     legend = [Key(way.name, way.name, looks[way.name]) for way in ways]
     words = "Ways to be faster than the model itself: to the right is faster, further down is truer (Wilson, 95 %)."
-    source = f"{found.question.model}, {found.samples[2]:,} reported texts."
+    source = f"{write_from_here(found.question.model)}, {found.samples[2]:,} reported texts."
     return Chart("What each way gives and costs", "advise", words, source, x, y, marks, legend)
 
 
@@ -236,6 +237,7 @@ def write_advice(found: Advice, folder: Path) -> list[Path]:
 def make_plain_advice(found: Advice) -> dict[str, Any]:
     """Return the advice as plain JSON values; the raw times stay out."""
     question = asdict(found.question)
+    question |= {name: write_from_here(question[name]) for name in ("model", "data", "train") if question[name]}
     candidates = [
         {
             "criterion": one.name,

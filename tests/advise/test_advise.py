@@ -35,7 +35,10 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (candidates, whole):
         monkeypatch.setattr(module, "WORTH", 0.0)
     monkeypatch.setattr(timing, "SECONDS", 0.2)
-    monkeypatch.setattr(rivals, "make_executor", refuse)
+    made = rivals.make_executor
+    monkeypatch.setattr(
+        rivals, "make_executor", lambda model, name="eager": (refuse if name == "compile" else made)(model)
+    )
 
 
 def refuse(*arguments: object) -> Any:
@@ -76,6 +79,11 @@ def test_a_file_and_a_folder_are_enough(tmp_path: Path, capsys: pytest.CaptureFi
     ways = {way["name"]: way for way in found["ways"]}
     assert ways["torch.compile"]["why"] == "RuntimeError: no compiler here"
     assert {"bf16", "int8"} <= set(ways)
+    both = ways["early exit, bf16"]
+    assert abs(both["mean_exit"] - ways["early exit"]["mean_exit"]) < 0.5
+    assert both["changed"]["estimate"] <= ways["early exit"]["changed"]["estimate"] + 0.2
+    torchao = ways["int8 by torchao"]
+    assert torchao["speedup"] or torchao["why"] == "ModuleNotFoundError: No module named 'torchao'"
     assert set(ways["early exit"]["speedup"]) == {"1", "4"}
     assert sum(group["samples"] for group in found["groups"]) == found["samples"]["reported"]
     assert {group["name"] for group in found["groups"]} == {"A", "B"}
@@ -116,13 +124,25 @@ def test_what_is_written_says_the_same(tmp_path: Path, capsys: pytest.CaptureFix
     assert {path.suffix for path in out.iterdir()} == {".html", ".json", ".csv", ".svg", ".pdf", ".png"}
 
 
-def test_texts_without_labels_teach_the_models_own_answers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_texts_without_labels_teach_the_models_own_answers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     model, data = save(tmp_path / "model"), write_file(tmp_path / "mine.csv")
     (tmp_path / "texts.txt").write_text("\n".join(text for text, _ in reviews(60, 9)))
     found = ask(capsys, tmp_path, model, data, "--train", str(tmp_path / "texts.txt"), "--max-loss", "0.9")
     assert found["samples"]["fitted"] == 60
+    assert not [word for word in find_words(found["question"]) if word.startswith("/")]
+    given = Run.load(Path(found["record"])).record.task.given
+    assert given is not None
+    assert not [part for part in given.split("+") if part.startswith("/")]
     assert Run.load(Path(found["record"])).spec.recipe_args["targets"] == "model"
     check_record(tmp_path, found)
+
+
+def find_words(values: dict[str, Any]) -> list[str]:
+    return [value for value in values.values() if isinstance(value, str)]
 
 
 def test_where_nothing_can_pay_no_exit_is_fitted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

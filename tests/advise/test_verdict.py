@@ -83,3 +83,28 @@ def test_a_rival_that_may_be_faster_is_named_too() -> None:
 
 def test_only_a_certificate_is_called_one() -> None:
     assert "certified" not in give(Goal("speedup", 1.2))[1]
+
+
+BOTH = Way("early exit, bf16", {1: 3.3}, {1: Interval(3.0, 2.9, 3.1)}, Interval(0.008, 0.004, 0.014), EARLY.quality)
+
+
+@pytest.mark.parametrize(
+    ("both", "pays"),
+    [
+        (BOTH, True),
+        (replace(BOTH, speedup={1: Interval(2.3, 2.15, 2.4)}), False),  # no certain difference
+        (replace(BOTH, changed=Interval(0.02, 0.01, 0.03)), False),
+        (Way("early exit, bf16", why="no such kernel"), False),
+    ],
+)
+def test_early_exit_on_top_of_less_precision_is_measured_against_it_alone(both: Way, pays: bool) -> None:
+    found = give_verdict(CHANGE, "accuracy", "entropy < 0.21", OWN, EARLY, [BF16], both)
+    assert found.pays == pays
+    if pays:
+        assert found.sentence == (
+            "Pays: entropy < 0.21 in bf16 is 3.00x [2.90, 3.10] faster at batch 1 on this machine, bf16 alone 2.10x "
+            "[2.00, 2.20], 0.8 % of answers change (measured, a certificate is for float32), accuracy 0.912 against "
+            "0.914."
+        )
+    else:
+        assert found.sentence == f"Does not pay: {FOUND}; bf16 alone gives 2.1x."
