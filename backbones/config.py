@@ -110,7 +110,15 @@ def find_model_type(raw: Mapping[str, object], label: str, pretrained: bool) -> 
     """
     model_type = raw.get("model_type")
     if model_type not in ENCODERS:
-        raise BackboneError(f"Unknown model type '{model_type}' in {label}: known are {', '.join(sorted(ENCODERS))}.")
+        own = (
+            " Code that comes with a model (auto_map) is never run:"
+            if "auto_map" in raw
+            else " Early exit is for these:"
+        )
+        raise BackboneError(
+            f"Unknown model type '{model_type}' in {label}: known are {', '.join(sorted(ENCODERS))}.{own} give a stock "
+            "encoder of one of these types."
+        )
     if raw.get("is_decoder"):
         raise BackboneError(f"{label} is a decoder (is_decoder); early exit is measured on encoders.")
     positions = raw.get("position_embedding_type", "absolute")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backbones.errors import BackboneError
-from backbones.labels import match_labels, read_own_labels
+from backbones.labels import MULTI_LABEL, match_labels, read_own_labels
 from backbones.resolve import BackboneRequest, resolve_backbone
 from bench.advise.goal import Goal
 from bench.advise.groups import read_groups
@@ -122,6 +122,8 @@ def check_classes(spec: RunSpec, data: TaskData, context: Context) -> None:
     except BackboneError as error:
         why = str(error).removesuffix(".")
         remedy = "Give data with the model's labels"
+        if labels.problem_type == MULTI_LABEL:
+            remedy = "Give a model that is fine-tuned for one label a text"
         if data.kind == "classification" and len(labels.names) > len(data.label_names):
             remedy += ", or list all of its classes in a labels.txt beside the data"
         raise UsageError(f"The model does not fit the data: {why}. {remedy}.") from error

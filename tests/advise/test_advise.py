@@ -10,6 +10,7 @@ import pytest
 
 from bench.advise import advise as whole
 from bench.advise import candidates, ceiling, rivals, timing
+from bench.advise.resampling import make_times
 from bench.cell.reload import load_run_model
 from bench.cell.request import Context
 from bench.cli.process import main
@@ -18,6 +19,7 @@ from bench.latency.result import LatencyOptions
 from bench.progress import Progress
 from bench.results.run import Run
 from bench.results.store import Store
+from strategies.base import ExitModel
 from tests.helpers.models.finetuned_models import save_finetuned
 from tests.helpers.small_runs import reviews, write_task
 
@@ -32,6 +34,14 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
         ceiling, "CEILING", LatencyOptions(samples=4, seconds=0.2, streak=2, min_rounds=2, max_rounds=2)
     )
     monkeypatch.setattr(whole, "CEILING", ceiling.CEILING)
+    measured = whole.measure_ceiling
+
+    def measure(model: ExitModel, *given: Any) -> Any:
+        """What is measured, and in its place a millisecond a layer: a busy machine would choose other cuts."""
+        assert len(measured(model, *given).speedups) == model.num_layers
+        return make_times(model.num_layers)
+
+    monkeypatch.setattr(whole, "measure_ceiling", measure)
     for module in (candidates, whole):
         monkeypatch.setattr(module, "WORTH", 0.0)
     monkeypatch.setattr(timing, "SECONDS", 0.2)
@@ -168,7 +178,12 @@ def test_a_regression(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     [
         (("a", "b"), {}, [], "its classes are a, b, the task's neg, pos. Give data with the model's labels."),
         (("neg", "pos", "other"), {}, [], "list all of its classes in a labels.txt beside the data"),
-        (("neg", "pos"), {"problem_type": "multi_label_classification"}, [], "it is multi-label"),
+        (
+            ("neg", "pos"),
+            {"problem_type": "multi_label_classification"},
+            [],
+            "one label. Give a model that is fine-tuned for one label a",
+        ),
         (("neg", "pos"), {}, [], "needs 299 samples to choose on at least, and there are "),
         (("neg", "pos"), {}, ["--slice", "hotel"], "no column 'hotel'"),
         (("neg", "pos"), {}, ["--max-loss", "0.1", "--speedup", "2"], "give one of them"),
@@ -197,6 +212,31 @@ def test_what_is_refused_is_one_line_before_any_weights_are_read(
 def test_a_file_that_is_not_there_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(tmp_path, tmp_path / "model", str(tmp_path / "mine.csv")) == USAGE
     assert "There is no file " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"model_type": "gpt2"}, "Unknown model type 'gpt2' in "),
+        ({"is_decoder": True}, "is a decoder (is_decoder); early exit is measured on encoders."),
+        (
+            {"model_type": "own", "auto_map": {"AutoModelForSequenceClassification": "modeling_own.Own"}},
+            "Code that comes with a model (auto_map) is never run: give a stock encoder of one of these types.",
+        ),
+    ],
+)
+def test_decoders_and_code_of_somebody_elses_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], fields: dict[str, object], said: str
+) -> None:
+    model, data = save(tmp_path / "model"), write_file(tmp_path / "mine.csv")
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, **fields}))
+    (model / "modeling_own.py").write_text(f"open({str(tmp_path / 'run')!r}, 'w')")
+    capsys.readouterr()
+    assert call(tmp_path, model, str(data)) == USAGE
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert said in line
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_model_without_a_classifier_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
