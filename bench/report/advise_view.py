@@ -27,7 +27,8 @@ from bench.text import build_table
 
 WAYS_NOTE = (
     "Speed-up: of the same texts, paired by rounds, 95 %, against the fastest way to run the model itself. Changed: "
-    "share of the reported texts that are answered otherwise than by the model itself, Wilson's 95 % interval."
+    "share of the reported texts that are answered otherwise than by the model itself, Wilson's 95 % interval; of a "
+    "regression by how much answers move on average, each by 1 at most."
 )
 CANDIDATES_NOTE = "Promised: on the texts that cuts are chosen on, by the times of the layers."
 
@@ -53,12 +54,13 @@ def build_ways(found: Advice) -> TextTable:
     columns = ["way"]
     for size in sizes:
         columns += [f"ms a text, batch {size}", f"speed-up, batch {size}"]
-    columns += ["changed", title_metric(found.metric), "mean exit"]
-    rows = [describe_way(way, sizes) for way in found.ways]
+    regression = found.metric in VALUE_METRICS
+    columns += ["moved by" if regression else "changed", title_metric(found.metric), "mean exit"]
+    rows = [describe_way(way, sizes, regression) for way in found.ways]
     return TextTable("ways", "Early exit, and what else makes the model faster", columns, rows, WAYS_NOTE)
 
 
-def describe_way(way: Way, sizes: Sequence[int]) -> list[str]:
+def describe_way(way: Way, sizes: Sequence[int], regression: bool) -> list[str]:
     """Return the cells of one way to answer."""
     if way.why:
         return [way.name, f"cannot run: {way.why}", *[numbers.MISSING] * (2 * len(sizes) + 2)]
@@ -67,7 +69,12 @@ def describe_way(way: Way, sizes: Sequence[int]) -> list[str]:
         ratio = way.speedup.get(size)
         cells += [f"{way.ms[size]:.2f}", "1" if ratio is None else format_gain(ratio)]
     changed, quality = way.changed, way.quality
-    cells.append(numbers.MISSING if changed is None else format_changed(changed.estimate, changed.low, changed.high))
+    if changed is None:
+        cells.append(numbers.MISSING)
+    elif regression:
+        cells.append(f"{changed.estimate:.3f} [{changed.low:.3f}, {changed.high:.3f}]")
+    else:
+        cells.append(format_changed(changed.estimate, changed.low, changed.high))
     cells.append(
         numbers.MISSING if quality is None else f"{quality.estimate:.3f} [{quality.low:.3f}, {quality.high:.3f}]"
     )

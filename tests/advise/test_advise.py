@@ -168,9 +168,11 @@ def test_a_regression(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     data = tmp_path / "mine.csv"
     rows = [f"{text},{label + (i % 7) / 8}" for i, (text, label) in enumerate(ROWS)]
     data.write_text("\n".join(["text,label", *rows]) + "\n")
-    found = ask(capsys, tmp_path, model, data, "--max-loss", "0.9", "--batch-size", "1")
+    found = ask(capsys, tmp_path, model, data, "--max-loss", "0.9", "--batch-size", "1", "--out", str(tmp_path / "o"))
     assert found["metric"] == "pearson"
     assert found["verdict"].startswith(SAID)
+    page = (tmp_path / "o" / "advise.html").read_text()
+    assert "moved by" in page  # no share of answers: there are no classes
 
 
 @pytest.mark.parametrize(
