@@ -30,6 +30,10 @@ class NotRun(Exception):
     """Why something cannot be judged from what was recorded."""
 
 
+class NotReached(Exception):
+    """Why a method has no setting that is asked for, which is judged: a claim that needs one is not reproduced."""
+
+
 @dataclass(frozen=True, eq=False)
 class ReplayedRun:
     """What one run (one seed of a cell) says about its reported split, with costs in layers.
@@ -72,7 +76,7 @@ class ReplayedRun:
         """Return the exit layers [N] at the first cut whose mean is at most ``layers``.
 
         Cost alone picks it, which looks at no label, so it may be picked on the reported split. Raises NotRun for a
-        budget that the backbone cannot have, and ValueError where no setting of the method is that cheap.
+        budget that the backbone cannot have, and NotReached where no setting of the method is that cheap.
         """
         if layers < 1:
             raise NotRun(f"{self.exits} layers are at most {self.exits}x as fast")
@@ -80,7 +84,7 @@ class ReplayedRun:
         settings = curve.midpoints <= self.trade_off.criterion.loosest
         rows = np.flatnonzero((curve.mean_layer <= layers * (1 + 1e-9)) & settings)
         if not len(rows):
-            raise ValueError(f"no threshold gets below {curve.mean_layer[settings].min():.2f} layers")
+            raise NotReached(f"no threshold gets below {curve.mean_layer[settings].min():.2f} layers")
         return self.trade_off.layers_at(float(curve.midpoints[rows[0]]))
 
     def at_point(self, rule: str) -> Layers:

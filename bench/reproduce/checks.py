@@ -12,6 +12,7 @@ import numpy as np
 from backbones.names import Registry
 from bench.compare.replayed import (
     Layers,
+    NotReached,
     NotRun,
     ReplayedRun,
     Weighted,
@@ -99,7 +100,7 @@ class QualityAtSpeedup(StrategyCheck):
         depth = pairs[0][0].depth
         try:
             ours, whole, cuts = compare_at_cost(pairs, level, lambda _: depth / self.speedup)
-        except ValueError as reason:
+        except NotReached as reason:
             return Trial(place.where, "not reproduced", None, wanted, f"never {self.speedup:g}x as fast: {reason}")
         faster = np.mean([depth / cut.mean() for cut in cuts])
         detail = f"{self.strategy} {whole + ours.estimate:.3f} at {faster:.2f}x, full model {whole:.3f}"
@@ -142,7 +143,7 @@ class QualityAtCostOf(TwoStrategies):
         pairs = place.pairs(self.strategy, self.other)
         try:
             ours, quality, cuts = compare_at_cost(pairs, level, lambda other: other.exits)
-        except ValueError as reason:
+        except NotReached as reason:
             return Trial(place.where, "not reproduced", None, "> 0", str(reason))
         layers = np.mean([cut.mean() for cut in cuts])
         detail = f"{ours.estimate + quality:.3f} at {layers:.2f} layers, {quality:.3f} with {pairs[0][1].exits}"
@@ -285,7 +286,7 @@ class ValuesAt(StrategyCheck):
                 ours = estimate_mean(values, len(cuts[0]), level)
                 verdict = judge_published(ours, number, self.tolerance)
                 found.append(Trial(where, verdict, ours, f"{wanted} ± {self.tolerance:g}"))
-            except ValueError as reason:
+            except NotReached as reason:
                 found.append(Trial(where, "not reproduced", None, wanted, str(reason)))
             except NotRun as reason:
                 found.append(Trial(where, "not run", None, wanted, str(reason)))

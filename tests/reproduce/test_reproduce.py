@@ -116,6 +116,16 @@ def planted(right_at: list[float], sure_at: int = 1, *, depth: int | None = None
     return ReplayedRun(tradeoff, depth or layers, dict.fromkeys(("no-loss", "default"), 0.5))
 
 
+def never_below(layers: int) -> ReplayedRun:
+    """A run of patience on six exits, which agree from exit ``layers`` - 1 on, and are right."""
+    labels, exits = np.arange(SAMPLES) % 2, np.arange(6)
+    answers = labels[:, None] ^ (exits % 2 * (exits < layers - 1))
+    logits = 4 * np.eye(2, dtype=np.float32)[answers]
+    found = AllExits(tuple(f"s{i}" for i in range(SAMPLES)), labels.astype(np.int64), logits, np.full(SAMPLES, 9))
+    criterion, _ = make_criterion("patience", {})
+    return ReplayedRun(TradeOff(criterion, found, Costs.layers(SAMPLES, 6), ["accuracy"]), 6, {})
+
+
 def place(task: str = "sst2", block: str = "A", missing: dict[str, str] | None = None, **runs: ReplayedRun) -> Place:
     return Place(block, task, {name: [run] for name, run in runs.items()}, missing or {})
 
@@ -209,6 +219,32 @@ def test_a_part_of_an_order_does_not_show_it() -> None:
 def test_values_at(asked: dict[str, Any], expected: Judgement) -> None:
     found = verdict("values-at", place(a=planted(RISING)), task="sst2", tolerance=0.005, **asked)
     assert found == expected
+
+
+SOME: dict[str, dict[str, Any]] = {
+    "quality-at-speedup": {"speedup": 5},
+    "quality-at-cost-of": {"other": "b"},
+    "values-at": {"task": "sst2", "by": "speedup", "published": {5.0: 0.9}, "tolerance": 0.1},
+}
+
+
+@pytest.mark.parametrize("check", SOME)
+def test_a_method_without_a_setting_that_is_cheap_enough_is_judged(check: str) -> None:
+    """Nobody has two exits that agree before the fourth of six."""
+    runs = place(a=never_below(4), b=planted([0.9], depth=6))
+    [trial] = make_check(check, {"strategy": "a", **SOME[check]}).judge([runs]).trials
+    assert trial.verdict == NO
+    assert "no threshold gets below 4.00 layers" in trial.detail
+
+
+@pytest.mark.parametrize("check", SOME)
+def test_a_mistake_of_ours_is_no_verdict_about_a_paper(check: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("operands could not be broadcast together")
+
+    monkeypatch.setattr(ReplayedRun, "quality", fail)
+    with pytest.raises(ValueError, match="broadcast"):
+        verdict(check, place(a=planted(FLAT), b=planted([0.9] * 5, depth=6)), **SOME[check])
 
 
 @pytest.mark.parametrize(

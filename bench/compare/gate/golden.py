@@ -76,11 +76,15 @@ def _measure_gaps(curve: Curve) -> NDArray[np.float64]:
     return np.append(0.0, width)
 
 
+class LiveDiffers(Exception):
+    """That a criterion leaves live where it stays in replay, or the other way round."""
+
+
 def decide_tie(criterion: Criterion, found: Scores) -> bool | None:
     """Return whether a sample whose score equals the cut leaves, by the rule that replays; None without finite scores.
 
-    The cut is one of today's own scores, so that it is met exactly whatever the machine rounds. Raises ValueError where
-    the live rule disagrees.
+    The cut is one of today's own scores, so that it is met exactly whatever the machine rounds. Raises LiveDiffers
+    where the live rule disagrees.
     """
     early = found[:, :-1]
     before = np.minimum.accumulate(np.pad(early, ((0, 0), (1, 0)), constant_values=np.inf), axis=1)[:, :-1]
@@ -91,7 +95,7 @@ def decide_tie(criterion: Criterion, found: Scores) -> bool | None:
     value = found[row, exit_]
     leaves = int(exit_layers(found[row : row + 1], float(value), strict=criterion.strict)[0]) == exit_ + 1
     if bool(criterion.leaves(torch.from_numpy(found[row, exit_ : exit_ + 1]), float(value))[0]) != leaves:
-        raise ValueError("live and replayed exits differ where a score equals the cut")
+        raise LiveDiffers("live and replayed exits differ where a score equals the cut")
     return leaves
 
 
@@ -143,7 +147,7 @@ def find_departures(criterion: Criterion, exits: AllExits, stored: Mapping[str, 
             problems.append(f"at cut {kept['cut']:.6g} {problem}")
     try:
         tie = decide_tie(criterion, found)
-    except ValueError as error:
+    except LiveDiffers as error:
         return [*problems, str(error)]
     if tie != stored["tie"]:
         said = {True: "leaves", False: "stays", None: "does not occur"}
