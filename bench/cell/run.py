@@ -106,7 +106,7 @@ def set_aside_logits(cell: Cell, previous: Run, warn: Warn) -> None:
     for split in (*previous.record.task.evaluation, previous.record.task.select):
 
         def read_split(path: Path, split: str = split) -> AllExits:
-            return previous.own_exits(split)
+            return previous.exits(split)
 
         path = locate_exits(cell.folder, split)
         load_or_set_aside(cell.context.store, path, read_split, cell.context.progress, warn)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, pairwise
 
 from bench.errors import UsageError
 from bench.measure.exits import AllExits
+from bench.measure.held_out import HeldOutShares, share_held_out
+from bench.measure.metrics import from_statistics, is_additive, statistics
 from bench.measure.rules import Rule
 from bench.results.measures import OperatingPoint, Performance, SplitResult
 from bench.results.part import Estimate
@@ -34,7 +36,7 @@ def find_contradiction(record: RecordHead, *, sealed: bool) -> str:
 def find_other_logits(record: RunRecord, split: str, exits: AllExits) -> str:
     """Return why whole logits over ``split`` are not those that ``record`` was made from; the empty string if they are.
 
-    A file that was put in another's place has a checksum that fits.
+    A file that was put in another's place has a checksum that fits. Rank correlations are not looked at.
     """
     task, (samples, *shape) = record.task, exits.logits.shape
     outputs = len(task.labels) if task.kind == "classification" else 1
@@ -43,12 +45,24 @@ def find_other_logits(record: RunRecord, split: str, exits: AllExits) -> str:
     rows = task.rows.get(split)
     if rows is not None and samples != rows.used:
         return f"it has {samples} samples, the run {rows.used}"
-    if split not in record.evaluation or "accuracy" not in task.metrics:
-        return ""
-    shares = (exits.predictions == exits.labels[:, None]).mean(axis=0)
-    recorded = record.evaluation[split].per_exit["accuracy"]
-    same = all(_is_close(float(share), value) for share, value in zip(shares, recorded, strict=True))
-    return "" if same else "the accuracy of its exits is not that of the record: it is another run's"
+    if split == task.select:  # of which only the last exit is recorded
+        exits = share_recorded(record, exits).choose
+        recorded: Mapping[str, Sequence[float]] = {n: (full.value,) for n, full in record.select.full.items()}
+    else:
+        recorded = record.evaluation[split].per_exit
+    for name, values in recorded.items():
+        if is_additive(name):
+            found = from_statistics(name, statistics(name, exits.predictions, exits.labels).sum(axis=0))
+            if not all(map(_is_close, found[-len(values) :].tolist(), values)):
+                return f"the {name} of its exits is not that of the record: it is another run's"
+    return ""
+
+
+def share_recorded(record: RunRecord, held_out: AllExits) -> HeldOutShares:
+    """Share held-out samples as the run did that is recorded; all of them are for both where it did not."""
+    shared = None if record.criterion is None else record.criterion.held_out
+    together = HeldOutShares(held_out, held_out)
+    return share_held_out(held_out, record.spec.seed) if shared is not None and shared.apart else together
 
 
 def _head_contradictions(record: RecordHead) -> Iterator[str]:

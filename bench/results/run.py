@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 from backbones.names import distrust_names
 from bench.errors import Damaged, DataError, UsageError, UserError
 from bench.measure.exits import AllExits
-from bench.measure.held_out import share_held_out
-from bench.results.checks import find_other_logits
+from bench.results.checks import find_other_logits, share_recorded
 from bench.results.doubts import Doubt, check_skill, doubt_damaged, doubt_outgrown, find_doubts
 from bench.results.exits import read_exits
 from bench.results.measures import OperatingPoint, SkillCheck, SplitResult
@@ -242,21 +241,20 @@ class Run:
         return self.exits_file(split).exists()
 
     def exits(self, split: str | None = None) -> AllExits:
-        """Return every exit's logits over ``split``, read once. Raises Damaged, DataError where they are not there."""
+        """Return every exit's logits over ``split``, read once.
+
+        Raises Damaged, also for whole ones that are another run's; DataError where they are not there.
+        """
         path = self.exits_file(split)
         if path not in self._exits:
             try:
-                self._exits[path] = read_exits(path)
+                found = read_exits(path)
             except FileNotFoundError as error:
                 raise DataError(f"{self.folder.name} has no stored exits ({path.name}); run the cell again.") from error
+            if fault := find_other_logits(self.record, split or self.primary, found):
+                raise Damaged(path, fault)
+            self._exits[path] = found
         return self._exits[path]
-
-    def own_exits(self, split: str) -> AllExits:
-        """Return the logits as :meth:`exits` does. Raises Damaged also for whole ones that are another run's."""
-        exits = self.exits(split)
-        if fault := find_other_logits(self.record, split, exits):
-            raise Damaged(self.exits_file(split), fault)
-        return exits
 
     def find_damaged_logits(self) -> list[str]:
         """Return a line for each split whose logits beside the record are damaged, or are another run's."""
@@ -264,7 +262,7 @@ class Run:
         for split in (*self.record.task.evaluation, self.record.task.select):
             try:
                 if self.has_exits(split):
-                    self.own_exits(split)
+                    self.exits(split)
             except Damaged as error:
                 found.append(error.what)
         return found
@@ -278,7 +276,7 @@ class Run:
         fitted_on = [self.record.task.select] if every or (learned and learned.fitted) else []
         for split in (*self.record.task.evaluation, *fitted_on):
             if self.has_exits(split):
-                self.own_exits(split)
+                self.exits(split)
 
     @cached_property
     def criterion(self) -> Criterion:
@@ -297,10 +295,7 @@ class Run:
 
     def fitting_exits(self) -> AllExits:
         """Return the held-out samples that the criterion was fitted on. Raises as :meth:`exits`."""
-        held_out, learned = self.exits(self.record.task.select), self.record.criterion
-        if learned is None or learned.held_out is None or not learned.held_out.apart:
-            return held_out
-        return share_held_out(held_out, self.seed).fit
+        return share_recorded(self.record, self.exits(self.record.task.select)).fit
 
     def find_refusal(self) -> str:
         """Return why the criterion cannot be had here, in one line; the empty string where it can."""
@@ -316,7 +311,7 @@ class Run:
 
         path = self.exits_file(split)
         if path not in self._trade_offs:
-            exits = self.own_exits(split or self.primary)
+            exits = self.exits(split)
             costs = Costs.layers(*exits.logits.shape[:2])
             self._trade_offs[path] = TradeOff(self.criterion, exits, costs, self.record.task.metrics)
         return self._trade_offs[path]

@@ -12,6 +12,7 @@ import numpy as np
 
 from bench.files import write_json
 from bench.measure.exits import AllExits
+from bench.measure.metrics import from_statistics, statistics
 from bench.measure.stats import wilson
 from bench.results.exits import write_exits
 from bench.results.part import compute_checksum
@@ -89,8 +90,8 @@ def make_cell(
     truth = random.integers(0, len(labels), samples)
     logits = random.normal(size=(samples, layers, len(labels)))
     logits[np.arange(samples)[:, None], np.arange(layers), truth[:, None]] += np.linspace(0.3, 2.2, layers)
-    right = logits.argmax(axis=2) == truth[:, None]
-    per_exit = [round(float(v), 6) for v in right.mean(axis=0)]
+    sums = statistics(metric, logits.argmax(axis=2), truth).sum(axis=0)
+    per_exit = [round(float(v), 6) for v in from_statistics(metric, sums)]
     points = [_point(rule, speed, per_exit, samples, layers, metric) for rule, speed in RULES.items()] if early else []
     full = _numbers(per_exit[-1], 1.0, samples, layers, metric)
     record |= {

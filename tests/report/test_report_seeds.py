@@ -29,7 +29,7 @@ def _set_quality(value: float, record: dict[str, Any]) -> None:
     result = record["evaluation"]["evaluation"]
     interval = {"value": value, "low": value - 0.05, "high": value + 0.05}
     result["full"]["metrics"]["accuracy"] = interval
-    result["per_exit"]["accuracy"][-1] = value
+    result["per_exit"]["accuracy"] = [0.0, value]
     [point] = [p for p in result["points"] if p["rule"] == "2x"]
     point["metrics"]["accuracy"], point["cut"] = interval, 0.5
     record["task"]["rows"] |= {

@@ -13,6 +13,7 @@ import pytest
 
 from bench.cli.process import main
 from bench.measure.exits import AllExits
+from bench.measure.metrics import from_statistics, statistics
 from bench.results.exits import write_exits
 from bench.results.run import Run
 from bench.results.series_doubts import add_marks, describe_doubts, find_series_doubts, name_rows
@@ -42,9 +43,10 @@ def put(
 
     def edit(record: Record) -> None:
         record["task"]["rows"]["select"] = {"used": held_out, "available": held_out}
-        shares = [round(float(share), 6) for share in (answers == labels[:, None]).mean(axis=0)]
         per_exit = record["evaluation"]["evaluation"]["per_exit"]
-        per_exit |= {name: shares for name in per_exit if name == "accuracy"}
+        for name in per_exit:
+            found = from_statistics(name, statistics(name, answers, labels).sum(axis=0))
+            per_exit[name] = [round(float(value), 6) for value in found]
         change(record)
 
     edit_cell(folder, edit)
