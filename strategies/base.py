@@ -48,7 +48,7 @@ def pool(hidden: Tensor, mask: Tensor | None, pooling: Pooling) -> Tensor:
     return (hidden * weight).sum(dim=1) / weight.sum(dim=1)
 
 
-def new_linear(inputs: int, outputs: int, std: float = 0.02) -> nn.Linear:
+def make_linear(inputs: int, outputs: int, std: float = 0.02) -> nn.Linear:
     """Return a Linear with weights N(0, std) and zero bias, as all the published heads initialise theirs."""
     linear = nn.Linear(inputs, outputs)
     nn.init.normal_(linear.weight, std=std)
@@ -136,7 +136,7 @@ class Stage:
     epochs: int | None = None
 
 
-def task_loss(logits: Tensor, labels: Tensor) -> Tensor:
+def compute_task_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the cross-entropy of logits [B, C] and class indices [B]; mean squared error where C = 1."""
     if logits.shape[-1] == 1:
         return F.mse_loss(logits.squeeze(-1).float(), labels.float())

@@ -19,7 +19,7 @@ BUDGET_STEPS = 100
 """Steps between all layers and one; thresholds are kept for every one of them."""
 
 
-def exit_shares(log_q: Tensor, exits: int) -> Tensor:
+def compute_shares(log_q: Tensor, exits: int) -> Tensor:
     """Return the share of samples to leave at each exit, p_k = q^k / sum_j q^j: ln q float64 [R] -> [R, L]."""
     return torch.softmax(log_q[:, None] * torch.arange(1, exits + 1, dtype=torch.float64), dim=-1)
 
@@ -34,9 +34,9 @@ def solve_shares(mean_layers: Tensor, exits: int) -> Tensor:
     high = -low
     for _ in range(60):
         middle = (low + high) / 2
-        too_deep = exit_shares(middle, exits) @ layers > mean_layers
+        too_deep = compute_shares(middle, exits) @ layers > mean_layers
         low, high = torch.where(too_deep, low, middle), torch.where(too_deep, middle, high)
-    return exit_shares((low + high) / 2, exits)
+    return compute_shares((low + high) / 2, exits)
 
 
 def exit_cuts(scores: Tensor, shares: Tensor, most: float = math.inf) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from strategies.base import Criterion, Recipe, Seen, Stage, Start, State, Strategy, StrategyError, task_loss
+from strategies.base import Criterion, Recipe, Seen, Stage, Start, State, Strategy, StrategyError, compute_task_loss
 from strategies.entropy import normalised_entropy
 from strategies.pooler import PoolerHead
 
@@ -48,7 +48,7 @@ class ElbertRecipe(Recipe):
 
     def losses(self, stage: Stage, logits: Sequence[Tensor], labels: Tensor, step: int) -> tuple[Tensor, ...]:
         weights = self.weights().to(logits[-1].device)
-        return tuple(w * task_loss(z, labels) for w, z in zip(weights, logits, strict=True))
+        return tuple(w * compute_task_loss(z, labels) for w, z in zip(weights, logits, strict=True))
 
     def report(self) -> dict[str, list[float]]:
         return {"exit_weights": [round(float(w), 4) for w in self.weights().detach()]}

@@ -22,8 +22,8 @@ from strategies.base import (
     State,
     Strategy,
     apply_linear,
-    new_linear,
-    task_loss,
+    compute_task_loss,
+    make_linear,
 )
 from strategies.pooler import PooledHead
 
@@ -48,7 +48,7 @@ class LinearHead(PooledHead):
 
     def __init__(self, encoder: LayeredEncoder, num_outputs: int, *, pooling: Pooling = "cls") -> None:
         super().__init__(encoder, num_outputs, pooling=pooling)
-        self._exit = tuple(new_linear(self.hidden_size, num_outputs) for _ in range(self.num_layers))
+        self._exit = tuple(make_linear(self.hidden_size, num_outputs) for _ in range(self.num_layers))
         self.exits = nn.ModuleList(self._exit)  # slow to index
 
     def read_pooled(self, pooled: Tensor, layer: int) -> Tensor:
@@ -65,7 +65,7 @@ class JointRecipe(Recipe):
     """All exits at once: the plain sum of their losses."""
 
     def losses(self, stage: Stage, logits: Sequence[Tensor], labels: Tensor, step: int) -> tuple[Tensor, ...]:
-        return tuple(task_loss(z, labels) for z in logits)
+        return tuple(compute_task_loss(z, labels) for z in logits)
 
 
 class NormalisedEntropy(Criterion):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from strategies.base import Head, Recipe, Stage, task_loss
+from strategies.base import Head, Recipe, Stage, compute_task_loss
 from strategies.pooler import PooledHead
 from strategies.state_fit import StateFit, Targets
 
@@ -85,5 +85,5 @@ def compute_target_loss(logits: Tensor, targets: Tensor) -> Tensor:
     The error is to values [N], where C = 1.
     """
     if targets.ndim == 1:
-        return task_loss(logits, targets)
+        return compute_task_loss(logits, targets)
     return F.cross_entropy(logits.float(), targets)

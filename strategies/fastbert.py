@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from backbones.base import LayeredEncoder
-from strategies.base import Criterion, Head, Pooling, Recipe, Seen, Stage, State, Strategy, pool, task_loss
+from strategies.base import Criterion, Head, Pooling, Recipe, Seen, Stage, State, Strategy, compute_task_loss, pool
 
 STUDENT_WIDTH = 128
 """Width of the student classifier (paper Table 1)."""
@@ -105,7 +105,7 @@ class FastBertRecipe(Recipe):
 
     def losses(self, stage: Stage, logits: Sequence[Tensor], labels: Tensor, step: int) -> tuple[Tensor, ...]:
         if stage.exits == "last":
-            return (task_loss(logits[-1], labels),)
+            return (compute_task_loss(logits[-1], labels),)
         teacher = torch.softmax(logits[-1].detach().float(), dim=-1)
         return tuple(
             F.kl_div(torch.log_softmax(z.float(), dim=-1), teacher, reduction="batchmean") for z in logits[:-1]

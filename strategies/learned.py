@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from strategies.base import Criterion, Recipe, Seen, Stage, State, Strategy, StrategyError, predict, task_loss
+from strategies.base import Criterion, Recipe, Seen, Stage, State, Strategy, StrategyError, compute_task_loss, predict
 from strategies.deebert import SCRIPTS, HighwayHead
 from strategies.probe import Probe
 
@@ -37,10 +37,10 @@ class BerxitRecipe(Recipe):
         self.routine, self.distils = routine, routine == "self-distil"
 
     def losses(self, stage: Stage, logits: Sequence[Tensor], labels: Tensor, step: int) -> tuple[Tensor, ...]:
-        last = task_loss(logits[-1], labels)
+        last = compute_task_loss(logits[-1], labels)
         if self.routine != "self-distil" and step % 2 == 0:
             return (last,)
-        early = [task_loss(z, labels) for z in logits[:-1]]
+        early = [compute_task_loss(z, labels) for z in logits[:-1]]
         if self.routine == "alternate-lte":
             return tuple(early)
         if self.routine == "alternate":

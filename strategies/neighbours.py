@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from strategies.base import Recipe, Stage, StrategyError, task_loss
+from strategies.base import Recipe, Stage, StrategyError, compute_task_loss
 
 
 class NeighbourDistillationRecipe(Recipe):
@@ -37,9 +37,9 @@ class NeighbourDistillationRecipe(Recipe):
 
     def losses(self, stage: Stage, logits: Sequence[Tensor], labels: Tensor, step: int) -> tuple[Tensor, ...]:
         z = [exit_logits.float() for exit_logits in logits]
-        labelled = [(1 - self.alpha) * task_loss(early, labels) for early in z[:-1]]
+        labelled = [(1 - self.alpha) * compute_task_loss(early, labels) for early in z[:-1]]
         taught = [self.alpha * self.teacher_loss(early, after) for early, after in pairwise(z)]
-        return (*labelled, task_loss(z[-1], labels), *taught)
+        return (*labelled, compute_task_loss(z[-1], labels), *taught)
 
     def teacher_loss(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Return T² KL(teacher || student) of logits [B, C], softened, averaged over the batch."""

@@ -21,8 +21,8 @@ from strategies.base import (
     State,
     Strategy,
     StrategyError,
+    compute_task_loss,
     predict,
-    task_loss,
 )
 from strategies.deebert import SCRIPTS
 from strategies.pooler import PoolerHead
@@ -40,7 +40,7 @@ class PatienceRecipe(Recipe):
 
     def losses(self, stage: Stage, logits: Sequence[Tensor], labels: Tensor, step: int) -> tuple[Tensor, ...]:
         total = len(logits) * (len(logits) + 1) / 2
-        return tuple(i / total * task_loss(z, labels) for i, z in enumerate(logits, start=1))
+        return tuple(i / total * compute_task_loss(z, labels) for i, z in enumerate(logits, start=1))
 
 
 class Patience(Criterion):

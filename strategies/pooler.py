@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from backbones.base import LayeredEncoder
-from strategies.base import Head, Pooling, apply_linear, new_linear, pool
+from strategies.base import Head, Pooling, apply_linear, make_linear, pool
 
 
 class PooledHead(Head):
@@ -27,9 +27,9 @@ class PooledHead(Head):
         """Return logits [B, C] of exit ``layer`` from pooled states [B, H]."""
 
 
-def new_pooler(encoder: LayeredEncoder) -> nn.Linear:
+def make_pooler(encoder: LayeredEncoder) -> nn.Linear:
     """Return a pooler Linear(H, H) that starts from the pretrained one where the checkpoint has it."""
-    linear = new_linear(encoder.hidden_size, encoder.hidden_size)
+    linear = make_linear(encoder.hidden_size, encoder.hidden_size)
     pretrained = encoder.pretrained_pooler()
     if pretrained is not None:
         linear.load_state_dict(pretrained.state_dict())
@@ -45,8 +45,10 @@ class PoolerHead(PooledHead):
     def __init__(self, encoder: LayeredEncoder, num_outputs: int, *, pooling: Pooling = "cls") -> None:
         super().__init__(encoder, num_outputs, pooling=pooling)
         exits = self.num_layers
-        poolers = [new_pooler(encoder) for _ in range(1 if self.shares_pooler else exits)]
-        classifiers = [new_linear(self.hidden_size, num_outputs) for _ in range(1 if self.shares_classifier else exits)]
+        poolers = [make_pooler(encoder) for _ in range(1 if self.shares_pooler else exits)]
+        classifiers = [
+            make_linear(self.hidden_size, num_outputs) for _ in range(1 if self.shares_classifier else exits)
+        ]
         if self.shares_pooler:
             self.pooler, poolers = poolers[0], poolers * exits
         else:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from backbones.base import LayeredEncoder
-from strategies.base import Recipe, Stage, Strategy, StrategyError, task_loss
+from strategies.base import Recipe, Stage, Strategy, StrategyError, compute_task_loss
 from strategies.deebert import SCRIPTS, HighwayHead, NatsEntropy
 
 LOSS_KINDS = ("raw", "ta", "bidir", "group")
@@ -88,8 +88,8 @@ class RomeBertRecipe(Recipe):
         """Return what the early exits learn from the labels."""
         if self.kind == "group":
             sums = [sum(early[i : i + self.span]) for i in range(len(early) - self.span + 1)]
-            return [self.beta * task_loss(z, labels) for z in sums if isinstance(z, Tensor)]
-        return [(1 - self.gamma) * task_loss(z, labels) for z in early]
+            return [self.beta * compute_task_loss(z, labels) for z in sums if isinstance(z, Tensor)]
+        return [(1 - self.gamma) * compute_task_loss(z, labels) for z in early]
 
     def teacher_losses(self, early: Sequence[Tensor], last: Tensor) -> list[Tensor]:
         """Return what the early exits learn from a teacher, which gets no gradient from it."""
@@ -107,7 +107,7 @@ class RomeBertRecipe(Recipe):
     def losses(self, stage: Stage, logits: Sequence[Tensor], labels: Tensor, step: int) -> tuple[Tensor, ...]:
         *early, last = [z.float() for z in logits]
         terms = [*self.label_losses(early, labels), *self.teacher_losses(early, last)]
-        return task_loss(last, labels), sum(terms, torch.zeros((), device=last.device))
+        return compute_task_loss(last, labels), sum(terms, torch.zeros((), device=last.device))
 
     def backward(self, losses: tuple[Tensor, ...], encoder: LayeredEncoder) -> None:
         shared = [] if self.projection == "none" else list_layer_weights(encoder)

@@ -268,7 +268,7 @@ class Run:
         return found
 
     def check_logits(self, *, every: bool = False) -> None:
-        """Read the logits, as far as they are there, that numbers are made of again, or ``every``.
+        """Read the stored logits that readers make numbers of; with ``every``, all that are there.
 
         Raises Damaged, for whole ones that are another run's too.
         """

@@ -33,7 +33,7 @@ from bench.progress import Progress
 from bench.tasks import encode
 from bench.training import trainer
 from strategies import deebert, entropy, fastbert, patience
-from strategies.base import Stage, task_loss
+from strategies.base import Stage, compute_task_loss
 
 Patch = pytest.MonkeyPatch
 COMMITTED = Path(__file__).parents[2] / "results" / "baseline"
@@ -79,7 +79,7 @@ def loss_on_the_wrong_exit(patch: Patch) -> None:
     """The last exit's loss is that of the first once more."""
 
     def losses(self: Any, stage: Stage, logits: Sequence[Tensor], labels: Tensor, step: int) -> tuple[Tensor, ...]:
-        return tuple(task_loss(z, labels) for z in [logits[0], *logits[:-1]])
+        return tuple(compute_task_loss(z, labels) for z in [logits[0], *logits[:-1]])
 
     patch.setattr(entropy.JointRecipe, "losses", losses)
 
@@ -199,7 +199,7 @@ def nothing(patch: Patch) -> None:
 
 def loss_in_double(patch: Patch) -> None:
     """Cross-entropy in float64."""
-    patch.setattr(entropy, "task_loss", lambda z, labels: F.cross_entropy(z.double(), labels).float())
+    patch.setattr(entropy, "compute_task_loss", lambda z, labels: F.cross_entropy(z.double(), labels).float())
 
 
 def loss_by_hand(patch: Patch) -> None:
@@ -208,7 +208,7 @@ def loss_by_hand(patch: Patch) -> None:
     def by_hand(z: Tensor, labels: Tensor) -> Tensor:
         return (torch.logsumexp(z, dim=-1) - z.gather(1, labels[:, None]).squeeze(1)).mean()
 
-    patch.setattr(entropy, "task_loss", by_hand)
+    patch.setattr(entropy, "compute_task_loss", by_hand)
 
 
 def losses_backwards(patch: Patch) -> None:

@@ -13,7 +13,7 @@ from bench.inference.replay import make_criterion
 from bench.measure.curve import exit_layers
 from bench.measure.scores import score_exits
 from strategies.base import Evidence, StrategyError
-from strategies.budget import Budget, exit_cuts, exit_shares, solve_shares
+from strategies.budget import Budget, compute_shares, exit_cuts, solve_shares
 from strategies.temperature import TemperatureScaled, fit_temperatures
 from tests.helpers.criteria import KINDS, LAYERS, held_out, random_logits
 
@@ -161,7 +161,7 @@ def test_regression_has_nothing_to_scale() -> None:
 
 def test_shares_are_geometric() -> None:
     """MSDNet as released, p_k ~ q^k: q = 1/2 over three exits gives 1/2, 1/4, 1/8 over 7/8; q = 1 gives thirds."""
-    shares = exit_shares(torch.tensor([0.5, 1.0], dtype=torch.float64).log(), 3)
+    shares = compute_shares(torch.tensor([0.5, 1.0], dtype=torch.float64).log(), 3)
     expected = torch.tensor([[4 / 7, 2 / 7, 1 / 7], [1 / 3, 1 / 3, 1 / 3]], dtype=torch.float64)
     torch.testing.assert_close(shares, expected)
 
@@ -180,7 +180,7 @@ def test_cuts_let_the_wanted_number_of_those_inside_leave() -> None:
     """
     scores_ = torch.tensor([[0.1, 0.0], [0.5, 0.3], [0.2, 0.0], [0.7, 0.8], [0.3, 0.9], [0.6, 0.5], [0.4, 0.1]])
     scores_ = torch.cat([scores_, torch.zeros(7, 1)], dim=1)
-    cuts, spent = exit_cuts(scores_, exit_shares(torch.tensor([0.5], dtype=torch.float64).log(), 3))
+    cuts, spent = exit_cuts(scores_, compute_shares(torch.tensor([0.5], dtype=torch.float64).log(), 3))
     assert cuts[0, :2].tolist() == pytest.approx([0.5, 0.8])
     assert spent.tolist() == pytest.approx([11 / 21])
 

@@ -15,7 +15,7 @@ from bench.progress import Progress
 from bench.selfcheck.tiny import TINY
 from bench.training.trainer import compute_stage_logits, train_model
 from strategies import RECIPES
-from strategies.base import ExitModel, Recipe, Stage, task_loss
+from strategies.base import ExitModel, Recipe, Stage, compute_task_loss
 from strategies.entropy import JointRecipe, LinearHead
 from strategies.equilibrium import GradientEquilibriumRecipe
 from strategies.learned import BerxitRecipe
@@ -132,7 +132,7 @@ def rescaled(model: ExitModel) -> dict[str, Tensor]:
         hidden = model.encoder.layer(i, hidden, mask)
         behind = LAYERS - i
         exit_i = Rescale.apply(hidden, 1 / (behind + 1))
-        loss = loss + task_loss(model.head(exit_i, batch.attention_mask, i), LABELS)
+        loss = loss + compute_task_loss(model.head(exit_i, batch.attention_mask, i), LABELS)
         hidden = Rescale.apply(hidden, behind / (behind + 1))
     loss.backward()
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
