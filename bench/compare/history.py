@@ -92,12 +92,15 @@ def make_entry(run: Run, label: str) -> Entry:
 
 
 def collect_values(run: Run) -> dict[str, Value]:
-    """Return the primary metric and the speed-ups of all layers and every operating point of the primary split."""
+    """Return the primary metric and the speed-ups of all layers and every operating point of the primary split.
+
+    A latency that is not valid is none: it would be taken for a step.
+    """
     found: dict[str, Value] = {}
     for rule, point in run.result().performances.items():
         found[f"{run.metric} at {rule}"] = _make_value(point.metrics[run.metric])
         found[f"{point.cost_unit} speed-up at {rule}"] = _make_value(point.cost_speedup)
-        if isinstance(point, OperatingPoint) and point.latency:
+        if isinstance(point, OperatingPoint) and point.latency and not run.timing_problem:
             found[f"latency speed-up at {rule}"] = _make_value(point.latency.speedup)
     return found
 

@@ -47,8 +47,7 @@ class StoreContents:
 
 def find_timing_problem(run: Run) -> str:
     """Return why a run's timing is not valid; empty where it is or was not made."""
-    latency = run.record.latency if run.is_finished() else None
-    return "" if latency is None else latency.problem
+    return run.timing_problem if run.is_finished() else ""
 
 
 def find_machine(run: Run) -> str:

@@ -154,6 +154,11 @@ class Run:
             raise UsageError(f"{self.folder.name} has no evaluation split '{split}'. Known: {known}.")
         return found
 
+    @property
+    def timing_problem(self) -> str:
+        """Why a finished run's latency is not valid, in one line; empty where it is, or nothing was timed."""
+        return "" if self.record.latency is None else self.record.latency.problem
+
     def describe_used(self, split: str) -> str:
         """Return how many samples of a split were used of how many there are: ``500/872``; bare where nobody knows."""
         rows = self.record.task.rows.get(split)

@@ -22,6 +22,7 @@ from bench.results.record_file import write_record
 from bench.results.run import Run
 from bench.results.store import Store
 from tests.helpers.compare_records import Made
+from tests.helpers.report_store import make_cell
 
 
 def test_the_same_results_are_added_once(tmp_path: Path) -> None:
@@ -166,3 +167,15 @@ def test_an_entry_keeps_value_and_standard_error(tmp_path: Path) -> None:
         assert kept[f"accuracy at {rule}"].value == accuracy.value
         assert kept[f"accuracy at {rule}"].error == pytest.approx((accuracy.high - accuracy.low) / 3.92)
         assert kept[f"{point.cost_unit} speed-up at {rule}"].value == point.cost_speedup.value
+
+
+@pytest.mark.parametrize("latency", ["valid", "invalid"])
+def test_a_latency_that_is_not_valid_is_left_out_by_name(
+    latency: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Run.load(make_cell(tmp_path, latency=latency))
+    assert main(["history", "--results-dir", str(tmp_path), "--record"]) == OK
+    [entry], _ = history.read_history(tmp_path / history.FILE)
+    assert any(name.startswith("latency speed-up at ") for name in entry.values) == (latency == "valid")
+    said = f"/{run.name}: it is INVALID: the clock was throttled"
+    assert (said in capsys.readouterr().err) == (latency == "invalid")

@@ -45,7 +45,8 @@ def write_card(run: Run, chosen: ChosenPoint, counts: Sequence[int]) -> str:
     rows = [("all layers", None, result.full), (chosen.rule, chosen.threshold, chosen.measured)]
     names = record.task.metrics
     columns = ["", run.criterion.threshold_name, *map(title_metric, names), "mean exit", "speed-up", "latency speed-up"]
-    cells = [_write_row(rule, threshold, found, names, timed[rule]) for rule, threshold, found in rows]
+    problem = run.timing_problem
+    cells = [_write_row(rule, threshold, found, names, timed[rule], problem) for rule, threshold, found in rows]
     lines += [*write_markdown_table(columns, cells), ""]
     lines += [
         f"n = {result.samples}; 95 % intervals over samples. Thresholds were chosen on {run.chosen_on} other samples. "
@@ -58,6 +59,7 @@ def write_card(run: Run, chosen: ChosenPoint, counts: Sequence[int]) -> str:
     lines += ["## What to know", ""]
     rules = [chosen.rule] if chosen.point is not None else []
     lines += [f"- {escape_markdown(doubt.said)}." for doubt in run.find_doubts(rules=rules)]
+    lines += [f"- {escape_markdown(said)}" for said in describe_timing(run)]
     lines += [f"- {escape_markdown(warning)}." for warning in record.warnings]
     if run.spec.dtype != "fp32":
         lines.append(f"- The run was in {run.spec.dtype}, this model is in fp32: single texts may leave elsewhere.")
@@ -66,24 +68,35 @@ def write_card(run: Run, chosen: ChosenPoint, counts: Sequence[int]) -> str:
 
 
 def describe_point(run: Run, chosen: ChosenPoint) -> str:
-    """Return the sentence that says what the exported model does, and at what price."""
+    """Return the sentence that says what the exported model does and at what price, with what is doubted in short."""
     found, metric = chosen.measured, run.metric
     quality, whole = found.metrics[metric].value, run.result().full.metrics[metric].value
     unit = "FLOPs" if found.cost_unit == "flops" else "layers"
+    doubts = run.find_doubts(rules=[] if chosen.point is None else [chosen.rule])
+    marks = f" ({', '.join(doubt.mark for doubt in doubts)})" if doubts else ""
     sentence = (
         f"{run.strategy} at {run.criterion.threshold_name} {chosen.threshold:.4g} ({chosen.rule}): texts of "
         f"{run.primary} leave after {found.mean_layer:.2f} of {run.layers} layers on average, "
-        f"{found.cost_speedup.value:.2f}x fewer {unit}; {title_metric(metric)} {quality:.3f} against {whole:.3f} with "
-        "all layers."
+        f"{found.cost_speedup.value:.2f}x fewer {unit}{marks}; {title_metric(metric)} {quality:.3f} against "
+        f"{whole:.3f} with all layers."
     )
     timed = None if chosen.point is None else chosen.point.latency
-    return sentence if timed is None else f"{sentence} {timed.speedup.write_times()} faster where it was timed."
+    if timed is None:
+        return sentence
+    invalid = " (INVALID)" if run.timing_problem else ""
+    return f"{sentence} {timed.speedup.write_times()} faster where it was timed{invalid}."
+
+
+def describe_timing(run: Run) -> list[str]:
+    """Return the sentence that says why the run's latency is not valid; none where it is, or nothing was timed."""
+    return [f"Latency is INVALID: {run.timing_problem}."] if run.timing_problem else []
 
 
 def _write_row(
-    rule: str, threshold: float | None, found: Performance, names: tuple[str, ...], timed: object
+    rule: str, threshold: float | None, found: Performance, names: tuple[str, ...], timed: object, problem: str
 ) -> list[str]:
     row = [rule, "-" if threshold is None else f"{threshold:.4g}", *(found.metrics[name].write() for name in names)]
     unit = "FLOPs" if found.cost_unit == "flops" else "layers"
     row += [f"{found.mean_layer:.2f} / {len(found.exit_counts)}", f"{found.cost_speedup.write_times()} ({unit})"]
-    return [*row, timed.speedup.write_times() if isinstance(timed, TimedPoint) else "-"]
+    measured = timed.speedup.write_times() + (" INVALID" if problem else "") if isinstance(timed, TimedPoint) else "-"
+    return [*row, measured]

@@ -36,7 +36,12 @@ def history(
 
     def add(results: Results) -> list[history.Entry]:
         unfinished = [LeftOut(run.name, f"its status is {run.status}") for run in results.runs if not run.is_finished()]
-        session.say_left_out([*results.left_out, *unfinished])
+        untimed = [
+            LeftOut(f"the latency of {run.name}", f"it is INVALID: {run.timing_problem}")
+            for run in results.runs
+            if run.is_finished() and run.timing_problem
+        ]
+        session.say_left_out([*results.left_out, *unfinished, *untimed])
         session.say_unsealed(results.runs)
         return history.append_runs(path, results.runs)
 

@@ -40,12 +40,14 @@ def export(
         measured = {} if times is None else {"times": times.to_plain()}
         print_json({"folder": str(folder), **config, "doubts": doubts, **measured})
         return
-    from bench.advise.export.card import describe_point
+    from bench.advise.export.card import describe_point, describe_timing
 
     out = make_console()
     out.print(describe_point(asked, choose_exported(asked, point)))
     for doubt in asked.find_doubts():
         out.print(f"{doubt.said}.")
+    for said in describe_timing(asked):
+        out.print(said)
     if times is not None:
         out.print(times.describe())
     out.print(f"Written: {folder}. README.md there says how it is used.")
