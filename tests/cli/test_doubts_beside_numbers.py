@@ -27,6 +27,7 @@ VERBS: dict[str, list[str]] = {
     "compare": ["compare", "results", "results"],
     "history": ["history", "--record"],
     "replay": ["replay", f"RUN/{EXITS}", "--strategy", "entropy"],
+    "simulate": ["simulate", "RUN", "--scale", "0.01", "--criteria", "entropy"],
 }
 
 
@@ -78,7 +79,8 @@ def test_every_verb_that_shows_a_run_says_what_is_doubted(
     assert "so the speed-ups mean nothing" in said
     if verb != "replay":  # anybody's logits have no names of classes
         assert no_skill.found.partition(" (")[0] in said
-    few = {"replay": "Few samples: ", "criteria": ""}.get(verb, "Few held out: ")  # there cost alone picks cuts
+    others = {"replay": "Few samples: ", "criteria": "", "simulate": ""}  # the latter take other cuts than are recorded
+    few = others.get(verb, "Few held out: ")
     assert few in said
 
 

@@ -72,14 +72,19 @@ def simulate_certificate(
     from bench.advise.resampling import describe_resampled, resample_certificate
 
     goal = parse_goal(max_change, None, None, None)
-    exits = session.find_run(name).finished().exits()
+    found_run = session.find_run(name).finished()
+    exits = found_run.exits()
     outputs = exits.logits.shape[2]
     names = list_usual_criteria(goal, outputs) if criteria is None else split_names(criteria, "--criteria")
     for one in names:
         check_criterion(one, goal, outputs)
     found = resample_certificate(exits, names, goal, samples, max(1, round(100 * scale)), seed)
+    doubts = found_run.find_doubts(rules=())  # the recorded points are not used: cuts are chosen anew
     if session.json:
-        print_json(found.to_plain())
+        print_json({**found.to_plain(), "doubts": [doubt.to_plain() for doubt in doubts]})
     else:
-        make_console().print(describe_resampled(found))
+        out = make_console()
+        out.print(describe_resampled(found))
+        for doubt in doubts:
+            out.print(f"{doubt.said}.")
     return OK if found.broken <= found.allowed else INTERNAL
