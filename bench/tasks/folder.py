@@ -141,9 +141,10 @@ class FolderTask(Task):
         else:
             classes = ClassIndex(find_class_names(train))
         if len(classes.names) < 2:
-            where = listed if listed.exists() else train.table.where
-            count = len(classes.names)
-            raise DataError(f"{where}: {count} class, at least 2 are needed. Add samples of another class.")
+            count = "1 class" if classes.names else "no classes"
+            if listed.exists():
+                raise DataError(f"{listed}: {count}, at least 2 are needed. Give one a line, or remove the file.")
+            raise DataError(f"{train.table.where}: {count}, at least 2 are needed. Add samples of another class.")
         return classes
 
 

@@ -170,7 +170,8 @@ def test_files_that_are_no_sweeps(case: str, tmp_path: Path) -> None:
 
 COMMANDS = {
     "an unknown strategy": (["--config", "FILE"], r"zzz, demo, seed 0: Unknown strategy 'zzz'"),
-    "both": (["--config", "FILE", "--seed", "1"], r"--seed and --config do not go together: write 'seed' into"),
+    "both": (["--config", "FILE", "--seed", "1"], r"--seed and --config do not go .*: write 'seed' .* under defaults"),
+    "both, no latency": (["--config", "FILE", "--no-latency"], r"--no-latency and --config .*: write 'latency' into"),
     "both, set": (["--config", "FILE", "--set", "a=1"], r"--set and --config do not go together"),
     "neither": (["--seed", "1"], r"--strategy and --task are needed, or --config"),
     "an unknown engine": (["--config", "OK", "--engine", "rai"], r"Unknown engine 'rai'\. Did you mean 'ray'\?"),

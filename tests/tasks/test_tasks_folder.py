@@ -128,6 +128,14 @@ def test_a_class_listed_twice(folder: Path) -> None:
         load(folder)
 
 
+@pytest.mark.parametrize(("listed", "count"), [("", "no classes"), ("\r\n", "no classes"), ("neg\n", "1 class")])
+def test_a_list_of_too_few_classes(listed: str, count: str, folder: Path) -> None:
+    """The file is named that has too few, and what to do about this one."""
+    (folder / "labels.txt").write_text(listed, encoding="utf-8")
+    with pytest.raises(DataError, match=rf"labels\.txt: {count}, at least 2 are needed\. Give one a line"):
+        load(folder)
+
+
 def test_revision_is_of_the_contents_not_the_place(folder: Path, tmp_path: Path) -> None:
     before = load(folder).revision
     moved = folder.rename(tmp_path / "elsewhere")

@@ -149,8 +149,9 @@ def refuse_beside_config(ctx: typer.Context, config: Path) -> None:
     for name in (field.name for field in fields(Request)):
         source = ctx.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE":
-            option = "--set" if name == "settings" else f"--{name}"
-            raise UsageError(f"{option} and --config do not go together: write '{name}' into {config}.")
+            option = "--set" if name == "settings" else f"--no-{name}" if ctx.params[name] is False else f"--{name}"
+            where = f"write '{name}' into {config}, under defaults or matrix"
+            raise UsageError(f"{option} and --config do not go together: {where}.")
 
 
 def parse_thresholds(text: str) -> tuple[float, ...] | None:
