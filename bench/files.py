@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.errors import Damaged, DiskFull
+from bench.errors import Damaged, DiskFull, UsageError
 
 
 @contextmanager
@@ -88,3 +88,11 @@ def read_object(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise Damaged(path, f"it holds {type(found).__name__} and no object")
     return found
+
+
+def refuse_file(folder: Path) -> None:
+    """Raise UsageError where the results ``folder``, or what it would lie in, is there and is no folder."""
+    there = next((path for path in (folder, *folder.parents) if os.path.lexists(path)), None)
+    if there is not None and not os.path.isdir(there):
+        what = "a file" if os.path.exists(there) else "a link to nothing"
+        raise UsageError(f"{there} is {what}, and results are kept in a folder.")

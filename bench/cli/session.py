@@ -20,6 +20,7 @@ import typer
 from backbones.hubcalls import keep_offline
 from backbones.names import trust_names
 from bench.errors import UsageError
+from bench.files import refuse_file
 from bench.progress import Progress
 from bench.results.places import RECORD
 from bench.text import show_line
@@ -154,6 +155,7 @@ def with_session(*options: str) -> Callable[[Callable[..., int | None]], Callabl
         def command(**given: Any) -> int | None:
             session = Session(**{option.name: given.pop(option.name) for option in shared})
             refuse_infinite(given)
+            refuse_file(session.results_dir)
             with keep_offline(session.offline), trust_names(session.allow_imports):
                 return function(session, **given)
 

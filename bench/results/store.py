@@ -22,6 +22,7 @@ from typing import Literal, TypeVar
 from filelock import FileLock, Timeout
 
 from bench.errors import Damaged, Newer, UsageError
+from bench.files import refuse_file
 from bench.progress import Progress
 from bench.results.doubts import doubt_outgrown
 from bench.results.places import LONGEST, RECORD, make_slug
@@ -74,6 +75,7 @@ class Store:
 
         Raises UsageError where there is no folder.
         """
+        refuse_file(self.root)
         if not self.root.is_dir():
             raise UsageError(f"There is no results folder {self.root}. `bench run` makes one.")
         found, left_out = load_runs(self.folders(), self.root)

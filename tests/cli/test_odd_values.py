@@ -68,3 +68,30 @@ def test_arrays_of_other_shapes(case: str, tmp_path: Path, capsys: pytest.Captur
     assert main(["replay", str(tmp_path / "a.npz"), "--strategy", "entropy"]) == 2
     [line] = capsys.readouterr().err.strip().splitlines()
     assert next(iter(ARRAYS[case])) in line
+
+
+@pytest.mark.parametrize(
+    "words", ["table", "history", "history --record", "show last", "report", "criteria", "list runs", "diagnose last"]
+)
+@pytest.mark.parametrize("below", ["", "/x"])
+def test_a_file_in_the_place_of_the_results_folder(
+    words: str, below: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "results.csv"
+    file.write_text("a\n", encoding="utf-8")
+    assert main([*words.split(), "--results-dir", f"{file}{below}"]) == 2
+    assert capsys.readouterr().err == f"Error: {file} is a file, and results are kept in a folder.\n"
+
+
+def test_a_link_to_nothing_in_the_place_of_the_results_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "results").symlink_to(tmp_path / "gone")
+    assert main(["table", "--results-dir", str(tmp_path / "results")]) == 2
+    assert "results is a link to nothing" in capsys.readouterr().err
+
+
+def test_a_file_to_compare_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "results.csv").write_text("a\n", encoding="utf-8")
+    assert main(["compare", str(tmp_path / "results.csv"), str(tmp_path)]) == 2
+    assert "results.csv is a file, and results are kept in a folder" in capsys.readouterr().err
