@@ -53,6 +53,8 @@ def check_scores(criterion: object, scores: object, wanted: tuple[int, ...], whe
     if not isinstance(scores, Tensor) or tuple(scores.shape) != wanted:
         what = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
         raise UsageError(f"{name_class(criterion)}: the scores{where} must be a tensor {wanted}, not {what}.")
+    if not scores.is_floating_point():
+        raise UsageError(f"{name_class(criterion)}: the scores{where} must be .float(), not {scores.dtype}.")
     if bool(torch.isnan(scores).any()):
         raise UsageError(f"{name_class(criterion)}: scores{where} are NaN, which no threshold can order.")
 

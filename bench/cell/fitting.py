@@ -11,6 +11,8 @@ import torch
 
 from backbones.names import is_ours
 from bench.cell.identify import Cell, Warn
+from bench.cell.rehearsal import MADE_UP as REHEARSED
+from bench.cell.rehearsal import rehearse_steps
 from bench.cell.sources import digest_class
 from bench.cell.stages import Reader
 from bench.errors import UsageError
@@ -28,6 +30,7 @@ from bench.tasks.encode import EncodedSplit
 from bench.tasks.sampling import draw_rows
 from bench.training.checkpoint import load_tensors, save_tensors
 from strategies.base import Criterion, ExitModel
+from strategies.contract import is_makers
 from strategies.probe import Probe
 
 MOST_FITTED = 4096  # of the training split that a probe is fitted on: enough for what is linear or a mean
@@ -54,6 +57,9 @@ def fit_cell_criterion(
     held_out = read[cell.data.select.name]
     shares = share_held_out(held_out, cell.spec.seed) if criterion.fits else HeldOutShares(held_out, held_out)
     fitted = fit_criterion(criterion, make_evidence(shares.fit))
+    if is_makers(criterion) and (criterion.fits or criterion.probe is not None):
+        few = make_evidence(shares.fit)
+        rehearse_steps(criterion, few.logits[:REHEARSED], None if few.observed is None else few.observed[:REHEARSED])
     plain = {"probe": None if learned is None else learned.to_plain(), "fitted": fitted}
     if criterion.fits:
         counts = {"fitted_on": len(shares.fit.ids), "chosen_on": len(shares.choose.ids), "apart": shares.apart}

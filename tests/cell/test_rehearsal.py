@@ -55,6 +55,21 @@ JUDGES = {
     "cuts at nothing": ("def cut(self, threshold): return None", "cut of the default threshold must be a number"),
     "has a threshold that is none": ("def threshold(self, cut): return float('nan')", "must be a number, not nan"),
     "learns nothing": ("fits = True\n    def fit(self, evidence): return None", "fit must give a dict of names"),
+    "counts in whole numbers": ("def step(self, state, seen): return state, seen.logits.argmax(dim=-1)",
+                                "the scores at exit 1 must be .float(), not torch.int64"),
+    "answers yes or no": ("def step(self, state, seen): return state, seen.logits[:, 0] > 0", "not torch.bool"),
+    "leaves by a list": ("def leaves(self, score, cut): return [True] * len(score)", "leaves must give a bool tensor"),
+    "is loosest at a word": ("loosest = 'x'", "the loosest must be a number, not 'x'"),
+    "calls its threshold a number": ("threshold_name = 3", "the threshold_name must be of letters, digits"),
+    "calls its threshold a colour": ("threshold_name = '\\x1b[31m'", "the threshold_name must be of letters, digits"),
+    "costs half a product": ("def macs(self, outputs, layer): return 0.5", "exit 1: macs must be a whole number"),
+    "costs less than nothing": ("def macs(self, outputs, layer): return -9", "that is not negative, not -9"),
+    "changes the logits once fitted": (
+        "fits = True\n    step = lambda self, state, seen: (state, seen.logits.zero_()[:, 0])",
+        "step changes the logits that it is given"),
+    "looks at its neighbours once fitted": (
+        "fits = True\n    step = lambda self, state, seen: (state, seen.logits[:, 0] - seen.logits.sum())",
+        "a sample's scores depend on the batch that it is in, or on chance"),
     "learns NaN": ("fits = True\n    def fit(self, evidence): return {'t': [torch.nan]}", "fit must give a dict"),
 }  # fmt: skip
 HEADS = {
@@ -66,6 +81,12 @@ HEADS = {
     "gives NaN": ("def forward(self, h, m, l): return super().forward(h, m, l) * torch.nan", "must be finite numbers"),
     "costs NaN": ("def macs(self, tokens, layer): return torch.nan", "macs must be a whole number"),
     "costs less than nothing": ("def macs(self, tokens, layer): return -1", "that is not negative, not -1"),
+    "costs less than nothing for long texts": ("def macs(self, tokens, layer): return 64 - tokens", "not -64"),
+    "changes the states": ("def forward(self, h, m, l): return super().forward(h.mul_(0.5), m, l)",
+                           "Head 'Part' changes the hidden states that it is given"),
+    "has no list of parameters": ("def exit_parameters(self, layer): return None", "exit_parameters must be"),
+    "trains what is not its own": ("def exit_parameters(self, layer): return [torch.nn.Parameter(torch.ones(1))]",
+                                   "exit_parameters must be parameters of the head"),
 }  # fmt: skip
 RECIPES = {
     "raises": ("def losses(self, stage, logits, labels, step): raise IndexError('x')", "IndexError: x (makers_"),
@@ -76,6 +97,15 @@ RECIPES = {
     "learns nothing": ("def losses(self, stage, logits, labels, step): return (logits[0].detach().sum(),)",
                        "no loss depends on the logits"),
     "has no stages": ("stages = ()", "stages must be a tuple of one or more Stage"),
+    "has two stages of one name": ("stages = (Stage('a'), Stage('a', exits='early'))",
+                                   "a stage's name must be another one than any other stage's, not 'a'"),
+    "has a stage without a name": ("stages = (Stage(3),)", "a stage's name must be a text on one line, not 3"),
+    "trains some exits": ("stages = (Stage('a', exits='some'),)", "exits must be one of all, last, early, not 'some'"),
+    "trains at a word's rate": ("stages = (Stage('a', lr_scale='x'),)", "lr_scale must be a positive number, not 'x'"),
+    "trains for less than nothing": ("stages = (Stage('a', epochs=-3),)", "epochs must be None or at least 1, not -3"),
+    "has no nodes": ("def nodes(self, states): return 3", "nodes must give the same numbers as the states"),
+    "has other nodes": ("def nodes(self, states): return [2 * s for s in states]", "nodes must give the same numbers"),
+    "has too few nodes": ("def nodes(self, states): return states[1:]", "nodes must give the same numbers"),
     "has stages by name": ("stages = ('train',)", "stages must be a tuple of one or more Stage"),
 }  # fmt: skip
 CASES = [
@@ -117,7 +147,7 @@ def test_what_a_part_may_not_give(
     assert line.startswith("Error: ")
     assert said in line or re.search(said, line), line
     weights = list((tmp_path / "results").rglob("model.safetensors"))
-    assert bool(weights) == ("fits" in body)  # nothing was trained but for what can be seen after it only
+    assert bool(weights) == ("fits = True" in body)  # nothing was trained but for what can be seen after it only
     [record] = (tmp_path / "results").rglob("record.json")
     assert json.loads(record.read_text(encoding="utf-8"))["status"] == "error"
 
