@@ -112,7 +112,7 @@ def _find_folder(request: BackboneRequest, hub_id: str | None) -> tuple[Path, st
     if named is not None:
         carried = find_package_folder(named.package) if named.package and request.revision is None else None
         return None if carried is None else (carried, f"package:{named.package}")
-    path = Path(request.name).expanduser()
+    path = Path(os.path.expanduser(request.name))
     # pathlib fails on names that no folder can have
     return (path, f"folder:{path.resolve().name}") if os.path.isdir(path) else None
 
@@ -163,6 +163,6 @@ def find_package_folder(package: str) -> Path | None:
 def _not_found(name: str) -> UserError:
     separators = {os.sep, os.altsep or os.sep, "/"}
     if name.startswith(("~", ".")) or any(mark in name for mark in separators):
-        path = Path(name).expanduser()
+        path = Path(os.path.expanduser(name))
         return BackboneError(f"{name} is not a folder." if os.path.exists(path) else f"There is no folder {name}.")
     return make_unknown_error("backbone", name, BACKBONES)

@@ -131,13 +131,13 @@ def check_classes(spec: RunSpec, data: TaskData, context: Context) -> None:
 
 def check_files(question: Question) -> None:
     """Raise UsageError for files that are not there, and for texts to fit on that go with no file of data."""
-    if Path(question.data).suffix in READ_BY_SUFFIX and not os.path.exists(Path(question.data).expanduser()):
+    if Path(question.data).suffix in READ_BY_SUFFIX and not os.path.exists(Path(os.path.expanduser(question.data))):
         raise UsageError(f"There is no file {question.data}. Give one with texts and labels, a folder, or a task.")
     if question.train is None:
         return
-    if not os.path.isfile(Path(question.data).expanduser()):
+    if not os.path.isfile(Path(os.path.expanduser(question.data))):
         raise UsageError("--train goes with a file as --data: a task has texts to fit on of its own.")
-    if not os.path.isfile(Path(question.train).expanduser()):
+    if not os.path.isfile(Path(os.path.expanduser(question.train))):
         raise UsageError(f"--train {question.train} is no file. Give one with a text a line.")
 
 

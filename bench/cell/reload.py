@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,7 @@ def find_task(run: Run) -> Task:
     if kind not in ("folder", "file"):
         return get_task(given)
     for root in (Path(), *run.folder.resolve().parents[3:4]):
-        folder = root / Path(given).expanduser()
+        folder = root / Path(os.path.expanduser(given))
         if kind == "folder" and folder.is_dir():
             return FolderTask(folder)
         if kind == "file" and (found := find_file_task(given, root)) is not None:

@@ -44,7 +44,7 @@ def get_task(name: str) -> Task:
     Raises :class:`bench.errors.UsageError` for a name that is none of these.
     """
     if name not in TASKS:
-        folder = Path(name).expanduser()
+        folder = Path(os.path.expanduser(name))
         if os.path.isdir(folder):  # pathlib fails on names that no folder can have
             from bench.tasks.folder import FolderTask
 

@@ -21,7 +21,15 @@ from numpy.typing import NDArray
 from bench.errors import DataError
 from bench.tasks.base import LoadOptions, Split, TaskData
 from bench.tasks.checks import RawTable, make_split
-from bench.tasks.folder import EVALUATION, PAIR, SINGLE, FolderTask, list_text_columns, make_labelled_split
+from bench.tasks.folder import (
+    EVALUATION,
+    PAIR,
+    SINGLE,
+    FolderTask,
+    list_text_columns,
+    make_labelled_split,
+    warn_of_doubts,
+)
 from bench.tasks.labels import read_labels
 from bench.tasks.readers import READ_BY_SUFFIX, read_lines, read_table
 from bench.tasks.sampling import limit_split
@@ -47,10 +55,12 @@ class FileTask(FolderTask):
         columns = list_text_columns(table)
         for column in ("label", *columns):
             table.column(column)
-        classes = self.find_classes(read_labels(table))
+        labels = read_labels(table)
+        classes = self.find_classes(labels)
         every = make_labelled_split(table, columns, classes)
         parts = share_out(every, options.seed, fitted=self.texts is None)
-        files, warnings = [("data", self.file)], []
+        files = [("data", self.file)]
+        warnings = list(warn_of_doubts(table, columns, labels, classes, self.lists_classes))
         if self.texts is None:
             train = limit_split(parts["train"], options.limit)
         else:
@@ -74,11 +84,11 @@ def find_file_task(name: str, root: Path = Path()) -> FileTask | None:
 
     A file of a task folder is none by itself: its folder is the task.
     """
-    whole = root / Path(name).expanduser()
+    whole = root / Path(os.path.expanduser(name))
     if os.path.isfile(whole):  # pathlib fails on names that no file can have
         return None if is_part_of_folder(whole) else FileTask(whole)
     for at in (i for i, letter in enumerate(name) if letter == JOIN):
-        file, texts = (root / Path(part).expanduser() for part in (name[:at], name[at + 1 :]))
+        file, texts = (root / Path(os.path.expanduser(part)) for part in (name[:at], name[at + 1 :]))
         if os.path.isfile(file) and os.path.isfile(texts):
             return FileTask(file, texts)
     return None

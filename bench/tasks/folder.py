@@ -32,8 +32,8 @@ from bench.tasks.labels import (
     ClassIndex,
     Labels,
     find_class_names,
+    find_hidden_numbers,
     number_classes,
-    parse_number,
     read_labels,
     read_targets,
     warn_of_lookalikes,
@@ -77,8 +77,16 @@ class FolderTask(Task):
             (rows, held, {split_name: limit_split(reported, options.limit)}),
             [("train", train_file), (split_name, evaluation_file)],
             "labels as written" if classes is not None and _once_merged(labels) else "",
-            (*_warn_of_doubts(train, texts, labels, classes), *_warn_of_leaks(trained, reported, train, evaluation)),
+            (
+                *warn_of_doubts(train, texts, labels, classes, self.lists_classes),
+                *_warn_of_leaks(trained, reported, train, evaluation),
+            ),
         )
+
+    @property
+    def lists_classes(self) -> bool:
+        """Whether the user says himself what the classes are."""
+        return (self.folder / LABELS_FILE).exists()
 
     @property
     def source(self) -> str:
@@ -173,16 +181,14 @@ def _once_merged(labels: Labels) -> bool:
     return False
 
 
-def _warn_of_doubts(train: RawTable, texts: Sequence[str], labels: Labels, classes: ClassIndex | None) -> Iterator[str]:
-    """Yield warnings of what can be read in two ways."""
-    spelled = sorted({text for text in labels.texts if parse_number(text) is not None})
-    if classes is not None and train.typed and not labels.typed and len(spelled) == len(set(labels.texts)):
-        fractions = [text for text in spelled if not text.lstrip("+-").isdigit()]
-        if fractions:
-            yield (
-                f"the labels of {train.where} are text that spells numbers, such as '{fractions[0]}': taken as "
-                f"{len(classes.names)} classes. Write numbers without quotes for a regression"
-            )
+def warn_of_doubts(
+    train: RawTable, texts: Sequence[str], labels: Labels, classes: ClassIndex | None, listed: bool
+) -> Iterator[str]:
+    """Yield warnings of what can be read in two ways; ``listed``: the user names the classes himself."""
+    if classes is not None and not listed and (found := find_hidden_numbers(labels)):
+        yield f"{train.where}: {found[0]}: taken as {len(classes.names)} classes. {found[1]} for a regression"
+    if "text" in train.columns and (unused := [name for name in PAIR if name in train.columns]):
+        yield f"{' and '.join(unused)} of {train.where} are not used: it has a column 'text'"
     if train.where.endswith(".tsv"):
         quoted = sum(
             isinstance(text, str) and len(text) > 2 and text[0] == text[-1] == '"' and '""' in text[1:-1]

@@ -22,6 +22,7 @@ from bench.errors import DataError
 from bench.tasks.checks import RawTable, check_encodable, check_present
 
 DECIMAL_NOTATION = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
 MISSING_WORDS = {"nan", "none", "null", "na", "n/a", "inf", "-inf", "infinity", "-infinity"}
 NO_LABEL = "-1"  # the hub's convention for rows whose label is kept secret or was not agreed on
 FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -100,7 +101,8 @@ def _read_text(table: RawTable, row: int, value: object) -> tuple[str, str]:
         text = str(int(value)) if value == int(value) else repr(value)
         return text, f"{text} (a number)"
     if not isinstance(value, str):
-        raise table.error(row, f"label is {type(value).__name__}", "Give a class name or a number.")
+        what = "an object" if isinstance(value, Mapping) else type(value).__name__
+        raise table.error(row, f"label is {what}", "Give a class name or a number.")
     check_encodable(table, row, "label", value)
     return value.strip(), repr(value)
 
@@ -133,6 +135,32 @@ def find_class_names(labels: Labels) -> tuple[str, ...]:
         problem = f"label {marked} beside 0..{len(spelled) - 2} marks rows without a label ({rows})"
         raise labels.error(marked, problem, f"Remove these rows. Otherwise: {listed}")
     return tuple(sorted(numbers, key=lambda text: (numbers[text], text)))
+
+
+def find_hidden_numbers(labels: Labels) -> tuple[str, str] | None:
+    """Return why labels that look like the targets of a regression are classes, and what would make them targets.
+
+    None for numbers, and for texts that do not look like it: most must be fractions, with a point or a comma.
+    """
+    if labels.numbers is not None:
+        return None
+    spelled = {text: parse_number(text) for text in sorted(set(labels.texts))}
+    others = [text for text, number in spelled.items() if number is None]
+    commas = [text for text in others if DECIMAL_COMMA.fullmatch(text)]
+    if commas and len(commas) == len(others):
+        return f"labels are numbers with a decimal comma, such as '{commas[0]}'", "Write decimal points"
+    if others:
+        fractions = [text for text, n in spelled.items() if n is not None and n != n.to_integral_value()]
+        if len(fractions) < len(others):
+            return None
+        return f"labels such as '{fractions[0]}' are numbers, and '{others[0]}' is none", "Correct what is no number"
+    points = [text for text in spelled if not text.lstrip("+-").isdigit()]
+    if not points:
+        return None
+    quoted = [value for value in labels.table.column("label") if isinstance(value, str)]
+    if numbers := len(labels.texts) - len(quoted):
+        return f"{numbers} labels are numbers and {len(quoted)} text, such as '{quoted[0]}'", "Write all without quotes"
+    return f"labels are text that spells numbers, such as '{points[0]}'", "Write numbers without quotes"
 
 
 def fold_spelling(text: str) -> str:

@@ -47,7 +47,9 @@ def read_lines(path: Path) -> Iterator[str]:
 def _read_separated(path: Path, wanted: Sequence[str]) -> Read:
     if path.suffix == ".csv":
         rows, remedy = csv.reader(read_lines(path), strict=True), "Quote texts that contain the separator."
+        between = "commas between columns"
     else:
+        between = "tabs between columns"
         rows = csv.reader(read_lines(path), delimiter="\t", quoting=csv.QUOTE_NONE)
         remedy = "TSV has no quoting here: take the tabs out of the texts, or save the file as CSV."
     header: list[str] = []
@@ -57,6 +59,8 @@ def _read_separated(path: Path, wanted: Sequence[str]) -> Read:
         for fields in filter(None, rows):
             if not header:
                 header = [name.strip() for name in fields]
+                if len(header) == 1 and (other := next((mark for mark in ";\t,|" if mark in header[0]), None)):
+                    raise DataError(f"{path}: columns are separated by {other!r}. Save it as {path.suffix}: {between}.")
                 columns = {at: [] for at, name in enumerate(header) if name in wanted}
                 if len({header[at] for at in columns}) < len(columns):
                     raise DataError(f"{path}: two columns have the same name. Rename one of them.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,6 +10,8 @@ import pyarrow.parquet
 import pytest
 
 from bench.errors import DataError
+from bench.tasks import get_task
+from bench.tasks.base import LoadOptions
 from bench.tasks.readers import READ_BY_SUFFIX
 from tests.helpers.task_folders import GOOD, Columns, load, write
 
@@ -160,7 +163,9 @@ def test_other_columns_are_not_read(tmp_path: Path, suffix: str) -> None:
     write(tmp_path / f"dev{suffix}", GOOD | {"sentence1": [["another"]] * 10, "sentence2": [{"x": 2}] * 10})
     data = load(tmp_path)
     assert data.train.second is None
-    assert "10 of 10 rows" in data.warnings[0], "the leak shows though the other columns differ"
+    unused, leak = data.warnings
+    assert unused == f"sentence1 and sentence2 of {tmp_path}/train{suffix} are not used: it has a column 'text'"
+    assert "10 of 10 rows" in leak, "the leak shows though the other columns differ"
 
 
 def test_a_far_date_and_an_endless_number_in_other_columns(tmp_path: Path) -> None:
@@ -240,3 +245,22 @@ def test_quoting_in_tsv_is_pointed_out(tmp_path: Path) -> None:
     data = load(tmp_path)
     assert any("1 texts of" in warning and "TSV keeps the quotes" in warning for warning in data.warnings)
     assert data.evaluation["dev"].first == ('"a ""b"" c"', '"d"')
+
+
+@pytest.mark.parametrize(("suffix", "mark", "between"), [(".csv", ";", "commas"), (".tsv", ",", "tabs")])
+def test_another_separator_is_named(tmp_path: Path, suffix: str, mark: str, between: str) -> None:
+    for name in ("train", "dev"):
+        (tmp_path / f"{name}{suffix}").write_text(f"text{mark}label\ngood{mark}1\n", encoding="utf-8")
+    said = f"train{suffix}: columns are separated by '{mark}'. Save it as {suffix}: {between} between columns."
+    with pytest.raises(DataError, match=re.escape(said)):
+        load(tmp_path)
+
+
+def test_a_folder_that_is_called_as_the_home_folder_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/nowhere")
+    (tmp_path / "~").mkdir()
+    for name in ("train.csv", "dev.csv"):
+        write(tmp_path / "~" / name, GOOD)
+    data = get_task("./~").load(LoadOptions())
+    assert len(data.evaluation["dev"]) == 10

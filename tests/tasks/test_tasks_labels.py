@@ -155,9 +155,61 @@ def test_minus_one_may_be_listed(tmp_path: Path, suffix: str) -> None:
     assert load(tmp_path / "data").evaluation["dev"].labels.tolist() == [2, 0, 1]
 
 
-def test_quoted_fractions_are_classes_and_said_to_be(tmp_path: Path) -> None:
-    assert classes_of(tmp_path, ".jsonl", ["1.5", "2.0", "1.5"]) == ("1.5", "2.0")
-    assert "text that spells numbers, such as '1.5': taken as 2 classes" in load(tmp_path).warnings[0]
+LIKE_TARGETS: dict[str, tuple[str, list[object], str]] = {
+    "quoted": (
+        ".jsonl",
+        ["1.5", "2.0", "1.5"],
+        "labels are text that spells numbers, such as '1.5': taken as 2 classes. Write numbers without quotes",
+    ),
+    "some quoted": (
+        ".jsonl",
+        [0.5, "1.5", 2],
+        "2 labels are numbers and 1 text, such as '1.5': taken as 3 classes. Write all without quotes",
+    ),
+    "a stray word": (
+        ".csv",
+        ["0.5", "0.25", "unknown"],
+        "labels such as '0.25' are numbers, and 'unknown' is none: taken as 3 classes. Correct what is no number",
+    ),
+    "a stray word in JSON": (
+        ".jsonl",
+        [0.5, 0.25, "unknown"],
+        "labels such as '0.25' are numbers, and 'unknown' is none: taken as 3 classes. Correct what is no number",
+    ),
+    "decimal commas": (
+        ".tsv",
+        ["0,5", "1,5", "2"],
+        "labels are numbers with a decimal comma, such as '0,5': taken as 3 classes. Write decimal points",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LIKE_TARGETS)
+def test_classes_that_look_like_targets_are_said_to_be_classes(tmp_path: Path, case: str) -> None:
+    suffix, labels, said = LIKE_TARGETS[case]
+    assert len(classes_of(tmp_path / "data", suffix, labels)) == len(set(labels))
+    assert load(tmp_path / "data").warnings[0].endswith(f"train{suffix}: {said} for a regression")
+    alone = tmp_path / f"alone{suffix}"
+    write(alone, {"text": [f"text {n}" for n in range(60)], "label": (labels * 60)[:60]})
+    [warning] = get_task(str(alone)).load(LoadOptions()).warnings
+    assert said.partition("such as ")[2] in warning
+
+
+@pytest.mark.parametrize(
+    ("suffix", "labels"),
+    [(".jsonl", ["1", "2", "x"]), (".csv", ["1.0", "2.0"]), (".csv", ["v1", "v2", "3.10"]), (".jsonl", ["1", "2"])],
+)
+def test_classes_that_do_not_look_like_targets_are_taken_in_silence(
+    tmp_path: Path, suffix: str, labels: list[object]
+) -> None:
+    write(tmp_path / f"train{suffix}", {"text": [f"text {n}" for n in range(len(labels))], "label": labels})
+    write(tmp_path / f"dev{suffix}", {"text": ["other"], "label": labels[:1]})
+    assert load(tmp_path).warnings == ()
+
+
+def test_listed_classes_may_look_like_targets(tmp_path: Path) -> None:
+    assert classes_of(tmp_path, ".jsonl", ["1.5", "2.5", "1.5"], "1.5\n2.5\n") == ("1.5", "2.5")
+    assert not [line for line in load(tmp_path).warnings if "regression" in line]
 
 
 def test_what_was_read_by_way_of_a_float_has_another_revision(tmp_path: Path) -> None:
