@@ -164,5 +164,8 @@ def _not_found(name: str) -> UserError:
     separators = {os.sep, os.altsep or os.sep, "/"}
     if name.startswith(("~", ".")) or any(mark in name for mark in separators):
         path = Path(os.path.expanduser(name))
-        return BackboneError(f"{name} is not a folder." if os.path.exists(path) else f"There is no folder {name}.")
+        why = f"{name} is not a folder." if os.path.exists(path) else f"There is no folder {name}."
+        return BackboneError(
+            f"{why} Give one that a model was saved to, a hub id, or a name from `bench list backbones`."
+        )
     return make_unknown_error("backbone", name, BACKBONES)

@@ -103,12 +103,14 @@ def find_oracle(times: DepthTimes, exits: AllExits) -> tuple[float, float]:
     """Return the speed-ups of two oracles that no rule can beat without other answers.
 
     One leaves at the first exit that is right, and at once where none is; the other at the first that answers as the
-    last one does.
+    last one does. Values are right where they are no further from the label than the last exit's, and the same within
+    a tenth of the spread of all answers.
     """
     costs, answers = times.predict_costs(exits), exits.predictions
     if answers.dtype.kind == "f":
         same = np.abs(answers - answers[:, -1:]) < 0.1 * max(1e-12, float(answers[:, -1].std()))
-        right = same
+        distances = np.abs(answers - exits.labels[:, None])
+        right = distances <= distances[:, -1:]
     else:
         same, right = answers == answers[:, -1:], answers == exits.labels[:, None]
     return tuple(_divide(costs, first) for first in (right.argmax(axis=1), same.argmax(axis=1)))  # type: ignore[return-value]

@@ -25,10 +25,12 @@ from bench.report.page import make_environment
 from bench.report.style import assign_looks
 from bench.text import build_table
 
-WAYS_NOTE = (
-    "Speed-up: of the same texts, paired by rounds, 95 %, against the fastest way to run the model itself. Changed: "
-    "share of the reported texts that are answered otherwise than by the model itself, Wilson's 95 % interval; of a "
-    "regression by how much answers move on average, each by 1 at most."
+WAYS_NOTE = "Speed-up: of the same texts, paired by rounds, 95 %, against the fastest way to run the model itself."
+CHANGED_NOTE = (
+    "Changed: share of the reported texts that are answered otherwise than by the model itself, Wilson's 95 % interval."
+)
+MOVED_NOTE = (
+    "Moved by: how far answers are from the model's own on average, each by 1 at most, 95 % (bootstrap over texts)."
 )
 CANDIDATES_NOTE = "Promised: on the texts that cuts are chosen on, by the times of the layers."
 
@@ -42,10 +44,25 @@ def build_advice_tables(found: Advice) -> list[TextTable]:
         scores = f"macro-F1 {found.balance.macro_f1_early:.3f} against {found.balance.macro_f1_own:.3f}"
         made.append(build_groups("classes", f"Uneven classes: {scores}", "recall", found.balance.classes))
     if found.groups:
-        regression = found.metric in VALUE_METRICS
-        what = "mean absolute error" if regression else "accuracy"
-        made.append(build_groups("groups", f"Groups by {found.question.slice_column}", what, found.groups))
+        what = "mean absolute error" if is_regression(found) else "accuracy"
+        title = f"Groups by {found.question.slice_column}"
+        made.append(build_groups("groups", title, what, found.groups, is_regression(found)))
     return made
+
+
+def is_regression(found: Advice) -> bool:
+    """Return whether answers are values, which move by so much, and not classes, which change or do not."""
+    return found.metric in VALUE_METRICS
+
+
+def name_change(regression: bool) -> str:
+    """Return the heading of the column that says what becomes of answers."""
+    return "moved by" if regression else "changed"
+
+
+def format_change(changed: float, regression: bool) -> str:
+    """Return ``0.6 %`` of answers, or ``0.012`` by which those of a regression move."""
+    return f"{changed:.3f}" if regression else f"{100 * changed:.1f} %"
 
 
 def build_ways(found: Advice) -> TextTable:
@@ -54,10 +71,11 @@ def build_ways(found: Advice) -> TextTable:
     columns = ["way"]
     for size in sizes:
         columns += [f"ms a text, batch {size}", f"speed-up, batch {size}"]
-    regression = found.metric in VALUE_METRICS
-    columns += ["moved by" if regression else "changed", title_metric(found.metric), "mean exit"]
+    regression = is_regression(found)
+    columns += [name_change(regression), title_metric(found.metric), "mean exit"]
     rows = [describe_way(way, sizes, regression) for way in found.ways]
-    return TextTable("ways", "Early exit, and what else makes the model faster", columns, rows, WAYS_NOTE)
+    note = f"{WAYS_NOTE} {MOVED_NOTE if regression else CHANGED_NOTE}"
+    return TextTable("ways", "Early exit, and what else makes the model faster", columns, rows, note)
 
 
 def describe_way(way: Way, sizes: Sequence[int], regression: bool) -> list[str]:
@@ -74,21 +92,18 @@ def describe_way(way: Way, sizes: Sequence[int], regression: bool) -> list[str]:
     elif regression:
         cells.append(f"{changed.estimate:.3f} [{changed.low:.3f}, {changed.high:.3f}]")
     else:
-        cells.append(format_changed(changed.estimate, changed.low, changed.high))
+        cells.append(f"{format_change(changed.estimate, False)} [{100 * changed.low:.1f}, {100 * changed.high:.1f}]")
     cells.append(
         numbers.MISSING if quality is None else f"{quality.estimate:.3f} [{quality.low:.3f}, {quality.high:.3f}]"
     )
     return [*cells, numbers.MISSING if way.mean_exit is None else f"{way.mean_exit:.2f}"]
 
 
-def format_changed(share: float, low: float, high: float) -> str:
-    """Return ``0.6 % [0.3, 1.2]``."""
-    return f"{100 * share:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
-
-
 def build_candidates(found: Advice) -> TextTable:
     """Build the table of criteria on the same exits."""
-    columns = ["criterion", "threshold", "promised speed-up", "changed", title_metric(found.metric), "mean exit"]
+    regression = is_regression(found)
+    columns = ["criterion", "threshold", "promised speed-up"]
+    columns += [name_change(regression), title_metric(found.metric), "mean exit"]
     rows = []
     for one in found.candidates:
         if one.chosen is None:
@@ -96,8 +111,8 @@ def build_candidates(found: Advice) -> TextTable:
             continue
         said = one.chosen
         threshold = f"{one.threshold:.4g}" if math.isfinite(one.cut) else "nobody leaves early"
-        cells = [f"{said.speedup:.2f}x", f"{100 * said.changed:.1f} %", f"{said.quality:.3f}", f"{said.mean_exit:.2f}"]
-        rows.append([one.name, threshold, *cells])
+        cells = [f"{said.speedup:.2f}x", format_change(said.changed, regression), f"{said.quality:.3f}"]
+        rows.append([one.name, threshold, *cells, f"{said.mean_exit:.2f}"])
     return TextTable("criteria", "Criteria on the same exits, chosen for the goal", columns, rows, CANDIDATES_NOTE)
 
 
@@ -121,13 +136,16 @@ def build_depths(found: Advice) -> TextTable:
     return TextTable("exits", "What each exit can save", columns, rows, note)
 
 
-def build_groups(name: str, title: str, what: str, groups: Sequence[GroupResult]) -> TextTable:
+def build_groups(
+    name: str, title: str, what: str, groups: Sequence[GroupResult], regression: bool = False
+) -> TextTable:
     """Build the table of classes or groups."""
-    columns = [name, "texts", f"{what}: the model itself", f"{what}: early exit", "changed", "mean exit"]
+    columns = [name, "texts", f"{what}: the model itself", f"{what}: early exit", name_change(regression), "mean exit"]
     rows = [
-        [g.name, str(g.samples), f"{g.own:.3f}", f"{g.early:.3f}", f"{100 * g.changed:.1f} %", f"{g.mean_exit:.2f}"]
+        [g.name, str(g.samples), f"{g.own:.3f}", f"{g.early:.3f}", format_change(g.changed, regression),
+         f"{g.mean_exit:.2f}"]
         for g in groups
-    ]
+    ]  # fmt: skip
     return TextTable(name, title, columns, rows, "")
 
 
@@ -196,22 +214,28 @@ def build_advice_chart(found: Advice) -> Chart | None:
     ways = [way for way in found.ways if 1 in way.speedup and way.changed is not None]
     if not ways:
         return None
-    looks = assign_looks([way.name for way in ways], [])
+    looks, regression = assign_looks([way.name for way in ways], []), is_regression(found)
+    scale = 1 if regression else 100
     marks: list[Mark] = []
     for way in ways:
         ratio, changed = way.speedup[1], way.changed
         assert changed is not None
-        tip = f"{way.name}\n{format_gain(ratio)}\n{100 * changed.estimate:.1f} % of answers change"
-        marks.append(Whisker(way.name, looks[way.name], ratio.estimate, 100 * changed.low, 100 * changed.high))
-        marks.append(Point(way.name, looks[way.name], ratio.estimate, 100 * changed.estimate, tip))
-    highest = [100 * way.changed.high for way in ways if way.changed is not None]
+        said = format_change(changed.estimate, regression)
+        said = f"answers move by {said} on average" if regression else f"{said} of answers change"
+        tip = f"{way.name}\n{format_gain(ratio)}\n{said}"
+        marks.append(Whisker(way.name, looks[way.name], ratio.estimate, scale * changed.low, scale * changed.high))
+        marks.append(Point(way.name, looks[way.name], ratio.estimate, scale * changed.estimate, tip))
+    highest = [scale * way.changed.high for way in ways if way.changed is not None]
     x = Axis("speed-up at batch 1", *pad_range([1.0, *(way.speedup[1].estimate for way in ways)]))
-    y = Axis("answers that change, %", *pad_range([0.0, *highest]))
+    y = Axis("answers move by" if regression else "answers that change, %", *pad_range([0.0, *highest]))
     if found.question.goal.is_certified:
-        level = 100 * found.question.goal.value
+        level = scale * found.question.goal.value
         marks.append(Reference((x.low, level), (x.high, level), "goal"))
     legend = [Key(way.name, way.name, looks[way.name]) for way in ways]
-    words = "Ways to be faster than the model itself: to the right is faster, further down is truer (Wilson, 95 %)."
+    interval = "bootstrap" if regression else "Wilson"
+    words = (
+        f"Ways to be faster than the model itself: to the right is faster, further down is truer ({interval}, 95 %)."
+    )
     source = f"{write_from_here(found.question.model)}, {found.samples[2]:,} reported texts."
     return Chart("What each way gives and costs", "advise", words, source, x, y, marks, legend)
 

@@ -166,13 +166,16 @@ def test_where_nothing_can_pay_no_exit_is_fitted(tmp_path: Path, capsys: pytest.
 def test_a_regression(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = save(tmp_path / "model", ("score",), problem_type="regression")
     data = tmp_path / "mine.csv"
-    rows = [f"{text},{label + (i % 7) / 8}" for i, (text, label) in enumerate(ROWS)]
-    data.write_text("\n".join(["text,label", *rows]) + "\n")
-    found = ask(capsys, tmp_path, model, data, "--max-loss", "0.9", "--batch-size", "1", "--out", str(tmp_path / "o"))
+    rows = [f"{text},{label + (i % 7) / 8},{'AB'[i % 2]}" for i, (text, label) in enumerate(ROWS)]
+    data.write_text("\n".join(["text,label,hotel", *rows]) + "\n")
+    more = ["--max-loss", "0.9", "--batch-size", "1", "--slice", "hotel", "--out", str(tmp_path / "o")]
+    found = ask(capsys, tmp_path, model, data, *more)
     assert found["metric"] == "pearson"
     assert found["verdict"].startswith(SAID)
     page = (tmp_path / "o" / "advise.html").read_text()
-    assert "moved by" in page  # no share of answers: there are no classes
+    assert page.count(">moved by<") == 3  # ways, criteria and groups: there are no classes whose answers change
+    assert "answers move by" in page
+    assert not any(said in page for said in (">changed<", "of answers change", "answers that change", "Wilson"))
 
 
 @pytest.mark.parametrize(
