@@ -2,7 +2,8 @@
 
 What is to be chosen (how states are pooled, how strongly linear exits are held back, how long others learn) is chosen
 by the loss on a fifth of the *training* samples, drawn by the seed; with that, the exits are fitted on all of them.
-Exits that are not linear are fitted on one pooling, that on which linear ones, fitted in no time, do better.
+Exits that are not linear are fitted on one pooling, that on which linear ones, fitted in no time, do better. Linear
+exits of so many classes that their fit is costly, too; they choose on fewer samples and end after fewer steps.
 Neither the samples that thresholds are chosen on nor those that are reported are looked at. The same seed gives the
 same weights.
 """
@@ -19,7 +20,16 @@ import torch
 from torch import Tensor
 
 from bench.errors import UsageError
-from bench.training.linear import L2_CHOICES, Scaled, choose_l2, compute_mean_loss, fit_linear
+from bench.training.linear import (
+    COSTLY_STEPS,
+    L2_CHOICES,
+    MOST_STEPS,
+    Scaled,
+    choose_l2,
+    compute_mean_loss,
+    fit_linear,
+    limit_rows,
+)
 from bench.training.states import POOLINGS, PooledStates
 from bench.training.trainer import seed_random
 from strategies.base import Pooling
@@ -48,6 +58,11 @@ class ExitFit:
     def outputs(self) -> int:
         """Width C of the logits."""
         return self.head.num_outputs
+
+    @property
+    def cheap_rows(self) -> int:
+        """Samples on which a linear exit is fitted in no time."""
+        return limit_rows(self.head.hidden_size, self.outputs)
 
 
 @dataclass(frozen=True)
@@ -89,6 +104,10 @@ class _Rows:
     def wanted(self) -> Tensor:
         return self.targets[self.rows.to(self.targets.device)]
 
+    def thin_out(self, most: int) -> _Rows:
+        """Return at most so many of the samples, evenly spaced."""
+        return replace(self, rows=self.rows[:: math.ceil(len(self.rows) / most)])
+
 
 def fit_exits(fit: ExitFit, states: PooledStates, targets: Tensor) -> Fitted:
     """Fit exits on ``states`` to ``targets``: classes int64 [N], probabilities [N, C], or values [N] where C = 1.
@@ -100,11 +119,11 @@ def fit_exits(fit: ExitFit, states: PooledStates, targets: Tensor) -> Fitted:
         raise UsageError("Exits cannot be fitted on a single sample: one more is needed, to choose how.")
     learn, held = part_rows(len(states), fit.seed)
     parts = [_Rows(states, targets, rows) for rows in (learn, held, torch.arange(len(states)))]
-    linear = has_linear_exits(fit)
-    fitter = _LinearFitter(fit) if linear else _StepFitter(fit)
+    linear, costly = has_linear_exits(fit), len(states) > fit.cheap_rows
+    fitter = _LinearFitter(fit, COSTLY_STEPS if costly else MOST_STEPS) if linear else _StepFitter(fit)
     poolings: Sequence[Pooling] = POOLINGS if fit.pooling is None else (fit.pooling,)
     probed: dict[Pooling, tuple[float, ...]] = {}
-    if not linear and fit.pooling is None:
+    if (costly or not linear) and fit.pooling is None:
         probed = {pooling: probe_exits(fit, pooling, parts[0], parts[1]) for pooling in poolings}
         poolings = [min(probed, key=lambda pooling: sum(probed[pooling]))]
     tried = {pooling: fitter.search(pooling, parts[0], parts[1]) for pooling in poolings}
@@ -123,7 +142,7 @@ def fit_exits(fit: ExitFit, states: PooledStates, targets: Tensor) -> Fitted:
 
 def probe_exits(fit: ExitFit, pooling: Pooling, learn: _Rows, held: _Rows) -> tuple[float, ...]:
     """Return what linear exits in their place would lose on ``held``, near enough to tell poolings apart."""
-    few = replace(learn, rows=learn.rows[:: math.ceil(len(learn.rows) / MOST_PROBED)])
+    few = learn.thin_out(min(MOST_PROBED, fit.cheap_rows))
     losses = []
     for layer in fit.layers:
         features = Scaled.of(few.features(pooling, layer))
@@ -167,16 +186,18 @@ class _LinearFitter:
 
     what = "l2"
 
-    def __init__(self, fit: ExitFit) -> None:
-        self.fit, self.steps = fit, 0
+    def __init__(self, fit: ExitFit, most_steps: int) -> None:
+        self.fit, self.most_steps, self.steps = fit, most_steps, 0
 
     def search(self, pooling: Pooling, learn: _Rows, held: _Rows) -> _Found:
         choices = L2_CHOICES if self.fit.settings.l2 is None else (self.fit.settings.l2,)
-        found = _Found()
+        found, learn = _Found(), learn.thin_out(self.fit.cheap_rows)
         for layer in self.fit.layers:
             features = Scaled.of(learn.features(pooling, layer))
             held_features = held.features(pooling, layer)
-            l2, loss = choose_l2(features, learn.wanted(), held_features, held.wanted(), self.fit.outputs, choices)
+            wanted = learn.wanted(), held.wanted()
+            l2, loss = choose_l2(features, wanted[0], held_features, wanted[1], self.fit.outputs, choices,
+                                 most_steps=self.most_steps)  # fmt: skip
             found.losses.append(loss)
             found.chosen.append(l2)
         return found
@@ -184,7 +205,7 @@ class _LinearFitter:
     def finish(self, pooling: Pooling, every: _Rows, chosen: Sequence[float]) -> None:
         for layer, l2 in zip(self.fit.layers, chosen, strict=True):
             features = Scaled.of(every.features(pooling, layer))
-            linear = fit_linear(features, every.wanted(), self.fit.outputs, l2)
+            linear = fit_linear(features, every.wanted(), self.fit.outputs, l2, most_steps=self.most_steps)
             weight, bias = self.fit.head.exit_parameters(layer)
             with torch.no_grad():
                 weight.copy_(linear.weight)

@@ -11,6 +11,8 @@ from torch.nn import functional as F
 from bench.errors import UsageError
 
 MOST_STEPS = 300
+COSTLY, COSTLY_STEPS = 500_000_000, 40
+"""Multiplications of one look at all samples beyond which a fit (of many classes) ends after so many steps."""
 L2_CHOICES = (1.0, 0.1, 0.01, 1e-3, 1e-4)
 """Strongest first: each begins where the one before it ended."""
 
@@ -67,6 +69,11 @@ def compute_mean_loss(logits: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(logits, wanted)
 
 
+def limit_rows(width: int, outputs: int) -> int:
+    """Return of how many samples a fit of weights [outputs, width] is not costly."""
+    return max(1, COSTLY // (width * outputs))
+
+
 def fit_linear(
     features: Scaled,
     targets: Tensor,
@@ -113,7 +120,14 @@ def fit_linear(
 
 
 def choose_l2(
-    features: Scaled, targets: Tensor, held: Tensor, held_targets: Tensor, outputs: int, choices: tuple[float, ...]
+    features: Scaled,
+    targets: Tensor,
+    held: Tensor,
+    held_targets: Tensor,
+    outputs: int,
+    choices: tuple[float, ...],
+    *,
+    most_steps: int = MOST_STEPS,
 ) -> tuple[float, float]:
     """Return the best of ``choices``, strongest first, on samples that are not fitted on, and its loss there.
 
@@ -121,7 +135,7 @@ def choose_l2(
     """
     best, least, start = choices[0], torch.inf, None
     for l2 in choices:
-        start = fit_linear(features, targets, outputs, l2, start)
+        start = fit_linear(features, targets, outputs, l2, start, most_steps=most_steps)
         loss = float(compute_mean_loss(start.read(held), held_targets))
         if not loss < least:
             break

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
 from bench.errors import UsageError
 from bench.selfcheck.tiny import TINY
+from bench.training import exits, linear
 from bench.training.exits import ExitFit, fit_exits, has_linear_exits, part_rows
 from bench.training.linear import Scaled, compute_mean_loss, fit_linear
 from bench.training.states import POOLINGS, PooledStates
@@ -105,6 +108,33 @@ def test_linear_exits_are_the_minimum_on_all_samples() -> None:
     weight, bias = head.exit_parameters(2)
     assert torch.allclose(weight, expected.weight.float(), atol=1e-6)
     assert torch.allclose(bias, expected.bias.float(), atol=1e-6)
+
+
+def test_costly_linear_exits_choose_on_fewer_samples_and_end_after_fewer_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those of a thousand classes do; the pooling is still the one that tells more, and they still learn."""
+    states, targets = draw("cls")
+    head = make_head("linear")
+    before = losses(head, states, targets)
+    usual = fit_exits(ExitFit(make_head("linear"), range(1, LAYERS + 1), StateFit(), 1), states, targets)
+    monkeypatch.setattr(linear, "COSTLY", SAMPLES // 2 * head.hidden_size * OUTPUTS)
+    monkeypatch.setattr(exits, "COSTLY_STEPS", 4)
+    seen: list[tuple[int, int]] = []
+
+    def fit(features: Scaled, *given: Any, most_steps: int, **more: Any) -> Any:
+        seen.append((len(features.values), most_steps))
+        return fit_linear(features, *given, most_steps=most_steps, **more)
+
+    monkeypatch.setattr(linear, "fit_linear", fit)
+    monkeypatch.setattr(exits, "fit_linear", fit)
+    found = fit_exits(ExitFit(head, range(1, LAYERS + 1), StateFit(), 1), states, targets)
+    assert found.pooling == usual.pooling == "cls"
+    assert set(found.held_out) == {"cls"}
+    assert set(found.probed) == {"cls", "mean"}
+    assert {steps for _, steps in seen} == {exits.PROBE_STEPS, 4}
+    assert all(rows <= SAMPLES // 2 for rows, _ in seen[:-LAYERS])
+    assert seen[-LAYERS:] == [(SAMPLES, 4)] * LAYERS
+    assert found.steps < usual.steps
+    assert all(then > now for then, now in zip(before, losses(head, states, targets), strict=True))
 
 
 @pytest.mark.parametrize("name", ON_STATES)
