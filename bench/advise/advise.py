@@ -102,7 +102,7 @@ def give_advice(question: Question, context: Context) -> Advice:
     rivals, timings = time_candidate(own, fitted, best, depth, throttle_messages(context.progress))
     ways = describe_ways(own, fitted, best, rivals, timings, metrics[0])
     others, both = [way for way in ways[2:] if way.name != BOTH], next(way for way in ways if way.name == BOTH)
-    verdict = give_verdict(goal, metrics[0], describe_rule(best), ways[0], ways[1], others, both)
+    verdict = give_verdict(goal, metrics[0], describe_rule(best), ways[0], ways[1], others, both, not lacks_skill(run))
     task = cell.parts.task
     groups: tuple[GroupResult, ...] = ()
     if question.slice_column is not None and isinstance(task, FileTask):
@@ -165,6 +165,11 @@ def record_candidate(question: Question, best: Candidate, times: DepthTimes, con
     select = rule.format() if rule.kind in ("risk", "max_loss") else ""
     thresholds = (best.threshold,) if best.chosen is not None and np.isfinite(best.cut) else None
     return run_cell(prepare_cell(question.make_request(best.name, thresholds, select), context))
+
+
+def lacks_skill(run: Run) -> bool:
+    """Return whether the recorded model is not shown to be better than one answer for all samples."""
+    return any(doubt.kind == "no-skill" for doubt in run.find_doubts())
 
 
 def measure_each_exit(exits: AllExits, metric: str) -> list[float]:

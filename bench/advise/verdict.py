@@ -13,6 +13,8 @@ from bench.measure.stats import Interval
 VALUE_METRICS = ("pearson", "spearman")
 """The metrics of values instead of classes."""
 
+UNSKILLED = "the model itself is not shown to be better on these texts than one answer for all"
+
 
 @dataclass(frozen=True)
 class Way:
@@ -40,17 +42,26 @@ class Finding:
 
 
 def give_verdict(
-    goal: Goal, metric: str, rule: str, own: Way, early: Way, rivals: Sequence[Way], both: Way | None = None
+    goal: Goal,
+    metric: str,
+    rule: str,
+    own: Way,
+    early: Way,
+    rivals: Sequence[Way],
+    both: Way | None = None,
+    skilled: bool = True,
 ) -> Finding:
     """Return the verdict on a cut that was measured: ``rule`` is ``entropy < 0.21``.
 
     It pays where early exit is faster beyond doubt at batch 1, where what was asked holds on the reported samples,
     and where no rival is faster beyond doubt with answers that are as good; or where early exit together with less
-    precision, ``both``, is faster beyond doubt than that rival.
+    precision, ``both``, is faster beyond doubt than that rival. Nothing pays on a model that is not ``skilled``.
     """
     fast = early.speedup[1]
     said = [f"{rule} is {format_gain(fast)} {'faster' if fast.estimate >= 1 else 'as fast'} at batch 1 on this machine"]
     said += [describe_change(goal, early, metric), describe_quality(metric, early, own)]
+    if not skilled:
+        return Finding(False, f"Does not pay: {', '.join(said)}; {UNSKILLED}.")
     reasons = list_objections(goal, own, early)
     better = find_better_rival(goal, own, early, rivals)
     if better is not None and better.speedup[1].low > fast.high:

@@ -31,6 +31,15 @@ def test_it_pays() -> None:
     assert give() == (True, f"Pays: {FOUND}.")
 
 
+def test_nothing_pays_on_a_model_without_skill() -> None:
+    both = replace(BF16, name="early exit, bf16", speedup={1: Interval(3.0, 2.9, 3.1)})
+    found = give_verdict(CHANGE, "accuracy", "entropy < 0.21", OWN, EARLY, [BF16], both, skilled=False)
+    assert not found.pays
+    assert found.sentence == (
+        f"Does not pay: {FOUND}; the model itself is not shown to be better on these texts than one answer for all."
+    )
+
+
 def test_a_faster_rival_that_is_as_true_is_named() -> None:
     slower = replace(BF16, name="int8", speedup={1: Interval(2.0, 1.9, 2.1)})
     assert give(CHANGE, EARLY, slower, BF16) == (False, f"Does not pay: {FOUND}; bf16 alone gives 2.1x.")
