@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from bench.errors import UsageError
 
 MOST_STEPS = 300
-COSTLY, COSTLY_STEPS = 500_000_000, 40
+COSTLY, COSTLY_STEPS = 200_000_000, 40
 """Multiplications of one look at all samples beyond which a fit (of many classes) ends after so many steps."""
 L2_CHOICES = (1.0, 0.1, 0.01, 1e-3, 1e-4)
 """Strongest first: each begins where the one before it ended."""
