@@ -188,6 +188,8 @@ class ByLength:
         Where there is none, ``make(n, like)`` makes it for n >= T tokens; ``like`` is an empty tensor of the device
         and format.
         """
+        if torch.compiler.is_exporting():  # the length is a symbol: the table becomes a part of the graph
+            return make(hidden.shape[1], hidden.new_empty(0))
         size = 1 << (hidden.shape[1] - 1).bit_length()
         key = (name, size, hidden.device, hidden.dtype)
         if key not in self._made:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from bench.measure.metrics import title_metric
 from bench.results.measures import Performance
@@ -32,13 +32,37 @@ python early_exit.py . texts.txt
 Whether new texts still behave like those below: `bench monitor . texts.txt`.
 """
 
+USE_ONNX = """\
+```python
+import json, onnxruntime, torch
+from transformers import AutoTokenizer
+from early_exit import score_exit
+config = json.load(open("exit_config.json"))
+segments = [onnxruntime.InferenceSession(name) for name in config["onnx"]["segments"]]
+tokenizer = AutoTokenizer.from_pretrained(".", model_input_names=config["onnx"]["inputs"])
+found = tokenizer("a text", truncation=True, max_length=config["max_length"], return_tensors="np")
+given, past = dict(found), []
+for segment in segments:
+    hidden, logits = segment.run(None, given)
+    past.append(torch.from_numpy(logits))
+    if score_exit(config["criterion"], past, config["layers"]) LESS config["criterion"]["cut"]:
+        break
+    given = {"hidden_states": hidden, "attention_mask": found["attention_mask"]}
+print(len(past), logits[0].tolist())  # the exit layer, from 1, and its answer
+```
+"""
 
-def write_card(run: Run, chosen: ChosenPoint, counts: Sequence[int]) -> str:
-    """Return the text of README.md for an exported run, of whose samples ``counts`` leave at exit 1, 2, ..."""
+
+def write_card(run: Run, chosen: ChosenPoint, counts: Sequence[int], config: Mapping[str, Any]) -> str:
+    """Return the text of README.md for an exported run, of whose samples ``counts`` leave at exit 1, 2, ...
+
+    ``config`` is what ``exit_config.json`` will say.
+    """
     record, result = run.record, run.result()
     title = escape_markdown(f"{run.backbone} with early exit for {run.task}")
     lines = ["---", "library_name: transformers", "tags: [early-exit, exitbench]", "---", "", f"# {title}", ""]
     lines += [escape_markdown(describe_point(run, chosen)), "", *USE.splitlines(), ""]
+    lines += describe_onnx(config) if "onnx" in config else []
     lines += [f"## Measured on {escape_markdown(run.primary)}", ""]
     plain = None if record.latency is None else record.latency.configurations.get("all layers")
     timed = {"all layers": plain, chosen.rule: None if chosen.point is None else chosen.point.latency}
@@ -65,6 +89,36 @@ def write_card(run: Run, chosen: ChosenPoint, counts: Sequence[int]) -> str:
         lines.append(f"- The run was in {run.spec.dtype}, this model is in fp32: single texts may leave elsewhere.")
     lines += [f"- Run {quote_markdown(run.folder.name)}: {quote_markdown(record.command)}."]
     return "\n".join(lines) + "\n"
+
+
+def describe_onnx(config: Mapping[str, Any]) -> list[str]:
+    """Return what the card says of the ONNX files: what goes in and comes out, how a text leaves early, how exact."""
+    onnx, tokens = config["onnx"], "[batch, length] int64"
+    exits, classes, given = config["layers"], config["outputs"], f"{', '.join(config['onnx']['inputs'])}: {tokens}"
+    states = "[batch, length, hidden] float32"
+    out = f"next_hidden_states: {states}; logits: [batch, {classes}] float32"
+    first, *others = onnx["segments"]
+    rows = [
+        [onnx["model"], given, f"logits: [batch, {exits}, {classes}] float32, of all exits"],
+        [first, given, out],
+        *([name, f"hidden_states: {states}; attention_mask: {tokens}", out] for name in others),
+        [onnx["weights"], "-", "the weights of all of them, read from beside them"],
+    ]
+    less = "<" if config["criterion"]["strict"] else "<="
+    return [
+        "## ONNX",
+        "",
+        *write_markdown_table(["File", "Inputs", "Outputs"], rows),
+        "",
+        "Any number and length of texts, padding where the mask is 0, classes in the order of `labels` in "
+        "exit_config.json. With `pip install onnxruntime`, one segment after another, as far as a text has to go:",
+        "",
+        *USE_ONNX.replace("LESS", less).splitlines(),
+        "",
+        f"In float32, for operators of version {onnx['opset']}; logits were compared with torch's on texts of the "
+        f"task, and differ by {onnx['largest_difference']:.1e} at most.",
+        "",
+    ]
 
 
 def describe_point(run: Run, chosen: ChosenPoint) -> str:

@@ -19,23 +19,25 @@ from bench.advise.export.card import write_card
 from bench.advise.export.chosen import ChosenPoint, choose_exported
 from bench.advise.export.packing import make_stock_model, pack_criterion, pack_head
 from bench.advise.export.recorded import describe_traffic
-from bench.cell.reload import load_run_model, refuse_external
+from bench.cell.reload import RunModel, load_run_model, refuse_external
 from bench.cell.request import Context
 from bench.environment import read_versions
 from bench.errors import DiskFull, UsageError
 from bench.files import hash_file, is_disk_full, write_json, write_text
 from bench.results.run import Run
+from bench.tasks.encode import encode_split
 
 FORMAT = 1
 """Of ``exit_config.json``: raised when an older ``early_exit.py`` could not read it."""
 CONFIG, RECORDED = "exit_config.json", "recorded.json"
 
 
-def export_run(run: Run, context: Context, folder: Path, asked: str) -> dict[str, Any]:
+def export_run(run: Run, context: Context, folder: Path, asked: str, *, onnx: bool = False) -> dict[str, Any]:
     """Write the model of ``run``, which decides at the point ``asked``, to ``folder``; return its configuration.
 
-    The folder is written whole or not at all. Raises UsageError, before anything is written, for a folder that is not
-    empty, for a criterion or head that cannot be exported, and where the run's model or its logits cannot be had.
+    ``onnx``: as ONNX files too. The folder is written whole or not at all. Raises UsageError, before anything is
+    written, for a folder that is not empty, for a criterion or head that cannot be exported, and where the run's model
+    or its logits cannot be had; and where ONNX files would not answer as the model does.
     """
     refuse_filled(folder)
     refuse_external(run)
@@ -63,20 +65,31 @@ def export_run(run: Run, context: Context, folder: Path, asked: str) -> dict[str
         },
         "provenance": describe_origin(run, chosen),
     }
-    stock, config["model_args"] = make_stock_model(made.model)
     traffic = describe_traffic(run, chosen.cut)
-    name_classes(stock.config, run)
     with write_folder(folder) as inside:
+        if onnx:
+            config["onnx"] = write_onnx_of(run, made, inside, context)
+        stock, config["model_args"] = make_stock_model(made.model)
+        name_classes(stock.config, run)
         with hide_bars(transformers_logging):
             stock.save_pretrained(inside)
             made.tokenizer.save_pretrained(inside)
         save_file({name: tensor.contiguous() for name, tensor in weights.items()}, inside / "exits.safetensors")
         write_text(inside / "early_exit.py", Path(early_exit.__file__).read_text(encoding="utf-8"))
         write_json(inside / RECORDED, traffic, compact=True)
-        write_text(inside / "README.md", write_card(run, chosen, traffic["exit_counts"]))
+        write_text(inside / "README.md", write_card(run, chosen, traffic["exit_counts"], config))
         config["files"] = {path.name: hash_file(path) for path in sorted(inside.iterdir())}
         write_json(inside / CONFIG, config)
     return config
+
+
+def write_onnx_of(run: Run, made: RunModel, folder: Path, context: Context) -> dict[str, Any]:
+    """Write a run's model to ``folder`` as ONNX files, compared with torch on the texts that the run reports."""
+    from bench.advise.export.onnx_files import write_onnx
+
+    encoded = encode_split(made.data.evaluation[run.primary], made.tokenizer, made.max_length)
+    segments = "token_type_ids" in made.tokenizer.model_input_names
+    return write_onnx(made.model, folder, encoded, segments=segments, tell=context.progress.say)
 
 
 def refuse_filled(folder: Path) -> None:

@@ -20,15 +20,23 @@ def export(
     timed: Annotated[
         bool, typer.Option("--time", help="Time the folder beside early exit here, a minute, one thread.")
     ] = False,
+    onnx: Annotated[
+        bool, typer.Option("--onnx", help="ONNX files too: all exits in one graph, and one segment a layer.")
+    ] = False,
 ) -> None:
     """A run's model taken home: weights, exits, threshold, a card, and one file of code that needs no ExitBench."""
     from bench.advise.export.chosen import choose_exported
     from bench.advise.export.write import export_run, refuse_filled
 
     refuse_filled(folder)
+    if onnx:
+        from bench.advise.export.onnx_files import require_onnx
+
+        session.progress.say("Loading onnxruntime and what writes ONNX.")
+        require_onnx()
     asked = session.find_run(run).finished()
     session.progress.say("Loading torch, transformers and the model.")
-    config = export_run(asked, session.context(), folder, point)
+    config = export_run(asked, session.context(), folder, point, onnx=onnx)
     times = None
     if timed:
         from bench.advise.export.timing import time_exported
@@ -50,4 +58,10 @@ def export(
         out.print(said)
     if times is not None:
         out.print(times.describe())
+    if onnx:
+        made = config["onnx"]
+        out.print(
+            f"{made['model']} and {len(made['segments'])} segments: logits differ from torch's by "
+            f"{made['largest_difference']:.1e} at most."
+        )
     out.print(f"Written: {folder}. README.md there says how it is used.")
