@@ -29,7 +29,7 @@ from bench.results.exits import read_exits
 from bench.results.places import RECORD
 from bench.results.record import RecordHead
 from bench.results.record_file import read_record
-from bench.results.store import Store
+from bench.results.store import DEPTH, Store
 from bench.text import shorten_quotes
 from bench.training.checkpoint import load_tensors
 
@@ -37,6 +37,11 @@ CHECKERS: dict[str, Callable[[Path], object]] = {
     ".json": read_object, ".parquet": read_exits, ".safetensors": load_tensors
 }  # fmt: skip
 """Ending -> how a file is read to know that it is whole; files with other endings are not kept."""
+
+CELL = re.compile("/".join([r"[A-Za-z0-9._-]+"] * DEPTH))
+"""Where a cell lies in a store."""
+MOST_JSON = 2**28
+"""Bytes of a record or of raw times; what is larger is none, and would be read whole."""
 
 NOWHERE = re.compile(r"[\w+.-]*:/*")
 SCHEME = re.compile(r"[\w+.-]+:(//|:)")
@@ -76,7 +81,14 @@ class Remote:
     def fetch_cells(self) -> int:
         """Bring every finished cell that is not here yet into the local store; return how many there were."""
         names = [name.removesuffix(f"/{RECORD}") for name in self._list("") if name.endswith(f"/{RECORD}")]
-        return sum(self._fetch_cell(name) for name in names if not name.startswith("."))
+        return sum(self._fetch_cell(name) for name in names if not name.startswith(".") and self._may_hold_cell(name))
+
+    def _may_hold_cell(self, name: str) -> bool:
+        """Return whether a store has cells under such a name; say so where it has not."""
+        fits = CELL.fullmatch(name) is not None
+        if not fits:
+            self.progress.say(f"{self.url}/{name} is left out: a cell lies in TASK/BACKBONE/RUN.")
+        return fits
 
     def _fetch_cell(self, name: str) -> bool:
         """Bring the cell in the folder ``name``, whole; False where it is here, is not there, or cannot be used."""
@@ -90,8 +102,11 @@ class Remote:
         with tempfile.TemporaryDirectory(dir=self.store.make_cache("incoming")) as folder:
             arrived = [Path(folder) / str(number) for number in range(len(names))]
             for path, name in zip(arrived, names, strict=True):
-                self._try(name, partial(self.files.get_file, f"{self.root}/{name}", str(path)))
-                reason = explain_unusable(path, name)
+                there = f"{self.root}/{name}"
+                reason = explain_size(name, self._try(name, partial(self.files.size, there)))
+                if not reason:
+                    self._try(name, partial(self.files.get_file, there, str(path)))
+                    reason = explain_unusable(path, name)
                 if reason:
                     self.progress.say(f"{self.url}/{name} is left out: {reason}.")
                     return False
@@ -189,6 +204,13 @@ def stays_below(name: str) -> bool:
 def is_hidden(name: str) -> bool:
     """Return whether a name is no part of results: in a folder such as ``.git``, or a hidden file, but ``.cache``."""
     return any(part.startswith(".") for part in name.removeprefix(".cache/").split("/"))
+
+
+def explain_size(name: str, size: int | None) -> str:
+    """Return why a file of ``size`` bytes is not fetched, or the empty string; a file system may not know the size."""
+    if size is None or size <= MOST_JSON or not name.endswith(".json"):
+        return ""
+    return f"it has {size:,} bytes, and no record has more than {MOST_JSON:,}"
 
 
 def explain_unusable(path: Path, name: str) -> str:

@@ -43,10 +43,12 @@ READERS = {
     "diagnose": ("diagnose", "last"),
     "stored": ("diagnose", "last", "--stored"),
     "serve": ("serve", "last"),
+    "export": ("export", "last", "OUT"),
+    "simulate": ("simulate", "last"),
     "sync": ("run", "--strategy", "full", "--task", "demo", "--dry-run", "--offline", "--sync"),
 }
 NEEDED = {"cases": ("strategy", "of"), "stored": ("strategy", "of"), "explain": PLACES, "diagnose": PLACES,
-          "serve": PLACES}  # fmt: skip
+          "serve": PLACES, "export": PLACES}  # fmt: skip
 """Of the readers that end where a name cannot be had: the names that they need."""
 
 
@@ -97,6 +99,8 @@ def test_no_reader_runs_what_a_record_names(
     results = ["--results-dir", str(store)]
     if reader == "compare":
         words, results = [*words, str(store), str(store)], []
+    elif reader == "export":
+        words[-1] = str(site / "out")
     elif reader in ("report", "sync"):
         words.append(str(site / "out") if reader == "report" else f"file://{store}")
     if reader == "sync":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -99,6 +100,10 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
         (cell / "exits-select.parquet").read_bytes()[:-100]
     ),
     "no logits": lambda cell: (cell / "exits-select.parquet").write_bytes(b""),
+    "a record of 300 MB": lambda cell: os.truncate(cell / "record.json", 300_000_000),
+    "a cell too high": lambda cell: cell.rename(cell.parent.with_name(cell.name)),
+    "a cell too deep": lambda cell: shutil.move(cell, cell.parent / "a" / "b" / cell.name),
+    "a name that a terminal obeys": lambda cell: cell.parent.rename(cell.parent.with_name("\x1b]0;x\x07")),
     "a program": lambda cell: (cell / "sitecustomize.py").write_text("import os"),
 }
 
