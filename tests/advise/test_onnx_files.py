@@ -120,7 +120,8 @@ def test_shared_weights_are_written_once(tmp_path: Path) -> None:
     model, _ = make_own_model("albert", LinearHead, 3)
     write_onnx(model, tmp_path, make_texts(), segments=True, tell=lambda _: None)
     large = sum(one.numel() for one in model.parameters() if one.numel() * 4 >= 4096)
-    assert large * 4 <= (tmp_path / WEIGHTS_FILE).stat().st_size <= large * 4 * 1.3  # some space between them
+    size = (tmp_path / WEIGHTS_FILE).stat().st_size
+    assert large * 2 < size < large * 4 * 1.3  # one copy: not what no exit reads, but some space between tensors
 
 
 @pytest.fixture(scope="module")
