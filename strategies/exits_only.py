@@ -26,7 +26,7 @@ class ExitsOnlyRecipe(Recipe):
     (its value in regression), by cross-entropy (squared error), so that no label is needed.
     """
 
-    version = 2
+    version = 3
     state_fit = StateFit()
     lr_scale = 10.0  # FastBERT's: heads alone bear more than a backbone
 

@@ -142,6 +142,8 @@ def find_obstacle(times: DepthTimes, goal: Goal) -> str | None:
     wanted = max(WORTH, goal.value if goal.kind == "speedup" else 0.0)
     if first.high < wanted:
         return f"even if every text left at exit 1, {first.estimate:.2f}x is the most, and {wanted:g}x is wanted"
+    if goal.kind == "target_ms" and times.plain_ms <= goal.value:
+        return f"the model itself takes {times.plain_ms:.1f} ms a text, and {goal.value:g} ms are allowed"
     fastest = times.plain_ms / first.estimate
     if goal.kind == "target_ms" and fastest > goal.value:
         return f"even if every text left at exit 1, it would take {fastest:.1f} ms, and {goal.value:g} ms are wanted"

@@ -1,12 +1,15 @@
-"""What is asked of a model: criteria that so many samples bear."""
+"""What is asked of a model: criteria that so many samples bear, goals that exits can help to meet."""
 
 from __future__ import annotations
 
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
+from bench.advise.advise import find_obstacle
+from bench.advise.ceiling import DepthTimes
 from bench.advise.goal import Goal
 from bench.advise.question import Question, choose_candidates, explain_few_criteria, list_usual_criteria
 
@@ -37,3 +40,19 @@ def test_criteria_that_the_samples_do_not_bear_are_named(short: int) -> None:
 def test_of_criteria_that_were_named_nothing_is_said() -> None:
     question = Question("model", "data", goal=CERTIFIED, criteria=("entropy",))
     assert explain_few_criteria(question, make_data(400), ("entropy",)) is None
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        (3.0, "it would take 4.0 ms, and 3 ms are wanted"),
+        (5.0, None),
+        (8.0, "the model itself takes 8.0 ms a text, and 8 ms are allowed"),
+        (100.0, "the model itself takes 8.0 ms a text, and 100 ms are allowed"),
+    ],
+)
+def test_a_time_that_is_met_already_or_never_is_an_obstacle(target: float, said: str | None) -> None:
+    rounds = np.array([[0.004] * 3, [0.008] * 3])  # half of the time at exit 1
+    times = DepthTimes((10.0,), rounds[:, :1], rounds[1, :1], rounds, rounds[1])
+    found = find_obstacle(times, Goal("target_ms", target))
+    assert found is None if said is None else (found or "").endswith(said)
