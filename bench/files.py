@@ -94,5 +94,5 @@ def refuse_file(folder: Path) -> None:
     """Raise UsageError where the results ``folder``, or what it would lie in, is there and is no folder."""
     there = next((path for path in (folder, *folder.parents) if os.path.lexists(path)), None)
     if there is not None and not os.path.isdir(there):
-        what = "a file" if os.path.exists(there) else "a link to nothing"
+        what = "a file" if os.path.exists(there) else "a link that leads nowhere"
         raise UsageError(f"{there} is {what}, and results are kept in a folder.")

@@ -139,11 +139,14 @@ def describe_unsealed(runs: Sequence[Run]) -> str:
     return f"{what} no checksum (schema_version 1): an altered number may go unnoticed{first}."
 
 
-def with_session(*options: str) -> Callable[[Callable[..., int | None]], Callable[..., int | None]]:
+def with_session(
+    *options: str, check_place: bool = True
+) -> Callable[[Callable[..., int | None]], Callable[..., int | None]]:
     """Make a command of a function whose first parameter is a Session: in its place come the Session's ``options``.
 
     Without names these are all. The function returns the exit code, or None for success. With --offline, nothing that
-    the command imports or starts uses the network.
+    the command imports or starts uses the network. A file in the place of the results folder is refused, but for a
+    command that finds out by itself what would go wrong (``check_place``).
     """
     every = signature(Session, eval_str=True).parameters
     shared = [every[name] for name in options or every]
@@ -155,7 +158,8 @@ def with_session(*options: str) -> Callable[[Callable[..., int | None]], Callabl
         def command(**given: Any) -> int | None:
             session = Session(**{option.name: given.pop(option.name) for option in shared})
             refuse_infinite(given)
-            refuse_file(session.results_dir)
+            if check_place:
+                refuse_file(session.results_dir)
             with keep_offline(session.offline), trust_names(session.allow_imports):
                 return function(session, **given)
 

@@ -16,7 +16,7 @@ from tests.helpers.report_store import make_cell
 def test_a_clock_that_is_not_valid_is_said_beside_it(latency: str | None, tmp_path: Path) -> None:
     run = Run.load(make_cell(tmp_path, latency=latency))
     chosen = choose_exported(run, "2x")
-    headline, card = describe_point(run, chosen), write_card(run, chosen, [10] * run.layers)
+    headline, card = describe_point(run, chosen), write_card(run, chosen, [10] * run.layers, {})
     assert ("faster where it was timed" in headline) == (latency is not None)
     assert headline.endswith("timed (INVALID).") == (latency == "invalid")
     assert "] INVALID |\n" in card if latency == "invalid" else "INVALID" not in card

@@ -88,7 +88,7 @@ def test_a_link_to_nothing_in_the_place_of_the_results_folder(
 ) -> None:
     (tmp_path / "results").symlink_to(tmp_path / "gone")
     assert main(["table", "--results-dir", str(tmp_path / "results")]) == 2
-    assert "results is a link to nothing" in capsys.readouterr().err
+    assert "results is a link that leads nowhere" in capsys.readouterr().err
 
 
 def test_a_file_to_compare_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,7 +28,7 @@ def put(root: Path, strategy: str, seed: int, value: float, status: str = "succe
 def _set(value: float, record: dict[str, Any]) -> None:
     result = record["evaluation"]["evaluation"]
     interval = {"value": value, "low": value - 0.02, "high": value + 0.02}
-    result["per_exit"]["accuracy"][-1] = value
+    result["per_exit"]["accuracy"] = [0.0, value]
     [point] = [p for p in result["points"] if p["rule"] == "2x"]
     for one in (result["full"], point):
         one["metrics"]["accuracy"] = interval

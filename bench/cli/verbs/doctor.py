@@ -8,7 +8,7 @@ from bench.cli.display import make_console, print_json
 from bench.cli.session import Session, with_session
 
 
-@with_session("hub_root", "results_dir", "json")
+@with_session("hub_root", "results_dir", "json", check_place=False)
 def doctor(session: Session) -> None:
     """What this machine has, which packages and hub access, and what would go wrong."""
     from bench.selfcheck.doctor import check_machine
