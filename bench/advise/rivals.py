@@ -84,6 +84,8 @@ def try_rival(name: str, make: Callable[[], PlainCall], probe: Batch, layers: in
         try:
             call = make()
             call(probe)
+        except ModuleNotFoundError as error:
+            return Rival(name, None, layers, f"{error.name} is not installed")
         except Exception as error:  # whatever a library lacks here, it is a row that says so
             first = " ".join(str(error).split())[:WHY_SHOWN]
             return Rival(name, None, layers, f"{type(error).__name__}: {first}" if first else type(error).__name__)
