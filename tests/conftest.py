@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+# before torch is imported: workers that each use every core wait for one another
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 SHARED = Path(os.environ.get("EXITBENCH_SHARED") or Path(__file__).resolve().parents[1].parent / "shared")
 
 
