@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bench.errors import UsageError
 from bench.measure.exits import AllExits
 from bench.tasks.file import FileTask
-from bench.tasks.readers import read_table
+from bench.tasks.readers import read_columns
 
 UNEVEN = 0.5
 """Classes are uneven where the rarest has less than this part of an even share."""
@@ -72,7 +72,7 @@ def slice_groups(task: FileTask, column: str, exits: AllExits, layers: NDArray[n
 
 def read_groups(task: FileTask, column: str) -> list[str]:
     """Return the group of every row of the file. Raises UsageError, naming the columns there are."""
-    table = read_table(task.file, "data", (column,))
+    table = read_columns(task.file, "data", (column,))
     if column not in table.columns:
         there = ", ".join(sorted(table.others)) or "none"
         raise UsageError(f"{task.file}: no column '{column}' to tell groups by (columns: {there}).")

@@ -31,7 +31,7 @@ from bench.tasks.folder import (
     warn_of_doubts,
 )
 from bench.tasks.labels import read_labels
-from bench.tasks.readers import READ_BY_SUFFIX, read_lines, read_table
+from bench.tasks.readers import READ_BY_SUFFIX, read_lines, read_columns
 from bench.tasks.sampling import limit_split
 
 PARTS = {"train": 0.4, "select": 0.3, "report": 0.3}
@@ -51,7 +51,7 @@ class FileTask(FolderTask):
         """Read, check and share out the file; raises DataError naming file, row and remedy."""
         for path, more in ((self.file, ()), *([(self.texts, (".txt",))] if self.texts else [])):
             check_suffix(path, (*READ_BY_SUFFIX, *more))
-        table = read_table(self.file, "data", (*SINGLE, *PAIR, "label"))
+        table = read_columns(self.file, "data", (*SINGLE, *PAIR, "label"))
         columns = list_text_columns(table)
         for column in ("label", *columns):
             table.column(column)
@@ -143,7 +143,7 @@ def read_unlabelled(path: Path, columns: Sequence[str], regression: bool, parts:
         lines = [line.strip() for line in read_lines(path)]
         table = RawTable("train", str(path), {columns[0]: [line for line in lines if line]})
     else:
-        table = read_table(path, "train", tuple(columns))
+        table = read_columns(path, "train", tuple(columns))
     count = len(table)
     none = np.full(count, np.nan, dtype=np.float32) if regression else np.full(count, -1, dtype=np.int64)
     split = make_split(table, columns, none)

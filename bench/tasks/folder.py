@@ -38,7 +38,7 @@ from bench.tasks.labels import (
     read_targets,
     warn_of_lookalikes,
 )
-from bench.tasks.readers import READ_BY_SUFFIX, read_lines, read_table
+from bench.tasks.readers import READ_BY_SUFFIX, read_lines, read_columns
 from bench.tasks.sampling import hold_out, limit_split
 
 EVALUATION = ("validation", "dev", "test")
@@ -63,7 +63,7 @@ class FolderTask(Task):
             raise DataError(f"{self.folder}: nothing to evaluate on. {self._remedy(EVALUATION)}")
         split_name, evaluation_file = named
         wanted = (*SINGLE, *PAIR, "label")
-        train, evaluation = read_table(train_file, "train", wanted), read_table(evaluation_file, split_name, wanted)
+        train, evaluation = read_columns(train_file, "train", wanted), read_columns(evaluation_file, split_name, wanted)
         texts = list_text_columns(train)
         for table in (train, evaluation):
             for column in ("label", *texts):

@@ -23,7 +23,7 @@ FIELD = 2**31 - 1
 """Largest field of a CSV file in characters: a document may be one; csv's own limit is 131,072."""
 
 
-def read_table(path: Path, split: str, wanted: Sequence[str]) -> RawTable:
+def read_columns(path: Path, split: str, wanted: Sequence[str]) -> RawTable:
     """Read the ``wanted`` columns of one file, as far as it has them.
 
     Raises DataError, naming file and row, for anything that cannot be read as the file's suffix says.

@@ -138,12 +138,12 @@ def test_a_key_that_is_twice_in_a_row_is_refused(tmp_path: Path, capsys: pytest.
 
 
 def test_numbers_beyond_what_floats_tell_apart_stay_two_classes(tmp_path: Path) -> None:
-    from bench.tasks.readers import read_table
+    from bench.tasks.readers import read_columns
 
     rows = [
         json.dumps({"text": f"t{i}"})[:-1] + f', "label": 900719925474099{2 + i % 2}.0, "more": 1e999}}'
         for i in range(4)
     ]
     path = write_rows(tmp_path / "task", *rows) / "train.jsonl"
-    labels = read_table(path, "train", ["text", "label"]).column("label")
+    labels = read_columns(path, "train", ["text", "label"]).column("label")
     assert len(set(map(str, labels))) == 2

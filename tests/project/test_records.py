@@ -42,7 +42,7 @@ def modules() -> dict[str, ast.Module]:
 def opens_files(node: ast.AST) -> bool:
     """Whether ``node`` names a function that opens JSON or Parquet."""
     if isinstance(node, ast.Name):
-        return node.id in OPENERS
+        return node.id in {*OPENERS, "read_table"}
     dotted = ast.unparse(node) if isinstance(node, ast.Attribute) else ""
     return dotted.rpartition(".")[2] in {*OPENERS, "read_table"} or dotted in ("json.load", "json.loads")
 

@@ -28,7 +28,7 @@ from bench.files import hash_file
 from bench.measure.stats import holm
 from bench.progress import Progress
 from bench.tasks.checks import read_texts
-from bench.tasks.readers import READ_BY_SUFFIX, read_lines, read_table
+from bench.tasks.readers import READ_BY_SUFFIX, read_lines, read_columns
 
 DRAWS = 9999
 """Permutations: the smallest p is one in ten thousand."""
@@ -145,7 +145,7 @@ def read_monitored(path: Path, *, pairs: bool) -> list[str | tuple[str, str]]:
     if path.suffix not in READ_BY_SUFFIX:
         raise DataError(f"{path} is none of .txt, {', '.join(READ_BY_SUFFIX)}: convert it.")
     wanted = ("sentence1", "sentence2") if pairs else ("text",)
-    table = read_table(path, "texts", wanted)
+    table = read_columns(path, "texts", wanted)
     columns = [read_texts(table, name) for name in wanted]
     return list(zip(*columns, strict=True)) if pairs else list(columns[0])
 
