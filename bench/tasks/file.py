@@ -31,7 +31,7 @@ from bench.tasks.folder import (
     warn_of_doubts,
 )
 from bench.tasks.labels import read_labels
-from bench.tasks.readers import READ_BY_SUFFIX, read_lines, read_columns
+from bench.tasks.readers import READ_BY_SUFFIX, read_columns, read_lines
 from bench.tasks.sampling import limit_split
 
 PARTS = {"train": 0.4, "select": 0.3, "report": 0.3}

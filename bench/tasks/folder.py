@@ -38,7 +38,7 @@ from bench.tasks.labels import (
     read_targets,
     warn_of_lookalikes,
 )
-from bench.tasks.readers import READ_BY_SUFFIX, read_lines, read_columns
+from bench.tasks.readers import READ_BY_SUFFIX, read_columns, read_lines
 from bench.tasks.sampling import hold_out, limit_split
 
 EVALUATION = ("validation", "dev", "test")

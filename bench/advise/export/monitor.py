@@ -28,7 +28,7 @@ from bench.files import hash_file
 from bench.measure.stats import holm
 from bench.progress import Progress
 from bench.tasks.checks import read_texts
-from bench.tasks.readers import READ_BY_SUFFIX, read_lines, read_columns
+from bench.tasks.readers import READ_BY_SUFFIX, read_columns, read_lines
 
 DRAWS = 9999
 """Permutations: the smallest p is one in ten thousand."""
