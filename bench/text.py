@@ -12,7 +12,9 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Any
 
 from markupsafe import Markup, escape
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.padding import Padding
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
@@ -109,16 +111,74 @@ def guard_csv(value: object) -> object:
     return f"'{cell}" if value.startswith(FORMULA) and not PLAIN_NUMBER.fullmatch(value) else cell
 
 
+LONGEST_WORD = 16
+"""Letters that a column has room for, however narrow the table; names without an end may be longer, and are folded."""
+
+
+class FittedTable(Table):
+    """A table that breaks lines between words, or where there is no room for that becomes a list: an item a row.
+
+    ``cells`` are the texts of its rows.
+    """
+
+    def __init__(
+        self, title: str, columns: Sequence[str], cells: Sequence[Sequence[str]], right: Container[str]
+    ) -> None:
+        super().__init__(title=Text(title), title_justify="left")
+        self.names, self.cells = columns, cells
+        for column in columns:
+            self.add_column(column, overflow="fold", justify="right" if column in right else "left")
+        for row in cells:
+            self.add_row(*row)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield the table at the width that there is, or the list."""
+        columns = [[show_hidden(text) for text in texts] for texts in zip(self.names, *self.cells, strict=True)]
+        frame = 3 * len(columns) + 1
+        widths = fit_widths(columns, options.max_width - frame)
+        if widths is None:
+            yield from self._list_rows()
+            return
+        for column, width in zip(self.columns, widths, strict=True):
+            column.width = width
+        yield from super().__rich_console__(console, options)
+
+    def _list_rows(self) -> Iterator[Padding]:
+        yield Padding(self.title or "", 0)
+        for row in self.cells:
+            yield Padding(f"- {row[0]}", 0)
+            for name, text in zip(self.names[1:], row[1:], strict=True):
+                if text not in ("", "-", "–"):
+                    yield Padding(f"{name}: {text}", (0, 0, 0, 4))
+
+
+def fit_widths(columns: Sequence[Sequence[str]], room: int) -> list[int] | None:
+    """Return letters for each of the ``columns``, ``room`` in all, so that no word is broken; None without enough room.
+
+    The widest gives first, down to its longest word; no column has less than one letter.
+    """
+    least = [
+        max(min(cell_len(word), LONGEST_WORD) for text in texts for word in ["-", *text.split()]) for texts in columns
+    ]
+    widths = [max(cell_len(line) for text in texts for line in ["-", *text.splitlines()]) for texts in columns]
+    if sum(least) > room:
+        return None
+    while sum(widths) > room:  # then one of them is wider than its longest word
+        at = max((i for i, width in enumerate(widths) if width > least[i]), key=widths.__getitem__)
+        widths[at] -= 1
+    return widths
+
+
 def build_table(
     title: str, columns: Iterable[str], rows: Iterable[Iterable[object]], right: Container[str] = ()
 ) -> Table:
-    """Return a table whose cells are folded rather than cut; the columns ``right`` are set to the right."""
-    table = Table(title=Text(title), title_justify="left")
-    for column in columns:
-        table.add_column(column, overflow="fold", justify="right" if column in right else "left")
-    for row in rows:
-        table.add_row(*["" if cell is None else str(cell) for cell in row])
-    return table
+    """Return a table whose cells are folded rather than cut; the columns ``right`` are set to the right.
+
+    On a terminal that is too narrow for it a list stands in its place. A row may end early.
+    """
+    names = list(columns)
+    cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    return FittedTable(title, names, [[*row, *[""] * (len(names) - len(row))] for row in cells], right)
 
 
 def is_size(text: str) -> bool:

@@ -23,7 +23,7 @@ from bench.report.formats import TextTable
 from bench.report.marks import Axis, Chart, Key, Mark, Point, Reference, Whisker, pad_range
 from bench.report.page import make_environment
 from bench.report.style import assign_looks
-from bench.text import TextConsole, build_table
+from bench.text import build_table
 
 WAYS_NOTE = "Speed-up: of the same texts, paired by rounds, 95 %, against the fastest way to run the model itself."
 CHANGED_NOTE = (
@@ -32,8 +32,6 @@ CHANGED_NOTE = (
 MOVED_NOTE = (
     "Moved by: how far answers are from the model's own on average, each by 1 at most, 95 % (bootstrap over texts)."
 )
-LONGEST_WORD = 12
-"""Letters; that of an error or a class may be longer, and is folded."""
 CANDIDATES_NOTE = "Promised: on the texts that cuts are chosen on, by the times of the layers."
 
 
@@ -204,31 +202,11 @@ def print_advice(found: Advice, out: Any) -> None:
     for doubt in list_doubts(found):
         out.print(f"But: {doubt}.")
     for table in build_advice_tables(found):
-        print_table(table, out)
+        out.print(build_table(table.title, table.columns, table.rows))
         if table.caption:
             out.print(table.caption)
     for line in list_how(found):
         out.print(line)
-
-
-def print_table(table: TextTable, out: TextConsole) -> None:
-    """Print a table, or where the terminal is so narrow that it would cut numbers and names, a list a row."""
-    if measure_table(table) <= out.width:
-        out.print(build_table(table.title, table.columns, table.rows))
-        return
-    out.print(table.title)
-    for row in table.rows:
-        out.print(f"- {row[0]}")
-        for column, cell in zip(table.columns[1:], row[1:], strict=True):
-            if cell != numbers.MISSING:
-                out.print(f"    {column}: {cell}")
-
-
-def measure_table(table: TextTable) -> int:
-    """Return how many letters wide a table is at least whose words are whole; names of no end may be cut."""
-    columns = zip(table.columns, *table.rows, strict=True)
-    widest = [max(min(len(word), LONGEST_WORD) for cell in cells for word in [*cell.split(), ""]) for cells in columns]
-    return sum(widest) + 3 * len(widest) + 1
 
 
 def build_advice_chart(found: Advice) -> Chart | None:

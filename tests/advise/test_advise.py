@@ -17,11 +17,8 @@ from bench.cli.process import main
 from bench.errors import USAGE
 from bench.latency.result import LatencyOptions
 from bench.progress import Progress
-from bench.report import advise_view
-from bench.report.formats import TextTable
 from bench.results.run import Run
 from bench.results.store import Store
-from bench.text import TextConsole
 from strategies.base import ExitModel
 from tests.helpers.models.finetuned_models import save_finetuned
 from tests.helpers.small_runs import reviews, write_task
@@ -179,28 +176,6 @@ def test_a_regression(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert page.count(">moved by<") == 3  # ways, criteria and groups: there are no classes whose answers change
     assert "answers move by" in page
     assert not any(said in page for said in (">changed<", "of answers change", "answers that change", "Wilson"))
-
-
-@pytest.mark.parametrize("width", [60, 80, 140])
-def test_no_width_cuts_a_number(width: int, capsys: pytest.CaptureFixture[str]) -> None:
-    columns = [
-        "way",
-        "ms a text, batch 1",
-        "speed-up, batch 1",
-        "ms a text, batch 32",
-        "changed",
-        "accuracy",
-        "mean exit",
-    ]
-    cells = ["1117.75", "10.88x [10.84, 12.92]", "18.27", "4.2 % [2.8, 6.1]", "0.898 [0.872, 0.920]", "12.17"]
-    missing = ["cannot run: ModuleNotFoundError: No module", *"–––––"]
-    advise_view.print_table(
-        TextTable("ways", "Ways", columns, [["early exit", *cells], ["int8", *missing]], ""), TextConsole(width=width)
-    )
-    printed = capsys.readouterr().out
-    assert all(len(line) <= width for line in printed.splitlines())
-    assert all(word in printed for cell in cells for word in cell.split())
-    assert ("┃" in printed) == (width > 60)
 
 
 @pytest.mark.parametrize(
