@@ -1,4 +1,4 @@
-"""Names: one did-you-mean, and one kind of table whose classes are imported when they are first asked for."""
+"""Names: one did-you-mean, one way to read a path, one kind of table whose classes are imported when asked for."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import difflib
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
@@ -54,6 +55,14 @@ def distrust_names() -> Iterator[None]:
         yield
     finally:
         _FOREIGN.reset(before)
+
+
+def expand_home(name: str) -> Path:
+    """Return the path of ``name``, where a leading ``~`` is the home folder.
+
+    ``./~`` and ``~nobody`` stay what they are: pathlib's own takes the one for the home and fails on the other.
+    """
+    return Path(os.path.expanduser(name))
 
 
 def suggest_name(name: str, known: Iterable[str]) -> str:

@@ -23,7 +23,7 @@ from backbones.folders import (
     list_weight_files,
     read_json,
 )
-from backbones.names import make_unknown_error
+from backbones.names import expand_home, make_unknown_error
 
 ATTENTION = ("sdpa", "eager")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -112,7 +112,7 @@ def _find_folder(request: BackboneRequest, hub_id: str | None) -> tuple[Path, st
     if named is not None:
         carried = find_package_folder(named.package) if named.package and request.revision is None else None
         return None if carried is None else (carried, f"package:{named.package}")
-    path = Path(os.path.expanduser(request.name))
+    path = expand_home(request.name)
     # pathlib fails on names that no folder can have
     return (path, f"folder:{path.resolve().name}") if os.path.isdir(path) else None
 
@@ -163,7 +163,7 @@ def find_package_folder(package: str) -> Path | None:
 def _not_found(name: str) -> UserError:
     separators = {os.sep, os.altsep or os.sep, "/"}
     if name.startswith(("~", ".")) or any(mark in name for mark in separators):
-        path = Path(os.path.expanduser(name))
+        path = expand_home(name)
         why = f"{name} is not a folder." if os.path.exists(path) else f"There is no folder {name}."
         return BackboneError(
             f"{why} Give one that a model was saved to, a hub id, or a name from `bench list backbones`."

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from backbones.errors import BackboneError
 from backbones.labels import MULTI_LABEL, match_labels, read_own_labels
+from backbones.names import expand_home
 from backbones.resolve import BackboneRequest, resolve_backbone
 from bench.advise.goal import Goal
 from bench.advise.groups import read_groups
@@ -131,13 +132,13 @@ def check_classes(spec: RunSpec, data: TaskData, context: Context) -> None:
 
 def check_files(question: Question) -> None:
     """Raise UsageError for files that are not there, and for texts to fit on that go with no file of data."""
-    if Path(question.data).suffix in READ_BY_SUFFIX and not os.path.exists(Path(os.path.expanduser(question.data))):
+    if Path(question.data).suffix in READ_BY_SUFFIX and not os.path.exists(expand_home(question.data)):
         raise UsageError(f"There is no file {question.data}. Give one with texts and labels, a folder, or a task.")
     if question.train is None:
         return
-    if not os.path.isfile(Path(os.path.expanduser(question.data))):
+    if not os.path.isfile(expand_home(question.data)):
         raise UsageError("--train goes with a file as --data: a task has texts to fit on of its own.")
-    if not os.path.isfile(Path(os.path.expanduser(question.train))):
+    if not os.path.isfile(expand_home(question.train)):
         raise UsageError(f"--train {question.train} is no file. Give one with a text a line.")
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from backbones.names import distrust_names
+from backbones.names import distrust_names, expand_home
 from bench.cell.exits_only import take_pooling
 from bench.cell.fitting import Probing
 from bench.cell.identify import identify_cell, load_data
@@ -116,7 +115,7 @@ def find_task(run: Run) -> Task:
     if kind not in ("folder", "file"):
         return get_task(given)
     for root in (Path(), *run.folder.resolve().parents[3:4]):
-        folder = root / Path(os.path.expanduser(given))
+        folder = root / expand_home(given)
         if kind == "folder" and folder.is_dir():
             return FolderTask(folder)
         if kind == "file" and (found := find_file_task(given, root)) is not None:

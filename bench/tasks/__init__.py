@@ -6,10 +6,9 @@ Listing names imports nothing but the standard library; a task's module is impor
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backbones.names import Registry, blame_maker, is_ours
+from backbones.names import Registry, blame_maker, expand_home, is_ours
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ def get_task(name: str) -> Task:
     Raises :class:`bench.errors.UsageError` for a name that is none of these.
     """
     if name not in TASKS:
-        folder = Path(os.path.expanduser(name))
+        folder = expand_home(name)
         if os.path.isdir(folder):  # pathlib fails on names that no folder can have
             from bench.tasks.folder import FolderTask
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from backbones.names import expand_home
 from bench.errors import DataError
 from bench.tasks.base import LoadOptions, Split, TaskData
 from bench.tasks.checks import RawTable, make_split
@@ -84,11 +85,11 @@ def find_file_task(name: str, root: Path = Path()) -> FileTask | None:
 
     A file of a task folder is none by itself: its folder is the task.
     """
-    whole = root / Path(os.path.expanduser(name))
+    whole = root / expand_home(name)
     if os.path.isfile(whole):  # pathlib fails on names that no file can have
         return None if is_part_of_folder(whole) else FileTask(whole)
     for at in (i for i, letter in enumerate(name) if letter == JOIN):
-        file, texts = (root / Path(os.path.expanduser(part)) for part in (name[:at], name[at + 1 :]))
+        file, texts = (root / expand_home(part) for part in (name[:at], name[at + 1 :]))
         if os.path.isfile(file) and os.path.isfile(texts):
             return FileTask(file, texts)
     return None
