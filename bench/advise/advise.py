@@ -18,7 +18,7 @@ from bench.advise.goal import Goal
 from bench.advise.groups import ClassBalance, GroupResult, balance_classes, slice_groups
 from bench.advise.heads import FittedExits, OwnModel, fit_exits_once, load_own_model
 from bench.advise.question import Question, explain_few_criteria, prepare_question
-from bench.advise.rivals import BOTH, EarlyCall, Rival, answer_samples, make_rivals
+from bench.advise.rivals import EarlyCall, Rival, answer_samples, make_rivals
 from bench.advise.timing import BATCHES, EARLY, SAMPLES, Timings, time_against_rivals
 from bench.advise.verdict import Finding, Way, give_early_verdict, give_verdict
 from bench.cell.latency import throttle_messages
@@ -101,8 +101,7 @@ def give_advice(question: Question, context: Context) -> Advice:
     say("Timing early exit against the model itself and what else makes it faster.")
     rivals, timings = time_candidate(own, fitted, best, depth, throttle_messages(context.progress))
     ways = describe_ways(own, fitted, best, rivals, timings, metrics[0])
-    others, both = [way for way in ways[2:] if way.name != BOTH], next(way for way in ways if way.name == BOTH)
-    verdict = give_verdict(goal, metrics[0], describe_rule(best), ways[0], ways[1], others, both, not lacks_skill(run))
+    verdict = give_verdict(goal, metrics[0], describe_rule(best), ways, skilled=not lacks_skill(run))
     task = cell.parts.task
     groups: tuple[GroupResult, ...] = ()
     if question.slice_column is not None and isinstance(task, FileTask):
@@ -127,11 +126,11 @@ class Fixed:
         few = explain_few_criteria(self.question, data, self.own.prepared.criteria)
         if few is not None and "candidates" in known:
             notes.append(few)
-        if not data.source.startswith("file "):
-            notes.append(
-                "cuts are chosen on texts held out of train: if the model was fine-tuned on them, it is surer of them "
-                "than of new ones, and a certificate holds for them alone"
-            )
+        where = "of the file" if data.source.startswith("file ") else "held out of train"
+        notes.append(
+            f"cuts are chosen on texts {where}: if the model was fine-tuned on them, which cannot be seen here, it is "
+            "surer of them than of new ones, and a certificate holds for them alone"
+        )
         known_notes = tuple(notes)
         return Advice(verdict, self.question, self.times, sizes, data.metrics[0], known_notes, **known)  # type: ignore[arg-type]
 

@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from backbones.base import Batch
+from bench.advise.verdict import BOTH
 from bench.inference.executors import make_executor, make_plain_call
 from bench.latency.depth import ShallowModel
 from bench.latency.queries import PlainCall, make_stepped_call, make_stock_call, number_samples
@@ -23,7 +24,6 @@ from bench.tasks.encode import EncodedSplit, batch_by_length, collate_batch
 from strategies.base import Criterion, ExitModel, predict
 
 PADDED = "padded to the longest, {length} tokens"
-BOTH = "early exit, bf16"
 REPORTED_AT_ONCE = 32
 WHY_SHOWN = 160
 

@@ -13,6 +13,9 @@ from bench.measure.stats import Interval
 VALUE_METRICS = ("pearson", "spearman")
 """The metrics of values instead of classes."""
 
+BOTH = "early exit, bf16"
+"""The way that is early exit and less precision together."""
+
 UNSKILLED = "the model itself is not shown to be better on these texts than one answer for all"
 
 
@@ -41,22 +44,18 @@ class Finding:
     sentence: str
 
 
-def give_verdict(
-    goal: Goal,
-    metric: str,
-    rule: str,
-    own: Way,
-    early: Way,
-    rivals: Sequence[Way],
-    both: Way | None = None,
-    skilled: bool = True,
-) -> Finding:
+def give_verdict(goal: Goal, metric: str, rule: str, ways: Sequence[Way], skilled: bool = True) -> Finding:
     """Return the verdict on a cut that was measured: ``rule`` is ``entropy < 0.21``.
+
+    ``ways`` are the model itself, early exit, and its rivals, among them perhaps :data:`BOTH`.
 
     It pays where early exit is faster beyond doubt at batch 1, where what was asked holds on the reported samples,
     and where no rival is faster beyond doubt with answers that are as good; or where early exit together with less
-    precision, ``both``, is faster beyond doubt than that rival. Nothing pays on a model that is not ``skilled``.
+    precision is faster beyond doubt than that rival. Nothing pays on a model that is not ``skilled``.
     """
+    own, early, *others = ways
+    rivals = [way for way in others if way.name != BOTH]
+    both = next((way for way in others if way.name == BOTH), None)
     fast = early.speedup[1]
     said = [f"{rule} is {format_gain(fast)} {'faster' if fast.estimate >= 1 else 'as fast'} at batch 1 on this machine"]
     said += [describe_change(goal, early, metric), describe_quality(metric, early, own)]

@@ -98,6 +98,7 @@ def test_a_file_and_a_folder_are_enough(tmp_path: Path, capsys: pytest.CaptureFi
     assert sum(group["samples"] for group in found["groups"]) == found["samples"]["reported"]
     assert {group["name"] for group in found["groups"]} == {"A", "B"}
     assert sum(found["samples"].values()) == len(ROWS)
+    assert any("if the model was fine-tuned on them, which cannot be seen here" in note for note in found["notes"])
     check_record(tmp_path, found)
 
 

@@ -23,7 +23,7 @@ FOUND = (
 
 
 def give(goal: Goal = CHANGE, early: Way = EARLY, *rivals: Way) -> tuple[bool, str]:
-    found = give_verdict(goal, "accuracy", "entropy < 0.21", OWN, early, rivals)
+    found = give_verdict(goal, "accuracy", "entropy < 0.21", [OWN, early, *rivals])
     return found.pays, found.sentence
 
 
@@ -33,7 +33,7 @@ def test_it_pays() -> None:
 
 def test_nothing_pays_on_a_model_without_skill() -> None:
     both = replace(BF16, name="early exit, bf16", speedup={1: Interval(3.0, 2.9, 3.1)})
-    found = give_verdict(CHANGE, "accuracy", "entropy < 0.21", OWN, EARLY, [BF16], both, skilled=False)
+    found = give_verdict(CHANGE, "accuracy", "entropy < 0.21", [OWN, EARLY, BF16, both], skilled=False)
     assert not found.pays
     assert found.sentence == (
         f"Does not pay: {FOUND}; the model itself is not shown to be better on these texts than one answer for all."
@@ -78,7 +78,7 @@ def test_what_was_asked_has_to_hold(goal: Goal, early: Way, why: str) -> None:
 
 def test_values_move() -> None:
     early = replace(EARLY, changed=Interval(0.0062, 0.005, 0.007))
-    found = give_verdict(CHANGE, "pearson", "patience with patience 3", OWN, early, ())
+    found = give_verdict(CHANGE, "pearson", "patience with patience 3", [OWN, early])
     assert (
         "answers move by 0.0062 on average (certified below 0.01 with 95 % confidence), Pearson 0.912" in found.sentence
     )
@@ -107,7 +107,7 @@ BOTH = Way("early exit, bf16", {1: 3.3}, {1: Interval(3.0, 2.9, 3.1)}, Interval(
     ],
 )
 def test_early_exit_on_top_of_less_precision_is_measured_against_it_alone(both: Way, pays: bool) -> None:
-    found = give_verdict(CHANGE, "accuracy", "entropy < 0.21", OWN, EARLY, [BF16], both)
+    found = give_verdict(CHANGE, "accuracy", "entropy < 0.21", [OWN, EARLY, both, BF16])
     assert found.pays == pays
     if pays:
         assert found.sentence == (
