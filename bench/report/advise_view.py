@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -230,7 +231,7 @@ def build_advice_chart(found: Advice) -> Chart | None:
     y = Axis("answers move by" if regression else "answers that change, %", *pad_range([0.0, *highest]))
     if found.question.goal.is_certified:
         level = scale * found.question.goal.value
-        marks.append(Reference((x.low, level), (x.high, level), "goal"))
+        marks += draw_goal(level, x, y, marks)
     legend = [Key(way.name, way.name, looks[way.name]) for way in ways]
     interval = "bootstrap" if regression else "Wilson"
     words = (
@@ -238,6 +239,16 @@ def build_advice_chart(found: Advice) -> Chart | None:
     )
     source = f"{write_from_here(found.question.model)}, {found.samples[2]:,} reported texts."
     return Chart("What each way gives and costs", "advise", words, source, x, y, marks, legend)
+
+
+def draw_goal(level: float, x: Axis, y: Axis, marks: Sequence[Mark]) -> list[Reference]:
+    """Draw the line of what may change across the chart, its label where the most room is between marks beside it."""
+    room = y.span / 8  # of a label, on either side of the line
+    near = {m.x for m in marks if isinstance(m, Whisker) and m.low <= level + room and m.high >= level - room}
+    left, right = max(pairwise(sorted({x.low, *near, x.high})), key=lambda gap: gap[1] - gap[0])
+    here = right if right > (x.low + x.high) / 2 else left  # a label stands towards the middle of its line's end
+    line = Reference((x.low, level), (here, level), "goal")
+    return [line] if here == x.high else [line, Reference((here, level), (x.high, level), "")]
 
 
 def write_advice(found: Advice, folder: Path) -> list[Path]:

@@ -13,12 +13,14 @@ import pytest
 
 from bench.compare.history import Entry, Value
 from bench.report import marks
+from bench.report.advise_view import draw_goal
 from bench.report.charts import PanelCharts, build_charts, build_history, build_realisation
 from bench.report.content import MOST_DRAWN, choose_drawn, find_stars, tabulate_every_exit
 from bench.report.figures import Figure, draw_figure, use_paper_style
-from bench.report.marks import Axis, Chart, Mark, Point, pad_range, thin_out
+from bench.report.marks import Axis, Chart, Mark, Point, Whisker, pad_range, thin_out
 from bench.report.paper_figures import build_panel_figures, build_paper_figures, choose_paper_variant
 from bench.report.series import make_panels
+from bench.report.style import assign_looks
 from bench.report.svg import draw_svg, stack_svg
 from bench.results.store import Store
 from tests.helpers.report_store import make_cell, varied_store
@@ -151,3 +153,17 @@ def test_dense_points_are_thinned_and_ranges_have_room() -> None:
     assert pad_range([]) == (0.0, 1.0)
     assert pad_range([2.0, float("nan"), 2.0]) == (1.999, 2.001)
     assert pad_range([0.0, 1.0], 0.1) == pytest.approx((-0.1, 1.1))
+
+
+@pytest.mark.parametrize(
+    ("near", "end"),
+    [([], 3.0), ([2.9], 2.9), ([1.1, 2.9], 2.9), ([1.1, 1.3, 2.2], 2.2), ([1.9, 2.5, 2.9], 1.0), ([1.1, 1.3], 3.0)],
+)
+def test_the_label_of_a_goal_stands_where_no_mark_does(near: list[float], end: float) -> None:
+    """It is beside an end of its line, towards the middle; what lies far above the line is not in its way."""
+    x, y, look = Axis("", 1.0, 3.0), Axis("", 0.0, 10.0), assign_looks(["a"], [])["a"]
+    marks: list[Mark] = [Whisker("a", look, place, 0.4, 1.2) for place in near]
+    lines = draw_goal(1.0, x, y, [*marks, Whisker("a", look, 2.0, 6.0, 9.0)])
+    assert [line.label for line in lines] == ["goal", ""][: len(lines)]
+    assert (lines[0].start, lines[-1].end) == ((1.0, 1.0), (3.0, 1.0))
+    assert lines[0].end == (end, 1.0)
