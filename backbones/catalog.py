@@ -99,3 +99,9 @@ _ALL = (
 
 BACKBONES: dict[str, Named] = {named.name: named for named in _ALL}
 """Every named backbone by name, full-size ones first."""
+
+
+def is_demo(name: str) -> bool:
+    """Return whether ``name`` is a demo backbone's, which is always from scratch; a folder called so is none."""
+    named = BACKBONES.get(name)
+    return named is not None and named.hub_id is None

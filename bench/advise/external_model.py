@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from backbones.base import LayeredEncoder
-from backbones.catalog import BACKBONES, Init
+from backbones.catalog import BACKBONES, Init, is_demo
 from backbones.load import load_request_tokenizer, outline_backbone
 from backbones.resolve import BackboneRequest, Resolved, resolve_backbone
 from bench.cell.request import Context
@@ -108,7 +108,7 @@ def outline_model(
             if given:
                 raise UsageError(f"{option} says something of a model whose --backbone is not named: name that too.")
         return ExternalModel(name, NOT_NAMED, {}, 1, {}, "pretrained")
-    init: Init = "scratch" if backbone.endswith("-demo") else "pretrained"
+    init: Init = "scratch" if is_demo(backbone) else "pretrained"
     request = BackboneRequest(backbone, init, settings["backbone"], context.hub_root, context.offline)
     encoder, found = outline_backbone(request), resolve_backbone(request)
     if encoder.num_layers != exits:

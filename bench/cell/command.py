@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,11 +42,18 @@ def write_arguments(request: Request, context: Context) -> list[str]:
 
 def write_from_here(word: str) -> str:
     """Return ``word`` for a record that is shared: a full path in or beside the current folder as it is seen from
-    there; any below the home folder without it."""
+    there; any below the home folder without it.
+
+    What lies here starts with ``./``, so that a folder is not taken for a task or a backbone of its name.
+    """
     here = Path.cwd()
     if here.parent != Path(here.anchor) and word.startswith(f"{here.parent}{os.sep}"):
-        return os.path.relpath(word, here)
-    return word.replace(str(Path.home()), "~")
+        seen = os.path.relpath(word, here)
+        return seen if seen.startswith(os.pardir) or seen == os.curdir else os.path.join(os.curdir, seen)
+    home = Path.home()
+    if home == Path(home.anchor):  # of somebody without one, who would lose every slash
+        return word
+    return re.sub(rf"(?<![\w.-]){re.escape(str(home))}(?={re.escape(os.sep)}|$)", "~", word)
 
 
 def write_task_from_here(name: str) -> str:

@@ -55,7 +55,8 @@ def load_run_model(run: Run, context: Context, *, attention: str = "eager") -> R
             f"The checkpoint of {run.folder.name} is not in {context.store.root / '.cache'} (any more). "
             f"Train it again with: {record.command} --overwrite always"
         )
-    cell = identify_cell(run.spec, find_parts(run), load_run_data(run, context), context)
+    asked = replace(run.spec, backbone=find_backbone(run))
+    cell = identify_cell(asked, find_parts(run), load_run_data(run, context), context)
     older = record.sources is None and record.training.key == hash_identity(identify_training(cell.spec, cell.facts))
     changed = find_changed_sources(record, cell.sources)
     if (cell.keys.training != record.training.key and not older) or changed:
@@ -79,7 +80,7 @@ def load_run_model(run: Run, context: Context, *, attention: str = "eager") -> R
         Probing.of_cell(cell, model, criterion.probe).load()
     if criterion.fits:
         fit_criterion(criterion, make_evidence(run.fitting_exits()))
-    spec = replace(cell.spec, device="cpu", dtype="fp32", latency=None)
+    spec = replace(cell.spec, backbone=run.spec.backbone, device="cpu", dtype="fp32", latency=None)
     return RunModel(spec, cell.data, model, criterion, reader.tokenizer, reader.max_length)
 
 
@@ -114,7 +115,7 @@ def find_task(run: Run) -> Task:
     kind = run.record.task.source.partition(" ")[0]
     if kind not in ("folder", "file"):
         return get_task(given)
-    for root in (Path(), *run.folder.resolve().parents[3:4]):
+    for root in list_roots(run):
         folder = root / expand_home(given)
         if kind == "folder" and folder.is_dir():
             return FolderTask(folder)
@@ -123,6 +124,28 @@ def find_task(run: Run) -> Task:
     raise UsageError(
         f"The run's data is the {kind} '{given}', which is neither here nor beside the results: run this where it lies."
     )
+
+
+def find_backbone(run: Run) -> str:
+    """Return the name of a run's backbone, or the path of the folder that it was given as, found as data are.
+
+    Raises UsageError where it is neither here nor beside the results.
+    """
+    given = run.spec.backbone
+    if not run.record.backbone.source.startswith("folder:") or expand_home(given).is_dir():
+        return given
+    for root in list_roots(run):
+        if (root / expand_home(given)).is_dir():
+            return str(root / expand_home(given))
+    raise UsageError(
+        f"The run's backbone is the folder '{given}', which is neither here nor beside the results: run this where it "
+        "lies."
+    )
+
+
+def list_roots(run: Run) -> list[Path]:
+    """Return the folders that a run's own files may lie below: the current one, and that of the results folder."""
+    return [Path(), *run.folder.resolve().parents[3:4]]
 
 
 def load_run_data(run: Run, context: Context) -> TaskData:

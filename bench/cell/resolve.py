@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
-from backbones.catalog import BACKBONES, Init
+from backbones.catalog import BACKBONES, Init, is_demo
 from backbones.names import blame_maker
-from bench.cell.command import write_task_from_here
+from bench.cell.command import write_from_here, write_task_from_here
 from bench.cell.request import Request
 from bench.errors import UsageError
 from bench.inference.placement import find_device
@@ -122,15 +122,15 @@ def resolve_request(request: Request) -> tuple[RunSpec, Parts]:
     timing = make_settings(LatencyArgs, groups["latency"], "latency")  # checked also where nothing is timed
     criterion_args = bind_arguments(strategy.criterion, {**own, **groups["criterion"]}, f"strategy '{strategy.name}'")
     backbone = request.backbone or task.default_backbone
-    is_demo = backbone.endswith("-demo")
-    if is_demo and request.init == "finetuned":
+    is_scratch = is_demo(backbone)
+    if is_scratch and request.init == "finetuned":
         raise UsageError(f"--init finetuned: '{backbone}' is made from scratch and has no classifier of its own.")
-    init: Init = "scratch" if is_demo else request.init or "pretrained"
+    init: Init = "scratch" if is_scratch else request.init or "pretrained"
     head_args = bind_head(head, groups["head"], head_name, backbone, can_fit_on_states(head, recipe))
     spec = RunSpec(
         strategy=strategy.name if request.strategy in STRATEGIES else request.strategy,
         task=task.name,
-        backbone=backbone,
+        backbone=write_from_here(backbone),
         head=head_name,
         recipe=recipe_name,
         init=init,

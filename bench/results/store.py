@@ -145,8 +145,13 @@ class Only:
 
     @classmethod
     def named(cls, tasks: str | None, backbones: str | None) -> Only:
-        """Return the choice that ``a,b`` of the command line makes; None and empty text mean all."""
-        return cls(*(frozenset(filter(None, map(str.strip, (text or "").split(",")))) for text in (tasks, backbones)))
+        """Return the choice that ``a,b`` of the command line makes; None and empty text mean all.
+
+        A backbone that is given as a folder is meant by the last part of its path, as records name it.
+        """
+        wanted = (frozenset(filter(None, map(str.strip, (text or "").split(",")))) for text in (tasks, backbones))
+        asked, models = wanted
+        return cls(asked, models | {Path(name).resolve().name for name in models if os.path.isdir(name)})
 
     def has(self, run: Run) -> bool:
         """Return whether ``run`` is one of those that are meant."""

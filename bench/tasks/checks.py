@@ -34,6 +34,11 @@ class RawTable:
     others: tuple[str, ...] = ()
     typed: bool = True
 
+    @property
+    def name(self) -> str:
+        """The last part of ``where``, for warnings, which are recorded and shared: they say nothing of folders."""
+        return Path(self.where).name
+
     def __len__(self) -> int:
         return max((len(values) for values in self.columns.values()), default=0)
 

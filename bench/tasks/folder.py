@@ -186,9 +186,9 @@ def warn_of_doubts(
 ) -> Iterator[str]:
     """Yield warnings of what can be read in two ways; ``listed``: the user names the classes himself."""
     if classes is not None and not listed and (found := find_hidden_numbers(labels)):
-        yield f"{train.where}: {found[0]}: taken as {len(classes.names)} classes. {found[1]} for a regression"
+        yield f"{train.name}: {found[0]}: taken as {len(classes.names)} classes. {found[1]} for a regression"
     if "text" in train.columns and (unused := [name for name in PAIR if name in train.columns]):
-        yield f"{' and '.join(unused)} of {train.where} are not used: it has a column 'text'"
+        yield f"{' and '.join(unused)} of {train.name} are not used: it has a column 'text'"
     if train.where.endswith(".tsv"):
         quoted = sum(
             isinstance(text, str) and len(text) > 2 and text[0] == text[-1] == '"' and '""' in text[1:-1]
@@ -196,7 +196,7 @@ def warn_of_doubts(
             for text in train.columns[column]
         )
         if quoted:
-            yield f"{quoted} texts of {train.where} look quoted, and TSV keeps the quotes: save it as CSV if they are"
+            yield f"{quoted} texts of {train.name} look quoted, and TSV keeps the quotes: save it as CSV if they are"
 
 
 def _warn_of_leaks(train: Split, reported: Split, trained: RawTable, evaluated: RawTable) -> Iterator[str]:
@@ -204,4 +204,4 @@ def _warn_of_leaks(train: Split, reported: Split, trained: RawTable, evaluated: 
     seen = set(zip(train.first, train.second or train.first, strict=True))
     again = sum(row in seen for row in zip(reported.first, reported.second or reported.first, strict=True))
     if again:
-        yield f"{again} of {len(reported)} rows of {evaluated.where} are in {trained.where} too"
+        yield f"{again} of {len(reported)} rows of {evaluated.name} are in {trained.name} too"

@@ -13,7 +13,8 @@ from bench.cli.process import main
 from bench.progress import Progress
 from bench.results.store import Store
 from bench.sweep.plan import make_plan
-from tests.helpers.small_runs import SHAPE, TINY, run_json, settings, write_task
+from tests.helpers.models.finetuned_models import save_finetuned
+from tests.helpers.small_runs import SHAPE, TINY, reviews, run_json, settings, write_task
 
 
 @pytest.fixture
@@ -39,6 +40,33 @@ def test_a_run_is_explained_where_its_data_was_given_and_from_elsewhere(
     assert main(["explain", "last", "--text", "good room", "--results-dir", "../project/results"]) == 0
     (project / "data").rename(project / "moved")
     assert main(["explain", "last", "--text", "good room", "--results-dir", "../project/results"]) == 2
+    assert "which is neither here nor beside the results" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["home/project/bert-demo", "home/models/bert-demo", "ann/models/bert-demo"])
+def test_a_backbone_given_by_a_full_path_is_recorded_without_it_and_found_again(
+    place: str, tmp_path: Path, project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its folder is called as a backbone of the catalog is: in the current one, beside it, below the home folder."""
+    monkeypatch.setenv("HOME", str(tmp_path / "ann"))
+    model = tmp_path / place
+    save_finetuned(model, "bert", ("neg", "pos"), texts=[text for text, _ in reviews(96, 0)], vocab_size=200)
+    capsys.readouterr()
+    words = ["--strategy", "entropy", "--task", "data/reviews", "--backbone", str(model), "--recipe", "exits-only"]
+    [run] = run_json(capsys, *words, "--no-latency", "--offline", "--quiet")
+    record = run["record"]
+    assert str(tmp_path) not in json.dumps(record)
+    assert (record["spec"]["init"], record["identity"]["backbone"]["name"]) == ("finetuned", "bert-demo")
+    elsewhere = project.parent / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    look = ["--text", "good room", "--results-dir", "../project/results"]
+    assert main(["explain", "last", *look]) == 0
+    capsys.readouterr()
+    assert main(["table", "--results-dir", "../project/results", "--backbone", str(model)]) == 0
+    assert "entropy" in capsys.readouterr().out
+    model.rename(tmp_path / "moved")
+    assert main(["explain", "last", *look]) == 2
     assert "which is neither here nor beside the results" in capsys.readouterr().err
 
 

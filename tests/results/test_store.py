@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench import files
-from bench.cell.command import write_command
+from bench.cell.command import write_command, write_from_here
 from bench.errors import UsageError
 from bench.files import remove_leftovers, replace_file, write_json
 from bench.progress import Progress
@@ -178,8 +178,24 @@ def test_the_recorded_command_does_not_say_where_the_folder_is(tmp_path: Path, m
     here.mkdir(parents=True)
     monkeypatch.chdir(here)
     given = ["run", "--results-dir", str(here / "results"), "--hub-root", str(here.parent / "hub"), "--quiet"]
-    assert write_command(given) == "bench run --results-dir results --hub-root ../hub"
+    assert write_command(given) == "bench run --results-dir ./results --hub-root ../hub"
     assert write_command(["show", "/elsewhere/x"]) == "bench show /elsewhere/x"
+
+
+@pytest.mark.parametrize(
+    ("home", "word", "seen"),
+    [
+        ("/homes/ann", "/homes/ann/model", "~/model"),
+        ("/homes/ann", "--data=/homes/ann/mine.csv", "--data=~/mine.csv"),
+        ("/homes/ann", "/homes/ann", "~"),
+        ("/homes/ann", "/homes/anna/model", "/homes/anna/model"),
+        ("/homes/ann", "/mnt/homes/ann/model", "/mnt/homes/ann/model"),
+        ("/", "/data/model", "/data/model"),
+    ],
+)
+def test_only_the_home_folder_is_left_out(home: str, word: str, seen: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", home)
+    assert write_from_here(word) == seen
 
 
 def test_git_leaves_the_cache_alone(tmp_path: Path) -> None:
