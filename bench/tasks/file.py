@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +62,7 @@ class FileTask(FolderTask):
         parts = share_out(every, options.seed, fitted=self.texts is None)
         files = [("data", self.file)]
         warnings = list(warn_of_doubts(table, columns, labels, classes, self.lists_classes))
+        warnings += warn_of_repeats(every, table.name)
         if self.texts is None:
             train = limit_split(parts["train"], options.limit)
         else:
@@ -110,6 +111,19 @@ def check_suffix(path: Path, known: Sequence[str]) -> None:
         raise DataError(f"{path}: is none of {', '.join(most)} or {last}. Convert it.")
 
 
+def warn_of_repeats(every: Split, file: str) -> Iterator[str]:
+    """Yield a warning where rows have the text of earlier ones: they count again, as if they were new."""
+    first: dict[tuple[str, str], float] = {}
+    known = [first.setdefault(*row) for row in zip(list_texts(every), every.labels.tolist(), strict=True)]
+    again, other = len(every) - len(first), int((np.array(known) != every.labels).sum())
+    if again:
+        labels = f", {other} of them with another label" if other else ""
+        yield (
+            f"{again} of {len(every)} rows of {file} have the same text as an earlier row{labels}: they are kept "
+            "together in one part, and count there as if they were new"
+        )
+
+
 def share_out(every: Split, seed: int, *, fitted: bool = True) -> dict[str, Split]:
     """Share rows out between train, select and report by a hash of their texts and the seed.
 
@@ -152,7 +166,10 @@ def read_unlabelled(path: Path, columns: Sequence[str], regression: bool, parts:
     firsts = {row: i for i, row in reversed(list(enumerate(list_texts(split))))}
     kept = sorted(i for row, i in firsts.items() if row not in reserved)
     if len(kept) < 2:
-        raise DataError(f"{path}: {len(kept)} texts that are not in the data too. Give more.")
+        raise DataError(
+            f"{path}: {len(kept)} of its {len(firsts)} texts are not in the data too, which keeps its own to choose "
+            "cuts on and to report. Give texts that are not in it."
+        )
     return split.take(np.array(kept)), len(firsts) - len(kept)
 
 

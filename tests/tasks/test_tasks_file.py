@@ -39,6 +39,19 @@ def test_parts_share_no_text_and_leave_out_none(tmp_path: Path) -> None:
     assert (data.name, data.label_names) == ("mine", ("neg", "pos"))
 
 
+@pytest.mark.parametrize(
+    ("flipped", "said"), [(0, "earlier row: "), (3, "earlier row, 3 of them with another label: ")]
+)
+def test_rows_that_repeat_a_text_are_counted_in_a_warning(tmp_path: Path, flipped: int, said: str) -> None:
+    rows = reviews(60, 3)
+    again = [*[(text, 1 - label) for text, label in rows[:flipped]], *rows[flipped:9]]
+    data = load(str(write_file(tmp_path / "a.csv", [*rows, *again])))
+    [warning] = [warning for warning in data.warnings if "the same text" in warning]
+    assert warning.startswith("9 of 69 rows of a.csv have the same text as an earlier ")
+    assert said in warning
+    assert not load(str(write_file(tmp_path / "b.csv", rows))).warnings
+
+
 def test_a_text_is_in_the_same_part_whatever_the_order_of_rows(tmp_path: Path) -> None:
     rows = reviews(100, 3)
     first = load(str(write_file(tmp_path / "a.csv", rows)))
@@ -112,5 +125,5 @@ def test_a_second_file_with_nothing_new_is_refused(tmp_path: Path) -> None:
     rows = reviews(60, 3)
     file = write_file(tmp_path / "a.csv", rows)
     (tmp_path / "b.txt").write_text("\n".join(text for text, _ in rows))
-    with pytest.raises(DataError, match=r"0 texts that are not in the data too\. Give more"):
+    with pytest.raises(DataError, match=r"0 of its 60 texts are not in the data too.*Give texts that are not"):
         load(f"{file}+{tmp_path / 'b.txt'}")
