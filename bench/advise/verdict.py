@@ -64,10 +64,9 @@ def give_verdict(goal: Goal, metric: str, rule: str, ways: Sequence[Way], skille
     reasons = list_objections(goal, own, early)
     better = find_better_rival(goal, own, early, rivals)
     if better is not None and better.speedup[1].low > fast.high:
-        if both is not None and is_true_enough(goal, own, early, both) and both.speedup[1].low > better.speedup[1].high:
-            return Finding(True, describe_both(metric, rule, own, both, better))
-        said_of = f"{better.name} alone gives {better.speedup[1].estimate:.1f}x"
-        return Finding(False, f"Does not pay: {', '.join(said)}; {said_of}.")
+        if both is not None and adds_to_rival(goal, own, early, both, better):
+            return Finding(True, describe_both(goal, metric, rule, [own, both, better]))
+        reasons = [f"{better.name} alone gives {better.speedup[1].estimate:.1f}x", *reasons]
     if reasons:
         return Finding(False, f"Does not pay: {', '.join(said)}; {'; '.join(reasons)}.")
     if better is not None:
@@ -96,6 +95,13 @@ def list_objections(goal: Goal, own: Way, early: Way) -> list[str]:
     if goal.is_certified and is_contradicted(goal, early):
         found.append("the reported texts contradict the certificate: they are not like those it was made with")
     return found
+
+
+def adds_to_rival(goal: Goal, own: Way, early: Way, both: Way, better: Way) -> bool:
+    """Return whether early exit with less precision does what is asked, and is faster beyond doubt than ``better``."""
+    if not is_true_enough(goal, own, early, both) or list_objections(goal, own, both):
+        return False
+    return both.speedup[1].low > better.speedup[1].high
 
 
 def compute_quality_loss(own: Way, other: Way) -> float:
@@ -131,14 +137,18 @@ def is_true_enough(goal: Goal, own: Way, early: Way, way: Way) -> bool:
     return way.changed.estimate <= (goal.value if goal.is_certified else early.changed.estimate)
 
 
-def describe_both(metric: str, rule: str, own: Way, both: Way, better: Way) -> str:
-    """Return the sentence for early exit that pays on top of what else makes the model faster."""
+def describe_both(goal: Goal, metric: str, rule: str, ways: Sequence[Way]) -> str:
+    """Return the sentence for early exit that pays on top of what else makes the model faster.
+
+    ``ways`` are the model itself, both together, and what else there is.
+    """
+    own, both, better = ways
     gains = f"{format_gain(both.speedup[1])} faster at batch 1 on this machine, {better.name} alone"
-    measured = f"{describe_moved_answers(both, metric)} (measured, a certificate is for float32)"
-    return (
-        f"Pays: {rule} in bf16 is {gains} {format_gain(better.speedup[1])}, {measured}, "
-        f"{describe_quality(metric, both, own)}."
-    )
+    moved = describe_moved_answers(both, metric)
+    if goal.is_certified:
+        moved += " (measured, a certificate is for float32)"
+    quality = describe_quality(metric, both, own)
+    return f"Pays: {rule} in bf16 is {gains} {format_gain(better.speedup[1])}, {moved}, {quality}."
 
 
 def describe_change(goal: Goal, early: Way, metric: str) -> str:

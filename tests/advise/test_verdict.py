@@ -117,3 +117,21 @@ def test_early_exit_on_top_of_less_precision_is_measured_against_it_alone(both: 
         )
     else:
         assert found.sentence == f"Does not pay: {FOUND}; bf16 alone gives 2.1x."
+
+
+@pytest.mark.parametrize(
+    ("goal", "pays", "why"),
+    [
+        (Goal("speedup", 2.5), True, ""),
+        (Goal("speedup", 4.0), False, "bf16 alone gives 2.1x; 4x is wanted"),
+        (Goal("target_ms", 4.0), True, ""),
+        (Goal("target_ms", 2.0), False, "bf16 alone gives 2.1x; it takes 6.8 ms a text, 2 ms are wanted"),
+    ],
+)
+def test_early_exit_on_top_of_less_precision_has_to_reach_the_goal_too(goal: Goal, pays: bool, why: str) -> None:
+    both = replace(BOTH, changed=EARLY.changed)
+    found = give_verdict(goal, "accuracy", "entropy < 0.21", [OWN, EARLY, BF16, both])
+    assert found.pays == pays
+    assert found.sentence.startswith("Pays: " if pays else "Does not pay: ")
+    assert why in found.sentence
+    assert "certificate" not in found.sentence
