@@ -6,7 +6,7 @@ First what leaving early can save at all, then exits on the model as it is, crit
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -221,8 +221,21 @@ def describe_ways(
             some, answers = exits.take(rows), answer_samples(rival.call, own.reported, rows)
         if isinstance(rival.call, EarlyCall):
             mean_exit = float(np.mean(rival.call.left))
-        ways.append(make_way(rival.name, timings, some, answers, metric, mean_exit))
+        way = make_way(rival.name, timings, some, answers, metric, mean_exit)
+        ways.append(way if some is exits else carry_over(way, ways[0], some, metric))
     return ways
+
+
+def carry_over(way: Way, own: Way, some: AllExits, metric: str) -> Way:
+    """Return a way that answered ``some`` of the reported samples with the quality that it would have on all.
+
+    That is the model's own on all, and what differs from it on these: of their own they may be easier or harder.
+    """
+    assert way.quality is not None
+    assert own.quality is not None
+    shift = own.quality.estimate - estimate_metric(metric, some.predictions[:, -1], some.labels).estimate
+    moved = {name: min(1.0, getattr(way.quality, name) + shift) for name in ("estimate", "low", "high")}
+    return replace(way, quality=replace(way.quality, **moved))
 
 
 def make_way(

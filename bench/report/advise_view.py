@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.advise.advise import Advice
+from bench.advise.advise import MOST_ANSWERED, Advice
 from bench.advise.ceiling import describe_ceiling
 from bench.advise.groups import GroupResult
 from bench.advise.verdict import VALUE_METRICS, Way, format_gain
@@ -32,6 +32,10 @@ CHANGED_NOTE = (
 )
 MOVED_NOTE = (
     "Moved by: how far answers are from the model's own on average, each by 1 at most, 95 % (bootstrap over texts)."
+)
+PARTLY_NOTE = (
+    f"Ways that answer otherwise were asked for {MOST_ANSWERED:,} of the texts: how good they are on all is how good "
+    "the model itself is, and what differs from it on these."
 )
 CANDIDATES_NOTE = "Promised: on the texts that cuts are chosen on, by the times of the layers."
 
@@ -76,6 +80,8 @@ def build_ways(found: Advice) -> TextTable:
     columns += [name_change(regression), title_metric(found.metric), "mean exit"]
     rows = [describe_way(way, sizes, regression) for way in found.ways]
     note = f"{WAYS_NOTE} {MOVED_NOTE if regression else CHANGED_NOTE}"
+    if found.samples[2] > MOST_ANSWERED:
+        note += f" {PARTLY_NOTE}"
     return TextTable("ways", "Early exit, and what else makes the model faster", columns, rows, note)
 
 

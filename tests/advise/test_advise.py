@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bench.advise import advise as whole
@@ -16,6 +17,7 @@ from bench.cell.request import Context
 from bench.cli.process import main
 from bench.errors import USAGE
 from bench.latency.result import LatencyOptions
+from bench.measure.exits import AllExits
 from bench.progress import Progress
 from bench.results.run import Run
 from bench.results.store import Store
@@ -263,3 +265,19 @@ def test_a_task_has_no_columns_and_texts_of_its_own(
     model, task = save(tmp_path / "model"), write_task(tmp_path / "task")
     assert call(tmp_path, model, str(task), "--max-loss", "0.1", *more) == USAGE
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("wrong", [0, 7])
+def test_a_rival_that_answers_some_samples_is_as_good_as_what_differs_there(wrong: int) -> None:
+    """Of 100 samples the model gets 80 right, and 50 of the 50 that the rival answers, which are the easy ones."""
+    labels = np.arange(100) % 2
+    said = np.where(np.arange(100) < 80, labels, 1 - labels)
+    logits = np.eye(2, dtype=np.float32)[said][:, None, :]
+    exits = AllExits(tuple(map(str, range(100))), labels, logits, np.full(100, 8))
+    some = exits.take(np.arange(50))
+    answers = np.where(np.arange(50) < wrong, 1 - labels[:50], labels[:50])
+    own = whole.make_way(whole.OWN, [], exits, said, "accuracy", 1.0)
+    found = whole.carry_over(whole.make_way("bf16", [], some, answers, "accuracy", 1.0), own, some, "accuracy")
+    assert found.quality is not None
+    assert found.quality.estimate == pytest.approx(0.8 - wrong / 50)
+    assert found.quality.low < found.quality.estimate <= found.quality.high <= 1
