@@ -120,7 +120,7 @@ def find_model_type(raw: Mapping[str, object], label: str, pretrained: bool) -> 
             "encoder of one of these types."
         )
     if raw.get("is_decoder"):
-        raise BackboneError(f"{label} is a decoder (is_decoder); early exit is measured on encoders.")
+        raise BackboneError(f"{label} is a decoder (is_decoder); early exit is measured on encoders: give one.")
     positions = raw.get("position_embedding_type", "absolute")
     if positions not in (None, "absolute"):
         raise BackboneError(f"{label} has {positions} position embeddings; transformers 5 knows absolute ones only.")

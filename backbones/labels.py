@@ -128,6 +128,11 @@ def match_labels(own: OwnLabels, classes: Sequence[str] | None) -> LabelMatch:
     raise BackboneError(_describe_mismatch(own.names, classes))
 
 
+def is_numbered(names: Sequence[str]) -> bool:
+    """Return whether ``names`` are no names but numbers of classes: ``LABEL_0``, ``LABEL_1`` ... or ``0``, ``1`` ..."""
+    return _read_numbers(names) is not None
+
+
 def _read_numbers(names: Sequence[str]) -> tuple[int, ...] | None:
     """Return the numbers that ``names`` are, where they are 0..C-1 in any order; else None."""
     found = [_NUMBERED.fullmatch(name) for name in names]

@@ -186,7 +186,9 @@ def _read_weights(model_class: Any, folder: Path, config: Any) -> tuple[Any, lis
             ignore_mismatched_sizes=True,  # refused below, by name and in one line
         )
     except SafetensorError as error:
-        raise BackboneError(f"The weights in {folder} are corrupt: {take_first_line(error)}") from error
+        raise BackboneError(
+            f"The weights in {folder} are corrupt: {take_first_line(error)}. Save or copy them again."
+        ) from error
     except (ImportError, OSError, RuntimeError, ValueError) as error:
         raise BackboneError(f"The weights in {folder} cannot be loaded: {take_first_line(error)}") from error
     for name, there, wanted in sorted(info["mismatched_keys"]):

@@ -166,6 +166,8 @@ def read_unlabelled(path: Path, columns: Sequence[str], regression: bool, parts:
     firsts = {row: i for i, row in reversed(list(enumerate(list_texts(split))))}
     kept = sorted(i for row, i in firsts.items() if row not in reserved)
     if len(kept) < 2:
+        if len(kept) == len(firsts):
+            raise DataError(f"{path}: {len(kept)} texts are too few to fit exits on. Give more.")
         raise DataError(
             f"{path}: {len(kept)} of its {len(firsts)} texts are not in the data too, which keeps its own to choose "
             "cuts on and to report. Give texts that are not in it."

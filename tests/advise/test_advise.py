@@ -195,6 +195,7 @@ def test_a_regression(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         (("neg", "pos"), {}, [], "needs 299 samples to choose on at least, and there are "),
         (("neg", "pos"), {}, ["--slice", "hotel"], "no column 'hotel'"),
         (("neg", "pos"), {}, ["--max-loss", "0.1", "--speedup", "2"], "give one of them"),
+        (("neg", "pos"), {}, ["--max-loss", "0.1", "--out", "README.md"], "README.md is a file"),
         (("neg", "pos"), {}, ["--max-loss", "0.1", "--criteria", "full"], "never leaves early"),
     ],
 )
@@ -226,7 +227,7 @@ def test_a_file_that_is_not_there_is_said(tmp_path: Path, capsys: pytest.Capture
     ("fields", "said"),
     [
         ({"model_type": "gpt2"}, "Unknown model type 'gpt2' in "),
-        ({"is_decoder": True}, "is a decoder (is_decoder); early exit is measured on encoders."),
+        ({"is_decoder": True}, "is a decoder (is_decoder); early exit is measured on encoders: give one."),
         (
             {"model_type": "own", "auto_map": {"AutoModelForSequenceClassification": "modeling_own.Own"}},
             "Code that comes with a model (auto_map) is never run: give a stock encoder of one of these types.",

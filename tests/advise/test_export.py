@@ -8,7 +8,8 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from transformers import AutoModelForSequenceClassification
 from bench.advise.export import timing, write
 from bench.advise.export.early_exit import EarlyExitClassifier
 from bench.advise.export.packing import STRATEGIES_PACKED
-from bench.advise.export.write import export_run
+from bench.advise.export.write import export_run, list_labels
 from bench.cell.reload import load_run_model
 from bench.cell.request import Request
 from bench.cell.run import run as run_cell
@@ -267,3 +268,20 @@ def test_what_is_timed_leaves_where_it_leaves(home: Path, exported: Exported, an
         batches = [collate_batch(encoded, [row]) for row in range(20)]
         query = timing.make_home_query(EarlyExitClassifier.from_pretrained(out), batches)
         assert [query(i) for i in range(20)] == answers[case][0][2][:20]
+
+
+@pytest.mark.parametrize(
+    ("task", "own", "order", "matched", "said"),
+    [
+        (("0", "1"), ("negative", "positive"), (0, 1), "position", ["negative", "positive"]),
+        (("neg", "pos"), ("LABEL_0", "LABEL_1"), (0, 1), "position", ["neg", "pos"]),
+        (("neg", "pos"), ("POS", "NEG"), (1, 0), "case", ["NEG", "POS"]),
+    ],
+)
+def test_a_model_goes_on_saying_its_own_names(
+    task: tuple[str, ...], own: tuple[str, ...], order: tuple[int, ...], matched: str, said: list[str]
+) -> None:
+    classifier = SimpleNamespace(labels=own, order=order, matched=matched)
+    facts = {"task": SimpleNamespace(kind="classification", labels=task)}
+    record = SimpleNamespace(**facts, backbone=SimpleNamespace(classifier=classifier))
+    assert list_labels(cast(Run, SimpleNamespace(record=record))) == said

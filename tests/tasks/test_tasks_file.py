@@ -127,3 +127,6 @@ def test_a_second_file_with_nothing_new_is_refused(tmp_path: Path) -> None:
     (tmp_path / "b.txt").write_text("\n".join(text for text, _ in rows))
     with pytest.raises(DataError, match=r"0 of its 60 texts are not in the data too.*Give texts that are not"):
         load(f"{file}+{tmp_path / 'b.txt'}")
+    (tmp_path / "b.txt").write_text("one that is new\n")
+    with pytest.raises(DataError, match=r"b\.txt: 1 texts are too few to fit exits on\. Give more"):
+        load(f"{file}+{tmp_path / 'b.txt'}")

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from transformers.utils import logging as transformers_logging
 
 from backbones.hubcalls import hide_bars
+from backbones.labels import is_numbered
 from bench.advise.export import early_exit
 from bench.advise.export.card import write_card
 from bench.advise.export.chosen import ChosenPoint, choose_exported
@@ -108,7 +109,7 @@ def list_labels(run: Run) -> list[str] | None:
     task, own = run.record.task, run.record.backbone.classifier
     if task.kind == "regression":
         return None
-    if own is None or own.matched == "position":
+    if own is None or (own.matched == "position" and is_numbered(own.labels)):
         return list(task.labels)
     return [own.labels[number] for number in own.order]
 

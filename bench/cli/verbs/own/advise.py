@@ -10,6 +10,7 @@ import typer
 from bench.cli.display import make_console, print_json
 from bench.cli.session import Session, split_names, with_session
 from bench.errors import UsageError
+from bench.files import refuse_file
 
 
 @with_session("results_dir", "hub_root", "offline", "json", "quiet")
@@ -42,6 +43,8 @@ def advise(
     """Does early exit pay for your fine-tuned model, on this machine, at what price, with which threshold?"""
     if batch_size < 1:
         raise UsageError(f"--batch-size must be at least 1, not {batch_size}.")
+    if out is not None:
+        refuse_file(out)  # now, and not when everything is measured
     from bench.advise.goal import parse_goal
 
     goal = parse_goal(max_change, max_loss, target_ms, speedup)
