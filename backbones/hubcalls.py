@@ -29,6 +29,17 @@ _READERS = ("huggingface_hub.constants", "datasets.config")
 """The modules that read the switch when they are imported, and keep what they read."""
 
 
+def quiet_libraries() -> None:
+    """Keep the libraries' own progress bars and advice from mixing with ours, where nobody has asked for them.
+
+    Counts for those that are imported after it.
+    """
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+
+
 def is_offline() -> bool:
     """Return whether the environment forbids the hub's libraries to use the network."""
     return any(

@@ -81,6 +81,36 @@ def _escape_last(found: re.Match[str]) -> str:
     return f"{found[0][:-1]}\\{found[0][-1]}"
 
 
+TABLE_STYLE = (
+    "border-collapse:collapse;margin:.4em 0;font-size:.92em",
+    "text-align:{align};padding:.15em .8em .15em 0;border-bottom:1px solid color-mix(in srgb,currentColor {depth}%,"
+    "transparent)",
+)
+"""Of a table in a notebook: the page's own letters and ground, so that it reads in a light and in a dark one."""
+
+
+def write_html_table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], notes: Iterable[str] = ()
+) -> str:
+    """Return a small table as HTML that stands by itself, for a notebook; the first column is set to the left.
+
+    ``notes`` are sentences below it. A row may end early.
+    """
+    whole, cell = TABLE_STYLE
+
+    def write_row(tag: str, cells: Sequence[object], depth: int) -> str:
+        padded = [*cells, *[""] * (len(columns) - len(cells))]
+        styles = [cell.format(align="right" if at else "left", depth=depth) for at in range(len(padded))]
+        texts = ["" if text is None else escape_html(text) for text in padded]
+        return "".join(f'<{tag} style="{how}">{text}</{tag}>' for how, text in zip(styles, texts, strict=True))
+
+    head = f"<tr>{write_row('th', columns, 45)}</tr>"
+    body = "".join(f"<tr>{write_row('td', row, 15)}</tr>" for row in rows)
+    caption = f'<caption style="caption-side:top;text-align:left;font-weight:bold">{escape_html(title)}</caption>'
+    said = "".join(f'<div style="font-size:.85em;opacity:.8">{escape_html(note)}</div>' for note in notes)
+    return f'<div><table style="{whole}">{caption}<thead>{head}</thead><tbody>{body}</tbody></table>{said}</div>'
+
+
 def write_markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """Return the lines of a table in Markdown; cells cannot break out of it."""
     head, *lines = [f"| {' | '.join(map(escape_markdown, cells))} |" for cells in (columns, *rows)]

@@ -22,6 +22,7 @@ from bench.measure.scores import hash_ids
 from bench.results.doubts import Doubt
 from bench.results.run import Run
 from bench.tasks.base import Split, TaskData
+from bench.text import write_html_table
 from strategies import STRATEGIES
 from strategies.base import Criterion, State, step_through
 
@@ -112,6 +113,17 @@ class Explanation:
     def answer(self) -> str:
         """What is said where the input leaves."""
         return self.steps[self.layer - 1].answer
+
+    def _repr_html_(self) -> str:
+        known = "" if self.label is None else f", label {self.label}"
+        title = f"{self.title}: leaves at exit {self.layer} of {len(self.steps)} as {self.answer}{known} ({self.point})"
+        columns = ["exit", *(f"p({name})" for name in self.labels), "entropy", "score", "state", "looks at", ""]
+        rows = []
+        for step in self.steps:
+            numbers = [f"{value:.3f}" for value in (*step.probabilities, step.entropy, step.score)]
+            looked = self.most_attended(step.layer)
+            rows.append([str(step.layer), *numbers, step.state, looked, "leaves" if step.leaves else ""])
+        return write_html_table(title, columns, rows, [f"{doubt.said}." for doubt in self.doubts])
 
 
 def find_sample(data: TaskData, sample: str, split: str | None = None) -> tuple[Split, int]:

@@ -51,7 +51,7 @@ from bench.results.store import is_damaged, load_or_set_aside
 from bench.results.times import read_times
 
 
-def run(request: Request, context: Context) -> Run:
+def run_request(request: Request, context: Context) -> Run:
     """Measure one cell, or return the run that is recorded already. Raises UserError for what cannot be run."""
     return run_cell(prepare_cell(request, context))
 

@@ -7,14 +7,11 @@ import os
 import sys
 import traceback
 
+from backbones.hubcalls import quiet_libraries
 from bench import errors
 from bench.progress import forgive_stderr
 
-# the libraries' own progress bars and advice would mix with ours
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-os.environ.setdefault("HF_HUB_VERBOSITY", "error")
-os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+quiet_libraries()
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,14 +1,12 @@
 """What commands share: the options that most take, as fields of :class:`Session`, and others that some take.
 
-A session is what every command works with: results folder, hub mirror, network, and what it says and prints.
+A session is the workplace that every command has, as options: results folder, hub mirror, network, what is printed.
 """
 
 from __future__ import annotations
 
 import math
-import os
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
 from inspect import Signature, signature
@@ -19,16 +17,13 @@ import typer
 
 from backbones.hubcalls import keep_offline
 from backbones.names import trust_names
+from bench.api.workplace import Workplace
 from bench.errors import UsageError
 from bench.files import refuse_file
-from bench.progress import Progress
-from bench.results.places import RECORD
-from bench.text import show_line
 
 if TYPE_CHECKING:
     from bench.cell.request import Context, Overwrite
     from bench.results.run import Run
-    from bench.results.store import LeftOut, Only, Store
 
 
 RunName = Annotated[str, typer.Argument(help="RUN: folder, name, key or 'last'.")]
@@ -44,7 +39,7 @@ SettingOptions = Annotated[
 
 
 @dataclass(frozen=True)
-class Session:
+class Session(Workplace):
     """The shared options of one call of ``bench``; a command that does not take one has its default."""
 
     results_dir: Annotated[Path, typer.Option(help="Where results are kept.")] = Path("results")
@@ -58,85 +53,11 @@ class Session:
         bool, typer.Option("--allow-imports", help="Run modules that a record names (module:Name): trust its maker.")
     ] = False
 
-    @property
-    def store(self) -> Store:
-        """The results folder."""
-        from bench.results.store import Store
-
-        return Store(self.results_dir)
-
-    def read_runs(self, only: Only | None = None, *, logits: bool = False) -> list[Run]:
-        """Read every recorded run, or those of ``only``; what cannot be read is left out and said on stderr.
-
-        With ``logits`` a run is left out too whose recorded logits are damaged, or cannot be judged here.
-        """
-        from bench.results.store import find_damaged_logits, find_refused_criteria, leave_out
-
-        runs, left_out = self.store.runs(only)
-        left_out += find_damaged_logits(runs) if logits else []
-        left_out += find_refused_criteria(leave_out(runs, left_out)) if logits else []
-        self.say_left_out(left_out)
-        self.say_unsealed(runs)
-        return leave_out(runs, left_out)
-
-    def find_run(self, text: str) -> Run:
-        """Read the run that ``text`` names, as :meth:`Store.find_run` does; say on stderr where it has no checksum."""
-        found = self.store.find_run(text)
-        self.say_unsealed([found])
-        return found
-
-    def say_unsealed(self, runs: Iterable[Run]) -> None:
-        """Say on stderr, in one line for all, of which records no checksum holds the numbers."""
-        if said := describe_unsealed(list(runs)):
-            print(show_line(said), file=sys.stderr)
-
-    def say_left_out(self, left_out: Iterable[LeftOut], what: str = "Left out:") -> None:
-        """Name on stderr what cannot be read or used, and why, a line each; ``what`` became of it."""
-        for bad in left_out:
-            print(show_line(f"{what} {bad.name}: {bad.why}"), file=sys.stderr)
-
-    @property
-    def progress(self) -> Progress:
-        """What is said on stderr while the command works."""
-        return Progress(quiet=self.quiet)
-
-    @property
-    def hub_named(self) -> Path | None:
-        """The mirror from --hub-root or EXITBENCH_HUB, whether it is there or not."""
-        named = os.environ.get("EXITBENCH_HUB")
-        return self.hub_root or (Path(named) if named else None)
-
-    @property
-    def hub(self) -> Path | None:
-        """The local mirror, or None. Raises UsageError where it is no folder."""
-        mirror = self.hub_named
-        if mirror is not None and not mirror.is_dir():
-            named = "of --hub-root" if self.hub_root is not None else "of EXITBENCH_HUB"
-            raise UsageError(
-                f"The hub mirror {mirror} {named} is not a folder. Give one with datasets/ and models/ in it."
-            )
-        return mirror
-
-    def context(self, overwrite: Overwrite = "missing", *, of: Run | None = None) -> Context:
-        """Return what the cells of a run are measured with: where results go, where data come from, what is said.
-
-        The checkpoint ``of`` a recorded run is in the results folder that the run lies in, which may be another one.
-        """
+    def context(self, overwrite: Overwrite = "missing", *, of: Run | None = None, command: str = "") -> Context:
+        """Return what the cells of a run are measured with; into their records goes the command as it was typed."""
         from bench.cell.command import write_command
-        from bench.cell.request import Context
 
-        store = self.store if of is None else self.store.find_home(of.folder)
-        return Context(store, self.progress, self.hub, self.offline, overwrite, write_command())
-
-
-def describe_unsealed(runs: Sequence[Run]) -> str:
-    """Return which of ``runs`` have no checksum, in one line; the empty string where all have one."""
-    bare = [run.folder / RECORD for run in runs if not run.is_sealed]
-    if not bare:
-        return ""
-    what = f"{bare[0]} has" if len(runs) == 1 else f"{len(bare)} of {len(runs)} records have"
-    first = "" if len(runs) == 1 else f"; the first is {bare[0]}"
-    return f"{what} no checksum (schema_version 1): an altered number may go unnoticed{first}."
+        return super().context(overwrite, of=of, command=command or write_command())
 
 
 def with_session(

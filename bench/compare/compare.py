@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from bench.compare.costs import compare_costs, compare_latency
 from bench.compare.pairing import Pair, check_across, pair_runs
 from bench.compare.quality import Side, compare_quality, compare_recorded, compare_samples, keep_common
-from bench.compare.sources import Results
+from bench.compare.sources import SourceRuns
 from bench.compare.verdict import VERDICTS, Margins, Row, adjust_tests
 from bench.errors import NOTHING_COMPARABLE, OK, REGRESSION, UsageError
 from bench.results.series_doubts import SeriesDoubt, add_marks, describe_doubts, find_series_doubts
@@ -101,8 +101,8 @@ def parse_fail_on(text: str) -> tuple[str, ...]:
 
 
 def compare_results(
-    base: Results,
-    candidate: Results,
+    base: SourceRuns,
+    candidate: SourceRuns,
     margins: Margins | None = None,
     across: Sequence[str] = (),
     names: tuple[str, str] = ("base", "candidate"),

@@ -21,7 +21,7 @@ RESULTS = "results"
 
 
 @dataclass(frozen=True)
-class Results:
+class SourceRuns:
     """The runs of one side of a comparison, and the records that could not be read."""
 
     runs: Sequence[Run]
@@ -29,7 +29,7 @@ class Results:
     is_single: bool = False
     """Whether they are the one run that was named."""
 
-    def leave_out_damaged(self) -> Results:
+    def leave_out_damaged(self) -> SourceRuns:
         """Return the results without the runs whose recorded logits are damaged, which are left out too.
 
         Raises Damaged for the logits of the one run that was named, as for its record.
@@ -37,11 +37,11 @@ class Results:
         if self.is_single and self.runs[0].is_finished():
             self.runs[0].check_logits()
         damaged = find_damaged_logits(self.runs)
-        return Results(leave_out(self.runs, damaged), [*self.left_out, *damaged])
+        return SourceRuns(leave_out(self.runs, damaged), [*self.left_out, *damaged])
 
 
 @contextmanager
-def open_results(source: str) -> Iterator[Results]:
+def open_results(source: str) -> Iterator[SourceRuns]:
     """Read the runs of a folder, of a run's folder, of ``REV:folder`` or of ``REV`` (its results/).
 
     Raises UsageError where there is nothing of the kind. A revision is unpacked to a folder that is gone afterwards.
@@ -60,7 +60,7 @@ def open_results(source: str) -> Iterator[Results]:
             raise
 
 
-def read_results(path: Path) -> Results:
+def read_results(path: Path) -> SourceRuns:
     """Read the runs of a results folder or of one below it, or the one run of a run's folder or record.
 
     Raises UsageError for an empty one, Damaged where the one run is.
@@ -68,13 +68,13 @@ def read_results(path: Path) -> Results:
     if path.name == RECORD:
         path = path.parent
     if (path / RECORD).exists():
-        return Results([Run.load(path)], is_single=True)
+        return SourceRuns([Run.load(path)], is_single=True)
     runs, left_out = Store(path).runs()
     if not runs and not left_out:  # a folder below the root (one task, one backbone) will do as well
         runs, left_out = load_runs(find_folders(path, 2) or find_folders(path, 1), path)
     if not runs and not left_out:
         raise UsageError(f"There are no results in {path}: `bench run --results-dir {path}` would put some there.")
-    return Results(runs, left_out)
+    return SourceRuns(runs, left_out)
 
 
 def _unpack(revision: str, inside: str, folder: Path, source: str) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,19 +17,84 @@ from bench.errors import UsageError
 from bench.measure.curve import exit_layers
 from bench.measure.exits import AllExits
 from bench.measure.scores import hash_ids, score_exits
+from bench.measure.trade_off import Costs, TradeOff
 from bench.settings import bind_arguments, split_threshold
+from bench.text import write_html_table
 from strategies import STRATEGIES
 from strategies.base import Criterion, Evidence, Strategy, predict
 from strategies.contract import check_numbers, is_makers, name_class
 
+if TYPE_CHECKING:
+    import pandas as pd
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Decisions:
-    """Where each sample leaves (``layer`` int64 [N], 1-based), what it is told, and the scores [N, L] that decided."""
+    """Where each sample leaves (``layer`` int64 [N], 1-based), what it is told, and the scores [N, L] that decided.
+
+    ``threshold`` is the one that was used. Where labels were given, ``trade_off`` is the criterion's curve over these
+    samples, its costs counted in layers.
+    """
 
     layer: NDArray[np.int64]
     prediction: NDArray[np.int64] | NDArray[np.float32]
     scores: NDArray[np.float32] | NDArray[np.float64]
+    threshold: float = math.nan
+    trade_off: TradeOff | None = field(default=None, repr=False)
+
+    @property
+    def accuracy(self) -> float:
+        """The share of samples whose answer is their label. Raises UsageError without labels, or classes."""
+        known = self._labelled()
+        if known.exits.logits.shape[2] == 1:
+            raise UsageError("Values have no accuracy: this is a regression.")
+        return float((self.prediction == known.exits.labels).mean())
+
+    @property
+    def curve(self) -> pd.DataFrame:
+        """The exact trade-off curve on these samples, a row a setting: threshold, quality, mean layer, speed-up.
+
+        ``quality`` is the accuracy, of values Pearson's correlation. The first row has no threshold where nobody
+        leaves early. Thresholds that are picked on it are optimistic for other samples. Raises UsageError without
+        labels.
+        """
+        import pandas as pd
+
+        known = self._labelled()
+        rows = np.flatnonzero(~np.isnan(known.quality))
+        cuts = known.curve.midpoints[rows]
+        thresholds = [known.criterion.threshold(float(cut)) for cut in cuts]
+        return pd.DataFrame({
+            "threshold": [t if math.isfinite(t) else math.nan for t in thresholds],
+            "metric": known.metrics[0],
+            "quality": known.quality[rows],
+            "mean_layer": known.curve.mean_layer[rows],
+            "cost_unit": known.costs.unit,
+            "cost_speedup": known.speedup[rows],
+        })  # fmt: skip
+
+    def _labelled(self) -> TradeOff:
+        if self.trade_off is None:
+            raise UsageError("Curve and accuracy need the answers that are right: give labels= to bench.replay.")
+        return self.trade_off
+
+    def __repr__(self) -> str:
+        """Return how many samples leave after how many layers."""
+        samples, exits = self.scores.shape
+        at = f"at threshold {self.threshold:g}"
+        return f"<Decisions: {samples} samples leave after {self.layer.mean():.2f} of {exits} layers {at}>"
+
+    def _repr_html_(self) -> str:
+        samples, exits = self.scores.shape
+        counts = np.bincount(self.layer, minlength=exits + 1)[1:]
+        rows: list[list[str]] = []
+        for exit_, count in enumerate(counts, start=1):
+            right = ""
+            if self.trade_off is not None and count and self.trade_off.exits.logits.shape[2] > 1:
+                here = self.layer == exit_
+                right = f"{(self.prediction[here] == self.trade_off.exits.labels[here]).mean():.3f}"
+            rows.append([str(exit_), str(count), f"{count / samples:.1%}", right])
+        return write_html_table(repr(self)[1:-1], ["exit", "samples", "share", "accuracy there"], rows)
 
 
 def replay(
@@ -44,9 +111,9 @@ def replay(
     """Decide for recorded logits [samples, exits, classes] with a strategy's criterion.
 
     ``threshold`` defaults to the criterion's own; ``arguments`` are the criterion's (``window=8``). The field's own
-    name of the threshold serves too (``patience=3``). ``labels`` are for oracles; ``observed`` [samples, exits,
-    numbers] for criteria that read hidden states; ``fit_on``, other samples than these, for criteria that are fitted.
-    Logits keep their dtype, float32 or float64.
+    name of the threshold serves too (``patience=3``). ``labels`` are for oracles, and for accuracy and curve;
+    ``observed`` [samples, exits, numbers] for criteria that read hidden states; ``fit_on``, other samples than these,
+    for criteria that are fitted. Logits keep their dtype, float32 or float64.
     Raises UsageError for unknown names and shapes, StrategyError for logits that are not finite and for a count that
     is no whole number.
     """
@@ -60,7 +127,22 @@ def replay(
     cut = float(found.dtype.type(criterion.cut_at(chosen)))  # as a live comparison rounds it
     layer = exit_layers(found, cut, strict=criterion.strict)
     left = z[torch.arange(len(z)), torch.from_numpy(layer) - 1]
-    return Decisions(layer, predict(left).numpy(), found)
+    known = None if labels is None else _make_trade_off(criterion, z, np.array(labels), ids, found)
+    return Decisions(layer, predict(left).numpy(), found, chosen, known)
+
+
+def _make_trade_off(
+    criterion: Criterion, z: Tensor, labels: NDArray[Any], ids: NDArray[np.str_] | None, scores: NDArray[Any]
+) -> TradeOff:
+    """The curve over logits [N, L, C] whose scores [N, L] are known, in layers."""
+    samples, exits, outputs = z.shape
+    if labels.shape != (samples,):
+        raise UsageError(f"labels must be one a sample ({samples}), not {labels.shape}.")
+    kind: type = np.float32 if outputs == 1 else np.int64
+    names = tuple(map(str, range(samples) if ids is None else ids))
+    recorded = AllExits(names, labels.astype(kind), z.numpy(), np.zeros(samples, dtype=np.int64))
+    metrics = ("pearson" if outputs == 1 else "accuracy",)
+    return TradeOff(criterion, recorded, Costs.layers(samples, exits), metrics, scores)
 
 
 def make_criterion(strategy: str | type[Strategy], arguments: Mapping[str, object]) -> tuple[Criterion, float | None]:

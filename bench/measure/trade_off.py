@@ -38,9 +38,16 @@ class Costs:
 class TradeOff:
     """A criterion on one split: its scores [N, L] there, its exact curve, and the numbers of any cut."""
 
-    def __init__(self, criterion: Criterion, exits: AllExits, costs: Costs, metrics: Sequence[str]) -> None:
+    def __init__(
+        self,
+        criterion: Criterion,
+        exits: AllExits,
+        costs: Costs,
+        metrics: Sequence[str],
+        scores: NDArray[np.float32] | NDArray[np.float64] | None = None,
+    ) -> None:
         self.criterion, self.exits, self.costs, self.metrics = criterion, exits, costs, metrics
-        self.scores = score_recorded(criterion, exits)
+        self.scores = score_recorded(criterion, exits) if scores is None else scores
         self.predictions = exits.predictions
         self._additive = metrics[0] if m.is_additive(metrics[0]) else None
         statistic = [m.statistics(self._additive, self.predictions, exits.labels)] if self._additive else []

@@ -21,7 +21,7 @@ from bench.advise.export.packing import STRATEGIES_PACKED
 from bench.advise.export.write import export_run, list_labels
 from bench.cell.reload import load_run_model
 from bench.cell.request import Request
-from bench.cell.run import run as run_cell
+from bench.cell.run import run_request
 from bench.cli.process import main
 from bench.errors import UsageError
 from bench.inference.live import run_live
@@ -183,7 +183,7 @@ def test_pairs_a_regression_and_names_that_are_attacks(home: Path) -> None:
         strategy = "max-probability" if attacked else "patience"
         settings = {**LITTLE, "backbone.num_hidden_layers": 3}
         request = Request(strategy, str(folder), "bert-demo", settings=settings, latency=False)
-        run = Run.load(run_cell(request, make_context(home)).folder)
+        run = Run.load(run_request(request, make_context(home)).folder)
         config = export_run(run, make_context(home), home / f"out {name}", choose_threshold(run) if attacked else "1")
         labels, scores, layers = EarlyExitClassifier.from_pretrained(home / f"out {name}")(pairs)
         made = load_run_model(run, make_context(home), attention="sdpa")
@@ -210,7 +210,7 @@ def test_students_and_wrappers_are_refused(home: Path, capsys: pytest.CaptureFix
     ):
         settings = {**LITTLE, **more}
         request = Request(strategy, str(home / "texts"), "bert-demo", head=head, settings=settings, latency=False)
-        folder = run_cell(request, make_context(home)).folder
+        folder = run_request(request, make_context(home)).folder
         assert reason in refuse([str(folder), "new", "--point", "0.5"], capsys)
     assert not Path("new").exists()
 

@@ -14,7 +14,7 @@ import torch
 from bench.cell.identify import Cell
 from bench.cell.reload import load_run_model
 from bench.cell.request import Context, Request
-from bench.cell.run import prepare_cell, run
+from bench.cell.run import prepare_cell, run_request
 from bench.cell.stages import build_model, load_cell_backbone, make_reader
 from bench.cli.process import main
 from bench.errors import UsageError
@@ -82,7 +82,7 @@ def test_the_last_exit_is_as_right_as_the_stock_model(tmp_path: Path, variant: s
 def test_it_is_chosen_by_itself_and_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save(tmp_path / "model", ["POS", "NEG"])
     asked = make_request(tmp_path)
-    found = run(asked, Context(Store(tmp_path / "results"), Progress(), offline=True))
+    found = run_request(asked, Context(Store(tmp_path / "results"), Progress(), offline=True))
     assert "Exit 3 is the classifier that" in capsys.readouterr().err
     record = found.record
     assert record.spec.init == record.backbone.init == record.identity.backbone.init == "finetuned"
@@ -93,7 +93,7 @@ def test_it_is_chosen_by_itself_and_recorded(tmp_path: Path, capsys: pytest.Capt
     assert record.live_check is not None
     assert record.live_check.ok
     # asked for by name it is the same cell, and the record brings its model back
-    again = run(make_request(tmp_path, init="finetuned"), context(tmp_path))
+    again = run_request(make_request(tmp_path, init="finetuned"), context(tmp_path))
     assert again.reused
     model = load_run_model(again, context(tmp_path)).model
     assert isinstance(model.head, OwnLastExit)
@@ -113,7 +113,7 @@ def test_it_is_chosen_by_itself_and_recorded(tmp_path: Path, capsys: pytest.Capt
 )
 def test_every_kind_of_head_and_recipe_runs_with_it(tmp_path: Path, strategy: str, fields: dict[str, Any]) -> None:
     save(tmp_path / "model", ["neg", "pos"])
-    found = run(make_request(tmp_path, strategy, **fields), context(tmp_path))
+    found = run_request(make_request(tmp_path, strategy, **fields), context(tmp_path))
     assert found.record.spec.init == "finetuned"
     assert found.record.live_check is None or found.record.live_check.ok
 
@@ -121,7 +121,7 @@ def test_every_kind_of_head_and_recipe_runs_with_it(tmp_path: Path, strategy: st
 def test_regression_of_one_number(tmp_path: Path) -> None:
     write_task(tmp_path / "task", regression=True)
     save(tmp_path / "model", ["LABEL_0"], problem_type="regression")
-    found = run(make_request(tmp_path, "patience", settings={"criterion.tolerance": 0.1}), context(tmp_path))
+    found = run_request(make_request(tmp_path, "patience", settings={"criterion.tolerance": 0.1}), context(tmp_path))
     assert found.record.backbone.classifier is not None
     assert found.record.backbone.classifier.matched == "regression"
 

@@ -19,7 +19,7 @@ from bench.compare.costs import _judge_ratio
 from bench.compare.output import write_markdown
 from bench.compare.pairing import find_differences
 from bench.compare.quality import run_paired_test
-from bench.compare.sources import Results, open_results, read_results
+from bench.compare.sources import SourceRuns, open_results, read_results
 from bench.compare.verdict import Margins, Row, adjust_tests, judge_cost
 from bench.errors import NOTHING_COMPARABLE, OK, REGRESSION, USAGE, UsageError
 from bench.measure.exits import AllExits
@@ -34,7 +34,7 @@ def compared(tmp_path: Path, base: list[Made], candidate: list[Made], **options:
     return compare_results(read_results(tmp_path / "base"), read_results(tmp_path / "candidate"), **options)
 
 
-def labels(results: Results) -> list[str]:
+def labels(results: SourceRuns) -> list[str]:
     return [run.label for run in results.runs]
 
 

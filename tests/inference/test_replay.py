@@ -217,3 +217,26 @@ def test_samples_do_not_know_of_each_other(name: str, data: st.DataObject) -> No
     for i in range(samples):
         alone = replay(logits[i : i + 1], threshold, labels=labels[i : i + 1], ids=ids[i : i + 1])
         assert (alone.layer[0], alone.prediction[0]) == (whole.layer[i], whole.prediction[i])
+
+
+def test_decisions_with_labels_have_accuracy_and_the_exact_curve() -> None:
+    random = np.random.default_rng(0)
+    logits, labels = random.normal(size=(60, 4, 3)), random.integers(0, 3, 60)
+    decided = bench.replay("entropy", logits, 0.6, labels=labels)
+    assert decided.accuracy == (decided.prediction == labels).mean()
+    curve = decided.curve
+    assert curve["quality"].iloc[0] == (logits[:, -1].argmax(axis=1) == labels).mean()
+    for threshold, quality, mean_layer in (
+        curve[["threshold", "quality", "mean_layer"]].iloc[1:10].itertuples(index=False)
+    ):
+        again = bench.replay("entropy", logits, threshold, labels=labels)
+        assert (again.accuracy, again.layer.mean()) == pytest.approx((quality, mean_layer))
+    assert f"leave after {decided.layer.mean():.2f} of 4 layers" in decided._repr_html_()
+
+
+def test_decisions_without_labels_say_what_is_missing() -> None:
+    decided = bench.replay("entropy", np.zeros((2, 2, 2)), 0.5)
+    with pytest.raises(UsageError, match="labels="):
+        _ = decided.curve
+    with pytest.raises(UsageError, match="one a sample"):
+        bench.replay("entropy", np.zeros((2, 2, 2)), 0.5, labels=[0])

@@ -19,6 +19,7 @@ FLOOR = ("errors", "files", "progress", "environment", "settings", "text", "yaml
 LAYERS = (
     ("__main__",),
     ("cli",),
+    ("api",),
     ("report",),
     ("advise", "analysis", "reproduce", "selfcheck"),
     ("compare",),

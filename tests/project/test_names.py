@@ -19,7 +19,8 @@ TWICE = {
 
 ONE_WORD = {
     "main": "an entry point's usual name",
-    "run": "the runner: its object is the request",
+    "load": "`bench.load`, whose object is the results folder: typed in every notebook",
+    "run": "`bench.run`, named as its command",
     "replay": "`bench.replay`, named as its command",
     "subtract": "two quantities, the only things that the file has",
 }
@@ -61,6 +62,8 @@ def defined(body: list[ast.stmt]) -> Iterator[str]:
 def public(body: list[ast.stmt], within: str = "", inherits: bool = False) -> Iterator[tuple[str, ast.AST, bool]]:
     """Public classes and functions by their full names, and whether one may have a docstring from a class above it."""
     for node in body:
+        if any(ast.unparse(decorator) == "overload" for decorator in getattr(node, "decorator_list", ())):
+            continue  # the one that is run says it for all of them
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
             yield f"{within}{node.name}", node, inherits
             if isinstance(node, ast.ClassDef):

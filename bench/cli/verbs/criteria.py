@@ -14,7 +14,6 @@ import typer
 
 from bench.cli.display import show_tables
 from bench.cli.session import Backbones, Session, Tasks, with_session
-from bench.errors import NothingComparable
 
 COLUMNS = ("criterion", "arguments", "seeds", "least layers", "at L/2", "difference at L/2", "difference of the curve")
 
@@ -35,21 +34,13 @@ def criteria(
     markdown: Annotated[Path | None, typer.Option(help="Write the tables to this file too.")] = None,
 ) -> None:
     """Every criterion on the same checkpoints, paired on the same samples."""
-    from bench.compare.criteria import LEAST_CRITERIA, compare_criteria
+    from bench.api.results import Results
     from bench.measure.areas import GRID
     from bench.results.matched import make_plain_rows
     from bench.results.series_doubts import describe_row_doubts
     from bench.results.store import Only
 
-    runs = session.read_runs(Only.named(task, backbone), logits=True)
-    if not runs:
-        raise NothingComparable(f"No runs in {session.results_dir} for these tasks and backbones.")
-    found = compare_criteria(runs, against)
-    if not found:
-        raise NothingComparable(
-            f"No checkpoint in {session.results_dir} carries {LEAST_CRITERIA} criteria, '{against}' among them: run "
-            "several strategies with the same --recipe and --head, and they share one."
-        )
+    found = Results.of(session.read_runs(Only.named(task, backbone)), session).compare_criteria(against)
     note = COLUMNS_NOTE.format(grid=GRID, against=against)
     tables = [(table["title"], COLUMNS, list(map(_list_cells, table["rows"]))) for table in found]
     doubts = [describe_row_doubts(table["rows"], "criterion") for table in found]

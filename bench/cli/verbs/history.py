@@ -26,7 +26,7 @@ def history(
 ) -> None:
     """Results over commits, with the steps they took; kept in history.jsonl, which only grows."""
     from bench.compare import history
-    from bench.compare.sources import Results, open_results, read_results
+    from bench.compare.sources import SourceRuns, open_results, read_results
     from bench.report.charts import build_history
     from bench.report.svg import stack_svg
     from bench.results.store import LeftOut
@@ -34,7 +34,7 @@ def history(
     results_dir = session.results_dir
     path = results_dir / history.FILE
 
-    def add(results: Results) -> list[history.Entry]:
+    def add(results: SourceRuns) -> list[history.Entry]:
         unfinished = [LeftOut(run.name, f"its status is {run.status}") for run in results.runs if not run.is_finished()]
         untimed = [
             LeftOut(f"the latency of {run.name}", f"it is INVALID: {run.timing_problem}")

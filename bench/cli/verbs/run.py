@@ -100,10 +100,10 @@ def run(
 
 def run_here(request: Request, context: Context, json: bool) -> None:
     """Run one cell in this process, whose errors are then the command's own, and print it."""
-    from bench.cell.run import run as run_cell
+    from bench.cell.run import run_request
     from bench.cli.run_tables import make_plain_run, print_run
 
-    run = run_cell(request, context)
+    run = run_request(request, context)
     if json:
         print_json([make_plain_run(run)])
     else:

@@ -10,7 +10,6 @@ import typer
 
 from bench.cli.display import show_tables
 from bench.cli.session import Backbones, Session, Tasks, with_session
-from bench.errors import NothingComparable
 
 
 @with_session("results_dir", "json", "allow_imports")
@@ -24,21 +23,13 @@ def table(
     markdown: Annotated[Path | None, typer.Option(help="Write the table to this file too.")] = None,
 ) -> None:
     """Recorded runs side by side at matched cost."""
-    from bench.results.groups import group_seeds
-    from bench.results.matched import group_rows, make_plain_rows, match_runs, name_point
+    from bench.api.results import Results
+    from bench.results.matched import group_rows, make_plain_rows, name_point
     from bench.results.series_doubts import describe_row_doubts
-    from bench.results.store import Only, find_damaged_logits, find_unpooled, leave_out
+    from bench.results.store import Only
 
     rules = [name_point(name.strip()) for name in at.split(",")]
-    runs = session.read_runs(Only.named(task, backbone))
-    several = [run for seeds in group_seeds(runs) if len(seeds) > 1 for run in seeds]
-    damaged, pooled = find_damaged_logits(runs), {run.name for run in several}
-    apart = [bad for bad in damaged if bad.name in pooled]  # intervals over seeds alone are made of logits
-    session.say_left_out([*apart, *find_unpooled(leave_out(several, damaged))], "No interval over seeds with")
-    session.say_left_out([bad for bad in damaged if bad.name not in pooled], "Left unread:")
-    rows = match_runs(runs, rules)
-    if not rows:
-        raise NothingComparable(f"No finished runs in {session.results_dir} for these tasks and backbones.")
+    rows = Results.of(session.read_runs(Only.named(task, backbone)), session).match_runs(rules)
     columns = ["strategy", "recipe / head", "arguments", "seeds", "all layers", *rules]
     groups = group_rows(rows)
     tables = [(title, columns, [_list_cells(row, rules) for row in members]) for title, members in groups.items()]

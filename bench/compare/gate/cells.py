@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from backbones.load import BackboneRequest, load_backbone
 from bench.cell.request import Context, Request
 from bench.cell.resolve import resolve_request
-from bench.cell.run import run
+from bench.cell.run import run_request
 from bench.measure.cost import CostModel
 from bench.progress import Progress
 from bench.results.run import Run
@@ -113,7 +113,7 @@ def run_gate_cells(cells: Sequence[GateCell], work_dir: Path | None, progress: P
             context = Context(Store(Path(folder)), Progress(quiet=True), offline=True, command="bench gate")
             for i, cell in enumerate(cells, start=1):
                 progress.say(f"{i}/{len(cells)}: {cell.label}")
-                runs[cell] = run(cell.request, context)
+                runs[cell] = run_request(cell.request, context)
                 runs[cell].exits()
     finally:
         torch.set_num_threads(threads)

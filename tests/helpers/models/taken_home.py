@@ -16,7 +16,7 @@ import numpy as np
 from backbones.demo_tokenizer import make_word_tokenizer
 from bench.cell.reload import RunModel
 from bench.cell.request import Context, Request
-from bench.cell.run import run as run_cell
+from bench.cell.run import run_request
 from bench.inference.live import run_live
 from bench.progress import Progress
 from bench.results.run import Run
@@ -113,7 +113,7 @@ def record_case(home: Path, case: Case) -> Run:
         fitted = {"train.steps": 40, "train.lr": 3e-3} if case.strategy == "patience" else {}
         settings |= {**LITTLE, **fitted, "head.pooling": "mean" if case.strategy in ("patience", "margin") else "cls"}
         request = Request(case.strategy, str(home / case.kind), str(model), settings=settings, latency=False)
-    return Run.load(run_cell(request, make_context(home)).folder)
+    return Run.load(run_request(request, make_context(home)).folder)
 
 
 def list_words(home: Path) -> list[str]:

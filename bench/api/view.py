@@ -1,0 +1,104 @@
+"""One recorded run as a notebook has it: data frames, figures, explanations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from bench.api.workplace import Workplace
+from bench.errors import UsageError
+from bench.measure.metrics import title_metric
+from bench.results.measures import UnreachedPoint
+from bench.results.run import Run
+from bench.text import write_html_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bench.analysis.explain import Explanation
+    from bench.cell.reload import RunModel
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class RunView(Run):
+    """A recorded run, and what a notebook asks of it: everything that a Run has, frames, figures and explanations.
+
+    ``place`` is where its data and weights come from. Numbers are those of the primary evaluation split;
+    ``run.result(split)`` has the others, typed.
+    """
+
+    place: Workplace = field(default_factory=Workplace)
+
+    @classmethod
+    def of(cls, run: Run, place: Workplace) -> RunView:
+        """Return ``run`` with what a notebook asks of it."""
+        return cls(run.folder, run.head, run.name, run.reused, run.changed, place=place)
+
+    @property
+    def points(self) -> pd.DataFrame:
+        """All layers and the operating points, a row each; see :func:`bench.api.frames.frame_points`."""
+        from bench.api.frames import frame_points
+
+        return frame_points([self.finished()], named=False)
+
+    @property
+    def curve(self) -> pd.DataFrame:
+        """The recorded trade-off curve; see :func:`bench.api.frames.frame_curves`."""
+        from bench.api.frames import frame_curves
+
+        return frame_curves([self.finished()], named=False)
+
+    @cached_property
+    def model(self) -> RunModel:
+        """The trained model with all its exits, on the CPU in float32, rebuilt from its checkpoint.
+
+        Raises UsageError where the checkpoint is gone, or data or backbone are no longer those of the run.
+        """
+        from bench.cell.reload import load_run_model
+
+        return load_run_model(self, self.place.context(of=self))
+
+    def explain(
+        self, text: str | None = None, second: str | None = None, *, sample: str | None = None, point: str | None = None
+    ) -> Explanation:
+        """Run one text through every exit: probabilities, the criterion's state, and where each criterion leaves.
+
+        ``second`` is the other text of a task with two; ``sample`` is the id of one of the task's own samples, in place
+        of a text. ``point`` is an operating point (``"2x"``), by default no-loss where it was reached. Raises
+        UsageError for a text that is empty or missing, an unknown sample, and as :attr:`model`.
+        """
+        from bench.analysis.explain import Text, explain_sample, explain_text
+
+        if (text is None) == (sample is None):
+            raise UsageError("explain takes a text, or the id of a sample: run.explain('a text'), sample='...'.")
+        run = self.finished()
+        if sample is not None:
+            return explain_sample(run, self.model, sample, rule=point)
+        return explain_text(run, self.model, Text(text or "", second), point)
+
+    def __repr__(self) -> str:
+        """Return the run's label, and its status where it is not finished."""
+        return f"<Run {self.label}{'' if self.is_finished() else f': {self.status}'}>"
+
+    def _repr_html_(self) -> str:
+        if not self.is_finished():
+            return write_html_table(self.label, ["status", "error"], [[self.status, self.error]])
+        record, result = self.record, self.result()
+        unit = "FLOPs" if result.full.cost_unit == "flops" else "layers"
+        timed = {} if record.latency is None else record.latency.configurations
+        times = {"all layers": timed.get("all layers"), **{name: one.latency for name, one in result.reached.items()}}
+        rows = []
+        for name, found in {"all layers": result.full, **{one.rule: one for one in result.points}}.items():
+            if isinstance(found, UnreachedPoint):
+                rows.append([name, "not reached"])
+                continue
+            speedup = getattr(times[name], "speedup", None)
+            mean = f"{found.mean_layer:.2f} / {self.layers}"
+            rows.append([name, found.metrics[self.metric].write(), mean, found.cost_speedup.write_times(),
+                         "" if speedup is None else speedup.write_times()])  # fmt: skip
+        columns = ["point", title_metric(self.metric), "mean exit", f"{unit} speed-up", "latency speed-up"]
+        notes = [f"n = {result.samples} of {self.primary}; thresholds chosen on {self.chosen_on} other samples; "
+                 "brackets: 95 % intervals."]  # fmt: skip
+        notes += [f"Latency is INVALID: {self.timing_problem}."] if self.timing_problem else []
+        return write_html_table(self.label, columns, rows, [*notes, *(f"{doubt.said}." for doubt in self.doubts)])
