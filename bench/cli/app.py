@@ -19,6 +19,7 @@ COMMANDS = {
     "show": "bench.cli.verbs.show:show",
     "list": "bench.cli.verbs.list:list_names",
     "report": "bench.cli.verbs.report:report",
+    "plot": "bench.cli.verbs.plot:plot",
     "table": "bench.cli.verbs.table:table",
     "criteria": "bench.cli.verbs.criteria:criteria",
     "reproduce": "bench.cli.verbs.reproduce:reproduce",

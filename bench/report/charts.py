@@ -2,39 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from bench.measure.metrics import title_metric
 from bench.report import content, numbers
 from bench.report.content import Diagnosis
 from bench.report.exit_charts import build_depth, build_every_exit, build_exits_used, build_knowledge
-from bench.report.marks import (
-    LARGE,
-    SMALL,
-    Axis,
-    Band,
-    Chart,
-    Dots,
-    Key,
-    Line,
-    Mark,
-    Point,
-    Reference,
-    Whisker,
-    pad_range,
-    thin_out,
-)
+from bench.report.marks import SMALL, Axis, Chart, Key, Line, Mark, Point, Reference, Whisker, pad_range
+from bench.report.plots.comparison import build_comparison
+from bench.report.plots.systems import Shown, choose_shown, describe_shown, merge_alike
 from bench.report.provenance import describe_source, describe_timings
-from bench.report.series import Panel, Series
+from bench.report.series import Panel
 from bench.report.style import Look, choose_look
 
 if TYPE_CHECKING:
     from bench.compare.history import Entry, Step
-
-FEW_SERIES = 3  # bands of more series lie over one another and are drawn fainter
-SPEEDUP = "FLOPs speed-up over the plain model"
 
 
 @dataclass(frozen=True)
@@ -71,72 +54,17 @@ def build_charts(panel: Panel) -> PanelCharts:
 
 
 def build_trade_off(panel: Panel) -> Chart:
-    """Build the chart of quality against FLOPs speed-up: bands, Pareto fronts, operating points, plain compression."""
-    shown, starred = content.choose_drawn(panel, content.MOST_OFFERED), content.find_stars(panel)
-    at_first, metric = content.choose_drawn(panel), title_metric(panel.metric)
-    speedups = [float(v) for s in shown for v in s.curve.speedup] + list(starred.values())
-    qualities = [float(v) for s in shown for v in s.curve.quality] + [s.full.value for s in starred]
-    x = Axis(SPEEDUP, *pad_range([*speedups, 1.0], 0.03))
-    y = Axis(metric, *pad_range(qualities, 0.12, 0.01))
-    marks: list[Mark] = []
-    marks += [mark for series in shown for mark in _draw_spread(series, y, len(at_first) > FEW_SERIES)]
-    marks += [mark for series in shown for mark in _draw_line(series, x, y)]
-    marks += [mark for series in shown for mark in _draw_point(series)]
-    for series, speedup in starred.items():
-        tip = f"{series.label}\n{metric} {numbers.format_quality(series.full)}\nFLOPs speed-up {speedup:.2f}×"
-        marks.append(Point(series.label, series.look, speedup, series.full.value, tip, "*", LARGE))
-    words = (
-        f"{metric} against FLOPs speed-up. Lines: every threshold; bands: 95 % over samples"
-        + ("; thin lines: worst and best seed" if any(s.curve.lowest is not None for s in shown) else "")
-        + "; dots: the Pareto front of a curve; markers: operating points"
-        + ("; stars: models without early exit, against the whole plain backbone." if starred else ".")
-    )
-    legend = [Key(s.full_name, s.label, s.look, on=s in at_first) for s in shown]
-    legend += [Key(s.label, s.label, s.look, "*") for s in starred]
-    name, words = f"{metric} against FLOPs speed-up, {panel.title}", words[:1].upper() + words[1:]
-    source, note = describe_source(panel.series), content.describe_offered(panel)
-    return Chart("Trade-off", name, words, source, x, y, marks, legend, note)
-
-
-def _draw_spread(series: Series, y: Axis, faint: bool) -> list[Mark]:
-    """Return what samples and seeds leave open, within the axis: a band may be wider than what is shown."""
-    line, speedups = series.curve, series.curve.speedup.tolist()
-    low, high = (edge.clip(y.low, y.high).tolist() for edge in (line.low, line.high))
-    found: list[Mark] = [Band(series.label, series.look, speedups, low, high, faint)]
-    for seed in (line.lowest, line.highest):
-        if seed is not None:
-            found.append(Line(series.label, series.look, speedups, seed.clip(y.low, y.high).tolist(), thin=True))
-    return found
-
-
-def _draw_line(series: Series, x: Axis, y: Axis) -> list[Mark]:
-    line = series.curve
-    notes = [f"threshold {numbers.format_threshold(t)}" if t is not None else "" for t in line.thresholds]
-    speedups, qualities = line.speedup.tolist(), line.quality.tolist()
-    front = thin_out(((speedups[k], qualities[k]) for k in line.pareto.nonzero()[0]), x, y)
-    dots = [Dots(series.label, series.look, *zip(*front, strict=True))] if front else []
-    return [Line(series.label, series.look, speedups, qualities, notes), *dots]
-
-
-def _draw_point(series: Series) -> Iterator[Mark]:
-    """Yield a marker for every operating point; rules that chose the same one share it."""
-    places: dict[tuple[float, float], list[str]] = {}
-    for rule, point in series.points.items():
-        at = (round(point.speedup.value, 6), round(point.quality.value, 6))
-        places.setdefault(at, []).append(rule)
-    for at, rules in places.items():
-        point = series.points[rules[0]]
-        lines = [
-            series.full_name,
-            f"point: {', '.join(map(numbers.format_rule, rules))}",
-            f"{title_metric(series.first.metric)} {numbers.format_quality(point.quality)}",
-            f"FLOPs speed-up {numbers.format_times(point.speedup)}",
-            f"mean exit {point.mean_layer:.2f} of {series.first.layers}",
-            f"threshold {', '.join(numbers.format_threshold(t) for t in point.thresholds)}",
-        ]
-        if point.timed:
-            lines.append(f"measured speed-up {numbers.format_times(point.timed.speedup)}")
-        yield Point(series.label, series.look, *at, "\n".join(lines))
+    """Build the chart of quality against FLOPs speed-up: each published system once, all other series on demand."""
+    shown = merge_alike(choose_shown(panel))
+    known = {one.series for one in shown}
+    rest = [series for series in panel.series if series.early and series not in known]
+    others = content.choose_best(rest, max(0, content.MOST_OFFERED - len(known)))
+    chart = build_comparison(panel, shown, rules=None, off=[Shown(s.label, s, s.look) for s in others])
+    early = sum(series.early for series in panel.series)
+    said = f", of the best {content.MOST_OFFERED}; the tables have all" if early > content.MOST_OFFERED else ""
+    note = f"One line a system is shown at first; the legend switches the others on{said}." if others else ""
+    source = " ".join(filter(None, [describe_shown(shown), describe_source([one.series for one in shown])]))
+    return replace(chart, title="Trade-off", source=source, note=note)
 
 
 def build_realisation(panels: Sequence[Panel]) -> Chart | None:

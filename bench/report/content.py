@@ -13,7 +13,7 @@ from bench.measure.calibration import Calibration, Headroom, measure_calibration
 from bench.measure.stats import wilson
 from bench.report.formats import DataRow
 from bench.report.series import Panel, Series, read_curve
-from bench.results.groups import OverSeeds, make_checkpoint_key
+from bench.results.groups import make_checkpoint_key
 from bench.results.run import Run
 
 MOST_DRAWN = 8  # lines that can be told apart in one chart
@@ -42,21 +42,6 @@ def choose_best(early: Sequence[Series], most: int = MOST_DRAWN) -> list[Series]
         firsts.setdefault(series.strategy, series)
     chosen = [*firsts.values(), *(s for s in ranked if s not in firsts.values())][:most]
     return [s for s in early if s in chosen]
-
-
-def describe_left_out(panel: Panel) -> str:
-    """Return what :func:`choose_drawn` left out, as a sentence for a figure's caption."""
-    early = sum(s.early for s in panel.series)
-    return f" The best {MOST_DRAWN} of {early} series are drawn; the tables have all." if early > MOST_DRAWN else ""
-
-
-def describe_offered(panel: Panel) -> str:
-    """Return what the legend does not show at first, or at all, as a sentence for the page's caption."""
-    early = sum(s.early for s in panel.series)
-    if early <= MOST_DRAWN:
-        return ""
-    rest = "." if early <= MOST_OFFERED else f", of the best {MOST_OFFERED}; the tables have all."
-    return f"The best {MOST_DRAWN} of {early} series are shown at first; the legend switches the others on{rest}"
 
 
 def _measure_volume(series: Series) -> float:
@@ -137,31 +122,6 @@ def tabulate_every_exit(series: Series) -> list[DataRow]:
 
 
 # --------------------------------------------------------------------------- rows of files
-
-
-def tabulate_curves(panel: Panel) -> list[DataRow]:
-    """Return every drawn curve, then its operating points; at the end the stars."""
-    rows: list[DataRow] = []
-    ends = ("speedup", "quality", "low", "high", "lowest_seed", "highest_seed")
-    blank = dict.fromkeys((*ends, "threshold", "pareto", "rule"))
-    for series in choose_drawn(panel):
-        curve, head = series.curve, {"series": series.label, "seeds": series.seeds, **blank}
-        columns = (curve.speedup, curve.quality, curve.low, curve.high, curve.lowest, curve.highest)
-        for k, threshold in enumerate(curve.thresholds):
-            row = {name: None if c is None else round(float(c[k]), 6) for name, c in zip(ends, columns, strict=True)}
-            rows.append({"kind": "curve", **head, **row, "threshold": threshold, "pareto": bool(curve.pareto[k])})
-        for rule, point in series.points.items():
-            row = _flatten(point.speedup.value, point.quality) | {"threshold": point.threshold}
-            rows.append({"kind": "point", **head, "rule": rule, **row})
-    for series, speedup in find_stars(panel).items():
-        head = {"series": series.label, "seeds": series.seeds, **blank}
-        rows.append({"kind": "no early exit", **head, **_flatten(speedup, series.full)})
-    return rows
-
-
-def _flatten(speedup: float, quality: OverSeeds) -> DataRow:
-    seeds = {"lowest_seed": quality.lowest, "highest_seed": quality.highest}
-    return {"speedup": speedup, "quality": quality.value, "low": quality.low, "high": quality.high, **seeds}
 
 
 def tabulate_exits(panel: Panel) -> list[DataRow]:

@@ -179,4 +179,4 @@ def build_shift_figure(found: Found) -> Figure:
     marks: list[Mark] = [Reference((low, low), (high, high), ""), Line(other, looks[other], here, there)]
     x, y = (Axis(f"mean exit, {name}", low, high) for name in looks)
     exits = Chart("Mean exits", "Mean exits at equal thresholds", words, "", x, y, marks, keys)
-    return Figure("shift", words, shift["curve"], [quality, exits], 2.4, 6.8, beside=True)
+    return Figure("shift", words, shift["curve"], [quality, exits], 2.4, 6.8, columns=2)

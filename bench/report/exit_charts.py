@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from bench.measure.metrics import title_metric
 from bench.report import content, numbers
 from bench.report.content import Diagnosis
-from bench.report.marks import SMALL, Axis, Bar, Chart, Key, Line, Mark, Point, Whisker, pad_range
+from bench.report.marks import SMALL, Axis, Bar, Chart, Key, Line, Mark, Point, Shares, Whisker, pad_range
 from bench.report.provenance import describe_lowest_seeds, describe_source
 from bench.report.series import Panel, Series
 from bench.results.groups import make_checkpoint_key
@@ -59,6 +59,24 @@ def _build_used(panel: Panel, rule: str) -> Chart:
     )
 
 
+def build_used(panel: Panel, rule: str = "2x") -> Shares | None:
+    """Build the table of where samples leave at ``rule``, or the first point of all that some series reached."""
+    early = content.choose_drawn(panel)
+    reached = list(dict.fromkeys(r for s in early for r in s.points))
+    at = rule if rule in reached else next(iter(reached), None)
+    if at is None:
+        return None
+    counts = {s: p.exit_counts for s in early if (p := s.points.get(at))}
+    return Shares(
+        f"% of samples leaving, at {numbers.format_rule(at)}",
+        f"Below: percent of samples that leave at each exit at the operating point “{numbers.format_rule(at)}”.",
+        describe_source(list(counts)),
+        make_exit_axis(panel.layers),
+        [series.label for series in counts],
+        [[count / sum(found) for count in found] for found in counts.values()],
+    )
+
+
 def build_every_exit(panel: Panel) -> Chart:
     """Build the chart of quality with all samples forced to leave at the same exit, each checkpoint once."""
     metric, shown = title_metric(panel.metric), _pick_one_a_checkpoint(panel)
@@ -106,8 +124,8 @@ def build_knowledge(panel: Panel, found: Sequence[Diagnosis]) -> list[Chart]:
     lost = {d: h.overthought for d, _, h in known}
     low, high = pad_range([0.0, *_flatten(errors)])
     error = Axis("expected calibration error", max(0.0, low), high, short="ECE")
-    low, high = (0.4, 1.0) if min(_flatten(ranks), default=1.0) >= 0.4 else pad_range(_flatten(ranks))
-    rank = Axis("AUROC of “this exit is right”", max(0.0, low), high, short="AUROC")
+    low, high = pad_range(_flatten(ranks), 0.1)
+    rank = Axis("AUROC of “this exit is right”", max(0.0, low), min(1.0, high), short="AUROC")
     share = Axis("right here, wrong at the last", 0.0, max([*_flatten(lost), 0.01]) * 1.1, short="overthought")
     return [
         _draw_over_exits(panel, errors, error, "Calibration",

@@ -12,7 +12,7 @@ from rich.text import Text
 from bench.analysis.explain import Explanation
 from bench.report import numbers
 from bench.report.exit_charts import make_exit_axis
-from bench.report.figures import Figure, draw_figure, measure_legend, open_canvas, save_canvas
+from bench.report.figures import Figure, draw_figure, open_canvas, save_canvas
 from bench.report.marks import Axis, Chart, Key, Line, Mark, Point, Reference
 from bench.report.page import make_environment
 from bench.report.style import COLOURS, Look
@@ -86,9 +86,9 @@ def save_png(found: Explanation, path: Path) -> None:
     """Draw a picture: the text with heat above, class probabilities and entropy over the exits below."""
     lines = wrap_text(found)
     text = 0.22 * len(lines) + 0.3
-    steps = Figure(path.stem, "", [], [build_step_chart(found)])
-    below = 2.2 + measure_legend(steps.keys)
-    with open_canvas(6.6, text + below) as fig:
+    steps = Figure(path.stem, "", [], [build_step_chart(found)], 2.2, 6.6)
+    width, below = steps.size
+    with open_canvas(width, text + below) as fig:
         above, under = fig.subfigures(2, 1, height_ratios=[text, below])
         _draw_text(above.subplots(), lines, found)
         draw_figure(steps, under)

@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, assert_never
 
+from bench.errors import UsageError
 from bench.files import replace_file, write_text
 from bench.report.formats import DataRow, format_csv
-from bench.report.marks import Band, Bar, Chart, Dots, Key, Line, Mark, Point, Reference, Whisker, format_tick
+from bench.report.marks import Band, Bar, Chart, Dots, Key, Line, Mark, Point, Reference, Shares, Whisker, format_tick
+from bench.report.plots.texts import DIRECT, name_lines, shorten_name, write_inside
 from bench.report.style import Look
 from bench.text import show_hidden
 
-COLUMN = 3.3  # inches: one column of the usual two-column conference style
+COLUMN, WIDE = 3.4, 7.0  # inches: one column of the usual two-column conference style, and both
 METADATA: dict[str, dict[str, str | None]] = {
     "svg": {"Date": None, "Creator": "ExitBench"},
     "pdf": {"CreationDate": None, "ModDate": None, "Creator": "ExitBench", "Producer": None},
@@ -26,63 +28,92 @@ METADATA: dict[str, dict[str, str | None]] = {
 }
 CAPTION = {"svg": "Description", "pdf": "Subject", "png": "Description"}
 """What a kind of file calls what is said of it."""
-POINT = 0.8  # a marker's width in points for each unit of its radius on the page
+FONTS = {"sans": (["DejaVu Sans"], 1.0), "serif": (["STIXGeneral", "DejaVu Serif"], 1.12)}
+"""Fonts that come with matplotlib, and how much larger their letters must be to look as large."""
+POINT = 0.95  # a marker's width in points for each unit of its radius on the page
 CAP = 0.04  # markers stand so far above their bars, in heights of the axes
-NAME_LENGTH = 46  # characters of a name in a figure
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure: a file name, what it says, the numbers, and its charts, one below another or ``beside`` each other.
+    """One figure: a file name, what it says, the numbers, and its charts, in ``columns``.
 
-    ``height`` and ``width`` are in inches, without the legend; ``titled``: each chart's title stands above it.
+    ``height`` of all charts and ``width`` are in inches; the legend is below them, unless ``whole`` says how high all
+    is. ``titled``: each chart's title stands above it. ``direct``: lines are named where they end, not in a legend.
     """
 
     name: str
     caption: str
     rows: Sequence[DataRow]
-    charts: Sequence[Chart]
+    charts: Sequence[Chart | Shares]
     height: float = 2.0
     width: float = COLUMN
-    beside: bool = False
+    columns: int = 1
     titled: bool = False
+    direct: bool = False
+    title: str = ""
+    font: str = "sans"
+    whole: float | None = None
 
     @property
     def keys(self) -> list[Key]:
         """The legend's entries for all charts, of what is shown, each name once."""
-        return list({key.name: key for chart in self.charts for key in chart.legend if key.on}.values())
+        shown = (key for chart in self.charts for key in chart.legend if key.on and not key.inside)
+        return list({key.name: key for key in shown}.values())
+
+    @property
+    def named_directly(self) -> bool:
+        """Whether lines are named where they end: it is asked for, and their names are short."""
+        return self.direct and all(len(key.name) <= DIRECT for key in self.keys)
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """Width and height of everything, in inches."""
+        legend = 0.0 if self.named_directly else measure_legend(self.keys, self.width)
+        return self.width, self.whole or self.height + legend + (0.2 if self.title else 0.0)
 
 
-def join_captions(subject: str, charts: Sequence[Chart], more: str = "") -> str:
+def join_captions(subject: str, charts: Sequence[Chart | Shares], more: str = "") -> str:
     """Return a figure's caption: what its charts show of ``subject``, and from which data, once where it can be."""
     sources = {chart.source for chart in charts}
     if len(sources) == 1:
         said = [*(chart.words for chart in charts), *sources]
     else:
         said = [text for chart in charts for text in (chart.words, chart.source)]
-    return " ".join([f"{subject}.", *said]) + more
+    return " ".join([f"{subject}.", *filter(None, said)]) + more
 
 
 @contextmanager
-def use_paper_style() -> Iterator[Any]:
-    """Give pyplot without a display, in the papers' style, and leave the caller's settings as they were."""
+def use_paper_style(font: str = "sans") -> Iterator[Any]:
+    """Give pyplot without a display, in the papers' style, and leave the caller's settings as they were.
+
+    ``font`` is one of :data:`FONTS` or a family that matplotlib finds. Raises UsageError for another one.
+    """
     import matplotlib
 
     matplotlib.use("Agg", force=False)
     import seaborn as sns
+    from matplotlib import font_manager
     from matplotlib import pyplot as plt
 
     path = Path(__file__).parent / "templates" / "paper.mplstyle"
     style = matplotlib.rc_params_from_file(path, use_default_template=False)
-    with sns.axes_style("ticks"), plt.rc_context(style), warnings.catch_warnings():
+    if font not in FONTS and font not in (known := sorted(font_manager.get_font_names())):
+        raise UsageError(
+            f"Matplotlib finds no font '{font}'. Known: {', '.join(FONTS)}, and its own, as '{known[-1]}'."
+        )
+    families, larger = FONTS.get(font, ([font, "DejaVu Sans"], 1.0))
+    style |= {name: size * larger for name, size in style.items() if name.endswith(("font.size", "labelsize"))}
+    style |= {name: style[name] * larger for name in ("axes.titlesize", "legend.fontsize")}
+    with sns.axes_style("ticks"), plt.rc_context({**style, "font.family": families}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # an emoji in a name becomes a box
         yield plt
 
 
 @contextmanager
-def open_canvas(width: float, height: float) -> Iterator[Any]:
+def open_canvas(width: float, height: float, font: str = "sans") -> Iterator[Any]:
     """Give an empty matplotlib figure of so many inches in the papers' style, and close it at the end."""
-    with use_paper_style() as plt:
+    with use_paper_style(font) as plt:
         fig = plt.figure(figsize=(width, height))
         try:
             yield fig
@@ -90,17 +121,17 @@ def open_canvas(width: float, height: float) -> Iterator[Any]:
             plt.close(fig)
 
 
-def save_canvas(fig: Any, path: Path, kind: str, caption: str = "") -> None:
+def save_canvas(fig: Any, path: Path, kind: str, caption: str = "", dpi: int | None = None) -> None:
     """Write a matplotlib figure as ``kind`` with its caption inside, the same bytes each time."""
     said = {CAPTION[kind]: show_hidden(caption)} if caption else {}
     with replace_file(path) as temporary:
-        fig.savefig(temporary, format=kind, metadata=METADATA[kind] | said)
+        fig.savefig(temporary, format=kind, metadata=METADATA[kind] | said, dpi=dpi or "figure")
 
 
 def save_figure(figure: Figure, folder: Path, formats: Sequence[str] = tuple(METADATA)) -> list[Path]:
     """Write ``figure`` as .svg, .pdf and .png, or those of ``formats``, and its numbers as .csv under ``folder``."""
     *drawn, numbers = (folder / f"{figure.name}.{kind}" for kind in (*formats, "csv"))
-    with open_canvas(figure.width, figure.height + measure_legend(figure.keys)) as fig:
+    with open_canvas(*figure.size, figure.font) as fig:
         draw_figure(figure, fig)
         for path in drawn:
             save_canvas(fig, path, path.suffix[1:], figure.caption)
@@ -110,20 +141,31 @@ def save_figure(figure: Figure, folder: Path, formats: Sequence[str] = tuple(MET
 
 def draw_figure(figure: Figure, fig: Any) -> None:
     """Draw the charts of ``figure`` on a matplotlib figure, or a part of one, and below them one legend of all."""
-    charts = figure.charts
-    grid = (1, len(charts)) if figure.beside else (len(charts), 1)
-    axes = fig.subplots(*grid, squeeze=False).flatten()
-    for i, (ax, chart) in enumerate(zip(axes, charts, strict=True)):
-        draw_chart(chart, ax)
+    charts, columns = figure.charts, min(figure.columns, len(figure.charts))
+    axes = fig.subplots(-(-len(charts) // columns), columns, squeeze=False).flatten()
+    for ax in axes[len(charts) :]:
+        ax.set_axis_off()
+    for i, (ax, chart) in enumerate(zip(axes, charts, strict=False)):
+        draw_chart(chart, ax) if isinstance(chart, Chart) else _draw_shares(chart, ax)
         if figure.titled:
             ax.set_title(shorten_name(chart.title))
-        if not figure.beside and i + 1 < len(charts) and charts[i + 1].x.label == chart.x.label:
+        below = charts[i + columns] if i + columns < len(charts) else None
+        if below is not None and below.x.label == chart.x.label:
             ax.set_xlabel("")
-            if charts[i + 1].x == chart.x:
+            if below.x == chart.x and isinstance(below, Chart):
                 ax.tick_params(labelbottom=False)
-    if figure.keys:
+        if i % columns and charts[i - 1].y.label == chart.y.label:
+            ax.set_ylabel("")
+    if figure.title:
+        fig.suptitle(shorten_name(figure.title), fontsize="medium", fontweight="bold")
+    if figure.keys and not figure.named_directly:
         handles = [_make_handle(key) for key in figure.keys]
-        fig.legend(handles=handles, loc="outside lower center", ncols=_count_columns(figure.keys), handlelength=2.2)
+        fig.legend(handles=handles, loc="outside lower center", ncols=_count_columns(figure.keys, figure.width))
+    both = [(ax, chart) for ax, chart in zip(axes, charts, strict=False) if isinstance(chart, Chart)]
+    shown = [[key for key in chart.legend if key.on and (figure.named_directly or key.inside)] for _, chart in both]
+    left = [name_lines(ax, chart, keys) for (ax, chart), keys in zip(both, shown, strict=True)]
+    for (ax, chart), named in zip(both, left, strict=True):
+        write_inside(ax, chart, [key for key in named if not key.marker])
 
 
 def draw_chart(chart: Chart, ax: Any) -> None:
@@ -135,18 +177,28 @@ def draw_chart(chart: Chart, ax: Any) -> None:
     ax.set(xlabel=chart.x.short or chart.x.label, ylabel=chart.y.short or chart.y.label)
     ax.set_xticks(chart.x.numbers(), [format_tick(v) for v in chart.x.numbers()])
     ax.set_yticks(chart.y.numbers(), [format_tick(v) for v in chart.y.numbers()])
-    ax.grid(True)
-    ax.set_axisbelow(True)
+
+
+def _draw_shares(chart: Shares, ax: Any) -> None:
+    """Draw a table of shares in shades, the number in each field that has some."""
+    import seaborn as sns
+
+    words = [[f"{100 * v:.0f}" if v >= 0.005 else "" for v in row] for row in chart.values]
+    names = [shorten_name(name, DIRECT) for name in chart.names]
+    sns.heatmap(
+        [list(row) for row in chart.values], ax=ax, annot=words, fmt="", cmap="Blues", vmin=0.0, vmax=1.0, cbar=False,
+        linewidths=0.8, xticklabels=[format_tick(v) for v in chart.x.numbers()], yticklabels=names,
+        annot_kws={"fontsize": "small"},
+    )  # fmt: skip
+    ax.set(xlabel=chart.x.label, title=chart.title)
+    ax.tick_params(length=0)
+    ax.tick_params(axis="y", rotation=0)
 
 
 def _draw_mark(mark: Mark, ax: Any, chart: Chart, zorder: float) -> None:
-    if isinstance(mark, Reference):
+    if isinstance(mark, Reference):  # its words come last, where they cover nothing
         (x1, y1), (x2, y2) = mark.start, mark.end
-        ax.plot([x1, x2], [y1, y2], "--", color="#777777", linewidth=0.8, zorder=zorder)
-        side, align = (3, "left") if x2 < (chart.x.low + chart.x.high) / 2 else (-3, "right")
-        down = -9 if y2 > (chart.y.low + chart.y.high) / 2 else 4
-        place = {"xytext": (side, down), "textcoords": "offset points", "ha": align}
-        ax.annotate(shorten_name(mark.label), (x2, y2), fontsize=6.5, **place)
+        ax.plot([x1, x2], [y1, y2], linestyle=(0, (4, 2)), color="#777777", linewidth=0.8, zorder=1.9)
         return
     style = {"color": mark.look.hex, "label": mark.series, "zorder": zorder}
     match mark:
@@ -156,14 +208,15 @@ def _draw_mark(mark: Mark, ax: Any, chart: Chart, zorder: float) -> None:
         case Band():
             ax.fill_between(mark.x, mark.low, mark.high, alpha=0.05 if mark.faint else 0.13, linewidth=0, **style)
         case Point():
-            star = {"markeredgecolor": "black", "markeredgewidth": 0.4} if mark.marker == "*" else {}
-            face = {"markerfacecolor": "white"} if mark.hollow else {}
+            edge = {"markeredgecolor": "black", "markeredgewidth": 0.4}
+            star = edge if mark.marker == "*" else {"markeredgecolor": "white", "markeredgewidth": 0.4}
+            face = {"markerfacecolor": "white", "markeredgecolor": mark.look.hex} if mark.hollow else {}
             size = POINT * mark.size * (1.5 if mark.marker == "*" else 1.0)
-            ax.plot([mark.x], [mark.y], mark.marker or mark.look.marker, markersize=size, **style, **star, **face)
+            ax.plot([mark.x], [mark.y], mark.marker or mark.look.marker, markersize=size, **{**style, **star, **face})
         case Dots():
             ax.plot(mark.x, mark.y, ".", markersize=1.8, **style)
         case Whisker():
-            width, alpha = (0.5, 0.4) if mark.faint else (0.7, 1.0)
+            width, alpha = (0.6, 0.55) if mark.faint else (0.7, 1.0)
             ax.vlines(mark.x, mark.low, mark.high, linewidth=width, alpha=alpha, **style)
         case Bar():
             height, middle = mark.high - mark.low, mark.x + mark.width / 2
@@ -188,19 +241,18 @@ def _make_handle(key: Key) -> Any:
     return Line2D([], [], color=key.look.hex, label=shorten_name(key.name), **style)
 
 
-def shorten_name(name: str) -> str:
-    """Return a name that fits into a figure."""
-    shown = " ".join(show_hidden(name).split())
-    if len(shown) <= NAME_LENGTH:
-        return shown
-    return shown[: NAME_LENGTH // 2 - 1] + "…" + shown[-NAME_LENGTH // 2 :]  # names often differ at their end
+def _count_columns(keys: Sequence[Key], width: float) -> int:
+    """Return how many columns of a legend are no wider than ``width`` inches; two where one would do for all."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextPath
+
+    size, font = 7.0, FontProperties(family="DejaVu Sans")
+    longest = max(TextPath((0, 0), shorten_name(key.name), size=size, prop=font).get_extents().width for key in keys)
+    fit = int((width * 72 - size) / (longest + 4.4 * size))
+    rows = -(-len(keys) // max(1, min(fit, 4)))
+    return -(-len(keys) // rows)
 
 
-def _count_columns(keys: Sequence[Key]) -> int:
-    """Return the columns of a legend: two, or one where names are long."""
-    return 1 if max(len(shorten_name(key.name)) for key in keys) > 22 else 2
-
-
-def measure_legend(keys: Sequence[Key]) -> float:
-    """Return the inches that the legend takes."""
-    return 0.1 + 0.145 * -(-len(keys) // _count_columns(keys)) if keys else 0.0
+def measure_legend(keys: Sequence[Key], width: float = COLUMN) -> float:
+    """Return the inches that the legend takes below charts of ``width``."""
+    return 0.1 + 0.145 * -(-len(keys) // _count_columns(keys, width)) if keys else 0.0

@@ -66,7 +66,10 @@ class Band(SeriesMark):
 
 @dataclass(frozen=True)
 class Point(SeriesMark):
-    """A marker whose ``tip`` can be read (lines apart by newlines); ``marker`` where it is not the strategy's own."""
+    """A marker whose ``tip`` can be read (lines apart by newlines); ``marker`` where it is not the strategy's own.
+
+    Print has no tips: there the ``label`` is written beside it.
+    """
 
     x: float
     y: float
@@ -74,6 +77,7 @@ class Point(SeriesMark):
     marker: str = ""
     size: float = USUAL
     hollow: bool = False
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -121,13 +125,17 @@ Mark = Line | Band | Point | Dots | Whisker | Bar | Reference
 
 @dataclass(frozen=True)
 class Key:
-    """A legend's entry: its text, the series that it switches, its look, and whether the series is shown at first."""
+    """A legend's entry: its text, the series that it switches, its look, and whether the series is shown at first.
+
+    In print a line that is named ``inside`` stands beside its end, not in the legend.
+    """
 
     name: str
     series: str
     look: Look
     marker: str = ""
     on: bool = True
+    inside: bool = False
 
 
 @dataclass(frozen=True)
@@ -157,6 +165,20 @@ class Chart:
         """Return the marks of what is shown at first."""
         off = {key.series for key in self.legend if not key.on}
         return [m for m in self.marks if isinstance(m, Reference) or m.series not in off]
+
+
+@dataclass(frozen=True)
+class Shares:
+    """A table of shares in print: a row for each of ``names``, and a column for each tick of ``x``."""
+
+    title: str
+    words: str
+    source: str
+    x: Axis
+    names: Sequence[str]
+    values: Sequence[Sequence[float]]
+    y: Axis = Axis("", 0.0, 1.0)
+    legend: Sequence[Key] = ()
 
 
 def round_ticks(low: float, high: float) -> list[float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count, product
 from string import ascii_lowercase
@@ -178,9 +178,10 @@ def describe_runs(series: Sequence[Series]) -> str:
     return f"{describe_sizes(series)}; {seed}; {machine}."
 
 
-def describe_thresholds(series: Sequence[Series]) -> str:
-    """Return where the operating points' thresholds come from."""
-    chosen = {point.chosen_on for s in series for result in s.results for point in result.points}
+def describe_thresholds(series: Sequence[Series], rules: Collection[str] = ()) -> str:
+    """Return where the operating points' thresholds come from; where ``rules`` are named, of those points alone."""
+    points = [point for s in series for result in s.results for point in result.points]
+    chosen = {point.chosen_on for point in points if not rules or point.rule in rules}
     said = []
     if "select" in chosen:
         held = _join_counts(run.describe_used(run.record.task.select) for s in series for run in s.runs)

@@ -39,7 +39,7 @@ MEAN_CURVE_ROWS = 120  # speed-ups at which the curves of several seeds are aver
 
 @dataclass(frozen=True, eq=False)
 class BandedCurve:
-    """A trade-off curve: speed-ups ascending [K], quality with a 95 % band over samples [K], thresholds where known.
+    """A trade-off curve: speed-ups ascending [K], quality with a 95 % band over samples [K], layers run, thresholds.
 
     ``lowest`` and ``highest`` [K] are the quality of the worst and the best seed at each speed-up; None for one seed.
     """
@@ -48,6 +48,7 @@ class BandedCurve:
     quality: Array
     low: Array
     high: Array
+    mean_layer: Array
     thresholds: list[float | None]
     pareto: Array
     lowest: Array | None = None
@@ -65,12 +66,14 @@ def average_curves(runs: Sequence[Run], split: str) -> BandedCurve:
     if len(curves) == 1 or low >= high:
         return curves[0]
     grid = np.linspace(low, high, MEAN_CURVE_ROWS)
-    quality, below, above = (
-        np.array([np.interp(grid, c.speedup, getattr(c, name)) for c in curves]) for name in ("quality", "low", "high")
+    quality, below, above, layers = (
+        np.array([np.interp(grid, c.speedup, getattr(c, name)) for c in curves])
+        for name in ("quality", "low", "high", "mean_layer")
     )
     mean, ends = quality.mean(axis=0), (quality.min(axis=0), quality.max(axis=0))
+    band = (below.mean(axis=0), above.mean(axis=0))
     unknown: list[float | None] = [None] * len(grid)
-    return BandedCurve(grid, mean, below.mean(axis=0), above.mean(axis=0), unknown, pareto(mean, 1 / grid), *ends)
+    return BandedCurve(grid, mean, *band, layers.mean(axis=0), unknown, pareto(mean, 1 / grid), *ends)
 
 
 def read_curve(run: Run, split: str) -> BandedCurve:
@@ -91,8 +94,8 @@ def read_curve(run: Run, split: str) -> BandedCurve:
         at, found = [point.cost_speedup.value for point in known], [point.metrics[run.metric] for point in known]
         low = quality - np.interp(speedup, at, [f.value - f.low for f in found])
         high = quality + np.interp(speedup, at, [f.high - f.value for f in found])
-    thresholds, front = [row.threshold for row in rows], np.array([row.pareto for row in rows])
-    return BandedCurve(speedup, quality, low, high, thresholds, front)
+    layers, front = np.array([row.mean_layer for row in rows], dtype=np.float64), np.array([r.pareto for r in rows])
+    return BandedCurve(speedup, quality, low, high, layers, [row.threshold for row in rows], front)
 
 
 @dataclass(frozen=True)

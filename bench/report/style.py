@@ -1,8 +1,9 @@
 """One fixed look per strategy, on every chart and in every format.
 
-Colours are Okabe & Ito's (2008), which stay apart for colour-blind readers; yellow is left out, which is not seen on
-white paper. There are more strategies than colours: no two listed strategies share both colour and marker, those of one
-colour differ in dashes, bars carry their strategy's marker, and everything is named.
+Colours are Okabe & Ito's (2008), which stay apart for colour-blind readers, without yellow, which is not seen on white
+paper, and with Tol's wine. Every published system has a colour of its own; what never leaves early and what knows too
+much are grey. There are more strategies than colours: no two listed ones share both colour and marker, bars carry their
+strategy's marker, and everything is named.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ COLOURS = {
     "purple": "#CC79A7",
     "orange": "#E69F00",
     "sky": "#56B4E9",
+    "wine": "#882255",
     "grey": "#7F7F7F",
 }
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")  # matplotlib's names
@@ -42,21 +44,31 @@ class Look:
         return COLOURS.get(self.colour, self.colour)
 
 
+def darken_colour(code: str, share: float = 0.28) -> str:
+    """Return the colour #RRGGBB with a ``share`` of black, for letters, which are thinner than what they name."""
+    return "#" + "".join(f"{round(int(code[i : i + 2], 16) * (1 - share)):02x}" for i in (1, 3, 5))
+
+
 LOOKS = {
     "elbert-mono": Look("blue", "o", ""),
-    "elbert-range": Look("sky", "s", ""),
+    "elbert-range": Look("blue", "s", "1.5 2"),
     "elbert-label": Look("blue", "D", "5 2.5"),
-    "entropy": Look("vermillion", "s", ""),
-    "deebert": Look("orange", "D", ""),
+    "deebert": Look("vermillion", "s", "5 2.5"),
     "fastbert": Look("green", "^", ""),
-    "patience": Look("purple", "v", ""),
-    "romebert": Look("green", "P", "5 2.5"),
+    "patience": Look("purple", "v", "1.5 2"),
+    "romebert": Look("sky", "P", "5 2.5"),
+    "learned-exit": Look("wine", "X", "7 2 1.5 2"),
+    "entropy": Look("orange", "D", "7 2 1.5 2"),
+    "budget": Look("green", "D", "5 2.5"),
+    "temperature": Look("purple", "o", "7 2 1.5 2"),
+    "energy": Look("sky", "s", "1.5 2"),
+    "prototypes": Look("vermillion", "P", ""),
     "fixed-exit": Look("grey", "X", "1.5 2"),
-    "random": Look("grey", "o", "5 2.5"),
+    "random": Look("grey", "o", "1.5 2"),
     "full": Look("grey", "s", ""),
     "truncated": Look("grey", "D", "7 2 1.5 2"),
-    "oracle-correct": Look("vermillion", "X", "1.5 2"),
-    "oracle-consistent": Look("purple", "P", "1.5 2"),
+    "oracle-correct": Look("grey", "^", "5 2.5"),
+    "oracle-consistent": Look("grey", "v", "5 2.5"),
 }
 """Looks chosen by hand; every other strategy gets one that is free."""
 

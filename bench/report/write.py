@@ -14,7 +14,8 @@ from bench.report.charts import build_charts, build_realisation
 from bench.report.figures import Figure, save_figure
 from bench.report.formats import TextTable, format_csv, format_latex, format_markdown
 from bench.report.page import render_page
-from bench.report.paper_figures import build_panel_figures, build_paper_figures, build_realisation_figure
+from bench.report.paper_figures import DEFAULT, build_panel_figures, build_paper_figures
+from bench.report.plots.realisation import build_realisation_figure
 from bench.report.provenance import Revision, StoreContents, describe_machines, find_revisions, find_timing_problem
 from bench.report.series import make_panels
 from bench.results.groups import group_seeds
@@ -59,7 +60,7 @@ def write_report(
     drawn: list[Figure] = []
     if "figures" in formats:
         drawn += [figure for one in made for figure in build_panel_figures(one)]
-        drawn += [build_realisation_figure(realisation, found)] if realisation else []
+        drawn += [figure] if (figure := build_realisation_figure(found, DEFAULT)) else []
         drawn += build_paper_figures(made)
 
     texts: dict[str, str] = {}

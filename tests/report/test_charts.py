@@ -15,10 +15,12 @@ from bench.compare.history import Entry, Value
 from bench.report import marks
 from bench.report.advise_view import draw_goal
 from bench.report.charts import PanelCharts, build_charts, build_history, build_realisation
-from bench.report.content import MOST_DRAWN, choose_drawn, find_stars, tabulate_every_exit
+from bench.report.content import find_stars, tabulate_every_exit
 from bench.report.figures import Figure, draw_figure, use_paper_style
 from bench.report.marks import Axis, Chart, Mark, Point, Whisker, pad_range, thin_out
-from bench.report.paper_figures import build_panel_figures, build_paper_figures, choose_paper_variant
+from bench.report.paper_figures import build_panel_figures, build_paper_figures
+from bench.report.plots.comparison import COMPRESSION
+from bench.report.plots.systems import choose_shown, choose_variant
 from bench.report.series import make_panels
 from bench.report.style import assign_looks
 from bench.report.svg import draw_svg, stack_svg
@@ -79,25 +81,26 @@ def test_every_mark_is_on_both_canvases(made: list[PanelCharts]) -> None:
 
 def test_every_series_of_the_data_is_in_its_chart(made: list[PanelCharts]) -> None:
     for one in made:
-        panel, shown = one.panel, {s.label for s in choose_drawn(one.panel)}
-        assert {k.series for k in one.trade_off.legend if k.on} == shown | {s.label for s in find_stars(panel)}
-        assert {s.label for s in panel.series if s.early} <= {k.series for k in one.trade_off.legend}
+        panel, shown = one.panel, {s.name for s in choose_shown(one.panel)}
+        stars = {COMPRESSION for s in find_stars(panel) if s.first.layers < panel.layers}
+        assert {k.series for k in one.trade_off.legend if k.on} == shown | stars
+        hidden = {s.series for s in choose_shown(panel)}
+        assert {s.label for s in panel.series if s.early and s not in hidden} <= {
+            k.series for k in one.trade_off.legend
+        }
         for chart in one.charts:
             drawn_names = {m.series for m in chart.marks if not isinstance(m, marks.Reference)}
             assert drawn_names == {k.series for k in chart.legend}
     demo = made[0]
-    assert sum(k.on for k in demo.trade_off.legend) == MOST_DRAWN + len(find_stars(demo.panel))
     for series in demo.panel.series:
         points = [m for m in demo.every_exit.marks if isinstance(m, Point) and m.series == series.label]
         if points:
             assert [p.y for p in points] == [r["quality"] for r in tabulate_every_exit(series)]
 
 
-def test_the_figures_are_made_of_the_pages_charts(made: list[PanelCharts]) -> None:
-    for one in made:
-        used = [chart for figure in build_panel_figures(one) for chart in figure.charts]
-        assert all(any(chart is own for own in one.charts) for chart in used)
-        assert len(used) >= len(one.charts) - 1  # of the two histograms print has room for one
+def test_a_panel_has_a_figure_of_each_kind_that_it_has_data_for(made: list[PanelCharts]) -> None:
+    kinds = [figure.name.rpartition(f"-{made[0].panel.slug}")[0] for figure in build_panel_figures(made[0])]
+    assert kinds == ["trade-off", "exits", "calibration", "depth"]
 
 
 def test_both_canvases_have_the_same_axes(made: list[PanelCharts]) -> None:
@@ -122,11 +125,11 @@ def test_elberts_figure_2_takes_the_papers_variant_and_says_which(tmp_path: Path
     make_cell(tmp_path, criterion={"window": 2}, spec={"recipe": "joint", "head": "linear"}, exits=False)
     make_cell(tmp_path, "entropy", exits=False)
     [one] = [build_charts(panel) for panel in make_panels(Store(tmp_path).runs()[0])]
-    chosen = choose_paper_variant(one.panel)
+    chosen = choose_variant(one.panel, [s for s in one.panel.series if s.strategy == "elbert-mono"])
     assert chosen is not None
     assert (chosen.first.spec.recipe, chosen.first.spec.criterion_args) == ("elbert", {"window": 2})
     [figure, *_] = build_paper_figures([one])
-    assert f"{one.panel.title}: {chosen.label}, elbert / shared." in figure.caption
+    assert f"({one.panel.title}) is {chosen.label}, trained as elbert / shared." in figure.caption
     assert {row["series"] for row in figure.rows} == {chosen.label}
 
 
