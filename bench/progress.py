@@ -1,4 +1,7 @@
-"""What long work says while it runs: a live bar on a terminal, plain lines elsewhere, always on stderr."""
+"""What long work says while it runs: a live bar on a terminal, plain lines elsewhere, always on stderr.
+
+In a notebook there is one line instead, with a bar while something is counted, which is gone when the work is done.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,15 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import Any, TextIO
 
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-from bench.text import TextConsole, show_line
+from bench.text import TextConsole, escape_html, show_line
 
 LINE_EVERY = 10.0  # seconds between plain lines
+REDRAW = 0.2  # seconds between two states of a notebook's bar
 
 
 class Forgiving(io.TextIOWrapper):
@@ -64,8 +68,13 @@ class Progress:
 
     def say(self, message: str) -> None:
         """Print one line, now."""
-        if not self.quiet:
+        if self.quiet:
+            return
+        notebook = find_notebook()
+        if notebook is None:
             self.warn(message)
+        else:
+            notebook.show(escape_html(message))
 
     def warn(self, message: str) -> None:
         """Print one line, now, also where ``quiet``: it says what the result is, not how the work goes."""
@@ -74,8 +83,11 @@ class Progress:
     @contextmanager
     def work(self, title: str, total: int) -> Iterator[Work]:
         """Show a bar (or lines) for ``total`` steps of ``title``."""
+        notebook = find_notebook()
         if self.quiet:
             yield Work()
+        elif notebook is not None:
+            yield _Cell(notebook, title, total)
         elif self.console.is_terminal:
             named, note = (TextColumn(f"{{task.{text}}}", markup=False) for text in ("description", "fields[note]"))
             counts = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
@@ -91,6 +103,63 @@ class _Bar(Work):
 
     def advance(self, steps: int = 1, note: str = "") -> None:
         self.bar.update(self.task, advance=steps, note=note)
+
+
+class Notebook:
+    """The line of one cell of a notebook that says how the work goes: shown anew in place, and taken away."""
+
+    def __init__(self) -> None:
+        self.handle: Any = None
+
+    def show(self, line: str) -> None:
+        """Show ``line``, which is HTML, in place of the last one."""
+        from IPython.display import HTML, display
+
+        page = HTML(f'<div style="opacity:.7">{line}</div>' if line else "")
+        if self.handle is None:
+            self.handle = display(page, display_id=True)
+        else:
+            self.handle.update(page)
+
+    def clear(self) -> None:
+        """Take the line away; the next one is another cell's."""
+        if self.handle is not None:
+            self.show("")
+            self.handle = None
+
+
+_NOTEBOOK = Notebook()
+
+
+def find_notebook() -> Notebook | None:
+    """Return the line of the notebook that this process runs for; None where it runs for none."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return _NOTEBOOK if getattr(shell, "kernel", None) is not None else None
+
+
+@contextmanager
+def clear_when_done() -> Iterator[None]:
+    """Take the notebook's line away when the block ends, however it ends."""
+    try:
+        yield
+    finally:
+        _NOTEBOOK.clear()
+
+
+class _Cell(Work):
+    def __init__(self, notebook: Notebook, title: str, total: int) -> None:
+        self.notebook, self.title, self.total, self.done = notebook, title, total, 0
+        self.last = 0.0
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        self.done += steps
+        now = time.monotonic()
+        if now - self.last < REDRAW and self.done < self.total:
+            return
+        self.last = now
+        bar = f'<progress value="{self.done}" max="{self.total}"></progress>'
+        self.notebook.show(f"{escape_html(self.title)} {bar} {self.done}/{self.total} {escape_html(note)}")
 
 
 class _Lines(Work):

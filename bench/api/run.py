@@ -15,6 +15,7 @@ from bench.api.view import RunView
 from bench.api.workplace import Workplace
 from bench.errors import UsageError, name_causes
 from bench.files import refuse_file
+from bench.progress import clear_when_done
 
 if TYPE_CHECKING:
     from backbones.catalog import Init
@@ -129,7 +130,7 @@ def run(
     place = Workplace(Path(results_dir), None if hub_root is None else Path(hub_root), offline, quiet)
     alone = isinstance(strategy, str) and isinstance(task, str) and isinstance(seed, int)
     refuse_file(place.results_dir)
-    with name_causes(), keep_offline(offline):
+    with name_causes(), keep_offline(offline), clear_when_done():
         requests = list_requests(
             _list_names(strategy, "strategies"), _list_names(task, "tasks"),
             [seed] if isinstance(seed, int) else list(dict.fromkeys(seed)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.api.workplace import Workplace
@@ -76,6 +77,32 @@ class RunView(Run):
         if sample is not None:
             return explain_sample(run, self.model, sample, rule=point)
         return explain_text(run, self.model, Text(text or "", second), point)
+
+    def log(self, to: str, project: str = "exitbench") -> str:
+        """Send the run to ``wandb``, ``mlflow``, ``tensorboard`` or ``trackio``; return where it is to be found.
+
+        Raises UsageError where that is not installed.
+        """
+        from bench.api.trackers import log_run
+
+        return log_run(self, to, project)
+
+    def write_card(self, folder: str | Path, point: str = "no-loss") -> Path:
+        """Write a model card for the hub, ``README.md`` in ``folder``, with the results as metadata; return its path.
+
+        `bench export` writes the same beside the model. Raises UsageError for a card that is there already, and for a
+        point at which nobody leaves early.
+        """
+        from bench.advise.export.card import write_card
+        from bench.advise.export.chosen import choose_exported
+        from bench.files import write_text
+
+        path = Path(folder) / "README.md"
+        if path.exists():
+            raise UsageError(f"{path} is there already: name another folder.")
+        chosen = choose_exported(self.finished(), point)
+        write_text(path, write_card(self, chosen, chosen.measured.exit_counts, None))
+        return path
 
     def __repr__(self) -> str:
         """Return the run's label, and its status where it is not finished."""

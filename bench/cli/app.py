@@ -27,6 +27,7 @@ COMMANDS = {
     "diagnose": "bench.cli.verbs.diagnose:diagnose",
     "serve": "bench.cli.verbs.serve:serve",
     "export": "bench.cli.verbs.own.export:export",
+    "log": "bench.cli.verbs.log:log",
     "monitor": "bench.cli.verbs.own.monitor:monitor",
     "doctor": "bench.cli.verbs.doctor:doctor",
     "selfcheck": "bench.cli.verbs.selfcheck:selfcheck",

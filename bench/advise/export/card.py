@@ -53,16 +53,16 @@ print(len(past), logits[0].tolist())  # the exit layer, from 1, and its answer
 """
 
 
-def write_card(run: Run, chosen: ChosenPoint, counts: Sequence[int], config: Mapping[str, Any]) -> str:
-    """Return the text of README.md for an exported run, of whose samples ``counts`` leave at exit 1, 2, ...
+def write_card(run: Run, chosen: ChosenPoint, counts: Sequence[int], config: Mapping[str, Any] | None) -> str:
+    """Return the text of README.md for a run, of whose samples ``counts`` leave at exit 1, 2, ...
 
-    ``config`` is what ``exit_config.json`` will say.
+    ``config`` is what ``exit_config.json`` of the exported model will say, None for a card without the model.
     """
     record, result = run.record, run.result()
     title = escape_markdown(f"{run.backbone} with early exit for {run.task}")
-    lines = ["---", "library_name: transformers", "tags: [early-exit, exitbench]", "---", "", f"# {title}", ""]
-    lines += [escape_markdown(describe_point(run, chosen)), "", *USE.splitlines(), ""]
-    lines += describe_onnx(config) if "onnx" in config else []
+    lines = ["---", *write_metadata(run, chosen).splitlines(), "---", "", f"# {title}", ""]
+    lines += [escape_markdown(describe_point(run, chosen)), "", *([] if config is None else [*USE.splitlines(), ""])]
+    lines += describe_onnx(config) if config is not None and "onnx" in config else []
     lines += [f"## Measured on {escape_markdown(run.primary)}", ""]
     plain = None if record.latency is None else record.latency.configurations.get("all layers")
     timed = {"all layers": plain, chosen.rule: None if chosen.point is None else chosen.point.latency}
@@ -89,6 +89,32 @@ def write_card(run: Run, chosen: ChosenPoint, counts: Sequence[int], config: Map
         lines.append(f"- The run was in {run.spec.dtype}, this model is in fp32: single texts may leave elsewhere.")
     lines += [f"- Run {quote_markdown(run.folder.name)}: {quote_markdown(record.command)}."]
     return "\n".join(lines) + "\n"
+
+
+def write_metadata(run: Run, chosen: ChosenPoint) -> str:
+    """Return the card's metadata in the hub's YAML: the results with all layers and at the point, by metric."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    record = run.record
+    regression = record.task.kind == "regression"
+    about: dict[str, Any] = {
+        "task_type": "text-classification",
+        "task_name": "Text regression" if regression else "Text classification",
+        "dataset_type": run.task,
+        "dataset_name": run.task,
+        "dataset_split": run.primary,
+        "dataset_revision": record.task.revision,
+    }
+    whole, here = run.result().full, chosen.measured
+    unit = "FLOPs" if here.cost_unit == "flops" else "layers"
+    places = {"all layers": whole, f"{chosen.rule}, {here.cost_speedup.value:.2f}x fewer {unit}": here}
+    found = [
+        EvalResult(metric_type=name, metric_value=value.value, metric_name=f"{title_metric(name)} ({place})", **about)
+        for place, measured in places.items()
+        for name, value in measured.metrics.items()
+    ]
+    tags, name = ["early-exit", "exitbench", run.strategy], f"{run.backbone} {run.strategy} {run.task}"
+    return ModelCardData(library_name="transformers", tags=tags, model_name=name, eval_results=found).to_yaml()
 
 
 def describe_onnx(config: Mapping[str, Any]) -> list[str]:
