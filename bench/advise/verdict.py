@@ -160,7 +160,11 @@ def describe_change(goal: Goal, early: Way, metric: str) -> str:
     if not goal.is_certified:
         return said
     level = f"{goal.value:g}" if metric in VALUE_METRICS else format_share(goal.value)
-    return f"{said} (certified below {level} with {format_level(goal.confidence)})"
+    certified = f"certified below {level} with {format_level(goal.confidence)}"
+    assert early.changed is not None
+    if early.changed.estimate > goal.value >= early.changed.low:  # a reader who sees only two numbers stumbles
+        certified += ", which more than that on these few texts does not contradict"
+    return f"{said} ({certified})"
 
 
 def describe_moved_answers(way: Way, metric: str) -> str:

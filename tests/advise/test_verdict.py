@@ -31,6 +31,13 @@ def test_it_pays() -> None:
     assert give() == (True, f"Pays: {FOUND}.")
 
 
+def test_more_change_than_certified_that_chance_explains_is_explained() -> None:
+    pays, sentence = give(CHANGE, replace(EARLY, changed=Interval(0.011, 0.007, 0.016)))
+    assert pays
+    said = "(certified below 1 % with 95 % confidence, which more than that on these few texts does not contradict)"
+    assert f"1.1 % of answers change {said}," in sentence
+
+
 def test_nothing_pays_on_a_model_without_skill() -> None:
     both = replace(BF16, name="early exit, bf16", speedup={1: Interval(3.0, 2.9, 3.1)})
     found = give_verdict(CHANGE, "accuracy", "entropy < 0.21", [OWN, EARLY, BF16, both], skilled=False)
