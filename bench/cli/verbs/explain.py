@@ -18,6 +18,7 @@ from bench.text import build_table, show_hidden
 
 if TYPE_CHECKING:
     from bench.results.run import Run
+    from bench.tasks.base import TaskData
 
 
 @with_session()
@@ -28,14 +29,23 @@ def explain(
     second: Annotated[str | None, typer.Option(help="The second text, for tasks with two.")] = None,
     sample: Annotated[str | None, typer.Option(help="Explain the sample with this id.")] = None,
     cases: Annotated[bool, typer.Option("--cases", help="Find simple and overthinking samples.")] = False,
+    against: Annotated[
+        str | None,
+        typer.Option(metavar="RUN", help="Find the samples that one of two runs gets right and the other wrong."),
+    ] = None,
     point: Annotated[str | None, typer.Option(help="Operating point, such as 2x; default no-loss.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Write a page.")] = None,
+    html: Annotated[Path | None, typer.Option("--html", "--out", help="Write a page.")] = None,
     png: Annotated[Path | None, typer.Option(help="Write a picture.")] = None,
 ) -> None:
     """One input, exit by exit: probabilities, the criterion's state, attention; or a run's typical cases."""
-    if sum((text is not None, sample is not None, cases)) != 1:
-        raise UsageError("bench explain takes one of --text, --sample and --cases.")
+    if sum((text is not None, sample is not None, cases, against is not None)) != 1:
+        raise UsageError("bench explain takes one of --text, --sample, --cases and --against.")
     asked = session.find_run(run).finished()
+    if against is not None:
+        if png is not None:
+            raise UsageError("--png draws one input; of two runs there is a page (--html).")
+        cross_two(session, asked, session.find_run(against).finished(), point, html)
+        return
     session.progress.say("Loading torch, transformers and the model.")
     if cases and html is None and png is None:
         print_cases(session, asked, point)
@@ -71,14 +81,9 @@ def explain(
 def print_cases(session: Session, run: Run, point: str | None) -> None:
     """List typical samples with their texts, where the data can be had."""
     from bench.analysis.cases import describe_cases, find_run_cases
-    from bench.cell.reload import load_run_data
 
     cases = find_run_cases(run, point, most=5)
-    try:
-        data = load_run_data(run, session.context(of=run))
-    except UsageError as error:
-        data = None
-        print(show_hidden(f"Texts are left out: {error}"), file=sys.stderr)
+    data = load_data_or_say(session, run)
     rows, doubts = describe_cases(run, cases, data), run.find_replay_doubts()
     if session.json:
         print_json([{**row, "doubts": [doubt.to_plain() for doubt in doubts]} for row in rows])
@@ -89,6 +94,33 @@ def print_cases(session: Session, run: Run, point: str | None) -> None:
     out.print(build_table(f"Typical cases of {run.folder.name}", columns, cells))
     for doubt in doubts:
         out.print(f"{doubt.said}.")
+
+
+def load_data_or_say(session: Session, run: Run) -> TaskData | None:
+    """Return a run's data; None, and why on stderr, where they cannot be had: then texts are left out."""
+    from bench.cell.reload import load_run_data
+
+    try:
+        return load_run_data(run, session.context(of=run))
+    except UsageError as error:
+        print(show_hidden(f"Texts are left out: {error}"), file=sys.stderr)
+        return None
+
+
+def cross_two(session: Session, first: Run, second: Run, point: str | None, html: Path | None) -> None:
+    """Pair two runs' answers to the same samples and tell on which they differ."""
+    from bench.analysis.cross import cross_runs, list_texts
+    from bench.report.cross_view import make_plain_crossing, print_crossing, render_crossing
+
+    found = cross_runs(first, second, point)
+    texts = list_texts(load_data_or_say(session, first), found.first.split)
+    if html is not None:
+        write_text(html, render_crossing(found, texts))
+        session.progress.say(f"Written: {html}")
+    if session.json:
+        print_json(make_plain_crossing(found, texts))
+        return
+    print_crossing(found, texts, make_console(), most=5)
 
 
 def replace_infinities(value: Any) -> Any:
