@@ -141,6 +141,9 @@ def guard_csv(value: object) -> object:
     return f"'{cell}" if value.startswith(FORMULA) and not PLAIN_NUMBER.fullmatch(value) else cell
 
 
+WORD, UNIT = re.compile(r"\S+"), re.compile(r"\[[^\[\]\n]{1,14}\]\S*|\S+")
+"""What a line is broken between: words; where there is room for it, intervals such as ``[0.841, 0.882]`` stay whole."""
+UNIT_START = re.compile(r" (?=\[[^\[\]\n]{1,14}\])")
 LONGEST_WORD = 16
 """Letters that a column has room for, however narrow the table; names without an end may be longer, and are folded."""
 
@@ -152,26 +155,34 @@ class FittedTable(Table):
     """
 
     def __init__(
-        self, title: str, columns: Sequence[str], cells: Sequence[Sequence[str]], right: Container[str]
+        self,
+        title: str,
+        columns: Sequence[str],
+        cells: Sequence[Sequence[str]],
+        right: Container[str],
+        ends: Container[int] = (),
     ) -> None:
         super().__init__(title=Text(title), title_justify="left")
-        self.names, self.cells = columns, cells
+        self.names, self.cells, self.ends = columns, cells, ends
         for column in columns:
             self.add_column(column, overflow="fold", justify="right" if column in right else "left")
-        for row in cells:
-            self.add_row(*row)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the table at the width that there is, or the list."""
         columns = [[show_hidden(text) for text in texts] for texts in zip(self.names, *self.cells, strict=True)]
-        frame = 3 * len(columns) + 1
-        widths = fit_widths(columns, options.max_width - frame)
+        room = options.max_width - 3 * len(columns) - 1
+        widths = fit_widths(columns, room, UNIT) or fit_widths(columns, room)
         if widths is None:
             yield from self._list_rows()
             return
+        table = Table(title=self.title, title_justify="left")
         for column, width in zip(self.columns, widths, strict=True):
-            column.width = width
-        yield from super().__rich_console__(console, options)
+            table.add_column(column.header, overflow="fold", justify=column.justify, width=width)
+        for number, row in enumerate(zip(*columns, strict=True)):
+            if number:  # 0 is the header
+                cells = map(_break_before_unit, row, widths)
+                table.add_row(*cells, end_section=number in self.ends)
+        yield table
 
     def _list_rows(self) -> Iterator[Padding]:
         yield Padding(self.title or "", 0)
@@ -182,13 +193,19 @@ class FittedTable(Table):
                     yield Padding(f"{name}: {text}", (0, 0, 0, 4))
 
 
-def fit_widths(columns: Sequence[Sequence[str]], room: int) -> list[int] | None:
+def _break_before_unit(text: str, width: int) -> str:
+    """Return a cell in which an interval begins a line where it would not end on the same line as what is before it."""
+    return UNIT_START.sub("\n", text) if any(cell_len(line) > width for line in text.splitlines()) else text
+
+
+def fit_widths(columns: Sequence[Sequence[str]], room: int, word: re.Pattern[str] = WORD) -> list[int] | None:
     """Return letters for each of the ``columns``, ``room`` in all, so that no word is broken; None without enough room.
 
     The widest gives first, down to its longest word; no column has less than one letter.
     """
     least = [
-        max(min(cell_len(word), LONGEST_WORD) for text in texts for word in ["-", *text.split()]) for texts in columns
+        max(min(cell_len(part), LONGEST_WORD) for text in texts for part in ["-", *word.findall(text)])
+        for texts in columns
     ]
     widths = [max(cell_len(line) for text in texts for line in ["-", *text.splitlines()]) for texts in columns]
     if sum(least) > room:
@@ -200,15 +217,20 @@ def fit_widths(columns: Sequence[Sequence[str]], room: int) -> list[int] | None:
 
 
 def build_table(
-    title: str, columns: Iterable[str], rows: Iterable[Iterable[object]], right: Container[str] = ()
+    title: str,
+    columns: Iterable[str],
+    rows: Iterable[Iterable[object]],
+    right: Container[str] = (),
+    ends: Container[int] = (),
 ) -> Table:
     """Return a table whose cells are folded rather than cut; the columns ``right`` are set to the right.
 
-    On a terminal that is too narrow for it a list stands in its place. A row may end early.
+    A line is drawn below the rows whose numbers, from 1, are in ``ends``. On a terminal that is too narrow for it a
+    list stands in its place. A row may end early.
     """
     names = list(columns)
     cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
-    return FittedTable(title, names, [[*row, *[""] * (len(names) - len(row))] for row in cells], right)
+    return FittedTable(title, names, [[*row, *[""] * (len(names) - len(row))] for row in cells], right, ends)
 
 
 def is_size(text: str) -> bool:

@@ -6,7 +6,7 @@ Both are found in the record and stored exits: no model is needed to see which i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -92,6 +92,36 @@ def find_cases(exits: AllExits, layers: NDArray[np.int64], most: int) -> list[Ca
     return made
 
 
+@dataclass(frozen=True)
+class Span:
+    """Neighbouring exits, 1-based, that give one sample the same answer, and the least and largest probability of it.
+
+    ``leaves``: the sample leaves at the one exit that this is.
+    """
+
+    first: int
+    last: int
+    answer: int
+    least: float
+    most: float
+    leaves: bool
+
+
+def list_spans(exits: AllExits, case: Case) -> list[Span]:
+    """Return what the exits say of one sample, those with the same answer together, the one where it leaves alone."""
+    p = probabilities(exits.logits[case.row : case.row + 1])[0]
+    spans: list[Span] = []
+    for layer, (answer, sure) in enumerate(
+        zip(p.argmax(axis=1).tolist(), p.max(axis=1).tolist(), strict=True), start=1
+    ):
+        leaves, before = layer == case.layer, spans[-1] if spans else None
+        if before is None or leaves or before.leaves or before.answer != answer:
+            spans.append(Span(layer, layer, answer, sure, sure, leaves))
+        else:
+            spans[-1] = replace(before, last=layer, least=min(before.least, sure), most=max(before.most, sure))
+    return spans
+
+
 def find_run_cases(run: Run, rule: str | None, most: int) -> list[Case]:
     """Return the typical samples of a run's first split at an operating point.
 
@@ -122,5 +152,6 @@ def describe_cases(run: Run, cases: Sequence[Case], data: TaskData | None) -> li
             row = split.ids.index(case.id)
             text = split.first[row] + ("" if split.second is None else f" | {split.second[row]}")
             label = run.record.task.labels[int(split.labels[row])]
-        rows.append({**asdict(case), "split": run.primary, "label": label, "text": text})
+        exits = [asdict(span) for span in list_spans(run.exits(), case)]
+        rows.append({**asdict(case), "split": run.primary, "label": label, "text": text, "exits": exits})
     return rows

@@ -18,7 +18,7 @@ from bench.text import write_html_table
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bench.results.matched import MatchedRow
+    from bench.results.matched import MatchedSeries
 
 TABLE_POINTS = ("default", "no-loss", "1.5x", "2x", "3x")
 """Operating points that a table shows unless others are asked for."""
@@ -97,10 +97,11 @@ class Results(Sequence[RunView]):
 
     # ----------------------------------------------------------------------- side by side
 
-    def match_runs(self, at: Sequence[str] = TABLE_POINTS) -> list[MatchedRow]:
-        """Return a row for all runs that differ in their seed alone, at the operating points ``at``; see `bench table`.
+    def match_runs(self, at: Sequence[str] = TABLE_POINTS) -> list[MatchedSeries]:
+        """Return a series, with its row, for all runs that differ in their seed alone; see `bench table`.
 
-        What cannot be pooled over seeds is said on stderr. Raises NothingComparable where no run is finished.
+        Rows have the operating points ``at``. What cannot be pooled over seeds is said on stderr. Raises
+        NothingComparable where no run is finished.
         """
         from bench.results.groups import group_seeds
         from bench.results.matched import match_runs, name_point
@@ -111,16 +112,16 @@ class Results(Sequence[RunView]):
         apart = [bad for bad in damaged if bad.name in pooled]  # intervals over seeds alone are made of logits
         self.place.say_left_out([*apart, *find_unpooled(leave_out(several, damaged))], "No interval over seeds with")
         self.place.say_left_out([bad for bad in damaged if bad.name not in pooled], "Left unread:")
-        rows = match_runs(self.runs, [name_point(name.strip()) for name in at])
-        if not rows:
+        series = match_runs(self.runs, [name_point(name.strip()) for name in at])
+        if not series:
             raise NothingComparable(f"No finished runs in {self.place.results_dir} for these tasks and backbones.")
-        return rows
+        return series
 
     def compare_criteria(self, against: str = "entropy") -> list[dict[str, Any]]:
         """Return, for each checkpoint, its criteria paired with ``against`` on the same samples; see `bench criteria`.
 
         Runs whose logits cannot be used are left out, and said on stderr. Raises NothingComparable where no checkpoint
-        carries three criteria, ``against`` among them.
+        carries two criteria, ``against`` among them.
         """
         from bench.compare.criteria import LEAST_CRITERIA, compare_criteria
 
@@ -148,7 +149,8 @@ class Results(Sequence[RunView]):
         from bench.results.series_doubts import join_marks
 
         rules = ["all layers", *(name_point(name.strip()) for name in at)]
-        rows, names, figures = self.match_runs(at), ["value", "low", "high", "cost_speedup"], []
+        rows = [one.row for one in self.match_runs(at)]
+        names, figures = ["value", "low", "high", "cost_speedup"], []
         for row in rows:
             about = {("", name): row[name] for name in ("metric", "samples", "upper_bound")}
             about |= {("", "seeds"): len(row["seeds"]), ("", "doubts"): join_marks(row["doubts"])}

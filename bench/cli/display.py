@@ -28,13 +28,16 @@ def print_json(value: object) -> None:
 
 
 def format_tables(
-    tables: Sequence[tuple[str, Sequence[str], Iterable[Sequence[str]]]], note: str, feet: Sequence[Sequence[str]] = ()
+    tables: Sequence[tuple[str, Sequence[str], Iterable[Sequence[str]]]],
+    note: str,
+    feet: Sequence[Sequence[str]] = (),
+    said: Sequence[str] = (),
 ) -> str:
     """Return tables as Markdown, each of a title, its columns and its rows, and below them the ``note``.
 
-    ``feet`` are the sentences below each table, if there are any.
+    ``feet`` are the sentences below each table, if there are any; what is ``said`` of all stands before them.
     """
-    lines: list[str] = []
+    lines = [*(f"- {escape_markdown(sentence)}" for sentence in said), *[""] * bool(said)]
     for (title, columns, rows), sentences in zip(tables, feet or [()] * len(tables), strict=True):
         lines.append(f"### {escape_markdown(title)}\n")
         lines += [*write_markdown_table(columns, rows), ""]
@@ -50,13 +53,15 @@ def show_tables(
     *,
     markdown: Path | None,
     plain: object,
+    said: Sequence[str] = (),
 ) -> None:
     """Write what :func:`format_tables` returns to the file ``markdown``, if any, and print the tables.
 
-    Where ``plain`` is not None, it is printed as JSON in their place.
+    On a terminal what is ``said`` of all comes last, where it is seen. Where ``plain`` is not None, it is printed as
+    JSON in their place.
     """
     if markdown is not None:
-        write_text(markdown, format_tables(tables, note, feet))
+        write_text(markdown, format_tables(tables, note, feet, said))
     if plain is not None:
         print_json(plain)
         return
@@ -66,6 +71,9 @@ def show_tables(
         for sentence in sentences:
             out.print(sentence)
     out.print(note)
+    for sentence in said:
+        out.print()
+        out.print(sentence)
 
 
 def format_seconds(seconds: float | None) -> str:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from backbones.names import trust_names
 from bench.cli.display import format_bytes, format_seconds, make_console, print_json
+from bench.cli.next_steps import suggest_steps
+from bench.cli.ranking_tables import print_rankings, rank_runs
+from bench.compare.sentences import say_run
 from bench.measure.metrics import title_metric
 from bench.results.doubts import Doubt
 from bench.results.facts import ExternalLogits
@@ -41,7 +46,7 @@ def tabulate_points(
     timed = any(times.values())
     cost = f"{'FLOPs' if result.full.cost_unit == 'flops' else 'layers'} speed-up"
     columns = ["point", "threshold", *map(title_metric, metrics), "mean exit", cost]
-    columns += ["latency speed-up", "realisation"] if timed else []
+    columns += ["latency speed-up"] if timed else []
 
     def describe(rule: str, threshold: float | None, found: Performance) -> list[str]:
         marks = [doubt.mark for doubt in doubts if rule in (doubt.rules or ("all layers",))]
@@ -50,7 +55,7 @@ def tabulate_points(
         row += [f"{found.mean_layer:.2f} / {len(found.exit_counts)}", found.cost_speedup.write_times()]
         if timed:
             time = times[rule]
-            row += ["-", "-"] if time is None else [time.speedup.write_times(), f"{time.realisation:.2f}"]
+            row.append("-" if time is None else time.speedup.write_times())
         return row
 
     rows = [describe("all layers", None, result.full)]
@@ -59,7 +64,18 @@ def tabulate_points(
             rows.append([point.rule, "", *["not reached"] * len(metrics)])
         else:
             rows.append(describe(point.rule, point.threshold, point))
-    return build_table(title, columns, rows, right=columns[1:])
+    return build_table(title, columns, merge_equal(rows), right=columns[1:])
+
+
+def merge_equal(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Return the rows; of neighbours that differ in their name alone one, with all names, each on a line."""
+    merged: list[list[str]] = []
+    for row in rows:
+        if merged and merged[-1][1:] == [*row[1:]]:
+            merged[-1][0] += f"\n{row[0]}"
+        else:
+            merged.append([*row])
+    return merged
 
 
 def make_plain_run(run: Run) -> dict[str, Any]:
@@ -71,7 +87,7 @@ def make_plain_run(run: Run) -> dict[str, Any]:
 
 
 def print_run(run: Run) -> None:
-    """Print what was run, one table per evaluation split, checks, warnings, and where the record lies."""
+    """Print what was run, one table per evaluation split, checks, warnings, the record's place, and what was found."""
     out = make_console()
     if not run.is_finished():
         out.print(f"{run.strategy} on {run.backbone} for {run.task}: {run.status}")
@@ -92,7 +108,8 @@ def print_run(run: Run) -> None:
         for doubt in doubts:
             out.print(f"{doubt.said}.")
     out.print("\n".join(describe_run(run)))
-    out.print(f"Record: {run.folder}")
+    out.print(f"Record: {run.folder}\n")
+    out.print(say_run(run))
 
 
 def describe_run(run: Run) -> list[str]:
@@ -174,7 +191,11 @@ def _describe_sampling(record: RunRecord, latency: Latency) -> list[str]:
         for rule, one in timed.items()
         if isinstance(one, TimedPoint)
     ]
-    return [f"Latency speed-up, 95 % over samples instead of rounds: {', '.join(each)}."] if each else []
+    kept = [f"{rule} {one.realisation:.2f}" for rule, one in timed.items() if isinstance(one, TimedPoint)]
+    return [
+        *([f"Realisation, the share of the FLOPs speed-up that the clock keeps: {', '.join(kept)}."] if kept else []),
+        *([f"Latency speed-up, 95 % over samples instead of rounds: {', '.join(each)}."] if each else []),
+    ]
 
 
 def _describe_precision(record: RunRecord) -> list[str]:
@@ -256,6 +277,28 @@ def print_outcome(outcome: Outcome) -> None:
     """Print the record of a cell that has ended; of one that failed, the command's end says why."""
     if outcome.ok and outcome.folder is not None:
         print_run(Run.load(outcome.folder))
+
+
+def print_side_by_side(outcomes: Sequence[Outcome], results_dir: Path) -> None:
+    """Print finished cells as one table at matched cost for each panel, what it says, and what to try next.
+
+    Of a single one, which has been printed, only what to try next.
+    """
+    runs = [Run.load(one.folder) for one in outcomes if one.ok and one.folder is not None]
+    if len(runs) > 1:
+        make_console().print()
+        with trust_names(True):  # the command itself asked for them
+            print_rankings(rank_runs(runs, None))
+    failed = [one.cell.label for one in outcomes if not one.ok]
+    if failed and runs:
+        make_console().print(f"Not in it, because it failed: {', '.join(failed)}.")
+    if runs:
+        print_next_steps(runs, results_dir)
+
+
+def print_next_steps(runs: Sequence[Run], results_dir: Path) -> None:
+    """Print commands that go on from what has just been recorded."""
+    make_console().print("\n".join(["\nWhat to try next:", *suggest_steps(runs, results_dir)]))
 
 
 def print_outcomes(outcomes: Sequence[Outcome]) -> None:

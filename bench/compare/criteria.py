@@ -27,7 +27,7 @@ from bench.results.groups import (
 from bench.results.run import Run
 from bench.results.series_doubts import SeriesDoubt, find_series_doubts
 
-LEAST_CRITERIA = 3
+LEAST_CRITERIA = 2
 """Criteria that a checkpoint must carry to be a table."""
 
 Group = Mapping[tuple[str, str], Mapping[int, Run]]

@@ -121,12 +121,17 @@ def read_history(path: Path) -> tuple[list[Entry], list[LeftOut]]:
     return found, left_out
 
 
-def append_runs(path: Path, runs: Iterable[Run]) -> list[Entry]:
-    """Add finished cells that are not there yet, in order of time; returns what was added."""
+def find_fresh(path: Path, runs: Iterable[Run]) -> list[Entry]:
+    """Return an entry for each finished cell that is not in the file yet, in order of time."""
     known = {e.identity for e in read_history(path)[0]}
     labels = label_runs([run for run in runs if run.is_finished()])
     fresh = [make_entry(run, label) for run, label in labels.items()]
-    added = sorted((e for e in fresh if e.identity not in known), key=lambda e: (e.at, e.series))
+    return sorted((e for e in fresh if e.identity not in known), key=lambda e: (e.at, e.series))
+
+
+def append_runs(path: Path, runs: Iterable[Run]) -> list[Entry]:
+    """Add finished cells that are not there yet, in order of time; returns what was added."""
+    added = find_fresh(path, runs)
     if added:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a+b") as file:

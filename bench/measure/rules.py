@@ -21,6 +21,10 @@ RuleKind = Literal["max_loss", "speedup", "budget", "risk", "gap"]
 
 LAST_BIT = 1e-9  # relative and absolute: 301/600 - 0.005 must not miss 298/600 for its last bit
 
+SHORT = 0.05
+"""How far a point may fall short of the speed-up that its rule names: the held-out samples, on which the cut was
+chosen, are others than those reported."""
+
 STANDARD = ("no-loss", "-0.5", "-1", "1.5x", "2x", "3x", "4x")
 """The operating points that every report shows."""
 
@@ -56,6 +60,15 @@ class Rule:
     def is_certified(self) -> bool:
         """Whether the point comes with a guarantee and is chosen by :func:`bench.measure.risk.choose_certified`."""
         return self.kind in ("risk", "gap")
+
+    @property
+    def least_speedup(self) -> float:
+        """The speed-up that the rule asks for; 0 for a rule about quality, which asks for none."""
+        return {"speedup": self.value, "budget": 1 / self.value if self.value else 0.0}.get(self.kind, 0.0)
+
+    def is_met(self, speedup: float) -> bool:
+        """Return whether a point that is so fast on the reported samples is where the rule's name says, or faster."""
+        return speedup >= self.least_speedup * (1 - SHORT)
 
     @classmethod
     def parse(cls, text: str) -> Rule:

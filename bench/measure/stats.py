@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from bench.measure.curve import Array, Float
@@ -98,8 +99,26 @@ def holm(p_values: ArrayLike) -> Float:
 # --------------------------------------------------------------------------- bootstrap
 
 
+MOST_COUNTS = 32 * 2**20  # drawn counts that are kept, two bytes each: 1,000 resamples of 30,000 samples
+
+
 def draw_counts(samples: int, replicates: int, seed: int) -> Iterator[Float]:
-    """Yield how often each sample is drawn in each resample of N with replacement: chunks float64 [<=CHUNK, N]."""
+    """Yield how often each sample is drawn in each resample of N with replacement: chunks float64 [<=CHUNK, N].
+
+    A table asks for the same draws at every number; they are kept where they are small.
+    """
+    if samples * replicates > MOST_COUNTS:
+        yield from _draw_chunks(samples, replicates, seed)
+    else:
+        yield from (counts.astype(np.float64) for counts in _keep_chunks(samples, replicates, seed))
+
+
+@lru_cache(maxsize=2)
+def _keep_chunks(samples: int, replicates: int, seed: int) -> tuple[NDArray[np.uint16], ...]:
+    return tuple(counts.astype(np.uint16) for counts in _draw_chunks(samples, replicates, seed))
+
+
+def _draw_chunks(samples: int, replicates: int, seed: int) -> Iterator[Float]:
     rng = np.random.default_rng(seed)
     for start in range(0, replicates, CHUNK):
         size = min(CHUNK, replicates - start)

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.errors import UserError
 from bench.measure import metrics
@@ -249,21 +250,26 @@ def average_quality(runs: Sequence[Run], split: str, rule: str | None = None) ->
 
 
 def _pool_seeds(runs: Sequence[Run], split: str, metric: str, rule: str | None) -> SeedSummary | None:
-    """Return both bootstraps from the stored logits.
+    """Return both bootstraps from the stored logits; None where a run's are missing or are of other samples."""
+    sums = [sum_answers(run, split, metric, rule) for run in runs]
+    if any(one is None for one in sums) or any(run.exits(split).ids != runs[0].exits(split).ids for run in runs):
+        return None
+    return summarise_seeds(np.stack(sums), lambda found: metrics.from_statistics(metric, found))  # type: ignore[arg-type]
 
-    None where a criterion or its logits are not at hand any more, it is another one by now, the seeds answered
-    different samples, or the metric is not a function of sums.
+
+def sum_answers(run: Run, split: str, metric: str, rule: str | None) -> NDArray[Any] | None:
+    """Return the additive statistics [N, K] of a run's answers at a point (None: all layers), from its stored logits.
+
+    None where the criterion or the logits are not at hand any more, it is another one by now, or the metric is not a
+    function of sums.
     """
-    if not metrics.is_additive(metric) or not all(run.has_exits(split) for run in runs):
+    if not metrics.is_additive(metric) or not run.has_exits(split):
         return None
     try:
-        exits, layers = [run.exits(split) for run in runs], [run.layers_at(rule, split) for run in runs]
-        if any(rule in run.find_moved(split) for run in runs):
+        exits, layers = run.exits(split), run.layers_at(rule, split)
+        if rule in run.find_moved(split):
             return None
     except UserError:
         return None
-    if any(e.ids != exits[0].ids for e in exits):
-        return None
-    answers = [e.predictions[np.arange(len(at)), at - 1] for e, at in zip(exits, layers, strict=True)]
-    sums = [metrics.statistics(metric, a[:, None], e.labels)[:, 0] for a, e in zip(answers, exits, strict=True)]
-    return summarise_seeds(np.stack(sums), lambda found: metrics.from_statistics(metric, found))
+    answers = exits.predictions[np.arange(len(layers)), layers - 1]
+    return metrics.statistics(metric, answers[:, None], exits.labels)[:, 0]

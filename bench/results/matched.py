@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from bench.errors import UsageError
@@ -24,6 +26,14 @@ from bench.results.run import Run
 from bench.results.series_doubts import find_series_doubts
 
 MatchedRow = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class MatchedSeries:
+    """Runs that differ in their seed alone, and their row of a table."""
+
+    row: MatchedRow
+    runs: Sequence[Run]
 
 
 def name_point(name: str) -> str:
@@ -50,8 +60,8 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def match_runs(runs: Iterable[Run], rules: Sequence[str]) -> list[MatchedRow]:
-    """Return a row for all runs that differ in their seed alone, in order of task, panel and strategy.
+def match_runs(runs: Iterable[Run], rules: Sequence[str]) -> list[MatchedSeries]:
+    """Return a series for all runs that differ in their seed alone, in order of task, panel and strategy.
 
     What tells panels of one task and backbone apart is in ``panel``, what tells rows of one name apart in
     ``arguments``; whatever else there is to know is in ``settings``.
@@ -73,7 +83,8 @@ def match_runs(runs: Iterable[Run], rules: Sequence[str]) -> list[MatchedRow]:
     for row, found in zip(rows, series, strict=True):
         if often[_list_describing(row)] > 1:
             row["arguments"] = ", ".join(filter(None, (row["arguments"], f"#{found[0].head.quality_key[:6]}")))
-    return sorted(rows, key=_list_describing)
+    made = [MatchedSeries(row, found) for row, found in zip(rows, series, strict=True)]
+    return sorted(made, key=lambda one: _list_describing(one.row))
 
 
 NAMED = ("identity", "task", "strategy", "recipe", "head")
@@ -128,21 +139,44 @@ def _average_figures(runs: Sequence[Run], points: Sequence[Performance], rule: s
     return {**found, "cost_speedup": average_seeds([p.cost_speedup for p in points]).value, **both}
 
 
-def group_rows(rows: Sequence[MatchedRow]) -> dict[str, list[MatchedRow]]:
-    """Return the rows by what their runs have in common: task, model, metric and sizes, in words.
+def group_series(series: Iterable[MatchedSeries]) -> dict[str, list[MatchedSeries]]:
+    """Return the series by what their runs have in common: task, model, metric and sizes, in words.
 
-    A row of which nobody knows what it was trained on stands beside others on the same samples.
+    One of which nobody knows what it was trained on stands beside others on the same samples.
     """
-    groups: dict[str, list[MatchedRow]] = defaultdict(list)
-    unknown: list[tuple[str, MatchedRow]] = []
-    for row in rows:
+    groups: dict[str, list[MatchedSeries]] = defaultdict(list)
+    unknown: list[tuple[str, MatchedSeries]] = []
+    for one in series:
+        row = one.row
         name = f"{title_metric(row['metric'])}, n = {row['reported on']}"
         title = " | ".join(filter(None, (row["task"], row["model"], row["panel"], name)))
         if row["trained on"] == "unknown":
-            unknown.append((title, row))
+            unknown.append((title, one))
         else:
-            groups[f"{title}, trained on {row['trained on']}"].append(row)
-    for title, row in unknown:
+            groups[f"{title}, trained on {row['trained on']}"].append(one)
+    for title, one in unknown:
         beside = next((known for known in groups if known.startswith(f"{title}, trained on ")), title)
-        groups[beside].append(row)
+        groups[beside].append(one)
     return groups
+
+
+def label_rows(rows: Sequence[MatchedRow]) -> list[str]:
+    """Return a name for each row of a group: its strategy, and what tells rows of one strategy apart."""
+    alike: dict[tuple[str, ...], list[set[str]]] = defaultdict(list)
+    makings: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        making = f"{row['recipe']} / {row['head']}"
+        makings[row["strategy"]].add(making)
+        alike[row["strategy"], making].append(set(_split_arguments(row)))
+    labels = []
+    for row in rows:
+        strategy, making = row["strategy"], f"{row['recipe']} / {row['head']}"
+        common = set.intersection(*alike[strategy, making])
+        own = [part for part in _split_arguments(row) if part not in common]
+        parts = [making] * (len(makings[strategy]) > 1) + own
+        labels.append(f"{strategy} ({', '.join(parts)})" if parts else strategy)
+    return labels
+
+
+def _split_arguments(row: MatchedRow) -> list[str]:
+    return re.split(r", (?=[\w.]+=|#)", row["arguments"]) if row["arguments"] else []

@@ -53,6 +53,7 @@ class Run:
     _exits: dict[Path, AllExits] = field(default_factory=dict, init=False, repr=False)
     _trade_offs: dict[Path, TradeOff] = field(default_factory=dict, init=False, repr=False)
     _scores: dict[Path, NDArray[Any]] = field(default_factory=dict, init=False, repr=False)
+    _moved: dict[Path, dict[str, str]] = field(default_factory=dict, init=False, repr=False)
     _doubts: dict[str, tuple[Doubt, ...]] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
@@ -336,6 +337,12 @@ class Run:
 
     def find_moved(self, split: str | None = None) -> dict[str, str]:
         """Return the points at which the criterion as it is now gives other exits than are recorded, and how."""
+        path = self.exits_file(split)
+        if path not in self._moved:
+            self._moved[path] = self._compare_exits(split)
+        return self._moved[path]
+
+    def _compare_exits(self, split: str | None) -> dict[str, str]:
         found = {}
         for rule, point in self.result(split).reached.items():
             layers = self.layers_at(rule, split)

@@ -11,7 +11,7 @@ import pytest
 from bench.errors import UsageError
 from bench.measure.seeds import summarise_seeds
 from bench.results.groups import average_quality, group_seeds
-from bench.results.matched import group_rows, match_runs, name_point
+from bench.results.matched import group_series, label_rows, match_runs, name_point
 from bench.results.run import Run
 from bench.results.store import Store
 from tests.helpers.compare_records import Made, changed, logits
@@ -79,7 +79,8 @@ def test_one_seed_shows_no_spread(tmp_path: Path) -> None:
 
 def test_matched_rows_are_averages_over_seeds(tmp_path: Path) -> None:
     runs = runs_of(tmp_path, *(Made(seed=seed, exits=exits) for seed, exits in SEEDS.items()), Made("patience"))
-    rows = match_runs(runs, ["2x", "9x"])
+    series = match_runs(runs, ["2x", "9x"])
+    rows = [one.row for one in series]
     assert [(row["strategy"], row["seeds"]) for row in rows] == [("entropy", [0, 1, 2]), ("patience", [0])]
     entropy = rows[0]
     three = [run for run in runs if run.strategy == "entropy"]
@@ -91,16 +92,17 @@ def test_matched_rows_are_averages_over_seeds(tmp_path: Path) -> None:
     assert entropy["9x"] is None
     said = (entropy["metric"], entropy["samples"], entropy["layers"], entropy["arguments"], entropy["upper_bound"])
     assert said == ("accuracy", 400, 6, "", False)
-    [(name, group)] = group_rows(rows).items()
+    [(name, group)] = group_series(series).items()
     assert name == "demo | albert-demo, scratch, 6 layers | accuracy, n = 400/400, trained on 400/400"
-    assert group == rows
+    assert group == series
+    assert [[run.seed for run in one.runs] for one in series] == [[0, 1, 2], [0]]
 
 
 def test_rows_of_one_name_are_told_apart_by_what_differs(tmp_path: Path) -> None:
     for folder, rate in (("a", 5e-4), ("b", 1e-3)):
         Made(extra_spec={"train": {"lr": rate}}).write(tmp_path / "demo" / folder)
     runs = [run for folder in ("a", "b") for run in Store(tmp_path / "demo" / folder).runs()[0]]
-    assert [row["arguments"] for row in match_runs(runs, [])] == ["train.lr=0.0005", "train.lr=0.001"]
+    assert [one.row["arguments"] for one in match_runs(runs, [])] == ["train.lr=0.0005", "train.lr=0.001"]
 
 
 def test_names_of_points() -> None:
@@ -110,3 +112,23 @@ def test_names_of_points() -> None:
     assert [name_point(n) for n in ("-1", "threshold=-1.0", "threshold=0.3")] == ["-1", "threshold=-1", "0.3"]
     with pytest.raises(UsageError, match="Unknown operating point 'threshold=low'"):
         name_point("threshold=low")
+
+
+@pytest.mark.parametrize(
+    ("rows", "labels"),
+    [
+        ([("a", "joint", "x=1"), ("b", "joint", "")], ["a", "b"]),
+        ([("a", "joint", "x=1"), ("a", "elbert", "x=1")], ["a (joint / linear)", "a (elbert / linear)"]),
+        ([("a", "joint", "x=1, y=[3, 6]"), ("a", "joint", "x=2, y=[3, 6]")], ["a (x=1)", "a (x=2)"]),
+        (
+            [("a", "joint", "x=1"), ("a", "joint", "x=2"), ("a", "elbert", "x=1, #3f2a91")],
+            ["a (joint / linear, x=1)", "a (joint / linear, x=2)", "a (elbert / linear)"],
+        ),
+        ([("a", "joint", "#11"), ("a", "joint", "#22")], ["a (#11)", "a (#22)"]),
+    ],
+)
+def test_rows_are_called_by_their_strategy_and_what_tells_them_apart(
+    rows: list[tuple[str, str, str]], labels: list[str]
+) -> None:
+    made = [{"strategy": s, "recipe": recipe, "head": "linear", "arguments": more} for s, recipe, more in rows]
+    assert label_rows(made) == labels

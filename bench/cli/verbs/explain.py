@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.table import Table
 
 from bench.cli.display import make_console, print_json
 from bench.cli.session import RunName, Session, with_session
@@ -19,6 +22,9 @@ from bench.text import build_table, show_hidden
 if TYPE_CHECKING:
     from bench.results.run import Run
     from bench.tasks.base import TaskData
+
+MOST_OF_TEXT = 600
+"""Of a text that a terminal shows: with its exits it fits a screen."""
 
 
 @with_session()
@@ -88,10 +94,16 @@ def print_cases(session: Session, run: Run, point: str | None) -> None:
     if session.json:
         print_json([{**row, "doubts": [doubt.to_plain() for doubt in doubts]} for row in rows])
         return
-    cells = [(r["kind"], r["id"], r["layer"], f"{r['confidence']:.3f}", r["label"], r["text"][:200]) for r in rows]
-    columns = ("kind", "sample", "exit", "sure", "label", "text")
     out = make_console()
-    out.print(build_table(f"Typical cases of {run.folder.name}", columns, cells))
+    out.print(f"Typical cases of {run.folder.name}, from the recorded logits" + (f", at {point}" if point else ""))
+    for number, row in enumerate(rows, start=1):
+        known = "" if row["label"] is None else f", label {row['label']}"
+        out.print(f"\n{number} of {len(rows)}, {row['id']}{known}: {row['kind']}")
+        if row["text"]:
+            out.print(shorten(row["text"], MOST_OF_TEXT, placeholder=" …"))
+        out.print(build_case(row, run.record.task.labels))
+    if not rows:
+        out.print("There are none: no sample leaves early and is right, and none is right before a wrong last exit.")
     for doubt in doubts:
         out.print(f"{doubt.said}.")
 
@@ -121,6 +133,19 @@ def cross_two(session: Session, first: Run, second: Run, point: str | None, html
         print_json(make_plain_crossing(found, texts))
         return
     print_crossing(found, texts, make_console(), most=5)
+
+
+def build_case(row: Mapping[str, Any], labels: Sequence[str]) -> Table:
+    """Build the table of one case, short enough for a screen: a row for neighbouring exits of the same answer."""
+    cells = []
+    for one in row["exits"]:
+        alone = one["first"] == one["last"]
+        sure = f"{one['least']:.3f}" if alone else f"{one['least']:.3f} to {one['most']:.3f}"
+        right = row["label"] is not None and labels[one["answer"]] == row["label"]
+        said = [labels[one["answer"]], sure, "right" if right else "wrong" if row["label"] is not None else ""]
+        where = str(one["first"]) if alone else f"{one['first']} to {one['last']}"
+        cells.append([where, *said, "leaves here" if one["leaves"] else ""])
+    return build_table("", ("exit", "answer", "sure", "", ""), cells)
 
 
 def replace_infinities(value: Any) -> Any:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,17 +17,22 @@ from bench.errors import UsageError
 from bench.files import write_text
 from bench.text import build_table, show_line
 
+if TYPE_CHECKING:
+    from bench.compare.history import Entry
+    from bench.compare.sources import SourceRuns
+    from bench.results.run import Run
+
 
 @with_session("results_dir", "json")
 def history(
     session: Session,
-    record: Annotated[bool, typer.Option("--record", help="First add the results that are there.")] = False,
+    record: Annotated[bool, typer.Option("--record", help="Keep the results that are there for good.")] = False,
     revisions: Annotated[int, typer.Option(help="First add the results of so many past commits.")] = 0,
     svg: Annotated[Path | None, typer.Option(help="Draw it as SVG.")] = None,
 ) -> None:
-    """Results over commits, with the steps they took; kept in history.jsonl, which only grows."""
+    """Results over commits, with the steps they took: those that are there, and those kept in history.jsonl."""
     from bench.compare import history
-    from bench.compare.sources import SourceRuns, open_results, read_results
+    from bench.compare.sources import open_results, read_results
     from bench.report.charts import build_history
     from bench.report.svg import stack_svg
     from bench.results.store import LeftOut
@@ -34,7 +40,7 @@ def history(
     results_dir = session.results_dir
     path = results_dir / history.FILE
 
-    def add(results: SourceRuns) -> list[history.Entry]:
+    def find(results: SourceRuns, take: Callable[[Path, Iterable[Run]], list[Entry]]) -> list[Entry]:
         unfinished = [LeftOut(run.name, f"its status is {run.status}") for run in results.runs if not run.is_finished()]
         untimed = [
             LeftOut(f"the latency of {run.name}", f"it is INVALID: {run.timing_problem}")
@@ -43,20 +49,30 @@ def history(
         ]
         session.say_left_out([*results.left_out, *unfinished, *untimed])
         session.say_unsealed(results.runs)
-        return history.append_runs(path, results.runs)
+        return take(path, results.runs)
 
     added = []
     for commit in list_past_commits(results_dir, revisions) if revisions else []:
         with open_results(f"{commit}:{results_dir.as_posix()}") as past:
-            added += add(past)
+            added += find(past, history.append_runs)
     if record:
-        added += add(read_results(results_dir))
+        added += find(read_results(results_dir), history.append_runs)
     if added:
         print(show_line(f"Added {len(added)} to {path}."), file=sys.stderr)
     entries, left_out = history.read_history(path)
     session.say_left_out(left_out)
+    fresh: list[Entry] = []
+    if not record and not revisions:
+        try:
+            fresh = find(read_results(results_dir), history.find_fresh)
+        except UsageError:  # a history may travel without its results
+            if not entries:
+                raise
+        if fresh:
+            print(show_line(f"{len(fresh)} not in {path} yet: --record keeps them."), file=sys.stderr)
+        entries += fresh
     if not entries:
-        raise UsageError(f"{path} has no entries: `bench history --record` adds the results that are there.")
+        raise UsageError(f"{path} has no entries, and there are no finished results: `bench run` makes some.")
     if svg is not None:
         write_text(svg, stack_svg(build_history(entries)))
     found = list_series(entries)
@@ -68,7 +84,7 @@ def history(
         marks = [f"{s['before']:.4g} -> {s['after']:.4g} at {s['commit'][:9] or s['at']}" for s in row["steps"]]
         first, last = kept[0].mark_number(name), kept[-1].mark_number(name)
         cells.append((row["cell"], row["what"], first, last, "\n".join(marks)))
-    title = f"{len(entries)} entries in {path}"
+    title = f"{len(entries)} entries" + (f", {len(fresh)} of them not in {path}" if fresh else f" in {path}")
     out = make_console()
     out.print(build_table(title, ("cell", "what", "first", "last", "steps"), cells))
     for sentence in history.describe_entry_doubts(entries):

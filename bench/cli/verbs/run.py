@@ -61,7 +61,7 @@ def run(
         Literal["missing", "always", "never"], typer.Option(help="When a result is already there.")
     ] = "missing",
 ) -> None:
-    """Train (or reuse), measure and record strategies on tasks; ends with the table of operating points."""
+    """Train (or reuse), measure and record strategies on tasks; ends with the points, or all side by side."""
     if config is not None:
         refuse_beside_config(ctx, config)
         cells = []
@@ -90,38 +90,44 @@ def run(
         plan = fetch_and_plan(requests, context, sync)
         print_plan(plan, estimate_plan(plan, context), session.json)
     elif len(requests) == 1 and (config, engine, workers, threads, sync) == (None, "local", None, None, None):
-        run_here(requests[0], context, session.json)
+        run_here(requests[0], context, session)
     else:
         from bench.sweep import make_engine
 
         chosen = make_engine(engine, workers, threads)
-        run_requests(requests, context, chosen, sync, session.json, each=config is None)
+        run_requests(requests, context, chosen, sync, session, each=config is None)
 
 
-def run_here(request: Request, context: Context, json: bool) -> None:
+def run_here(request: Request, context: Context, session: Session) -> None:
     """Run one cell in this process, whose errors are then the command's own, and print it."""
     from bench.cell.run import run_request
-    from bench.cli.run_tables import make_plain_run, print_run
+    from bench.cli.run_tables import make_plain_run, print_next_steps, print_run
 
     run = run_request(request, context)
-    if json:
+    if session.json:
         print_json([make_plain_run(run)])
     else:
         print_run(run)
+        print_next_steps([run], session.results_dir)
 
 
 def run_requests(
-    requests: Sequence[Request], context: Context, engine: Engine, sync: str | None, json: bool, *, each: bool
+    requests: Sequence[Request], context: Context, engine: Engine, sync: str | None, session: Session, *, each: bool
 ) -> None:
-    """Run many cells; print ``each`` as it ends, or a line a cell at the end. Raises CellsFailed where some failed."""
-    from bench.cli.run_tables import describe_outcome, print_outcome, print_outcomes
+    """Run many cells; print ``each`` as it ends, or a line a cell at the end, then all side by side at matched cost.
+
+    Raises CellsFailed where some failed.
+    """
+    from bench.cli.run_tables import describe_outcome, print_outcome, print_outcomes, print_side_by_side
     from bench.sweep import collect_failures, run_cells
 
-    outcomes = run_cells(requests, context, engine, sync, print_outcome if each and not json else None)
-    if json:
+    outcomes = run_cells(requests, context, engine, sync, print_outcome if each and not session.json else None)
+    if session.json:
         print_json([describe_outcome(outcome) for outcome in outcomes])
-    elif not each:
-        print_outcomes(outcomes)
+    else:
+        if not each:
+            print_outcomes(outcomes)
+        print_side_by_side(outcomes, session.results_dir)
     failed = collect_failures(outcomes)
     if failed is not None:
         raise failed

@@ -1,0 +1,1 @@
+"""Commands that put recorded runs side by side at matched cost."""

@@ -1,0 +1,53 @@
+"""`bench pick`: which strategy is best at a speed-up or a loss, from the recorded runs alone."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from bench.cli.display import make_console, print_json
+from bench.cli.session import Backbones, Session, Tasks, with_session
+from bench.errors import NothingComparable, UsageError
+
+
+@with_session("results_dir", "json", "allow_imports")
+def pick(
+    session: Session,
+    task: Tasks = None,
+    backbone: Backbones = None,
+    speedup: Annotated[
+        float | None, typer.Option(help="The best quality at this speed-up or more; 2 where nothing is asked.")
+    ] = None,
+    max_loss: Annotated[
+        float | None, typer.Option(help="Instead: the fastest that loses at most this (0.01: one point).")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Also show each that is clearly behind.")] = False,
+    panel: Annotated[int | None, typer.Option(help="Show the table of this answer, by its number.")] = None,
+) -> None:
+    """Which strategy is best at a speed-up or a loss, and which are within noise of it."""
+    from bench.compare.sentences import say_ranking
+    from bench.measure.rules import Rule
+    from bench.results.store import Only, find_damaged_logits
+
+    if speedup is not None and max_loss is not None:
+        raise UsageError("bench pick takes --speedup or --max-loss, not both.")
+    goal = Rule("speedup", 2.0 if speedup is None else speedup) if max_loss is None else Rule("max_loss", max_loss)
+    runs = [run for run in session.read_runs(Only.named(task, backbone)) if run.is_finished()]
+    session.say_left_out(find_damaged_logits(runs), "Not paired:")
+    if not runs:
+        raise NothingComparable(f"No finished runs in {session.results_dir} for these tasks and backbones.")
+    from bench.cli.ranking_tables import MOST_BEHIND, print_rankings, rank_runs
+
+    found = rank_runs(runs, goal)
+    if panel is not None and not 1 <= panel <= len(found):
+        raise UsageError(f"--panel takes a number from 1 to {len(found)}, not {panel}.")
+    if session.json:
+        shown = found if panel is None else [found[panel - 1]]
+        print_json([{**one.to_plain(), "said": say_ranking(one)} for one in shown])
+        return
+    print_rankings([found[(panel or 1) - 1]], None if every else MOST_BEHIND)
+    if panel is None and len(found) > 1:
+        make_console().print("\nElsewhere, what was trained or measured otherwise (--panel NUMBER shows its table):")
+        for number, one in enumerate(found[1:], start=2):
+            make_console().print(f"{number}. {say_ranking(one)}")

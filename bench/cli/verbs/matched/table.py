@@ -1,0 +1,148 @@
+"""`bench table`: recorded runs side by side at matched cost, read from the store alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bench.cli.display import show_tables
+from bench.cli.session import Backbones, Session, Tasks, with_session
+
+if TYPE_CHECKING:
+    from bench.compare.ranking import Ranking
+    from bench.measure.rules import Rule
+    from bench.results.matched import MatchedRow, MatchedSeries
+
+Cells = tuple[str, Sequence[str], list[list[str]]]
+
+
+@with_session("results_dir", "json", "allow_imports")
+def table(
+    session: Session,
+    task: Tasks = None,
+    backbone: Backbones = None,
+    at: Annotated[
+        str, typer.Option(help="Operating points to show, separated by commas.")
+    ] = "default,no-loss,1.5x,2x,3x",
+    markdown: Annotated[Path | None, typer.Option(help="Write the table to this file too.")] = None,
+) -> None:
+    """Recorded runs side by side at matched cost; ends with which is best, and what is within noise of it."""
+    from bench.api.results import Results
+    from bench.results.matched import group_series, make_plain_rows, name_point
+    from bench.results.series_doubts import describe_row_doubts
+    from bench.results.store import Only
+
+    rules = [name_point(name.strip()) for name in at.split(",")]
+    series = Results.of(session.read_runs(Only.named(task, backbone)), session).match_runs(rules)
+    goal, groups = choose_goal(rules), group_series(series)
+    rows = make_plain_rows(one.row for one in series)
+    if session.json and markdown is None:
+        show_tables([], TABLE_NOTE, [], markdown=None, plain=rows)
+        return
+    tables: list[Cells] = []
+    feet: list[list[str]] = []
+    said: list[str] = []
+    for title, members in groups.items():
+        ranking, sentence = rank_group(title, members, goal)
+        made = tabulate_group(title, members, rules, ranking)
+        tables += made
+        feet += [[]] * (len(made) - 1)
+        feet.append(describe_row_doubts([one.row for one in members], "strategy"))
+        said += [sentence] if sentence else []
+    show_tables(tables, TABLE_NOTE, feet, markdown=markdown, plain=rows if session.json else None, said=said)
+
+
+TABLE_NOTE = (
+    "Thresholds are chosen on samples held out of train and reported on the evaluation split; the FLOPs speed-up there "
+    "stands in parentheses. Brackets: 95 % over samples, and over seeds where there are several (two-level bootstrap). "
+    "Only 1.83x: the point is not as fast as its column says. Rows with the same numbers are one. Sample sizes: "
+    "used/available. Default: the criterion's own default setting."
+)
+
+
+def choose_goal(rules: Sequence[str]) -> Rule | None:
+    """Return what rows are ranked at: 2x where it is shown, else the first speed-up or loss; None without one."""
+    from bench.errors import UsageError
+    from bench.measure.rules import Rule
+
+    known = []
+    for name in rules:
+        try:
+            known.append(Rule.parse(name))
+        except UsageError:  # the default, or a threshold
+            continue
+    goals = [rule for rule in known if rule.kind in ("speedup", "max_loss")]
+    return min(goals, key=lambda rule: (rule.format() != "2x", rule.kind != "speedup"), default=None)
+
+
+def rank_group(title: str, members: Sequence[MatchedSeries], goal: Rule | None) -> tuple[Ranking | None, str]:
+    """Return how the rows of one table stand at the goal, and its sentence; nothing without a goal."""
+    from bench.compare.ranking import rank_series
+    from bench.compare.sentences import say_ranking
+
+    if goal is None:
+        return None, ""
+    ranking = rank_series(title, members, goal)
+    return ranking, say_ranking(ranking)
+
+
+def tabulate_group(
+    title: str, members: Sequence[MatchedSeries], rules: Sequence[str], ranking: Ranking | None
+) -> list[Cells]:
+    """Return the rows that are ranked, the best first, then in tables of their own those without thresholds, bounds."""
+    from bench.compare.ranking import classify_series
+    from bench.results.matched import label_rows
+
+    labels = dict(zip(map(id, members), label_rows([one.row for one in members]), strict=True))
+    places: dict[str, int] = {}
+    for place, standing in enumerate([] if ranking is None else ranking.ranked):
+        places |= dict.fromkeys(standing.names, place)
+    ranked = sorted(members, key=lambda one: places.get(labels[id(one)], len(places)))
+    kinds = {"ranked": title, "plain": "Without thresholds", "bound": "Upper bounds: they know the labels"}
+    makings = {(one.row["recipe"], one.row["head"]) for one in members}
+    seeds = {len(one.row["seeds"]) for one in members}
+    common = [" / ".join(makings.pop())] if len(makings) == 1 else []
+    common += [f"{n} seed{'s' * (n > 1)}" for n in seeds] if len(seeds) == 1 else []
+    made: list[Cells] = []
+    for kind, name in kinds.items():
+        shown = [one for one in ranked if classify_series(one) == kind]
+        if not shown:
+            continue
+        columns = ["strategy", *([] if len(seeds) == 1 else ["seeds"]), "all layers"]
+        columns += [rule for rule in rules if any(one.row[rule] for one in shown)]
+        head = name if made or kind == "ranked" else f"{title} | {name}"
+        rows = merge_rows([(labels[id(one)], one.row) for one in shown], columns[1:])
+        made.append((" | ".join((head, *([] if made else common))), columns, rows))
+    return made
+
+
+def merge_rows(rows: Sequence[tuple[str, MatchedRow]], columns: Sequence[str]) -> list[list[str]]:
+    """Return the cells of each row under its name and ``columns``; rows with the same cells are one, with all names."""
+    from bench.compare.sentences import join_equal
+    from bench.results.series_doubts import add_marks, join_marks
+
+    merged: dict[tuple[str, ...], list[tuple[str, MatchedRow]]] = {}
+    for name, row in rows:
+        cells = [
+            str(len(row["seeds"])) if column == "seeds" else _write_cell(column, row[column]) for column in columns
+        ]
+        merged.setdefault((join_marks(row["doubts"]), *cells), []).append((name, row))
+    return [
+        [add_marks(join_equal([name for name, _ in alike], most=len(alike)), alike[0][1]["doubts"]), *cells]
+        for (_, *cells), alike in merged.items()
+    ]
+
+
+def _write_cell(column: str, figure: Mapping[str, Any] | None) -> str:
+    """Return ``0.862 [0.841, 0.882] (2.16x)``; of a point that is not where its column says ``only 1.83x``."""
+    if figure is None:
+        return "-"
+    speed = figure["cost_speedup"]
+    if (rule := choose_goal([column])) is not None and not rule.is_met(speed):
+        return f"only {speed:.2f}x"
+    low, high = figure.get("both") or (figure["low"], figure["high"])
+    quality = f"{figure['value']:.3f} [{low:.3f}, {high:.3f}]"
+    return quality if column == "all layers" and f"{speed:.2f}" == "1.00" else f"{quality} ({speed:.2f}x)"
