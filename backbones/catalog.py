@@ -8,10 +8,13 @@ at download time is what a result records.
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Literal
+
+from backbones.names import expand_home, find_name
 
 Init = Literal["pretrained", "scratch", "finetuned"]
 """Where a backbone's weights come from; of a "finetuned" one its own classifier is kept too, as the last exit."""
@@ -105,3 +108,8 @@ def is_demo(name: str) -> bool:
     """Return whether ``name`` is a demo backbone's, which is always from scratch; a folder called so is none."""
     named = BACKBONES.get(name)
     return named is not None and named.hub_id is None
+
+
+def find_backbone_name(name: str) -> str:
+    """Return the named backbone that ``name`` spells in any case; a hub id and a folder stay what they are."""
+    return name if os.path.exists(expand_home(name)) else find_name(name, BACKBONES)

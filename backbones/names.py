@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar, cast, get_args, get_origin, get_type_hints
 
@@ -82,6 +81,20 @@ def suggest_name(name: str, known: Iterable[str]) -> str:
     return f"Did you mean '{best}'?" if best and rate(best)[0] >= 0.5 else f"Known: {', '.join(names) or 'none'}."
 
 
+def find_name(name: str, known: Iterable[str], aliases: Mapping[str, str] | None = None) -> str:
+    """Return the one of ``known`` that ``name`` spells, but for case, dashes and underscores, or by an alias.
+
+    What is none of them is returned as it is.
+    """
+    spelled = {_squash(other): other for other in known}
+    spelled |= {_squash(alias): meant for alias, meant in (aliases or {}).items() if _squash(alias) not in spelled}
+    return name if name in spelled.values() else spelled.get(_squash(name), name)
+
+
+def _squash(name: str) -> str:
+    return name.casefold().replace("-", "").replace("_", "")
+
+
 def make_unknown_error(kind: str, name: str, known: Iterable[str], where: str = "") -> UsageError:
     """Return the error for a ``kind`` of thing that is not there; ``where`` follows the name, as in " of --set"."""
     return UsageError(f"Unknown {kind} '{name}'{where}. {suggest_name(name, known)}")
@@ -93,6 +106,8 @@ def find_installed(group: str, path: tuple[str, ...]) -> Mapping[str, tuple[str,
 
     Finding them reads every installed package, hence once for each import path.
     """
+    from importlib.metadata import entry_points  # a fifth of the time that `bench --help` would take
+
     found: dict[str, dict[str, None]] = {}
     for entry in entry_points(group=group):
         found.setdefault(entry.name, {})[entry.value] = None
@@ -104,12 +119,20 @@ class Registry(Generic[T]):
 
     ``table`` maps names to ``"package.module:Class"``; ``base``, written so too, is what a class that is not ours must
     be a subclass of: anything else is refused before anybody calls it. ``group`` is the entry point group through which
-    packages add names; a name in ``table`` wins. What ``base`` declares as ``ClassVar`` without a value, texts and
-    classes, such a class must have.
+    packages add names; a name in ``table`` wins. ``aliases`` are other names for some. What
+    ``base`` declares as ``ClassVar`` without a value, texts and classes, such a class must have.
     """
 
-    def __init__(self, kind: str, table: Mapping[str, str], base: str = "", group: str | None = None) -> None:
+    def __init__(
+        self,
+        kind: str,
+        table: Mapping[str, str],
+        base: str = "",
+        group: str | None = None,
+        aliases: Mapping[str, str] | None = None,
+    ) -> None:
         self.kind, self.table, self.base, self.group = kind, dict(table), base, group
+        self.aliases = dict(aliases or {})
 
     @property
     def builtin(self) -> list[str]:
@@ -124,6 +147,10 @@ class Registry(Generic[T]):
 
     def __contains__(self, name: object) -> bool:
         return name in self.table or name in self._plugins()
+
+    def find_name(self, name: str) -> str:
+        """Return the listed name that ``name`` spells in any case or by an alias; what is none is returned as it is."""
+        return name if name in self or ":" in name else find_name(name, self, self.aliases)
 
     def load(self, name: str) -> T:
         """Import what ``name`` stands for: a listed name, or ``package.module:Class`` itself.
@@ -190,13 +217,14 @@ class Registry(Generic[T]):
     def _unusable(self, name: str, reason: str) -> UsageError:
         return UsageError(f"{self.kind.capitalize()} '{name}' cannot be used: {reason}.")
 
-    def summaries(self) -> list[tuple[str, str]]:
+    def summaries(self, *, installed: bool = True) -> list[tuple[str, str]]:
         """Return every name with the first line of its docstring, or with ``broken:`` and why it cannot be used.
 
-        Ours are read from the source without importing it; whether a plug-in works shows only when it is imported.
+        Ours are read from the source without importing it; whether a plug-in works shows only when it is imported, so
+        that these may be left out.
         """
         rows = [(name, self._first_line(target)) for name, target in self.table.items()]
-        for name, targets in self._plugins().items():
+        for name, targets in self._plugins().items() if installed else ():
             if name not in self.table:
                 rows.append((name, self._try(name)))
             elif targets != (self.table[name],):

@@ -1,7 +1,8 @@
-"""The table of contents: name -> "module:Name", and nothing else."""
+"""The table of contents: name -> "module:Name", and names that stand for one or several of them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from backbones.names import Registry
@@ -40,7 +41,29 @@ STRATEGIES: Registry[type[Strategy]] = Registry(
     },
     base="strategies.base:Strategy",
     group="exitbench.strategies",
+    aliases={
+        "elbert": "elbert-mono",
+        "pabee": "patience",
+        "f-pabee": "divergence-patience",
+        "pcee-bert": "patient-and-confident",
+        "berxit": "learned-exit",
+        "msp": "max-probability",
+    },
 )
+
+PUBLISHED = ("elbert-mono", "deebert", "fastbert", "patience", "romebert")
+"""The published systems whose claims `bench reproduce` checks, ELBERT with its paper's default window."""
+STRATEGY_GROUPS: Mapping[str, str] = {
+    "all": "every strategy that is listed",
+    "paper": f"the five published systems: {', '.join(PUBLISHED)}",
+}
+"""Names that stand for several strategies, and for which."""
+
+
+def list_group(name: str) -> tuple[str, ...]:
+    """Return the strategies that a name of :data:`STRATEGY_GROUPS` stands for."""
+    return PUBLISHED if name == "paper" else tuple(STRATEGIES)
+
 
 HEADS: Registry[type[Head]] = Registry(
     "head",

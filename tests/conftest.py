@@ -1,4 +1,4 @@
-"""What tests may need and not find: the data beside the checkout, a browser; their tests are deselected, visibly."""
+"""What tests may need and not find: data beside the checkout, a browser, a shell; tests are deselected, visibly."""
 
 from __future__ import annotations
 
@@ -58,6 +58,7 @@ MARKED = {
     "shared": (SHARED.is_dir(), "shared data", "set EXITBENCH_SHARED to its folder"),
     "ray": (importlib.util.find_spec("ray") is not None, "ray", "pip install 'exitbench[ray]'"),
     "browser": (bool(BROWSER), "chromium, chromedriver and selenium", "install them"),
+    "zsh": (shutil.which("zsh") is not None, "zsh", "install it"),
 }
 
 

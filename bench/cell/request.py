@@ -7,18 +7,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from backbones.catalog import Init
+from backbones.catalog import Init, find_backbone_name
 from bench.inference.placement import Dtype
 from bench.progress import Progress
 from bench.results.store import Store
+from bench.tasks import find_task_name
 from bench.training.args import SAVE_EVERY
+from strategies import HEADS, RECIPES, STRATEGIES
 
 Overwrite = Literal["missing", "always", "never"]
 
 
 @dataclass(frozen=True)
 class Request:
-    """What `bench run` was given for one cell; None means "choose for me"."""
+    """What `bench run` was given for one cell; None means "choose for me".
+
+    Names may be in any case or other names for what is listed; the request has the listed ones.
+    """
 
     strategy: str
     task: str
@@ -35,6 +40,17 @@ class Request:
     device: str = "auto"
     dtype: Dtype = "fp32"
     latency: bool = True
+
+    def __post_init__(self) -> None:
+        listed = {"strategy": STRATEGIES.find_name(self.strategy), "task": find_task_name(self.task)}
+        if self.backbone is not None:
+            listed["backbone"] = find_backbone_name(self.backbone)
+        for part, registry in (("recipe", RECIPES), ("head", HEADS)):
+            if (name := getattr(self, part)) is not None:
+                own = registry.find_name(name)  # or a strategy's, whose own part is meant
+                listed[part] = own if own in registry else STRATEGIES.find_name(name)
+        for name, value in listed.items():
+            object.__setattr__(self, name, value)
 
 
 @dataclass(frozen=True)

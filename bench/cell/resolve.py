@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
@@ -120,7 +120,9 @@ def resolve_request(request: Request) -> tuple[RunSpec, Parts]:
     if not isinstance(max_length, int):
         raise UsageError(f"max_length must be a whole number, not '{max_length}'.")
     timing = make_settings(LatencyArgs, groups["latency"], "latency")  # checked also where nothing is timed
-    criterion_args = bind_arguments(strategy.criterion, {**own, **groups["criterion"]}, f"strategy '{strategy.name}'")
+    places = {"train": set(get_type_hints(TrainArgs)), "latency": set(get_type_hints(LatencyArgs))}
+    places |= {name: set(list_settable(part)) for name, part in (("head", head), ("recipe", recipe))}
+    criterion_args = bind_criterion(strategy, {**own, **groups["criterion"]}, places)
     backbone = request.backbone or task.default_backbone
     is_scratch = is_demo(backbone)
     if is_scratch and request.init == "finetuned":
@@ -155,6 +157,26 @@ def resolve_request(request: Request) -> tuple[RunSpec, Parts]:
         for threshold in spec.thresholds:
             criterion.cut_at(threshold)  # raises before anything is trained
     return spec, parts
+
+
+def bind_criterion(
+    strategy: type[Strategy], given: Mapping[str, object], places: Mapping[str, Container[str]]
+) -> dict[str, object]:
+    """Return every argument of a strategy's criterion.
+
+    Raises UsageError, which suggests the part that an argument belongs to where the criterion does not have it:
+    ``places`` are what may be set of the others.
+    """
+    try:
+        return bind_arguments(strategy.criterion, given, f"strategy '{strategy.name}'")
+    except UsageError as error:
+        for key in given:
+            meant = [f"'{place}.{key}'" for place, names in places.items() if key in names]
+            if meant and key not in list_settable(strategy.criterion):
+                raise UsageError(
+                    f"Unknown argument '{key}' of strategy '{strategy.name}'. Did you mean {' or '.join(meant)}?"
+                ) from error
+        raise
 
 
 def find_usual_training(init: str, task: Task) -> TrainArgs:

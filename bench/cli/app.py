@@ -2,44 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from backbones.names import Registry, make_unknown_error
+from bench.cli.help import Verb, write_lists
 from bench.errors import OK
 
-COMMANDS = {
-    "run": "bench.cli.verbs.run:run",
-    "advise": "bench.cli.verbs.own.advise:advise",
-    "replay": "bench.cli.verbs.replay:replay",
-    "import": "bench.cli.verbs.own.import_logits:import_logits",
-    "show": "bench.cli.verbs.show:show",
-    "list": "bench.cli.verbs.list:list_names",
-    "report": "bench.cli.verbs.report:report",
-    "plot": "bench.cli.verbs.plot:plot",
-    "table": "bench.cli.verbs.matched.table:table",
-    "pick": "bench.cli.verbs.matched.pick:pick",
-    "criteria": "bench.cli.verbs.criteria:criteria",
-    "reproduce": "bench.cli.verbs.reproduce:reproduce",
-    "explain": "bench.cli.verbs.explain:explain",
-    "diagnose": "bench.cli.verbs.diagnose:diagnose",
-    "serve": "bench.cli.verbs.serve:serve",
-    "export": "bench.cli.verbs.own.export:export",
-    "log": "bench.cli.verbs.log:log",
-    "monitor": "bench.cli.verbs.own.monitor:monitor",
-    "doctor": "bench.cli.verbs.doctor:doctor",
-    "selfcheck": "bench.cli.verbs.selfcheck:selfcheck",
-    "compare": "bench.cli.verbs.compare:compare",
-    "simulate": "bench.cli.verbs.simulate:simulate",
-    "gate": "bench.cli.verbs.gate:gate",
-    "history": "bench.cli.verbs.history:history",
+COMMAND_GROUPS: Mapping[str, Mapping[str, str]] = {
+    "Measure": {
+        "run": "bench.cli.verbs.run:run",
+        "reproduce": "bench.cli.verbs.reproduce:reproduce",
+        "replay": "bench.cli.verbs.replay:replay",
+        "import": "bench.cli.verbs.own.import_logits:import_logits",
+        "serve": "bench.cli.verbs.serve:serve",
+    },
+    "Your own model": {
+        "advise": "bench.cli.verbs.own.advise:advise",
+        "export": "bench.cli.verbs.own.export:export",
+        "monitor": "bench.cli.verbs.own.monitor:monitor",
+    },
+    "Look at results": {
+        "table": "bench.cli.verbs.matched.table:table",
+        "pick": "bench.cli.verbs.matched.pick:pick",
+        "report": "bench.cli.verbs.report:report",
+        "plot": "bench.cli.verbs.plot:plot",
+        "criteria": "bench.cli.verbs.criteria:criteria",
+        "show": "bench.cli.verbs.show:show",
+        "list": "bench.cli.verbs.list:list_names",
+        "explain": "bench.cli.verbs.explain:explain",
+        "diagnose": "bench.cli.verbs.diagnose:diagnose",
+        "log": "bench.cli.verbs.log:log",
+    },
+    "Compare": {
+        "compare": "bench.cli.verbs.compare:compare",
+        "gate": "bench.cli.verbs.gate:gate",
+        "history": "bench.cli.verbs.history:history",
+    },
+    "The harness itself": {
+        "doctor": "bench.cli.verbs.doctor:doctor",
+        "selfcheck": "bench.cli.verbs.selfcheck:selfcheck",
+        "simulate": "bench.cli.verbs.simulate:simulate",
+        "completion": "bench.cli.verbs.completion:completion",
+    },
 }
-"""Command to function, in the order of the help."""
+"""Command to function, in the groups and the order of the help."""
+COMMANDS = {name: target for group in COMMAND_GROUPS.values() for name, target in group.items()}
 FORMER = {"bench-engine": "selfcheck"}
 """Names that commands had once, still understood."""
+EXAMPLES = (
+    "bench run --strategy elbert-mono --task demo",
+    "bench advise ./my-model --data val.csv",
+    "bench run -h",
+)
 
 VERBS: Registry[Callable[..., int | None]] = Registry("command", COMMANDS)
 PLAIN: dict[str, Any] = {"add_completion": False, "pretty_exceptions_enable": False, "rich_markup_mode": None}
@@ -52,6 +70,13 @@ class Verbs(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
 
+    def get_help_option(self, ctx: Any) -> Any:
+        """Return -h with a value of its type where it is not given, so that nothing is imported to convert none."""
+        option = super().get_help_option(ctx)
+        if option is not None and option.default is None:
+            option.default = False
+        return option
+
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         name = FORMER.get(cmd_name, cmd_name)
         if name not in COMMANDS:
@@ -59,13 +84,18 @@ class Verbs(TyperGroup):
                 ctx.fail(str(make_unknown_error("command", name, COMMANDS)).replace("Unknown", "No such", 1))
             return None
         alone = typer.Typer(**PLAIN)
-        alone.command(name, context_settings=HELP)(VERBS.load(name))
+        alone.command(name, cls=Verb, context_settings=HELP)(VERBS.load(name))
         return typer.main.get_command(alone)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        with formatter.section("Commands"):
-            said = dict(VERBS.summaries())
-            formatter.write_dl([(name, said[name]) for name in COMMANDS])
+        said = dict(VERBS.summaries())
+        groups = [(title, [(name, said[name]) for name in commands]) for title, commands in COMMAND_GROUPS.items()]
+        write_lists(formatter, groups, beside=True)
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Start with"):
+            for line in EXAMPLES:
+                formatter.write(f"  {line}\n")
 
 
 app = typer.Typer(name="bench", cls=Verbs, no_args_is_help=True, context_settings=HELP, **PLAIN)

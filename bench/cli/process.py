@@ -21,6 +21,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     from bench.cli.app import app
 
+    if "_BENCH_COMPLETE" in os.environ:
+        prepare_completion()
     try:
         check_folder()
         code = app(args=arguments, prog_name="bench", standalone_mode=False)
@@ -46,6 +48,16 @@ def main(arguments: list[str] | None = None) -> int:
         return report_error(done)
     except BaseException as error:  # a module of the user's may raise anything
         return report_error(error)
+
+
+def prepare_completion() -> None:
+    """Let typer answer a shell that asks what may follow on its line; `--option=value` is three words to bash."""
+    from typer.completion import completion_init  # type: ignore[attr-defined]
+
+    completion_init()
+    words, at = os.environ.get("COMP_WORDS", ""), os.environ.get("COMP_CWORD", "")
+    if at.isdecimal():
+        os.environ |= {"COMP_WORDS": words.replace("\n=\n", "\n"), "COMP_CWORD": str(int(at) - words.count("\n=\n"))}
 
 
 class Closed(io.TextIOWrapper):

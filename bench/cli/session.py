@@ -18,22 +18,25 @@ import typer
 from backbones.hubcalls import keep_offline
 from backbones.names import trust_names
 from bench.api.workplace import Workplace
+from bench.cli.words import add_words
 from bench.errors import UsageError
 from bench.files import refuse_file
+from strategies import STRATEGIES, STRATEGY_GROUPS, list_group
 
 if TYPE_CHECKING:
     from bench.cell.request import Context, Overwrite
     from bench.results.run import Run
 
 
-RunName = Annotated[str, typer.Argument(help="RUN: folder, name, key or 'last'.")]
+RunName = Annotated[str, typer.Argument(help="A recorded run: its folder, name or key, or 'last'.")]
 Tasks = Annotated[str | None, typer.Option("--task", help="Only these tasks, separated by commas.")]
 Backbones = Annotated[str | None, typer.Option("--backbone", help="Only these backbones, separated by commas.")]
-ExecutorName = Annotated[str, typer.Option(help="eager, compile; on a GPU graph, conditional.")]
+ExecutorName = Annotated[str, typer.Option(help="eager or compile; on a GPU also graph and conditional.")]
 SettingOptions = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", help="key=value: the criterion's arguments, or backbone., head., recipe., train., latency. ones."
+        "--set",
+        help="The criterion's own, as window=4, or with its part: train.lr=2e-5, recipe., head., backbone., latency.",
     ),
 ]
 
@@ -44,7 +47,7 @@ class Session(Workplace):
 
     results_dir: Annotated[Path, typer.Option(help="Where results are kept.")] = Path("results")
     hub_root: Annotated[
-        Path | None, typer.Option(help="Local mirror with datasets/ and models/ (or EXITBENCH_HUB).")
+        Path | None, typer.Option(help="Local mirror with datasets/ and models/; default $EXITBENCH_HUB.")
     ] = None
     offline: Annotated[bool, typer.Option("--offline", help="Never use the network.")] = False
     json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of tables.")] = False
@@ -52,6 +55,31 @@ class Session(Workplace):
     allow_imports: Annotated[
         bool, typer.Option("--allow-imports", help="Run modules that a record names (module:Name): trust its maker.")
     ] = False
+
+    def read_strategies(self, text: str, option: str = "--strategy") -> list[str]:
+        """Return the strategies in ``a,b`` as they are listed; 'paper' and 'all' stand for several.
+
+        Says on stderr what another name, as 'elbert', was taken for. A name that is not listed is left as it is.
+        """
+        found: list[str] = []
+        for name in split_names(text, option):
+            listed = STRATEGIES.find_name(name)
+            if listed not in STRATEGIES and (group := name.casefold()) in STRATEGY_GROUPS:
+                found += list_group(group)
+                self.progress.say(f"--strategy {name}: {', '.join(list_group(group))}.")
+                continue
+            if name.casefold() in STRATEGIES.aliases:
+                said = dict(STRATEGIES.summaries(installed=False))[listed]
+                self.progress.say(f"'{name}' is read as {listed}. {said}")
+            found.append(listed)
+        return list(dict.fromkeys(found))
+
+    def read_strategy(self, text: str) -> str:
+        """Return the one strategy that ``text`` names. Raises UsageError for several."""
+        found = self.read_strategies(text)
+        if len(found) > 1:
+            raise UsageError(f"--strategy takes one strategy here, not {len(found)}.")
+        return found[0]
 
     def context(self, overwrite: Overwrite = "missing", *, of: Run | None = None, command: str = "") -> Context:
         """Return what the cells of a run are measured with; into their records goes the command as it was typed."""
@@ -61,13 +89,13 @@ class Session(Workplace):
 
 
 def with_session(
-    *options: str, check_place: bool = True
+    *options: str, check_place: bool = True, short: Mapping[str, str] | None = None
 ) -> Callable[[Callable[..., int | None]], Callable[..., int | None]]:
     """Make a command of a function whose first parameter is a Session: in its place come the Session's ``options``.
 
     Without names these are all. The function returns the exit code, or None for success. With --offline, nothing that
     the command imports or starts uses the network. A file in the place of the results folder is refused, but for a
-    command that finds out by itself what would go wrong (``check_place``).
+    command that finds out by itself what would go wrong (``check_place``). ``short`` are letters for some options.
     """
     every = signature(Session, eval_str=True).parameters
     shared = [every[name] for name in options or every]
@@ -84,7 +112,7 @@ def with_session(
             with keep_offline(session.offline), trust_names(session.allow_imports):
                 return function(session, **given)
 
-        parameters = [*own, *shared]
+        parameters = [add_words(parameter, (short or {}).get(parameter.name)) for parameter in (*own, *shared)]
         command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # what typer reads
         command.__annotations__ = {p.name: p.annotation for p in parameters}
         return command
@@ -107,9 +135,25 @@ def split_names(text: str, option: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+MOST_SEEDS = 10_000
+
+
 def split_seeds(text: str) -> list[int]:
-    """Return the whole numbers in ``0,1,2``, each once. Raises UsageError for anything else."""
-    try:
-        return list(dict.fromkeys(int(part) for part in text.split(",")))
-    except ValueError:
-        raise UsageError(f"--seed takes whole numbers separated by commas, not '{text}'.") from None
+    """Return the whole numbers in ``0,2,5-7``, each once. Raises UsageError for anything else."""
+    wrong = UsageError(f"--seed takes whole numbers separated by commas, and ranges such as 0-4, not '{text}'.")
+    found: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if dash and first.isdecimal() and last.isdecimal():
+            low, high = int(first), int(last)
+            if high < low:
+                raise UsageError(f"--seed {part.strip()} is empty: the first number of a range is the smaller one.")
+            if high - low >= MOST_SEEDS:
+                raise UsageError(f"--seed {part.strip()} has more than {MOST_SEEDS:,} seeds.")
+            found += range(low, high + 1)
+            continue
+        try:
+            found.append(int(part))
+        except ValueError:
+            raise wrong from None
+    return list(dict.fromkeys(found))

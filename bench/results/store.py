@@ -21,12 +21,14 @@ from typing import Literal, TypeVar
 
 from filelock import FileLock, Timeout
 
+from backbones.catalog import find_backbone_name
 from bench.errors import Damaged, Newer, UsageError
 from bench.files import refuse_file
 from bench.progress import Progress
 from bench.results.doubts import doubt_outgrown
 from bench.results.places import LONGEST, RECORD, make_slug
 from bench.results.run import Run
+from bench.tasks import find_task_name
 
 T = TypeVar("T")
 
@@ -145,13 +147,14 @@ class Only:
 
     @classmethod
     def named(cls, tasks: str | None, backbones: str | None) -> Only:
-        """Return the choice that ``a,b`` of the command line makes; None and empty text mean all.
+        """Return the choice that ``a,b`` of the command line makes, in any case; None and empty text mean all.
 
         A backbone that is given as a folder is meant by the last part of its path, as records name it.
         """
         wanted = (frozenset(filter(None, map(str.strip, (text or "").split(",")))) for text in (tasks, backbones))
         asked, models = wanted
-        return cls(asked, models | {Path(name).resolve().name for name in models if os.path.isdir(name)})
+        folders = {Path(name).resolve().name for name in models if os.path.isdir(name)}
+        return cls(asked | set(map(find_task_name, asked)), models | set(map(find_backbone_name, models)) | folders)
 
     def has(self, run: Run) -> bool:
         """Return whether ``run`` is one of those that are meant."""

@@ -35,6 +35,11 @@ TASKS: Registry[type[Task]] = Registry(
 )
 
 
+def find_task_name(name: str) -> str:
+    """Return the listed task that ``name`` spells in any case, with dashes or without; a file or folder stays one."""
+    return name if name in TASKS or os.path.exists(expand_home(name)) else TASKS.find_name(name)
+
+
 def get_task(name: str) -> Task:
     """Return the task that ``name`` stands for: a listed name, ``package.module:Class``, a folder of data or a file.
 

@@ -120,7 +120,7 @@ NOT_FINITE[2, 1, 0] = np.nan
 
 BAD: dict[str, tuple[Arrange, str]] = {
     # names, with what was meant
-    "strategy": (run(strategy="elbert_mono"), r"Unknown strategy 'elbert_mono'\. Did you mean 'elbert-mono'\?$"),
+    "strategy": (run(strategy="elbrt-mono"), r"Unknown strategy 'elbrt-mono'\. Did you mean 'elbert-mono'\?$"),
     "task": (run_on("sst-2"), r"Unknown task 'sst-2'\. Did you mean 'sst2'\?$"),
     "backbone": (run(backbone="albert_base"), r"Unknown backbone 'albert_base'\. Did you mean 'albert-base'\?$"),
     "recipe": (run("--recipe", "join"), r"Unknown recipe 'join'\. Did you mean 'joint'\?$"),
@@ -384,7 +384,7 @@ def test_interruption_has_its_own_code(
 
 
 def test_a_real_process_says_the_same(at_home: Path) -> None:
-    command = [sys.executable, "-m", "bench", "run", "--strategy", "elbert_mono", "--task", "demo"]
+    command = [sys.executable, "-m", "bench", "run", "--strategy", "elbrt-mono", "--task", "demo"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "Error: Unknown strategy 'elbert_mono'. Did you mean 'elbert-mono'?\n"
+    assert done.stderr == "Error: Unknown strategy 'elbrt-mono'. Did you mean 'elbert-mono'?\n"

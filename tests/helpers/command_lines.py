@@ -54,7 +54,9 @@ VALUES: dict[str, list[str]] = {
     "folder": ["OUT", "CSV", "nope"],
     "texts": ["CSV", "texts.txt", "nope"],
     "point": ["default", "0.5", "no-loss", "nan", "nope"],
-    "what": ["last", "strategy", "nope"],
+    "what": ["last", "strategy", "task", "paper", "nope"],
+    "shell": ["bash", "zsh", "fish", "nope"],
+    "name": ["elbert-mono", "linear", "demo", "ELBERT", "nope"],
     "kind": ["strategies", "heads", "recipes", "backbones", "tasks", "papers", "runs", "nope"],
     "logits": ["NPZ", "CSV", "nope.npz"],
     "paper": ["elbert", "YAML", "nope"],
@@ -83,8 +85,8 @@ FORCED: dict[str, list[str]] = {
 }  # fmt: skip
 """What keeps a verb small: said last, so that it wins over what was drawn."""
 
-LEFT_OUT = {("gate", "accept")}
-"""Parameters that make a verb measure everything."""
+LEFT_OUT = {("gate", "accept"), ("completion", "install")}
+"""Parameters that make a verb measure everything, or write into the home folder."""
 
 
 def parameters(verb: str) -> list[Any]:

@@ -26,7 +26,9 @@ def compare(
     margin: Annotated[float, typer.Option(help="Quality differences up to so many points are no regression.")] = 0.5,
     cost_margin: Annotated[float, typer.Option(help="The same for FLOPs at operating points, in percent.")] = 1.0,
     latency_factor: Annotated[float, typer.Option(help="The same for latency, in percent.")] = 5.0,
-    markdown: Annotated[Path | None, typer.Option(help="Append a Markdown report, as for a job summary.")] = None,
+    markdown: Annotated[
+        Path | None, typer.Option("--markdown", "-o", help="Append a Markdown report, as for a job summary.")
+    ] = None,
     junit: Annotated[Path | None, typer.Option(help="Write JUnit XML.")] = None,
     tracker: Annotated[
         Path | None, typer.Option(help="Write the candidate's quality and speed-ups as customBiggerIsBetter JSON.")
@@ -36,7 +38,13 @@ def compare(
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Show what is the same too.")] = False,
 ) -> int:
-    """What got better, worse or stayed the same; exit code 3 for a regression, 4 where nothing compares."""
+    """Say what got better, worse or stayed the same.
+
+    Exit code 3 for a regression, 4 where nothing compares.
+
+    $ bench compare main:results results
+    $ bench compare old/results results --markdown summary.md
+    """
     from bench.compare.sources import open_results
 
     with open_results(base) as old, open_results(candidate) as new:

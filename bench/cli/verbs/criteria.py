@@ -31,9 +31,16 @@ def criteria(
     task: Tasks = None,
     backbone: Backbones = None,
     against: Annotated[str, typer.Option(help="The criterion that the others are paired with.")] = "entropy",
-    markdown: Annotated[Path | None, typer.Option(help="Write the tables to this file too.")] = None,
+    markdown: Annotated[
+        Path | None, typer.Option("--markdown", "-o", help="Write the tables to this file too.")
+    ] = None,
 ) -> None:
-    """Every criterion on the same checkpoints, paired on the same samples."""
+    """Compare criteria on the same checkpoints and samples.
+
+    What differs between the rows of a table is the criterion alone; each is paired with one of them.
+
+    $ bench criteria --task sst2 --against entropy
+    """
     from bench.api.results import Results
     from bench.measure.areas import GRID
     from bench.results.matched import make_plain_rows

@@ -18,7 +18,8 @@ def diagnose(
     session: Session,
     run: RunName,
     point: Annotated[
-        str | None, typer.Option(help="Operating points, separated by commas; default no-loss and 2x.")
+        str | None,
+        typer.Option(metavar="POINT,...", help="Operating points, separated by commas; default no-loss and 2x."),
     ] = None,
     on: Annotated[str | None, typer.Option(help="Read another task's texts too: its name, or a folder.")] = None,
     stored: Annotated[
@@ -31,7 +32,12 @@ def diagnose(
     out: Annotated[Path | None, typer.Option(help="Folder for JSON, CSV and the figure of the shift.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write the tables to this file too.")] = None,
 ) -> None:
-    """Do a run's exits know when they are right, can small changes slow it down, what happens on other texts?"""
+    """Ask whether a run's exits know when they are right.
+
+    And whether small changes slow it down, and what happens on other texts.
+
+    $ bench diagnose last --point 2x --stored
+    """
     if stored and on:
         raise UsageError("--stored runs no model, and --on needs one: leave one of them out.")
     bounds = {"limit": (limit, 2), "edits": (edits, 1), "candidates": (candidates, 1), "seed": (seed, 0)}

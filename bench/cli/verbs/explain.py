@@ -39,11 +39,19 @@ def explain(
         str | None,
         typer.Option(metavar="RUN", help="Find the samples that one of two runs gets right and the other wrong."),
     ] = None,
-    point: Annotated[str | None, typer.Option(help="Operating point, such as 2x; default no-loss.")] = None,
-    html: Annotated[Path | None, typer.Option("--html", "--out", help="Write a page.")] = None,
+    point: Annotated[
+        str | None, typer.Option(help="Operating point: no-loss, 2x, default, ...; default no-loss.")
+    ] = None,
+    html: Annotated[Path | None, typer.Option("--html", "--out", "-o", help="Write a page.")] = None,
     png: Annotated[Path | None, typer.Option(help="Write a picture.")] = None,
 ) -> None:
-    """One input, exit by exit: probabilities, the criterion's state, attention; or a run's typical cases."""
+    """Look into one input, exit by exit.
+
+    Probabilities, the criterion's state, attention; or a run's typical cases, or those on which two runs differ.
+
+    $ bench explain last --text "a film that nobody needs"
+    $ bench explain last --cases --html cases.html
+    """
     if sum((text is not None, sample is not None, cases, against is not None)) != 1:
         raise UsageError("bench explain takes one of --text, --sample, --cases and --against.")
     asked = session.find_run(run).finished()

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from bench.cli.display import make_console, print_json
-from bench.cli.session import Session, split_names, with_session
+from bench.cli.session import Session, with_session
 from bench.errors import OK, UsageError
 from bench.text import show_line
 from strategies import STRATEGIES
@@ -21,18 +21,24 @@ def gate(
     accept: Annotated[bool, typer.Option("--accept", help="Rewrite the baseline and say what moved.")] = False,
     baseline: Annotated[Path, typer.Option(help="Where the baseline is.")] = Path("results/baseline"),
     strategy: Annotated[
-        str | None, typer.Option(help="These strategies only, separated by commas; your own: module:Name.")
+        str | None, typer.Option(help="Only these, separated by commas; your own: module:Name.")
     ] = None,
     rules_only: Annotated[
         bool, typer.Option("--rules-only", help="Rules and FLOPs on stored logits only: seconds, no training.")
     ] = False,
     work_dir: Annotated[Path | None, typer.Option(help="Keep the runs here, to go on after an interruption.")] = None,
     fail_on: Annotated[str, typer.Option(help="Verdicts for exit code 3.")] = "worse,not-comparable",
-    markdown: Annotated[Path | None, typer.Option(help="Append a Markdown report.")] = None,
+    markdown: Annotated[Path | None, typer.Option("--markdown", "-o", help="Append a Markdown report.")] = None,
     junit: Annotated[Path | None, typer.Option(help="Write JUnit XML.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Show what is the same too.")] = False,
 ) -> int:
-    """Small seeded runs of every strategy against the committed baseline; exit code 3 where something moved."""
+    """Hold small seeded runs against the committed baseline.
+
+    Every strategy is trained and decided again; exit code 3 where something moved.
+
+    $ bench gate --rules-only
+    $ bench gate --strategy my_margin:Margin --baseline my_baseline --accept
+    """
     if accept and rules_only:
         raise UsageError("--accept needs the runs: leave --rules-only out.")
     from bench.compare.compare import Comparison, parse_fail_on
@@ -43,7 +49,7 @@ def gate(
     from bench.compare.verdict import Margins
 
     failing = parse_fail_on(fail_on)
-    named = [] if strategy is None else split_names(strategy, "--strategy")
+    named = [] if strategy is None else session.read_strategies(strategy)
     cells = list_gate_cells(named)
     for name in named:
         STRATEGIES.load(name)  # what cannot be loaded is said before anything is done

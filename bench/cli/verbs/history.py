@@ -28,9 +28,15 @@ def history(
     session: Session,
     record: Annotated[bool, typer.Option("--record", help="Keep the results that are there for good.")] = False,
     revisions: Annotated[int, typer.Option(help="First add the results of so many past commits.")] = 0,
-    svg: Annotated[Path | None, typer.Option(help="Draw it as SVG.")] = None,
+    svg: Annotated[Path | None, typer.Option("--svg", "-o", help="Draw it as SVG.")] = None,
 ) -> None:
-    """Results over commits, with the steps they took: those that are there, and those kept in history.jsonl."""
+    """Follow results over commits, with the steps they took.
+
+    Those that are there, and those kept in history.jsonl in the results folder, which only grows.
+
+    $ bench history --record
+    $ bench history --revisions 20 --svg history.svg
+    """
     from bench.compare import history
     from bench.compare.sources import open_results, read_results
     from bench.report.charts import build_history

@@ -7,13 +7,12 @@ from typing import Annotated, Any
 import typer
 
 from backbones.names import Registry, make_unknown_error
+from bench.cli.completing import KINDS
 from bench.cli.display import make_console, print_json
 from bench.cli.session import Session, with_session
 from bench.errors import UsageError
 from bench.text import build_table
-from strategies import HEADS, RECIPES, STRATEGIES
-
-KINDS = ("strategies", "heads", "recipes", "backbones", "tasks", "papers", "runs")
+from strategies import HEADS, RECIPES, STRATEGIES, STRATEGY_GROUPS
 
 
 @with_session("results_dir", "json")
@@ -21,7 +20,11 @@ def list_names(
     session: Session,
     kind: Annotated[str, typer.Argument(help=f"{', '.join(KINDS[:-1])} or {KINDS[-1]}.")] = "",
 ) -> None:
-    """What there is, a line each."""
+    """List what there is, a line each.
+
+    $ bench list strategies
+    $ bench list runs --results-dir results
+    """
     if not kind:
         raise UsageError(f"bench list takes one of {', '.join(KINDS)}.")
     if kind not in KINDS:
@@ -30,9 +33,18 @@ def list_names(
     if session.json:
         print_json(rows)
     elif rows:
-        make_console().print(build_table(kind, rows[0], [row.values() for row in rows]))
+        out = make_console()
+        out.print(build_table(kind, rows[0], [row.values() for row in rows]))
+        for line in describe_other_names() if kind == "strategies" else ():
+            out.print(line)
     else:
         make_console().print(f"No {kind} in {session.results_dir}." if kind == "runs" else f"No {kind}.")
+
+
+def describe_other_names() -> list[str]:
+    """Return what other names --strategy takes: for several strategies, and for one."""
+    several = [f"--strategy {name}: {what}." for name, what in STRATEGY_GROUPS.items()]
+    return [*several, f"Also read: {', '.join(f'{a} as {b}' for a, b in STRATEGIES.aliases.items())}; in any case."]
 
 
 def list_kind(kind: str, session: Session) -> list[dict[str, object]]:

@@ -21,11 +21,17 @@ def log(
     project: Annotated[str, typer.Option(help="The tracker's project, or experiment.")] = "exitbench",
     card: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Write a model card, DIR/README.md, with the results as metadata."),
+        typer.Option(help="Write a model card, README.md in this folder, with the results as metadata."),
     ] = None,
     point: Annotated[str, typer.Option(help="Operating point of the card, such as 2x, or a threshold.")] = "no-loss",
 ) -> None:
-    """A recorded run sent to an experiment tracker, or written as a model card for the hub."""
+    """Send a recorded run to a tracker, or write its model card.
+
+    The card has the results as metadata that the hub reads.
+
+    $ bench log last --to mlflow --project my-project
+    $ bench log last --card ./my-early-exit-model --point 2x
+    """
     from bench.api.view import RunView
 
     if to is None and card is None:

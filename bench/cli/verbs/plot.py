@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from bench.cli.completing import complete_plots
 from bench.cli.display import make_console, print_json
 from bench.cli.session import Backbones, Session, Tasks, split_names, split_seeds, with_session
 from bench.text import build_table, show_line
@@ -19,19 +20,25 @@ def plot(
     kind: Annotated[
         str,
         typer.Argument(
+            autocompletion=complete_plots,
             help="trade-off, elbert-figure-2, elbert-figure-3, criteria, windows, realisation, exits, calibration or "
-            "depth; without one, a line on each."
+            "depth; without one, a line on each.",
         ),
     ] = "",
     runs: Annotated[
         list[str] | None, typer.Argument(metavar="[RUN]...", help="Only these runs, each a line: folder, name or key.")
     ] = None,
     strategy: Annotated[
-        str | None, typer.Option(help="Only these lines, separated by commas: systems, strategies or whole labels.")
+        str | None,
+        typer.Option(
+            metavar="LINE,...", help="Only these lines, separated by commas: systems, strategies or whole labels."
+        ),
     ] = None,
     task: Tasks = None,
     backbone: Backbones = None,
-    seed: Annotated[str | None, typer.Option(help="Only these seeds, separated by commas.")] = None,
+    seed: Annotated[
+        str | None, typer.Option(metavar="SEED,...", help="Only these seeds, separated by commas; 0-4 is a range.")
+    ] = None,
     x: Annotated[str, typer.Option(help="The x axis: flops, layers, latency or cost.")] = "",
     labels: Annotated[
         str | None, typer.Option(help="Names for lines: line=name, or names in order, separated by commas.")
@@ -47,10 +54,16 @@ def plot(
     dpi: Annotated[int, typer.Option(help="Dots per inch of a PNG.")] = 200,
     title: Annotated[str, typer.Option(help="Words above the figure.")] = "",
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="The file: .pdf, .svg or .png; default KIND.pdf.")
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="The file: .pdf, .svg or .png; default KIND.pdf.")
     ] = None,
 ) -> None:
-    """Any figure of the recorded results, as a PDF, SVG or PNG; its caption is printed."""
+    """Draw a figure of recorded results, as PDF, SVG or PNG.
+
+    Its caption is printed. Without a KIND: every kind, a line each.
+
+    $ bench plot trade-off --task sst2 --out trade-off.pdf
+    $ bench plot elbert-figure-3 --task mnli --font serif --width double
+    """
     from bench.report.plots.kinds import PLOT_KINDS, find_kind, save_plot
     from bench.report.plots.options import PlotOptions, read_width
 

@@ -25,7 +25,7 @@ def replay(
     logits: Annotated[
         Path, typer.Argument(help=".npz with logits (samples, exits, classes), labels, ids, observed; or .parquet.")
     ],
-    strategy: Annotated[str, typer.Option(help="The strategy whose criterion decides.")],
+    strategy: Annotated[str, typer.Option(metavar="STRATEGY", help="The strategy whose criterion decides.")],
     threshold: Annotated[float | None, typer.Option(help="Show this threshold's decisions too.")] = None,
     settings: SettingOptions = None,
     metric: Annotated[
@@ -35,9 +35,15 @@ def replay(
         Path | None, typer.Option(help="Held-out logits with labels, for criteria that are fitted.")
     ] = None,
 ) -> None:
-    """Decisions and trade-off curve of a criterion on anybody's recorded logits."""
+    """Let a criterion decide on anybody's recorded logits.
+
+    Prints its operating points and the decisions at one threshold. Nothing is trained or timed.
+
+    $ bench replay exits.npz --strategy patience
+    """
     from bench.analysis.logits import replay_file
 
+    strategy = session.read_strategy(strategy)
     metrics = tuple(split_names(metric, "--metric")) if metric else ()
     facts, result, doubts = replay_file(logits, strategy, parse_settings(settings or []), threshold, metrics, fit_on)
     if session.json:

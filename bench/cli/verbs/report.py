@@ -22,7 +22,12 @@ def report(
         str, typer.Option("--format", help="html, md, latex, csv, figures; separated by commas.")
     ] = "html,md,latex,csv,figures",
 ) -> None:
-    """The recorded results as one HTML page, tables and figures; reads the store only."""
+    """Write recorded results as an HTML page, tables and figures.
+
+    Reads the results folder only: nothing is trained or timed.
+
+    $ bench report --task sst2,mrpc --out reports
+    """
     from bench.report.write import write_report
     from bench.results.store import Only
 

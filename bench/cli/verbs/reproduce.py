@@ -18,12 +18,23 @@ from bench.reproduce.papers import Scale, load_paper
 def reproduce(
     session: Session,
     paper: Annotated[str, typer.Argument(help="A paper (`bench list papers`), or a YAML file of claims.")],
-    scale: Annotated[Scale, typer.Option(help="The paper's own runs, or scaled down.")] = "full",
+    scale: Annotated[Scale, typer.Option(metavar="full|small", help="The paper's own runs, or scaled down.")] = "full",
     plan: Annotated[bool, typer.Option("--plan", help="Only print the plan.")] = False,
-    seed: Annotated[str | None, typer.Option(help="Other seeds than the plan's, separated by commas.")] = None,
-    markdown: Annotated[Path | None, typer.Option(help="Write the claims to this file too.")] = None,
+    seed: Annotated[
+        str | None,
+        typer.Option(metavar="SEED,...", help="Other seeds than the plan's, separated by commas; 0-4 is a range."),
+    ] = None,
+    markdown: Annotated[
+        Path | None, typer.Option("--markdown", "-o", help="Write the claims to this file too.")
+    ] = None,
 ) -> None:
-    """Published claims, each with ours, an interval and a verdict; what is missing is run first."""
+    """Judge a paper's claims, running first what is missing.
+
+    Each published number stands beside ours, with an interval and a verdict.
+
+    $ bench reproduce elbert --scale small
+    $ bench reproduce pabee --plan
+    """
     published = load_paper(paper)
     chosen = published.full if scale == "full" else published.small
     if chosen is None:

@@ -22,15 +22,19 @@ if TYPE_CHECKING:
     from bench.sweep import Engine
 
 
-@with_session("results_dir", "hub_root", "offline", "json", "quiet")
+@with_session("results_dir", "hub_root", "offline", "json", "quiet", short={"results_dir": "-o"})
 def run(
     session: Session,
     ctx: typer.Context,
-    strategy: Annotated[str | None, typer.Option(help="Strategies, separated by commas.")] = None,
-    task: Annotated[
-        str | None, typer.Option(help="Tasks, separated by commas: names, or a folder with your own files.")
+    strategy: Annotated[
+        str | None, typer.Option(help="Names separated by commas, or paper or all: see `bench list strategies`.")
     ] = None,
-    config: Annotated[Path | None, typer.Option(help="A sweep in YAML instead of strategies and tasks.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="Names separated by commas, or a folder with your own files.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="A sweep in YAML instead: what else would stand here is in it.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would run, and what it would take.")
     ] = False,
@@ -38,35 +42,46 @@ def run(
     workers: Annotated[int | None, typer.Option(help="Cells at once; default by GPUs, else by cores.")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads of each untimed cell.")] = None,
     sync: Annotated[str | None, typer.Option(help="Copy finished cells to this URL (s3://...), and from it.")] = None,
-    backbone: Annotated[str | None, typer.Option(help="A name, a hub id or a local folder.")] = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="A name, a hub id or a local folder; default the task's own.")
+    ] = None,
     recipe: Annotated[str | None, typer.Option(help="Train with another recipe than the strategy's own.")] = None,
     head: Annotated[str | None, typer.Option(help="Use another head than the strategy's own.")] = None,
     init: Annotated[
         Literal["pretrained", "scratch", "finetuned"] | None,
-        typer.Option(help="Weights of the backbone; finetuned: its own classifier is the last exit."),
+        typer.Option(help="The backbone's: pretrained, scratch, or finetuned, whose own classifier is the last exit."),
     ] = None,
-    seed: Annotated[str, typer.Option(help="Seeds, separated by commas.")] = "0",
+    seed: Annotated[str, typer.Option(metavar="SEED,...", help="Seeds, separated by commas; 0-4 is a range.")] = "0",
     settings: SettingOptions = None,
-    preset: Annotated[str | None, typer.Option(help="'paper': the published hyper-parameters.")] = None,
-    thresholds: Annotated[str, typer.Option(help="auto, or thresholds separated by commas.")] = "auto",
+    preset: Annotated[str | None, typer.Option(help="paper: the published hyper-parameters.")] = None,
+    thresholds: Annotated[str, typer.Option(help="auto, or numbers separated by commas.")] = "auto",
     select: Annotated[
         list[str] | None,
         typer.Option(help="One more point: max_loss=0.01, speedup=2, budget=0.5, risk=0.02@0.95, gap=0.01@0.95."),
     ] = None,
-    limit: Annotated[int | None, typer.Option(help="Use at most this many samples of each split.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Use at most so many samples of each split.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    dtype: Annotated[Dtype, typer.Option(help="Precision of inference.")] = "fp32",
+    dtype: Annotated[Dtype, typer.Option(help="Of inference: fp32, bf16, fp16 or fp64.")] = "fp32",
     latency: Annotated[bool, typer.Option(help="Measure wall-clock time.")] = True,
     overwrite: Annotated[
-        Literal["missing", "always", "never"], typer.Option(help="When a result is already there.")
+        Literal["missing", "always", "never"],
+        typer.Option(help="Measure again what is recorded: where something is missing, always or never."),
     ] = "missing",
 ) -> None:
-    """Train (or reuse), measure and record strategies on tasks; ends with the points, or all side by side."""
+    """Train (or reuse), measure and record strategies on tasks.
+
+    Every strategy on every task with every seed is a cell. What is recorded already is not measured again. Ends with
+    the points, or with all cells side by side.
+
+    $ bench run --strategy elbert-mono --task demo
+    $ bench run --strategy elbert-mono,deebert,full --task sst2,mrpc --backbone bert-base --seed 0-4
+    $ bench run --strategy paper --task sst2 --set train.epochs=1 --dry-run
+    """
     if config is not None:
         refuse_beside_config(ctx, config)
         cells = []
     else:
-        cells = split_cells(strategy, task, seed)
+        cells = split_cells(session, strategy, task, seed)
     every: dict[str, Any] = {
         "backbone": backbone, "recipe": recipe, "head": head, "init": init, "preset": preset, "limit": limit,
         "device": device, "dtype": dtype, "latency": latency, "select": tuple(select or ()),
@@ -133,14 +148,14 @@ def run_requests(
         raise failed
 
 
-def split_cells(strategies: str | None, tasks: str | None, seeds: str) -> list[tuple[str, str, int]]:
+def split_cells(session: Session, strategies: str | None, tasks: str | None, seeds: str) -> list[tuple[str, str, int]]:
     """Return every strategy × task × seed. Raises UsageError, before torch is loaded, for an unknown strategy."""
     from backbones.names import make_unknown_error
     from strategies import STRATEGIES
 
     if strategies is None or tasks is None:
         raise UsageError("--strategy and --task are needed, or --config with a sweep file.")
-    names = split_names(strategies, "--strategy")
+    names = session.read_strategies(strategies)
     cells = list(product(names, split_names(tasks, "--task"), split_seeds(seeds)))
     for name in names:
         if name not in STRATEGIES and ":" not in name:

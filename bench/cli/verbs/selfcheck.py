@@ -22,18 +22,23 @@ MEASUREMENTS = ("curve", "engine", "exits-only", "sweep")
 def selfcheck(
     session: Session,
     what: Annotated[
-        str | None, typer.Argument(help="gpu: everything that waits for an NVIDIA card, in less than ten minutes.")
+        str | None,
+        typer.Argument(metavar="gpu", help="gpu: everything that waits for an NVIDIA card, in less than ten minutes."),
     ] = None,
     only: Annotated[str | None, typer.Option(help="One part: curve, sweep, engine or exits-only.")] = None,
     threads: Annotated[int | None, typer.Option(help="torch's threads; default what torch chooses.")] = None,
     seconds: Annotated[float, typer.Option(help="Time limit of each of the engine's measurements.")] = 60.0,
     executor: ExecutorName = "eager",
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N; for the engine.")] = "cpu",
-    dtype: Annotated[Dtype, typer.Option(help="For the engine.")] = "fp32",
+    dtype: Annotated[Dtype, typer.Option(help="For the engine: fp32, bf16, fp16 or fp64.")] = "fp32",
     out: Annotated[Path | None, typer.Option(help="Write the figures as JSON; of gpu, a folder.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Rehearse gpu on the CPU, with tiny models.")] = False,
 ) -> None:
-    """The harness's own speed as ratios taken in one run."""
+    """Measure the harness's own speed, as ratios in one run.
+
+    $ bench selfcheck --only curve
+    $ bench selfcheck gpu --out gpu-check
+    """
     if what is not None or dry_run:
         check_card(session, what, out, dry_run)
         return

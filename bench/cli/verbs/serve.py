@@ -30,13 +30,20 @@ def serve(
     batch_size: Annotated[int, typer.Option(help="Of the offline scenario.")] = 32,
     seconds: Annotated[float, typer.Option(help="Time limit of single stream and offline, each.")] = 20.0,
     executor: ExecutorName = "eager",
-    dtype: Annotated[Dtype, typer.Option(help="Precision of inference.")] = "fp32",
+    dtype: Annotated[Dtype, typer.Option(help="Of inference: fp32, bf16, fp16 or fp64.")] = "fp32",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     energy: Annotated[float, typer.Option(help="Seconds of an energy pass for each configuration; 0: none.")] = 0.0,
     threads: Annotated[int | None, typer.Option(help="torch's threads.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Write everything measured as JSON.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write everything measured as JSON.")
+    ] = None,
 ) -> None:
-    """A run under load: single stream, batches, and the highest rate of random arrivals within a latency target."""
+    """Put a recorded run's model under load.
+
+    One text after another, batches, and the highest rate of random arrivals within a latency target.
+
+    $ bench serve last --points 2x,no-loss --target-ms 20
+    """
     asked = session.find_run(run).finished()
     if percentile not in (50, 95, 99):
         raise UsageError(f"--percentile must be 50, 95 or 99, not {percentile}.")

@@ -1,4 +1,4 @@
-"""`bench show`: one recorded run, or all that is known of a strategy."""
+"""`bench show`: one recorded run, or all that is known of what a name stands for."""
 
 from __future__ import annotations
 
@@ -7,38 +7,63 @@ from typing import Annotated
 
 import typer
 
+from bench.cli import completing
 from bench.cli.display import make_console, print_json
 from bench.cli.session import Session, with_session
 from bench.errors import Damaged, UsageError
-from bench.settings import list_settable
 from bench.text import show_line
-from strategies import STRATEGIES
 
 
 @with_session("results_dir", "json")
 def show(
     session: Session,
-    what: Annotated[list[str], typer.Argument(help="RUN (folder, name, key or 'last'), or 'strategy NAME'.")],
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN|KIND",
+            help="A recorded run (folder, name, key or 'last'), or strategy, head, recipe, backbone, task or paper.",
+            autocompletion=completing.complete_shown,
+        ),
+    ],
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="Which one of the KIND.", autocompletion=completing.complete_name),
+    ] = None,
 ) -> None:
-    """One recorded run, or everything about a strategy."""
-    if what[0] == "strategy" and len(what) == 2:
-        show_strategy(what[1], session.json)
-    elif len(what) == 1:
-        show_run(what[0], session)
+    """Show one recorded run, or what is known of a name.
+
+    Of a strategy, head, recipe, backbone, task or paper: what it is, its settings with their defaults, its source.
+
+    $ bench show last
+    $ bench show strategy elbert-mono
+    $ bench show backbone bert-base
+    """
+    if name is None:
+        show_run(what, session)
+        return
+    from bench.cli.facts import collect_facts, print_facts
+
+    facts = collect_facts(what, name)
+    if session.json:
+        print_json(facts)
     else:
-        raise UsageError("bench show takes a run, or 'strategy NAME'.")
+        print_facts(facts, make_console())
 
 
 def show_run(run: str, session: Session) -> None:
     """Print a recorded run with the table it ended with. Raises UsageError where there is none."""
+    from bench.cli.facts import FACTS, find_kinds
     from bench.cli.run_tables import make_plain_run, print_run
 
     try:
         found = session.find_run(run)
     except UsageError as error:
-        if run not in STRATEGIES:
+        if run in FACTS:
+            raise UsageError(f"bench show {run} takes a name too: `bench show {run} NAME`.") from error
+        if not (kinds := find_kinds(run)):
             raise
-        raise UsageError(f"{error} The strategy is shown by `bench show strategy {run}`.") from error
+        said = [f"The {kind} is shown by `bench show {kind} {run}`." for kind in kinds]
+        raise UsageError(" ".join([str(error), *said])) from error
     if found.is_finished():
         try:
             found.check_logits(every=True)
@@ -48,44 +73,3 @@ def show_run(run: str, session: Session) -> None:
         print_json(make_plain_run(found))
     else:
         print_run(found)
-
-
-def show_strategy(name: str, json: bool) -> None:
-    """Print a strategy's paper, equations, arguments with their sources, and what differs from the paper."""
-    strategy = STRATEGIES.load(name)
-    arguments = {strategy.criterion.threshold_name: strategy.criterion.default_threshold}
-    for prefix, part in (("", strategy.criterion), ("recipe.", strategy.recipe), ("head.", strategy.head)):
-        arguments |= {f"{prefix}{p.name}": p.default for p in list_settable(part).values()}
-    presets = {task: dict(settings) for task, settings in strategy.presets.items()}
-    facts: dict[str, object] = {
-        "name": strategy.name,
-        "summary": (strategy.__doc__ or "").partition("\n")[0],
-        "citation": strategy.citation,
-        "head": strategy.head.__name__,
-        "recipe": strategy.recipe.__name__,
-        "criterion": strategy.criterion.__name__,
-        "version": strategy.version,
-        "upper_bound": strategy.upper_bound,
-        "equations": list(strategy.equations),
-        "arguments": arguments,
-        "sources": dict(strategy.sources),
-        "differences": list(strategy.differences),
-        "presets": presets,
-    }
-    if json:
-        print_json(facts)
-        return
-    out = make_console()
-    for key, value in facts.items():
-        if not value:
-            continue
-        if key == "presets":
-            lines = [
-                f"{'all tasks' if task == '*' else task}: {', '.join(f'{k}={v}' for k, v in preset.items())}"
-                for task, preset in presets.items()
-            ]
-        elif isinstance(value, dict):
-            lines = [f"{k} = {v}" if key != "sources" else f"{k}: {v}" for k, v in value.items()]
-        else:
-            lines = [str(v) for v in value] if isinstance(value, list) else [str(value)]
-        out.print(f"{key}: {lines[0]}" if len(lines) == 1 else "\n  ".join([f"{key}:", *lines]))

@@ -19,9 +19,11 @@ def simulate(
     session: Session,
     run: Annotated[
         str | None,
-        typer.Argument(help="RUN: only whether `bench advise --max-change` keeps its word on its recorded samples."),
+        typer.Argument(help="Only whether `bench advise --max-change` keeps its word on its recorded samples."),
     ] = None,
-    scale: Annotated[float, typer.Option(help="Multiplies the numbers of experiments; 1 takes a minute or two.")] = 1.0,
+    scale: Annotated[
+        float, typer.Option(metavar="FACTOR", help="Multiplies the numbers of experiments; 1 takes a minute or two.")
+    ] = 1.0,
     seed: Annotated[int, typer.Option(help="Seed of all experiments.")] = 0,
     max_change: Annotated[
         str | None, typer.Option(help="With RUN: the share and confidence to certify; default 0.01@0.95.")
@@ -31,7 +33,13 @@ def simulate(
     ] = None,
     samples: Annotated[int | None, typer.Option(help="With RUN: samples drawn to choose on; default 1000.")] = None,
 ) -> int:
-    """Do intervals cover, tests not cry wolf, certified thresholds keep their risk? Worlds with a known truth."""
+    """Check intervals, tests and certificates where truth is known.
+
+    Intervals must cover, tests not cry wolf, certified thresholds keep their risk: experiments, many times over.
+
+    $ bench simulate --scale 0.2
+    $ bench simulate last --max-change 0.01@0.95
+    """
     if not scale > 0:
         raise UsageError(f"--scale must be positive, not {scale:g}.")
     if seed < 0:

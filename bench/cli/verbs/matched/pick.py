@@ -25,7 +25,13 @@ def pick(
     every: Annotated[bool, typer.Option("--all", help="Also show each that is clearly behind.")] = False,
     panel: Annotated[int | None, typer.Option(help="Show the table of this answer, by its number.")] = None,
 ) -> None:
-    """Which strategy is best at a speed-up or a loss, and which are within noise of it."""
+    """Say which strategy is best at a speed-up or a loss.
+
+    And which are within noise of it, paired on the same samples.
+
+    $ bench pick --task sst2 --speedup 2
+    $ bench pick --task mnli --max-loss 0.01
+    """
     from bench.compare.sentences import say_ranking
     from bench.measure.rules import Rule
     from bench.results.store import Only, find_damaged_logits

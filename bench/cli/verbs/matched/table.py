@@ -27,9 +27,14 @@ def table(
     at: Annotated[
         str, typer.Option(help="Operating points to show, separated by commas.")
     ] = "default,no-loss,1.5x,2x,3x",
-    markdown: Annotated[Path | None, typer.Option(help="Write the table to this file too.")] = None,
+    markdown: Annotated[Path | None, typer.Option("--markdown", "-o", help="Write the table to this file too.")] = None,
 ) -> None:
-    """Recorded runs side by side at matched cost; ends with which is best, and what is within noise of it."""
+    """Show recorded runs side by side at matched cost.
+
+    Ends with which is best, and what is within noise of it.
+
+    $ bench table --task sst2 --at no-loss,2x
+    """
     from bench.api.results import Results
     from bench.results.matched import group_series, make_plain_rows, name_point
     from bench.results.series_doubts import describe_row_doubts

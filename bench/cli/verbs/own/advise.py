@@ -16,7 +16,7 @@ from bench.files import refuse_file
 @with_session("results_dir", "hub_root", "offline", "json", "quiet")
 def advise(
     session: Session,
-    model: Annotated[str, typer.Argument(help="MODEL: a fine-tuned classifier, a folder or a hub id.")],
+    model: Annotated[str, typer.Argument(help="A fine-tuned classifier: a folder or a hub id.")],
     data: Annotated[
         str, typer.Option(help="A file with texts and labels (csv, tsv, jsonl, parquet), a folder of files, or a task.")
     ],
@@ -40,7 +40,13 @@ def advise(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     out: Annotated[Path | None, typer.Option(help="Folder for the page, JSON and figure.")] = None,
 ) -> None:
-    """Does early exit pay for your fine-tuned model, on this machine, at what price, with which threshold?"""
+    """Find out whether early exit pays for your fine-tuned model.
+
+    On this machine, at what price, with which threshold. The model itself stays as it is: exits are fitted beside it.
+
+    $ bench advise ./my-model --data val.csv
+    $ bench advise ./my-model --data val.csv --max-loss 0.005 --out advice
+    """
     if batch_size < 1:
         raise UsageError(f"--batch-size must be at least 1, not {batch_size}.")
     if out is not None:

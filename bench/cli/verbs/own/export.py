@@ -15,7 +15,7 @@ from bench.cli.session import RunName, Session, with_session
 def export(
     session: Session,
     run: RunName,
-    folder: Annotated[Path, typer.Argument(help="DIR: the folder to write; not there yet, or empty.")],
+    folder: Annotated[Path, typer.Argument(help="The folder to write; not there yet, or empty.")],
     point: Annotated[str, typer.Option(help="Operating point, such as 2x, or a threshold.")] = "no-loss",
     timed: Annotated[
         bool, typer.Option("--time", help="Time the folder beside early exit here, a minute, one thread.")
@@ -24,7 +24,12 @@ def export(
         bool, typer.Option("--onnx", help="ONNX files too: all exits in one graph, and one segment a layer.")
     ] = False,
 ) -> None:
-    """A run's model taken home: weights, exits, threshold, a card, and one file of code that needs no ExitBench."""
+    """Take a run's model home, with code that needs no ExitBench.
+
+    Weights, exits, threshold, a card, and one file of code.
+
+    $ bench export last ./my-early-exit-model --point 2x
+    """
     from bench.advise.export.chosen import choose_exported
     from bench.advise.export.write import export_run, refuse_filled
 

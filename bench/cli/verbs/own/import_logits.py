@@ -7,22 +7,30 @@ from typing import Annotated
 
 import typer
 
+from backbones.catalog import find_backbone_name
 from bench.cli.display import print_json
 from bench.cli.session import Session, SettingOptions, split_names, with_session
 from bench.cli.verbs.run import parse_thresholds
 from bench.settings import parse_settings
+from bench.tasks import find_task_name
+from strategies import HEADS
 
 
-@with_session("results_dir", "hub_root", "offline", "json", "quiet")
+@with_session("results_dir", "hub_root", "offline", "json", "quiet", short={"results_dir": "-o"})
 def import_logits(
     session: Session,
     logits: Annotated[Path, typer.Argument(help=".npz with logits (samples, exits, classes) and labels; or .parquet.")],
     name: Annotated[str, typer.Option(help="What the model is called in tables.")],
     select: Annotated[
         Path | None,
-        typer.Option(help="Held-out logits of the same model, to choose thresholds on; default a part of LOGITS."),
+        typer.Option(
+            metavar="LOGITS",
+            help="Held-out logits of the same model, to choose thresholds on; default a part of LOGITS.",
+        ),
     ] = None,
-    task: Annotated[str | None, typer.Option(help="The task that the samples are of: a name, or a folder.")] = None,
+    task: Annotated[
+        str | None, typer.Option(metavar="TASK", help="The task that the samples are of: a name, or a folder.")
+    ] = None,
     data: Annotated[str | None, typer.Option(help="What data of no task are called; default the model's name.")] = None,
     backbone: Annotated[str | None, typer.Option(help="The model's backbone; with --head for FLOPs.")] = None,
     head: Annotated[str | None, typer.Option(help="The model's exit heads, as `bench list heads` has them.")] = None,
@@ -41,12 +49,16 @@ def import_logits(
     ] = False,
     seed: Annotated[int, typer.Option(help="Of what is drawn: held-out samples, where none are given.")] = 0,
 ) -> None:
-    """Record logits that were made elsewhere: tables, reports and comparisons take them beside our own.
+    """Record logits that were made elsewhere beside our own.
+
+    Tables, reports and comparisons take them like any run.
 
     A .npz has logits, float (samples, exits, classes), one class for regression, and labels, counted from 0. It may
     have ids, a name a sample, those of the task where one is named; tokens, each sample's length, for FLOPs; and
     observed, what a criterion's probe read. A .parquet is the exits file of a run. With --checkpoint a released
     model (config.json, tokenizer, model.safetensors) is run once over the samples of the --task.
+
+    $ bench import logits.npz --name my-model --task sst2
     """
     session.progress.say("Loading torch.")
     from bench.advise.external import import_logits
@@ -57,11 +69,11 @@ def import_logits(
         logits=logits,
         name=name,
         held_out=select,
-        task=task,
+        task=task and find_task_name(task),
         data=data,
-        backbone=backbone,
-        head=head,
-        strategies=tuple(split_names(strategy, "--strategy")) if strategy else (),
+        backbone=backbone and find_backbone_name(backbone),
+        head=head and HEADS.find_name(head),
+        strategies=tuple(session.read_strategies(strategy)) if strategy else (),
         settings=parse_settings(settings or []),
         thresholds=parse_thresholds(thresholds),
         points=tuple(point or ()),

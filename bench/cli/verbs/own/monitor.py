@@ -19,12 +19,17 @@ if TYPE_CHECKING:
 @with_session("json", "quiet")
 def monitor(
     session: Session,
-    folder: Annotated[Path, typer.Argument(help="DIR: what `bench export` wrote.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="What `bench export` wrote.")],
     texts: Annotated[Path, typer.Argument(help="New texts: .txt (one a line), .csv, .tsv, .jsonl or .parquet.")],
     alpha: Annotated[float, typer.Option(help="Share of false alarms, over all tests together.")] = 0.05,
     check: Annotated[bool, typer.Option("--check", help="Exit code 3 where the texts have drifted.")] = False,
 ) -> int:
-    """Have new texts drifted away from those that an exported model was measured on? Exit shares and scores, tested."""
+    """Test whether new texts have drifted from those measured.
+
+    Exit shares and scores of an exported model, compared with those that it was measured on.
+
+    $ bench monitor ./my-early-exit-model new_texts.csv --check
+    """
     if not 0 < alpha < 1:
         raise UsageError(f"--alpha must be between 0 and 1, not {alpha:g}.")
     session.progress.say("Loading torch, transformers and the model.")
