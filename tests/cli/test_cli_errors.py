@@ -121,8 +121,8 @@ NOT_FINITE[2, 1, 0] = np.nan
 BAD: dict[str, tuple[Arrange, str]] = {
     # names, with what was meant
     "strategy": (run(strategy="elbrt-mono"), r"Unknown strategy 'elbrt-mono'\. Did you mean 'elbert-mono'\?$"),
-    "task": (run_on("sst-2"), r"Unknown task 'sst-2'\. Did you mean 'sst2'\?$"),
-    "backbone": (run(backbone="albert_base"), r"Unknown backbone 'albert_base'\. Did you mean 'albert-base'\?$"),
+    "task": (run_on("sst3"), r"Unknown task 'sst3'\. Did you mean 'sst2'\?$"),
+    "backbone": (run(backbone="albert-bass"), r"Unknown backbone 'albert-bass'\. Did you mean 'albert-base'\?$"),
     "recipe": (run("--recipe", "join"), r"Unknown recipe 'join'\. Did you mean 'joint'\?$"),
     "head": (run("--head", "share"), r"Unknown head 'share'\. Did you mean 'shared'\?$"),
     "kind": (words("list", "strategie"), r"Unknown kind 'strategie'\. Did you mean 'strategies'\?$"),
@@ -168,7 +168,10 @@ BAD: dict[str, tuple[Arrange, str]] = {
     "length": (run(*settings("max_length=2")), r"max_length must be at least 4, not 2\.$"),
     "length type": (run(*settings("max_length=long")), r"max_length must be a whole number, not 'long'\.$"),
     # numbers
-    "seed": (run("--seed", "one"), r"--seed takes whole numbers separated by commas, not 'one'\.$"),
+    "seed": (
+        run("--seed", "one"),
+        r"--seed takes whole numbers separated by commas, and ranges such as 0-4, not 'one'\.$",
+    ),
     "negative seed": (run("--seed=-1"), r"--seed must be in 0\.\.4294967295, not -1\.$"),
     "huge seed": (run("--seed", "0,4294967296"), r"--seed must be in .*, not 4294967296\.$"),
     "thresholds": (run("--thresholds", "0.1,x"), r"--thresholds takes auto or finite numbers .*, not '0\.1,x'\.$"),
@@ -256,7 +259,10 @@ BAD: dict[str, tuple[Arrange, str]] = {
         occupied("run", "--task", "REVIEWS", "--strategy", "full", "--backbone", "bert-demo", "--results-dir", "taken"),
         r"^taken is a file, and results are kept in a folder\.$",
     ),
-    "what to show": (words("show", "a", "b", "c"), r"bench show takes a run, or 'strategy NAME'\.$"),
+    "what to show": (
+        words("show", "a", "b"),
+        r"Unknown kind 'a'\. Known: backbone, head, paper, recipe, strategy, task\.$",
+    ),
 }
 
 
