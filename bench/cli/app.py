@@ -43,10 +43,10 @@ COMMAND_GROUPS: Mapping[str, Mapping[str, str]] = {
         "history": "bench.cli.verbs.history:history",
     },
     "The harness itself": {
-        "doctor": "bench.cli.verbs.doctor:doctor",
-        "selfcheck": "bench.cli.verbs.selfcheck:selfcheck",
-        "simulate": "bench.cli.verbs.simulate:simulate",
-        "completion": "bench.cli.verbs.completion:completion",
+        "doctor": "bench.cli.verbs.harness.doctor:doctor",
+        "selfcheck": "bench.cli.verbs.harness.selfcheck:selfcheck",
+        "simulate": "bench.cli.verbs.harness.simulate:simulate",
+        "completion": "bench.cli.verbs.harness.completion:completion",
     },
 }
 """Command to function, in the groups and the order of the help."""

@@ -15,7 +15,7 @@ import typer
 from backbones.names import Registry
 from strategies import HEADS, RECIPES, STRATEGIES, STRATEGY_GROUPS
 
-KINDS = ("strategies", "heads", "recipes", "backbones", "tasks", "papers", "runs")
+LISTED_KINDS = ("strategies", "heads", "recipes", "backbones", "tasks", "papers", "runs")
 """What `bench list` lists."""
 SINGULAR = {"strategy": "strategies", "head": "heads", "recipe": "recipes", "backbone": "backbones", "task": "tasks",
             "paper": "papers"}  # fmt: skip
@@ -89,7 +89,7 @@ complete_backbones = offer_names(list_backbones)
 complete_recipes = offer_names(lambda: list_listed(RECIPES))
 complete_heads = offer_names(lambda: list_listed(HEADS))
 complete_papers = offer_names(list_claimed)
-complete_kinds = offer_values(*KINDS)
+complete_kinds = offer_values(*LISTED_KINDS)
 complete_plots = offer_values(
     *"trade-off elbert-figure-2 elbert-figure-3 criteria windows realisation exits calibration depth".split()
 )

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from backbones.names import Registry, make_unknown_error
-from bench.cli.completing import KINDS
+from bench.cli.completing import LISTED_KINDS
 from bench.cli.display import make_console, print_json
 from bench.cli.session import Session, with_session
 from bench.errors import UsageError
@@ -18,7 +18,7 @@ from strategies import HEADS, RECIPES, STRATEGIES, STRATEGY_GROUPS
 @with_session("results_dir", "json")
 def list_names(
     session: Session,
-    kind: Annotated[str, typer.Argument(help=f"{', '.join(KINDS[:-1])} or {KINDS[-1]}.")] = "",
+    kind: Annotated[str, typer.Argument(help=f"{', '.join(LISTED_KINDS[:-1])} or {LISTED_KINDS[-1]}.")] = "",
 ) -> None:
     """List what there is, a line each.
 
@@ -26,9 +26,9 @@ def list_names(
     $ bench list runs --results-dir results
     """
     if not kind:
-        raise UsageError(f"bench list takes one of {', '.join(KINDS)}.")
-    if kind not in KINDS:
-        raise make_unknown_error("kind", kind, KINDS)
+        raise UsageError(f"bench list takes one of {', '.join(LISTED_KINDS)}.")
+    if kind not in LISTED_KINDS:
+        raise make_unknown_error("kind", kind, LISTED_KINDS)
     rows = list_kind(kind, session)
     if session.json:
         print_json(rows)
@@ -48,7 +48,7 @@ def describe_other_names() -> list[str]:
 
 
 def list_kind(kind: str, session: Session) -> list[dict[str, object]]:
-    """Return what there is of one of the :data:`KINDS`, each by its name and what is good to know."""
+    """Return what there is of one of the :data:`LISTED_KINDS`, each by its name and what is good to know."""
     if kind == "backbones":
         from backbones.catalog import BACKBONES
 

@@ -16,7 +16,7 @@ import pytest
 
 from backbones.catalog import BACKBONES
 from bench.cli.app import COMMANDS
-from bench.cli.completing import KINDS, keep_fitting
+from bench.cli.completing import LISTED_KINDS, keep_fitting
 from bench.cli.process import main
 from bench.reproduce.papers import list_papers
 from bench.tasks import TASKS
@@ -61,7 +61,7 @@ OFFERED = {
     "bench run --init ": {"pretrained", "scratch", "finetuned"},
     "bench run --set train.w": {"train.warmup=", "train.warmup_steps=", "train.weight_decay="},
     "bench run --strat": {"--strategy"},
-    "bench list ": set(KINDS),
+    "bench list ": set(LISTED_KINDS),
     "bench reproduce ": set(list_papers()),
     "bench show paper ": set(list_papers()),
     "bench show strategy rome": {"romebert"},

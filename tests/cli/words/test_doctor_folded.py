@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.cli.process import main
-from bench.cli.verbs.doctor import fold_remarks, join_alike
+from bench.cli.verbs.harness.doctor import fold_remarks, join_alike
 from bench.selfcheck.doctor import Remark
 
 REMARKS = [

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from backbones.catalog import BACKBONES
-from bench.cli.completing import KINDS, SINGULAR
+from bench.cli.completing import LISTED_KINDS, SINGULAR
 from bench.cli.facts import FACTS, collect_facts
 from bench.cli.process import main
 from bench.reproduce.papers import list_papers
@@ -22,7 +22,7 @@ NAMES = {
 
 def test_every_kind_is_shown_and_listed() -> None:
     assert set(NAMES) == set(FACTS) == set(SINGULAR)
-    assert set(SINGULAR.values()) == set(KINDS) - {"runs"}
+    assert set(SINGULAR.values()) == set(LISTED_KINDS) - {"runs"}
 
 
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, names in NAMES.items() for name in names])
