@@ -77,7 +77,7 @@ class Text:
     kind: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Explanation:
     """Everything about one input. ``attention`` [L][T]: cumulative attention from the read-out to every token."""
 
@@ -114,16 +114,27 @@ class Explanation:
         """What is said where the input leaves."""
         return self.steps[self.layer - 1].answer
 
-    def _repr_html_(self) -> str:
+    def __repr__(self) -> str:
+        """Return where the input leaves, and as what."""
         known = "" if self.label is None else f", label {self.label}"
-        title = f"{self.title}: leaves at exit {self.layer} of {len(self.steps)} as {self.answer}{known} ({self.point})"
+        where = f"leaves at exit {self.layer} of {len(self.steps)} as {self.answer}{known} ({self.point})"
+        return f"<Explanation: {self.title} {where}>"
+
+    def _repr_html_(self) -> str:
         columns = ["exit", *(f"p({name})" for name in self.labels), "entropy", "score", "state", "looks at", ""]
         rows = []
         for step in self.steps:
-            numbers = [f"{value:.3f}" for value in (*step.probabilities, step.entropy, step.score)]
+            numbers = [*(f"{value:.3f}" for value in (*step.probabilities, step.entropy)), format_score(step.score)]
             looked = self.most_attended(step.layer)
             rows.append([str(step.layer), *numbers, step.state, looked, "leaves" if step.leaves else ""])
-        return write_html_table(title, columns, rows, [f"{doubt.said}." for doubt in self.doubts])
+        return write_html_table(repr(self)[14:-1], columns, rows, [f"{doubt.said}." for doubt in self.doubts])
+
+
+def format_score(value: float) -> str:
+    """Return a criterion's score as text: -inf is a window that fired, +inf never."""
+    if value == float("-inf"):
+        return "fires"
+    return "never" if value == float("inf") else f"{value:z.3f}"  # z: no minus before a zero
 
 
 def find_sample(data: TaskData, sample: str, split: str | None = None) -> tuple[Split, int]:

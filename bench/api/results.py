@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from backbones.names import make_unknown_error
-from bench.api.view import RunView
+from bench.api.view import RunView, draw_runs
 from bench.api.workplace import Workplace
 from bench.errors import NothingComparable
 from bench.results.run import Run
@@ -17,6 +17,7 @@ from bench.text import write_html_table
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
     from bench.results.matched import MatchedSeries
 
@@ -197,6 +198,16 @@ class Results(Sequence[RunView]):
         from bench.api.frames import frame_curves
 
         return frame_curves(self.runs)
+
+    def plot(self, kind: str = "trade-off", **options: Any) -> Figure:
+        """Return a figure of these runs, as `bench plot` draws it, to be changed, shown or saved with ``savefig``.
+
+        ``kind`` is one of `bench plot`'s: ``trade-off``, ``exits``, ``calibration``, ``criteria``, ...; ``options`` are
+        its options, such as ``x="layers"``, ``highlight=("entropy",)``, ``width=7``, ``title="..."``. Every series is
+        shown unless ``whole=False``, with which there is one line a published system. Raises UsageError for an unknown
+        kind or option, NothingComparable where there is nothing to draw.
+        """
+        return draw_runs(self.runs, kind, options)
 
     # ----------------------------------------------------------------------- shown
 

@@ -157,10 +157,11 @@ def run(
 def load_outcome(outcome: Outcome, root: Path) -> Run:
     """Return the run that a cell of several ended in, or that was there before, in the store ``root``."""
     from bench.results.run import Run
+    from bench.results.store import DEPTH
 
-    folder = outcome.folder
-    assert folder is not None, "a cell that has ended well has a folder"
-    return replace(Run.load(folder, folder.relative_to(root).as_posix()), reused=outcome.status == "recorded")
+    assert outcome.folder is not None, "a cell that has ended well has a folder"
+    name = Path(*outcome.folder.parts[-DEPTH:])  # a worker gives it from the top, whatever the store was called
+    return replace(Run.load(root / name, name.as_posix()), reused=outcome.status == "recorded")
 
 
 def list_requests(strategies: Sequence[str], tasks: Sequence[str], seeds: Sequence[int], **every: Any) -> list[Request]:

@@ -2,23 +2,59 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from backbones.names import make_unknown_error
 from bench.api.workplace import Workplace
 from bench.errors import UsageError
 from bench.measure.metrics import title_metric
+from bench.progress import find_notebook
 from bench.results.measures import UnreachedPoint
 from bench.results.run import Run
 from bench.text import write_html_table
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
     from bench.analysis.explain import Explanation
     from bench.cell.reload import RunModel
+
+SCREEN_DPI = 130
+"""Of a figure that a notebook shows; savefig and `bench plot` take what they are told."""
+
+
+def draw_runs(runs: Sequence[Run], kind: str, options: Mapping[str, Any]) -> Figure:
+    """Return the figure ``kind`` of ``runs``, of which every series is shown. Raises UsageError for unknown options."""
+    from bench.report.plots.kinds import draw_plot, find_kind
+    from bench.report.plots.options import PlotOptions
+
+    known = [option.name for option in fields(PlotOptions)]
+    for name in options:
+        if name not in known:
+            raise make_unknown_error("option", name, known, " of a figure")
+    asked: dict[str, Any] = {"whole": True, "dpi": SCREEN_DPI}
+    asked |= {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+    show_figures()
+    figure: Figure = draw_plot(find_kind(kind), runs, PlotOptions(**asked))
+    return figure
+
+
+def show_figures() -> None:
+    """Let a notebook show figures that a cell ends with; a choice of formats that was made there stays."""
+    if find_notebook() is None:
+        return
+    from IPython import get_ipython
+    from IPython.core.pylabtools import select_figure_formats
+    from matplotlib.figure import Figure
+
+    shell = get_ipython()
+    if not any(Figure in known.type_printers for known in shell.display_formatter.formatters.values()):
+        select_figure_formats(shell, {"png"})
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -49,6 +85,10 @@ class RunView(Run):
         from bench.api.frames import frame_curves
 
         return frame_curves([self.finished()], named=False)
+
+    def plot(self, kind: str = "trade-off", **options: Any) -> Figure:
+        """Return a figure of this run; see :meth:`Results.plot <bench.api.results.Results.plot>`."""
+        return draw_runs([self.finished()], kind, options)
 
     @cached_property
     def model(self) -> RunModel:
@@ -122,9 +162,10 @@ class RunView(Run):
                 continue
             speedup = getattr(times[name], "speedup", None)
             mean = f"{found.mean_layer:.2f} / {self.layers}"
-            rows.append([name, found.metrics[self.metric].write(), mean, found.cost_speedup.write_times(),
-                         "" if speedup is None else speedup.write_times()])  # fmt: skip
-        columns = ["point", title_metric(self.metric), "mean exit", f"{unit} speed-up", "latency speed-up"]
+            row = [name, found.metrics[self.metric].write(), mean, found.cost_speedup.write_times()]
+            rows.append(row if speedup is None else [*row, speedup.write_times()])
+        columns = ["point", title_metric(self.metric), "mean exit", f"{unit} speed-up"]
+        columns += ["latency speed-up"] if any(times.values()) else []
         notes = [f"n = {result.samples} of {self.primary}; thresholds chosen on {self.chosen_on} other samples; "
                  "brackets: 95 % intervals."]  # fmt: skip
         notes += [f"Latency is INVALID: {self.timing_problem}."] if self.timing_problem else []

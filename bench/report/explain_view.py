@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from bench.analysis.explain import Explanation
+from bench.analysis.explain import Explanation, format_score
 from bench.report import numbers
 from bench.report.exit_charts import make_exit_axis
 from bench.report.figures import Figure, draw_figure, open_canvas, save_canvas
@@ -67,13 +67,6 @@ def build_steps(found: Explanation) -> Table:
         said = f"leaves: {step.answer}" if step.leaves else ""
         table.add_row(str(step.layer), *shown, said, style="bold" if step.leaves else "")
     return table
-
-
-def format_score(value: float) -> str:
-    """Return a criterion\'s score as text: -inf is a window that fired, +inf never."""
-    if value == float("-inf"):
-        return "fires"
-    return "never" if value == float("inf") else f"{value:z.3f}"  # z: no minus before a zero
 
 
 def render_explanations(found: Sequence[Explanation], run: str) -> str:

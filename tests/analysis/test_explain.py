@@ -20,6 +20,7 @@ from bench.analysis.explain import (
     encode_text,
     explain_text,
     find_sample,
+    format_score,
     record_attention,
     roll_out_attention,
     step_sample,
@@ -31,7 +32,7 @@ from bench.inference.replay import replay
 from bench.measure.curve import exit_layers
 from bench.measure.exits import AllExits
 from bench.progress import Progress
-from bench.report.explain_view import build_step_chart, format_score, print_explanation, render_explanations, save_png
+from bench.report.explain_view import build_step_chart, print_explanation, render_explanations, save_png
 from bench.report.marks import Line, Reference
 from bench.results.run import Run
 from bench.results.spec import RunSpec

@@ -89,3 +89,19 @@ def test_a_notebook_shows_text_as_text(results: bench.Results) -> None:
 def test_there_must_be_a_folder(tmp_path: Path) -> None:
     with pytest.raises(bench.UserError, match="There is no results folder"):
         bench.load(tmp_path / "none")
+
+
+@pytest.mark.parametrize("kind", ["trade-off", "exits"])
+def test_figures_are_matplotlibs(results: bench.Results, kind: str) -> None:
+    some = results.filter(task="demo", seed=0, where=lambda run: run.is_finished())
+    assert some.plot(kind, title="mine").axes
+    alone = some[0].plot(kind, width=5).get_size_inches()
+    assert alone[0] == 5
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "said"), [("trade", {}, "trade-off"), ("trade-off", {"tilte": "x"}, "title")]
+)
+def test_mistakes_of_figures(results: bench.Results, kind: str, options: dict[str, str], said: str) -> None:
+    with pytest.raises(bench.UserError, match=f"Did you mean '{said}'"):
+        results.plot(kind, **options)

@@ -64,6 +64,18 @@ def test_several_seeds_are_results(run: bench.RunView, asked: dict[str, Any]) ->
     assert list_requests(["entropy"], ["demo"], [0, 1])[1].seed == 1
 
 
+@pytest.mark.slow
+def test_several_cells_run_in_processes(asked: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    here = {**asked, "results_dir": "mine", "recipe": "joint", "head": "linear"}
+    found = bench.run(["entropy", "patience"], **here)
+    assert [(one.strategy, one.reused, one.name.count("/")) for one in found] == [
+        ("entropy", False, 2), ("patience", False, 2),
+    ]  # fmt: skip
+    assert len({one.record.training.key for one in found}) == 1
+    assert [one.folder for one in bench.load("mine")] == [one.folder for one in found]
+
+
 def test_a_text_is_explained_exit_by_exit(run: bench.RunView) -> None:
     found = run.explain("the soup was <b>good</b>")
     assert [step.layer for step in found.steps] == [1, 2, 3]
