@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import typer
 import yaml
+from matplotlib.testing.compare import compare_images
 
 from bench.cli.app import app
 from bench.cli.process import main
@@ -49,9 +50,15 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             del sys.modules[name]
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if any(b.is_run for b in find_blocks(p))], ids=name_page)
+RUN_ELSEWHERE = {ROOT / "docs/import/README.md"}
+"""tests/advise/test_external.py runs it, and looks at what comes out."""
+RUN_HERE = [p for p in PAGES if p not in RUN_ELSEWHERE and any(b.is_run for b in find_blocks(p))]
+
+
+@pytest.mark.parametrize("page", RUN_HERE, ids=name_page)
 def test_the_blocks_of_a_page_run_as_they_stand(page: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     known: dict[str, Any] = {"__name__": "__main__"}
+    (place / "docs/images").mkdir(parents=True)
     for block in find_blocks(page):
         if not block.is_run or block.language == "text":
             continue
@@ -68,6 +75,9 @@ def test_the_blocks_of_a_page_run_as_they_stand(page: Path, place: Path, capsys:
         else:
             for command in block.commands():
                 run_command(block, command, capsys)
+
+    for drawn in (place / "docs").rglob("*.png"):  # the committed picture is what the command draws
+        assert compare_images(str(ROOT / drawn.relative_to(place)), str(drawn), tol=12) is None
 
 
 def run_command(block: Block, command: Command, capsys: pytest.CaptureFixture[str]) -> None:
@@ -158,11 +168,13 @@ def test_the_first_screen_is_short() -> None:
     for command in ("bench run --strategy elbert-mono --task demo", "pytest -n auto"):
         assert sum(command in line for line in rest.splitlines()) == 1
     assert len(README.splitlines()) <= 70
+    assert all(picture.stat().st_size < 100_000 for picture in (ROOT / "docs/images").iterdir())
 
 
 def test_badges_are_true() -> None:
     shields, workflow_page = "https://img.shields.io/badge", "../../actions/workflows/ci.yml"
-    assert re.findall(r"!\[([^\]]+)\]\(([^)]+)\)\]\(([^)]+)\)", README) == [
+    line = next(line for line in README.splitlines() if line.startswith("[!["))
+    assert re.findall(r"!\[([^\]]+)\]\(([^)]+)\)\]\(([^)]+)\)", line) == [
         ("CI", f"{workflow_page}/badge.svg", workflow_page),
         ("Python 3.11 to 3.13", f"{shields}/python-3.11%20to%203.13-blue", "pyproject.toml"),
         ("Apache-2.0", f"{shields}/licence-Apache--2.0-blue", "LICENSE"),
