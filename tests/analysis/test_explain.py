@@ -234,7 +234,7 @@ def test_options_exclude_each_other(tmp_path: Path, capsys: pytest.CaptureFixtur
     from bench.cli.process import main
 
     assert main(["explain", "last", "--results-dir", str(tmp_path)]) == 2
-    assert "one of --text, --sample and --cases" in capsys.readouterr().err
+    assert "one of --text, --sample, --cases and --against" in capsys.readouterr().err
 
 
 @pytest.mark.slow
