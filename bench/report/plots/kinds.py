@@ -214,7 +214,7 @@ def draw_plot(kind: str, runs: Iterable[Run], options: PlotOptions | None = None
     figure = build_plot(kind, runs, options)
     with open_canvas(*figure.size, figure.font) as fig:
         draw_figure(figure, fig)
-        fig.set_dpi(options.dpi)
+    fig.set_dpi(options.dpi)  # closing it sets back what it was
     return fig
 
 

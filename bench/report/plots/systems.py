@@ -54,9 +54,9 @@ class Shown:
 
     @property
     def full_name(self) -> str:
-        """Its name, that it is an upper bound where it is one, and what is doubted of it."""
+        """Its name, that it is an upper bound where it is one, and what makes it void; the caption has other doubts."""
         bound = f"{self.name} (upper bound)" if self.series.upper_bound else self.name
-        return add_marks(bound, self.series.doubts)
+        return add_marks(bound, [one for one in self.series.doubts if one.doubt.void])
 
     @property
     def described(self) -> str:
