@@ -6,9 +6,10 @@ Fonts are embedded, ids are seeded and no date is written, so that the same resu
 from __future__ import annotations
 
 import warnings
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -58,8 +59,16 @@ class Figure:
     @property
     def keys(self) -> list[Key]:
         """The legend's entries for all charts, of what is shown, each name once."""
-        shown = (key for chart in self.charts for key in chart.legend if key.on and not key.inside)
-        return list({key.name: key for key in shown}.values())
+        charts = sorted(self.charts, key=lambda chart: -len(chart.legend))  # the longest legend has the order of all
+        shown = [key for chart in charts for key in chart.legend if key.on and not key.inside]
+        names: dict[str, set[str]] = defaultdict(set)
+        for key in shown:
+            names[key.series].add(key.name)
+        # what is doubted in one chart and not in another is left to the caption
+        first: dict[str, Key] = {}
+        for key in shown:
+            first.setdefault(key.series, key if len(names[key.series]) == 1 else replace(key, name=key.series))
+        return list(first.values())
 
     @property
     def named_directly(self) -> bool:

@@ -10,7 +10,7 @@ from bench.report.figures import Figure
 from bench.report.plots.captions import add_doubts
 from bench.report.plots.comparison import build_comparison, tabulate_comparison
 from bench.report.plots.options import PlotOptions, rename_lines
-from bench.report.plots.systems import Shown, choose_variant, describe_drawn, merge_alike, share_seeds
+from bench.report.plots.systems import SYSTEMS, Shown, choose_variant, describe_drawn, merge_alike, share_seeds
 from bench.report.series import Panel, Series
 from bench.report.style import MARKERS, Look, choose_look
 from bench.results.groups import make_checkpoint_key, write_canonical
@@ -40,6 +40,8 @@ def build_criteria(panel: Panel, found: Sequence[Series], options: PlotOptions, 
             by_strategy[series.strategy].append(series)
     ordered = [name for name in REFERENCES if name in by_strategy]
     ordered += [name for name in by_strategy if name not in ordered]
+    if not options.strategies:  # of several criteria of one system the first
+        ordered = [name for name in ordered if not any(name in system.strategies[1:] for system in SYSTEMS)]
     chosen = [one for name in ordered if (one := choose_variant(panel, by_strategy[name]))]
     chosen = share_seeds(list(found) if options.whole else chosen)
     names = {s: s.strategy if not options.whole else s.label for s in chosen}

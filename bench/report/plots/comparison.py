@@ -12,7 +12,7 @@ from bench.measure.metrics import title_metric
 from bench.report import content, numbers
 from bench.report.formats import DataRow
 from bench.report.marks import LARGE, Axis, Band, Chart, Key, Line, Mark, Point, Reference, Whisker, pad_range
-from bench.report.plots.systems import Shown
+from bench.report.plots.systems import Shown, has_learned
 from bench.report.series import BandedCurve, Panel, Series, SeriesPoint
 from bench.report.style import choose_look
 from bench.results.groups import OverSeeds
@@ -113,7 +113,8 @@ def build_comparison(
     words = _describe_marks([one for one in drawn if one in shown], bands, barred, whole is not None, bool(stars), x)
     name = f"{metric} against {across.label}, {panel.title}"
     sentence = f"{metric} against {across.label}. {words}"
-    return Chart(panel.title, name, sentence[:1].upper() + sentence[1:], "", axis_x, axis_y, marks, keys)
+    title = panel.title if any(has_learned(one.series) for one in shown) else f"{panel.title} (no skill)"
+    return Chart(title, name, sentence[:1].upper() + sentence[1:], "", axis_x, axis_y, marks, keys)
 
 
 def name_key(one: Shown) -> str:
