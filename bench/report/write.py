@@ -14,7 +14,7 @@ from bench.report.charts import build_charts, build_realisation
 from bench.report.figures import Figure, save_figure
 from bench.report.formats import TextTable, format_csv, format_latex, format_markdown
 from bench.report.page import render_page
-from bench.report.paper_figures import DEFAULT, build_panel_figures, build_paper_figures
+from bench.report.plots.collection import DEFAULT, build_panel_figures, build_paper_figures
 from bench.report.plots.realisation import build_realisation_figure
 from bench.report.provenance import Revision, StoreContents, describe_machines, find_revisions, find_timing_problem
 from bench.report.series import make_panels

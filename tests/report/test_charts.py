@@ -18,7 +18,7 @@ from bench.report.charts import PanelCharts, build_charts, build_history, build_
 from bench.report.content import find_stars, tabulate_every_exit
 from bench.report.figures import Figure, draw_figure, use_paper_style
 from bench.report.marks import Axis, Chart, Mark, Point, Whisker, pad_range, thin_out
-from bench.report.paper_figures import build_panel_figures, build_paper_figures
+from bench.report.plots.collection import build_panel_figures, build_paper_figures
 from bench.report.plots.comparison import COMPRESSION
 from bench.report.plots.systems import choose_shown, choose_variant
 from bench.report.series import make_panels

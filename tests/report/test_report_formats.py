@@ -14,7 +14,7 @@ from bench.report import figures
 from bench.report.charts import build_charts
 from bench.report.formats import TextTable, format_csv, format_latex, format_markdown
 from bench.report.marks import round_ticks
-from bench.report.paper_figures import build_panel_figures
+from bench.report.plots.collection import build_panel_figures
 from bench.report.provenance import find_revisions
 from bench.report.series import make_panels
 from bench.report.tables import build_points_table

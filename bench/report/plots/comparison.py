@@ -90,6 +90,8 @@ def build_comparison(
     at += [across.of_plain(1.0, panel.layers)] if x != "latency" else [1.0]
     heights = [float(v) for _, ys in spans for v in ys]
     heights += [*(quality.value for _, quality in stars.values()), *([whole.value] if whole else [])]
+    banded = [one.series.curve for one in shown if one.name in bands and across.of_curve is not None]
+    heights += [float(v) for curve in banded for edge in (curve.low, curve.high) for v in edge]
     bars = [
         _read_interval(p) for one in shown if one.name not in bands for r, p in one.series.points.items() if r in barred
     ]
