@@ -46,7 +46,7 @@ class Answers:
         return Answers(self.run, self.rule, self.split, ids, *columns)
 
 
-def answer_samples(run: Run, rule: str | None, split: str | None = None) -> Answers:
+def answer_split(run: Run, rule: str | None, split: str | None = None) -> Answers:
     """Return a run's answers on ``split``, the primary one by default.
 
     Raises UsageError for a regression and a point that was not reached, DataError where the logits are not stored.
@@ -154,7 +154,7 @@ def cross_answers(first: Answers, second: Answers) -> Crossing:
 def cross_runs(first: Run, second: Run, rule: str | None) -> Crossing:
     """Pair two runs on their primary split at an operating point: by default no-loss, else the first of each.
 
-    A run without operating points answers with all its layers, whatever is asked. Raises as :func:`answer_samples`
+    A run without operating points answers with all its layers, whatever is asked. Raises as :func:`answer_split`
     and :func:`cross_answers`, and NothingComparable for runs of two tasks.
     """
     if first.task != second.task or first.primary != second.primary:
@@ -162,11 +162,11 @@ def cross_runs(first: Run, second: Run, rule: str | None) -> Crossing:
     sides = []
     for run in (first, second):
         point = choose_point(run, rule) if run.result().points else None
-        sides.append(answer_samples(run, None if point is None else point.rule))
+        sides.append(answer_split(run, None if point is None else point.rule))
     return cross_answers(*sides)
 
 
-def list_texts(data: TaskData | None, split: str) -> dict[str, str]:
+def list_split_texts(data: TaskData | None, split: str) -> dict[str, str]:
     """Return the text of every sample of a split by its id, both texts of a pair; empty without data."""
     if data is None or split not in data.evaluation:
         return {}

@@ -33,6 +33,11 @@ class PanelCharts:
     depth: Chart | None
 
     @property
+    def exit_charts(self) -> list[Chart]:
+        """What is drawn of the exits as such: what each is worth, what it knows, what leaving there costs."""
+        return [self.every_exit, *self.knowledge, *([self.depth] if self.depth else [])]
+
+    @property
     def charts(self) -> list[Chart]:
         """All charts, in the order of the page."""
         depth = [self.depth] if self.depth else []

@@ -8,18 +8,33 @@ when a phone scales it down.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.resources import files
+from itertools import groupby
 from typing import assert_never
 
 from markupsafe import Markup
 
-from bench.report.marks import Band, Bar, Chart, Dots, Line, Mark, Point, Reference, SeriesMark, Whisker, format_tick
+from bench.report.marks import (
+    SMALL,
+    Band,
+    Bar,
+    Chart,
+    Dots,
+    Line,
+    Mark,
+    Point,
+    Reference,
+    SeriesMark,
+    Whisker,
+    format_tick,
+)
 from bench.report.style import COLOURS, Look
 from bench.text import escape_html
 
 WIDTH = 440
 LEFT, RIGHT, TOP, BOTTOM = 64, 12, 14, 46
+VERTEX_GAP = 3  # units between vertices: less than a percent of a chart
 
 
 def write_style_sheet() -> str:
@@ -31,7 +46,7 @@ def write_style_sheet() -> str:
 def draw_svg(chart: Chart) -> Markup:
     """Draw ``chart`` as an ``svg`` element whose marks the page's script can find, tell and switch."""
     plane = _Plane(chart)
-    words = f"{chart.name}. {chart.words} {chart.source}".strip()
+    words = f"{chart.name}. {chart.words}".strip()
     x, y = chart.x, chart.y
     return Markup(
         f'<svg class="chart" viewBox="0 0 {WIDTH} {chart.height}" role="group" aria-label="{escape_html(words)}" '
@@ -57,16 +72,34 @@ def stack_svg(charts: Sequence[Chart]) -> str:
 
 
 def _draw_chart(chart: Chart, plane: _Plane) -> str:
-    return "".join([*_draw_frame(chart, plane), *(_draw_mark(mark, plane) for mark in chart.marks)])
+    """Draw the frame, then lines and areas, which end at its edge, then what stands on them."""
+    width, height = WIDTH - RIGHT - LEFT, plane.bottom - TOP
+    box = f'x="{LEFT}" y="{TOP}" width="{width}" height="{height}" viewBox="{LEFT} {TOP} {width} {height}"'
+    flat = [mark for mark in chart.marks if isinstance(mark, Line | Band | Whisker)]
+    below = "".join(_draw_marks(flat, plane))
+    above = _draw_marks([mark for mark in chart.marks if not isinstance(mark, Line | Band | Whisker)], plane)
+    return "".join([*_draw_frame(chart, plane), f"<svg {box}>{below}</svg>", *above])
 
 
-def draw_swatch(look: Look, marker: str = "") -> Markup:
-    """Draw the line and marker of a legend's entry; ``marker`` where it is not the look's own."""
-    return Markup(
-        '<svg class="swatch" viewBox="0 0 28 12" width="28" height="12" aria-hidden="true">'
-        f'<path {_class("ln", look)} d="M1 6L27 6"{_dash(look)}/>'
-        f'<path {_class("pt", look)} d="{_marker(marker or look.marker, 14, 6, 4)}"/></svg>'
-    )
+class Swatches:
+    """The line and marker of legends' entries, each drawn once, where :meth:`define` stands, and used by number."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[tuple[Look, str], int] = {}
+
+    def draw(self, look: Look, marker: str = "") -> Markup:
+        """Draw the entry of a look; ``marker`` where it is not the look's own, which then stands alone."""
+        number = self._numbers.setdefault((look, marker), len(self._numbers))
+        return Markup(f'<svg class="swatch"><use href="#w{number}"/></svg>')
+
+    def define(self) -> Markup:
+        """Return what :meth:`draw` has referred to."""
+        drawn = []
+        for (look, marker), number in self._numbers.items():
+            line = "" if marker == "*" else f'<path {_class("ln", look)} d="M1 6L27 6"{_dash(look)}/>'
+            point = f'<path {_class("pt", look)} d="{_marker(marker or look.marker, 14, 6, 4)}"/>'
+            drawn.append(f'<symbol id="w{number}" viewBox="0 0 28 12">{line}{point}</symbol>')
+        return Markup(f'<svg width="0" height="0" aria-hidden="true">{"".join(drawn)}</svg>')
 
 
 class _Plane:
@@ -90,14 +123,14 @@ class _Plane:
 def _draw_frame(chart: Chart, plane: _Plane) -> list[str]:
     bottom, end = plane.bottom, WIDTH - RIGHT
     parts = [f'<rect class="plot" x="{LEFT}" y="{TOP}" width="{end - LEFT}" height="{bottom - TOP}"/>']
-    for value in chart.x.numbers():
-        x = f"{plane.x(value):.1f}"
-        parts.append(f'<line class="grid" x1="{x}" x2="{x}" y1="{TOP}" y2="{bottom}"/>')
-        parts.append(f'<text x="{x}" y="{bottom + 16}" text-anchor="middle">{format_tick(value)}</text>')
-    for value in chart.y.numbers():
-        y = plane.y(value)
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{end}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{format_tick(value)}</text>')
+    across = [(plane.x(value), format_tick(value)) for value in chart.x.numbers()]
+    up = [(plane.y(value), format_tick(value)) for value in chart.y.numbers()]
+    grid = [f"M{_short(x)} {TOP}V{bottom}" for x, _ in across] + [f"M{LEFT} {_short(y)}H{end}" for y, _ in up]
+    parts.append(f'<path class="grid" d="{"".join(grid)}"/><g text-anchor="middle">')
+    parts += [f'<text x="{_short(x)}" y="{bottom + 16}">{said}</text>' for x, said in across]
+    parts.append('</g><g text-anchor="end">')
+    parts += [f'<text x="{LEFT - 6}" y="{_short(y + 4)}">{said}</text>' for y, said in up]
+    parts.append("</g>")
     middle = (TOP + bottom) / 2
     parts.append(
         f'<text class="axis" x="{(LEFT + end) / 2}" y="{chart.height - 8}" text-anchor="middle">'
@@ -108,13 +141,57 @@ def _draw_frame(chart: Chart, plane: _Plane) -> list[str]:
     return parts
 
 
+def _draw_marks(marks: Iterable[Mark], plane: _Plane) -> Iterator[str]:
+    """Draw marks; neighbours of one series that tell nothing of their own are one element."""
+
+    def name_alike(mark: Mark) -> object:
+        match mark:
+            case Whisker():
+                return mark.series, mark.look, mark.faint
+            case Point() if _is_told_by_its_line(mark, plane):
+                return mark.series, mark.look
+            case Dots():
+                return mark.series, mark.look
+        return id(mark)
+
+    for _, alike in groupby(marks, name_alike):
+        first, *rest = alike
+        shapes = "".join(_outline(mark, plane) for mark in (first, *rest))
+        match first:
+            case Whisker():
+                kind = "whisker faint" if first.faint else "whisker"
+                yield f'<path {_class(kind, first.look)} d="{shapes}" {_of(first)}/>'
+            case Point() if shapes:
+                yield f'<path {_class("dot", first.look)} d="{shapes}" {_of(first)}/>'
+            case Dots():
+                yield f'<path {_class("dot", first.look)} d="{shapes}" {_of(first)}/>'
+            case _:
+                yield _draw_mark(first, plane)
+
+
+def _is_told_by_its_line(mark: Point, plane: _Plane) -> bool:
+    """Whether a marker stands on a line of few vertices, all of which the page's script tells."""
+    return not plane.titled and (mark.size == SMALL or not mark.tip)
+
+
+def _outline(mark: Mark, plane: _Plane) -> str:
+    """Return the path of a mark that tells nothing of its own; nothing of others."""
+    match mark:
+        case Whisker():
+            return f"M{_short(plane.x(mark.x))} {_short(plane.y(mark.low))}V{_short(plane.y(mark.high))}"
+        case Point() if _is_told_by_its_line(mark, plane):
+            return f"M{_short(plane.x(mark.x))} {_short(plane.y(mark.y))}h0"  # the round end of a line without length
+        case Dots():
+            return "".join(f"M{_short(x)} {_short(y)}h0" for x, y in plane.places(mark.x, mark.y))
+    return ""
+
+
 def _draw_mark(mark: Mark, plane: _Plane) -> str:
     match mark:
         case Line():
             places = plane.places(mark.x, mark.y)
             kept = keep_apart(places)
-            notes = "|".join(mark.notes[i] for i in kept) if mark.notes else ""
-            more = f' data-told="{escape_html(notes)}"' if mark.notes else ""
+            more = f' data-told="{escape_html(_join_notes([mark.notes[i] for i in kept]))}"' if mark.notes else ""
             path = f'd="{_path(places[i] for i in kept)}"{_dash(mark.look)}'
             return f"<path {_class('thin' if mark.thin else 'ln', mark.look)} {path} {_of(mark)}{more}/>"
         case Band():
@@ -128,13 +205,8 @@ def _draw_mark(mark: Mark, plane: _Plane) -> str:
             shape = _marker(mark.marker or mark.look.marker, plane.x(mark.x), plane.y(mark.y), mark.size)
             kind = _class("pt invalid" if mark.hollow else "pt", mark.look)
             return _draw_told("path", f'{kind} d="{shape}" {_of(mark)} tabindex="0"', mark.tip, plane)
-        case Dots():
-            circle = f'<circle {_class("pareto", mark.look)} r="1.9" {_of(mark)}'
-            return "".join(f'{circle} cx="{x:.1f}" cy="{y:.1f}"/>' for x, y in plane.places(mark.x, mark.y))
-        case Whisker():
-            x, high, low = plane.x(mark.x), plane.y(mark.high), plane.y(mark.low)
-            place = f'x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}"'
-            return f"<line {_class('whisker faint' if mark.faint else 'whisker', mark.look)} {place} {_of(mark)}/>"
+        case Dots() | Whisker():
+            return ""  # drawn with their like
         case Bar():
             left, right = plane.x(mark.x), plane.x(mark.x + mark.width)
             top, bottom = plane.y(mark.high), plane.y(mark.low)
@@ -154,13 +226,20 @@ def _draw_mark(mark: Mark, plane: _Plane) -> str:
     assert_never(mark)
 
 
+def _join_notes(notes: Sequence[str]) -> str:
+    """Return what the script takes apart: the word with which all notes that are not empty begin, the rest of each."""
+    words = {note.partition(" ")[0] for note in notes if note}
+    start = f"{words.pop()} " if len(words) == 1 else ""
+    return "|".join([start, *(note.removeprefix(start) for note in notes)])
+
+
 def _of(mark: SeriesMark) -> str:
     return f'data-series="{escape_html(mark.series)}"'
 
 
 def _draw_told(tag: str, attributes: str, tip: str, plane: _Plane) -> str:
-    aloud = escape_html(tip.replace("\n", ", "))
-    element = f'<{tag} {attributes} data-tip="{escape_html(tip)}" role="img" aria-label="{aloud}"'
+    """Draw a mark with its tip, which the script and screen readers find in its label."""
+    element = f'<{tag} {attributes} role="img" aria-label="{escape_html(tip)}"'
     return f"{element}><title>{escape_html(tip)}</title></{tag}>" if plane.titled else f"{element}/>"
 
 
@@ -174,14 +253,26 @@ def _dash(look: Look) -> str:
     return f' stroke-dasharray="{look.dash}"' if look.dash else ""
 
 
+def _short(value: float) -> str:
+    """Return a tenth of a unit of the view box, as few letters as say it."""
+    text = f"{value:.1f}".removesuffix(".0")
+    return "0" if text == "-0" else text
+
+
 def _path(places: Iterable[tuple[float, float]]) -> str:
-    return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
+    """Return a line by its start and steps, which are short; they add up to the places, each to a tenth."""
+    (x, y), *rest = ((round(a, 1), round(b, 1)) for a, b in places)
+    steps, start = [], f"M{_short(x)} {_short(y)}"
+    for a, b in rest:
+        steps.append(f"{_short(a - x)} {_short(b - y)}")
+        x, y = a, b
+    return start + ("l" + " ".join(steps) if steps else "")
 
 
 def _marker(marker: str, x: float, y: float, r: float) -> str:
     """Return the outline of a marker around (x, y); names as matplotlib's."""
     if marker == "o":
-        return f"M{x - r:.1f} {y:.1f}a{r} {r} 0 1 0 {2 * r} 0a{r} {r} 0 1 0 {-2 * r} 0z"
+        return f"M{_short(x - r)} {_short(y)}a{r} {r} 0 1 0 {2 * r} 0a{r} {r} 0 1 0 {-2 * r} 0z"
     if marker in ("P", "X"):  # a plus, and the same turned
         w, (c, s) = r * 0.4, (math.sqrt(0.5), math.sqrt(0.5)) if marker == "X" else (1.0, 0.0)
         cross = [(-w, -r), (w, -r), (w, -w), (r, -w), (r, w), (w, w), (w, r), (-w, r), (-w, w), (-r, w), (-r, -w)]
@@ -197,10 +288,10 @@ def _marker(marker: str, x: float, y: float, r: float) -> str:
 
 
 def keep_apart(places: Sequence[tuple[float, float]]) -> list[int]:
-    """Return which vertices of a line are worth drawing: both ends, and those a pixel from the one before them."""
+    """Return which vertices of a line are worth drawing: both ends, and those three units from the one before them."""
     kept: list[int] = []
     for i, (x, y) in enumerate(places):
-        if not kept or max(abs(x - places[kept[-1]][0]), abs(y - places[kept[-1]][1])) >= 1:
+        if not kept or max(abs(x - places[kept[-1]][0]), abs(y - places[kept[-1]][1])) >= VERTEX_GAP:
             kept.append(i)
     if kept and kept[-1] != len(places) - 1:
         kept.append(len(places) - 1)

@@ -13,7 +13,7 @@ from rich.console import Console
 from bench.analysis.cross import KINDS, Crossing, cross_runs
 from bench.cli.process import main
 from bench.errors import NothingComparable, UserError
-from bench.report.cross_view import print_crossing, render_crossing
+from bench.report.overview.cross_view import print_crossing, render_crossing
 from bench.results.run import Run
 from tests.helpers.pages import HOSTILE, Reader
 from tests.helpers.report_store import make_cell, record_exits

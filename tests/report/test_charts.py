@@ -41,18 +41,17 @@ def names(found: Sequence[Mark]) -> Counter[tuple[str, str]]:
     return Counter((type(m).__name__, m.series) for m in found if not isinstance(m, marks.Reference))
 
 
-CLASSES = {"ln": "Line", "thin": "Line", "band": "Band", "pt": "Point", "pareto": "Dots", "whisker": "Whisker"}
+CLASSES = {"ln": "Line", "thin": "Line", "band": "Band", "pt": "Point", "dot": "Point", "whisker": "Whisker"}
+TOGETHER = {"dot": "h0", "whisker": "M"}  # how often this is in an element, so many marks it draws
 
 
 def on_the_page(chart: Chart) -> Counter[tuple[str, str]]:
     found: Counter[tuple[str, str]] = Counter()
-    for kinds, series in re.findall(r'class="([^"]+)"[^>]*? data-series="([^"]*)"', draw_svg(chart)):
-        kind = "Bar" if "bar" in kinds.split() else CLASSES.get(kinds.split()[0])
+    for kinds, rest, series in re.findall(r'class="([^"]+)"([^>]*?) data-series="([^"]*)"', draw_svg(chart)):
+        first = kinds.split()[0]
+        kind = "Bar" if "bar" in kinds.split() else CLASSES.get(first)
         if kind:
-            found[kind, unescape(series)] += 1
-    for mark in chart.marks:  # dots are one mark and many circles
-        if isinstance(mark, marks.Dots):
-            found["Dots", mark.series] -= len(mark.x) - 1
+            found[kind, unescape(series)] += rest.count(TOGETHER[first]) if first in TOGETHER else 1
     return found
 
 

@@ -54,17 +54,17 @@ def test_two_reports_are_byte_identical(varied: Path, tmp_path: Path) -> None:
     assert {".html", ".md", ".tex", ".csv", ".svg", ".pdf", ".png"} <= kinds
 
 
-def test_no_torch_is_loaded_and_the_command_says_what_it_wrote(tmp_path: Path) -> None:
+def test_no_model_is_loaded_and_the_command_says_what_it_wrote(tmp_path: Path) -> None:
     make_cell(tmp_path / "r", latency="valid", depth=True)
     make_cell(tmp_path / "r", "entropy", status="error", error="no")
     code = (
         "import sys; from bench.cli.process import main; "
         f"code = main(['report', '--results-dir', {str(tmp_path / 'r')!r}, '--out', {str(tmp_path)!r},"
         " '--format', 'html,csv',"
-        " '--json', '--quiet']); print('torch' in sys.modules, 'transformers' in sys.modules, code, file=sys.stderr)"
+        " '--json', '--quiet']); print('transformers' in sys.modules, code, file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stderr.strip() == "False False 0"
+    assert done.stderr.strip() == "False 0"
     said = json.loads(done.stdout)
     assert (said["cells"], said["failed"], said["damaged"], said["comparisons"]) == (2, 1, 0, 1)
     assert sorted(Path(p).name for p in said["files"]) == ["cells.csv", "curves.csv", "points.csv", "report.html"]
@@ -136,7 +136,7 @@ def test_one_run_only_without_its_exits(tmp_path: Path) -> None:
     make_cell(tmp_path / "r", exits=False)
     page = report(tmp_path / "r", tmp_path / "out")
     assert "logits of the exits are not in the store" in page
-    assert "1 finished cell in 1 comparison." in page
+    assert "1 finished cell in 1 comparison" in page
     assert "Wall-clock time: not measured" in page
     assert "not measured." in page
 
@@ -180,8 +180,8 @@ def test_500_cells(tmp_path: Path) -> None:
     page = report(tmp_path / "r", tmp_path / "out")
     assert "500 finished cells in 5 comparisons" in page
     assert page.count('<tr id="cell-') == 500
-    assert "shown at first; the legend switches the others on, of the best 32" in page
-    assert page.count('aria-pressed="false"') == 5 * 31
+    assert page.count("at every operating point (100 series)") == 5
+    assert len(page) < 4_000 * 500  # no cell takes more than a few lines
     rows = list(csv.DictReader((tmp_path / "out" / "points.csv").open(encoding="utf-8")))
     assert len({(r["task"], r["series"]) for r in rows}) == 500
 

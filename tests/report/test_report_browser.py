@@ -56,16 +56,42 @@ def opened(browser: Any, page: Path) -> Iterator[Any]:
     assert said == [], json.dumps(said, indent=1)
 
 
-def rows(browser: Any) -> list[str]:
-    visible = "[...document.querySelectorAll('#matrix tbody tr')].filter(r => !r.hidden)"
-    found: list[str] = browser.execute_script(f"return {visible}.map(r => r.cells[0].dataset.v)")
+SHOWN = ".task:not([hidden]) .view:not([hidden])"
+
+
+def rows(browser: Any, table: str = ".systems tbody:not([hidden])") -> list[str]:
+    """The first words of the rows that are not filtered away, in the panels that are shown."""
+    script = """return [...document.querySelectorAll(arguments[0])].filter(r => !r.hidden)
+        .map(r => (r.cells[0].querySelector('bdi, a') || r.cells[0]).textContent.trim())"""
+    found: list[str] = browser.execute_script(script, f"{SHOWN} {table} tr")
     return found
 
 
-def values(browser: Any, column: int) -> list[float]:
-    script = """return [...document.querySelectorAll('#matrix tbody tr')].filter(r => !r.hidden).map(r =>
-        [...r.cells[arguments[0]].querySelectorAll('.pt-cell')].filter(p => !p.hidden).map(p => p.dataset.v)[0])"""
-    return [float(v) for v in browser.execute_script(script, column) if v not in (None, "")]
+def choose(browser: Any, field: str, text: str) -> None:
+    """Choose an option by its text, as a reader would."""
+    from selenium.webdriver.support.ui import Select
+
+    Select(browser.find_element("id", field)).select_by_visible_text(text)
+
+
+def column(browser: Any, number: int) -> list[float]:
+    script = """return [...document.querySelectorAll(arguments[0])].filter(r => !r.hidden)
+        .map(r => parseFloat(r.cells[arguments[1]].textContent))"""
+    found: list[float] = browser.execute_script(script, f"{SHOWN} .points tbody tr", number)
+    return found
+
+
+def test_the_example_is_short_while_it_is_folded(browser: Any) -> None:
+    example = Path(__file__).parents[2] / "reports/example/report.html"
+    for width, most in ((1400, 6000), (390, 9000)):
+        metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 700}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        browser.get(example.as_uri())
+        wide, high = browser.execute_script(
+            "const d = document.documentElement; return [d.scrollWidth, d.scrollHeight]"
+        )
+        assert wide <= width
+        assert high < most
 
 
 def test_nothing_is_fetched_and_hostile_text_stays_text(opened: Any) -> None:
@@ -74,53 +100,77 @@ def test_nothing_is_fetched_and_hostile_text_stays_text(opened: Any) -> None:
     assert opened.execute_script("return document.scripts.length") == 1
 
 
-def test_sorting_by_a_task_and_by_name(opened: Any) -> None:
-    heads = opened.find_elements("css selector", "#matrix thead button")
-    heads[1].click()
-    down = values(opened, 1)
+def test_the_answer_at_2x_is_on_the_first_screen(opened: Any) -> None:
+    seen = opened.execute_script(
+        """return ['.card:not([hidden]) .found', '.first svg.chart', '.systems tbody:not([hidden])'].map(q => {
+            const b = document.querySelector('.view:not([hidden]) ' + q).getBoundingClientRect();
+            return [b.top, b.bottom]; })"""
+    )
+    assert all(0 <= top < bottom for top, bottom in seen)
+    assert max(bottom for _, bottom in seen[:2]) < 900
+    assert "At 2× or more on demo:" in opened.find_element("css selector", ".card:not([hidden])").text
+    assert (
+        opened.execute_script("return document.querySelectorAll('.task:first-of-type .view:not([hidden])').length") == 1
+    )
+
+
+def test_the_table_of_all_points_is_sorted_with_the_mouse_and_the_keyboard(opened: Any) -> None:
+    opened.execute_script("document.querySelector('.points').closest('details').open = true")
+    head = opened.find_elements("css selector", ".points thead button")[6]
+    opened.execute_script("arguments[0].scrollIntoView({block: 'center'})", head)
+    head.click()
+    choose(opened, "task", "demo")
+    down = column(opened, 6)
     assert len(down) > 4
     assert down == sorted(down, reverse=True)
-    heads[1].click()
-    assert values(opened, 1) == sorted(down)
-    assert opened.find_elements("css selector", "#matrix thead th")[1].get_attribute("aria-sort") == "ascending"
-    heads[0].click()
-    assert rows(opened) == sorted(rows(opened), reverse=True) or rows(opened) == sorted(rows(opened))
-
-
-def test_sorting_works_from_the_keyboard(opened: Any) -> None:
-    head = opened.find_elements("css selector", "#matrix thead button")[1]
     head.send_keys("\n")
-    assert values(opened, 1) == sorted(values(opened, 1), reverse=True)
+    assert column(opened, 6) == sorted(down)
+    assert opened.find_elements("css selector", ".points thead th")[6].get_attribute("aria-sort") == "ascending"
 
 
-def test_filtering_by_text_and_task(opened: Any) -> None:
+def test_filters_leave_what_they_say(opened: Any) -> None:
     everything = rows(opened)
     field = opened.find_element("id", "filter")
     field.send_keys("entropy")
-    assert rows(opened) == ["entropy"]
-    assert opened.find_element("id", "count").text == f"1 of {len(everything)} strategies"
+    assert {name.split()[0] for name in rows(opened, ".points tbody")} == {"entropy"}
     field.clear()
-    field.send_keys("entropy, elbert 8")
-    assert rows(opened) == ["elbert-mono (window=8)", "entropy"]
+    field.send_keys("plain 3, full")
+    assert rows(opened) == ["Full model", "Plain, 3 layers"]
+    assert f"2 of {len(everything)} lines" in opened.find_element("id", "count").text
     field.clear()
     field.send_keys(" ")
     assert rows(opened) == everything
-    opened.execute_script(
-        "const s = document.getElementById('column'); s.value = '2'; s.dispatchEvent(new Event('change'))"
-    )
-    assert rows(opened) == ["elbert-mono", "entropy"]
-    shown = opened.execute_script(
-        "return [...document.querySelectorAll('#matrix thead th')].filter(h => !h.hidden).length"
-    )
-    assert shown == 2
+    choose(opened, "task", "rte")
+    assert opened.execute_script("return document.querySelectorAll('.task:not([hidden])').length") == 1
+    choose(opened, "backbone", "albert-demo")
+    assert opened.execute_script("return document.querySelectorAll('.task:not([hidden])').length") == 0
+    choose(opened, "task", "all")
+    choose(opened, "family", "controls")
+    assert rows(opened) == ["Full model", "Plain, 3 layers"]
+    choose(opened, "family", "all")
+    listed = rows(opened, ".points tbody")
+    assert len(listed) < len(opened.find_elements("css selector", f"{SHOWN} .points tbody tr"))
+    choose(opened, "family", "confidence")
+    assert {name.split()[0] for name in rows(opened, ".points tbody")} == {"entropy"}
 
 
-def test_another_operating_point(opened: Any) -> None:
-    before = values(opened, 1)
-    opened.execute_script(
-        "const s = document.getElementById('rule'); s.value = 'full'; s.dispatchEvent(new Event('change'))"
-    )
-    assert values(opened, 1) != before
+def test_another_operating_point_has_its_own_sentence_and_lines(opened: Any) -> None:
+    before = opened.find_element("css selector", f"{SHOWN} .card:not([hidden])").text
+    choose(opened, "rule", "no loss")
+    after = opened.find_element("css selector", f"{SHOWN} .card:not([hidden])").text
+    assert before != after
+    assert after.startswith("Without loss on demo:")
+
+
+def test_a_tab_and_a_link_show_their_panel(opened: Any, page: Path) -> None:
+    tab = opened.find_elements("css selector", ".tabs a")[1]
+    opened.execute_script("arguments[0].click()", tab)
+    wanted = tab.get_attribute("href").partition("#")[2]
+    assert opened.find_element("id", wanted).is_displayed()
+    assert tab.get_attribute("aria-current") == "true"
+    opened.get("about:blank")
+    opened.get(f"{page.as_uri()}#{wanted}")
+    assert opened.find_element("id", wanted).is_displayed()
 
 
 def test_hover_tells_the_operating_point_and_the_curve(opened: Any) -> None:
@@ -128,15 +178,15 @@ def test_hover_tells_the_operating_point_and_the_curve(opened: Any) -> None:
 
     tip = opened.find_element("id", "tip")
     assert not tip.is_displayed()
-    mark = opened.find_element("css selector", ".panel svg.chart path.pt")
+    mark = opened.find_element("css selector", ".view:not([hidden]) .first svg.chart path.pt")
     opened.execute_script("arguments[0].scrollIntoView({block: 'center'})", mark)
     ActionChains(opened).move_to_element(mark).perform()
     assert tip.is_displayed()
     assert "threshold" in tip.text
     assert "FLOPs speed-up" in tip.text
     place = opened.execute_script(
-        """const p = document.querySelector('.panel svg.chart path.ln'), s = p.ownerSVGElement;
-        const v = p.getAttribute('d').slice(1).split('L')[30].split(' ').map(Number);
+        """const p = document.querySelector('.view:not([hidden]) .first path.ln'), s = p.closest('svg.chart');
+        const n = p.getAttribute('d').match(/-?[\\d.]+/g).map(Number), v = [n[0] + n[2], n[1] + n[3]];
         const q = new DOMPoint(v[0], v[1]).matrixTransform(s.getScreenCTM()); return [q.x, q.y]"""
     )
     ActionChains(opened).w3c_actions.pointer_action.move_to_location(0, 0)
@@ -149,7 +199,7 @@ def test_hover_tells_the_operating_point_and_the_curve(opened: Any) -> None:
 def test_focus_shows_the_tip_and_escape_hides_it(opened: Any) -> None:
     from selenium.webdriver import ActionChains
 
-    opened.execute_script("document.querySelector('.panel svg.chart path.pt').focus()")
+    opened.execute_script("document.querySelector('.view:not([hidden]) .first path.pt').focus()")
     tip = opened.find_element("id", "tip")
     assert tip.is_displayed()
     ActionChains(opened).send_keys("\ue00c").perform()
@@ -157,7 +207,7 @@ def test_focus_shows_the_tip_and_escape_hides_it(opened: Any) -> None:
 
 
 def test_a_legend_switches_a_series_off_and_on(opened: Any) -> None:
-    button = opened.find_element("css selector", ".panel .legend button")
+    button = opened.find_element("css selector", ".view:not([hidden]) .first .legend button")
     opened.execute_script("arguments[0].click()", button)
     assert button.get_attribute("aria-pressed") == "false"
     assert opened.execute_script("return document.querySelectorAll('.chart .off').length") > 0
@@ -193,31 +243,15 @@ def test_texts_in_charts_do_not_leave_them(opened: Any) -> None:
     assert outside == []
 
 
-def test_a_phone_starts_with_one_task_that_fits(opened: Any) -> None:
+def test_on_a_phone_the_first_table_fits(opened: Any) -> None:
     opened.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride", {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}
     )
     opened.refresh()
-    assert opened.execute_script("return document.getElementById('column').value") == "1"
     inner, outer = opened.execute_script(
-        "const w = document.querySelector('#matrix').parentElement; return [w.scrollWidth, w.clientWidth]"
+        "const w = document.querySelector('.systems').parentElement; return [w.scrollWidth, w.clientWidth]"
     )
     assert inner <= outer
-
-
-def test_series_beyond_the_first_are_switched_on_by_the_legend(browser: Any, tmp_path: Path) -> None:
-    for window in range(1, 12):
-        make_cell(tmp_path / "r", criterion={"window": window}, exits=False)
-    write_report(tmp_path / "r", tmp_path, ["html"], Progress(quiet=True))
-    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-    browser.get((tmp_path / "report.html").as_uri())
-    shown = "return [...document.querySelectorAll('.panel figure:first-of-type path.ln')]"
-    count = f"{shown}.filter(p => p.closest('svg.chart') && !p.classList.contains('off')).length"
-    assert browser.execute_script(count) == 8
-    button = browser.find_element("css selector", ".legend button[aria-pressed=false]")
-    browser.execute_script("arguments[0].click()", button)
-    assert browser.execute_script(count) == 9
-    assert browser.get_log("browser") == []
 
 
 def test_a_link_to_a_cell_opens_its_command(browser: Any, tmp_path: Path) -> None:
@@ -225,30 +259,33 @@ def test_a_link_to_a_cell_opens_its_command(browser: Any, tmp_path: Path) -> Non
         make_cell(tmp_path / "r", seed=seed, exits=False)
     write_report(tmp_path / "r", tmp_path, ["html"], Progress(quiet=True))
     browser.get((tmp_path / "report.html").as_uri())
-    unfolded = "return [...document.querySelectorAll('#cells details[open]')].map(d => d.closest('tr').id)"
+    unfolded = "return [...document.querySelectorAll('details[open]')].map(d => d.id)"
     assert browser.execute_script(unfolded) == []
     wanted = browser.find_elements("css selector", "#cells tbody tr")[7].get_attribute("id")
+    browser.get("about:blank")
     browser.get((tmp_path / "report.html").as_uri() + f"#{wanted}")
-    assert browser.execute_script(unfolded) == [wanted]
-    other = browser.find_elements("css selector", "#cells tbody tr")[9].get_attribute("id")
-    browser.execute_async_script(
-        "addEventListener('hashchange', () => setTimeout(arguments[1])); location.hash = arguments[0]", other
-    )
-    assert browser.execute_script(unfolded) == [wanted, other]
+    assert browser.execute_script(unfolded) == ["cells"]
+    assert browser.find_element("id", wanted).is_displayed()
 
 
-def test_paper_has_the_tables_heads_as_text_and_nothing_folded(opened: Any) -> None:
+def test_paper_has_the_tables_heads_as_text_and_what_is_shown_unfolded(opened: Any) -> None:
     opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    opened.execute_script("document.querySelectorAll('details').forEach(d => d.open = false)")
+    opened.execute_script("window.dispatchEvent(new Event('beforeprint'))")
+    folded = opened.execute_script(
+        "return [...document.querySelectorAll('details:not([open])')].map(d => d.id || 'view')"
+    )
+    assert set(folded) <= {"cells", "time", "view"}
+    assert opened.execute_script(f"return document.querySelectorAll('{SHOWN} details:not([open])').length") == 0
     buttons, texts = opened.execute_script(
         """const seen = q => [...document.querySelectorAll(q)].filter(e => e.offsetParent).map(e => e.innerText.trim());
-        return [seen('#matrix thead button'), seen('#matrix thead .paper')]"""
+        return [seen('.points thead button'), seen('.points thead .paper')]"""
     )
     assert buttons == []
     assert texts[0] == "strategy"
     assert all(texts)
-    opened.execute_script("document.querySelectorAll('details').forEach(d => d.open = false)")
-    opened.execute_script("window.dispatchEvent(new Event('beforeprint'))")
-    assert opened.execute_script("return document.querySelectorAll('details:not([open])').length") == 0
+    opened.execute_script("window.dispatchEvent(new Event('afterprint'))")
+    assert opened.execute_script("return document.querySelectorAll('details[open]').length") == 0
     opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
 

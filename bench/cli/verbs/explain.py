@@ -129,11 +129,11 @@ def load_data_or_say(session: Session, run: Run) -> TaskData | None:
 
 def cross_two(session: Session, first: Run, second: Run, point: str | None, html: Path | None) -> None:
     """Pair two runs' answers to the same samples and tell on which they differ."""
-    from bench.analysis.cross import cross_runs, list_texts
-    from bench.report.cross_view import make_plain_crossing, print_crossing, render_crossing
+    from bench.analysis.cross import cross_runs, list_split_texts
+    from bench.report.overview.cross_view import make_plain_crossing, print_crossing, render_crossing
 
     found = cross_runs(first, second, point)
-    texts = list_texts(load_data_or_say(session, first), found.first.split)
+    texts = list_split_texts(load_data_or_say(session, first), found.first.split)
     if html is not None:
         write_text(html, render_crossing(found, texts))
         session.progress.say(f"Written: {html}")

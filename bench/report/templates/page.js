@@ -18,7 +18,12 @@
   }
   function vertices(path) {
     if (!path.vertices) {
-      path.vertices = path.getAttribute("d").slice(1).split("L").map(function (pair) { return pair.split(" ").map(Number); });
+      var at = [0, 0]; // a start and steps
+      path.vertices = (path.getAttribute("d").match(/-?[\d.]+ -?[\d.]+/g) || []).map(function (pair) {
+        var step = pair.split(" ").map(Number);
+        at = [at[0] + step[0], at[1] + step[1]];
+        return at;
+      });
       path.told = path.dataset.told ? path.dataset.told.split("|") : [];
     }
     return path.vertices;
@@ -32,9 +37,11 @@
     var matrix = svg.getScreenCTM();
     if (!matrix) { return null; }
     var at = new DOMPoint(event.clientX, event.clientY).matrixTransform(matrix.inverse()), best = null;
+    var box = svg.dataset.box.split(" ").map(Number);
     all("path.ln", svg).forEach(function (path) {
       if (path.classList.contains("off")) { return; }
       vertices(path).forEach(function (v, k) {
+        if (v[1] > box[3] || v[0] > box[2] || v[1] < box[1]) { return; } // cut off
         var distance = Math.hypot(v[0] - at.x, v[1] - at.y);
         if (distance < 26 && (!best || distance < best.distance)) { best = { distance: distance, path: path, k: k, v: v }; }
       });
@@ -44,8 +51,8 @@
   all("svg.chart").forEach(function (svg) {
     svg.addEventListener("pointermove", function (event) {
       hide();
-      var mark = event.target.closest("[data-tip]");
-      if (mark) { mark.classList.add("on"); show(mark.dataset.tip, event.clientX, event.clientY); return; }
+      var mark = event.target.closest("[aria-label].pt");
+      if (mark) { mark.classList.add("on"); show(mark.getAttribute("aria-label"), event.clientX, event.clientY); return; }
       var found = nearest(svg, event);
       if (!found) { return; }
       var ring = document.createElementNS("http://www.w3.org/2000/svg", "circle");
@@ -55,13 +62,13 @@
       ring.setAttribute("r", 4);
       svg.appendChild(ring);
       var lines = [found.path.dataset.series, svg.dataset.yn + " " + value(svg, "y", found.v[1]), svg.dataset.xn + " " + value(svg, "x", found.v[0])];
-      if (found.path.told[found.k]) { lines.push(found.path.told[found.k]); }
+      if (found.path.told[found.k + 1]) { lines.push(found.path.told[0] + found.path.told[found.k + 1]); } // how all begin, then each
       show(lines.join("\n"), event.clientX, event.clientY);
     });
     svg.addEventListener("pointerleave", hide);
     svg.addEventListener("focusin", function (event) {
-      var mark = event.target.closest("[data-tip]");
-      if (mark) { var box = mark.getBoundingClientRect(); hide(); mark.classList.add("on"); show(mark.dataset.tip, box.right, box.bottom); }
+      var mark = event.target.closest("[aria-label].pt");
+      if (mark) { var box = mark.getBoundingClientRect(); hide(); mark.classList.add("on"); show(mark.getAttribute("aria-label"), box.right, box.bottom); }
     });
     svg.addEventListener("focusout", hide);
   });
@@ -69,13 +76,13 @@
   ["wheel", "touchmove"].forEach(function (name) { document.addEventListener(name, hide, { passive: true }); });
   document.addEventListener("scroll", function () { // focusing a marker may scroll it into view: the tip follows
     var mark = document.activeElement;
-    if (mark && mark.dataset && mark.dataset.tip && !tip.hidden) { var box = mark.getBoundingClientRect(); show(mark.dataset.tip, box.right, box.bottom); }
+    if (mark && mark.matches && mark.matches(".pt[aria-label]") && !tip.hidden) { var box = mark.getBoundingClientRect(); show(mark.getAttribute("aria-label"), box.right, box.bottom); }
   }, { passive: true });
 
   // ---- legends switch series on and off
   function switchTo(button, on) {
     button.setAttribute("aria-pressed", String(on));
-    all(".chart [data-series]", button.closest("figure")).forEach(function (part) {
+    all(".chart [data-series]", button.closest(".figures") || button.closest("figure")).forEach(function (part) {
       if (part.dataset.series === button.dataset.series) { part.classList.toggle("off", !on); }
     });
   }
@@ -84,28 +91,16 @@
     button.addEventListener("click", function () { switchTo(button, button.getAttribute("aria-pressed") !== "true"); });
   });
 
-  // ---- a link to a cell opens its command
-  function unfold() {
-    var cell = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
-    if (cell) { all("details", cell).forEach(function (part) { part.open = true; }); }
-  }
-  window.addEventListener("hashchange", unfold);
-  unfold();
-
-  // ---- paper has nothing to click: what is folded is printed open
+  // ---- paper has nothing to click: what is folded below what is shown is printed open, commands stay folded
   var folded = [];
   window.addEventListener("beforeprint", function () {
-    folded = all("details:not([open])");
+    folded = all(".view:not([hidden]) details:not([open]), #reading:not([open]), #problems:not([open]), #provenance:not([open])");
     folded.forEach(function (part) { part.open = true; });
   });
   window.addEventListener("afterprint", function () { folded.forEach(function (part) { part.open = false; }); });
 
   // ---- sorting
-  function key(cell) {
-    if (!cell) { return ""; }
-    var point = all(".pt-cell", cell).filter(function (p) { return !p.hidden; })[0];
-    return point ? point.dataset.v : cell.dataset.v !== undefined ? cell.dataset.v : cell.textContent.trim();
-  }
+  function key(cell) { return cell ? cell.textContent.trim() : ""; }
   function compare(a, b) {
     var x = parseFloat(a.replace("−", "-")), y = parseFloat(b.replace("−", "-"));
     if (!isNaN(x) && !isNaN(y) && x !== y) { return x - y; }
@@ -133,30 +128,87 @@
     });
   });
 
-  // ---- the main table's filter, task and operating point
-  var matrix = document.getElementById("matrix");
-  if (!matrix) { return; }
-  var filter = document.getElementById("filter"), column = document.getElementById("column"), rule = document.getElementById("rule");
-  function update() {
+  // ---- what is shown: task, backbone, operating point, family, and words of a strategy's name
+  function field(id) { return document.getElementById(id); }
+  var task = field("task"), backbone = field("backbone"), rule = field("rule"), family = field("family"), filter = field("filter");
+  if (!task) { unfold(); return; }
+  var chosen = {}; // task -> the panel that was clicked
+  function choose(section) { // the tabs that the backbone leaves, and the one that is shown
+    var tabs = all(".tabs a", section), views = all(".view", section);
+    var left = views.filter(function (view) { return !backbone.value || view.dataset.backbone === backbone.value; });
+    var shown = left.filter(function (view) { return view.id === chosen[section.dataset.task]; })[0] || left[0];
+    tabs.forEach(function (tab) {
+      tab.parentNode.hidden = backbone.value !== "" && tab.dataset.backbone !== backbone.value;
+      if (shown && tab.hash === "#" + shown.id) { tab.setAttribute("aria-current", "true"); } else { tab.removeAttribute("aria-current"); }
+    });
+    views.forEach(function (view) { view.hidden = view !== shown; });
+    return Boolean(shown);
+  }
+  function isOfFamily(name) { // a family without names has those that no other one has
+    if (family.value === "") { return true; }
+    var strategy = name.trim().split(" ")[0];
+    function has(option) { return (option.dataset.names || "").split(" ").indexOf(strategy) >= 0; }
+    var option = family.options[family.selectedIndex];
+    return option.dataset.names ? has(option) : !all("option", family).some(has);
+  }
+  function matches(name) {
+    var text = name.toLowerCase();
     var groups = filter.value.toLowerCase().split(",").map(function (g) { return g.split(/\s+/).filter(Boolean); });
     groups = groups.filter(function (words) { return words.length; });
-    var shown = 0;
-    all("[data-column]", matrix).forEach(function (cell) { cell.hidden = column.value !== "" && cell.dataset.column !== column.value; });
-    if (rule) {
-      all(".pt-cell", matrix).forEach(function (p) { p.hidden = p.dataset.rule !== rule.value && !("always" in p.dataset); });
-    }
-    Array.prototype.slice.call(matrix.tBodies[0].rows).forEach(function (row) {
-      var text = row.cells[0].textContent.toLowerCase();
-      var has = column.value === "" || all("td", row).some(function (cell) { return !cell.hidden && !cell.classList.contains("none"); });
-      var named = !groups.length || groups.some(function (words) { return words.every(function (word) { return text.indexOf(word) >= 0; }); });
-      row.hidden = !has || !named;
-      shown += row.hidden ? 0 : 1;
-    });
-    document.getElementById("count").textContent = shown + " of " + matrix.tBodies[0].rows.length + " strategies";
+    return !groups.length || groups.some(function (words) { return words.every(function (word) { return text.indexOf(word) >= 0; }); });
   }
+  function update() {
+    var tasks = 0, shown = 0, count = 0, point = rule && rule.options[rule.selectedIndex].textContent;
+    all(".task").forEach(function (section) {
+      var has = choose(section);
+      section.hidden = !has || (task.value !== "" && section.dataset.task !== task.value);
+      tasks += section.hidden ? 0 : 1;
+    });
+    all(".card, .systems tbody").forEach(function (part) {
+      var root = part.closest(".view"), there = all(".card", root).some(function (card) { return rule && card.dataset.rule === rule.value; });
+      if (there) { part.hidden = part.dataset.rule !== rule.value; }
+    });
+    all(".systems tbody tr").forEach(function (row) {
+      row.hidden = (family.value !== "" && row.dataset.f !== family.value) || !matches(row.cells[0].textContent);
+    });
+    all(".filtered tbody tr").forEach(function (row) {
+      var box = row.closest("details").querySelector(".every"), name = row.cells[0].textContent;
+      var elsewhere = box && !box.checked && point && row.cells[3].textContent.split(" (")[0] !== point;
+      row.hidden = elsewhere || !isOfFamily(name) || !matches(name);
+    });
+    all(".systems").forEach(function (table) {
+      if (table.closest(".view").hidden || table.closest(".task").hidden) { return; }
+      all("tbody:not([hidden]) tr", table).forEach(function (row) { count += 1; shown += row.hidden ? 0 : 1; });
+    });
+    field("count").textContent = tasks + (tasks === 1 ? " task, " : " tasks, ") + shown + " of " + count + " lines";
+  }
+  [task, backbone, rule, family].forEach(function (one) { if (one) { one.addEventListener("change", update); } });
   filter.addEventListener("input", update);
-  column.addEventListener("change", update);
-  if (rule) { rule.addEventListener("change", update); }
-  if (column.options.length > 2 && window.matchMedia("(max-width:40rem)").matches) { column.selectedIndex = 1; } // one task fits
+  all(".every").forEach(function (box) { box.addEventListener("change", update); });
+  all(".tabs a").forEach(function (tab) {
+    tab.addEventListener("click", function (event) {
+      event.preventDefault();
+      chosen[tab.closest(".task").dataset.task] = tab.hash.slice(1);
+      update();
+      history.replaceState(null, "", tab.hash);
+    });
+  });
+
+  // ---- a link opens what it leads to
+  function unfold() {
+    var target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (!target) { return; }
+    if (target.classList.contains("view")) {
+      var section = target.closest(".task");
+      chosen[section.dataset.task] = target.id;
+      if (backbone.value !== target.dataset.backbone) { backbone.value = ""; }
+      if (task.value !== section.dataset.task) { task.value = ""; }
+      update();
+    }
+    for (var part = target.closest("details"); part; part = part.parentNode.closest("details")) { part.open = true; }
+    target.scrollIntoView();
+  }
+  window.addEventListener("hashchange", unfold);
   update();
+  unfold();
 })();

@@ -50,7 +50,7 @@ def print_crossing(found: Crossing, texts: Texts, out: Any, most: int) -> None:
             out.print(f"{row['id']} ({row['label']}): {said}, {sides[0]} leaves at exit {right_side['exit']}")
             if row["id"] in texts:
                 out.print(f"    {shorten_text(texts[row['id']])}")
-    for doubt in list_doubts(found):
+    for doubt in list_crossing_doubts(found):
         out.print(f"{doubt}.")
 
 
@@ -60,7 +60,7 @@ def shorten_text(text: str) -> str:
     return line if len(line) <= TEXT_LENGTH else f"{line[: TEXT_LENGTH - 1]}…"
 
 
-def list_doubts(found: Crossing) -> list[str]:
+def list_crossing_doubts(found: Crossing) -> list[str]:
     """Return what is doubted of both runs, after their names."""
     return [
         f"{side.run.folder.name}: {doubt.said}"
@@ -75,5 +75,5 @@ def render_crossing(found: Crossing, texts: Texts) -> str:
     lists = [(kind, list(found.list_rows(i))) for i, kind in enumerate(KINDS[:2])]
     names = [name_side(side) for side in (found.first, found.second)]
     counts = list(zip(KINDS, found.counts, strict=True))
-    said = {"names": names, "counts": counts, "lists": lists, "texts": texts, "doubts": list_doubts(found)}
+    said = {"names": names, "counts": counts, "lists": lists, "texts": texts, "doubts": list_crossing_doubts(found)}
     return page.render(found=found, **said) + "\n"

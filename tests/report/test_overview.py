@@ -1,0 +1,82 @@
+"""What the page says first: the same numbers as bench table, the most telling panel before others, small as a file."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from bench.report.overview.families import OWN_FAMILY, STRATEGY_FAMILIES, find_family
+from bench.report.overview.lines import arrange_panels
+from bench.report.series import make_panels
+from bench.results.matched import match_runs
+from bench.results.store import Store
+from strategies import STRATEGIES
+from tests.helpers.report_store import make_cell
+
+OWN_TRAINING = {
+    "elbert-mono": {"recipe": "elbert", "head": "shared"},
+    "deebert": {"recipe": "deebert", "head": "highway"},
+    "entropy": {"recipe": "joint", "head": "linear"},
+}
+EXAMPLE = Path(__file__).parents[2] / "reports/example/report.html"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three systems with plain models on a pretrained backbone, one from scratch on a task whose name comes before."""
+    root = tmp_path_factory.mktemp("overview")
+    for strategy, spec in OWN_TRAINING.items():
+        make_cell(root, strategy, "zeta", spec={**spec, "init": "pretrained"}, samples=400)
+    make_cell(root, "full", "zeta", early=False, samples=400, spec={"init": "pretrained"})
+    make_cell(root, task="alpha", spec=OWN_TRAINING["elbert-mono"])
+    make_cell(root, task="zeta", spec=OWN_TRAINING["elbert-mono"])
+    return root
+
+
+def test_the_first_panel_is_the_one_that_compares_most(store: Path) -> None:
+    tasks = arrange_panels(make_panels(Store(store).runs()[0]))
+    assert [task for task, _ in tasks] == ["zeta", "alpha"]
+    first = tasks[0][1][0]
+    assert [line.name for line in first.lines] == ["ELBERT", "DeeBERT", "Entropy", "Full model"]
+    assert first.panel.series[0].first.spec.init == "pretrained"
+    assert first.first_rule == "2x"
+
+
+def test_the_sentence_has_the_numbers_of_the_table(store: Path) -> None:
+    runs = Store(store).runs()[0]
+    overview = arrange_panels(make_panels(runs))[0][1][0]
+    rows = {one.runs[0].name: one.row for one in match_runs(runs, ["2x"])}
+    headline = overview.headlines["2x"]
+    ranked = [entry for entry in headline.entries if entry.ranked]
+    assert len(ranked) == 3
+    for entry in ranked:
+        assert entry.standing is not None
+        row = rows[entry.line.series.first.name]["2x"]
+        assert entry.standing.rule == "2x"
+        assert entry.standing.quality.value == row["value"]
+        assert entry.standing.cost_speedup.value == row["cost_speedup"]
+    best = headline.best
+    assert best is not None
+    assert best.verdict == "best"
+    assert rows[best.line.series.first.name]["2x"]["value"] == max(
+        rows[e.line.series.first.name]["2x"]["value"] for e in ranked
+    )
+    assert [entry.line.name for entry in headline.plain] == ["Full model"]
+
+
+def test_every_strategy_of_ours_has_one_family() -> None:
+    names = [name for members in STRATEGY_FAMILIES.values() for name in members]
+    assert sorted(names) == STRATEGIES.builtin
+    assert find_family("somebody:Else") == OWN_FAMILY
+
+
+def test_the_example_is_small_and_begins_with_an_answer() -> None:
+    text = EXAMPLE.read_text(encoding="utf-8")
+    assert len(text.encode()) < 1_000_000
+    found = re.findall(r'<p class="found">(.*?)</p>', text)
+    assert "At 2× or more on <bdi>sst2</bdi>" in next(one for one in found if "2×" in one)
+    assert text.index('class="found"') < text.index('id="cells"') < text.index('id="provenance"')
+    folded = re.sub(r"<details.*?</details>", "", text, flags=re.DOTALL)
+    assert "commit " not in folded
