@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
@@ -163,15 +163,26 @@ class _Cell(Work):
 
 
 class _Lines(Work):
-    def __init__(self, progress: Progress, title: str, total: int) -> None:
-        self.progress, self.title, self.total, self.done = progress, title, total, 0
-        self.begun = self.last = time.monotonic()
+    def __init__(self, progress: Progress, title: str, total: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.progress, self.title, self.total, self.clock = progress, title, total, clock
+        self.done = self.calls = 0
+        self.last = clock()
 
     def advance(self, steps: int = 1, note: str = "") -> None:
         self.done += steps
-        now = time.monotonic()
+        self.calls += 1
+        now = self.clock()
+        if self.calls <= 2:
+            # what an earlier process did took no time here, and the first step also prepares what later ones reuse
+            self.paced_from = now, self.done
         if now - self.last < LINE_EVERY:
             return
         self.last = now
-        left = (now - self.begun) * (self.total - self.done) / max(self.done, 1)
-        self.progress.say(f"{self.title}: {self.done}/{self.total}, about {left:.0f} s left. {note}".rstrip())
+        self.progress.say(f"{self.title}: {self.done}/{self.total}{self._estimate(now)}. {note}".rstrip())
+
+    def _estimate(self, now: float) -> str:
+        """Return what the pace since the second call says of the rest; nothing before there is one."""
+        begun, done = self.paced_from
+        if self.done == done:
+            return ""
+        return f", about {(now - begun) * (self.total - self.done) / (self.done - done):.0f} s left"
