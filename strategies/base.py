@@ -277,6 +277,10 @@ class Criterion(ABC):
         """Return what a user should know about these arguments on a backbone of ``num_layers``."""
         return []
 
+    def follow_depth(self, num_layers: int) -> dict[str, object]:
+        """Return the arguments that nobody gave and whose default follows the depth, as they are on ``num_layers``."""
+        return {}
+
     def fit(self, evidence: Evidence) -> dict[str, list[float]]:
         """Learn the criterion's own few numbers (temperatures, per-exit cuts) from held-out samples.
 

@@ -51,6 +51,9 @@ class Wrapper(Criterion):
     def warnings(self, num_layers: int) -> list[str]:
         return self.inner.warnings(num_layers)
 
+    def follow_depth(self, num_layers: int) -> dict[str, object]:
+        return self.inner.follow_depth(num_layers)
+
     def fit(self, evidence: Evidence) -> dict[str, list[float]]:
         return self.inner.fit(evidence) if self.inner.fits else {}
 

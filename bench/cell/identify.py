@@ -97,6 +97,7 @@ def identify_cell(spec: RunSpec, parts: Parts, data: TaskData, context: Context)
     settled = settle_init(spec, parts.free, request_backbone(spec, parts, context), data)
     spec = settled.spec
     backbone = resolve_backbone(request_backbone(spec, parts, context))
+    spec = write_out_depth(spec, parts, int(str(backbone.config["num_hidden_layers"])))
     versions, wrapped = parts.versions(data.num_outputs), parts.list_wrapped_versions(spec, data.num_outputs)
     sources = digest_own_sources(spec, parts, data)
     trained = {name: digest for name, digest in sources.items() if name in TRAINED}
@@ -110,3 +111,9 @@ def identify_cell(spec: RunSpec, parts: Parts, data: TaskData, context: Context)
     )
     folder = context.store.place(spec.task, backbone.name, spec.strategy, spec.seed, keys.quality)
     return Cell(spec, parts, data, facts, keys, folder, context, settled.own, settled.notes, sources)
+
+
+def write_out_depth(spec: RunSpec, parts: Parts, num_layers: int) -> RunSpec:
+    """Return the spec with the criterion's defaults that follow the backbone's depth as the numbers they become."""
+    followed = parts.criterion(spec).follow_depth(num_layers)
+    return replace(spec, criterion_args={**spec.criterion_args, **followed}) if followed else spec

@@ -102,13 +102,13 @@ def test_a_run_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert printed.err == ""  # --quiet
     assert "elbert-mono | albert-demo (3 layers) | reviews validation, n = 24, seed 0" in printed.out
     assert "Live check (fp32, batch 1): 0 of 24 exits and 0 predictions differ" in printed.out
-    assert "window 8 is longer than the backbone's 3 layers" in printed.out
     cell = next(Path("results/reviews/albert-demo").iterdir())
     assert str(cell) in printed.out
     record = json.loads((cell / "record.json").read_text())
     assert (record["status"], record["training"]["reused"]) == ("success", False)
     assert record["task"]["rows"]["train"]["used"] + record["task"]["rows"]["select"]["used"] == 96
     assert record["spec"]["train"]["steps"] == 3
+    assert record["spec"]["criterion_args"]["window"] == 2  # the number that the default became on three layers
 
     for name in ("last", cell.name, record["quality_key"][:6], str(cell)):
         assert main(["show", name]) == 0

@@ -132,7 +132,7 @@ def test_every_argument_of_the_wrapped_criterion_is_a_part_of_the_identity() -> 
     from bench.settings import bind_arguments
 
     bound = bind_arguments(TemperatureScaled, {"of": "elbert-label"}, "it")
-    assert bound == {"of": "elbert-label", "window": 8, "margin": 0.0, "first": "entropy"}
+    assert bound == {"of": "elbert-label", "window": None, "margin": 0.0, "first": "entropy"}
     assert bind_arguments(Budget, {"of": "temperature"}, "it") == {"of": "temperature"}
 
 

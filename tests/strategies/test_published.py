@@ -56,7 +56,7 @@ def preset(strategy: str, task: str) -> dict[str, Any]:
 def test_elberts_settings_are_alberts(task: str, strategy: str) -> None:
     lr, batch, dropout, steps, warmup = ALBERT_TABLE_14[task]
     assert preset(strategy, task) == {
-        "train.lr": lr, "train.batch_size": batch, "train.steps": steps, "train.warmup_steps": warmup,
+        "window": 8, "train.lr": lr, "train.batch_size": batch, "train.steps": steps, "train.warmup_steps": warmup,
         "train.weight_decay": 0.0, "max_length": 512,
         "backbone.hidden_dropout_prob": dropout, "backbone.attention_probs_dropout_prob": dropout,
     }  # fmt: skip
@@ -64,7 +64,7 @@ def test_elberts_settings_are_alberts(task: str, strategy: str) -> None:
 
 @pytest.mark.parametrize("task", ["ag_news", "imdb"])
 def test_elberts_own_tasks(task: str) -> None:
-    assert preset("elbert-mono", task) == {"train.lr": 3e-5, "train.batch_size": 32}
+    assert preset("elbert-mono", task) == {"window": 8, "train.lr": 3e-5, "train.batch_size": 32}
 
 
 @pytest.mark.parametrize("strategy", RELEASED)

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from bench.cli.process import main
-from bench.inference.replay import replay
+from bench.inference.replay import make_criterion, replay
 from bench.measure.curve import exact_curve, exit_layers
 from bench.measure.scores import score_exits
 from strategies.base import Start, StrategyError
 from strategies.controls import GAMMA, scramble
+from strategies.elbert import choose_window
 from strategies.fastbert import uncertainty
 from tests.helpers.criteria import CAUSAL, LAYERS, make, random_logits, score_of
 
@@ -67,6 +68,27 @@ def test_patience_is_the_label_window_one_longer(seed: int, patience: int, class
     logits = random_logits("patience", seed, classes=classes)
     window = replay("elbert-label", logits, 0.0, window=patience + 1, first="none")
     assert np.array_equal(replay("patience", logits, patience=patience).layer, window.layer)
+
+
+@pytest.mark.parametrize(("layers", "window"), [(24, 8), (22, 7), (12, 4), (6, 2), (3, 2), (1, 2)])
+def test_the_default_window_is_a_third_of_the_depth(layers: int, window: int) -> None:
+    criterion, _ = make_criterion("elbert-mono", {})
+    wrapped, _ = make_criterion("temperature", {"of": "elbert-mono"})
+    assert criterion.follow_depth(layers) == wrapped.follow_depth(layers) == {"window": window}
+    explicit, _ = make_criterion("elbert-mono", {"window": 8})
+    assert explicit.follow_depth(layers) == {}
+    assert [len(one.warnings(layers)) for one in (criterion, explicit)] == [int(layers <= 2), int(layers <= 8)]
+
+
+@pytest.mark.parametrize("name", ["elbert-mono", "elbert-range", "elbert-label"])
+@pytest.mark.parametrize("layers", [1, 2, 3, 12])
+def test_the_default_window_decides_as_the_number_that_it_is(name: str, layers: int) -> None:
+    logits = np.random.default_rng(0).normal(size=(200, layers, 3)).astype(np.float32).cumsum(axis=1)
+    found, given = replay(name, logits, 0.1), replay(name, logits, 0.1, window=choose_window(layers))
+    assert np.array_equal(found.layer, given.layer)
+    assert np.array_equal(found.scores, given.scores)
+    if layers == 12:
+        assert (found.layer < replay(name, logits, 0.1, window=0).layer).any()
 
 
 def window_holds(name: str, p: np.ndarray[Any, Any], spread: float) -> bool:
