@@ -52,13 +52,13 @@ def _read_catalog() -> Iterator[Named]:
         yield Named(**row | sizes | {"package": row["package"] or None})
 
 
-def _demo(model_type: str, **extra: object) -> Named:
+def _demo(model_type: str, layers: int = 6, **extra: object) -> Named:
     # Small enough to fine-tune in seconds on two CPU cores, deep enough for exits to differ. No hidden dropout:
     # at this width it costs more steps than it saves over-fitting.
     config = {
         "vocab_size": 2000,
         "hidden_size": 64,
-        "num_hidden_layers": 6,
+        "num_hidden_layers": layers,
         "num_attention_heads": 2,
         "intermediate_size": 128,
         "hidden_act": "gelu",
@@ -73,12 +73,15 @@ def _demo(model_type: str, **extra: object) -> Named:
     }
     config = {key: value for key, value in config.items() if value is not None}  # None: the type has no such field
     summary = "tiny, from scratch, vocabulary from the training texts: for the demo task and tests"
-    return Named(f"{model_type}-demo", model_type, None, "", summary, 6, 64, config)
+    name = f"{model_type}-demo" if layers == 6 else f"{model_type}-{layers}-demo"
+    return Named(name, model_type, None, "", summary, layers, 64, config)
 
 
+_ALBERT = {"embedding_size": 32, "num_hidden_groups": 1, "inner_group_num": 1, "classifier_dropout_prob": 0.1}
 _ALL = (
     *_read_catalog(),
-    _demo("albert", embedding_size=32, num_hidden_groups=1, inner_group_num=1, classifier_dropout_prob=0.1),
+    _demo("albert", **_ALBERT),
+    _demo("albert", 12, **_ALBERT),
     _demo("bert", classifier_dropout=0.1),
     # DeBERTa v3's kind of attention, with fewer and nearer buckets of distances
     _demo(

@@ -3,16 +3,17 @@
 Each sentence has a grade, which its id tells (``demo-eval-0012-g3``):
 
 - g1 plain: every sentiment word says the label;
-- g2 negation: some of one to three clauses say it with "not" and the opposite word, or all is denied at the start;
-- g3 contrast: two clauses disagree, and the main one ("although ..., X", "... but X", "X although ...") decides;
+- g2 negation: one or two clauses, some of which say it with "not" and the opposite word;
+- g3 contrast: two clauses disagree, and the main one decides ("... but X", "X although ...");
 - g4 contrast with negated clauses;
-- g5 look-up: two or three clauses disagree, some negated, and the end says whether the first, the second or the
-  third counts;
-- g0 unknowable: only lukewarm words, and the label is a coin's.
+- g0 lukewarm: only words that suggest the label, three times in four.
 
 A bag of words solves g1 alone. To solve the others, words must first be bound within their clause and clauses
 then be weighed, which takes a small model a layer each: deeper exits do help, while g1 needs none of them.
-g0 bounds the accuracy of every model at 1 - share / 2 on average.
+g0 bounds the accuracy of every model at 1 - share / 4 on average, and no depth makes a model sure of it.
+
+Every clause has four words, so that what belongs together is always equally far apart: a model from scratch learns
+that in a minute, and with every seed.
 """
 
 from __future__ import annotations
@@ -29,22 +30,20 @@ from bench.tasks.sampling import hold_out, limit_split
 
 # The data are the same for every run: only the held-out part of train depends on a run's seed.
 GENERATOR_SEED = 1806
-TRAIN_ROWS = 6000
+TRAIN_ROWS = 10000
 EVALUATION_ROWS = 1000
 # Share of each grade, in percent.
-GRADES = {0: 5, 1: 40, 2: 15, 3: 10, 4: 15, 5: 15}
+GRADES = {0: 9, 1: 36, 2: 18, 3: 18, 4: 19}
 
-GOOD = "good great lovely excellent pleasant charming wonderful perfect superb friendly clean tasty".split()
-BAD = "bad awful poor terrible dull dirty horrible nasty ugly rude cold bland".split()
-LUKEWARM = "usual ordinary average typical common standard".split()
-THINGS = "soup room bed staff view music garden pool price menu".split()
-ORDINALS = "first second third".split()
+GOOD = "good great lovely pleasant charming superb clean perfect".split()
+BAD = "bad awful poor terrible dull dirty nasty ugly".split()
+FAIR = "fine decent adequate acceptable".split()
+PLAIN = "ordinary basic usual average".split()
+THINGS = "soup room bed staff view music garden pool".split()
 LINKING_VERBS = "was seemed looked felt".split()
-DENIALS = "not never".split()
-DOUBTS = ["it is not true that", "nobody thinks that", "i doubt that"]
-CARES = ["we only cared about", "all that counts is", "we came for", "in the end it is about"]
-OPENINGS = ["last week", "on a rainy day", "to be honest ,", "as far as we saw ,", "in this old hotel", "this time"]
-CLOSINGS = ["at night", "in the morning", "during our whole stay", "with the family", "for two days", "by the sea"]
+STRESSES = "very quite really".split()
+DENIALS = "not never hardly".split()
+CLOSINGS = ["at night", "for two days", "by the sea"]
 
 
 class Demo(Task):
@@ -52,9 +51,9 @@ class Demo(Task):
 
     name = "demo"
     max_length = 48
-    default_backbone = "albert-demo"
-    # About half a minute on one core; a higher rate learns as fast and levels the exits out.
-    training = {"epochs": 8, "lr": 1e-3, "batch_size": 32, "warmup": 0.1}
+    default_backbone = "albert-12-demo"
+    # Under a minute on one core, and past the descent of the loss with every seed. Twice the rate stays on a plateau.
+    training = {"epochs": 6, "lr": 1e-3, "batch_size": 32, "warmup": 0.1}
 
     def load(self, options: LoadOptions) -> TaskData:
         """Generate the data, always the same; ``options.seed`` draws the select split only."""
@@ -88,11 +87,9 @@ def _split(writer: Writer, name: str, prefix: str, rows: int, seen: set[str]) ->
     texts: list[str] = []
     labels: list[int] = []
     while len(texts) < rows:
-        level = writer.pick(bag)
-        label = writer.below(2)
-        text = writer.sentence(level, positive=label == 1)
-        if text in seen:
-            continue
+        level, label = writer.pick(bag), writer.below(2)
+        while (text := writer.sentence(level, positive=label == 1)) in seen:
+            pass
         seen.add(text)
         ids.append(f"{prefix}-{len(ids):04d}-g{level}")
         texts.append(text)
@@ -134,32 +131,29 @@ class Writer:
     def clause(self, thing: str, positive: bool, denied: bool = False) -> str:
         """Return one statement on one thing; ``denied`` says the same by negating the opposite word."""
         word = self.pick(GOOD if positive != denied else BAD)
-        denial = f" {self.pick(DENIALS)}" if denied else ""
-        return f"the {thing} {self.pick(LINKING_VERBS)}{denial} {word}"
+        return f"{thing} {self.pick(LINKING_VERBS)} {self.pick(DENIALS if denied else STRESSES)} {word}"
 
     def sentence(self, level: int, positive: bool) -> str:
-        """Return a sentence of the given grade and label, at times with an opening and a closing that say nothing."""
-        kinds = (self._lukewarm, self._plain, self._negation, self._contrast, self._negated_contrast, self._look_up)
+        """Return a sentence of the given grade and label, at times with a closing that says nothing."""
+        kinds = (self._lukewarm, self._plain, self._negation, self._contrast, self._negated_contrast)
         text = kinds[level](positive)
-        if self.below(3) == 0:
-            text = f"{self.pick(OPENINGS)} {text}"
-        if self.below(3) == 0:
+        if self.below(6) == 0:
             text = f"{text} {self.pick(CLOSINGS)}"
         return f"{text} ."
 
     def _lukewarm(self, positive: bool) -> str:
-        """Return a text that tells no label: it is drawn before, and not used."""
+        """Return a text whose words suggest the label three times in four."""
+        words = FAIR if positive == (self.below(4) > 0) else PLAIN
         return " and ".join(
-            f"the {thing} {self.pick(LINKING_VERBS)} {self.pick(LUKEWARM)}" for thing in self.things(1 + self.below(3))
+            f"{thing} {self.pick(LINKING_VERBS)} {self.pick(STRESSES)} {self.pick(words)}"
+            for thing in self.things(1 + self.below(2))
         )
 
     def _plain(self, positive: bool) -> str:
-        return " and ".join(self.clause(thing, positive) for thing in self.things(1 + self.below(3)))
+        return " and ".join(self.clause(thing, positive) for thing in self.things(1 + self.below(2)))
 
     def _negation(self, positive: bool) -> str:
-        if self.below(4) == 0:
-            return f"{self.pick(DOUBTS)} {self.clause(self.pick(THINGS), not positive)}"
-        things = self.things(1 + self.below(3))
+        things = self.things(1 + self.below(2))
         denied = self.below(len(things))  # this one at least is denied
         return " and ".join(self.clause(t, positive, i == denied or self.below(3) == 0) for i, t in enumerate(things))
 
@@ -168,20 +162,9 @@ class Writer:
         return self._weigh(self.clause(main, positive), self.clause(side, not positive))
 
     def _negated_contrast(self, positive: bool) -> str:
-        main, side, third = self.things(3)
+        main, side = self.things(2)
         which = self.below(3)  # the main clause is negated, the side clause, or both
-        sides = [self.clause(side, not positive, denied=which != 0)]
-        if self.below(2) == 0:
-            sides.append(self.clause(third, not positive, denied=self.below(2) == 0))
-        return self._weigh(self.clause(main, positive, denied=which != 1), " and ".join(sides))
+        return self._weigh(self.clause(main, positive, which != 1), self.clause(side, not positive, which != 0))
 
     def _weigh(self, main: str, side: str) -> str:
-        return self.pick([f"although {side} , {main}", f"{side} but {main}", f"{main} although {side}"])
-
-    def _look_up(self, positive: bool) -> str:
-        things = self.things(2 + self.below(2))
-        chosen = self.below(len(things))
-        clauses = [
-            self.clause(thing, positive == (i == chosen), denied=self.below(3) == 0) for i, thing in enumerate(things)
-        ]
-        return f"{' and '.join(clauses)} , {self.pick(CARES)} the {ORDINALS[chosen]}"
+        return self.pick([f"{side} but {main}", f"{main} although {side}"])

@@ -7,7 +7,17 @@ import pytest
 
 from bench.tasks import get_task
 from bench.tasks.base import LoadOptions, Split
-from bench.tasks.demo import BAD, EVALUATION_ROWS, GOOD, GRADES, LUKEWARM, ORDINALS, TRAIN_ROWS, generate_splits
+from bench.tasks.demo import (
+    BAD,
+    DENIALS,
+    EVALUATION_ROWS,
+    FAIR,
+    GOOD,
+    GRADES,
+    PLAIN,
+    TRAIN_ROWS,
+    generate_splits,
+)
 
 EVALUATION, TRAIN = generate_splits()
 
@@ -19,33 +29,17 @@ def grade(sample_id: str) -> int:
 
 def words_of(text: str) -> list[int]:
     """+1 and -1 for the sentiment words of a text in order, turned round by a denial before them."""
-    found: list[int] = []
-    before = ""
-    for word in text.split():
-        if word in GOOD or word in BAD:
-            found.append((1 if word in GOOD else -1) * (-1 if before in ("not", "never") else 1))
-        before = word
-    return found
+    pairs = zip(text.split(), text.split()[1:], strict=False)
+    return [(1 if word in GOOD else -1) * (-1 if before in DENIALS else 1) for before, word in pairs
+            if word in GOOD or word in BAD]  # fmt: skip
 
 
 def solved(text: str) -> int | None:
     """The label by reading the sentence as its docstring explains it; None where nothing tells."""
-    words = text.split()
-    if not words_of(text):
+    words, found = text.split(), words_of(text)
+    if not found:
         return None
-    if any(o in words for o in ORDINALS):
-        index = next(i for i, o in enumerate(ORDINALS) if o in words)
-        score = words_of(text)[index]
-    elif "but" in words:
-        score = words_of(text.partition(" but ")[2])[0]
-    elif "although" in words:
-        before, _, after = text.partition("although ")
-        score = (words_of(before) or words_of(after.partition(" , ")[2]))[0]
-    else:
-        score = words_of(text)[0]
-        if any(doubt in text for doubt in ("not true that", "nobody thinks", "doubt that")):
-            score = -score
-    return int(score > 0)
+    return int(found[int("but" in words)] > 0)
 
 
 @pytest.mark.parametrize("split", [EVALUATION, TRAIN], ids=lambda s: s.name)
@@ -54,6 +48,15 @@ def test_labels_are_what_the_sentences_say(split: Split) -> None:
         answer = solved(text)
         assert (answer is None) == (grade(sample) == 0), text
         assert answer is None or answer == label, text
+
+
+def test_lukewarm_words_suggest_the_label_three_times_in_four() -> None:
+    told = [
+        bool({*text.split()} & {*FAIR}) == bool(label)
+        for sample, text, label in zip(TRAIN.ids, TRAIN.first, TRAIN.labels, strict=True)
+        if grade(sample) == 0
+    ]
+    assert np.mean(told) == pytest.approx(0.75, abs=0.05)
 
 
 def test_sizes_grades_and_lengths() -> None:
@@ -75,9 +78,8 @@ def test_no_sentence_occurs_twice() -> None:
 
 def test_vocabulary_is_small() -> None:
     words = {word for text in EVALUATION.first + TRAIN.first for word in text.split()}
-    assert 50 < len(words) < 200
-    assert not set(GOOD) & set(BAD)
-    assert not set(LUKEWARM) & (set(GOOD) | set(BAD))
+    assert 30 < len(words) < 200
+    assert len({*GOOD, *BAD, *FAIR, *PLAIN}) == len(GOOD) + len(BAD) + len(FAIR) + len(PLAIN)
 
 
 def test_a_bag_of_words_solves_grade_one_and_not_the_rest() -> None:
@@ -87,13 +89,13 @@ def test_a_bag_of_words_solves_grade_one_and_not_the_rest() -> None:
         score = sum((word in GOOD) - (word in BAD) for word in text.split())
         right[grade(sample)].append(score != 0 and (score > 0) == bool(label))
     assert all(right[1])
-    assert max(np.mean(right[level]) for level in (0, 2, 3, 4, 5)) < 0.6
+    assert max(np.mean(right[level]) for level in (0, 2, 3, 4)) < 0.6
 
 
 def test_data_are_the_same_for_every_seed_and_version() -> None:
     """Frozen digest: changing the sentences changes every stored demo result."""
     data = [get_task("demo").load(LoadOptions(seed=seed)) for seed in (0, 1)]
-    assert data[0].revision == data[1].revision == "sha256-ee0f838ae8f7500d"
+    assert data[0].revision == data[1].revision == "sha256-9999d0e74b23573f"
     assert data[0].evaluation["evaluation"].first == data[1].evaluation["evaluation"].first == EVALUATION.first
     assert data[0].select.ids != data[1].select.ids
     assert not set(data[0].select.ids) & set(data[0].train.ids)

@@ -1,8 +1,9 @@
-"""`bench selfcheck`: the harness's own speed, as ratios taken in one run; on a GPU, all that waits for one."""
+"""`bench selfcheck`: the harness's own speed, as ratios taken in one run; what waits for a GPU; the demo's promise."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +11,7 @@ import typer
 
 from backbones.names import make_unknown_error
 from bench.cli.display import print_json
-from bench.cli.session import ExecutorName, Session, with_session
+from bench.cli.session import ExecutorName, Session, split_names, split_seeds, with_session
 from bench.errors import UsageError
 from bench.files import write_json
 from bench.inference.placement import Dtype, check_placement, find_device
@@ -23,7 +24,11 @@ def selfcheck(
     session: Session,
     what: Annotated[
         str | None,
-        typer.Argument(metavar="gpu", help="gpu: everything that waits for an NVIDIA card, in less than ten minutes."),
+        typer.Argument(
+            metavar="[gpu|demo]",
+            help="gpu: everything that waits for an NVIDIA card, in less than ten minutes; demo: the demo over seeds, "
+            "threads and instruction sets, a minute and more each."
+        ),
     ] = None,
     only: Annotated[str | None, typer.Option(help="One part: curve, sweep, engine or exits-only.")] = None,
     threads: Annotated[int | None, typer.Option(help="torch's threads; default what torch chooses.")] = None,
@@ -33,12 +38,20 @@ def selfcheck(
     dtype: Annotated[Dtype, typer.Option(help="For the engine: fp32, bf16, fp16 or fp64.")] = "fp32",
     out: Annotated[Path | None, typer.Option(help="Write the figures as JSON; of gpu, a folder.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Rehearse gpu on the CPU, with tiny models.")] = False,
+    seed: Annotated[str, typer.Option(help="Seeds of demo, separated by commas.")] = "0,1,2",
+    instructions: Annotated[
+        str, typer.Option(help="Instruction sets of demo, separated by commas: sse, avx2, native.")
+    ] = "sse,avx2",
 ) -> None:
     """Measure the harness's own speed, as ratios in one run.
 
     $ bench selfcheck --only curve
+    $ bench selfcheck demo --seed 0
     $ bench selfcheck gpu --out gpu-check
     """
+    if what == "demo":
+        check_demo_runs(session, seed, instructions, out)
+        return
     if what is not None or dry_run:
         check_card(session, what, out, dry_run)
         return
@@ -78,7 +91,7 @@ def check_card(session: Session, what: str | None, out: Path | None, dry_run: bo
     """Measure everything that waits for an NVIDIA card, or rehearse it."""
     if what != "gpu":
         wrong = UsageError("--dry-run is of `bench selfcheck gpu`.")
-        raise wrong if what is None else make_unknown_error("part", what, ["gpu"])
+        raise wrong if what is None else make_unknown_error("part", what, ["demo", "gpu"])
     if out is None:
         raise UsageError("bench selfcheck gpu keeps its parts in a folder: give it with --out.")
     device = "cpu" if dry_run else find_device("cuda")
@@ -89,3 +102,21 @@ def check_card(session: Session, what: str | None, out: Path | None, dry_run: bo
         print_json(found)
     else:
         print(describe_gpu(found))
+
+
+def check_demo_runs(session: Session, seeds: str, instructions: str, out: Path | None) -> None:
+    """Run the demo with every seed, number of threads and instruction set, and print what each says."""
+    from bench.selfcheck.demo import INSTRUCTIONS, check_demo, describe_demo
+
+    names = split_names(instructions, "--instructions")
+    for name in names:
+        if name not in INSTRUCTIONS:
+            raise make_unknown_error("instruction set", name, INSTRUCTIONS)
+    found = check_demo(split_seeds(seeds), names, session.progress.say)
+    plain = [asdict(one) for one in found]
+    if out is not None:
+        write_json(out, plain)
+    if session.json:
+        print_json(plain)
+    else:
+        print(describe_demo(found))
