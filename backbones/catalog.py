@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
-from typing import Literal
+from typing import Any, Literal
 
 from backbones.names import expand_home, find_name
 
@@ -77,7 +77,12 @@ def _demo(model_type: str, layers: int = 6, **extra: object) -> Named:
     return Named(name, model_type, None, "", summary, layers, 64, config)
 
 
-_ALBERT = {"embedding_size": 32, "num_hidden_groups": 1, "inner_group_num": 1, "classifier_dropout_prob": 0.1}
+_ALBERT: dict[str, Any] = {
+    "embedding_size": 32,
+    "num_hidden_groups": 1,
+    "inner_group_num": 1,
+    "classifier_dropout_prob": 0.1,
+}
 _ALL = (
     *_read_catalog(),
     _demo("albert", **_ALBERT),
