@@ -25,7 +25,7 @@ from bench.measure.scores import score_recorded
 from bench.results.run import Run
 from bench.results.store import Store
 
-STRATEGY, TASK = "elbert-mono", "demo"
+ASKED = ("elbert-mono", "demo")
 INSTRUCTIONS: Mapping[str, Mapping[str, str]] = {
     "sse": {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2"},
     "avx2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"},
@@ -33,7 +33,7 @@ INSTRUCTIONS: Mapping[str, Mapping[str, str]] = {
 }
 """Environment variables that keep torch and its libraries to an instruction set."""
 THREADS = (1, 2)
-RULES = ("default", "no-loss", "2x")
+WINDOW_AT = ("default", "no-loss", "2x")
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def run_demo(seed: int, threads: int, instructions: str, say: Callable[[str], No
     say(f"Demo with seed {seed}, {threads} thread{'s' * (threads > 1)}, {instructions} instructions.")
     own = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), **INSTRUCTIONS[instructions]}
     with tempfile.TemporaryDirectory(prefix="bench-demo-") as folder:
-        words = ["run", "--strategy", STRATEGY, "--task", TASK, "--seed", str(seed), "--no-latency"]
+        words = ["run", "--strategy", ASKED[0], "--task", ASKED[1], "--seed", str(seed), "--no-latency"]
         command = [sys.executable, "-m", "bench", *words, "--results-dir", folder]
         begun = time.perf_counter()
         done = subprocess.run(command, env={**os.environ, **own}, capture_output=True, text=True)
@@ -78,7 +78,7 @@ def read_facts(run: Run, threads: int, instructions: str, seconds: float) -> Dem
         accuracy=result.per_exit["accuracy"][-1],
         no_loss=no_loss.metrics["accuracy"].value,
         speedup=no_loss.cost_speedup.value,
-        by_window={rule: find_window_share(run, rule) for rule in RULES if run.point(rule) is not None},
+        by_window={rule: find_window_share(run, rule) for rule in WINDOW_AT if run.point(rule) is not None},
         seconds=seconds,
     )
 
@@ -103,7 +103,7 @@ def describe_demo(found: Sequence[DemoFacts]) -> str:
         "| ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for one in found:
-        shares = " | ".join(f"{one.by_window[rule]:.3f}" if rule in one.by_window else "-" for rule in RULES)
+        shares = " | ".join(f"{one.by_window[rule]:.3f}" if rule in one.by_window else "-" for rule in WINDOW_AT)
         lines.append(
             f"| {one.seed} | {one.threads} | {one.instructions} | {one.accuracy:.3f} | {one.no_loss:.3f} | "
             f"{one.speedup:.2f}x | {shares} | {one.seconds:.0f} |"

@@ -38,7 +38,7 @@ GRADES = {0: 9, 1: 36, 2: 18, 3: 18, 4: 19}
 GOOD = "good great lovely pleasant charming superb clean perfect".split()
 BAD = "bad awful poor terrible dull dirty nasty ugly".split()
 FAIR = "fine decent adequate acceptable".split()
-PLAIN = "ordinary basic usual average".split()
+MODEST = "ordinary basic usual average".split()
 THINGS = "soup room bed staff view music garden pool".split()
 LINKING_VERBS = "was seemed looked felt".split()
 STRESSES = "very quite really".split()
@@ -143,7 +143,7 @@ class Writer:
 
     def _lukewarm(self, positive: bool) -> str:
         """Return a text whose words suggest the label three times in four."""
-        words = FAIR if positive == (self.below(4) > 0) else PLAIN
+        words = FAIR if positive == (self.below(4) > 0) else MODEST
         return " and ".join(
             f"{thing} {self.pick(LINKING_VERBS)} {self.pick(STRESSES)} {self.pick(words)}"
             for thing in self.things(1 + self.below(2))

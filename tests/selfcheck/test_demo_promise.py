@@ -13,7 +13,7 @@ from bench.cli.process import main
 from bench.progress import Progress
 from bench.results.run import Run
 from bench.results.store import Store
-from bench.selfcheck.demo import STRATEGY, TASK, DemoFacts, describe_demo, find_window_share, read_facts
+from bench.selfcheck.demo import ASKED, DemoFacts, describe_demo, find_window_share, read_facts
 
 FACTS = DemoFacts(0, 1, "sse", 0.96, 0.955, 4.0, {"no-loss": 0.1}, 50.0)
 
@@ -21,7 +21,7 @@ FACTS = DemoFacts(0, 1, "sse", 0.96, 0.955, 4.0, {"no-loss": 0.1}, 50.0)
 def run_once(folder: Path, **more: object) -> Run:
     """Run the demo in this process, without timing."""
     context = Context(Store(folder), Progress(quiet=True), offline=True, command="test")
-    return run_request(Request(STRATEGY, TASK, device="cpu", latency=False, **more), context)  # type: ignore[arg-type]
+    return run_request(Request(*ASKED, device="cpu", latency=False, **more), context)  # type: ignore[arg-type]
 
 
 @pytest.mark.slow

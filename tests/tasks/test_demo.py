@@ -14,7 +14,7 @@ from bench.tasks.demo import (
     FAIR,
     GOOD,
     GRADES,
-    PLAIN,
+    MODEST,
     TRAIN_ROWS,
     generate_splits,
 )
@@ -79,7 +79,7 @@ def test_no_sentence_occurs_twice() -> None:
 def test_vocabulary_is_small() -> None:
     words = {word for text in EVALUATION.first + TRAIN.first for word in text.split()}
     assert 30 < len(words) < 200
-    assert len({*GOOD, *BAD, *FAIR, *PLAIN}) == len(GOOD) + len(BAD) + len(FAIR) + len(PLAIN)
+    assert len({*GOOD, *BAD, *FAIR, *MODEST}) == len(GOOD) + len(BAD) + len(FAIR) + len(MODEST)
 
 
 def test_a_bag_of_words_solves_grade_one_and_not_the_rest() -> None:
