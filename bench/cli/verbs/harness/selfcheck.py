@@ -27,7 +27,7 @@ def selfcheck(
         typer.Argument(
             metavar="[gpu|demo]",
             help="gpu: everything that waits for an NVIDIA card, in less than ten minutes; demo: the demo over seeds, "
-            "threads and instruction sets, a minute and more each."
+            "threads and instruction sets, a minute and more each.",
         ),
     ] = None,
     only: Annotated[str | None, typer.Option(help="One part: curve, sweep, engine or exits-only.")] = None,
