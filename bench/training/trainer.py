@@ -29,7 +29,7 @@ from bench.training.checkpoint import list_optimizer_tensors, load_tensors, rest
 from strategies.base import ExitModel, Recipe, Stage
 from strategies.contract import check_numbers, name_class
 
-NARROW = 64
+NARROW_WIDTH = 64
 """Width of hidden states up to which a training step, at batches of 32 to 64, is faster on one thread than on two."""
 
 
@@ -283,7 +283,7 @@ def limit_threads(hidden_size: int, device: torch.device) -> Iterator[None]:
     Its weights are then the same on any number of cores: how a sum is shared out between threads changes its rounding.
     """
     threads = torch.get_num_threads()
-    if device.type == "cpu" and hidden_size <= NARROW:
+    if device.type == "cpu" and hidden_size <= NARROW_WIDTH:
         torch.set_num_threads(1)
     try:
         yield
