@@ -160,7 +160,7 @@ def test_the_demo_task_with_a_limit(capsys: pytest.CaptureFixture[str]) -> None:
     rows = found["record"]["task"]["rows"]
     assert (rows["train"]["used"], rows["select"]["used"]) == (180, 20)
     assert rows["evaluation"] == {"used": 200, "available": 1000, "truncated": 0}
-    assert found["record"]["backbone"]["name"] == "albert-demo"
+    assert found["record"]["backbone"]["name"] == "albert-12-demo"
 
 
 def test_latency_is_measured_where_it_is_wanted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
