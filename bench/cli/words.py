@@ -57,7 +57,7 @@ WORDS: Mapping[str, Word] = {
     "texts": Word(WHAT, "TEXTS"),
     "base": Word(WHAT, "BASE"),
     "candidate": Word(WHAT, "CANDIDATE"),
-    "seed": Word(TRAIN, "SEED"),
+    "seed": Word(WHAT, "SEED"),
     "recipe": Word(TRAIN, "RECIPE", completing.complete_recipes),
     "head": Word(TRAIN, "HEAD", completing.complete_heads),
     "init": Word(TRAIN, "WEIGHTS"),

@@ -21,7 +21,7 @@ def stored() -> Any:
 def list_outputs(notebook: Any) -> list[tuple[str, list[str]]]:
     """Every code cell with the kinds of what it put out."""
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    return [(cell.source, [kind for out in cell.outputs for kind in out.get("data", {})]) for cell in cells]
+    return [(cell.source, sorted(kind for out in cell.outputs for kind in out.get("data", {}))) for cell in cells]
 
 
 def test_stored_outputs_are_clean(stored: Any) -> None:
