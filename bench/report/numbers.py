@@ -20,6 +20,11 @@ def format_quality(value: OverSeeds) -> str:
     return text + (f", both {format_interval(*value.both)}" if value.both else "")
 
 
+def format_short_quality(value: OverSeeds) -> str:
+    """Return ``0.912 [0.886, 0.934]``: the interval over samples, of several seeds that over both."""
+    return f"{format_number(value.value)} {format_interval(*(value.both or (value.low, value.high)))}"
+
+
 def format_interval(low: float, high: float) -> str:
     """Return ``[0.890, 0.930]``."""
     return f"[{format_number(low)}, {format_number(high)}]"

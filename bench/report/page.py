@@ -19,7 +19,7 @@ from bench.report.formats import TextTable
 from bench.report.marks import Chart
 from bench.report.overview.crossing import cross_systems
 from bench.report.overview.families import STRATEGY_FAMILIES
-from bench.report.overview.lines import DEFAULT_RULE, arrange_panels, list_point_rules, read_goal
+from bench.report.overview.lines import DEFAULT_RULE, Overview, list_point_rules, read_goal
 from bench.report.provenance import Revision, StoreContents
 from bench.report.series import Panel
 from bench.report.svg import Swatches, draw_svg, write_style_sheet
@@ -41,15 +41,16 @@ def make_environment() -> Environment:
 
 def render_page(
     contents: StoreContents,
+    tasks: Sequence[tuple[str, Sequence[Overview]]],
     made: Sequence[PanelCharts],
     realisation: Chart | None,
     marks: Mapping[str, Revision],
     tables: Mapping[str, TextTable],
     points: Sequence[TextTable],
 ) -> str:
-    """Render the whole page as one text. The same input gives the same bytes."""
+    """Render the whole page as one text, of ``tasks`` in the given order. The same input gives the same bytes."""
     panels = [one.panel for one in made]
-    tasks, rules = arrange_panels(panels), list_point_rules(panels)
+    rules = list_point_rules(panels)
     packages = {mark.packages for mark in marks.values()}
     curves: dict[str, list[Sequence[str]]] = {}
     for title, *cells in tables["curves"].rows:

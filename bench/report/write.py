@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from bench.report import tables
 from bench.report.charts import build_charts, build_realisation
 from bench.report.figures import Figure, save_figure
 from bench.report.formats import TextTable, format_csv, format_latex, format_markdown
+from bench.report.overview.answers import render_answers
+from bench.report.overview.lines import Overview, arrange_panels
 from bench.report.page import render_page
 from bench.report.plots.collection import DEFAULT, build_panel_figures, build_paper_figures
 from bench.report.plots.realisation import build_realisation_figure
@@ -64,10 +66,11 @@ def write_report(
         drawn += build_paper_figures(made)
 
     texts: dict[str, str] = {}
+    tasks = arrange_panels(found) if {"html", "md"} & set(formats) else []
     if "html" in formats:
-        texts["report.html"] = render_page(contents, made, realisation, marks, single, points)
+        texts["report.html"] = render_page(contents, tasks, made, realisation, marks, single, points)
     if "md" in formats:
-        texts["report.md"] = render_markdown(contents, marks, points, single, drawn)
+        texts["report.md"] = render_markdown(contents, tasks, marks, points, single, drawn)
     if "latex" in formats:
         texts["tables.tex"] = render_latex(points, single)
     if "csv" in formats:
@@ -89,32 +92,41 @@ def write_report(
 
 def render_markdown(
     contents: StoreContents,
+    tasks: Sequence[tuple[str, Sequence[Overview]]],
     marks: dict[str, Revision],
     points: list[TextTable],
     single: dict[str, TextTable],
     drawn: list[Figure],
 ) -> str:
-    """Render everything as one Markdown file."""
-    said = [(f"machine {name}", text) for name, text in describe_machines(contents.runs).items()]
-    said += [(f"code {one.letter}", f"{one.text} ({len(one.cells)} cells)") for one in marks.values()]
-    said += [(f"failed: {escape_markdown(run.name)}", run.error) for run in contents.failed]
+    """Render everything as one Markdown file: answers, what is missing, all points, figures, cells, provenance."""
+    said = [(f"failed: {escape_markdown(run.name)}", run.error) for run in contents.failed]
     said += [("not finished", f"{run.name} ({run.status})") for run in contents.unfinished]
     for run in contents.badly_timed:
         said.append((f"latency INVALID: {escape_markdown(run.name)}", find_timing_problem(run)))
     said += [(f"{bad.state}: {escape_markdown(bad.name)}", bad.why) for bad in contents.left_out]
-    lines = ["# ExitBench report", "", *(f"- {what}: {escape_markdown(text)}" for what, text in said)]
-    if not points:
-        lines += ["", "There are no finished results here yet."]
+    made_by = [(f"machine {name}", text) for name, text in describe_machines(contents.runs).items()]
+    made_by += [(f"code {one.letter}", f"{one.text} ({len(one.cells)} cells)") for one in marks.values()]
+    lines = ["# ExitBench report", ""]
+    lines += render_answers(tasks) if points else ["There are no finished results here yet.", ""]
+    if said:
+        lines += ["## What is missing or not to be trusted", "", *_list_facts(said), ""]
+    lines += ["## Every strategy and setting at every operating point", ""] if points else []
     parts = [format_markdown(t) for t in points]
     if single["curves"].rows:
         parts.append(format_markdown(single["curves"]))
     if drawn:
-        parts.append("### Figures\n")
+        parts.append("## Figures\n")
         for f in drawn:
             parts.append(f"![{escape_markdown(f.name)}](figures/{f.name}.png)\n\n{escape_markdown(f.caption)}\n")
     if contents.runs or contents.left_out:
         parts.append(format_markdown(single["cells"]))
-    return "\n".join([*lines, "", *parts])
+    if made_by:
+        parts.append("\n".join(["## Machines, code and packages", "", *_list_facts(made_by), ""]))
+    return "\n".join([*lines, *parts])
+
+
+def _list_facts(facts: Sequence[tuple[str, str | None]]) -> list[str]:
+    return [f"- {what}: {escape_markdown(text or 'no message was kept')}" for what, text in facts]
 
 
 def render_latex(points: list[TextTable], single: dict[str, TextTable]) -> str:

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from bench.progress import Progress
+from bench.report.overview.answers import say_headline
 from bench.report.overview.families import OWN_FAMILY, STRATEGY_FAMILIES, find_family
 from bench.report.overview.lines import arrange_panels
 from bench.report.series import make_panels
+from bench.report.write import write_report
 from bench.results.matched import match_runs
 from bench.results.store import Store
 from strategies import STRATEGIES
@@ -80,3 +83,26 @@ def test_the_example_is_small_and_begins_with_an_answer() -> None:
     assert text.index('class="found"') < text.index('id="cells"') < text.index('id="provenance"')
     folded = re.sub(r"<details.*?</details>", "", text, flags=re.DOTALL)
     assert "commit " not in folded
+
+
+def test_markdown_begins_with_the_same_answer_and_ends_with_provenance(store: Path, tmp_path: Path) -> None:
+    write_report(store, tmp_path, ["md"], Progress(quiet=True))
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    headline = arrange_panels(make_panels(Store(store).runs()[0]))[0][1][0].headlines["2x"]
+    assert headline.best is not None
+    said, best = say_headline(headline), headline.best.line.name
+    assert said.startswith(f"At 2× or more: {best} 0.")
+    assert f"**{said}**" in text
+    order = [
+        "# ExitBench report",
+        "## zeta",
+        said,
+        f"| {best} ",
+        "## alpha",
+        "## Every strategy",
+        "### Cells",
+        "- machine",
+    ]
+    found = [text.index(part) for part in order]
+    assert found == sorted(found)
+    assert text.rindex("## ") == text.index("## Machines, code and packages")

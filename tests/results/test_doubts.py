@@ -237,7 +237,8 @@ def test_report_says_it_on_the_page_and_in_every_table(
     out_of(capsys, "report", "--results-dir", str(doubtful), "--out", str(tmp_path), "--format", "html,md,latex,csv")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "no skill (3 series)" in page
-    assert page.count('<div class="doubt">no skill, 16 held out</div>') == 3
+    for strategy in ("entropy", "margin", "energy"):  # beside each line of the first table
+        assert f"<bdi>{strategy}</bdi><small>no skill, 16 held out</small>" in page
     for name in ("report.md", "tables.tex"):
         text = (tmp_path / name).read_text(encoding="utf-8")
         assert "entropy (no skill, 16 held out)" in text
