@@ -144,8 +144,9 @@ def guard_csv(value: object) -> object:
 WORD, UNIT = re.compile(r"\S+"), re.compile(r"\[[^\[\]\n]{1,14}\]\S*|\S+")
 """What a line is broken between: words; where there is room for it, intervals such as ``[0.841, 0.882]`` stay whole."""
 UNIT_START = re.compile(r" (?=\[[^\[\]\n]{1,14}\])")
-LONGEST_WORD = 16
-"""Letters that a column has room for, however narrow the table; names without an end may be longer, and are folded."""
+LONGEST_WORD = 21
+"""Letters that a column has room for, however narrow the table: those of a strategy's longest name. Names without an
+end may be longer, and are folded."""
 
 
 class FittedTable(Table):
@@ -190,7 +191,7 @@ class FittedTable(Table):
             yield Padding(f"- {row[0]}", 0)
             for name, text in zip(self.names[1:], row[1:], strict=True):
                 if text not in ("", "-", "–"):
-                    yield Padding(f"{name}: {text}", (0, 0, 0, 4))
+                    yield Padding(f"{name}: {text}" if name else text, (0, 0, 0, 4))
 
 
 def _break_before_unit(text: str, width: int) -> str:

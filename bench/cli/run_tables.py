@@ -247,7 +247,7 @@ def print_plan(plan: Plan, total: PlanCost, json: bool) -> None:
         there, seconds, disk = STATUS[row["status"]], format_seconds(row["seconds"]), format_bytes(row["disk"])
         cells.append((row["cell"], numbers[row["training"]], there, seconds, disk))
     columns = ("cell", "training", "there", "time", "disk")
-    title = f"{len(rows)} cells, {len(numbers)} trainings"
+    title = ", ".join(f"{n} {what}{'s' * (n != 1)}" for n, what in ((len(rows), "cell"), (len(numbers), "training")))
     out = make_console()
     out.print(build_table(title, columns, cells, right=("training", "time", "disk")))
     counts = {name: sum(row["status"] == key for row in rows) for key, name in STATUS.items()}

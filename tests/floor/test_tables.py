@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from bench.text import LONGEST_WORD, TextConsole, build_table, fit_widths
+from strategies import STRATEGIES
 
 COLUMNS = ["way", "ms a text, batch 1", "speed-up, batch 1", "ms a text, batch 32", "changed", "accuracy", "mean exit"]
 CELLS = ["1117.75", "10.88x [10.84, 12.92]", "18.27", "4.2 % [2.8, 6.1]", "0.898 [0.872, 0.920]", "12.17"]
@@ -27,6 +28,21 @@ def test_what_a_row_has_not_is_left_out_of_its_list(capsys: pytest.CaptureFixtur
     TextConsole(width=60).print(build_table("Ways", COLUMNS, [NONE]))
     printed = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert printed == ["Ways", "- torch.compile", "    ms a text, batch 1: cannot run"]
+
+
+def test_a_column_without_a_name_leaves_no_colon_in_the_list(capsys: pytest.CaptureFixture[str]) -> None:
+    TextConsole(width=20).print(build_table("", ["exit", "sure", ""], [["3 to 4", "0.526 to 0.535", "leaves here"]]))
+    printed = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert printed[-1] == "leaves here"
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_the_name_of_no_strategy_is_broken(width: int, capsys: pytest.CaptureFixture[str]) -> None:
+    names = list(STRATEGIES)
+    cells = [[name, "0.862 [0.841, 0.882]", "2.16x", "within noise, -0.000 [-0.008, +0.007]"] for name in names]
+    TextConsole(width=width).print(build_table("2x or more", ["strategy", "accuracy", "speed-up", "best"], cells))
+    printed = capsys.readouterr().out
+    assert [name for name in names if name not in printed] == []
 
 
 @given(

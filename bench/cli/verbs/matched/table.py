@@ -45,7 +45,7 @@ def table(
     goal, groups = choose_goal(rules), group_series(series)
     rows = make_plain_rows(one.row for one in series)
     if session.json and markdown is None:
-        show_tables([], TABLE_NOTE, [], markdown=None, plain=rows)
+        show_tables([], "", [], markdown=None, plain=rows)
         return
     tables: list[Cells] = []
     feet: list[list[str]] = []
@@ -57,15 +57,24 @@ def table(
         feet += [[]] * (len(made) - 1)
         feet.append(describe_row_doubts([one.row for one in members], "strategy"))
         said += [sentence] if sentence else []
-    show_tables(tables, TABLE_NOTE, feet, markdown=markdown, plain=rows if session.json else None, said=said)
+    note = write_note(tables, len(series))
+    show_tables(tables, note, feet, markdown=markdown, plain=rows if session.json else None, said=said)
 
 
-TABLE_NOTE = (
-    "Thresholds are chosen on samples held out of train and reported on the evaluation split; the FLOPs speed-up there "
-    "stands in parentheses. Brackets: 95 % over samples, and over seeds where there are several (two-level bootstrap). "
-    "Only 1.83x: the point is not as fast as its column says. Rows with the same numbers are one. Sample sizes: "
-    "used/available. Default: the criterion's own default setting."
-)
+def write_note(tables: Sequence[Cells], rows: int) -> str:
+    """Return what is to know of ``tables`` with so many ``rows`` before equal ones became one; of nothing else."""
+    cells = [cell for _, _, lines in tables for line in lines for cell in line[1:]]
+    slow = next((cell for cell in cells if cell.startswith("only ")), None)
+    notes = (
+        "Thresholds are chosen on samples held out of train and reported on the evaluation split; the FLOPs speed-up "
+        "there stands in parentheses. Brackets: 95 % over samples, and over seeds where there are several (two-level "
+        "bootstrap).",
+        slow and f"{slow.capitalize()}: the point is not as fast as its column says.",
+        "Rows with the same numbers are one." if rows > sum(len(lines) for _, _, lines in tables) else None,
+        "Sample sizes: used/available.",
+        any("default" in columns for _, columns, _ in tables) and "Default: the criterion's own default setting.",
+    )
+    return " ".join(note for note in notes if note)
 
 
 def choose_goal(rules: Sequence[str]) -> Rule | None:
