@@ -37,6 +37,8 @@ def replace_file(path: Path) -> Iterator[Path]:
                 f"No space is left on the disk for {path}: free some and run the same command again; "
                 "what was finished is kept."
             ) from error
+        if isinstance(error, OSError) and error.filename == str(temporary):  # people know the file by its own name
+            error.filename = str(path)
         raise
     finally:
         temporary.unlink(missing_ok=True)

@@ -109,6 +109,7 @@ def report_error(error: BaseException) -> int:
     if explain is not None:
         where = getattr(getattr(error, "ctx", None), "command_path", "bench")
         message = shorten_quotes(explain())
+        message += "" if message.endswith((".", "?", "!")) else "."
         print(show_hidden(message if "\n" in message else f"Error: {message} See `{where} --help`."), file=sys.stderr)
         return errors.USAGE
     cause = errors.find_cause(error)

@@ -147,3 +147,10 @@ def test_numbers_beyond_what_floats_tell_apart_stay_two_classes(tmp_path: Path) 
     path = write_rows(tmp_path / "task", *rows) / "train.jsonl"
     labels = read_columns(path, "train", ["text", "label"]).column("label")
     assert len(set(map(str, labels))) == 2
+
+
+@pytest.mark.parametrize("words", [["pick", "--speedup", "x"], ["pick", "--bs", "3"], ["pick", "--speedup"]])
+def test_where_to_look_is_a_sentence_of_its_own(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    before, found, _ = said(capsys, *words).partition(" See `bench")
+    assert found
+    assert before.endswith(".")

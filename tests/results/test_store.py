@@ -213,3 +213,9 @@ def test_git_leaves_the_cache_alone(tmp_path: Path) -> None:
     (store.root / ".cache" / ".gitignore").write_text("!checkpoints\n")
     store.make_cache("locks")
     assert (store.root / ".cache" / ".gitignore").read_text() == "!checkpoints\n"
+
+
+def test_an_error_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught, replace_file(tmp_path / "file") as temporary:
+        temporary.open("rb")
+    assert caught.value.filename == str(tmp_path / "file")
