@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from bench.measure.rules import Rule
 from bench.progress import Progress
 from bench.report.overview.answers import say_headline
 from bench.report.overview.families import OWN_FAMILY, STRATEGY_FAMILIES, find_family
@@ -67,6 +69,23 @@ def test_the_sentence_has_the_numbers_of_the_table(store: Path) -> None:
         rows[e.line.series.first.name]["2x"]["value"] for e in ranked
     )
     assert [entry.line.name for entry in headline.plain] == ["Full model"]
+
+
+@pytest.mark.parametrize(("rule", "words"), [("-1", "Losing at most 1 point"), ("-0.5", "Losing at most 0.5 points")])
+def test_a_loss_is_counted_in_words(rule: str, words: str, store: Path) -> None:
+    found = arrange_panels(make_panels(Store(store).runs()[0]))[0][1][0].headlines
+    assert replace(found["2x"], ranking=replace(found["2x"].ranking, goal=Rule.parse(rule))).words == words
+
+
+def test_a_system_that_is_short_of_the_point_says_where_it_is(store: Path) -> None:
+    headline = arrange_panels(make_panels(Store(store).runs()[0]))[0][1][0].headlines["2x"]
+    best = headline.best
+    assert best is not None
+    assert best.standing is not None
+    for speedup, said in ((1.95, " at 1.95×"), (2.0, ""), (2.4, "")):
+        cost = replace(best.standing.cost_speedup, value=speedup)
+        moved = replace(best, standing=replace(best.standing, cost_speedup=cost))
+        assert headline.say(moved) == f"{best.line.name} {best.standing.quality.value:.3f}{said}"
 
 
 def test_every_strategy_of_ours_has_one_family() -> None:

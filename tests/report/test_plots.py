@@ -29,6 +29,7 @@ from bench.results.run import Run
 from bench.results.store import Store
 from strategies import HEADS, RECIPES, STRATEGIES
 from tests.helpers.plot_store import make_systems
+from tests.helpers.report_store import make_cell
 
 PICTURES = Path(__file__).parent / "pictures"
 SST2 = PlotOptions(tasks=("sst2",))
@@ -153,12 +154,32 @@ def test_runs_that_are_named_are_all_drawn_under_the_users_names(runs: list[Run]
         (PlotOptions(seeds=(7,)), "Unknown seed '7'"),
         (PlotOptions(x="flop"), "Did you mean 'flops'"),
         (PlotOptions(labels=("foo=bar",)), "Unknown line 'foo' to label"),
+        (PlotOptions(highlight=("ELBERT", "foo")), "Unknown line 'foo' to highlight"),
         (PlotOptions(labels=tuple("abcdefghijk")), "--labels names 11 lines"),
     ],
 )
 def test_what_is_not_known_is_said(options: PlotOptions, said: str, runs: list[Run]) -> None:
     with pytest.raises(UserError, match=re.escape(said)):
         build_plot("trade-off", runs, options)
+
+
+@pytest.mark.parametrize("kind", PLOT_KINDS)
+def test_a_line_to_highlight_is_never_passed_over(kind: str, runs: list[Run]) -> None:
+    with pytest.raises(UserError, match=r"to highlight|leave --highlight out|Nothing"):
+        build_plot(kind, runs, PlotOptions(highlight=("foo",)))
+
+
+def test_a_caption_tells_the_marks_of_every_chart(tmp_path: Path) -> None:
+    trained = {"elbert-mono": {"recipe": "elbert", "head": "shared"}, "entropy": {"recipe": "joint", "head": "linear"}}
+    for task in ("alpha", "beta"):
+        for strategy, spec in trained.items():
+            make_cell(tmp_path, strategy, task, spec=spec)
+    make_cell(tmp_path, "full", "beta", early=False)
+    figure = build_plot("trade-off", Store(tmp_path).runs()[0])
+    assert [chart.title.split()[0] for chart in figure.charts] == ["alpha", "beta"]
+    assert "dashed line" not in figure.charts[0].words
+    assert "dashed line: the plain model with all layers" in figure.caption
+    assert figure.caption.count("Lines: every threshold") == 1
 
 
 def test_runs_without_what_a_figure_shows_are_told(runs: list[Run]) -> None:

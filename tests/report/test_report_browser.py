@@ -138,6 +138,9 @@ def test_filters_leave_what_they_say(opened: Any) -> None:
     assert rows(opened) == ["Full model", "Plain, 3 layers"]
     assert f"2 of {len(everything)} lines" in opened.find_element("id", "count").text
     field.clear()
+    field.send_keys("nobody")
+    assert opened.find_element("id", "count").text.endswith(f"0 of {len(everything)} lines: nothing has this name")
+    field.clear()
     field.send_keys(" ")
     assert rows(opened) == everything
     choose(opened, "task", "rte")

@@ -66,6 +66,7 @@ def test_nothing_breaks_out_of_markdown_or_csv(written: Path) -> None:
     text = (written / "report.md").read_text(encoding="utf-8")
     assert "<script" not in text
     assert "<img" not in text
+    assert text.index("| strategy |") < text.index("- machine ")  # the numbers first, where they come from last
     for table in text.split("\n\n"):
         rows = [line for line in table.splitlines() if line.startswith("|")]
         widths = {len([1 for i, c in enumerate(row) if c == "|" and row[i - 1] != "\\"]) for row in rows}

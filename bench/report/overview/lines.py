@@ -77,7 +77,8 @@ class Headline:
         goal = self.ranking.goal
         if goal.kind == "speedup":
             return f"At {goal.value:g}× or more"
-        return f"Losing at most {100 * goal.value:g} points" if goal.value else "Without loss"
+        points = f"{100 * goal.value:g} point{'' if 100 * goal.value == 1 else 's'}"
+        return f"Losing at most {points}" if goal.value else "Without loss"
 
     @property
     def best(self) -> PlacedLine | None:
@@ -107,11 +108,13 @@ class Headline:
         return list(dict.fromkeys([*([best] if best else []), *whole[:1]]))
 
     def say(self, entry: PlacedLine) -> str:
-        """Return ``DeeBERT 0.861``; of a point that asks for quality ``DeeBERT 1.95× (0.861)``."""
+        """Return ``DeeBERT 0.861``, ``… at 1.95×`` where that is short; for a loss ``DeeBERT 1.95× (0.861)``."""
         assert entry.standing is not None
         quality, speedup = entry.standing.quality.value, entry.standing.cost_speedup.value
         if self.ranking.goal.kind == "speedup":
-            return f"{entry.line.name} {numbers.format_number(quality)}"
+            short = round(speedup, 2) < self.ranking.goal.value  # its neighbours in the sentence are where it says
+            at = f" at {numbers.format_factor(speedup)}" if short else ""
+            return f"{entry.line.name} {numbers.format_number(quality)}{at}"
         return f"{entry.line.name} {numbers.format_factor(speedup)} ({numbers.format_number(quality)})"
 
     @property

@@ -9,7 +9,7 @@ from bench.report import content
 from bench.report.figures import Figure
 from bench.report.plots.captions import add_doubts
 from bench.report.plots.comparison import build_comparison, tabulate_comparison
-from bench.report.plots.options import PlotOptions, rename_lines
+from bench.report.plots.options import PlotOptions, find_banded, rename_lines
 from bench.report.plots.systems import SYSTEMS, Shown, choose_variant, describe_drawn, merge_alike, share_seeds
 from bench.report.series import Panel, Series
 from bench.report.style import MARKERS, Look, choose_look
@@ -57,7 +57,7 @@ def build_criteria(panel: Panel, found: Sequence[Series], options: PlotOptions, 
         *([f"Not drawn: {', '.join(left)}."] if left else []),
         describe_drawn([one.series for one in shown]),
     ]
-    bands = [one.name for one in shown if options.bands or one.name in options.highlight]
+    (bands,) = find_banded([shown], options)
     chart = build_comparison(panel, shown, options.x or "flops", bands=bands, barred=("2x",), plain=False)
     words.insert(1, chart.words)
     figure = Figure(f"criteria-{panel.slug}-{number}", " ".join(words), tabulate_comparison(panel, shown), [chart], 2.6)
@@ -87,7 +87,7 @@ def build_windows(panel: Panel, found: Sequence[tuple[int, Series]], options: Pl
     ]
     shown = rename_lines(shown, options.labels)
     series = [one.series for one in shown]
-    bands = [one.name for one in shown if options.bands or one.name in options.highlight]
+    (bands,) = find_banded([shown], options)
     chart = build_comparison(panel, shown, options.x or "flops", bands=bands, barred=(), plain=False)
     words = f"Window size of {series[0].strategy} on {panel.title}, same checkpoint ({series[0].trained_as})."
     caption = " ".join([words, chart.words, describe_drawn(series)])

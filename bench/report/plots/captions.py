@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from bench.report.figures import Figure
 from bench.report.formats import DataRow
+from bench.report.marks import Chart
 from bench.report.series import Panel, Series
 from bench.results.series_doubts import describe_doubts
 
@@ -33,3 +34,9 @@ def add_doubts(figure: Figure, about: Sequence[tuple[Panel, str, Series]]) -> Fi
 
     rows = [{**row, "doubts": doubt(row)} for row in figure.rows]
     return replace(figure, caption=" ".join([figure.caption, *sentences]), rows=rows)
+
+
+def merge_words(charts: Sequence[Chart]) -> str:
+    """Return what the marks of charts side by side are, each once: one may have stars or bars that another has not."""
+    parts = dict.fromkeys(part for chart in charts for part in chart.words.removesuffix(".").split("; "))
+    return "; ".join(parts) + "."

@@ -12,9 +12,9 @@ from bench.report import content
 from bench.report.figures import COLUMN, WIDE, Figure
 from bench.report.formats import DataRow
 from bench.report.marks import LARGE, SMALL, Axis, Band, Chart, Key, Line, Mark, Point, pad_range
-from bench.report.plots.captions import add_doubts
+from bench.report.plots.captions import add_doubts, merge_words
 from bench.report.plots.comparison import QUANTITIES, build_comparison, tabulate_comparison
-from bench.report.plots.options import PlotOptions, choose_panels, find_lines, rename_lines
+from bench.report.plots.options import PlotOptions, choose_panels, find_banded, find_lines, rename_lines
 from bench.report.plots.systems import SYSTEMS, Shown, describe_drawn, describe_shown
 from bench.report.provenance import describe_runs
 from bench.report.series import BandedCurve, Panel, Series, average_curves
@@ -122,15 +122,16 @@ def build_figure_3(panels: Sequence[Panel], options: PlotOptions) -> Figure | No
     if not chosen:
         return None
     shown = [(panel, rename_lines(found, options.labels)) for panel, found in chosen]
-    x, charts = options.x or "cost", []
-    for panel, found in shown:
-        bands = [one.name for one in found if options.bands or one.name in options.highlight]
-        charts.append(build_comparison(panel, found, x, bands=bands, rules=("no-loss", "2x", "4x")))
+    x, banded = options.x or "cost", find_banded([found for _, found in shown], options)
+    charts = [
+        build_comparison(panel, found, x, bands=bands, rules=("no-loss", "2x", "4x"))
+        for (panel, found), bands in zip(shown, banded, strict=True)
+    ]
     several = len(charts) > 1
     words = [
         "After ELBERT's figure 3: the published systems against each other and against plain compression, models of "
         "fewer layers trained without exits (stars).",
-        charts[0].words,
+        merge_words(charts),
         *(f"{panel.title}: {describe_shown(found)}" for panel, found in shown),
         describe_drawn([one.series for _, found in shown for one in found]),
         left,

@@ -14,10 +14,10 @@ from bench.report.exit_charts import build_depth, build_every_exit, build_knowle
 from bench.report.figures import CAPTION, COLUMN, WIDE, Figure, draw_figure, join_captions, open_canvas, save_canvas
 from bench.report.marks import Chart, Shares
 from bench.report.plots.ablations import build_criteria, build_windows, group_criteria, group_windows
-from bench.report.plots.captions import add_doubts
+from bench.report.plots.captions import add_doubts, merge_words
 from bench.report.plots.comparison import QUANTITIES, build_comparison, tabulate_comparison
 from bench.report.plots.elbert import build_figure_2, build_figure_3
-from bench.report.plots.options import PlotOptions, choose_panels, find_lines, rename_lines, select_panels
+from bench.report.plots.options import PlotOptions, choose_panels, find_banded, find_lines, rename_lines, select_panels
 from bench.report.plots.realisation import build_realisation_figure
 from bench.report.plots.systems import Shown, describe_drawn, describe_shown
 from bench.report.series import Panel, Series
@@ -44,13 +44,12 @@ def build_trade_off_figure(panels: Sequence[Panel], options: PlotOptions) -> Fig
         return None
     shown = [(panel, rename_lines(found, options.labels)) for panel, found in chosen]
     charts = []
-    for panel, found in shown:
-        asked = [one.name for one in found if _is_named(one, options.highlight)]
+    for (panel, found), asked in zip(shown, find_banded([found for _, found in shown], options), strict=True):
         alone = len(found) == 1 and options.bands is None
-        bands = [one.name for one in found] if options.bands or alone else asked
+        bands = [one.name for one in found] if alone else asked
         charts.append(build_comparison(panel, found, options.x or "flops", bands=bands))
     words = [
-        join_captions(", ".join(panel.title for panel, _ in shown), charts[:1]),
+        f"{', '.join(panel.title for panel, _ in shown)}. {merge_words(charts)}",
         *dict.fromkeys(describe_shown(found) for _, found in shown),
         *(describe_drawn([one.series for one in found]) for _, found in shown),
         left,
@@ -66,11 +65,6 @@ def build_trade_off_figure(panels: Sequence[Panel], options: PlotOptions) -> Fig
 def _keep_series(panels: Sequence[Panel], test: Callable[[Series], bool]) -> list[Panel]:
     kept = [replace(panel, series=tuple(filter(test, panel.series))) for panel in panels]
     return [panel for panel in kept if any(series.early for series in panel.series)]
-
-
-def _is_named(one: Shown, names: Iterable[str]) -> bool:
-    known = {one.name.lower(), one.series.strategy.lower(), one.series.label.lower()}
-    return any(name.lower() in known for name in names)
 
 
 def _narrow_best(panels: Sequence[Panel], options: PlotOptions) -> tuple[Panel, Panel, list[Shown]] | None:
@@ -184,6 +178,8 @@ def build_plot(kind: str, runs: Iterable[Run], options: PlotOptions | None = Non
         if not known:
             raise UsageError(f"The x axis of {kind} is always the same: leave --x out.")
         raise make_unknown_error("quantity", options.x, known, " of --x")
+    if options.highlight and not known:
+        raise UsageError(f"Lines of {kind} have no band of their own: leave --highlight out.")
     panels = select_panels(runs, options)
     figure = PLOT_KINDS[kind].build(panels, options)
     if figure is None or not any(chart.legend for chart in figure.charts):

@@ -148,6 +148,22 @@ def choose_panels(
     return chosen[:MOST_PANELS], said
 
 
+def find_banded(groups: Sequence[Sequence[Shown]], options: PlotOptions) -> list[list[str]]:
+    """Return the names of the lines that have a 95 % band, of each group: all of them, or those of ``highlight``.
+
+    Raises UsageError for a name that no group has.
+    """
+    wanted = {name.lower() for name in options.highlight}
+    drawn = [one for found in groups for one in found]
+    for name in sorted(wanted.difference(*map(_list_names, drawn))):
+        raise make_unknown_error("line", name, sorted({one.name for one in drawn}), " to highlight")
+    return [[one.name for one in found if options.bands or wanted & _list_names(one)] for found in groups]
+
+
+def _list_names(one: Shown) -> set[str]:
+    return {one.name.lower(), one.series.strategy.lower(), one.series.label.lower()}
+
+
 def rename_lines(shown: Sequence[Shown], labels: Sequence[str]) -> list[Shown]:
     """Return ``shown`` under the names of ``labels``. Raises UsageError for one that names no line, or too many."""
     named = {key.strip().lower(): value.strip() for key, sign, value in (t.rpartition("=") for t in labels) if sign}

@@ -180,7 +180,9 @@
       if (table.closest(".view").hidden || table.closest(".task").hidden) { return; }
       all("tbody:not([hidden]) tr", table).forEach(function (row) { count += 1; shown += row.hidden ? 0 : 1; });
     });
-    field("count").textContent = tasks + (tasks === 1 ? " task, " : " tasks, ") + shown + " of " + count + " lines";
+    var folded = all(".task:not([hidden]) .view:not([hidden]) .filtered tbody tr:not([hidden])").length;
+    field("count").textContent = tasks + (tasks === 1 ? " task, " : " tasks, ") + shown + " of " + count + " lines" +
+      (shown || !count ? "" : folded ? "; " + folded + " in the tables of every strategy, folded below" : ": nothing has this name");
   }
   [task, backbone, rule, family].forEach(function (one) { if (one) { one.addEventListener("change", update); } });
   filter.addEventListener("input", update);
