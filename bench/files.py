@@ -24,7 +24,7 @@ def replace_file(path: Path) -> Iterator[Path]:
     """
     if path.is_dir():  # also one without a name, as the current one and the root
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         yield temporary
@@ -47,6 +47,14 @@ def replace_file(path: Path) -> Iterator[Path]:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and what it lies in. Raises UsageError where the system has no folders made, as below /proc."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError:
+        raise UsageError(f"{folder} cannot be used: no folder can be made there.") from None
 
 
 def is_disk_full(error: Exception) -> bool:

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
+from bench.files import make_folder
 from bench.results.doubts import Doubt
 from bench.results.groups import label_runs, list_asked_settings
 from bench.results.measures import OperatingPoint
@@ -133,7 +134,7 @@ def append_runs(path: Path, runs: Iterable[Run]) -> list[Entry]:
     """Add finished cells that are not there yet, in order of time; returns what was added."""
     added = find_fresh(path, runs)
     if added:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with path.open("a+b") as file:
             half = file.tell() > 0 and file.seek(-1, os.SEEK_END) >= 0 and file.read() != b"\n"
         with path.open("a", encoding="utf-8") as file:

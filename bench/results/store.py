@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 
 from backbones.catalog import find_backbone_name
 from bench.errors import Damaged, Newer, UsageError
-from bench.files import refuse_file
+from bench.files import make_folder, refuse_file
 from bench.progress import Progress
 from bench.results.doubts import doubt_outgrown
 from bench.results.places import LONGEST, RECORD, make_slug
@@ -63,7 +63,7 @@ class Store:
     def make_cache(self, kind: str) -> Path:
         """Return the folder for one kind of thing that is kept for reuse; make it where it is missing."""
         top = self.root / ".cache"
-        (top / kind).mkdir(parents=True, exist_ok=True)
+        make_folder(top / kind)
         if not (top / ".gitignore").exists():
             (top / ".gitignore").write_text("*\n", encoding="utf-8")
         return top / kind

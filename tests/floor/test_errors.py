@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from bench.errors import LimitReached, UsageError, UserError, find_cause, name_causes
+from bench.files import write_text
 
 
 def chained(error: Exception, cause: BaseException) -> Exception:
@@ -60,6 +62,12 @@ OURS: list[Exception] = [
     chained(KeyError("a"), PermissionError(errno.EACCES, "Permission denied")),
     RuntimeError("mat1 and mat2 shapes cannot be multiplied"),
 ]
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc here")
+def test_where_no_folder_can_be_made_is_the_users_mistake() -> None:
+    with pytest.raises(UsageError, match=r"^/proc/nope/out cannot be used: no folder can be made there\.$"):
+        write_text(Path("/proc/nope/out/a.json"), "x")
 
 
 @pytest.mark.parametrize("error", OURS, ids=repr)

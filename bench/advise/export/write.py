@@ -24,7 +24,7 @@ from bench.cell.reload import RunModel, load_run_model, refuse_external
 from bench.cell.request import Context
 from bench.environment import read_versions
 from bench.errors import DiskFull, UsageError
-from bench.files import hash_file, is_disk_full, write_json, write_text
+from bench.files import hash_file, is_disk_full, make_folder, write_json, write_text
 from bench.results.run import Run
 from bench.tasks.encode import encode_split
 
@@ -146,7 +146,7 @@ def write_folder(folder: Path) -> Iterator[Path]:
 
     Raises DiskFull where there is no room; nothing is left then.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.parent)
     temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp")
     temporary.mkdir()
     try:
