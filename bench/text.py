@@ -223,7 +223,7 @@ def build_table(
     rows: Iterable[Iterable[object]],
     right: Container[str] = (),
     ends: Container[int] = (),
-) -> Table:
+) -> FittedTable:
     """Return a table whose cells are folded rather than cut; the columns ``right`` are set to the right.
 
     A line is drawn below the rows whose numbers, from 1, are in ``ends``. On a terminal that is too narrow for it a

@@ -45,6 +45,7 @@ WORDS: Mapping[str, Word] = {
     "checkpoint": Word(WHAT),
     "only": Word(WHAT, "PART"),
     "scale": Word(WHAT, "SCALE"),
+    "instructions": Word(WHAT, "SET,...", completing.offer_values("sse", "avx2", "native")),
     "criteria": Word(WHAT, "CRITERION,...", completing.complete_strategies),
     "against": Word(WHAT, "CRITERION", completing.complete_strategies),
     "slice_column": Word(WHAT, "COLUMN"),

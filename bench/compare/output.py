@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from rich.table import Table
-
 from bench.compare.compare import Comparison
 from bench.compare.verdict import VERDICTS, Row
 from bench.files import replace_file, write_json, write_text
@@ -16,7 +14,7 @@ from bench.results.groups import label_runs
 from bench.results.measures import OperatingPoint, Performance
 from bench.results.part import Estimate
 from bench.results.run import Run
-from bench.text import build_table, escape_markdown, quote_markdown, show_hidden
+from bench.text import FittedTable, build_table, escape_markdown, quote_markdown, show_hidden
 
 MARKS = {"worse": "🔴", "inconclusive": "🟡", "not comparable": "⚪", "better": "🟢", "same": "✔"}
 
@@ -52,7 +50,7 @@ def pick_rows(comparison: Comparison, everything: bool) -> list[Row]:
     return [row for row in ordered if everything or row.verdict != "same"]
 
 
-def make_table(comparison: Comparison, everything: bool = False) -> Table:
+def make_table(comparison: Comparison, everything: bool = False) -> FittedTable:
     """Make the table of a comparison for a terminal."""
     rows = [
         (row.verdict, comparison.mark_cell(row), row.name, *format_sides(row), row.reason)

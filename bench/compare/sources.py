@@ -89,7 +89,18 @@ def _unpack(revision: str, inside: str, folder: Path, source: str) -> None:
         detail = said.decode(errors="replace").strip().splitlines()
         raise UsageError(f"{wrong}: {detail[-1]}." if detail else f"{wrong}.") from error
     with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        _extract(archive, folder)
+
+
+def _extract(archive: tarfile.TarFile, folder: Path) -> None:
+    """Extract regular files and folders; Python 3.11.2 and 3.11.3 have no filter that does so."""
+    if hasattr(tarfile, "data_filter"):
         archive.extractall(folder, filter="data")
+        return
+    for member in archive:
+        inside = (folder / member.name).resolve().is_relative_to(folder.resolve())
+        if inside and (member.isfile() or member.isdir()):
+            archive.extract(member, folder)
 
 
 def _run_git(*arguments: str) -> bytes:

@@ -152,7 +152,7 @@ def test_a_tokenizer_larger_than_the_embedding_is_refused(folder: Path) -> None:
 BAD_REQUESTS: dict[str, tuple[BackboneRequest, str]] = {
     "typo": (BackboneRequest("albert_base"), "^Unknown backbone 'albert_base'. Did you mean 'albert-base'\\?$"),
     "no org": (BackboneRequest("bert-base-uncased"), "Unknown backbone 'bert-base-uncased'. Did you mean 'bert-base'"),
-    "nothing like it": (BackboneRequest("zzzz"), "Unknown backbone 'zzzz'. Known: albert-base, "),
+    "nothing like it": (BackboneRequest("zzzz"), "Unknown backbone 'zzzz'. Known: albert-12-demo, "),
     "no folder": (BackboneRequest("./not/there"), "There is no folder ./not/there"),
     "init": (BackboneRequest("bert-demo", init="warm"), "Unknown init 'warm'"),  # type: ignore[arg-type]
     "attention": (BackboneRequest("bert-demo", attention="sdp"), "Unknown attention 'sdp'. Did you mean 'sdpa'"),

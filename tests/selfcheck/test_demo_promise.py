@@ -13,7 +13,7 @@ from bench.cli.process import main
 from bench.progress import Progress
 from bench.results.run import Run
 from bench.results.store import Store
-from bench.selfcheck.demo import ASKED, DemoFacts, describe_demo, find_window_share, read_facts
+from bench.selfcheck.demo import ASKED, DemoFacts, describe_demo, find_window_share
 
 FACTS = DemoFacts(0, 1, "sse", 0.96, 0.955, 4.0, {"no-loss": 0.1}, 50.0)
 
@@ -22,19 +22,6 @@ def run_once(folder: Path, **more: object) -> Run:
     """Run the demo in this process, without timing."""
     context = Context(Store(folder), Progress(quiet=True), offline=True, command="test")
     return run_request(Request(*ASKED, device="cpu", latency=False, **more), context)  # type: ignore[arg-type]
-
-
-@pytest.mark.slow
-def test_the_demo_keeps_its_promise(tmp_path: Path) -> None:
-    """One seed, as anybody would run it: 1.8x without loss or more, 0.95 with all layers, a window that fires."""
-    found = run_once(tmp_path)
-    facts = read_facts(found, 1, "native", 0.0)
-    assert (facts.accuracy >= 0.95, facts.speedup >= 1.8) == (True, True), facts
-    assert facts.no_loss >= facts.accuracy - 0.01
-    assert find_window_share(found, "default") >= 0.01
-    assert not found.record.warnings
-    losses = next(iter(found.record.training.stages.values()))
-    assert losses[-1] > 0.8 * losses[-2]  # the descent is over
 
 
 def test_a_window_is_counted_where_the_entropy_alone_would_wait(tmp_path: Path) -> None:

@@ -82,11 +82,11 @@ def test_cells_are_called_by_all_that_tells_them_apart(tmp_path: Path) -> None:
         f"entropy, {one}, albert-base, seed 0, limit=40",
         f"entropy, {one}, albert-base, seed 0, limit=60",
         f"entropy, {other}, albert-base, seed 0, train.lr=0.1, limit=40",
-        "entropy, demo, albert-demo, seed 0, init=scratch, limit=40",
-        "entropy, demo, albert-demo, seed 0, recipe=joint, limit=40",
+        "entropy, demo, albert-12-demo, seed 0, init=scratch, limit=40",
+        "entropy, demo, albert-12-demo, seed 0, recipe=joint, limit=40",
     ]
     alone = Request("entropy", "demo", settings={"train.lr": 0.1}, limit=40)
-    assert label_cells([(alone, resolve_request(alone)[0])]) == ["entropy, demo, albert-demo, seed 0"]
+    assert label_cells([(alone, resolve_request(alone)[0])]) == ["entropy, demo, albert-12-demo, seed 0"]
 
 
 WRONG: dict[str, tuple[object, str]] = {
