@@ -68,11 +68,11 @@ def tabulate_points(
 
 
 def merge_equal(rows: Sequence[Sequence[str]]) -> list[list[str]]:
-    """Return the rows; of neighbours that differ in their name alone one, with all names, each on a line."""
+    """Return the rows; of neighbours that differ in their name alone one, with all names."""
     merged: list[list[str]] = []
     for row in rows:
         if merged and merged[-1][1:] == [*row[1:]]:
-            merged[-1][0] += f"\n{row[0]}"
+            merged[-1][0] += f", {row[0]}"
         else:
             merged.append([*row])
     return merged
