@@ -114,7 +114,8 @@ def run(
         device: ``auto``, ``cpu`` or ``cuda``.
         dtype: Dtype of inference.
         latency: Measure wall-clock time.
-        overwrite: Overwrite a result is there already: measure what is missing of it, always anew, or never.
+        overwrite: What becomes of a result that is there already: measured where something is ``missing``, ``always``
+            or ``never``.
         results_dir: Where results are kept.
         hub_root: A local mirror with datasets/ and models/ (or EXITBENCH_HUB).
         offline: Never use the network.

@@ -16,7 +16,7 @@ from typing import Any, assert_never
 from bench.errors import UsageError
 from bench.files import replace_file, write_text
 from bench.report.formats import DataRow, format_csv
-from bench.report.marks import Band, Bar, Chart, Dots, Key, Line, Mark, Point, Reference, Shares, Whisker, format_tick
+from bench.report.marks import Band, Bar, Chart, Key, Line, Mark, Point, Reference, Shares, Whisker, format_tick
 from bench.report.plots.texts import DIRECT, name_lines, shorten_name, write_inside
 from bench.report.style import Look
 from bench.text import show_hidden
@@ -222,8 +222,6 @@ def _draw_mark(mark: Mark, ax: Any, chart: Chart, zorder: float) -> None:
             face = {"markerfacecolor": "white", "markeredgecolor": mark.look.hex} if mark.hollow else {}
             size = POINT * mark.size * (1.5 if mark.marker == "*" else 1.0)
             ax.plot([mark.x], [mark.y], mark.marker or mark.look.marker, markersize=size, **{**style, **star, **face})
-        case Dots():
-            ax.plot(mark.x, mark.y, ".", markersize=1.8, **style)
         case Whisker():
             width, alpha = (0.6, 0.55) if mark.faint else (0.7, 1.0)
             ax.vlines(mark.x, mark.low, mark.high, linewidth=width, alpha=alpha, **style)

@@ -81,14 +81,6 @@ class Point(SeriesMark):
 
 
 @dataclass(frozen=True)
-class Dots(SeriesMark):
-    """Small marks on a line, such as its Pareto front, that tell nothing of their own."""
-
-    x: Sequence[float]
-    y: Sequence[float]
-
-
-@dataclass(frozen=True)
 class Whisker(SeriesMark):
     """A thin vertical line from ``low`` to ``high``."""
 
@@ -120,7 +112,7 @@ class Reference:
     label: str
 
 
-Mark = Line | Band | Point | Dots | Whisker | Bar | Reference
+Mark = Line | Band | Point | Whisker | Bar | Reference
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,6 @@ from bench.report.marks import (
     Band,
     Bar,
     Chart,
-    Dots,
     Line,
     Mark,
     Point,
@@ -150,8 +149,6 @@ def _draw_marks(marks: Iterable[Mark], plane: _Plane) -> Iterator[str]:
                 return mark.series, mark.look, mark.faint
             case Point() if _is_told_by_its_line(mark, plane):
                 return mark.series, mark.look
-            case Dots():
-                return mark.series, mark.look
         return id(mark)
 
     for _, alike in groupby(marks, name_alike):
@@ -162,8 +159,6 @@ def _draw_marks(marks: Iterable[Mark], plane: _Plane) -> Iterator[str]:
                 kind = "whisker faint" if first.faint else "whisker"
                 yield f'<path {_class(kind, first.look)} d="{shapes}" {_of(first)}/>'
             case Point() if shapes:
-                yield f'<path {_class("dot", first.look)} d="{shapes}" {_of(first)}/>'
-            case Dots():
                 yield f'<path {_class("dot", first.look)} d="{shapes}" {_of(first)}/>'
             case _:
                 yield _draw_mark(first, plane)
@@ -181,8 +176,6 @@ def _outline(mark: Mark, plane: _Plane) -> str:
             return f"M{_short(plane.x(mark.x))} {_short(plane.y(mark.low))}V{_short(plane.y(mark.high))}"
         case Point() if _is_told_by_its_line(mark, plane):
             return f"M{_short(plane.x(mark.x))} {_short(plane.y(mark.y))}h0"  # the round end of a line without length
-        case Dots():
-            return "".join(f"M{_short(x)} {_short(y)}h0" for x, y in plane.places(mark.x, mark.y))
     return ""
 
 
@@ -205,7 +198,7 @@ def _draw_mark(mark: Mark, plane: _Plane) -> str:
             shape = _marker(mark.marker or mark.look.marker, plane.x(mark.x), plane.y(mark.y), mark.size)
             kind = _class("pt invalid" if mark.hollow else "pt", mark.look)
             return _draw_told("path", f'{kind} d="{shape}" {_of(mark)} tabindex="0"', mark.tip, plane)
-        case Dots() | Whisker():
+        case Whisker():
             return ""  # drawn with their like
         case Bar():
             left, right = plane.x(mark.x), plane.x(mark.x + mark.width)

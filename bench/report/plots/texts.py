@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bench.measure.curve import Array
-from bench.report.marks import Bar, Chart, Dots, Key, Line, Point, Reference, Whisker
+from bench.report.marks import Bar, Chart, Key, Line, Point, Reference, Whisker
 from bench.report.style import darken_colour
 from bench.text import show_hidden
 
@@ -114,7 +114,7 @@ def _sample_marks(ax: Any, chart: Chart) -> Array:
     paths: list[tuple[Sequence[float], Sequence[float]]] = []
     for mark in chart.shown():
         match mark:
-            case Line() | Dots():
+            case Line():
                 paths.append((mark.x, mark.y))
             case Whisker():
                 paths.append(((mark.x, mark.x), (mark.low, mark.high)))
