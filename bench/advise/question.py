@@ -29,6 +29,8 @@ CANDIDATES = ("entropy", "elbert-mono", "patience", "max-probability")
 """Criteria that are compared, the ones that most often win first; for two classes the last is the first."""
 FITTED_CANDIDATES = ("budget",)
 """Those that learn on the samples that cuts are chosen on, which a certificate cannot spare."""
+LOOSER = tuple(Goal("max_change", *one) for one in ((0.02, 0.95), (0.02, 0.9), (0.05, 0.9), (0.1, 0.9), (0.1, 0.8)))
+"""Certified goals to ask for instead where samples are few, the strictest first."""
 
 
 @dataclass(frozen=True)
@@ -169,9 +171,17 @@ def choose_candidates(question: Question, data: TaskData) -> tuple[str, ...]:
         )
         raise UsageError(
             f"A certificate that {goal.describe()} needs {needed:,} samples to choose on at least, and there are "
-            f"{there:,}: give more{rows}, or a looser goal (--max-change 0.02@0.9, --max-loss 0.005)."
+            f"{there:,}: give more{rows}, or a looser goal ({', '.join(list_looser_goals(goal, len(wanted), there))})."
         )
     return tuple(wanted)
+
+
+def list_looser_goals(goal: Goal, criteria: int, there: int) -> list[str]:
+    """Return the options of goals that ask for less than ``goal`` and can be certified on ``there`` samples."""
+    looser = (one for one in LOOSER if one.count_needed(criteria) < goal.count_needed(criteria))
+    certified = next((one for one in looser if one.count_needed(criteria) <= there), None)
+    named = [f"--max-change {certified.value:g}@{certified.confidence:g}"] if certified else []
+    return [*named, "--max-loss 0.005"]
 
 
 def explain_few_criteria(question: Question, data: TaskData, compared: Sequence[str]) -> str | None:

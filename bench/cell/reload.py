@@ -51,9 +51,10 @@ def load_run_model(run: Run, context: Context, *, attention: str = "eager") -> R
     refuse_external(run)
     weights = context.store.cache("checkpoints", record.training.key) / "model.safetensors"
     if not weights.exists():
+        again = " --overwrite always" if record.command.startswith("bench run") else ""  # others have no such option
         raise UsageError(
             f"The checkpoint of {run.folder.name} is not in {context.store.root / '.cache'} (any more). "
-            f"Train it again with: {record.command} --overwrite always"
+            f"Train it again with: {record.command}{again}"
         )
     asked = replace(run.spec, backbone=find_backbone(run))
     cell = identify_cell(asked, find_parts(run), load_run_data(run, context), context)

@@ -229,7 +229,13 @@ def test_a_folder_is_whole_or_absent(home: Path, exported: Exported, monkeypatch
 
 
 @pytest.mark.slow
-def test_the_command_says_what_was_made(home: Path, exported: Exported, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_says_what_was_made(
+    home: Path,
+    exported: Exported,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     run, _, _ = exported[PATIENT]
     where = ["--results-dir", "results", "--offline", "--quiet"]
     Path("empty").mkdir()
@@ -240,6 +246,9 @@ def test_the_command_says_what_was_made(home: Path, exported: Exported, capsys: 
     assert "Written: told" in said
     assert main(["export", run.folder.name, "json", "--point", "1", *where, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["criterion"]["kind"] == "patience"
+    there = run.folder.resolve()  # as bench advise says it at its end: the run's own folder is enough
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", str(there), "away", "--point", "1", "--offline", "--quiet"]) == 0
 
 
 @pytest.mark.slow

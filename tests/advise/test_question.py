@@ -10,8 +10,14 @@ import pytest
 
 from bench.advise.advise import find_obstacle
 from bench.advise.ceiling import DepthTimes
-from bench.advise.goal import Goal
-from bench.advise.question import Question, choose_candidates, explain_few_criteria, list_usual_criteria
+from bench.advise.goal import Goal, parse_goal
+from bench.advise.question import (
+    Question,
+    choose_candidates,
+    explain_few_criteria,
+    list_looser_goals,
+    list_usual_criteria,
+)
 
 CERTIFIED = Goal("max_change", 0.01, 0.95)
 
@@ -35,6 +41,18 @@ def test_criteria_that_the_samples_do_not_bear_are_named(short: int) -> None:
     assert said is not None
     assert said.startswith(f"{usual[-1]} was not compared")
     assert f"{CERTIFIED.count_needed(len(usual)):,} texts" in said
+
+
+@pytest.mark.parametrize("there", [3, 20, 44, 45, 120, 298])
+@pytest.mark.parametrize("goal", [CERTIFIED, Goal("max_change", 0.02, 0.9), Goal("max_change", 0.05, 0.9)])
+def test_a_looser_goal_that_is_named_is_looser_and_can_be_certified(goal: Goal, there: int) -> None:
+    *named, last = list_looser_goals(goal, 1, there)
+    assert last == "--max-loss 0.005"
+    assert len(named) == (there >= 16)  # what the loosest of them needs
+    for option in named:
+        other = parse_goal(option.removeprefix("--max-change "), None, None, None)
+        assert other.count_needed() <= there
+        assert other.count_needed() < goal.count_needed()
 
 
 def test_of_criteria_that_were_named_nothing_is_said() -> None:

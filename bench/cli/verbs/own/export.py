@@ -41,13 +41,14 @@ def export(
         require_onnx()
     asked = session.find_run(run).finished()
     session.progress.say("Loading torch, transformers and the model.")
-    config = export_run(asked, session.context(), folder, point, onnx=onnx)
+    context = session.context(of=asked)
+    config = export_run(asked, context, folder, point, onnx=onnx)
     times = None
     if timed:
         from bench.advise.export.timing import time_exported
 
         session.progress.say("Timing the folder beside early exit here.")
-        times = time_exported(asked, session.context(), folder, choose_exported(asked, point).cut)
+        times = time_exported(asked, context, folder, choose_exported(asked, point).cut)
     if session.json:
         doubts = [doubt.to_plain() for doubt in asked.find_doubts()]
         measured = {} if times is None else {"times": times.to_plain()}
