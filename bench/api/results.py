@@ -115,7 +115,7 @@ class Results(Sequence[RunView]):
         self.place.say_left_out([bad for bad in damaged if bad.name not in pooled], "Left unread:")
         series = match_runs(self.runs, [name_point(name.strip()) for name in at])
         if not series:
-            raise NothingComparable(f"No finished runs in {self.place.results_dir} for these tasks and backbones.")
+            raise NothingComparable(self.place.store.explain_none())
         return series
 
     def compare_criteria(self, against: str = "entropy") -> list[dict[str, Any]]:
@@ -129,7 +129,7 @@ class Results(Sequence[RunView]):
         root = self.place.results_dir
         runs = self.place.keep_judged(self.runs)
         if not runs:
-            raise NothingComparable(f"No runs in {root} for these tasks and backbones.")
+            raise NothingComparable(self.place.store.explain_none())
         found = compare_criteria(runs, against)
         if not found:
             raise NothingComparable(

@@ -110,7 +110,7 @@ class Ranking:
     """The series of one panel at a goal: ``ranked`` ones, the best first; ``plain`` ones and ``bounds`` apart.
 
     ``missing`` says of each other series by name why it does not stand there; ``reference`` is the best full model,
-    which a loss is counted from.
+    which a loss is counted from. ``fastest``: where none is as fast as the goal asks for, the fastest that is recorded.
     """
 
     title: str
@@ -120,6 +120,7 @@ class Ranking:
     bounds: Sequence[Standing]
     missing: Mapping[str, str]
     reference: Standing | None = None
+    fastest: Standing | None = None
 
     @property
     def best(self) -> Standing | None:
@@ -130,7 +131,9 @@ class Ranking:
         """Return plain JSON values."""
         parts = {name: [one.to_plain() for one in getattr(self, name)] for name in ("ranked", "plain", "bounds")}
         best = None if self.best is None else list(self.best.names)
-        return {"title": self.title, "goal": self.goal.format(), "best": best, **parts, "missing": dict(self.missing)}
+        fastest = {} if self.fastest is None else {"fastest": self.fastest.to_plain()}
+        named = {"title": self.title, "goal": self.goal.format(), "best": best}
+        return {**named, **parts, "missing": dict(self.missing), **fastest}
 
 
 def rank_series(title: str, series: Sequence[MatchedSeries], goal: Rule) -> Ranking:
@@ -148,7 +151,8 @@ def rank_series(title: str, series: Sequence[MatchedSeries], goal: Rule) -> Rank
     plain, bounds = sorted(apart[0], key=lambda one: one.cost_speedup.value), apart[1]
     if goal.kind == "speedup":
         ranked, missing = _rank_at_cost(found["ranked"], goal)
-        return Ranking(title, goal, ranked, plain, bounds, missing)
+        fastest = None if ranked else _find_fastest(found["ranked"])
+        return Ranking(title, goal, ranked, plain, bounds, missing, fastest=fastest)
     whole = [one for one in (*found["plain"], *found["ranked"]) if _is_whole(one[0])]
     full = [make_standing(*one, ALL_LAYERS) for one in whole]
     reference = max(full, key=lambda one: one.quality.value, default=None)
@@ -264,6 +268,17 @@ def _rank_at_cost(series: Sequence[tuple[MatchedSeries, str]], goal: Rule) -> tu
         *(replace(best, level=True) for best in order[:1]),
         *(replace(one, level=one.difference is not None and one.difference.is_noise) for one in compared),
     ], missing
+
+
+def _find_fastest(series: Sequence[tuple[MatchedSeries, str]]) -> Standing | None:
+    """Return the fastest recorded point of all that every seed of its series reached; None without one."""
+    found = [
+        (average_seeds([p.cost_speedup for p in points]).value, (one, name, point.rule))
+        for one, name in series
+        for point in one.runs[0].result().points
+        if (points := _list_points(one, point.rule))
+    ]
+    return make_standing(*max(found, key=lambda one: one[0])[1]) if found else None
 
 
 def _rank_at_loss(

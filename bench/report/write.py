@@ -45,7 +45,7 @@ def write_report(
     if bare:
         progress.say(f"{bare} of {len(runs)} records have no checksum (schema_version 1).")
     if only != ALL and not contents.runs:
-        raise NothingComparable(f"{results} has no run of these tasks and backbones.")
+        raise NothingComparable(Store(results).explain_none())
     progress.say(f"Read {len(contents.runs)} cells of {results}.")
     several = [run for seeds in group_seeds(contents.runs) if len(seeds) > 1 for run in seeds]
     for bad in find_unpooled(leave_out(several, contents.left_out)):

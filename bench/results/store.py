@@ -32,6 +32,9 @@ from bench.tasks import find_task_name
 
 T = TypeVar("T")
 
+FIRST_RUN = "bench run --strategy elbert-mono --task demo"
+"""What makes a first result in about a minute."""
+
 DEPTH = 3
 """How many folders below the results folder a run's own lies."""
 
@@ -82,6 +85,18 @@ class Store:
             raise UsageError(f"There is no results folder {self.root}. `bench run` makes one.")
         found, left_out = load_runs(self.folders(), self.root)
         return [run for run in found if only is None or only.has(run)], left_out
+
+    def explain_none(self) -> str:
+        """Return that no finished run is of the tasks and backbones that were asked for, and what there is instead."""
+        found: dict[str, dict[str, None]] = {}
+        for run in self.runs()[0]:
+            if run.is_finished():
+                found.setdefault(run.task, {})[run.backbone] = None
+        if not found:
+            return f"No finished runs in {self.root} yet: `{FIRST_RUN}` makes a first one."
+        *some, last = [f"{task} ({', '.join(backbones)})" for task, backbones in found.items()]
+        recorded = f"are {', '.join(some)} and {last}" if some else f"is {last}"
+        return f"No finished runs in {self.root} for these tasks and backbones. Recorded {recorded}."
 
     def find_run(self, text: str) -> Run:
         """Read the run that :meth:`find_folder` finds. Raises its errors, and Damaged where the record is."""

@@ -82,6 +82,7 @@ def test_other_panels_are_said_too_and_can_be_seen(store: Path, capsys: pytest.C
         (["--speedup", "0"], 2, "must be positive"),
         (["--max-loss", "-1"], 2, "must be positive"),
         (["--task", "mnli"], 4, "No finished runs"),
+        (["--task", "mnli"], 4, "Recorded are demo (albert-demo) and rte ("),
     ],
 )
 def test_what_cannot_be_picked_is_one_line(
@@ -92,6 +93,20 @@ def test_what_cannot_be_picked_is_one_line(
     assert printed.out == ""
     assert said in printed.err
     assert printed.err.count("\n") == 1
+
+
+def test_a_speedup_that_nobody_has_names_the_fastest(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = " ".join(tell(capsys, "pick", "--results-dir", str(store), "--task", "demo", "--speedup", "1e9").split())
+    assert re.search(r"there is none: the fastest is .+, [\d.]+x fewer FLOPs with accuracy 0\.\d+ \[", out)
+
+
+@pytest.mark.parametrize("verb", ["pick", "table", "criteria", "report"])
+def test_an_empty_folder_says_what_to_run(verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "r").mkdir()
+    more = ["--out", str(tmp_path / "o")] if verb == "report" else []
+    main([verb, "--results-dir", str(tmp_path / "r"), *more])
+    printed = capsys.readouterr()
+    assert "yet: `bench run --strategy elbert-mono --task demo` makes a first one." in printed.out + printed.err
 
 
 def test_at_a_loss(store: Path, capsys: pytest.CaptureFixture[str]) -> None:

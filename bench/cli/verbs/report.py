@@ -42,3 +42,5 @@ def report(
     said = f" ({', '.join(missing)})" if missing else ""
     counts = f"{written['cells']} cells{said}, {written['comparisons']} comparisons, {len(files)} files"
     print(show_line(f"{counts}: {page}"))
+    if not written["comparisons"]:
+        print(show_line(f"The page is empty. {session.store.explain_none()}"))

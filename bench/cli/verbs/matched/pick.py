@@ -42,7 +42,7 @@ def pick(
     runs = [run for run in session.read_runs(Only.named(task, backbone)) if run.is_finished()]
     session.say_left_out(find_damaged_logits(runs), "Not paired:")
     if not runs:
-        raise NothingComparable(f"No finished runs in {session.results_dir} for these tasks and backbones.")
+        raise NothingComparable(session.store.explain_none())
     from bench.cli.ranking_tables import MOST_BEHIND, print_rankings, rank_runs
 
     found = rank_runs(runs, goal)
