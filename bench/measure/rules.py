@@ -108,6 +108,17 @@ class Rule:
         return f"{number}x" if self.kind == "speedup" else f"budget={number}"
 
 
+def shorten_rule(name: str) -> str:
+    """Return an operating point's name with a confidence of three digits: ``risk=0.01@0.983``."""
+    rest, at, confidence = name.rpartition("@")
+    try:
+        level = float(confidence) if at and len(confidence) > 5 else math.nan
+    except ValueError:
+        level = math.nan
+    digits = next((n for n in range(3, 9) if float(f"{level:.{n}g}") < 1), 0)
+    return f"{rest}@{level:.{digits}g}" if digits else name
+
+
 @dataclass(frozen=True)
 class Choice:
     """The row of the curve and the cut to store, a midpoint; -inf lets nobody leave early."""

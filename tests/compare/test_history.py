@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from itertools import combinations, pairwise
 from pathlib import Path
 from xml.etree import ElementTree
@@ -112,8 +114,22 @@ def test_the_command_prints_and_draws(tmp_path: Path, capsys: pytest.CaptureFixt
     root = Made().write(tmp_path)
     drawing = tmp_path / "history.svg"
     assert main(["history", "--results-dir", str(root), "--record", "--svg", str(drawing)]) == OK
-    assert "accuracy at all layers" in capsys.readouterr().out
+    assert "Made once: nothing to follow yet" in capsys.readouterr().out
+    entries, _ = history.read_history(root / history.FILE)
+    again = [
+        replace(e, at="2030-01-01T00:00:00+00:00", values={n: step(n, v) for n, v in e.values.items()}) for e in entries
+    ]
+    lines = [json.dumps(asdict(e)) for e in (*entries, *again)]
+    (root / history.FILE).write_text("\n".join(lines) + "\n")
+    assert main(["history", "--results-dir", str(root)]) == OK
+    printed = " ".join(capsys.readouterr().out.split())
+    assert printed.count("Steps of accuracy at all layers: ") == len(entries)
+    assert "Made once" not in printed
     assert ElementTree.parse(drawing).getroot().tag.endswith("svg")
+
+
+def step(name: str, value: history.Value) -> history.Value:
+    return replace(value, value=value.value - 0.1) if name == "accuracy at all layers" else value
 
 
 def cheapest_pieces(x: np.ndarray, margin: float) -> list[int]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bench.errors import UsageError
 from bench.measure.curve import Curve, exact_curve, exit_layers
-from bench.measure.rules import STANDARD, Choice, Rule, Unreachable, choose_cut, pareto
+from bench.measure.rules import STANDARD, Choice, Rule, Unreachable, choose_cut, pareto, shorten_rule
 
 Array = NDArray[Any]
 
@@ -24,6 +24,20 @@ def curve_of(rows: int) -> Curve:
     if rows == 1:
         scores[0, 0] = np.inf
     return exact_curve(scores, [])
+
+
+@pytest.mark.parametrize(
+    ("name", "short"),
+    [
+        ("risk=0.01@0.9833333333333333", "risk=0.01@0.983"),
+        ("gap=0.01@0.9999999", "gap=0.01@0.9999999"),
+        ("risk=0.02@0.95", "risk=0.02@0.95"),
+        ("2x", "2x"),
+        ("risk=0.02@nothing", "risk=0.02@nothing"),
+    ],
+)
+def test_a_confidence_is_shown_in_few_digits_and_never_as_certain(name: str, short: str) -> None:
+    assert shorten_rule(name) == short
 
 
 @pytest.mark.parametrize(

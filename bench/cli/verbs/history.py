@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,12 +15,16 @@ from bench.cli.display import make_console, print_json
 from bench.cli.session import Session, with_session
 from bench.errors import UsageError
 from bench.files import write_text
-from bench.text import build_table, show_line
+from bench.measure.rules import shorten_rule
+from bench.text import FittedTable, TextConsole, build_table, show_line
 
 if TYPE_CHECKING:
     from bench.compare.history import Entry
     from bench.compare.sources import SourceRuns
     from bench.results.run import Run
+
+ONCE = ("all layers", "no-loss")
+"""Points that are shown of a cell that was made once."""
 
 
 @with_session("results_dir", "json")
@@ -81,20 +85,57 @@ def history(
         raise UsageError(f"{path} has no entries, and there are no finished results: `bench run` makes some.")
     if svg is not None:
         write_text(svg, stack_svg(build_history(entries)))
-    found = list_series(entries)
     if session.json:
-        print_json({"entries": [asdict(e) for e in entries], "series": found})
+        print_json({"entries": [asdict(e) for e in entries], "series": list_series(entries)})
         return
-    cells = []
-    for row, (name, kept, _) in zip(found, history.follow_numbers(entries), strict=True):
-        marks = [f"{s['before']:.4g} -> {s['after']:.4g} at {s['commit'][:9] or s['at']}" for s in row["steps"]]
-        first, last = kept[0].mark_number(name), kept[-1].mark_number(name)
-        cells.append((row["cell"], row["what"], first, last, "\n".join(marks)))
     title = f"{len(entries)} entries" + (f", {len(fresh)} of them not in {path}" if fresh else f" in {path}")
-    out = make_console()
-    out.print(build_table(title, ("cell", "what", "first", "last", "steps"), cells))
+    print_history(title, entries, make_console())
+
+
+def print_history(title: str, entries: Sequence[Entry], out: TextConsole) -> None:
+    """Print each cell that was made several times with its steps, all others in one table, and what is doubted."""
+    from bench.compare import history
+
+    out.print(f"{title}.")
+    once = []
+    for series in history.group_by_series(entries).values():
+        if len(series) == 1:
+            once.append([series[0].label, *(_write_number(series[0], rule) for rule in ONCE)])
+            continue
+        out.print(_tabulate_numbers(series))
+        steps = [(name, kept, taken) for name, kept, taken in history.follow_numbers(series) if taken]
+        for name, kept, taken in steps:
+            marks = [f"{s.before:.4g} -> {s.after:.4g} at {kept[s.at].commit[:9] or kept[s.at].at}" for s in taken]
+            out.print(f"Steps of {name}: {', '.join(marks)}.")
+        out.print("" if steps else "No step.\n")
+    if once:
+        out.print(build_table("Made once: nothing to follow yet", ("cell", *ONCE), once))
     for sentence in history.describe_entry_doubts(entries):
         out.print(sentence)
+
+
+def _tabulate_numbers(series: Sequence[Entry]) -> FittedTable:
+    """Return a cell's numbers, a row a point: the last one, before it the first where that is another."""
+    names = list(dict.fromkeys(name for entry in series for name in entry.values))
+    kinds = list(dict.fromkeys(name.rpartition(" at ")[0] for name in names))
+    rows = []
+    for rule in dict.fromkeys(name.rpartition(" at ")[2] for name in names):
+        cells = []
+        for name in (f"{kind} at {rule}" for kind in kinds):
+            kept = [entry.mark_number(name, 4) for entry in series if name in entry.values]
+            cells.append(" -> ".join(dict.fromkeys([kept[0], kept[-1]])) if kept else "-")
+        rows.append([shorten_rule(rule), *cells])
+    since = f"{series[0].at[:10]} to {series[-1].at[:10]}"
+    return build_table(f"{series[-1].label}: {len(series)} entries, {since}", ("point", *kinds), rows)
+
+
+def _write_number(entry: Entry, rule: str) -> str:
+    """Return an entry's quality at a point, and the FLOPs or layers saved: ``accuracy 0.829 (11.2x)``."""
+    found = {name.rpartition(" at ")[0]: name for name in entry.values if name.rpartition(" at ")[2] == rule}
+    quality = [f"{kind} {entry.mark_number(name, 4)}" for kind, name in found.items() if "speed-up" not in kind]
+    speed = next((entry.values[name].value for kind, name in found.items() if "speed-up" in kind), None)
+    early = [f"({speed:.2f}x)"] if speed is not None and rule != "all layers" else []
+    return " ".join([*quality, *early]) or "-"
 
 
 def list_series(entries: Any) -> list[dict[str, Any]]:
