@@ -83,7 +83,9 @@ def _check_values(path: Path, found: LogitsFile) -> None:
         seen.add(name)
     exits = found.logits.shape[1]
     if exits < 2:
-        raise DataError(f"{path}: logits of {exits} exit: early exit needs 2 at least.")
+        raise DataError(
+            f"{path}: logits of {exits} exit: early exit needs 2 at least, in the order (samples, exits, classes)."
+        )
 
 
 def check_alike(path: Path, report: AllExits, held_path: Path, held: AllExits) -> None:
@@ -205,7 +207,8 @@ def _check_labels(path: Path, exits: AllExits, split: Split, task: str) -> None:
         row = int(other[0])
         raise DataError(
             f"{path}: {len(other)} of {len(ours)} labels are not those of task '{task}', such as {ours[row]} of "
-            f"'{exits.ids[row]}', which is {theirs[row]} there: another order of rows, or of classes."
+            f"'{exits.ids[row]}', which is {theirs[row]} there: another order of rows, or of classes. Give "
+            "ids, or rows and classes in the task's order."
         )
 
 

@@ -83,9 +83,12 @@ def plan_cell(shared: Imported, name: str, settings: Mapping[str, object]) -> tu
     arguments = bind_arguments(strategy.criterion, settings, f"strategy '{strategy.name}'")
     criterion = strategy.criterion(**arguments)
     if reason := criterion.refuse(data.outputs):
-        raise UsageError(f"Strategy '{name}' cannot be used for these logits: {reason}.")
+        raise UsageError(f"Strategy '{name}' cannot be used for these logits: {reason}. Name others with --strategy.")
     if strategy.backbone_overrides(arguments):
-        raise UsageError(f"Strategy '{name}' changes the model itself, and there are only its logits here.")
+        raise UsageError(
+            f"Strategy '{name}' changes the model itself, and there are only its logits here: name others with "
+            "--strategy."
+        )
     if criterion.probe is not None and data.report.observed is None:
         raise UsageError(
             f"Strategy '{name}' reads hidden states too: both files need what it read of them as 'observed'."

@@ -66,7 +66,7 @@ def find_weights(folder: Path) -> Path:
             f"s.save_file({{k: v.contiguous().clone() for k, v in w.items()}}, '{WEIGHTS}')\" in that folder."
         )
     if not path.is_file():
-        raise UsageError(f"{folder} has no {WEIGHTS}.")
+        raise UsageError(f"{folder} has no {WEIGHTS}: save_pretrained of transformers writes it.")
     return path
 
 
@@ -83,10 +83,13 @@ def read_heads(path: Path, layers: int) -> tuple[str, dict[str, Tensor]]:
             wanted = name_highways(names, layers) if highway else name_classifiers(names, layers)
             lacking = [theirs for theirs in wanted.values() if theirs not in names]
             if lacking:
-                raise DataError(f"{path} lacks {lacking[0]}, of the exits of {layers} layers.")
+                raise DataError(
+                    f"{path} lacks {lacking[0]}, of the exits of {layers} layers: give the whole checkpoint, or in "
+                    "config.json the number of layers that it has."
+                )
             tensors = {ours: file.get_tensor(theirs).float() for ours, theirs in wanted.items()}
     except SafetensorError as error:
-        raise DataError(f"{path} cannot be read as safetensors ({error}).") from error
+        raise DataError(f"{path} cannot be read as safetensors ({error}): copy or save it again.") from error
     return "highway" if highway else "shared-pooler", tensors
 
 
