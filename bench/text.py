@@ -188,7 +188,7 @@ class FittedTable(Table):
     def _list_rows(self) -> Iterator[Padding]:
         yield Padding(self.title or "", 0)
         for row in self.cells:
-            yield Padding(f"- {row[0]}", 0)
+            yield Padding(f"* {row[0]}", 0)  # a dash would be a minus before points such as -0.5
             for name, text in zip(self.names[1:], row[1:], strict=True):
                 if text not in ("", "-", "–"):
                     yield Padding(f"{name}: {text}" if name else text, (0, 0, 0, 4))

@@ -98,8 +98,13 @@ def _parse_change(text: str) -> Goal:
 
 
 def format_share(share: float) -> str:
-    """Return ``1 %`` or ``0.63 %``."""
-    return f"{100 * share:.2g} %"
+    """Return ``0.63 %``, ``1 %`` or ``12 %``: two digits that tell something."""
+    return f"{write_percent(share)} %"
+
+
+def write_percent(share: float) -> str:
+    """Return a share as a bare number of percent: ``0.63``."""
+    return f"{100 * share:.2g}" if share < 0.095 else f"{100 * share:.0f}"
 
 
 def format_level(confidence: float | None) -> str:

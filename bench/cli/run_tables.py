@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from backbones.names import trust_names
+from bench.advise.note import AdviceNote, read_advice_note
 from bench.cli.display import format_bytes, format_seconds, make_console, print_json
 from bench.cli.next_steps import suggest_steps
 from bench.cli.ranking_tables import print_rankings, rank_runs
 from bench.compare.sentences import say_run
+from bench.errors import Damaged
 from bench.measure.metrics import title_metric
+from bench.measure.rules import shorten_rule
 from bench.results.doubts import Doubt
 from bench.results.facts import ExternalLogits
 from bench.results.measures import Performance, SplitResult, UnreachedPoint
@@ -37,10 +40,12 @@ def tabulate_points(
     metrics: Sequence[str],
     latency_of_all: TimedPoint | None = None,
     doubts: Sequence[Doubt] = (),
+    chosen: str | None = None,
 ) -> Table:
     """Return the operating points of one evaluation split: the table that `bench run`, `show` and `replay` end with.
 
-    Beside a point stands what is doubted of it, beside all layers what is doubted of everything.
+    Beside a point stands what is doubted of it, beside all layers what is doubted of everything; beside the ``chosen``
+    one that it is.
     """
     times = {"all layers": latency_of_all, **{rule: point.latency for rule, point in result.reached.items()}}
     timed = any(times.values())
@@ -49,8 +54,10 @@ def tabulate_points(
     columns += ["latency speed-up"] if timed else []
 
     def describe(rule: str, threshold: float | None, found: Performance) -> list[str]:
-        marks = [doubt.mark for doubt in doubts if rule in (doubt.rules or ("all layers",))]
-        row = [f"{rule} ({', '.join(marks)})" if marks else rule, "-" if threshold is None else f"{threshold:.4g}"]
+        marks = ["chosen"] if rule == chosen else []
+        marks += [doubt.mark for doubt in doubts if rule in (doubt.rules or ("all layers",))]
+        name = shorten_rule(rule) + (f" ({', '.join(marks)})" if marks else "")
+        row = [name, "-" if threshold is None else f"{threshold:.4g}"]
         row += [found.metrics[name].write() for name in metrics]
         row += [f"{found.mean_layer:.2f} / {len(found.exit_counts)}", found.cost_speedup.write_times()]
         if timed:
@@ -61,7 +68,7 @@ def tabulate_points(
     rows = [describe("all layers", None, result.full)]
     for point in result.points:
         if isinstance(point, UnreachedPoint):
-            rows.append([point.rule, "", *["not reached"] * len(metrics)])
+            rows.append([shorten_rule(point.rule), "", *["not reached"] * len(metrics)])
         else:
             rows.append(describe(point.rule, point.threshold, point))
     return build_table(title, columns, merge_equal(rows), right=columns[1:])
@@ -94,7 +101,8 @@ def print_run(run: Run) -> None:
         if run.error:
             out.print(run.error)
         return
-    record = run.record
+    record, note = run.record, find_advice_note(run)
+    chosen = find_advised(run, note)
     task, backbone = record.task, record.backbone
     for split, result in record.evaluation.items():
         rows = task.rows[split]
@@ -104,16 +112,40 @@ def print_run(run: Run) -> None:
         title = f"{run.strategy}{bound} | {model} | {task.name} {split}, {used}, seed {run.seed}"
         plain = None if record.latency is None else record.latency.configurations.get("all layers")
         doubts, timed = run.find_doubts(split), plain if isinstance(plain, TimedPoint) else None
-        out.print(tabulate_points(title, result, task.metrics, timed, doubts))
+        out.print(tabulate_points(title, result, task.metrics, timed, doubts, chosen))
         for doubt in doubts:
             out.print(f"{doubt.said}.")
-    out.print("\n".join(describe_run(run)))
+    out.print("\n".join(describe_run(run, advised=chosen is not None)))
+    if note is not None and note.ways:
+        title = "As advised: early exit, and what else makes the model faster, at batch 1"
+        out.print(build_table(title, note.columns, note.ways))
+        out.print("\n".join(note.notes))
     out.print(f"Record: {run.folder}\n")
-    out.print(say_run(run))
+    out.print(say_run(run) if note is None else note.verdict)
 
 
-def describe_run(run: Run) -> list[str]:
-    """Return the lines under the table: thresholds' origin, training, truncation, live check, warnings."""
+def find_advice_note(run: Run) -> AdviceNote | None:
+    """Return what `bench advise` said of a run, if anything; of a damaged note say on stderr that it is left unread."""
+    try:
+        return read_advice_note(run)
+    except Damaged as error:
+        print(show_line(f"Left unread: {error.what}"), file=sys.stderr)
+    return None
+
+
+def find_advised(run: Run, note: AdviceNote | None) -> str | None:
+    """Return the operating point that `bench advise` chose; None for other runs. Its first versions left no note."""
+    if note is not None:
+        return note.point
+    advised = run.head.command.startswith("bench advise ")
+    return next((p.rule for p in run.result().reached.values() if advised and p.chosen_on == "given"), None)
+
+
+def describe_run(run: Run, *, advised: bool = False) -> list[str]:
+    """Return the lines under the table: thresholds' origin, training, truncation, live check, warnings.
+
+    Exits of a run that was ``advised`` were fitted just before its cell was run, which found them there.
+    """
     record = run.record
     task, training, spec = record.task, record.training, record.spec
     if record.external is not None:
@@ -125,7 +157,8 @@ def describe_run(run: Run) -> list[str]:
         *_describe_fit(record),
         *_describe_own_exit(record),
         f"Trained {sum(training.steps.values())} steps in {training.seconds:.0f} s ({spec.recipe} recipe, "
-        f"{spec.head} head, {record.backbone.pooling} pooling)" + (", checkpoint reused." if training.reused else "."),
+        f"{spec.head} head, {record.backbone.pooling} pooling)"
+        + (", checkpoint reused." if training.reused and not advised else "."),
     ]
     cut = {name: rows.truncated for name, rows in task.rows.items() if rows.truncated}
     if training.truncated:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from bench.compare.ranking import Ranking, Standing
 from bench.measure.metrics import title_metric
-from bench.measure.rules import Rule
+from bench.measure.rules import Rule, shorten_rule
 from bench.results.groups import OverSeeds
 from bench.results.measures import OperatingPoint
 from bench.results.run import Run
@@ -82,6 +82,9 @@ def _say_nothing(found: Ranking) -> str:
     if found.ranked:  # all are void
         doubt = next(one.doubt for one in found.ranked[0].doubts if one.doubt.void)
         return f"nothing can be said: {doubt.mark}, {doubt.found}."
+    if (fastest := found.fastest) is not None:
+        quality = f"{title_metric(fastest.series.runs[0].metric)} {write_quality(fastest.quality)}"
+        return f"there is none: the fastest is {fastest.name}, {_write_costs(fastest)} with {quality}."
     why = [f"{name}: {reason}" for name, reason in found.missing.items()]
     return "there is none" + (f" ({'; '.join(why[:MOST_NAMED])}{'; …' * (len(why) > MOST_NAMED)})." if why else ".")
 
@@ -141,7 +144,7 @@ def say_run(run: Run) -> str:
         time = "" if clock is None else f" and {clock:.2f}x less time"
         quality, faster = point.metrics[run.metric].write(), point.cost_speedup.value
         said = f"{where} has {metric} {quality} with {faster:.2f}x fewer {unit}{time}"
-        said += f" (point {point.rule}); all layers have {full.value:.3f}"
+        said += f" (point {shorten_rule(point.rule)}); all layers have {full.value:.3f}"
     void = [doubt for doubt in run.doubts if doubt.void and (not doubt.rules or (point and point.rule in doubt.rules))]
     return f"{said}.{''.join(f' But {doubt.mark}: {doubt.found}.' for doubt in void[:1])}"
 

@@ -13,7 +13,9 @@ import numpy as np
 
 from bench.advise.advise import MOST_ANSWERED, Advice
 from bench.advise.ceiling import describe_ceiling
+from bench.advise.goal import format_share, write_percent
 from bench.advise.groups import GroupResult
+from bench.advise.note import AdviceNote, save_advice_note
 from bench.advise.verdict import VALUE_METRICS, Way, format_gain
 from bench.cell.command import write_from_here
 from bench.files import write_json, write_text
@@ -43,6 +45,7 @@ CANDIDATES_NOTE = "Promised: on the texts that cuts are chosen on, by the times 
 def build_advice_tables(found: Advice) -> list[TextTable]:
     """Build every table that there is something for."""
     made = [build_ways(found)] if found.ways else []
+    made += [build_batches(found, timings.batch_size) for timings in found.timings[1:]]
     made += [build_candidates(found)] if found.candidates else []
     made.append(build_depths(found))
     if found.balance is not None:
@@ -66,44 +69,48 @@ def name_change(regression: bool) -> str:
 
 
 def format_change(changed: float, regression: bool) -> str:
-    """Return ``0.6 %`` of answers, or ``0.012`` by which those of a regression move."""
-    return f"{changed:.3f}" if regression else f"{100 * changed:.1f} %"
+    """Return ``0.63 %`` of answers, or ``0.012`` by which those of a regression move."""
+    return f"{changed:.3f}" if regression else format_share(changed)
 
 
 def build_ways(found: Advice) -> TextTable:
-    """Build the table of early exit and what else makes the model faster."""
-    sizes = [timings.batch_size for timings in found.timings]
-    columns = ["way"]
-    for size in sizes:
-        columns += [f"ms a text, batch {size}", f"speed-up, batch {size}"]
+    """Build the table of early exit and what else makes the model faster, at batch 1."""
     regression = is_regression(found)
-    columns += [name_change(regression), title_metric(found.metric), "mean exit"]
-    rows = [describe_way(way, sizes, regression) for way in found.ways]
+    columns = ["way", "ms a text", "speed-up", name_change(regression), title_metric(found.metric), "mean exit"]
+    rows = [describe_way(way, regression) for way in found.ways if not way.why]
     note = f"{WAYS_NOTE} {MOVED_NOTE if regression else CHANGED_NOTE}"
     if found.samples[2] > MOST_ANSWERED:
         note += f" {PARTLY_NOTE}"
-    return TextTable("ways", "Early exit, and what else makes the model faster", columns, rows, note)
+    note += "".join(f" {way.name} cannot run here: {way.why}." for way in found.ways if way.why)
+    return TextTable("ways", "Early exit, and what else makes the model faster, at batch 1", columns, rows, note)
 
 
-def describe_way(way: Way, sizes: Sequence[int], regression: bool) -> list[str]:
-    """Return the cells of one way to answer."""
-    if way.why:
-        return [way.name, f"cannot run: {way.why}", *[numbers.MISSING] * (2 * len(sizes) + 2)]
-    cells = [way.name]
-    for size in sizes:
-        ratio = way.speedup.get(size)
-        cells += [f"{way.ms[size]:.2f}", "1" if ratio is None else format_gain(ratio)]
+def build_batches(found: Advice, size: int) -> TextTable:
+    """Build the table of what the same ways take in batches of a ``size``."""
+    rows = [[way.name, *_describe_times(way, size)] for way in found.ways if not way.why]
+    return TextTable(f"batch-{size}", f"In batches of {size}", ["way", "ms a text", "speed-up"], rows, "")
+
+
+def describe_way(way: Way, regression: bool) -> list[str]:
+    """Return the cells of one way to answer, text by text."""
+    cells = [way.name, *_describe_times(way, 1)]
     changed, quality = way.changed, way.quality
     if changed is None:
         cells.append(numbers.MISSING)
     elif regression:
         cells.append(f"{changed.estimate:.3f} [{changed.low:.3f}, {changed.high:.3f}]")
     else:
-        cells.append(f"{format_change(changed.estimate, False)} [{100 * changed.low:.1f}, {100 * changed.high:.1f}]")
+        ends = f"[{write_percent(changed.low)}, {write_percent(changed.high)}]"
+        cells.append(f"{format_change(changed.estimate, False)} {ends}")
     cells.append(
         numbers.MISSING if quality is None else f"{quality.estimate:.3f} [{quality.low:.3f}, {quality.high:.3f}]"
     )
     return [*cells, numbers.MISSING if way.mean_exit is None else f"{way.mean_exit:.2f}"]
+
+
+def _describe_times(way: Way, size: int) -> list[str]:
+    ratio = way.speedup.get(size)
+    return [f"{way.ms[size]:.2f}", "1" if ratio is None else format_gain(ratio)]
 
 
 def build_candidates(found: Advice) -> TextTable:
@@ -184,15 +191,7 @@ def list_how(found: Advice) -> list[str]:
                 f"Each criterion is certified with {100 * confidence:.4g} % confidence, so that the best of "
                 f"{len(found.candidates)} keeps its {100 * (question.goal.confidence or 0):.4g} %."
             )
-    for timings in found.timings:
-        raw = timings.raw
-        state = f"INVALID: {'; '.join(timings.reasons)}" if timings.reasons else "valid"
-        lines.append(
-            f"Batch {timings.batch_size}: {raw.protocol}, {timings.samples} texts, {len(raw.rounds)} interleaved "
-            f"rounds, {raw.threads} thread{'s' if raw.threads != 1 else ''}, {raw.dtype}, {raw.device}, baseline "
-            f"'{timings.baseline}', {state}."
-        )
-        lines += [f"Batch {timings.batch_size}: {note}." for note in timings.notes]
+    lines += list_times(found)
     lines += [f"Note: {note}." for note in found.notes]
     if found.run is not None:
         lines.append(f"Record: {found.run.folder}")
@@ -203,8 +202,23 @@ def list_how(found: Advice) -> list[str]:
     return lines
 
 
+def list_times(found: Advice) -> list[str]:
+    """Return how each batch size was timed, and whether that is valid."""
+    lines = []
+    for timings in found.timings:
+        raw = timings.raw
+        state = f"INVALID: {'; '.join(timings.reasons)}" if timings.reasons else "valid"
+        lines.append(
+            f"Batch {timings.batch_size}: {raw.protocol}, {timings.samples} texts, {len(raw.rounds)} interleaved "
+            f"rounds, {raw.threads} thread{'s' if raw.threads != 1 else ''}, {raw.dtype}, {raw.device}, baseline "
+            f"'{timings.baseline}', {state}."
+        )
+        lines += [f"Batch {timings.batch_size}: {note}." for note in timings.notes]
+    return lines
+
+
 def print_advice(found: Advice, out: Any) -> None:
-    """Print the verdict first, then the tables, then how it was obtained."""
+    """Print the verdict first, then the tables, then how it was obtained, and the verdict again, where it is seen."""
     out.print(found.verdict.sentence, soft_wrap=True)
     for doubt in list_doubts(found):
         out.print(f"But: {doubt}.")
@@ -214,6 +228,27 @@ def print_advice(found: Advice, out: Any) -> None:
             out.print(table.caption)
     for line in list_how(found):
         out.print(line)
+    out.print()
+    out.print(found.verdict.sentence)
+
+
+def keep_advice(found: Advice) -> None:
+    """Write what was advised beside the record of its run, so that `bench show` says it again; nothing without one."""
+    if found.run is None:
+        return
+    given = [point.rule for point in found.run.result().reached.values() if point.chosen_on == "given"]
+    ways = build_ways(found) if found.ways else None
+    save_advice_note(
+        found.run,
+        AdviceNote(
+            created=found.run.head.created,
+            verdict=found.verdict.sentence,
+            point=given[0] if given else None,
+            columns=tuple(ways.columns) if ways else (),
+            ways=tuple(tuple(map(str, row)) for row in ways.rows) if ways else (),
+            notes=(*((ways.caption,) if ways else ()), *list_times(found)),
+        ),
+    )
 
 
 def build_advice_chart(found: Advice) -> Chart | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bench.measure.rules import shorten_rule
 from bench.results.groups import OverSeeds
 
 MISSING = "–"
@@ -53,4 +54,4 @@ def format_threshold(value: float | None) -> str:
 
 def format_rule(name: str) -> str:
     """Return an operating point's name for readers."""
-    return RULES.get(name, name.replace("x", "×") if name[:1].isdigit() else name)
+    return RULES.get(name, name.replace("x", "×") if name[:1].isdigit() else shorten_rule(name))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from backbones.names import distrust_names
 from bench.errors import Damaged, DataError, UsageError, UserError
 from bench.measure.exits import AllExits
+from bench.measure.rules import shorten_rule
 from bench.results.checks import find_other_logits, share_recorded
 from bench.results.doubts import Doubt, check_skill, doubt_damaged, doubt_outgrown, find_doubts
 from bench.results.exits import read_exits
@@ -176,8 +177,10 @@ class Run:
         return record.task.rows[record.task.select].used if shared is None else shared.chosen_on
 
     def point(self, rule: str, split: str | None = None) -> OperatingPoint | None:
-        """Return the operating point of ``rule``; None where it was not reached or never asked for."""
-        return self.result(split).reached.get(rule)
+        """Return the operating point of ``rule``, or of its short form; None where it was not reached or asked for."""
+        reached = self.result(split).reached
+        short = (point for name, point in reached.items() if shorten_rule(name) == rule)
+        return reached.get(rule) or next(short, None)
 
     def cut_of(self, rule: str | None, split: str | None = None) -> float:
         """Return the cut of an operating point; -inf, at which nobody leaves early, for None (all layers).

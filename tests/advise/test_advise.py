@@ -122,6 +122,21 @@ def test_the_sentence_is_the_first_line(tmp_path: Path, capsys: pytest.CaptureFi
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(SAID)
     assert lines[0].endswith(".")
+    sentence, printed = " ".join(lines[0].split()), " ".join(" ".join(lines).split())
+    assert printed.endswith(sentence)
+    assert main(["show", "last", "--results-dir", str(tmp_path / "results")]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert shown.endswith(sentence)
+    assert "(chosen)" in shown
+    assert "ms a text" in shown
+    assert "Batch 1: single-stream-v1, " in shown
+    assert "checkpoint reused" not in shown
+    [note] = tmp_path.glob("results/*/*/*/advice.json")
+    note.write_text(note.read_text().replace("pay", "play"))
+    assert main(["show", "last", "--results-dir", str(tmp_path / "results")]) == 0
+    printed_anew = capsys.readouterr()
+    assert "advice.json is damaged (its checksum differs)" in printed_anew.err
+    assert sentence not in " ".join(printed_anew.out.split())
     assert any(line.startswith("Command: ") for line in lines)
 
 

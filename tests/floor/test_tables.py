@@ -27,7 +27,7 @@ def test_no_width_cuts_a_number(width: int, capsys: pytest.CaptureFixture[str]) 
 def test_what_a_row_has_not_is_left_out_of_its_list(capsys: pytest.CaptureFixture[str]) -> None:
     TextConsole(width=60).print(build_table("Ways", COLUMNS, [NONE]))
     printed = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
-    assert printed == ["Ways", "- torch.compile", "    ms a text, batch 1: cannot run"]
+    assert printed == ["Ways", "* torch.compile", "    ms a text, batch 1: cannot run"]
 
 
 def test_a_column_without_a_name_leaves_no_colon_in_the_list(capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,11 +32,10 @@ def choose_exported(run: Run, asked: str) -> ChosenPoint:
     Raises UsageError for a point that was not reached, and for one at which nobody leaves early.
     """
     reached = run.result().reached
-    if asked in reached:
-        point = reached[asked]
+    if (point := run.point(asked)) is not None:
         if point.threshold is None:
             raise UsageError(f"At operating point '{asked}' nobody leaves early: take another one with --point.")
-        return ChosenPoint(asked, point.cut, point.threshold, point, point)
+        return ChosenPoint(point.rule, point.cut, point.threshold, point, point)
     try:
         threshold = float(asked.removeprefix("threshold="))
     except ValueError:

@@ -62,6 +62,7 @@ def advise(
     named = () if criteria is None else tuple(split_names(criteria, "--criteria"))
     question = Question(model, data, goal, train, named, batch_size, slice_column, limit, seed, device)
     found = give_advice(question, session.context())
+    advise_view.keep_advice(found)
     if out is not None:
         for path in advise_view.write_advice(found, out):
             session.progress.say(f"Written: {path}")
