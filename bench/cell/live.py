@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 import torch
 
+from bench.inference.counting import count_work
 from bench.inference.live import run_live
 from bench.measure.scores import hash_ids
 from bench.measure.trade_off import TradeOff
-from bench.results.measures import LiveCheck, OperatingPoint, SplitResult
+from bench.results.measures import Counts, LiveCheck, OperatingPoint, SplitResult
 from bench.tasks.encode import EncodedSplit, collate_batch
 from strategies.base import Criterion, ExitModel, predict
 
@@ -65,3 +66,10 @@ def check_live(live: LiveSplit, result: SplitResult, dtype: str) -> LiveCheck:
         bound=BOUND,
         ok=max(other_exit, other_answer) / len(rows) <= BOUND,
     )
+
+
+def count_live(live: LiveSplit) -> Counts:
+    """Return what early exit does with the model and the criterion, whatever the samples are."""
+    weight = next(live.model.parameters())
+    found = count_work(live.model, live.criterion)
+    return Counts.of(found, weight.device.type, str(weight.dtype).removeprefix("torch."))

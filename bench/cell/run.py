@@ -20,7 +20,7 @@ from bench.cell.facts import describe_backbone, describe_cell, describe_task
 from bench.cell.fitting import fit_cell_criterion
 from bench.cell.identify import Cell, Warn, identify_cell, load_data
 from bench.cell.latency import add_latency, measure_latency
-from bench.cell.live import LiveSplit, check_live
+from bench.cell.live import LiveSplit, check_live, count_live
 from bench.cell.request import Context, Request
 from bench.cell.resolve import resolve_request
 from bench.cell.sources import digest_sources, find_changed_sources, list_classes
@@ -177,6 +177,7 @@ def measure_cell(cell: Cell, head: dict[str, Any], warnings: list[str]) -> RunRe
     primary = evaluation[cell.primary]
     live = LiveSplit(model, criterion, trade_offs[cell.primary], encoded[cell.primary])
     checked = check_live(live, primary, spec.dtype) if criterion.causal else None
+    counts = count_live(live) if criterion.causal else None
     latency = measure_latency(cell, live, whole, primary, warn) if cell.keys.speed is not None else None
     if latency is not None:
         evaluation |= {cell.primary: add_latency(primary, latency)}
@@ -199,6 +200,7 @@ def measure_cell(cell: Cell, head: dict[str, Any], warnings: list[str]) -> RunRe
         precision=precision or None,
         live_check=checked,
         latency=latency,
+        counts=counts,
         warnings=(*warnings, *criterion.warnings(model.num_layers)),
     )
 

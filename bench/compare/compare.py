@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from bench.compare.costs import compare_costs, compare_latency
+from bench.compare.counts import compare_pair_counts
 from bench.compare.pairing import Pair, check_across, pair_runs
 from bench.compare.quality import Side, compare_quality, compare_recorded, compare_samples, keep_common
 from bench.compare.sources import SourceRuns
@@ -164,7 +165,7 @@ def compare_pair(pair: Pair, margins: Margins) -> list[Row]:
             rows += compare_split(pair, split, margins)
         else:
             rows.append(replace(start, verdict="worse", split=split, reason="the candidate has no such split"))
-    return rows + compare_latency(pair, margins)
+    return rows + compare_pair_counts(pair) + compare_latency(pair, margins)
 
 
 def compare_split(pair: Pair, split: str, margins: Margins) -> list[Row]:

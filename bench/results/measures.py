@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Tag
 
-from bench.results.part import Cut, Estimate, Frozen, Number, Part
+from bench.results.part import Amounts, Cut, Estimate, Frozen, Number, Part
 from bench.results.times import TimedPoint
+
+if TYPE_CHECKING:  # records are read without torch
+    from bench.inference.counting import CountedWork, Tally
 
 
 class Performance(Part):
@@ -175,3 +178,80 @@ class PrecisionChanges(Part):
     """Predictions of the last exit that differ."""
     points: Frozen[Changes]
     """By rule."""
+
+
+COUNTED = ("operations", "weight_bytes", "activation_bytes", "syncs", "transfers")
+COUNTED_AT = ("embed", "start", "layers", "heads", "checks")
+
+
+class Counted(Part):
+    """What was done at one kind of place, by layer; see :class:`bench.inference.counting.Tally`."""
+
+    operations: Amounts
+    weight_bytes: Amounts
+    activation_bytes: Amounts
+    syncs: Amounts
+    transfers: Amounts
+
+    @classmethod
+    def of(cls, tallies: Iterable[Tally]) -> Self:
+        """Return what is recorded of tallies by layer."""
+        each = list(tallies)
+        return cls(**{name: tuple(getattr(tally, name) for tally in each) for name in COUNTED})
+
+    def list_amounts(self, quantity: str) -> tuple[int, ...]:
+        """Return the amounts of one of :data:`COUNTED` by layer."""
+        found: tuple[int, ...] = getattr(self, quantity)
+        return found
+
+
+class CountedRun(Part):
+    """One run over made-up tokens, whose exits are prescribed."""
+
+    exits: Amounts
+    """Where its samples left."""
+    tokens: Amounts
+    embed: Counted
+    start: Counted
+    """Before layer 1, besides the embedding."""
+    layers: Counted
+    heads: Counted
+    checks: Counted
+    """What follows each head."""
+
+    @classmethod
+    def of(cls, found: CountedWork) -> Self:
+        """Return what is recorded of a counted run."""
+        places = {place: Counted.of(getattr(found, place)) for place in COUNTED_AT}
+        return cls(exits=found.exits, tokens=found.tokens, **places)
+
+    @property
+    def name(self) -> str:
+        """What it is of: ``a sample leaving at 6``."""
+        exits = ", ".join(map(str, self.exits))
+        return f"a sample leaving at {exits}" if len(self.exits) == 1 else f"{len(self.exits)} leaving at {exits}"
+
+    def sum_amounts(self, quantity: str, *places: str) -> int:
+        """Return how much of a quantity there was at these places, by default at all."""
+        return sum(sum(getattr(self, place).list_amounts(quantity)) for place in places or COUNTED_AT)
+
+    def list_places(self) -> Iterator[tuple[str, int, str]]:
+        """Yield every place at which something is counted: kind, layer, and its name for people."""
+        for place in COUNTED_AT:
+            for layer in range(1, len(getattr(self, place).operations) + 1):
+                where = place.removesuffix("s")
+                yield place, layer, where if place in ("embed", "start") else f"{where} {layer}"
+
+
+class Counts(Part):
+    """What the eager engine does with a model and a criterion, in several runs, the first without early exits."""
+
+    device: str
+    """Its kind: operations differ between kinds."""
+    dtype: str
+    runs: tuple[CountedRun, ...]
+
+    @classmethod
+    def of(cls, found: Iterable[CountedWork], device: str, dtype: str) -> Self:
+        """Return what is recorded of counted runs."""
+        return cls(device=device, dtype=dtype, runs=tuple(CountedRun.of(run) for run in found))

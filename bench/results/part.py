@@ -47,9 +47,23 @@ def _write_cut(value: float) -> Any:  # pydantic would turn whole numbers into w
     return None if value == -math.inf else value
 
 
+def _read_amounts(value: object) -> tuple[int, ...]:
+    """Return whole numbers from their text; those that are read already as they are."""
+    if isinstance(value, tuple):
+        return value
+    if not isinstance(value, str) or not all(part.isascii() and part.isdigit() for part in value.split()):
+        raise PydanticCustomError("amounts", "whole numbers in one text are needed")
+    return tuple(map(int, value.split()))
+
+
+def _write_amounts(value: tuple[int, ...]) -> str:
+    return " ".join(map(str, value))
+
+
 if TYPE_CHECKING:
     Number: TypeAlias = float
     Cut: TypeAlias = float
+    Amounts: TypeAlias = tuple[int, ...]
 else:
     Number = Annotated[Any, PlainValidator(_check_number), WithJsonSchema({"type": "number"})]
     Cut = Annotated[
@@ -59,6 +73,13 @@ else:
         WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "null"}]}),
     ]
     """A cut of the scores. JSON has no infinity: null on disk is -inf, the cut at which nobody leaves early."""
+    Amounts = Annotated[
+        Any,
+        PlainValidator(_read_amounts),
+        PlainSerializer(_write_amounts),
+        WithJsonSchema({"type": "string", "pattern": "^[0-9 ]*$"}),
+    ]
+    """Whole numbers by layer. On disk ``"41 41 42"``: with a line a number they would be most of a record."""
 
 
 def _write_frozen(value: Mapping[str, object], write: SerializerFunctionWrapHandler) -> Any:

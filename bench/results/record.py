@@ -21,7 +21,7 @@ from bench.results.facts import (
     TaskFacts,
     Training,
 )
-from bench.results.measures import HeldOut, LiveCheck, PrecisionChanges, SkillCheck, SplitResult
+from bench.results.measures import Counts, HeldOut, LiveCheck, PrecisionChanges, SkillCheck, SplitResult
 from bench.results.part import Frozen, Number, Part
 from bench.results.spec import RunSpec
 from bench.results.times import Latency
@@ -94,6 +94,8 @@ class RunRecord(RecordHead):
     live_check: LiveCheck | None
     """None for a strategy that cannot run live."""
     latency: Latency | None
+    counts: Counts | None = None
+    """What the engine does, counted; unset in older records, and None for a strategy that cannot run live."""
     warnings: tuple[str, ...]
     external: ExternalLogits | None = None
     """Set where the logits were imported: nothing was trained here, and there is no model."""

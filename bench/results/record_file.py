@@ -28,7 +28,7 @@ LATER = (
 
 SINCE_SEALED = (
     *("sources", "skill", "external"),
-    *("task.given", "backbone.classifier", "criterion.held_out"),
+    *("task.given", "backbone.classifier", "criterion.held_out", "counts"),
 )
 """Fields that came after version 1: a record of that version has none of them."""
 

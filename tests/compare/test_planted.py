@@ -26,10 +26,8 @@ from bench.compare.sources import read_results
 from bench.compare.verdict import Row
 from bench.measure.cost import CostModel
 from bench.measure.exits import AllExits
-from bench.results.record import RunRecord
-from bench.results.run import Run
 from strategies import elbert, entropy, patience
-from tests.helpers.compare_records import Made, logits
+from tests.helpers.compare_records import Made, fake_run, logits
 
 CELLS = [GateCell(name, "bert-demo") for name in ("elbert-mono", "entropy", "patience")]
 TIMES = {"plain": 4e6, "2x": 2.2e6}
@@ -64,14 +62,6 @@ class World:
             for made in cells:
                 made.write(self.folder / name)
         return compare_results(read_results(self.folder / "before"), read_results(self.folder / "after")).rows
-
-
-def fake_run(folder: Path, exits: AllExits) -> Run:
-    """A run for the gate to read, with these logits instead of its own."""
-    record = RunRecord.model_validate_json(json.dumps(Made(exits=logits(samples=160)).record()))
-    run = Run(folder / "none", record, "none")
-    run._exits[run.exits_file()] = exits
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +210,7 @@ def entropy_rewritten(at: World, patch: Patch) -> list[Row]:
 
     patch.setattr(elbert, "normalised_entropy", rewritten)
     patch.setattr(entropy, "normalised_entropy", rewritten)
-    return at.probe() + at.rules()
+    return at.probe() + [row for row in at.rules() if not row.metric.startswith("counts")]  # it does other work
 
 
 def cost_rewritten(at: World, patch: Patch) -> list[Row]:

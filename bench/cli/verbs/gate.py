@@ -24,7 +24,7 @@ def gate(
         str | None, typer.Option(help="Only these, separated by commas; your own: module:Name.")
     ] = None,
     rules_only: Annotated[
-        bool, typer.Option("--rules-only", help="Rules and FLOPs on stored logits only: seconds, no training.")
+        bool, typer.Option("--rules-only", help="Rules, FLOPs and counts on stored logits only: seconds, no training.")
     ] = False,
     work_dir: Annotated[Path | None, typer.Option(help="Keep the runs here, to go on after an interruption.")] = None,
     fail_on: Annotated[str, typer.Option(help="Verdicts for exit code 3.")] = "worse,not-comparable",

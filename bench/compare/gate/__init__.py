@@ -8,6 +8,8 @@ What a machine can decide exactly is separated from what float noise blurs:
   machine.
   Whether the comparison is < or <= shows at no such cut; a cut equal to today's own score shows it.
 - *FLOPs*: the present cost model on stored lengths and stored exits: integers, equal on any machine.
+- *counts*: what the live engine does on made-up tokens, with exits prescribed: operations, bytes, host synchronisations
+  and transfers at every layer, head and check. Equal on any machine with the same torch and transformers.
 - *samples*: ids, labels and token counts: equal on any machine.
 - *training*: models are trained anew, a few steps each, and their logits compared with the stored ones. Within
   TOLERANCE they are the same model: another processor or thread count moves them by less. Beyond it something changed

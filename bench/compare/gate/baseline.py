@@ -116,6 +116,7 @@ def describe_platform() -> dict[str, Any]:
 def describe_gate_cell(cell: GateCell, run: Run, logits: str) -> dict[str, Any]:
     """Return what the baseline keeps of a cell."""
     exits, record = run.exits(), run.record
+    counts = cell.count(exits)
     table = cell.flops(exits.lengths)
     kept = record_decisions(cell.criterion, exits)
     for cut in kept["cuts"]:
@@ -134,6 +135,7 @@ def describe_gate_cell(cell: GateCell, run: Run, logits: str) -> dict[str, Any]:
         "tokens": int(exits.lengths.sum()),
         "flops_by_exit": table.sum(axis=0).tolist(),
         "plain_flops": sum_plain_flops(run),
+        **({} if counts is None else {"counts": counts.to_plain()}),
         **kept,
     }
 

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +17,17 @@ from backbones.load import BackboneRequest, load_backbone
 from bench.cell.request import Context, Request
 from bench.cell.resolve import resolve_request
 from bench.cell.run import run_request
+from bench.inference.counting import count_work
+from bench.inference.replay import fit_criterion, make_evidence
 from bench.measure.cost import CostModel
+from bench.measure.exits import AllExits
 from bench.progress import Progress
+from bench.results.measures import Counts
 from bench.results.run import Run
 from bench.results.store import Store
 from bench.settings import list_settable
 from strategies import STRATEGIES
-from strategies.base import Criterion
+from strategies.base import Criterion, ExitModel
 
 TASK = "demo"
 FAMILIES = ("albert-demo", "bert-demo", "roberta-demo")
@@ -80,12 +85,32 @@ class GateCell:
         return f"{self.strategy} | {self.backbone}"
 
     def flops(self, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return FLOPs [N, L] by the present cost model. Only shapes matter, so no vocabulary is built from data."""
+        """Return FLOPs [N, L] by the present cost model."""
+        model = self.model
+        return CostModel(model.encoder, model.head, self.criterion).flops_table(lengths)
+
+    @cached_property
+    def model(self) -> ExitModel:
+        """A model of the cell's shape, untrained; of no more than its shape matters, so it has nearly no vocabulary."""
         spec, parts = resolve_request(self.request)
         loaded = load_backbone(BackboneRequest(spec.backbone, spec.init, spec.backbone_args), ["one two"], seed=0)
         with torch.random.fork_rng(devices=[]):
-            head = parts.head(loaded.encoder, 2, **spec.head_args)
-        return CostModel(loaded.encoder, head, parts.criterion(spec)).flops_table(lengths)
+            return ExitModel(loaded.encoder, parts.head(loaded.encoder, 2, **spec.head_args)).eval()
+
+    def count(self, exits: AllExits) -> Counts | None:
+        """Return what the present engine does, with the criterion fitted on ``exits``; None where it cannot run live.
+
+        A probe is fitted on made-up features: what it does is the same, whatever it has learned.
+        """
+        model, criterion, evidence = self.model, self.criterion, make_evidence(exits)
+        if not criterion.causal or criterion.needs_labels:
+            return None
+        fit_criterion(criterion, evidence)
+        if criterion.probe is not None and criterion.probe.trains:
+            shape = (*evidence.logits.shape[:2], model.encoder.hidden_size)
+            features = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+            criterion.probe.fit(features, evidence.logits, evidence.labels)
+        return Counts.of(count_work(model, criterion), "cpu", "float32")
 
 
 def list_gate_cells(strategies: Sequence[str] = ()) -> list[GateCell]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.compare.counts import compare_counts
 from bench.compare.gate.baseline import Baseline, describe_platform, sum_plain_flops
 from bench.compare.gate.cells import GateCell
 from bench.compare.gate.golden import (
@@ -20,9 +21,10 @@ from bench.compare.gate.golden import (
     record_decisions,
 )
 from bench.compare.quality import compare_answers, compare_samples
-from bench.compare.verdict import Row, adjust_tests
+from bench.compare.verdict import Row, Verdict, adjust_tests
 from bench.measure.curve import exit_layers
 from bench.measure.exits import AllExits
+from bench.results.measures import Counts
 from bench.results.run import Run
 from strategies import STRATEGIES
 
@@ -66,8 +68,8 @@ def compare_probe(baseline: Baseline, strategies: Sequence[str] = ()) -> list[Ro
 
 
 def compare_rules(baseline: Baseline, cells: Iterable[GateCell]) -> list[Row]:
-    """Return rows for rules and FLOPs on stored logits: no training, exact on any machine."""
-    rows = []
+    """Return rows for rules and FLOPs on stored logits and for what is counted: no training, exact on any machine."""
+    rows, libraries = [], find_move(baseline.platform, describe_platform()).versions
     for cell in cells:
         kept = baseline.cells.get(cell.label)
         if kept is None:
@@ -78,7 +80,22 @@ def compare_rules(baseline: Baseline, cells: Iterable[GateCell]) -> list[Row]:
         row = Row(cell.label, "exits on stored logits", "same", f"{len(kept['cuts'])} golden cuts, every sample")
         rows.append(replace(row, verdict="worse", reason=f"{problems[0]}; {ACCEPT}") if problems else row)
         rows.append(compare_flops(cell, kept, exits))
+        rows += compare_work(cell, kept, exits, libraries)
     return rows
+
+
+def compare_work(cell: GateCell, kept: Mapping[str, Any], exits: AllExits, libraries: str) -> list[Row]:
+    """Return the rows for what the present engine does, counted: exactly, as long as the libraries are the same."""
+    start = Row(cell.label, "counts", "inconclusive", f"the baseline is from before anything was counted; {ACCEPT}")
+    now = cell.count(exits)
+    if "counts" not in kept:
+        return [] if now is None else [start]
+    found = []
+    for row in compare_counts(start, Counts.from_plain(kept["counts"]), now, libraries):
+        moved = row.verdict not in ("same", "inconclusive")
+        verdict: Verdict = "worse" if row.verdict == "better" else row.verdict
+        found.append(replace(row, verdict=verdict, reason=f"{row.reason}; {ACCEPT}") if moved else row)
+    return found
 
 
 def compare_flops(cell: GateCell, kept: Mapping[str, Any], exits: AllExits) -> Row:

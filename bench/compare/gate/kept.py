@@ -11,6 +11,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from bench.compare.gate.golden import PROBE_SAMPLES, SHAPES
 from bench.errors import DataError
+from bench.results.measures import Counts
 from bench.results.part import Number, Part, describe_error
 
 REMEDY = "take it from where it came, or make another with `bench gate --accept`"
@@ -48,6 +49,8 @@ class KeptCell(KeptRule):
     tokens: int
     flops_by_exit: tuple[int, ...]
     plain_flops: int
+    counts: Counts | None = None
+    """Unset in baselines from before anything was counted, and of what cannot run live."""
 
 
 class Platform(Part):
