@@ -170,14 +170,19 @@ def list_requests(strategies: Sequence[str], tasks: Sequence[str], seeds: Sequen
 
     Raises UsageError, before torch is loaded, for an unknown strategy.
     """
+    refuse_unknown(strategies)
+    from bench.cell.request import Request
+
+    return [Request(strategy=s, task=t, seed=n, **every) for s, t, n in product(strategies, tasks, seeds)]
+
+
+def refuse_unknown(strategies: Sequence[str]) -> None:
+    """Raise UsageError for the first name that is neither a strategy's nor ``module:Class``; loads no torch."""
     from strategies import STRATEGIES
 
     for name in strategies:
         if name not in STRATEGIES and ":" not in name:
             raise make_unknown_error("strategy", name, STRATEGIES)
-    from bench.cell.request import Request
-
-    return [Request(strategy=s, task=t, seed=n, **every) for s, t, n in product(strategies, tasks, seeds)]
 
 
 def _list_names(given: str | Sequence[str], what: str) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import fields
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -79,9 +78,9 @@ def run(
     """
     if config is not None:
         refuse_beside_config(ctx, config)
-        cells = []
+        cells = None
     else:
-        cells = split_cells(session, strategy, task, seed)
+        cells = read_cells(session, strategy, task, seed)
     every: dict[str, Any] = {
         "backbone": backbone, "recipe": recipe, "head": head, "init": init, "preset": preset, "limit": limit,
         "device": device, "dtype": dtype, "latency": latency, "select": tuple(select or ()),
@@ -89,13 +88,14 @@ def run(
     }  # fmt: skip
 
     session.progress.say("Loading torch and transformers.")
-    from bench.cell.request import Request
+    from bench.api.run import list_requests
     from bench.sweep.config import read_sweep
 
     if config is not None:
         requests = read_sweep(config)
     else:
-        requests = [Request(strategy=name, task=on, seed=number, **every) for name, on, number in cells]
+        assert cells is not None
+        requests = list_requests(*cells, **every)
     context = session.context(overwrite)
     if dry_run:
         from bench.cli.run_tables import print_plan
@@ -148,18 +148,16 @@ def run_requests(
         raise failed
 
 
-def split_cells(session: Session, strategies: str | None, tasks: str | None, seeds: str) -> list[tuple[str, str, int]]:
-    """Return every strategy × task × seed. Raises UsageError, before torch is loaded, for an unknown strategy."""
-    from backbones.names import make_unknown_error
-    from strategies import STRATEGIES
+def read_cells(
+    session: Session, strategies: str | None, tasks: str | None, seeds: str
+) -> tuple[list[str], list[str], list[int]]:
+    """Return strategies, tasks and seeds. Raises UsageError, before torch is loaded, for an unknown strategy."""
+    from bench.api.run import refuse_unknown
 
     if strategies is None or tasks is None:
         raise UsageError("--strategy and --task are needed, or --config with a sweep file.")
-    names = session.read_strategies(strategies)
-    cells = list(product(names, split_names(tasks, "--task"), split_seeds(seeds)))
-    for name in names:
-        if name not in STRATEGIES and ":" not in name:
-            raise make_unknown_error("strategy", name, STRATEGIES)
+    cells = session.read_strategies(strategies), split_names(tasks, "--task"), split_seeds(seeds)
+    refuse_unknown(cells[0])
     return cells
 
 
