@@ -61,9 +61,11 @@ def save_finetuned(
     return loaded
 
 
-def make_own_model(variant: str, head: type[Head], outputs: int, order: Sequence[int] = ()) -> tuple[ExitModel, Any]:
+def make_own_model(
+    variant: str, head: type[Head], outputs: int, order: Sequence[int] = (), **fields: object
+) -> tuple[ExitModel, Any]:
     """An exit model whose last exit is a stock model's own classifier, in memory; and the stock model."""
-    stock = make_stock(variant, outputs)
+    stock = make_stock(variant, outputs, **fields)
     model_type = VARIANTS[variant][0]
     own, encoder = CLASSIFIERS.load(model_type)(stock), ENCODERS.load(model_type)(stock.base_model)
     early = head(encoder, outputs)
