@@ -146,6 +146,16 @@ def test_runs_that_are_named_are_all_drawn_under_the_users_names(runs: list[Run]
     assert [key.name for key in figure.charts[0].legend] == ["short", "middle", "long"]
 
 
+@pytest.mark.parametrize("labels", [("DeeBERT=mine", "elbert=ours"), ("ours", "mine")])
+def test_a_line_that_is_on_one_of_several_charts_can_be_named(labels: tuple[str, ...], runs: list[Run]) -> None:
+    some = [run for run in runs if run.task == "sst2" or run.strategy == "elbert-mono"]
+    options = PlotOptions(labels=labels, tasks=("sst2", "mrpc"))
+    figure = build_plot("trade-off", some, options)
+    names = {chart.title.partition(" ")[0]: [key.name for key in chart.legend] for chart in figure.charts}
+    assert [name for name in names["mrpc"] if name != COMPRESSION] == ["ours"]
+    assert names["sst2"][:2] == ["ours", "mine"]
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -49,7 +49,7 @@ def build_criteria(panel: Panel, found: Sequence[Series], options: PlotOptions, 
     kept = [one for one in merged if one.series.strategy in REFERENCES or one.series.upper_bound]
     best = content.choose_best([one.series for one in merged if one not in kept], MOST_CRITERIA - min(len(kept), 2))
     shown = [one for one in merged if one in kept or one.series in best]
-    shown = rename_lines(sorted(shown, key=lambda one: one.series.upper_bound), options.labels)
+    [shown] = rename_lines([sorted(shown, key=lambda one: one.series.upper_bound)], options.labels)
     left = [one.name for one in merged if one.series not in [other.series for other in shown]]
     words = [
         f"Criteria on one and the same checkpoint ({found[0].trained_as}), {panel.title}.",
@@ -85,7 +85,7 @@ def build_windows(panel: Panel, found: Sequence[tuple[int, Series]], options: Pl
         Shown(f"window {w}" if w else "no window", s, Look(shade, MARKERS[i % len(MARKERS)], ""))
         for i, (w, s, shade) in enumerate(zip(windows, same, shades, strict=True))
     ]
-    shown = rename_lines(shown, options.labels)
+    [shown] = rename_lines([shown], options.labels)
     series = [one.series for one in shown]
     (bands,) = find_banded([shown], options)
     chart = build_comparison(panel, shown, options.x or "flops", bands=bands, barred=(), plain=False)

@@ -52,7 +52,7 @@ def build_figure_2(panels: Sequence[Panel], options: PlotOptions) -> Figure | No
     titles = [panel.task if len({p.backbone for p, _ in chosen}) == 1 else panel.title for panel, _ in chosen]
     looks = [Look(TASK_COLOURS[i % len(TASK_COLOURS)], MARKERS[i % len(MARKERS)], "") for i in range(len(chosen))]
     shown = [replace(one, name=t, look=look) for (_, (one, *_)), t, look in zip(chosen, titles, looks, strict=True)]
-    shown = rename_lines(shown, options.labels)
+    [shown] = rename_lines([shown], options.labels)
     marks: list[Mark] = []
     rows: list[DataRow] = []
     plain = []
@@ -121,7 +121,8 @@ def build_figure_3(panels: Sequence[Panel], options: PlotOptions) -> Figure | No
     chosen, left = choose_panels(lines, options, one_model=True)
     if not chosen:
         return None
-    shown = [(panel, rename_lines(found, options.labels)) for panel, found in chosen]
+    named = rename_lines([found for _, found in chosen], options.labels)
+    shown = [(panel, found) for (panel, _), found in zip(chosen, named, strict=True)]
     x, banded = options.x or "cost", find_banded([found for _, found in shown], options)
     charts = [
         build_comparison(panel, found, x, bands=bands, rules=("no-loss", "2x", "4x"))

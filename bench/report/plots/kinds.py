@@ -42,7 +42,8 @@ def build_trade_off_figure(panels: Sequence[Panel], options: PlotOptions) -> Fig
     chosen, left = choose_panels(find_lines(panels, options), options)
     if not chosen:
         return None
-    shown = [(panel, rename_lines(found, options.labels)) for panel, found in chosen]
+    named = rename_lines([found for _, found in chosen], options.labels)
+    shown = [(panel, found) for (panel, _), found in zip(chosen, named, strict=True)]
     charts = []
     for (panel, found), asked in zip(shown, find_banded([found for _, found in shown], options), strict=True):
         alone = len(found) == 1 and options.bands is None
@@ -73,7 +74,7 @@ def _narrow_best(panels: Sequence[Panel], options: PlotOptions) -> tuple[Panel, 
     if not chosen:
         return None
     panel, shown = chosen[0]
-    shown = rename_lines(shown, options.labels)
+    [shown] = rename_lines([shown], options.labels)
     return panel, narrow_panel(panel, shown), shown
 
 
@@ -121,7 +122,7 @@ def build_depth_figure(panels: Sequence[Panel], options: PlotOptions) -> Figure 
     if not chosen:
         return None
     panel, shown = chosen[0]
-    shown = rename_lines(shown, options.labels)
+    [shown] = rename_lines([shown], options.labels)
     narrow = narrow_panel(panel, shown)
     chart = build_depth(narrow)
     assert chart is not None

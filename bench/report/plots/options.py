@@ -116,17 +116,19 @@ def choose_panels(
 ) -> tuple[list[tuple[Panel, list[Shown]]], str]:
     """Return the best panel of each task, and a sentence on what is left out because nothing was learned there.
 
-    Best is where the most systems have learned something, then most seeds, then most training data, then the deeper
-    backbone. With ``one_model`` all are of the backbone on which the most tasks are learned, as far as it has them.
+    Best is where the most cells have learned something (each seed of a system is one), then the most systems, then the
+    most cells of any kind, then most training data, then the deeper backbone. With ``one_model`` all are of the
+    backbone on which the most tasks are learned, as far as it has them.
     """
     if options.whole:
         return list(found)[:MOST_PANELS], ""
 
-    def rank(item: tuple[Panel, list[Shown]]) -> tuple[int, int, int, int]:
+    def rank(item: tuple[Panel, list[Shown]]) -> tuple[int, int, int, int, int]:
         panel, shown = item
         learned = [one.series for one in shown if has_learned(one.series)]
-        rows = max(run.record.task.rows["train"].used for one in shown for run in one.series.runs)
-        return len(learned), sum(len(series.runs) for series in learned), rows, panel.layers
+        runs = [run for one in shown for run in one.series.runs]
+        rows = max(run.record.task.rows["train"].used for run in runs)
+        return sum(len(series.runs) for series in learned), len(learned), len(runs), rows, panel.layers
 
     models: dict[tuple[str, int], dict[str, list[tuple[Panel, list[Shown]]]]] = defaultdict(lambda: defaultdict(list))
     for panel, shown in found:
@@ -135,7 +137,7 @@ def choose_panels(
 
     def rate(chosen: list[tuple[Panel, list[Shown]]]) -> tuple[int, int, int]:
         ranks = [rank(item) for item in chosen]
-        return sum(bool(one[0]) for one in ranks), sum(one[0] for one in ranks), max(one[3] for one in ranks)
+        return sum(bool(one[1]) for one in ranks), sum(one[1] for one in ranks), max(one[-1] for one in ranks)
 
     chosen = max(best, key=rate, default=[])
     missing = [task for task in options.tasks if task not in {panel.task for panel, _ in chosen}]
@@ -164,19 +166,27 @@ def _list_names(one: Shown) -> set[str]:
     return {one.name.lower(), one.series.strategy.lower(), one.series.label.lower()}
 
 
-def rename_lines(shown: Sequence[Shown], labels: Sequence[str]) -> list[Shown]:
-    """Return ``shown`` under the names of ``labels``. Raises UsageError for one that names no line, or too many."""
+def rename_lines(groups: Sequence[Sequence[Shown]], labels: Sequence[str]) -> list[list[Shown]]:
+    """Return the lines of every chart under the names of ``labels``; a line that is in several has one name.
+
+    Labels without a sign name lines in their order, chart after chart. Raises UsageError for one that names no line, or
+    too many.
+    """
     named = {key.strip().lower(): value.strip() for key, sign, value in (t.rpartition("=") for t in labels) if sign}
     plain = [text for text in labels if "=" not in text]
-    if len(plain) > len(shown):
-        raise UsageError(f"--labels names {len(plain)} lines, but {len(shown)} are drawn.")
-    found, used = [], set()
-    for i, one in enumerate(shown):
+    lines = list(dict.fromkeys(one.name for found in groups for one in found))
+    if len(plain) > len(lines):
+        raise UsageError(f"--labels names {len(plain)} lines, but {len(lines)} are drawn.")
+    in_order, used = dict(zip(lines, plain, strict=False)), set()
+
+    def rename(one: Shown) -> Shown:
         keys = [one.name.lower(), one.series.strategy.lower(), one.series.label.lower()]
         key = next((key for key in keys if key in named), None)
         used.add(key)
-        found.append(replace(one, name=named[key] if key else plain[i] if i < len(plain) else one.name))
+        return replace(one, name=named[key] if key else in_order.get(one.name, one.name))
+
+    found = [[rename(one) for one in group] for group in groups]
     for key in named:
         if key not in used:
-            raise make_unknown_error("line", key, [one.name for one in shown], " to label")
+            raise make_unknown_error("line", key, lines, " to label")
     return found

@@ -16,6 +16,7 @@ AT_EDGE = 0.9  # a line that ends further right than this share of the axes is n
 SMALL_PRINT = 6.5  # points
 DIRECT = 18  # letters of the longest name that still leaves room for the axes
 NAME_LENGTH = 46  # letters of a name in a figure
+BESIDE, WITHIN_REACH = (4, 9), (4, 9, 16, 24)  # points between words and their place
 AROUND = [(0, 1), (1, 1), (-1, 1), (0, -1), (1, -1), (-1, -1), (1, 0), (-1, 0)]
 """Directions in which words may stand beside their place, the best first."""
 
@@ -84,16 +85,24 @@ def write_inside(ax: Any, chart: Chart, keys: Sequence[Key]) -> None:
 
 
 def _write_word(ax: Any, text: str, spots: Sequence[tuple[float, float]], colour: str, taken: Array) -> Array:
-    """Write one word at the best of its places; return points on it, which the next ones keep away from."""
+    """Write one word at the best of its places; return points on it, which the next ones keep away from.
+
+    A word that belongs to one spot may stand further away where that is crowded, with a thin line to it.
+    """
+    from matplotlib.text import Text
+
+    reach = WITHIN_REACH if len(spots) == 1 else BESIDE
     inside, renderer = ax.get_window_extent(), ax.figure.canvas.get_renderer()
     best: tuple[float, Any] | None = None
-    for rank, (spot, (right, up), far) in enumerate((s, way, far) for far in (4, 9) for s in spots for way in AROUND):
+    for rank, (spot, (right, up), far) in enumerate((s, way, far) for far in reach for s in spots for way in AROUND):
         made = ax.annotate(
             text, spot, (right * far, up * far), textcoords="offset points", fontsize=SMALL_PRINT, color=colour,
             ha={1: "left", 0: "center", -1: "right"}[right], va={1: "bottom", 0: "center", -1: "top"}[up], zorder=5,
+            arrowprops=None if far in BESIDE else {"arrowstyle": "-", "color": colour, "linewidth": 0.5, "shrinkA": 0},
         )  # fmt: skip
         made.set_in_layout(False)
-        box = made.get_window_extent(renderer)
+        made.update_positions(renderer)
+        box: Any = Text.get_window_extent(made, renderer)  # without the line
         covered = ((taken >= box.min - 1) & (taken <= box.max + 1)).all(axis=1).sum()
         outside = max(0.0, inside.x0 - box.x0, box.x1 - inside.x1, inside.y0 - box.y0, box.y1 - inside.y1)
         cost = 4.0 * covered + 50.0 * outside + 0.1 * rank
@@ -104,7 +113,7 @@ def _write_word(ax: Any, text: str, spots: Sequence[tuple[float, float]], colour
         else:
             made.remove()
     assert best is not None
-    box = best[1].get_window_extent(renderer)
+    box = Text.get_window_extent(best[1], renderer)
     xs, ys = np.meshgrid(np.linspace(box.x0, box.x1, 24), np.linspace(box.y0, box.y1, 6))
     return np.column_stack([xs.ravel(), ys.ravel()])
 
