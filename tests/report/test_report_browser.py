@@ -157,6 +157,26 @@ def test_filters_leave_what_they_say(opened: Any) -> None:
     assert {name.split()[0] for name in rows(opened, ".points tbody")} == {"entropy"}
 
 
+def test_a_filter_leaves_the_same_of_figure_table_and_sentence(opened: Any) -> None:
+    first = f"{SHOWN} .first"
+    drawn = f"return [...document.querySelectorAll('{first} path.ln:not(.off)')].map(line => line.dataset.series)"
+    said = "return [...document.querySelectorAll('.card:not([hidden]) p:not([hidden])')].map(p => p.textContent).join()"
+    everything, sentences = set(opened.execute_script(drawn)), opened.execute_script(said)
+    choose(opened, "task", "demo")
+    choose(opened, "family", "confidence")
+    shown = set(rows(opened))
+    assert shown < set(opened.execute_script(drawn.replace("path.ln:not(.off)", "[data-series]")))
+    assert set(opened.execute_script(drawn.replace(SHOWN, ".task:first-of-type .view:not([hidden])"))) == shown
+    card = opened.find_element("css selector", ".card:not([hidden])").text
+    assert card.startswith("At 2× or more on demo, of those shown: ")
+    assert all(name in card for name in shown)
+    assert not [name for name in everything - shown if f"{name} 0." in card]
+    choose(opened, "family", "all")
+    choose(opened, "task", "all")
+    assert set(opened.execute_script(drawn)) == everything
+    assert opened.execute_script(said) == sentences
+
+
 def test_another_operating_point_has_its_own_sentence_and_lines(opened: Any) -> None:
     before = opened.find_element("css selector", f"{SHOWN} .card:not([hidden])").text
     choose(opened, "rule", "no loss")

@@ -169,6 +169,17 @@ class Overview:
         return {line: [count / sum(p.exit_counts) for count in p.exit_counts] for line, p in points.items()}
 
     @property
+    def trained_on(self) -> int:
+        """Samples that its systems were trained on."""
+        return max(run.record.task.rows["train"].used for run in self.panel.runs)
+
+    def find_richer(self, others: Sequence[Overview]) -> Overview | None:
+        """Return the overview of the same task that has something to say and most training data, where that is more."""
+        able = [one for one in others if (head := one.headlines.get(one.first_rule)) and head.best]
+        most = max(able, key=lambda one: one.trained_on, default=self)
+        return most if most.trained_on > self.trained_on else None
+
+    @property
     def short_title(self) -> str:
         """Its title without the task."""
         return self.panel.title.removeprefix(self.panel.task).removeprefix(" · ") or self.panel.title

@@ -91,6 +91,37 @@
     button.addEventListener("click", function () { switchTo(button, button.getAttribute("aria-pressed") !== "true"); });
   });
 
+  // ---- what a filter leaves of the first figure and of the sentence
+  function narrow(view) { // lines that the table hides are not drawn; the sentence is about those that are left
+    var card = all(".card", view).filter(function (one) { return !one.hidden; })[0];
+    var rows = all(".systems tbody:not([hidden]) tr", view), shown = rows.filter(function (row) { return !row.hidden; });
+    var filtered = shown.length < rows.length, left = {};
+    shown.forEach(function (row) { left[row.dataset.name] = true; });
+    all(".first .legend button", view).forEach(function (button) {
+      var known = rows.some(function (row) { return row.dataset.name === button.dataset.series; });
+      if (filtered && known && !("usual" in button.dataset)) { button.dataset.usual = button.getAttribute("aria-pressed"); }
+      if (filtered && known) { switchTo(button, Boolean(left[button.dataset.series])); }
+      if (!filtered && "usual" in button.dataset) { switchTo(button, button.dataset.usual === "true"); delete button.dataset.usual; }
+    });
+    all(".narrowed", view).forEach(function (old) { old.remove(); });
+    if (!card) { return; }
+    var ranked = shown.filter(function (row) { return row.className === ""; });
+    var can = filtered && card.querySelector(".found strong");
+    all(".found, .rest", card).forEach(function (said) { said.hidden = Boolean(can); });
+    if (!can) { return; }
+    var best = card.querySelector(".found strong bdi").textContent;
+    var verdicts = { "best": "best of all", "within noise": "within noise of " + best, "behind": "behind " + best };
+    function word(row) {
+      var cells = row.cells, judged = row.querySelector(".judged");
+      return row.querySelector("bdi").textContent + " " + cells[1].textContent.trim() + " at " + cells[2].textContent.trim() +
+        (judged ? " (" + (verdicts[judged.textContent] || judged.textContent) + ")" : "");
+    }
+    var said = document.createElement("p"), when = card.querySelector(".when").textContent.replace(/:$/, "");
+    said.className = "found narrowed";
+    said.textContent = when + ", of those shown: " + (ranked.map(word).join("; ") || "no system is there") + ".";
+    card.appendChild(said);
+  }
+
   // ---- paper has nothing to click: what is folded below what is shown is printed open, commands stay folded
   var folded = [];
   window.addEventListener("beforeprint", function () {
@@ -176,6 +207,7 @@
       var elsewhere = box && !box.checked && point && row.cells[3].textContent.split(" (")[0] !== point;
       row.hidden = elsewhere || !isOfFamily(name) || !matches(name);
     });
+    all(".view").forEach(narrow);
     all(".systems").forEach(function (table) {
       if (table.closest(".view").hidden || table.closest(".task").hidden) { return; }
       all("tbody:not([hidden]) tr", table).forEach(function (row) { count += 1; shown += row.hidden ? 0 : 1; });
