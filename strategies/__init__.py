@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 STRATEGIES: Registry[type[Strategy]] = Registry(
     "strategy",
     {
+        "beem": "strategies.beem:Beem",
         "budget": "strategies.budget:BudgetedBatch",
+        "cosee": "strategies.cosee:Cosee",
         "deebert": "strategies.deebert:DeeBert",
         "divergence-patience": "strategies.divergence:FlexiblePatience",
         "elbert-label": "strategies.elbert:ElbertLabel",
@@ -81,6 +83,7 @@ RECIPES: Registry[type[Recipe]] = Registry(
     "recipe",
     {
         "berxit": "strategies.learned:BerxitRecipe",
+        "cosee": "strategies.cosee:CoseeRecipe",
         "deebert": "strategies.deebert:DeeBertRecipe",
         "elbert": "strategies.elbert:ElbertRecipe",
         "exits-only": "strategies.exits_only:ExitsOnlyRecipe",

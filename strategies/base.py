@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, cast
 
@@ -19,107 +19,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from backbones.base import Batch, LayeredEncoder
-from backbones.errors import UserError
+from backbones.base import LayeredEncoder
 from strategies.contract import check_state, check_step
+from strategies.head import ExitModel as ExitModel
+from strategies.head import Head as Head
+from strategies.head import Pooling as Pooling
+from strategies.head import State as State
+from strategies.head import StrategyError as StrategyError
+from strategies.head import apply_linear as apply_linear
+from strategies.head import make_linear as make_linear
+from strategies.head import pool as pool
 from strategies.probe import Probe
 from strategies.state_fit import StateFit
-
-State = dict[str, Tensor]
-"""A criterion's memory: tensors whose first dimension is the sample."""
-
-Pooling = Literal["cls", "mean"]
-
-
-class StrategyError(UserError):
-    """A strategy that cannot do what is asked; the message is one line for the user."""
-
-
-def pool(hidden: Tensor, mask: Tensor | None, pooling: Pooling) -> Tensor:
-    """Return one vector per sample from [B, T, H]: the first token's, or the mean over real tokens -> [B, H].
-
-    ``mask`` is the attention mask [B, T] (1 = real token) or None when nothing is padded.
-    """
-    if pooling == "cls":
-        return hidden[:, 0]
-    if mask is None:
-        return hidden.mean(dim=1)
-    weight = mask.to(hidden.dtype).unsqueeze(-1)
-    return (hidden * weight).sum(dim=1) / weight.sum(dim=1)
-
-
-def make_linear(inputs: int, outputs: int, std: float = 0.02) -> nn.Linear:
-    """Return a Linear with weights N(0, std) and zero bias, as all the published heads initialise theirs."""
-    linear = nn.Linear(inputs, outputs)
-    nn.init.normal_(linear.weight, std=std)
-    nn.init.zeros_(linear.bias)
-    return linear
-
-
-def apply_linear(linear: nn.Linear, features: Tensor) -> Tensor:
-    """Return ``linear(features)`` without the module's call and look-ups, which take longer than the product."""
-    return F.linear(features, *linear._parameters.values())  # type: ignore[arg-type]  # weight and bias
-
-
-class Head(nn.Module, ABC):
-    """Logits at every exit from the hidden states there."""
-
-    shares_parameters: ClassVar[bool] = False
-    """Whether exits share parameters, so that the last cannot be trained apart from the others."""
-    keeps_last: bool = False
-    """Whether the last exit came with the model, fitted."""
-
-    def __init__(self, encoder: LayeredEncoder, num_outputs: int, *, pooling: Pooling = "cls") -> None:
-        super().__init__()
-        if pooling not in ("cls", "mean"):
-            raise StrategyError(f"pooling must be 'cls' or 'mean', not '{pooling}'.")
-        self.num_layers = encoder.num_layers
-        self.hidden_size = encoder.hidden_size
-        self.num_outputs = num_outputs
-        self.pooling = pooling
-        self.dropout = nn.Dropout(encoder.head_dropout)
-
-    def dropped(self, features: Tensor) -> Tensor:
-        """Return ``features`` after dropout while training; else as they are, without so much as a module call."""
-        return self.dropout(features) if self.training else features
-
-    @abstractmethod
-    def forward(self, hidden: Tensor, mask: Tensor | None, layer: int) -> Tensor:
-        """Return logits [B, C] of exit ``layer`` (1-based) from hidden states [B, T, H] and attention mask [B, T]."""
-
-    @abstractmethod
-    def exit_parameters(self, layer: int) -> Iterable[nn.Parameter]:
-        """Return the parameters that exit ``layer`` uses."""
-
-    @abstractmethod
-    def macs(self, tokens: int, layer: int) -> int:
-        """Return the multiply-accumulates of exit ``layer`` for one sample of ``tokens`` tokens (matmuls only)."""
-
-
-class ExitModel(nn.Module):
-    """A backbone with a head at each of its layers."""
-
-    def __init__(self, encoder: LayeredEncoder, head: Head) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.head = head
-
-    @property
-    def num_layers(self) -> int:
-        """Number of exits L."""
-        return self.encoder.num_layers
-
-    def forward(self, batch: Batch) -> list[Tensor]:
-        """Return logits [B, C] of every exit, in order of exits 1..L."""
-        states = self.encoder(batch)
-        return [self.head(h, batch.attention_mask, layer) for layer, h in enumerate(states, start=1)]
-
-    def plain(self, batch: Batch) -> Tensor:
-        """Return logits [B, C] of the model without early exits: all layers, then the last exit's head only."""
-        hidden, mask = self.encoder.embed(batch)
-        for layer in range(1, self.num_layers + 1):
-            hidden = self.encoder.layer(layer, hidden, mask)
-        return cast(Tensor, self.head(hidden, batch.attention_mask, self.num_layers))
 
 
 @dataclass(frozen=True)
@@ -151,6 +62,8 @@ class Recipe(nn.Module, ABC):
     """Learning rate of the recipe's own parameters, where it has any."""
     distils: bool = False
     """Whether exits learn one another's class probabilities."""
+    regression: ClassVar[bool] = True
+    """Whether it can fit tasks with one continuous output."""
     state_fit: StateFit | None = None
     """How heads are fitted on kept states, of a recipe that never trains the backbone."""
 
@@ -165,6 +78,8 @@ class Recipe(nn.Module, ABC):
         """Return why this recipe makes no sense with ``head``, or None."""
         if self.distils and head.num_outputs == 1:
             return "self-distillation needs class probabilities, and a regression task has none"
+        if not self.regression and head.num_outputs == 1:
+            return "it needs classes, and a regression task has none"
         if head.shares_parameters and any(stage.exits == "early" for stage in self.stages):
             return "it trains the early exits with the last one frozen, and this head shares parameters between exits"
         return None
@@ -172,6 +87,9 @@ class Recipe(nn.Module, ABC):
     def trains_early_exits(self, head: Head) -> bool:
         """Return whether exits before the last are trained at all: an untrained head never answers."""
         return head.shares_parameters or any(stage.exits != "last" for stage in self.stages)
+
+    def take_schedule(self, stage: Stage, steps: int, per_epoch: int) -> None:
+        """Take note, before ``stage`` begins, of how many optimiser steps it has and how many an epoch of it has."""
 
     @abstractmethod
     def losses(self, stage: Stage, logits: Sequence[Tensor], labels: Tensor, step: int) -> tuple[Tensor, ...]:

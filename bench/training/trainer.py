@@ -119,6 +119,7 @@ class _Stage:
         return torch.optim.AdamW([g for g in groups if g["params"]], lr=self.lr, fused=True)
 
     def run(self, saved: tuple[dict[str, Tensor], dict[str, Any]] | None, progress: Progress) -> None:
+        self.recipe.take_schedule(self.stage, self.steps, self.per_epoch)
         with seed_random(self.plan.seed + self.number, self.plan.device):
             done = 0 if saved is None else self._restore(*saved)
             if saved is not None:

@@ -121,7 +121,7 @@ def cuts_of(criterion: Criterion, model: ExitModel, batch: Batch) -> list[float]
         logits = model(batch)
     observed = None if criterion.probe is None else probe_batch(model, criterion.probe, batch)
     steps = step_through(criterion, torch.stack(logits, dim=1), keys=KEYS, observed=observed)
-    finite = torch.cat([score.double() for _, score in steps])
+    finite = torch.cat([score.double() for _, score in [*steps][:-1]])  # the last exit is asked nothing
     finite = finite[finite.isfinite()]
     levels = finite.quantile(torch.tensor([0.1, 0.3, 0.5, 0.8], dtype=torch.float64)).tolist() if len(finite) else []
     # half way between two scores: no decision hangs on the last bit of a logit

@@ -8,11 +8,12 @@ CONTROL_FAMILY, OWN_FAMILY = "controls", "own"
 
 STRATEGY_FAMILIES = {
     _CONFIDENCE: (
-        "budget", "deebert", "energy", "entropy", "fastbert", "margin", "max-probability", "romebert", "temperature",
+        "budget", "cosee", "deebert", "energy", "entropy", "fastbert", "margin", "max-probability", "romebert",
+        "temperature",
     ),
     _AGREEMENT: (
-        "divergence-patience", "elbert-label", "elbert-mono", "elbert-range", "patience", "patient-and-confident",
-        "saturation", "voting",
+        "beem", "divergence-patience", "elbert-label", "elbert-mono", "elbert-range", "patience",
+        "patient-and-confident", "saturation", "voting",
     ),
     _LEARNED: ("learned-exit", "prototypes"),
     OWN_FAMILY: (),

@@ -1,0 +1,71 @@
+"""Losses and gradients of the newer systems' recipes equal those recorded from their released code."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from strategies.cosee import CoseeRecipe
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+Case = dict[str, Any]
+
+
+def load_cases(name: str) -> list[Case]:
+    found: list[Case] = json.loads((GOLDEN / f"{name}_loss.json").read_text(encoding="utf-8"))["cases"]
+    return found
+
+
+def assert_close(found: Tensor | None, expected: object) -> None:
+    assert found is not None
+    torch.testing.assert_close(found, torch.tensor(expected), rtol=1e-4, atol=1e-6)
+
+
+def leaves(rows: list[Any]) -> list[Tensor]:
+    """Return a tensor with gradient for each row."""
+    return [torch.tensor(row, requires_grad=True) for row in rows]
+
+
+@pytest.mark.parametrize("case", load_cases("cosee"), ids=lambda case: f"{case['id']}-{case['params']['signal']}")
+def test_cosee(case: Case) -> None:
+    p, labels = case["params"], torch.tensor(case["labels"])
+    recipe = CoseeRecipe(
+        case["num_layers"], alpha=p["alpha"], beta=p["beta0"], margin=p["epsilon"], signal=p["signal"],
+        temperature=p["temperature"], samples=len(p["thresholds"]),
+    )  # fmt: skip
+    recipe.take_schedule(recipe.stages[0], p["total_steps"], 1000)
+    thresholds = torch.tensor(p["thresholds"])
+    recipe.draw_thresholds = lambda signals, step: thresholds  # type: ignore[method-assign]  # given, not drawn
+    exits = leaves(case["logits"])
+    labelled, apart = recipe.losses(recipe.stages[0], exits, labels, p["step"])
+    signals = torch.stack([recipe.measure(z) for z in exits[:-1]], dim=1).detach()
+    found = [recipe.find_exits(signals, one).tolist() for one in thresholds]
+    assert found == case["simulated_exit_layers"]
+    assert_close(labelled.detach(), case["loss_ce"])
+    assert_close(apart.detach() / p["alpha"], case["loss_osc"])
+    (labelled + apart).backward()
+    for z, expected in zip(exits, case["grad_logits"], strict=True):
+        assert_close(z.grad, expected)
+
+
+def test_cosee_draws_between_the_signals_of_the_epoch_before() -> None:
+    """Between 0 and 1 in the first epoch; what is met in one epoch bounds the next, also over a saved state."""
+    recipe = CoseeRecipe(3, samples=200)
+    recipe.take_schedule(recipe.stages[0], 6, 2)
+    for step, met in enumerate(([0.2, 0.5], [0.1, 0.3])):
+        drawn = recipe.draw_thresholds(torch.tensor([met]), step)
+        assert 0 <= drawn.min() < 0.1
+        assert 0.9 < drawn.max() <= 1
+    kept = CoseeRecipe(3, samples=200)
+    kept.take_schedule(recipe.stages[0], 6, 2)
+    kept.load_state_dict(recipe.state_dict())
+    for one in (recipe, kept):
+        drawn = one.draw_thresholds(torch.tensor([[0.7, 0.8]]), 2)
+        assert 0.1 <= drawn.min() < 0.15
+        assert 0.45 < drawn.max() <= 0.5
+        assert one.draw_thresholds(torch.tensor([[0.7, 0.8]]), 4).min() >= 0.7
