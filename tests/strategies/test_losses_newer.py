@@ -12,7 +12,7 @@ from torch import Tensor
 
 from strategies.cosee import CoseeRecipe
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden" / "newer"
 Case = dict[str, Any]
 
 
