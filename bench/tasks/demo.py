@@ -6,12 +6,12 @@ Each sentence has a grade, which its id tells (``demo-eval-0012-g3``):
 - g2 negation: one or two clauses, some of which say it with "not" and the opposite word;
 - g3 contrast: two clauses disagree, and the main one decides ("... but X", "X although ...");
 - g4 contrast with negated clauses;
-- g0 lukewarm: only words that suggest the label, three times in four.
+- g0 lukewarm: only words that suggest the label, four times in five.
 
 A bag of words solves g1 alone. To solve the others, words must be bound within their clause and clauses be weighed. A
-small ALBERT that is trained to the end does so in its first two layers, with some seeds in one: what is left to the
-deeper ones is little, so that no-loss speed-ups here are far above those of real tasks. g0 bounds the accuracy of every
-model at 1 - share / 4 on average, and no depth makes a model sure of it.
+small ALBERT that is trained to the end does so in its first two or three layers: what is left to the deeper ones is
+little, so that no-loss speed-ups here are far above those of real tasks. g0 bounds the accuracy of every model at
+1 - share / 5 on average, and no depth makes a model sure of it: at a strict threshold a window alone lets it go.
 
 Every clause has four words, so that what belongs together is always equally far apart: a model from scratch learns
 that in a minute (seeds 0 to 2: `bench selfcheck demo`).
@@ -34,7 +34,7 @@ GENERATOR_SEED = 1806
 TRAIN_ROWS = 10000
 EVALUATION_ROWS = 1000
 # Share of each grade, in percent.
-GRADES = {0: 9, 1: 36, 2: 18, 3: 18, 4: 19}
+GRADES = {0: 16, 1: 26, 2: 18, 3: 18, 4: 22}
 
 GOOD = "good great lovely pleasant charming superb clean perfect".split()
 BAD = "bad awful poor terrible dull dirty nasty ugly".split()
@@ -54,7 +54,7 @@ class Demo(Task):
     max_length = 48
     default_backbone = "albert-12-demo"
     # About a minute on one core, past the descent of the loss with seeds 0 to 2. Twice the rate stays on a plateau.
-    training = {"epochs": 6, "lr": 1e-3, "batch_size": 32, "warmup": 0.1}
+    training = {"epochs": 9, "lr": 1e-3, "batch_size": 32, "warmup": 0.1}
 
     def load(self, options: LoadOptions) -> TaskData:
         """Generate the data, always the same; ``options.seed`` draws the select split only."""
@@ -143,8 +143,8 @@ class Writer:
         return f"{text} ."
 
     def _lukewarm(self, positive: bool) -> str:
-        """Return a text whose words suggest the label three times in four."""
-        words = FAIR if positive == (self.below(4) > 0) else MODEST
+        """Return a text whose words suggest the label four times in five."""
+        words = FAIR if positive == (self.below(5) > 0) else MODEST
         return " and ".join(
             f"{thing} {self.pick(LINKING_VERBS)} {self.pick(STRESSES)} {self.pick(words)}"
             for thing in self.things(1 + self.below(2))

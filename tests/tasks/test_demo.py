@@ -50,13 +50,13 @@ def test_labels_are_what_the_sentences_say(split: Split) -> None:
         assert answer is None or answer == label, text
 
 
-def test_lukewarm_words_suggest_the_label_three_times_in_four() -> None:
+def test_lukewarm_words_suggest_the_label_four_times_in_five() -> None:
     told = [
         bool({*text.split()} & {*FAIR}) == bool(label)
         for sample, text, label in zip(TRAIN.ids, TRAIN.first, TRAIN.labels, strict=True)
         if grade(sample) == 0
     ]
-    assert np.mean(told) == pytest.approx(0.75, abs=0.05)
+    assert np.mean(told) == pytest.approx(0.8, abs=0.03)
 
 
 def test_sizes_grades_and_lengths() -> None:
@@ -95,7 +95,7 @@ def test_a_bag_of_words_solves_grade_one_and_not_the_rest() -> None:
 def test_data_are_the_same_for_every_seed_and_version() -> None:
     """Frozen digest: changing the sentences changes every stored demo result."""
     data = [get_task("demo").load(LoadOptions(seed=seed)) for seed in (0, 1)]
-    assert data[0].revision == data[1].revision == "sha256-9999d0e74b23573f"
+    assert data[0].revision == data[1].revision == "sha256-c2423cb944f492fe"
     assert data[0].evaluation["evaluation"].first == data[1].evaluation["evaluation"].first == EVALUATION.first
     assert data[0].select.ids != data[1].select.ids
     assert not set(data[0].select.ids) & set(data[0].train.ids)
