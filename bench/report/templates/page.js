@@ -96,9 +96,10 @@
     var card = all(".card", view).filter(function (one) { return !one.hidden; })[0];
     var rows = all(".systems tbody:not([hidden]) tr", view), shown = rows.filter(function (row) { return !row.hidden; });
     var filtered = shown.length < rows.length, left = {};
-    shown.forEach(function (row) { left[row.dataset.name] = true; });
+    function name(row) { return row.className === "plain" ? "plain compression" : row.querySelector("bdi").textContent; }
+    shown.forEach(function (row) { left[name(row)] = true; });
     all(".first .legend button", view).forEach(function (button) {
-      var known = rows.some(function (row) { return row.dataset.name === button.dataset.series; });
+      var known = rows.some(function (row) { return name(row) === button.dataset.series; });
       if (filtered && known && !("usual" in button.dataset)) { button.dataset.usual = button.getAttribute("aria-pressed"); }
       if (filtered && known) { switchTo(button, Boolean(left[button.dataset.series])); }
       if (!filtered && "usual" in button.dataset) { switchTo(button, button.dataset.usual === "true"); delete button.dataset.usual; }
