@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from bench.report.write import write_report
 from bench.results.matched import match_runs
 from bench.results.store import Store
 from strategies import STRATEGIES
-from tests.helpers.report_store import make_cell
+from tests.helpers.report_store import edit_cell, make_cell
 
 OWN_TRAINING = {
     "elbert-mono": {"recipe": "elbert", "head": "shared"},
@@ -47,6 +48,22 @@ def test_the_first_panel_is_the_one_that_compares_most(store: Path) -> None:
     assert [line.name for line in first.lines] == ["ELBERT", "DeeBERT", "Entropy", "Full model"]
     assert first.panel.series[0].first.spec.init == "pretrained"
     assert first.first_rule == "2x"
+
+
+@pytest.mark.parametrize(("trained_on", "is_richer"), [(1, False), (10**6, True)])
+def test_what_saw_more_training_data_is_linked(trained_on: int, is_richer: bool, tmp_path: Path) -> None:
+    for strategy, spec in OWN_TRAINING.items():
+        make_cell(tmp_path, strategy, "zeta", spec={**spec, "init": "pretrained"}, samples=400)
+
+    def change(record: dict[str, Any]) -> None:
+        record["task"]["rows"]["train"] |= {"used": trained_on, "available": trained_on}
+
+    spec = {**OWN_TRAINING["entropy"], "init": "pretrained", "limit": 77}
+    edit_cell(make_cell(tmp_path, "entropy", "zeta", spec=spec, samples=400), change)
+    [(_, (first, other))] = arrange_panels(make_panels(Store(tmp_path).runs()[0]))
+    assert (len(first.systems), len(other.systems)) == (3, 1)
+    assert first.find_richer([first, other]) is (other if is_richer else None)
+    assert (first if is_richer else other).find_richer([other, first]) is (other if is_richer else first)
 
 
 def test_the_sentence_has_the_numbers_of_the_table(store: Path) -> None:
