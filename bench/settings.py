@@ -19,6 +19,21 @@ TOO_LARGE = 2**63
 DEEPEST = 8
 
 
+UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def parse_duration(text: str, option: str) -> float:
+    """Return the seconds in ``90``, ``90s``, ``5m`` or ``1.5h``. Raises UsageError, naming ``option``, for others."""
+    number, unit = text.rstrip("smh"), text[len(text.rstrip("smh")) :]
+    try:
+        seconds = float(number) * UNITS[unit]
+    except (KeyError, ValueError):
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise UsageError(f"{option} takes a time such as 90s, 5m or 1h, not '{text[:MOST_LETTERS]}'.")
+    return seconds
+
+
 def parse_settings(settings: Iterable[str]) -> dict[str, object]:
     """Parse ``["window=6", "head.pooling=mean"]`` into a mapping; values are JSON where they parse, else text."""
     parsed: dict[str, object] = {}

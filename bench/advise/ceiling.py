@@ -19,12 +19,13 @@ from bench.latency.protocol import compute_bucket
 from bench.latency.queries import make_exit_query, measure_interleaved, number_samples
 from bench.latency.result import LatencyOptions
 from bench.measure.exits import AllExits
-from bench.measure.stats import Interval, paired_ratio
+from bench.measure.rounds import paired_ratio
+from bench.measure.stats import Interval
 from bench.measure.trade_off import Costs
 from strategies.base import Criterion, ExitModel
 from strategies.controls import ForcedExits
 
-CEILING = LatencyOptions(samples=16, seconds=6.0, streak=4, min_rounds=3, max_rounds=12)
+CEILING = LatencyOptions(samples=16, seconds=6.0, streak=4, rounds=32)
 """Seconds, not minutes: a bound needs no second digit."""
 
 WORTH = 1.05

@@ -72,10 +72,12 @@ def list_points(run: Run) -> Iterator[dict[str, Any]]:
 
 def _list_numbers(run: Run, found: Performance, timed: object) -> dict[str, Any]:
     speedup = getattr(timed, "speedup", None)
-    row = {"samples": found.samples, "mean_layer": found.mean_layer, "cost_unit": found.cost_unit}
+    row: dict[str, Any] = {"samples": found.samples, "mean_layer": found.mean_layer, "cost_unit": found.cost_unit}
     row |= _list_estimate("cost_speedup", found.cost_speedup)
+    latency = run.record.latency
     if isinstance(speedup, Estimate):
         row |= {**_list_estimate("latency_speedup", speedup), "latency_valid": not run.timing_problem}
+        row |= {"latency_protocol": None if latency is None else latency.protocol}
     for name, value in found.metrics.items():
         row |= _list_estimate("quality" if name == run.metric else name, value)
     return row

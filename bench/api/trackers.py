@@ -46,7 +46,7 @@ class TrackedRun:
         settings = {name: _write_plain(value) for name, value in list_asked_settings(run).items() if value is not None}
         steps = [{f"curve/{name}": getattr(row, name) for name in CURVE} for row in run.result().curve]
         said = [*(doubt.said for doubt in run.doubts), *run.record.warnings]
-        said += [f"Latency is INVALID: {run.timing_problem}"] if run.timing_problem else []
+        said += run.timing_notes
         kept = {name: value for name, value in metrics.items() if math.isfinite(value)}
         return cls(run.folder.name, settings, "\n".join(said), kept, steps)
 

@@ -168,5 +168,5 @@ class RunView(Run):
         columns += ["latency speed-up"] if any(times.values()) else []
         notes = [f"n = {result.samples} of {self.primary}; thresholds chosen on {self.chosen_on} other samples; "
                  "brackets: 95 % intervals."]  # fmt: skip
-        notes += [f"Latency is INVALID: {self.timing_problem}."] if self.timing_problem else []
+        notes += self.timing_notes
         return write_html_table(self.label, columns, rows, [*notes, *(f"{doubt.said}." for doubt in self.doubts)])

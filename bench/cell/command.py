@@ -37,6 +37,7 @@ def write_arguments(request: Request, context: Context) -> list[str]:
     if request.thresholds is not None:
         words += [f"--thresholds={','.join(map(repr, request.thresholds))}"]
     words += [] if request.latency else ["--no-latency"]
+    words += [f"--wait-quiet={context.wait_quiet:g}s"] if context.wait_quiet else []
     return [*words, "--offline"] if context.offline else words
 
 

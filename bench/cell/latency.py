@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,16 @@ from bench.results.part import Estimate
 from bench.results.places import locate_times
 from bench.results.spec import LatencyArgs
 from bench.results.store import load_or_set_aside
-from bench.results.times import Latency, Ratio, RawConfiguration, RawTimes, TimedPoint, Timing, read_times, write_times
+from bench.results.times import (
+    Latency,
+    Ratio,
+    RawConfiguration,
+    RawTimes,
+    TimedPoint,
+    Timing,
+    read_times,
+    write_times,
+)
 from bench.tasks.encode import collate_batch
 from strategies.base import ExitModel
 
@@ -49,7 +59,7 @@ def measure_latency(cell: Cell, live: LiveSplit, whole: ExitModel, result: Split
     raw = load_or_set_aside(context.store, path, partial(read_own_times, live=live), context.progress, warn)
     if raw is None or context.overwrite == "always":
         cuts = choose_timed_points(result.reached.values())
-        times = take_times(live, whole, cuts, args, context.progress)
+        times = take_times(live, whole, cuts, args, context.progress, context.wait_quiet)
         write_times(path, {"speed_key": speed_key, **times})
         raw = read_times(path)
     return summarise_times(raw, result, live.replayed, path.name)
@@ -75,10 +85,18 @@ def choose_timed_points(points: Iterable[OperatingPoint]) -> dict[str, float]:
 
 
 def take_times(
-    live: LiveSplit, whole: ExitModel, cuts: Mapping[str, float], args: LatencyArgs, progress: Progress
+    live: LiveSplit,
+    whole: ExitModel,
+    cuts: Mapping[str, float],
+    args: LatencyArgs,
+    progress: Progress,
+    wait_quiet: float = 0.0,
 ) -> dict[str, object]:
-    """Time ``whole`` without early exit and ``cuts`` by their rules; return the raw times as plain JSON values."""
-    progress.say(f"Timing plain and {', '.join(cuts)} ({args.protocol}, {args.seconds:.0f} s of rounds at most).")
+    """Time ``whole`` without early exit and ``cuts`` by their rules; return the raw times as plain JSON values.
+
+    ``wait_quiet`` is how many seconds to wait at most for a quiet machine.
+    """
+    progress.say(f"Timing plain and {', '.join(cuts)} ({args.protocol}, about {args.seconds:.0f} s of rounds at most).")
     size = args.samples_per_query
     options = LatencyOptions(
         protocol=args.protocol,
@@ -86,6 +104,7 @@ def take_times(
         seconds=args.seconds,
         streak=8 if size == 1 else 1,
         executor=args.executor,
+        wait_quiet=wait_quiet,
     )
     queries = draw_queries(len(live.encoded), size)
     batches = [collate_batch(live.encoded, rows) for rows in queries]
@@ -154,8 +173,10 @@ def summarise_times(raw: RawTimes, result: SplitResult, replayed: TradeOff, file
             mean_layer=figures.mean_layer,
             cost_speedup=flops,
             realisation=figures.timer.estimate / flops,
+            **({} if figures.robust is None else {"robust": _convert_ratio(figures.robust)}),
         )
-    depth = {} if raw.depth is None else {"depth": raw.depth}
+    later: dict[str, Any] = {} if raw.depth is None else {"depth": raw.depth}
+    later |= {} if raw.parts is None else {"repeated": len(raw.repeated)}
     return Latency(
         protocol=raw.protocol,
         valid=raw.validity == "VALID",
@@ -172,7 +193,7 @@ def summarise_times(raw: RawTimes, result: SplitResult, replayed: TradeOff, file
         file=file,
         configurations=configurations,
         notes=tuple(write_notes(raw, configurations[raw.baseline])),
-        **depth,
+        **later,
     )
 
 
@@ -194,7 +215,7 @@ def write_notes(raw: RawTimes, plain: Timing) -> list[str]:
     lines = [
         f"Latency ({raw.protocol}, {raw.options.executor}, {raw.device}, {threads}, {raw.dtype}): "
         f"plain model {plain.mean_ms:.2f} ms {per} ({raw.baseline}), {sum(raw.sizes)} samples, "
-        f"{len(raw.rounds)} interleaved rounds, stopped by {raw.stop}. Intervals: 95 %, over rounds."
+        f"{_describe_rounds(raw)}. Intervals: 95 %, over rounds."
     ]
     if raw.reasons:
         lines.append("Latency is INVALID: " + "; ".join(raw.reasons) + ".")
@@ -205,6 +226,15 @@ def write_notes(raw: RawTimes, plain: Timing) -> list[str]:
             f"[{ratio.low:.3f}, {ratio.high:.3f}]."
         )
     return lines + [f"Latency: {note}." for note in raw.notes]
+
+
+def _describe_rounds(raw: RawTimes) -> str:
+    """Return how many rounds there were of what, and what ended them."""
+    said = f"{len(raw.rounds)} interleaved rounds"
+    if len(raw.part_sizes) > 1:
+        fewest, most = min(raw.part_sizes), max(raw.part_sizes)
+        said += f" of {fewest if fewest == most else f'{fewest} or {most}'} queries"
+    return f"{said}, stopped by {raw.stop}"
 
 
 def _write_milliseconds(figures: RawConfiguration) -> float:

@@ -58,7 +58,8 @@ class Context:
     """Where results are kept, where data and weights come from, what is said; ``command`` goes into the record.
 
     ``overwrite`` says when a recorded cell is measured again: where something of what is asked is missing, always, or
-    never. ``save_every`` is the seconds between two progress checkpoints of a training.
+    never. ``save_every`` is the seconds between two progress checkpoints of a training; ``wait_quiet`` those to wait at
+    most for a quiet machine before anything is timed.
     """
 
     store: Store
@@ -68,3 +69,4 @@ class Context:
     overwrite: Overwrite = "missing"
     command: str = ""
     save_every: float = SAVE_EVERY
+    wait_quiet: float = 0.0

@@ -12,6 +12,7 @@ from bench.cell.command import write_from_here, write_task_from_here
 from bench.cell.request import Request
 from bench.errors import UsageError
 from bench.inference.placement import find_device
+from bench.latency import PROTOCOLS, is_former_protocol
 from bench.measure.rules import Rule
 from bench.results.spec import LatencyArgs, RunSpec
 from bench.settings import bind_arguments, coerce_value, list_settable, split_settings
@@ -120,6 +121,9 @@ def resolve_request(request: Request) -> tuple[RunSpec, Parts]:
     if not isinstance(max_length, int):
         raise UsageError(f"max_length must be a whole number, not '{max_length}'.")
     timing = make_settings(LatencyArgs, groups["latency"], "latency")  # checked also where nothing is timed
+    if is_former_protocol(timing.protocol):
+        known = ", ".join(PROTOCOLS)
+        raise UsageError(f"latency.protocol must be one of {known}: {timing.protocol} is only read any more.")
     places = {"train": set(get_type_hints(TrainArgs)), "latency": set(get_type_hints(LatencyArgs))}
     places |= {name: set(list_settable(part)) for name, part in (("head", head), ("recipe", recipe))}
     criterion_args = bind_criterion(strategy, {**own, **groups["criterion"]}, places)

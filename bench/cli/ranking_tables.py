@@ -96,7 +96,7 @@ def _write_difference(found: Difference) -> str:
 
 def _write_time(one: Standing) -> str:
     found: OverSeeds | None = one.latency
-    return "-" if found is None else f"{found.value:.2f}x" + (" INVALID" if one.timing_problem else "")
+    return "-" if found is None else f"{found.value:.2f}x" + one.timing_mark
 
 
 def describe_ranking(found: Ranking) -> list[str]:
@@ -115,6 +115,8 @@ def describe_ranking(found: Ranking) -> list[str]:
     lines += describe_doubts((join_equal(one.names), one.doubts) for one in everyone)
     unpaired = any(one.difference and not one.difference.paired for one in found.ranked)
     short = f" (a point within {SHORT:.0%} of the speed-up counts)" if found.goal.kind == "speedup" else ""
+    if any(one.latency and one.is_formerly_timed for one in everyone):
+        lines.append("Times v1: by a former protocol, whose intervals are too narrow; not to be compared with others.")
     return [*lines, RANKING_NOTE.format(unpaired=" unless it says unpaired" if unpaired else "", short=short)]
 
 

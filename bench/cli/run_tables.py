@@ -174,8 +174,12 @@ def describe_run(run: Run, *, advised: bool = False) -> list[str]:
         )
     lines += _describe_precision(record)
     if record.latency is not None:
-        lines += [*record.latency.notes, *_describe_sampling(record, record.latency)]
+        lines += [*record.latency.notes, *_caution(record.latency), *_describe_sampling(record, record.latency)]
     return lines + [f"Warning: {warning}" for warning in record.warnings]
+
+
+def _caution(latency: Latency) -> list[str]:
+    return [f"Latency is {latency.caution}."] if latency.caution else []
 
 
 def _describe_own_exit(record: RunRecord) -> list[str]:

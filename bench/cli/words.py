@@ -74,6 +74,7 @@ WORDS: Mapping[str, Word] = {
     "select": Word(MEASURE, "POINT"),
     "metric": Word(MEASURE, "METRIC,..."),
     "latency": Word(MEASURE),
+    "wait_quiet": Word(MEASURE, "TIME"),
     "dtype": Word(MEASURE, "PRECISION"),
     "executor": Word(MEASURE, "EXECUTOR", completing.offer_values("eager", "compile", "graph", "conditional")),
     "batch_size": Word(MEASURE, "N"),

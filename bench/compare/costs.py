@@ -6,13 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
 
 from bench.compare.pairing import Pair
 from bench.compare.quality import Side
 from bench.compare.verdict import Margins, Row, judge_cost
 from bench.errors import Damaged
-from bench.measure.curve import Float
+from bench.measure.rounds import RatioSeries, compare_ratios, follow_ratio, follow_time
 from bench.results.measures import OperatingPoint
 from bench.results.run import Run
 from bench.results.times import RawTimes, read_times
@@ -94,7 +93,7 @@ def compare_latency(pair: Pair, margins: Margins) -> list[Row]:
     forbidden = _find_obstacle(pair, base, candidate)
     if forbidden:
         return [replace(row, reason=forbidden)]
-    before, after = (_log_times(raw, raw.baseline) for raw in (base, candidate))
+    before, after = (follow_time(raw.sum_rounds(raw.baseline), len(raw.part_sizes)) for raw in (base, candidate))
     found = _judge_ratio(replace(row, metric="latency, plain model"), before, after, margins.latency, True)
     if found.verdict == "worse":  # the plain model has no early exit to slow down: the machine or everything did
         reason = f"{found.reason}; two processes share no rounds, so this may be the machine: measure both side by side"
@@ -103,7 +102,10 @@ def compare_latency(pair: Pair, margins: Margins) -> list[Row]:
     for label in base.order:
         if label in candidate.order and label not in (base.baseline, candidate.baseline, "plain", "stock"):
             # each round's plain pass cancels what slows the machine
-            one, other = before - _log_times(base, label), after - _log_times(candidate, label)
+            one, other = (
+                follow_ratio(raw.sum_rounds(raw.baseline), raw.sum_rounds(label), len(raw.part_sizes))
+                for raw in (base, candidate)
+            )
             timed = replace(row, metric="latency speed-up", point=label)
             rows.append(_judge_ratio(timed, one, other, margins.latency, False))
     return rows
@@ -135,24 +137,17 @@ def _find_obstacle(pair: Pair, base: RawTimes, candidate: RawTimes) -> str:
     for name, raw in (("base", base), ("candidate", candidate)):
         if raw.reasons:
             return f"the {name}'s measurement is INVALID: {'; '.join(raw.reasons)}"
-        if len(raw.rounds) < 2:
+        if len(raw.rounds) < 2 * len(raw.part_sizes):
             return f"the {name} has one round only"
     return ""
 
 
-def _log_times(raw: RawTimes, label: str) -> Float:
-    """Return the logarithm of each round's total time, [R]."""
-    return np.log([float(sum(r.times[label])) for r in raw.rounds])
-
-
-def _judge_ratio(row: Row, base: Float, candidate: Float, factor: float, lower_is_better: bool) -> Row:
-    """Judge exp(mean candidate - mean base) by Welch's interval, of logarithms [R] each."""
-    moved = float(candidate.mean() - base.mean())
-    interval = stats.ttest_ind(candidate, base, equal_var=False).confidence_interval(0.95)
-    bounds = (interval.low, interval.high) if base.var() + candidate.var() > 0 else (moved, moved)
-    ratio, low, high = (float(np.expm1(x)) for x in (moved, *bounds))
+def _judge_ratio(row: Row, base: RatioSeries, candidate: RatioSeries, factor: float, lower_is_better: bool) -> Row:
+    """Judge the factor between two runs by its interval, which knows that neighbouring rounds resemble each other."""
+    found = compare_ratios(base, candidate)
+    ratio, low, high = (one - 1 for one in (found.estimate, found.low, found.high))
     row = replace(row, difference=ratio, low=low, high=high, relative=True, margin=factor)
-    row = replace(row, base=float(np.exp(base.mean())), candidate=float(np.exp(candidate.mean())))
+    row = replace(row, base=float(np.exp(base.log_ratio)), candidate=float(np.exp(candidate.log_ratio)))
     size = f"{100 * ratio:+.1f} % [{100 * low:+.1f}, {100 * high:+.1f}]"
     bad, good = (high > 0 and low > factor, high < -factor) if lower_is_better else (high < -factor, low > factor)
     if bad or good:

@@ -21,6 +21,7 @@ import numpy as np
 from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
 from bench.files import make_folder
+from bench.latency import is_former_protocol
 from bench.results.doubts import Doubt
 from bench.results.groups import label_runs, list_asked_settings
 from bench.results.measures import OperatingPoint
@@ -95,14 +96,17 @@ def make_entry(run: Run, label: str) -> Entry:
 def collect_values(run: Run) -> dict[str, Value]:
     """Return the primary metric and the speed-ups of all layers and every operating point of the primary split.
 
-    A latency that is not valid is none: it would be taken for a step.
+    A latency that is not valid is none: it would be taken for a step. Those of two protocols have two names, for the
+    same reason.
     """
+    latency = run.record.latency
+    by = "" if latency is None or is_former_protocol(latency.protocol) else f", {latency.protocol}"
     found: dict[str, Value] = {}
     for rule, point in run.result().performances.items():
         found[f"{run.metric} at {rule}"] = _make_value(point.metrics[run.metric])
         found[f"{point.cost_unit} speed-up at {rule}"] = _make_value(point.cost_speedup)
         if isinstance(point, OperatingPoint) and point.latency and not run.timing_problem:
-            found[f"latency speed-up at {rule}"] = _make_value(point.latency.speedup)
+            found[f"latency speed-up at {rule}{by}"] = _make_value(point.latency.speedup)
     return found
 
 

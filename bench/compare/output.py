@@ -139,14 +139,13 @@ def make_tracker(runs: Sequence[Run], bigger: bool) -> list[dict[str, Any]]:
     """
     entries: list[dict[str, Any]] = []
     for run, label in label_runs([run for run in runs if run.is_finished()]).items():
-        timing = run.timing_problem
+        timing = run.timing_notes
         for split, result in run.record.evaluation.items():
             doubts = run.find_doubts(split)
             for rule, point in result.performances.items():
                 said = [f"{doubt.said}." for doubt in doubts if not doubt.rules or rule in doubt.rules]
                 for entry in _track_point(f"{label} | {split} | {rule}", point, bigger):
-                    timed = timing and " | latency" in entry["name"]
-                    extra = [*said, f"Latency is INVALID: {timing}."] if timed else said
+                    extra = [*said, *timing] if " | latency" in entry["name"] else said
                     entries.append({**entry, "extra": " ".join(extra)} if extra else entry)
     return entries
 

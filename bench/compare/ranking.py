@@ -90,6 +90,16 @@ class Standing:
         """Why the latency is not valid; empty where it is, or nothing was timed."""
         return next(filter(None, (run.timing_problem for run in self.series.runs)), "")
 
+    @property
+    def timing_mark(self) -> str:
+        """What stands behind the latency: the gravest of its runs'."""
+        return max((run.timing_mark for run in self.series.runs), key=len)
+
+    @property
+    def is_formerly_timed(self) -> bool:
+        """Whether the latency was measured by a former protocol."""
+        return any(run.timing_caution for run in self.series.runs)
+
     def to_plain(self) -> dict[str, Any]:
         """Return plain JSON values."""
         row = self.series.row
@@ -99,6 +109,7 @@ class Standing:
             "cost_speedup": self.cost_speedup.to_plain(),
             "latency_speedup": None if self.latency is None else self.latency.to_plain(),
             "latency_problem": self.timing_problem or None,
+            "latency_protocol": self.latency and find_protocol(self.series.runs),
             "all_layers": self.all_layers.to_plain(),
             "difference": None if self.difference is None else vars(self.difference),
             "within_noise": self.level, "doubts": [doubt.to_plain() for doubt in self.doubts],
@@ -214,9 +225,15 @@ def make_standing(one: MatchedSeries, name: str, rule: str) -> Standing:
         rule,
         full if rule == ALL_LAYERS else average_quality(runs, split, rule),
         average_seeds([point.cost_speedup for point in points]),
-        average_seeds(timed) if len(timed) == len(runs) else None,
+        average_seeds(timed) if len(timed) == len(runs) and find_protocol(runs) else None,
         full,
     )
+
+
+def find_protocol(runs: Sequence[Run]) -> str | None:
+    """Return the latency protocol of runs; None where they have several, whose times are never averaged, or none."""
+    protocols = {run.record.latency.protocol for run in runs if run.record.latency is not None}
+    return next(iter(protocols)) if len(protocols) == 1 else None
 
 
 def _find_time(run: Run, rule: str) -> TimedPoint | None:

@@ -25,8 +25,8 @@ from bench.latency.queries import (
     number_samples,
 )
 from bench.latency.result import LatencyOptions, LatencyResult
-from bench.latency.run import Query
-from bench.measure.stats import paired_ratio
+from bench.latency.rounds import Query
+from bench.measure.rounds import paired_ratio
 from strategies.base import Criterion, ExitModel
 from strategies.controls import ForcedExits
 
@@ -109,7 +109,7 @@ def measure_depth_table(
     for label in points:
         layers = [round(layer) for layer in result.layers[label]]
         measured = result.table(label).mean(axis=1) / 1e9
-        each_round = [mean(checked[:, [r]]) for r in range(len(result.rounds))]
+        each_round = [mean(checked[:, [r]]) for r in range(checked.shape[1])]
         predicted = np.array([predict_mean(table, lengths, layers, result.tokens) for table in each_round])
         ratio = asdict(paired_ratio(measured, predicted))
         tested[label] = {"predicted": float(predicted.mean()), "measured": float(measured.mean()), "ratio": ratio}

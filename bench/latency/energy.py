@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from bench.latency.machine import load_nvml, read_gpu, read_power
-from bench.latency.run import Clock, Query
+from bench.latency.rounds import Clock, Query
 
 NO_GPU = "not measured: no NVIDIA GPU"
 NO_NVML = "not measured: the package pynvml (extra 'energy') or its driver is missing"

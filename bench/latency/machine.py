@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,9 @@ from typing import Any
 
 PROC_STAT = Path("/proc/stat")
 CPUS = Path("/sys/devices/system/cpu")
+
+QUIET_SECONDS = 2.0
+"""How long the others must be quiet before something is measured."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,29 @@ def find_disturbances(states: Sequence[tuple[MachineState, MachineState]], limit
     if any(gpu.other_processes for gpu in gpus):
         reasons.append("load: other processes used the GPU")
     return reasons
+
+
+def wait_until_quiet(
+    most: float,
+    limit: float,
+    probe: Callable[[], MachineState] = read_machine,
+    sleep: Callable[[float], None] = time.sleep,
+    say: Callable[[str], None] = lambda message: None,
+) -> float | None:
+    """Wait until other processes use no more than ``limit`` of the machine for two seconds; return how long it took.
+
+    None after ``most`` seconds in which they always used more, and at once where ``most`` is zero.
+    """
+    begun = before = probe()
+    while before.time - begun.time < most:
+        sleep(QUIET_SECONDS)
+        after = probe()
+        share = compute_share_of_others(before, after)
+        if share is None or share <= limit:
+            return after.time - begun.time
+        say(f"waiting for the machine: other processes use {share * after.cores:.1f} of {after.cores} cores")
+        before = after
+    return None
 
 
 # --------------------------------------------------------------------------- NVIDIA

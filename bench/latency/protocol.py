@@ -1,4 +1,4 @@
-"""The rules of the latency protocols, apart from any clock: order, warm-up, stopping, drift.
+"""The rules of the latency protocols, apart from any clock: order, warm-up, how many rounds, drift, repetition.
 
 Everything here is a pure function of numbers, so that the rules are tested exactly.
 """
@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import ArrayLike
 from scipy import stats
 
+from bench.latency.machine import MachineState, compute_share_of_others
 from bench.latency.result import PERCENTILE_FLOORS, LatencyOptions
-from bench.measure.stats import paired_ratio
+from bench.measure.rounds import follow_time
 
 DRIFT_LIMIT = 0.05
 """The plain model's mean may move by 5 % between the halves of a run; more, if it is significant, is drift."""
@@ -24,8 +24,81 @@ OTHERS_LIMIT = 0.10
 AGREEMENT = 0.05
 """Two warm-up blocks agree when no configuration's mean differs by more."""
 
-NOISE_FLOOR_ROUNDS = 12
-"""From here on it is asked whether more rounds still help."""
+FEWEST_ROUNDS, FEWEST_CYCLES = 10, 4
+"""Rounds, and times that each sample is measured, however long it takes."""
+
+FEWEST_SAMPLES = 8
+"""Samples that are measured however long it takes, where there are so many."""
+
+SHORTEST_STREAK = 4
+"""Samples that a configuration answers in a row where a round is cut, as far as there are enough of them."""
+
+OVERTIME = 1.5
+"""Times the limit that rounds may take, for those that are repeated and for a machine that got slower."""
+
+WINDOW = 0.5
+"""Seconds over which other processes are watched: Linux counts in hundredths, so that less is mostly rounding."""
+
+SETTLING = 8
+"""The first eighth of the rounds must not drift; where it does it was still warm-up."""
+
+
+@dataclass(frozen=True)
+class RoundPlan:
+    """What is measured, fixed before the first round: all ``samples`` in ``cycles``, each of ``parts`` rounds."""
+
+    samples: int
+    parts: int
+    cycles: int
+
+    @property
+    def rounds(self) -> int:
+        """The number of rounds."""
+        return self.parts * self.cycles
+
+    @property
+    def settling(self) -> int:
+        """The number of rounds after which the machine must have settled: two cycles at least."""
+        return self.parts * max(2, -(-self.cycles // SETTLING))
+
+
+def plan_rounds(seconds: float, samples: int, options: LatencyOptions) -> RoundPlan:
+    """Plan so many rounds as the time limit allows, from the ``seconds`` that one sample takes through everything.
+
+    Nothing else is looked at: a number of rounds that depends on how they scatter makes their interval too narrow, both
+    where rounds go on until it is narrow and where it is planned from a pilot's variance. Where all ``samples`` in each
+    of the rounds asked for would take too long, they are dealt to parts that take turns, so that rounds are shorter
+    and not fewer; where even so each would be measured less than four times, there are fewer samples.
+    """
+    most = max(1.0, options.seconds / seconds)  # how often one sample can be measured
+    least = min(FEWEST_CYCLES, options.rounds)
+    used = min(samples, max(FEWEST_SAMPLES, int(most) // least))
+    cycles = max(least, min(options.rounds, int(most) // used))
+    parts = min(-(-options.rounds // cycles), max(1, used // min(SHORTEST_STREAK, options.streak)))
+    fewest = min(FEWEST_ROUNDS, options.rounds)
+    if parts * cycles < fewest:
+        parts = min(used, -(-fewest // cycles))
+        cycles = max(cycles, -(-fewest // parts))
+    return RoundPlan(used, parts, cycles)
+
+
+def deal_strata(samples: Sequence[int], tokens: Sequence[int], plan: RoundPlan) -> list[list[int]]:
+    """Deal samples to the plan's parts, so that each part has short and long ones alike; ``tokens`` by sample.
+
+    Samples that are left out are left out evenly over the lengths, too. Within a part they keep their order.
+    """
+    place = {sample: number for number, sample in enumerate(samples)}
+    by_length = sorted(samples, key=lambda i: (tokens[i], place[i]))
+    kept = [by_length[(2 * k + 1) * len(samples) // (2 * plan.samples)] for k in range(plan.samples)]
+    parts: list[list[int]] = [[] for _ in range(plan.parts)]
+    for start in range(0, plan.samples, plan.parts):
+        dealt = kept[start : start + plan.parts]
+        turn = (
+            parts if (start // plan.parts) % 2 == 0 else parts[::-1]
+        )  # there and back: nobody has all the longer ones
+        for part, sample in zip(turn, dealt, strict=False):
+            part.append(sample)
+    return [sorted(part, key=place.__getitem__) for part in parts]
 
 
 def alternate_order(labels: Sequence[str], turn: int) -> list[str]:
@@ -49,7 +122,11 @@ def describe_rules() -> dict[str, object]:
         "drift_limit": DRIFT_LIMIT,
         "others_limit": OTHERS_LIMIT,
         "warmup_agreement": AGREEMENT,
-        "noise_floor_rounds": NOISE_FLOOR_ROUNDS,
+        "fewest": {"rounds": FEWEST_ROUNDS, "cycles": FEWEST_CYCLES, "samples": FEWEST_SAMPLES},
+        "shortest_streak": SHORTEST_STREAK,
+        "overtime": OVERTIME,
+        "window": WINDOW,
+        "settling": SETTLING,
     }
 
 
@@ -63,56 +140,22 @@ def is_same_speed(first: Mapping[str, float], second: Mapping[str, float]) -> bo
     return all(abs(math.log(second[label] / first[label])) <= math.log1p(AGREEMENT) + 1e-12 for label in first)
 
 
-def compute_half_width(plain: ArrayLike, candidate: ArrayLike) -> float:
-    """Return half the relative width of the paired speed-up's 95 % interval over rounds; infinite before two rounds."""
-    if len(np.asarray(plain)) < 2:
-        return math.inf
-    found = paired_ratio(plain, candidate)
-    return math.log(found.high / found.low) / 2
+def is_disturbed(before: MachineState, after: MachineState) -> bool:
+    """Return whether other processes used more than the limit between two states; False where nobody knows."""
+    share = compute_share_of_others(before, after)
+    return share is not None and share > OTHERS_LIMIT
 
 
-def find_stop_reason(
-    rounds: Mapping[str, Sequence[float]],
-    baseline: str,
-    elapsed: float,
-    options: LatencyOptions,
-) -> str | None:
-    """Return why to stop after these rounds, or None to go on.
-
-    ``rounds`` maps each configuration to its time in each round; ``elapsed`` is in seconds. Precision is reached when
-    every configuration's speed-up against ``baseline`` is known to what the ``options`` ask for; the noise floor, when
-    doubling the rounds has not brought the widest interval near the 1/√2 that independent noise would.
-    """
-    plain = rounds[baseline]
-    count = len(plain)
-    others = [times for label, times in rounds.items() if label != baseline]
-    if count >= options.min_rounds:
-        widest = max((compute_half_width(plain, times) for times in others), default=0.0)
-        if widest <= options.precision:
-            return f"interval within {options.precision:.0%}"
-        if count >= NOISE_FLOOR_ROUNDS:
-            half = count // 2
-            before = max(compute_half_width(plain[:half], times[:half]) for times in others)
-            if widest >= 0.9 * before:
-                return "noise floor"
-        if elapsed >= options.seconds:
-            return "time limit"
-        if count >= options.max_rounds:
-            return "round limit"
-    elif elapsed >= options.seconds and count >= 2:
-        return "time limit"
-    return None
-
-
-def find_drift(plain: Sequence[float]) -> str | None:
+def find_drift(plain: Sequence[float], parts: int = 1) -> str | None:
     """Return by how much the plain model's time per round moved between the halves of a run; None where it did not.
 
-    Both large (> 5 %) and significant (Welch's t at 1 %): noise alone is not drift.
+    Both large (> 5 %) and significant (Welch's t at 1 %): noise alone is not drift. Of rounds whose ``parts`` take
+    turns, each is compared with its own part's mean.
     """
-    logs = np.log(np.asarray(plain, dtype=np.float64))
-    half = len(logs) // 2
-    if half < 2:
+    if len(plain) < max(4, 2 * parts):
         return None
+    logs = follow_time(plain, parts).moves
+    half = len(logs) // 2
     first, second = logs[:half], logs[-half:]
     moved = float(second.mean() - first.mean())
     if abs(moved) <= math.log1p(DRIFT_LIMIT):

@@ -1,7 +1,7 @@
 """The queries that the protocols time: real samples through the plain model and through early exit.
 
-``single-stream-v1``: one query after another, each one sample, as an interactive service sees them.
-``offline-batch-v1``: one query after another, each a batch, as bulk processing sees them.
+``single-stream-v2``: one query after another, each one sample, as an interactive service sees them.
+``offline-batch-v2``: one query after another, each a batch, as bulk processing sees them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from bench.inference.placement import ON_GPU
 from bench.latency import PROTOCOLS, SINGLE_STREAM
 from bench.latency.machine import read_machine
 from bench.latency.result import LatencyOptions, LatencyResult
-from bench.latency.run import Clock, Configurations, CudaTimer, Query, run_protocol
+from bench.latency.rounds import Clock, Configurations, CudaTimer, Query
+from bench.latency.run import run_protocol
 from strategies.base import Criterion, ExitModel
 from strategies.controls import ForcedExits
 
@@ -89,7 +90,7 @@ def measure_interleaved(
     """Measure the plain model and operating points on the same samples, interleaved.
 
     ``points`` maps labels to (criterion, cut). ``samples`` are batches on the host, of one sample each for
-    single-stream-v1 and of any size for offline-batch-v1; ``keys`` their samples' stable numbers, int64 [B] each, where
+    single-stream-v2 and of any size for offline-batch-v2; ``keys`` their samples' stable numbers, int64 [B] each, where
     a criterion draws at random (default: counted through). ``baselines`` stand for the plain model (default:
     :func:`make_baselines`); speed-ups are against the fastest of them. ``executor`` replaces the executor of the
     options; ``extra`` are further queries to interleave. The input's way to the device and the answer's way back are

@@ -1,76 +1,35 @@
-"""The protocol itself: warm up, run interleaved rounds, watch the machine, stop for a stated reason."""
+"""The protocol itself: wait, warm up, plan the rounds, measure them, say what disturbed them."""
 
 from __future__ import annotations
 
-import gc
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import cycle, islice
 
 import numpy as np
-import torch
 
-from bench.latency.machine import MachineState, find_disturbances, read_machine
+from bench.latency.machine import MachineState, find_disturbances, read_machine, wait_until_quiet
 from bench.latency.protocol import (
     OTHERS_LIMIT,
     alternate_order,
     compute_bucket,
+    deal_strata,
     describe_rules,
     find_drift,
-    find_stop_reason,
     is_same_speed,
-    split_into_streaks,
+    plan_rounds,
 )
-from bench.latency.result import LatencyOptions, LatencyResult, Round, WarmUp
-
-Query = Callable[[int], float]
-"""Answer query i to the end, decision on the host; returns the mean exit layer (1-based) of its samples."""
-
-Clock = Callable[[], int]
-"""Nanoseconds, monotonic."""
-
-
-class CudaTimer:
-    """Puts device events around each query; elapsed times are read after the streak, when all have completed."""
-
-    def __init__(self) -> None:
-        self.pairs: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
-
-    def start(self) -> None:
-        """Record the event before a query."""
-        pair = (torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True))
-        self.pairs.append(pair)
-        pair[0].record()
-
-    def stop(self) -> None:
-        """Record the event after a query."""
-        self.pairs[-1][1].record()
-
-    def read(self) -> list[int]:
-        """Return the nanoseconds of the queries since the last read, in order."""
-        torch.cuda.synchronize()
-        found = [round(begun.elapsed_time(ended) * 1e6) for begun, ended in self.pairs]
-        self.pairs.clear()
-        return found
-
-
-@dataclass(frozen=True)
-class Configurations:
-    """What is measured against what, as queries that are independent of any model.
-
-    ``queries`` by label; ``plain`` the labels without early exit, of which the fastest is the baseline; ``tokens``
-    and ``sizes`` the length and the number of samples of each query; ``depths`` the exits the warm-up must visit and
-    ``force(i, depth)`` query i leaving at a given one.
-    """
-
-    queries: Mapping[str, Query]
-    plain: Sequence[str]
-    tokens: Sequence[int]
-    sizes: Sequence[int]
-    depths: Sequence[int]
-    force: Callable[[int, int], float]
+from bench.latency.result import LatencyOptions, LatencyResult, WarmUp, find_disagreement
+from bench.latency.rounds import (
+    Clock,
+    Configurations,
+    CudaTimer,
+    find_baseline,
+    measure_rounds,
+    pause_garbage_collection,
+    sum_rounds,
+)
 
 
 def run_protocol(
@@ -84,40 +43,26 @@ def run_protocol(
     probe: Callable[[], MachineState] = read_machine,
     timer: CudaTimer | None = None,
     progress: Callable[[str], None] | None = None,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> LatencyResult:
-    """Measure every configuration on the same samples, interleaved, until the speed-ups are known.
+    """Measure every configuration on the same samples, interleaved, over a number of rounds fixed before the first.
 
-    ``clock`` and ``probe`` are parameters so that the whole protocol runs on simulated time in tests. ``progress`` is
-    called between rounds only. Raises ValueError where there is nothing to measure.
+    ``clock``, ``probe`` and ``sleep`` are parameters so that the whole protocol runs on simulated time in tests.
+    ``progress`` is called between rounds only. Raises ValueError where there is nothing to measure.
     """
     if not configurations.tokens or not configurations.plain:
         raise ValueError("Nothing to measure: at least one sample and one plain configuration are needed.")
-    samples = draw_samples(len(configurations.tokens), options.samples, options.seed)
-    order = list(configurations.queries)
     say = progress or (lambda message: None)
+    waited = wait_until_quiet(options.wait_quiet, OTHERS_LIMIT, probe, sleep, say)
+    drawn = draw_samples(len(configurations.tokens), options.samples, options.seed)
     say("warming up")
-    warmup = warm_up(configurations, samples, options, clock)
-    rounds: list[Round] = []
-    layers: dict[str, list[float]] = {}
-    stop, begun, turn = None, clock(), 0
-    while stop is None:
-        before = probe()
-        with pause_garbage_collection():
-            collecting, first = gc.isenabled(), alternate_order(order, turn)[0]
-            times, layers, device_ns = _run_round(configurations, samples, options, clock, timer, turn)
-        rounds.append(Round(times, before, probe(), device_ns, first, collecting))
-        turn += len(split_into_streaks(samples, options.streak))
-        totals = {label: [float(sum(r.times[label])) for r in rounds] for label in order}
-        baseline = min(configurations.plain, key=lambda label: sum(totals[label]))
-        stop = find_stop_reason(totals, baseline, (clock() - begun) / 1e9, options)
-        plain = totals[baseline][-1] / len(samples) / 1e6
-        say(f"round {len(rounds)}: plain {plain:.2f} ms" + (f", {stop}" if stop else ""))
-    reasons = find_disturbances([(r.before, r.after) for r in rounds], OTHERS_LIMIT)
-    moved = find_drift(totals[baseline])
-    notes = [] if warmup.agreed else ["no two warm-up blocks agreed within 5 % before the warm-up's time was over"]
-    if device.startswith("cuda") and any(r.before.gpu is None or r.after.gpu is None for r in rounds):
-        notes.append("the GPU's clocks and throttling are unknown: NVML (extra 'energy') says nothing of it")
-    return LatencyResult(
+    warmup = warm_up(configurations, drawn, options, clock)
+    plan = plan_rounds(warmup.sample_seconds, len(drawn), options)
+    parts = deal_strata(drawn, configurations.tokens, plan)
+    with pause_garbage_collection():
+        found = measure_rounds(configurations, parts, plan, options, warmup.seconds, clock, probe, timer, say)
+    samples = [i for part in parts for i in part]
+    result = LatencyResult(
         protocol=options.protocol,
         options=options,
         device=device,
@@ -126,17 +71,40 @@ def run_protocol(
         samples=samples,
         tokens=[configurations.tokens[i] for i in samples],
         sizes=[configurations.sizes[i] for i in samples],
-        order=order,
-        baseline=baseline,
-        rounds=rounds,
-        layers=layers,
+        parts=[len(part) for part in parts],
+        order=list(configurations.queries),
+        baseline=find_baseline(configurations.plain, found.rounds),
+        rounds=found.rounds,
+        repeated=found.repeated,
+        settling=found.settling,
+        waited=waited,
+        layers={label: [one for part in found.layers for one in part[label]] for label in configurations.queries},
         warmup=warmup,
-        stop=stop,
+        stop=found.stop,
         clock=getattr(clock, "__name__", "simulated"),
         rules=describe_rules(),
-        reasons=[*reasons, *([moved] if moved else [])],
-        notes=notes,
+        reasons=find_disturbances([(r.before, r.after) for r in found.rounds], OTHERS_LIMIT),
     )
+    moved = find_drift(sum_rounds(found.rounds, result.baseline), plan.parts)
+    return replace(result, reasons=[*result.reasons, *([moved] if moved else [])], notes=list(_write_notes(result)))
+
+
+def _write_notes(result: LatencyResult) -> Iterator[str]:
+    if not result.warmup.agreed:
+        yield "no two warm-up blocks agreed within 5 % before the warm-up's time was over"
+    if result.waited is None and result.options.wait_quiet:
+        yield f"the machine was not quiet within {result.options.wait_quiet:.0f} s"
+    if result.settling:
+        yield f"the machine was still changing in the first {len(result.settling)} rounds, which count as warm-up"
+    if result.repeated:
+        many = f"{len(result.repeated)} round{'s were' if len(result.repeated) > 1 else ' was'}"
+        yield f"{many} repeated, as other processes used more than {OTHERS_LIMIT:.0%} of the cores"
+    if result.device.startswith("cuda") and any(r.before.gpu is None or r.after.gpu is None for r in result.rounds):
+        yield "the GPU's clocks and throttling are unknown: NVML (extra 'energy') says nothing of it"
+    for label in result.order:
+        found = result.summary(label)
+        if said := find_disagreement(found.timer, found.robust):
+            yield f"{label}: {said}"
 
 
 def draw_samples(count: int, most: int, seed: int) -> list[int]:
@@ -163,6 +131,7 @@ def warm_up(configurations: Configurations, samples: Sequence[int], options: Lat
             query(i)
     count, done, agreed = len(passes) + len(visited) * len(configurations.queries), 0, False
     previous: dict[str, float] | None = None
+    current: dict[str, float] = {}
     # the first streaks of the permutation, again and again: two means are comparable only on the same samples
     block = samples[: 2 * options.streak]
     while not agreed and (done < 2 or (clock() - begun) / 1e9 < options.seconds):
@@ -183,48 +152,5 @@ def warm_up(configurations: Configurations, samples: Sequence[int], options: Lat
         blocks=done,
         agreed=agreed,
         seconds=(clock() - begun) / 1e9,
+        sample_seconds=sum(current.values()) / 1e9,
     )
-
-
-def _run_round(
-    configurations: Configurations,
-    samples: Sequence[int],
-    options: LatencyOptions,
-    clock: Clock,
-    timer: CudaTimer | None,
-    turn: int,
-) -> tuple[dict[str, list[int]], dict[str, list[float]], dict[str, list[int]] | None]:
-    """Run all samples through all configurations, streak by streak in ABBA order: times, exit layers, device times."""
-    labels = list(configurations.queries)
-    times: dict[str, list[int]] = {label: [] for label in labels}
-    layers: dict[str, list[float]] = {label: [] for label in labels}
-    device: dict[str, list[int]] | None = None if timer is None else {label: [] for label in labels}
-    for offset, streak in enumerate(split_into_streaks(samples, options.streak)):
-        for label in alternate_order(labels, turn + offset):
-            query, own, depth = configurations.queries[label], times[label], layers[label]
-            for i in streak:
-                if timer is not None:
-                    timer.start()
-                start = clock()
-                layer = query(i)
-                end = clock()
-                if timer is not None:
-                    timer.stop()
-                own.append(end - start)
-                depth.append(layer)
-            if timer is not None and device is not None:
-                device[label] += timer.read()
-    return times, layers, device
-
-
-@contextmanager
-def pause_garbage_collection() -> Iterator[None]:
-    """Collect garbage now, and not while the clock runs."""
-    was = gc.isenabled()
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()

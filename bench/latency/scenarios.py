@@ -34,7 +34,7 @@ from bench.latency.queries import (
     switch_to_evaluation,
 )
 from bench.latency.result import PERCENTILE_FLOORS, LatencyOptions, LatencyResult, compute_percentiles
-from bench.latency.run import Clock, Query, pause_garbage_collection
+from bench.latency.rounds import Clock, Query, pause_garbage_collection
 from strategies.base import Criterion, ExitModel
 
 Queries = tuple[Sequence[Batch], Sequence[Tensor]]

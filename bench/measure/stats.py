@@ -53,24 +53,6 @@ def wilson(successes: int, total: int, level: float = 0.95) -> Interval:
     return Interval(p, low, 1.0 if successes == total else float(centre + half), level)
 
 
-def paired_ratio(baseline: ArrayLike, candidate: ArrayLike, level: float = 0.95) -> Interval:
-    """Return how many times faster: the geometric mean of baseline / candidate over rounds, with its t-interval.
-
-    Both [R] positive times, round r of both measured back to back, so that drift of the machine
-    cancels. Student's interval of the mean log-ratio, exponentiated. Raises ValueError for fewer
-    than two rounds, unequal numbers of rounds or times that are not positive.
-    """
-    before, after = np.asarray(baseline, dtype=np.float64), np.asarray(candidate, dtype=np.float64)
-    if before.shape != after.shape or before.ndim != 1 or len(before) < 2:
-        raise ValueError(f"Paired rounds needed, at least two: got {list(before.shape)} and {list(after.shape)}.")
-    if not ((before > 0) & (after > 0)).all():
-        raise ValueError("Times must be positive.")
-    logs = np.log(before) - np.log(after)
-    mean = logs.mean()
-    half = stats.t.ppf(0.5 + level / 2, len(logs) - 1) * logs.std(ddof=1) / np.sqrt(len(logs))
-    return Interval(float(np.exp(mean)), float(np.exp(mean - half)), float(np.exp(mean + half)), level)
-
-
 def mcnemar(a_correct: ArrayLike, b_correct: ArrayLike) -> float:
     """Return the exact two-sided McNemar p-value that two classifiers are equally accurate on the same samples.
 

@@ -12,7 +12,7 @@ from bench.report.exit_charts import build_depth, build_every_exit, build_exits_
 from bench.report.marks import SMALL, Axis, Chart, Key, Line, Mark, Point, Reference, Whisker, pad_range
 from bench.report.plots.comparison import build_comparison
 from bench.report.plots.systems import Shown, choose_shown, describe_shown, merge_alike
-from bench.report.provenance import describe_source, describe_timings
+from bench.report.provenance import describe_protocols, describe_source, describe_timings
 from bench.report.series import Panel
 from bench.report.style import Look, choose_look
 
@@ -89,7 +89,7 @@ def build_realisation(panels: Sequence[Panel]) -> Chart | None:
             f"FLOPs {at:.2f}×, measured {row['latency_speedup']:.2f}× "
             f"[{row['low']:.2f}, {row['high']:.2f}] over rounds, "
             f"[{row['samples_low']:.2f}, {row['samples_high']:.2f}] over samples\n"
-            f"realisation {row['realisation']:.2f}, machine {row['machine']}"
+            f"realisation {row['realisation']:.2f}, machine {row['machine']}, {row['protocol']}"
             + ("" if row["valid"] else "\nINVALID timing")
         )
         marks.append(Point(name, choose_look(name), at, row["latency_speedup"], tip, hollow=not row["valid"]))
@@ -98,7 +98,8 @@ def build_realisation(panels: Sequence[Panel]) -> Chart | None:
         "Measured speed-up against FLOPs speed-up",
         "Measured against FLOPs speed-up of every timed operating point, on the timed samples; intervals 95 %, over "
         "rounds (how well the clock knows it) and, faint, over samples (how well these stand for the task). Below the "
-        "line, less is realised than the FLOPs promise. Hollow: the timing is INVALID.",
+        "line, less is realised than the FLOPs promise. Hollow: the timing is INVALID."
+        + describe_protocols(r["protocol"] for r in rows),
         describe_timings(panels),
         Axis("FLOPs speed-up", low, high),
         Axis("measured speed-up", low, high),

@@ -164,6 +164,7 @@ def tabulate_timings(panels: Sequence[Panel]) -> list[DataRow]:
             "realisation": timed.realisation,
             "mean_ms": timed.mean_ms,
             "machine": timed.machine,
+            "protocol": timed.protocol,
             "valid": timed.valid,
         }
         for panel in panels

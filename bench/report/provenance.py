@@ -7,10 +7,12 @@ from dataclasses import dataclass, field, replace
 from itertools import count, product
 from string import ascii_lowercase
 
+from bench.latency import is_former_protocol
 from bench.report.series import Panel, Series
 from bench.results.groups import write_canonical
 from bench.results.run import Run
 from bench.results.store import LeftOut
+from bench.results.times import describe_former
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,12 @@ class StoreContents:
 def find_timing_problem(run: Run) -> str:
     """Return why a run's timing is not valid; empty where it is or was not made."""
     return run.timing_problem if run.is_finished() else ""
+
+
+def describe_protocols(protocols: Iterable[str]) -> str:
+    """Return the sentences about former protocols among those of the times shown, a space before each; else nothing."""
+    former = sorted({one for one in protocols if is_former_protocol(one)})
+    return "".join(f" Times v1 are {describe_former(one)}." for one in former)
 
 
 def find_machine(run: Run) -> str:

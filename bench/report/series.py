@@ -100,7 +100,10 @@ def read_curve(run: Run, split: str) -> BandedCurve:
 
 @dataclass(frozen=True)
 class TimedSeries:
-    """Latency of a point over the seeds timed on one ``machine``: times of two machines are never averaged."""
+    """Latency of a point over the seeds timed on one ``machine`` by one ``protocol``: others are never averaged.
+
+    ``mark`` is what stands behind it.
+    """
 
     speedup: OverSeeds
     sampling: OverSeeds
@@ -108,7 +111,9 @@ class TimedSeries:
     realisation: float
     mean_ms: float
     machine: str
+    protocol: str
     valid: bool
+    mark: str
 
 
 @dataclass(frozen=True)
@@ -246,8 +251,8 @@ def _average_times(points: Mapping[Run, OperatingPoint]) -> TimedSeries | None:
     timed = [(run, point.latency) for run, point in points.items() if point.latency]
     if not timed:
         return None
-    machine = timed[0][0].head.environment.machine_id
-    same = [(run, found) for run, found in timed if run.head.environment.machine_id == machine]
+    machine, protocol = _find_place(timed[0][0])
+    same = [(run, found) for run, found in timed if _find_place(run) == (machine, protocol)]
     cost_speedup, realisation, mean_ms = average_numbers(
         [(found.cost_speedup, found.realisation, found.mean_ms) for _, found in same]
     )
@@ -258,8 +263,15 @@ def _average_times(points: Mapping[Run, OperatingPoint]) -> TimedSeries | None:
         realisation=realisation,
         mean_ms=mean_ms,
         machine=machine,
+        protocol=protocol,
         valid=all(run.record.latency is None or run.record.latency.valid for run, _ in same),
+        mark=max((run.timing_mark for run, _ in same), key=len),
     )
+
+
+def _find_place(run: Run) -> tuple[str, str]:
+    """Return where a run was timed, and by which protocol."""
+    return run.head.environment.machine_id, "" if run.record.latency is None else run.record.latency.protocol
 
 
 @dataclass(frozen=True, eq=False)

@@ -46,6 +46,8 @@ def build_points_table(panel: Panel, marks: Mapping[str, Revision]) -> TextTable
                 values.append(_make_value_row(panel, series, rule, point.quality, point))
     words = f"{title_metric(panel.metric)} with 95 % intervals over samples on {panel.title}. "
     words += " ".join([provenance.describe_source(panel.series), *panel.doubts])
+    timed = (point.timed for series in panel.series for point in series.points.values())
+    words += provenance.describe_protocols(one.protocol for one in timed if one is not None)
     if len(marks) > 1:
         letters = ", ".join(list_letters(panel.runs, marks))
         words += f" Marks in brackets: code revision ({letters}), see the provenance."
@@ -57,7 +59,7 @@ def _format_point(point: SeriesPoint, rule: str, seeds: int) -> list[str]:
     timed, measured = point.timed, numbers.MISSING
     if timed:
         measured = f"{numbers.format_times(timed.speedup)} ({timed.sampling.low:.2f} to {timed.sampling.high:.2f})"
-        measured += "" if timed.valid else " INVALID"
+        measured += timed.mark
     return [
         numbers.format_rule(rule) + ("" if reached == seeds else f" ({reached} of {seeds} seeds)"),
         ", ".join(numbers.format_threshold(t) for t in point.thresholds),
@@ -93,7 +95,8 @@ def _make_value_row(
         **_make_speedup_columns("measured_speedup", timed.speedup if timed else None),
         "measured_speedup_samples_low": timed and timed.sampling.low,
         "measured_speedup_samples_high": timed and timed.sampling.high, "realisation": timed and timed.realisation,
-        "latency_valid": timed and timed.valid, "machine": timed and timed.machine, "reason": None,
+        "latency_valid": timed and timed.valid, "latency_protocol": timed and timed.protocol,
+        "machine": timed and timed.machine, "reason": None,
         "doubts": series.said_doubts or None,
     }  # fmt: skip
     return row | known

@@ -16,7 +16,7 @@ from typing import Any
 from backbones.catalog import Init
 from bench.errors import UsageError
 from bench.inference.placement import EXECUTORS, Dtype, check_placement
-from bench.latency import PROTOCOLS, SINGLE_STREAM
+from bench.latency import FORMER_PROTOCOLS, PROTOCOLS, SINGLE_STREAM, is_single_stream
 from bench.training.args import TrainArgs
 
 IDENTITY_VERSION = 1
@@ -26,12 +26,12 @@ IDENTITY_VERSION = 1
 class LatencyArgs:
     """How latency is measured: the protocol's name, how many samples, for how long at most, by which executor.
 
-    ``batch_size`` is the number of samples of a query in offline-batch-v1 (0: 32 there, 1 in single-stream-v1).
+    ``batch_size`` is the number of samples of a query in offline-batch-v2 (0: 32 there, 1 in single-stream-v2).
     ``depth`` adds the depth table: forced exits at every layer, with and without checks, and the self-test of its
     prediction; it takes as long again.
     """
 
-    protocol: str = "single-stream-v1"
+    protocol: str = SINGLE_STREAM
     samples: int = 64
     seconds: float = 30.0
     depth: bool = False
@@ -41,18 +41,23 @@ class LatencyArgs:
     def __post_init__(self) -> None:
         if self.samples < 1 or self.seconds <= 0:
             raise UsageError("latency.samples and latency.seconds must be positive.")
-        for name, known in {"protocol": PROTOCOLS, "executor": EXECUTORS}.items():
+        for name, known in {"protocol": (*PROTOCOLS, *FORMER_PROTOCOLS), "executor": EXECUTORS}.items():
             if getattr(self, name) not in known:
                 raise UsageError(f"latency.{name} must be one of {', '.join(known)}, not '{getattr(self, name)}'.")
-        if self.batch_size < 0 or (self.protocol == SINGLE_STREAM and self.batch_size > 1):
+        if self.batch_size < 0 or (self.is_single_stream and self.batch_size > 1):
             raise UsageError(f"latency.batch_size must be positive, and 1 in {SINGLE_STREAM}.")
-        if self.depth and self.protocol != SINGLE_STREAM:
+        if self.depth and not self.is_single_stream:
             raise UsageError(f"latency.depth is a table of single samples: it needs {SINGLE_STREAM}.")
+
+    @property
+    def is_single_stream(self) -> bool:
+        """Whether a query is one sample."""
+        return is_single_stream(self.protocol)
 
     @property
     def samples_per_query(self) -> int:
         """``batch_size`` with its default filled in."""
-        return self.batch_size or (1 if self.protocol == SINGLE_STREAM else 32)
+        return self.batch_size or (1 if self.is_single_stream else 32)
 
     def identity(self) -> dict[str, object]:
         """Return every setting; those that came later only where they are not the default, so that older keys stand."""

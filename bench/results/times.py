@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Discriminator, Tag, ValidationError
 
 from bench.errors import Damaged
 from bench.files import write_json
+from bench.latency import is_former_protocol
 from bench.results.part import (
     STRICT,
     Estimate,
@@ -60,6 +61,8 @@ class TimedPoint(Timing):
     """What the FLOPs of the same samples promise."""
     realisation: Number
     """``speedup`` over ``cost_speedup``."""
+    robust: Estimate | None = None
+    """The speed-up in the middle round, with its interval; unset where rounds are few, and by former protocols."""
 
 
 def _find_tag(timing: Any) -> str:
@@ -127,6 +130,13 @@ class Latency(Part):
     """By rule, and the plain model in several forms."""
     notes: tuple[str, ...]
     depth: DepthTable | None = None
+    repeated: int | None = None
+    """Rounds that other processes disturbed and that were measured again; unset by former protocols."""
+
+    @property
+    def caution(self) -> str:
+        """What to know of the protocol, in one line: a former one's intervals are too narrow; else empty."""
+        return describe_former(self.protocol) if is_former_protocol(self.protocol) else ""
 
     @property
     def problem(self) -> str:
@@ -142,14 +152,17 @@ class RawConfiguration(RawPart):
     mean_layer: Number
     timer: Ratio | None
     """Interval over rounds; None for the baseline and for a single round."""
+    robust: Ratio | None = None
+    """The same of the middle round; None where rounds are few, unset by former protocols."""
     sampling: Ratio | None
     """Interval over samples."""
 
 
 class RawRound(RawPart):
-    """One round: nanoseconds of every query, by configuration."""
+    """One round: nanoseconds of every query of its part, by configuration."""
 
     times: Frozen[tuple[int, ...]]
+    part: int = 0
 
 
 class RawOptions(RawPart):
@@ -172,9 +185,13 @@ class RawTimes(RawPart):
     """Samples of each query; unset from before there were batches."""
     rows: tuple[tuple[int, ...], ...] | None = None
     """Rows of the split in each query; unset from before there were batches."""
+    parts: tuple[int, ...] | None = None
+    """How many queries each part has, which take turns in the rounds; unset by former protocols, one of all."""
     order: tuple[str, ...]
     baseline: str
     rounds: tuple[RawRound, ...]
+    repeated: tuple[RawRound, ...] = ()
+    """Rounds that other processes disturbed and that were measured again."""
     layers: Frozen[tuple[Number, ...]]
     """Mean exit layer of each query, by configuration."""
     stop: str
@@ -190,6 +207,15 @@ class RawTimes(RawPart):
     def queries(self) -> tuple[tuple[int, ...], ...]:
         """Rows of the split in each query that was timed."""
         return self.rows or tuple((row,) for row in self.samples)
+
+    @property
+    def part_sizes(self) -> tuple[int, ...]:
+        """Queries of each part."""
+        return self.parts or (len(self.samples),)
+
+    def sum_rounds(self, label: str) -> list[float]:
+        """Return a configuration's nanoseconds in each round."""
+        return [float(sum(one.times[label])) for one in self.rounds]
 
 
 def write_times(path: Path, plain: Mapping[str, object]) -> None:
@@ -212,6 +238,14 @@ def read_times(path: Path) -> RawTimes:
     return times
 
 
+def describe_former(protocol: str) -> str:
+    """Return what to know of times by a former protocol, in one line without a full stop."""
+    return (
+        f"by {protocol}, which stopped when an interval was narrow: its 95 % intervals cover 91 to 93 %, "
+        "and they are not compared with later ones"
+    )
+
+
 def _find_faults(times: RawTimes) -> Iterator[str]:
     """Yield what is not there, or does not fit together, of what readers rely on; of unsealed times the means too."""
     queries = len(times.samples)
@@ -219,6 +253,10 @@ def _find_faults(times: RawTimes) -> Iterator[str]:
         yield f"order has no {times.baseline}, the baseline"
     if not queries or len(times.queries) != queries or not all(row and min(row) >= 0 for row in times.queries):
         yield f"rows is no list of the rows of {queries} queries"
+    sizes = times.part_sizes
+    if sum(sizes) != queries or min(sizes) < 1 or len(times.rounds) % len(sizes):
+        yield f"parts are not of {queries} queries in {len(times.rounds)} rounds"
+        return
     for label in times.order:
         if label not in times.summary:
             yield f"summary.{label} is missing"
@@ -226,9 +264,9 @@ def _find_faults(times: RawTimes) -> Iterator[str]:
         if len(times.layers.get(label, ())) != queries:
             yield f"layers.{label} is not of {queries} queries"
         for number, one in enumerate(times.rounds):
-            found = one.times.get(label, ())
-            if len(found) != queries or min(found) < 0 or not sum(found):
-                yield f"rounds[{number}].times.{label} is not of {queries} queries"
+            found, part = one.times.get(label, ()), number % len(sizes)
+            if one.part != part or len(found) != sizes[part] or min(found) < 0 or not sum(found):
+                yield f"rounds[{number}].times.{label} is not of {sizes[part]} queries"
                 return
         if times.checksum is None:
             taken = [time for one in times.rounds for time in one.times[label]]

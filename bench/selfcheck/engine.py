@@ -23,10 +23,10 @@ from bench.latency.depth import measure_depth_table
 from bench.latency.machine import compute_share_of_others, read_machine
 from bench.latency.queries import PlainCall, make_baselines, make_exit_query, measure_interleaved, number_samples
 from bench.latency.result import LatencyOptions
-from bench.latency.run import Query
+from bench.latency.rounds import Query
 from bench.measure.cost import CostModel
 from bench.measure.scores import score_exits
-from bench.measure.stats import Interval, paired_ratio
+from bench.measure.stats import Interval
 from bench.selfcheck.tapes import record_tapes
 from bench.selfcheck.tiny import make_random_batch
 from strategies.base import Criterion, ExitModel
@@ -172,10 +172,9 @@ def measure_ratios(
             queries[f"{what}, {check}"] = make_exit_query(executor, ForcedExits(criterion, script), 0.5, batches, keys)
     baselines, executor = setup.make_baselines(model), setup.make_executor(model)
     result = measure_interleaved(model, {}, batches, options, baselines=baselines, executor=executor, extra=queries)
-    rounds = {label: result.table(label).sum(axis=1) for label in result.order}
     ratios = []
     for what, limit in flops.items():
-        latency, summary = paired_ratio(rounds[result.baseline], rounds[what]), result.summary(what)
+        latency, summary = result.ratio(result.baseline, what).estimate_mean(), result.summary(what)
         ratios.append({
             "size": size,
             "batch": batch,
@@ -184,7 +183,7 @@ def measure_ratios(
             "latency": asdict(latency),
             "flops": limit,
             "realisation": asdict(Interval(latency.estimate / limit, latency.low / limit, latency.high / limit)),
-            "over_stock": 1 / paired_ratio(rounds["stock"], rounds[what]).estimate - 1,
+            "over_stock": 1 / result.ratio("stock", what).estimate_mean().estimate - 1,
             "milliseconds": summary.mean * 1e3,
             "device_milliseconds": None if summary.device_mean is None else summary.device_mean * 1e3,
             "rounds": len(result.rounds),

@@ -21,10 +21,11 @@ from backbones.base import Batch
 from bench.inference.live import run_live
 from bench.inference.replay import list_criteria
 from bench.latency.queries import make_stepped_call
-from bench.latency.run import pause_garbage_collection
+from bench.latency.rounds import pause_garbage_collection
 from bench.measure.curve import exact_curve, exit_layers
+from bench.measure.rounds import paired_ratio
 from bench.measure.scores import score_exits
-from bench.measure.stats import bootstrap_ratio, paired_ratio
+from bench.measure.stats import bootstrap_ratio
 from bench.selfcheck.engine import build_sized_model, format_ratio
 from bench.selfcheck.tiny import make_random_batch
 from strategies import STRATEGIES

@@ -221,6 +221,7 @@ class _Sweep:
             cwd=os.getcwd(),
             path=tuple(sys.path),
             sync=self.sync,
+            wait_quiet=context.wait_quiet,
         )
 
 

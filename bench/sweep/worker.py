@@ -29,7 +29,7 @@ def run_job(job: Job) -> Ending:
             follow_driver(job)
             store, progress = Store(Path(job.results_dir)), Progress(quiet=job.quiet)
             hub_root = None if job.hub_root is None else Path(job.hub_root)
-            context = Context(store, progress, hub_root, job.offline, job.overwrite)
+            context = Context(store, progress, hub_root, job.offline, job.overwrite, wait_quiet=job.wait_quiet)
             alone = write_command(write_arguments(job.request, context))  # what would run this cell by itself
             cell = prepare_cell(job.request, replace(context, command=alone))
             remote = None if job.sync is None else Remote(job.sync, store, progress)

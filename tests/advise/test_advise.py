@@ -32,9 +32,7 @@ SAID = ("Pays: ", "Does not pay: ")
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few samples and rounds, and whatever the clock says of a tiny model is worth going on with."""
-    monkeypatch.setattr(
-        ceiling, "CEILING", LatencyOptions(samples=4, seconds=0.2, streak=2, min_rounds=2, max_rounds=2)
-    )
+    monkeypatch.setattr(ceiling, "CEILING", LatencyOptions(samples=4, seconds=0.2, streak=2, rounds=2))
     monkeypatch.setattr(whole, "CEILING", ceiling.CEILING)
     measured = whole.measure_ceiling
 

@@ -256,7 +256,7 @@ def test_the_folder_is_timed_beside_early_exit_here(
     home: Path, exported: Exported, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run, _, _ = exported[PATIENT]
-    short = replace(timing.SIDE_BY_SIDE, samples=12, seconds=0.2, streak=2, min_rounds=2, max_rounds=2)
+    short = replace(timing.SIDE_BY_SIDE, samples=12, seconds=0.2, streak=2, rounds=2)
     monkeypatch.setattr(timing, "SIDE_BY_SIDE", short)
     where = ["--results-dir", "results", "--offline", "--quiet", "--json", "--time"]
     assert main(["export", run.folder.name, "timed", "--point", "1", *where]) == 0

@@ -67,7 +67,7 @@ def test_realisation_is_over_the_samples_that_were_timed(curve: TradeOff, result
     interval = {"estimate": 2.0, "low": 1.9, "high": 2.1, "level": 0.95}
     timed: dict[str, Any] = {"mean": 0.001, "percentiles": {}, "mean_layer": float(np.mean(layers))}
     raw = {
-        "protocol": "single-stream-v1",
+        "protocol": "single-stream-v2",
         "validity": "INVALID",
         "reasons": ["load: others"],
         "stop": "time limit",

@@ -73,7 +73,9 @@ def keys(spec: RunSpec, facts: Facts = FACTS) -> dict[str, str]:
 
 def test_golden_hashes() -> None:
     assert IDENTITY_VERSION == 1
-    assert keys(SPEC) == GOLDEN
+    assert keys(SPEC) == {**GOLDEN, "speed": "a62a63b8d7a8f8e3"}
+    former = replace(SPEC, latency=LatencyArgs(protocol="single-stream-v1"))
+    assert keys(former) == GOLDEN  # what older records have stands
 
 
 NOTHING: tuple[str, ...] = ()
@@ -163,7 +165,7 @@ def test_what_a_fact_changes(facts: Facts, expected: tuple[str, ...]) -> None:
     assert changed(SPEC, facts) == expected
 
 
-@pytest.mark.parametrize("later", [{"executor": "compile"}, {"protocol": "offline-batch-v1", "batch_size": 8}])
+@pytest.mark.parametrize("later", [{"executor": "compile"}, {"protocol": "offline-batch-v2", "batch_size": 8}])
 def test_how_latency_is_measured_changes_the_speed_only(later: dict[str, Any]) -> None:
     assert changed(replace(SPEC, latency=LatencyArgs(**later))) == SPEED
 
@@ -228,11 +230,11 @@ def test_specs_that_make_no_sense(case: str) -> None:
         (TrainArgs, {"weight_decay": -0.1}),
         (LatencyArgs, {"samples": 0}),
         (LatencyArgs, {"seconds": 0.0}),
-        (LatencyArgs, {"protocol": "single-stream-v2"}),
+        (LatencyArgs, {"protocol": "single-stream-v0"}),
         (LatencyArgs, {"executor": "inductor"}),
         (LatencyArgs, {"batch_size": 2}),
-        (LatencyArgs, {"batch_size": -1, "protocol": "offline-batch-v1"}),
-        (LatencyArgs, {"depth": True, "protocol": "offline-batch-v1"}),
+        (LatencyArgs, {"batch_size": -1, "protocol": "offline-batch-v2"}),
+        (LatencyArgs, {"depth": True, "protocol": "offline-batch-v2"}),
     ],
 )
 def test_settings_that_make_no_sense(kind: Callable[..., object], given: dict[str, Any]) -> None:
@@ -266,9 +268,16 @@ def test_settings_of_what_is_not_timed_are_checked_too(given: dict[str, object])
         resolve_request(Request("entropy", "demo", latency=False, settings=given))
 
 
+@pytest.mark.parametrize("protocol", ["single-stream-v1", "offline-batch-v1"])
+def test_a_former_protocol_is_read_and_not_asked_for(protocol: str) -> None:
+    assert LatencyArgs(protocol=protocol).samples_per_query == (1 if protocol.startswith("single") else 32)
+    with pytest.raises(UsageError, match=f"single-stream-v2, offline-batch-v2: {protocol} is only read"):
+        resolve_request(Request("entropy", "demo", latency=False, settings={"latency.protocol": protocol}))
+
+
 @pytest.mark.parametrize("names", [("protocol", "batch_size"), ("batch_size", "protocol")])
 def test_settings_are_checked_together_in_whatever_order_they_are_given(names: tuple[str, ...]) -> None:
-    values = {"protocol": "offline-batch-v1", "batch_size": 8}
+    values = {"protocol": "offline-batch-v2", "batch_size": 8}
     settings = {f"latency.{name}": values[name] for name in names}
     spec, _ = resolve_request(Request("entropy", "demo", settings=settings))
-    assert spec.latency == LatencyArgs(protocol="offline-batch-v1", batch_size=8)
+    assert spec.latency == LatencyArgs(protocol="offline-batch-v2", batch_size=8)

@@ -167,7 +167,7 @@ def test_latency_is_measured_where_it_is_wanted(tmp_path: Path, capsys: pytest.C
     given = [word for word in tiny(write_task(tmp_path / "reviews")) if word != "--no-latency"]
     (found,) = run_json(capsys, *given, *settings("latency.samples=4", "latency.seconds=2"))
     latency = found["record"]["latency"]
-    assert latency["protocol"] == "single-stream-v1"
+    assert latency["protocol"] == "single-stream-v2"
     assert (Path(found["folder"]) / latency["file"]).exists()
     timed = [p for p in found["record"]["evaluation"]["validation"]["points"] if "latency" in p]
     assert all(p["latency"]["realisation"] > 0 for p in timed)

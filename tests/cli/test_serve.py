@@ -59,7 +59,8 @@ def test_every_scenario_is_measured_and_kept(folder: Path, tmp_path: Path, capsy
     found = json.loads(capsys.readouterr().out)
     assert json.loads(out.read_text()) == found
     assert set(found["serving"]) == {found["single"]["baseline"], "default"}
-    assert found["single"]["sizes"] == [1] * 64
+    assert 8 <= len(found["single"]["sizes"]) <= 64  # as many as there is time for
+    assert set(found["single"]["sizes"]) == {1}
     assert set(found["offline"]["sizes"]) == {8}
     for held in found["serving"].values():
         assert [run["rate"] for run in held["tried"]] == sorted(run["rate"] for run in held["tried"])
@@ -103,12 +104,12 @@ def test_what_makes_no_sense_is_one_line(
 def test_offline_batches_in_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     task = write_task(tmp_path / "task", validation=80)
     shape = settings(
-        *SHAPE, *STEPS, "latency.protocol=offline-batch-v1", "latency.batch_size=16", "latency.seconds=0.2"
+        *SHAPE, *STEPS, "latency.protocol=offline-batch-v2", "latency.batch_size=16", "latency.seconds=0.2"
     )
     arguments = ["--strategy", "entropy", "--task", str(task), "--backbone", "bert-demo", "--offline", "--quiet"]
     [found] = run_json(capsys, *arguments, *shape, "--results-dir", str(tmp_path / "results"))
     latency: dict[str, Any] = found["record"]["latency"]
-    assert (latency["protocol"], latency["batch_size"], latency["executor"]) == ("offline-batch-v1", 16, "eager")
+    assert (latency["protocol"], latency["batch_size"], latency["executor"]) == ("offline-batch-v2", 16, "eager")
     assert latency["samples"] == 64  # four batches
     timed = [p for p in found["record"]["evaluation"]["validation"]["points"] if "latency" in p]
     assert timed

@@ -23,6 +23,7 @@ from bench.compare.sources import SourceRuns, open_results, read_results
 from bench.compare.verdict import Margins, Row, adjust_tests, judge_cost
 from bench.errors import NOTHING_COMPARABLE, OK, REGRESSION, USAGE, UsageError
 from bench.measure.exits import AllExits
+from bench.measure.rounds import RatioSeries, follow_ratio
 from tests.helpers.compare_records import Made, changed, logits, raw_times
 
 
@@ -236,7 +237,7 @@ def test_the_interval_of_a_latency_ratio_is_welchs(tmp_path: Path) -> None:
     for name in ("calm", "wild"):
         Made(times=times).write(tmp_path / name)
     [file] = (tmp_path / "wild").glob("*/*/*/latency-1.json")
-    wild = raw_times(times, rounds=9, seed=3)
+    wild = raw_times(times, rounds=36, seed=3)
     for i, one in enumerate(wild["rounds"]):
         one["times"]["2x"] = [round(t * (1.0 + 0.02 * (i % 3))) for t in one["times"]["2x"]]
     wild["summary"]["2x"]["mean"] = np.mean([one["times"]["2x"] for one in wild["rounds"]]) / 1e9
@@ -245,20 +246,20 @@ def test_the_interval_of_a_latency_ratio_is_welchs(tmp_path: Path) -> None:
     for name in ("calm", "wild"):
         [file] = (tmp_path / name).glob("*/*/*/latency-1.json")
         totals = [{k: sum(v) for k, v in r["times"].items()} for r in json.loads(file.read_text())["rounds"]]
-        gains[name] = np.array([math.log(t["plain"] / t["2x"]) for t in totals])
+        gains[name] = follow_ratio([t["plain"] for t in totals], [t["2x"] for t in totals])
     for base, candidate in (("calm", "wild"), ("wild", "calm")):
         found = compare_results(read_results(tmp_path / base), read_results(tmp_path / candidate))
         row = rows_of(found, "latency speed-up", "2x")
         one, other = gains[base], gains[candidate]
-        a, b = one.var(ddof=1) / len(one), other.var(ddof=1) / len(other)
-        freedom = (a + b) ** 2 / (a**2 / (len(one) - 1) + b**2 / (len(other) - 1))
+        (a, m), (b, n) = ((error**2, degrees) for error, degrees in (one.error, other.error))
+        freedom = (a + b) ** 2 / (a**2 / m + b**2 / n)
         half = stats.t.ppf(0.975, freedom) * math.sqrt(a + b)
-        moved = other.mean() - one.mean()
+        moved = other.log_ratio - one.log_ratio
         expected = [math.expm1(x) for x in (moved - half, moved, moved + half)]
         assert [row.low, row.difference, row.high] == pytest.approx(expected, rel=1e-9)
         assert row.relative
-        assert row.base == pytest.approx(math.exp(one.mean()))
-        assert row.candidate == pytest.approx(math.exp(other.mean()))
+        assert row.base == pytest.approx(math.exp(one.log_ratio))
+        assert row.candidate == pytest.approx(math.exp(other.log_ratio))
 
 
 @pytest.mark.parametrize(
@@ -290,7 +291,8 @@ def test_a_speed_up_is_judged_by_where_its_interval_lies(low: float, high: float
     middle, half = (math.log1p(low) + math.log1p(high)) / 2, (math.log1p(high) - math.log1p(low)) / 2
     apart = half / stats.t.ppf(0.975, 2)  # both pairs lie 2 d apart: each mean has variance d² (ddof=1: 2 d² / 2)
     spread = apart / math.sqrt(2) * np.array([-1.0, 1.0])
-    row = _judge_ratio(Row("c", "latency speed-up", "same", ""), spread, middle + spread, 0.05, lower_is_better=False)
+    sides = [RatioSeries(log_ratio, spread) for log_ratio in (0.0, middle)]
+    row = _judge_ratio(Row("c", "latency speed-up", "same", ""), *sides, 0.05, lower_is_better=False)
     assert (row.low, row.high) == pytest.approx((low, high))
     assert row.verdict == verdict
 

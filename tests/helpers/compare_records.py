@@ -98,7 +98,7 @@ class Made:
         latency = None
         if self.times is not None:
             latency = {
-                "protocol": "single-stream-v1", "valid": True, "reasons": [], "stop": "precision", "rounds": 12,
+                "protocol": "single-stream-v1", "valid": True, "reasons": [], "stop": "precision", "rounds": 48,
                 "samples": 4, "batch_size": 1, "device": "cpu", "dtype": "fp32", "threads": 1, "executor": "eager",
                 "baseline": "plain", "file": "latency-1.json", "configurations": {}, "notes": [],
             }  # fmt: skip
@@ -144,7 +144,7 @@ def fake_run(folder: Path, exits: AllExits) -> Run:
     return run
 
 
-def raw_times(times: Mapping[str, float], rounds: int = 12, seed: int = 0, machine: float = 1.0) -> dict[str, Any]:
+def raw_times(times: Mapping[str, float], rounds: int = 48, seed: int = 0, machine: float = 1.0) -> dict[str, Any]:
     """Raw times: mean nanoseconds by configuration, 1 % noise a round, drift that a round shares."""
     random = np.random.default_rng(seed)
     made = []

@@ -62,7 +62,8 @@ def make_cell(
 ) -> Path:
     """Write one cell and return its folder, which is ``place`` where that is given.
 
-    ``latency`` is None, "valid" or "invalid"; ``whole`` the layers of the backbone that this one was cut from.
+    ``latency`` is None, "valid", "invalid" or "former", by a former protocol;
+    ``whole`` the layers of the backbone that this one was cut from.
     """
     asked: dict[str, Any] = {
         "head": "shared", "recipe": "elbert", "init": "scratch", "criterion_args": dict(criterion or {}),
@@ -122,7 +123,7 @@ def make_cell(
         }},
         "precision": None,
         "live_check": None,
-        "latency": _time(points, latency == "valid", layers if depth else 0) if latency else None,
+        "latency": _time(points, latency, layers if depth else 0) if latency else None,
         "warnings": list(warnings),
     }  # fmt: skip
     if exits:
@@ -203,7 +204,8 @@ def _curve(per_exit: list[float], layers: int) -> list[dict[str, Any]]:
     return rows
 
 
-def _time(points: list[Any], valid: bool, depth: int) -> dict[str, Any]:
+def _time(points: list[Any], latency: str, depth: int) -> dict[str, Any]:
+    valid, version = latency != "invalid", 1 if latency == "former" else 2
     timed = {}
     for point in points:
         if "metrics" in point and point["rule"] in ("no-loss", "2x", "3x"):
@@ -215,9 +217,10 @@ def _time(points: list[Any], valid: bool, depth: int) -> dict[str, Any]:
                                 "realisation": 0.8}  # fmt: skip
             timed[point["rule"]] = point["latency"]
     found: dict[str, Any] = {
-        "protocol": "single-stream-v1", "valid": valid, "reasons": [] if valid else ["the clock was throttled"],
-        "stop": "seconds", "rounds": 9, "samples": 64, "batch_size": 1, "device": "cpu", "dtype": "fp32", "threads": 1,
-        "executor": "eager", "baseline": "plain", "file": "latency-00000000.json", "configurations": timed, "notes": [],
+        "protocol": f"single-stream-v{version}", "valid": valid,
+        "reasons": [] if valid else ["the clock was throttled"], "stop": "seconds", "rounds": 9, "samples": 64,
+        "batch_size": 1, "device": "cpu", "dtype": "fp32", "threads": 1, "executor": "eager", "baseline": "plain",
+        "file": "latency-00000000.json", "configurations": timed, "notes": [],
     }  # fmt: skip
     if depth:
         bare = [[0.001 * k, 0.0012 * k] for k in range(1, depth + 1)]

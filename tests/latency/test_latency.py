@@ -16,7 +16,8 @@ from bench.errors import UsageError
 from bench.latency.machine import GpuState, MachineState
 from bench.latency.queries import measure_interleaved
 from bench.latency.result import LatencyOptions, LatencyResult
-from bench.latency.run import Configurations, CudaTimer, draw_samples, run_protocol
+from bench.latency.rounds import Configurations, CudaTimer
+from bench.latency.run import draw_samples, run_protocol
 from strategies.entropy import NormalisedEntropy
 from tests.helpers.models.exit_models import make_batch, make_model
 
@@ -41,10 +42,13 @@ class FakeClock:
 
         return run
 
-    def probe(self) -> MachineState:
-        seconds = self.now / 1e9
-        # a machine of two cores on which only this process works, on one of them
-        return MachineState(seconds, 2, 0.0, busy=seconds, total=2 * seconds, own=seconds, mhz=None, throttle_count=0)
+    def sleep(self, seconds: float) -> None:
+        self.now += round(seconds * 1e9)
+
+    def probe(self, others: float = 0.0) -> MachineState:
+        """A machine of two cores: this process works on one, others have worked on the other for some seconds."""
+        at = self.now / 1e9
+        return MachineState(at, 2, 0.0, busy=at + others, total=2 * at, own=at, mhz=None, throttle_count=0)
 
 
 def simulate(
@@ -60,25 +64,28 @@ def simulate(
         queries, ["plain"], lengths, [1] * len(lengths), range(1, 13), lambda i, depth: forced(i)
     )
     result = run_protocol(
-        configurations, options, device="cpu", dtype="float32", threads=1, clock=clock, probe=probe or clock.probe
-    )
+        configurations, options, device="cpu", dtype="float32", threads=1, clock=clock, probe=probe or clock.probe,
+        sleep=clock.sleep,
+    )  # fmt: skip
     return result, clock
 
 
 STEADY = {"plain": lambda now: 10 * MS, "early": lambda now: 4 * MS}
-OPTIONS = LatencyOptions(samples=16, seconds=60.0)
+OPTIONS = LatencyOptions(samples=16, seconds=60.0, rounds=16)
 
 
 # --------------------------------------------------------------------------- the whole protocol
 
 
-def test_a_steady_machine_stops_at_the_fewest_rounds_with_the_true_speedup() -> None:
+def test_a_steady_machine_gives_the_true_speedup_in_the_planned_rounds() -> None:
     result, _ = simulate(STEADY, OPTIONS)
     assert result.valid
-    assert (result.stop, len(result.rounds)) == ("interval within 1%", OPTIONS.min_rounds)
+    assert (result.stop, len(result.rounds), result.parts) == ("planned number of rounds", OPTIONS.rounds, [16])
+    assert (result.repeated, result.settling, result.waited, result.notes) == ([], [], None, [])
     early = result.summary("early")
     assert early.mean == pytest.approx(0.004)
     assert early.timer is not None
+    assert early.robust is None  # of 16 rounds
     assert early.sampling is not None
     assert (early.timer.low, early.timer.high) == pytest.approx((2.5, 2.5))
     assert early.sampling.estimate == pytest.approx(2.5)
@@ -98,7 +105,26 @@ def test_every_round_runs_all_samples_of_one_permutation_through_all_configurati
             assert [i for name, i in run if name == label] == result.samples
         assert result.rounds[r].first == run[0][0]
         streaks = [run[4 * k][0] for k in range(8)]
-        assert streaks == ["plain", "early", "early", "plain"] * 2  # A B B A
+        one, other = ("plain", "early") if r % 2 == 0 else ("early", "plain")
+        assert streaks == [one, other, other, one] * 2
+
+
+def test_a_round_of_all_samples_that_would_take_too_long_is_cut_into_parts_that_take_turns() -> None:
+    tokens = [8 * k for k in range(1, 25)]
+    result, clock = simulate(STEADY, replace(OPTIONS, samples=24, seconds=3.0, streak=4, rounds=32), tokens)
+    assert (len(result.samples), result.parts, len(result.rounds)) == (24, [6, 6, 6, 6], 32)
+    assert [one.part for one in result.rounds] == [0, 1, 2, 3] * 8
+    measured = clock.log[-24 * 8 * 2 :]
+    for label in STEADY:
+        assert [i for name, i in measured if name == label] == result.samples * 8
+    means = np.array(result.tokens).reshape(4, 6).mean(axis=1)
+    assert means.max() / means.min() < 1.05  # of 8 to 192 tokens
+    assert result.table("plain").shape == (8, 24)
+    first = [one.first for one in result.rounds[::4]]
+    assert set(first) == {"plain", "early"}  # of one part
+    timer = result.summary("early").timer
+    assert timer is not None
+    assert (timer.low, timer.estimate, timer.high) == pytest.approx((2.5, 2.5, 2.5))
 
 
 def test_abba_cancels_a_linear_drift_of_the_machine_from_the_ratio() -> None:
@@ -106,7 +132,7 @@ def test_abba_cancels_a_linear_drift_of_the_machine_from_the_ratio() -> None:
         "plain": lambda now: int(10 * MS * (1 + now / 1e11)),
         "early": lambda now: int(5 * MS * (1 + now / 1e11)),
     }
-    result, _ = simulate(slowing, replace(OPTIONS, streak=4))
+    result, _ = simulate(slowing, replace(OPTIONS, streak=4, rounds=8))
     assert result.table("plain").mean() / result.table("early").mean() == pytest.approx(2.0, rel=2e-3)
 
 
@@ -183,26 +209,77 @@ def test_a_machine_that_never_settles_is_said_so() -> None:
     result, _ = simulate(unstable, replace(OPTIONS, seconds=2.0))
     assert not result.warmup.agreed
     assert "no two warm-up blocks agreed" in result.notes[0]
+
+
+def test_rounds_of_a_machine_that_got_slower_than_planned_end_with_the_time() -> None:
+    slower = {"plain": lambda now: (10 if now < 2e9 else 100) * MS, "early": lambda now: (4 if now < 2e9 else 40) * MS}
+    result, _ = simulate(slower, replace(OPTIONS, seconds=10.0, rounds=64))
     assert result.stop == "time limit"
+    assert 10 <= len(result.rounds) < 64
+    assert len(result.rounds) % len(result.parts) == 0
 
 
 def test_a_drifting_run_is_invalid() -> None:
     drifting = {"plain": lambda now: int(10 * MS * (1 + now / 2e10)), "early": lambda now: 4 * MS}
-    result, _ = simulate(drifting, replace(OPTIONS, min_rounds=8))
+    result, _ = simulate(drifting, OPTIONS)
     assert not result.valid
     assert result.reasons[0].startswith("drift")
     assert result.to_json()["validity"] == "INVALID"
 
 
+def test_drift_in_the_first_rounds_prolongs_the_warm_up() -> None:
+    # warm after a while: in its first rounds the machine is still getting slower
+    warming = {"plain": lambda now: int(10 * MS * (1 + min(now, 5e9) / 1e10)), "early": lambda now: 4 * MS}
+    result, _ = simulate(warming, replace(OPTIONS, rounds=64))
+    assert result.valid
+    assert len(result.settling) >= 8
+    assert len(result.rounds) == 64
+    assert any("count as warm-up" in note for note in result.notes)
+    assert len(json.loads(json.dumps(result.to_json()))["settling"]) == len(result.settling)
+
+
+def simulate_busy(others: Callable[[float], float], options: LatencyOptions) -> LatencyResult:
+    """Run the protocol where ``others`` says how many seconds other processes have worked by then."""
+    clock = FakeClock()
+    queries = {label: clock.query(label, cost) for label, cost in STEADY.items()}
+    configurations = Configurations(queries, ["plain"], [16] * 16, [1] * 16, range(1, 13), lambda i, depth: 1.0)
+    return run_protocol(
+        configurations, options, device="cpu", dtype="float32", threads=1, clock=clock,
+        probe=lambda: clock.probe(others(clock.now / 1e9)), sleep=clock.sleep,
+    )  # fmt: skip
+
+
 def test_load_from_other_processes_makes_a_run_invalid() -> None:
-    ticks = iter(range(1000))
-
-    def busy() -> MachineState:
-        now = next(ticks)
-        return MachineState(now, 2, 3.0, busy=2.0 * now, total=2.0 * now, own=1.0 * now, mhz=None, throttle_count=None)
-
-    result, _ = simulate(STEADY, OPTIONS, probe=busy)
+    result = simulate_busy(lambda now: now, replace(OPTIONS, seconds=4.0))
     assert result.reasons == ["load: other processes used 1.0 of 2 cores"]
+    assert len(result.rounds) >= 10
+    assert result.repeated
+
+
+def test_rounds_in_which_others_worked_are_repeated_and_kept() -> None:
+    result = simulate_busy(lambda now: min(max(now - 2, 0.0), 1.0), OPTIONS)  # from the second second to the third
+    assert result.valid
+    assert (len(result.rounds), len(result.repeated)) == (16, 6)
+    assert result.notes == ["6 rounds were repeated, as other processes used more than 10% of the cores"]
+    times = sum(sum(one.times["plain"]) for one in result.repeated)
+    assert times / 1e9 == pytest.approx(6 * 0.16)  # whatever they took
+
+
+def test_the_wait_for_a_quiet_machine_ends_with_it_or_with_patience() -> None:
+    result = simulate_busy(lambda now: min(now, 7.0), replace(OPTIONS, wait_quiet=300.0))
+    assert (result.waited, result.notes) == (10.0, [])  # the first two seconds that were quiet begin at eight
+    assert result.valid
+    never = simulate_busy(lambda now: now, replace(OPTIONS, seconds=1.0, wait_quiet=20.0))
+    assert never.waited is None
+    assert never.notes[0] == "the machine was not quiet within 20 s"
+
+
+def test_the_same_rounds_are_measured_however_they_scatter() -> None:
+    """A number of rounds that depended on the scatter would make the interval too narrow."""
+    random = np.random.default_rng(0)
+    scattered = {"plain": lambda now: int(10 * MS * math.exp(random.normal(0, 0.2))), "early": lambda now: 4 * MS}
+    steady, noisy = (len(simulate(costs, replace(OPTIONS, seconds=300.0))[0].rounds) for costs in (STEADY, scattered))
+    assert steady == noisy == 16
 
 
 def test_the_garbage_collector_is_off_in_rounds_and_back_on_after() -> None:
@@ -213,7 +290,7 @@ def test_the_garbage_collector_is_off_in_rounds_and_back_on_after() -> None:
         return MS
 
     simulate({"plain": lambda now: MS, "early": early}, OPTIONS)
-    rounds = 16 * OPTIONS.min_rounds
+    rounds = 16 * OPTIONS.rounds
     assert seen[-rounds:] == [False] * rounds
     assert gc.isenabled()
 
@@ -221,13 +298,13 @@ def test_the_garbage_collector_is_off_in_rounds_and_back_on_after() -> None:
 def test_the_result_is_json_with_raw_nanoseconds() -> None:
     result, _ = simulate(STEADY, OPTIONS)
     found = json.loads(json.dumps(result.to_json(), allow_nan=False))
-    assert found["protocol"] == "single-stream-v1"
+    assert found["protocol"] == "single-stream-v2"
     assert found["rounds"][0]["times"]["early"] == [4 * MS] * 16
     assert found["options"]["streak"] == OPTIONS.streak
     assert found["options"]["seed"] == OPTIONS.seed
     assert found["rules"]["percentile_floors"]["p99"] == 662
     assert found["clock"] == "simulated"
-    assert [r["collecting"] for r in found["rounds"]] == [False] * OPTIONS.min_rounds
+    assert [r["collecting"] for r in found["rounds"]] == [False] * OPTIONS.rounds
     assert found["summary"]["early"]["device_mean"] is None
     assert found["summary"]["early"]["timer"]["estimate"] == pytest.approx(2.5)
 
@@ -272,7 +349,7 @@ def test_device_events_are_a_second_column_and_a_silent_driver_is_named(told: bo
 def test_a_real_model_is_measured_against_its_faster_baseline() -> None:
     model = make_model("bert")
     samples = [make_batch([n]) for n in (4, 9, 20, 6)]
-    options = LatencyOptions(samples=4, seconds=0.2, min_rounds=2, max_rounds=3, threads=1)
+    options = LatencyOptions(samples=4, seconds=0.2, rounds=3, threads=1)
     before = torch.get_num_threads()
     result = measure_interleaved(
         model, {"always": (NormalisedEntropy(), math.inf), "never": (NormalisedEntropy(), -1.0)}, samples, options

@@ -1,4 +1,4 @@
-"""The rules of the latency protocols: order, warm-up, stopping, drift, percentile floors."""
+"""The rules of the latency protocols: order, warm-up, how many rounds, drift, percentile floors."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from bench.latency.protocol import (
-    NOISE_FLOOR_ROUNDS,
+    RoundPlan,
     alternate_order,
     compute_bucket,
+    deal_strata,
     find_drift,
-    find_stop_reason,
     is_same_speed,
+    plan_rounds,
     split_into_streaks,
 )
-from bench.latency.result import PERCENTILE_FLOORS, LatencyOptions, compute_percentiles
+from bench.latency.result import PERCENTILE_FLOORS, LatencyOptions, compute_percentiles, find_disagreement
+from bench.measure.stats import Interval
 
-HALF_A_MINUTE = LatencyOptions(seconds=30.0, min_rounds=4, max_rounds=50)
+HALF_A_MINUTE = LatencyOptions(seconds=30.0)
 
 
 def test_abba_gives_every_configuration_the_same_mean_position() -> None:
@@ -68,35 +70,47 @@ def test_the_floors_are_the_fewest_samples_of_which_two_surely_lie_beyond(percen
     assert at_most_one[0] > 0.01 >= at_most_one[1]
 
 
-def noisy(mean: float, spread: float, count: int, seed: int) -> list[float]:
-    return (mean * np.exp(np.random.default_rng(seed).normal(0, spread, count))).tolist()
-
-
 @pytest.mark.parametrize(
-    ("rounds", "elapsed", "expected"),
+    ("seconds", "samples", "expected"),
     [
-        ({"plain": [10.0] * 3, "early": [5.0] * 3}, 0.0, None),  # too few rounds
-        ({"plain": [10.0] * 4, "early": [5.0] * 4}, 0.0, "interval within 1%"),
-        ({"plain": [10.0, 12.0, 9.0, 11.0], "early": [5.0] * 4}, 0.0, None),
-        ({"plain": [10.0, 12.0, 9.0, 11.0], "early": [5.0, 6.0, 4.5, 5.5]}, 0.0, "interval within 1%"),  # paired
-        ({"plain": [10.0, 12.0, 9.0, 11.0], "early": [5.0] * 4}, 30.0, "time limit"),
-        ({"plain": [10.0, 12.0], "early": [5.0, 5.0]}, 30.0, "time limit"),
-        ({"plain": [10.0], "early": [5.0]}, 30.0, None),  # one round has no interval
-        ({"plain": noisy(10, 0.2, 50, 1), "early": [5.0] * 50}, 1.0, "round limit"),
-        ({"plain": [10.0] * 4}, 0.0, "interval within 1%"),  # nothing to compare
+        (0.001, 64, RoundPlan(64, 1, 128)),  # 30 s are enough for all
+        (0.005, 64, RoundPlan(64, 2, 93)),
+        (0.015, 64, RoundPlan(64, 5, 31)),
+        (0.25, 64, RoundPlan(30, 7, 4)),  # bert-base on two cores
+        (2.0, 64, RoundPlan(8, 3, 4)),  # longer than the limit allows
+        (100.0, 64, RoundPlan(8, 3, 4)),
+        (0.25, 3, RoundPlan(3, 1, 40)),
+        (100.0, 3, RoundPlan(3, 3, 4)),
+        (100.0, 1, RoundPlan(1, 1, 10)),
     ],
 )
-def test_stopping(rounds: dict[str, list[float]], elapsed: float, expected: str | None) -> None:
-    assert find_stop_reason(rounds, "plain", elapsed, HALF_A_MINUTE) == expected
+def test_rounds_are_planned_by_time_never_fewer_than_ten(seconds: float, samples: int, expected: RoundPlan) -> None:
+    found = plan_rounds(seconds, samples, HALF_A_MINUTE)
+    assert found == expected
+    assert found.rounds >= 10
 
 
-def test_the_noise_floor_is_where_more_rounds_do_not_help() -> None:
-    # as many rounds again, and the interval is as wide: the second half is far noisier than the first
-    plain = noisy(10, 0.02, 10, 0) + noisy(10, 0.2, 10, 1)
-    assert len(plain) >= NOISE_FLOOR_ROUNDS
-    assert find_stop_reason({"plain": plain, "early": [5.0] * 20}, "plain", 1.0, HALF_A_MINUTE) == "noise floor"
-    still_helps = noisy(10, 0.2, 10, 1) + noisy(10, 0.02, 10, 0)
-    assert find_stop_reason({"plain": still_helps, "early": [5.0] * 20}, "plain", 1.0, HALF_A_MINUTE) is None
+@given(st.floats(1e-4, 10.0), st.integers(1, 200), st.integers(1, 8))
+def test_a_plan_keeps_to_the_time_where_it_can(seconds: float, samples: int, streak: int) -> None:
+    found = plan_rounds(seconds, samples, LatencyOptions(seconds=30.0, streak=streak))
+    assert found.rounds >= 10
+    assert found.parts <= found.samples <= samples
+    queries = found.samples * found.cycles
+    assert queries * seconds <= 30.0 or queries <= max(8 * 5, 4 * samples)
+    assert 2 * found.parts <= found.settling <= found.rounds
+
+
+@given(st.lists(st.integers(1, 128), min_size=1, max_size=64), st.data())
+def test_strata_are_as_long_as_each_other_and_have_everybody_once(tokens: list[int], data: st.DataObject) -> None:
+    used = data.draw(st.integers(1, len(tokens)))
+    plan = RoundPlan(used, data.draw(st.integers(1, used)), 4)
+    order = np.random.default_rng(0).permutation(len(tokens)).tolist()
+    parts = deal_strata(order, tokens, plan)
+    dealt = [i for part in parts for i in part]
+    assert len(parts) == plan.parts
+    assert len(set(dealt)) == len(dealt) == used
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    assert all(part == sorted(part, key=order.index) for part in parts)
 
 
 @pytest.mark.parametrize(
@@ -112,3 +126,21 @@ def test_the_noise_floor_is_where_more_rounds_do_not_help() -> None:
 )
 def test_drift_is_large_and_significant(plain: list[float], drifts: bool) -> None:
     assert (find_drift(plain) is not None) is drifts
+
+
+def test_parts_of_unlike_length_are_no_drift_and_hide_none() -> None:
+    steady = [10.0, 30.0, 20.0] * 4
+    assert find_drift(steady, 3) is None
+    assert find_drift([t * (1.1 if r >= 6 else 1.0) for r, t in enumerate(steady)], 3) is not None
+
+
+@pytest.mark.parametrize(
+    ("timer", "robust", "disagree"),
+    [((2.0, 1.9, 2.1), (2.2, 2.15, 2.25), True), ((2.0, 1.9, 2.1), (2.2, 1.95, 2.5), False),
+     ((2.0, 1.5, 2.5), (2.2, 2.15, 2.25), False)],
+)  # fmt: skip
+def test_mean_and_median_disagree_where_neither_interval_has_the_other(
+    timer: tuple[float, float, float], robust: tuple[float, float, float], disagree: bool
+) -> None:
+    assert bool(find_disagreement(Interval(*timer), Interval(*robust))) is disagree
+    assert find_disagreement(Interval(*timer), None) == ""

@@ -30,7 +30,7 @@ from strategies.entropy import NormalisedEntropy
 from tests.helpers.models.exit_models import make_batch, make_model
 
 MS = 1_000_000
-QUICK = LatencyOptions(samples=4, seconds=0.2, min_rounds=2, max_rounds=3, threads=1)
+QUICK = LatencyOptions(samples=4, seconds=0.2, rounds=3, threads=1)
 
 
 class Simulated:
@@ -241,7 +241,7 @@ def test_turns_answer_every_sample_once_at_every_depth(depths: int) -> None:
 def test_offline_batches_count_their_samples() -> None:
     model = make_model("bert")
     samples = [make_batch([4, 9, 7]), make_batch([20, 3])]
-    options = LatencyOptions(protocol="offline-batch-v1", samples=4, seconds=0.2, min_rounds=2, max_rounds=2)
+    options = LatencyOptions(protocol="offline-batch-v2", samples=4, seconds=0.2, rounds=2)
     result = measure_interleaved(model, {"always": (NormalisedEntropy(), math.inf)}, samples, options)
     assert sorted(result.sizes) == [2, 3]
     summary = result.summary("plain")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats as reference
 
+from bench.measure.rounds import paired_ratio
 from bench.measure.stats import (
     CHUNK,
     Interval,
@@ -22,7 +23,6 @@ from bench.measure.stats import (
     holm,
     mcnemar,
     paired_bootstrap,
-    paired_ratio,
     wilson,
 )
 
@@ -43,30 +43,6 @@ def test_wilson_equals_scipy(total: int, data: st.DataObject, level: float) -> N
 def test_wilson_refuses_what_is_no_proportion(successes: int, total: int) -> None:
     with pytest.raises(ValueError, match="No proportion"):
         wilson(successes, total)
-
-
-def test_paired_ratio_by_hand() -> None:
-    before, after = np.array([2.0, 4.0, 8.0]), np.array([1.0, 1.0, 4.0])
-    have = paired_ratio(before, after)
-    logs = np.log([2.0, 4.0, 2.0])
-    low, high = reference.t.interval(0.95, 2, logs.mean(), reference.sem(logs))
-    assert have.estimate == pytest.approx(2 ** (4 / 3))
-    assert (have.low, have.high) == pytest.approx((math.exp(low), math.exp(high)))
-
-
-def test_paired_ratio_ignores_drift_that_both_share() -> None:
-    drift = np.array([1.0, 3.0, 0.5, 7.0])
-    have = paired_ratio(3 * drift, 2 * drift)
-    assert (have.low, have.estimate, have.high) == pytest.approx((1.5, 1.5, 1.5))
-
-
-@pytest.mark.parametrize(
-    ("a", "b", "words"),
-    [([1.0], [1.0], "two"), ([1.0, 2.0], [1.0], "two"), ([1.0, 0.0], [1.0, 1.0], "positive")],
-)
-def test_paired_ratio_refuses(a: list[float], b: list[float], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        paired_ratio(a, b)
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,8 @@ DAMAGES: dict[str, tuple[Callable[[Any], object], str]] = {
     "a row before": (lambda raw: raw.update(rows=[[0], [1], [2], [-1]]), "rows is no list of the rows of 4 queries"),
     "no queries": (lambda raw: raw.update(samples=[]), "rows is no list of the rows of 0 queries"),
     "samples": (lambda raw: raw.update(samples=[0, 1, 2]), "layers.plain is not of 3 queries"),
+    "parts": (lambda raw: raw.update(parts=[3, 2]), "parts are not of 4 queries in 48 rounds"),
+    "turns": (lambda raw: raw.update(parts=[2, 2]), "rounds[0].times.plain is not of 2 queries"),
     "rounds": (lambda raw: raw.pop("rounds"), "rounds is missing"),
     "a word": (lambda raw: raw["rounds"][0]["times"].update(plain=["x"] * 4), "rounds[0].times.plain[0] is text"),
 }

@@ -22,7 +22,7 @@ from strategies.controls import ForcedExits
 from strategies.elbert import SharedHead
 from tests.helpers.models.exit_models import make_batch, make_model
 
-QUICK = LatencyOptions(samples=3, seconds=0.1, min_rounds=2, max_rounds=2, threads=1)
+QUICK = LatencyOptions(samples=3, seconds=0.1, rounds=2, threads=1)
 
 
 def model() -> ExitModel:

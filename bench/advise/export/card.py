@@ -69,8 +69,8 @@ def write_card(run: Run, chosen: ChosenPoint, counts: Sequence[int], config: Map
     rows = [("all layers", None, result.full), (chosen.rule, chosen.threshold, chosen.measured)]
     names = record.task.metrics
     columns = ["", run.criterion.threshold_name, *map(title_metric, names), "mean exit", "speed-up", "latency speed-up"]
-    problem = run.timing_problem
-    cells = [_write_row(rule, threshold, found, names, timed[rule], problem) for rule, threshold, found in rows]
+    mark = run.timing_mark
+    cells = [_write_row(rule, threshold, found, names, timed[rule], mark) for rule, threshold, found in rows]
     lines += [*write_markdown_table(columns, cells), ""]
     lines += [
         f"n = {result.samples}; 95 % intervals over samples. Thresholds were chosen on {run.chosen_on} other samples. "
@@ -163,20 +163,20 @@ def describe_point(run: Run, chosen: ChosenPoint) -> str:
     timed = None if chosen.point is None else chosen.point.latency
     if timed is None:
         return sentence
-    invalid = " (INVALID)" if run.timing_problem else ""
-    return f"{sentence} {timed.speedup.write_times()} faster where it was timed{invalid}."
+    marks = f" ({', '.join(run.timing_flags)})" if run.timing_flags else ""
+    return f"{sentence} {timed.speedup.write_times()} faster where it was timed{marks}."
 
 
 def describe_timing(run: Run) -> list[str]:
-    """Return the sentence that says why the run's latency is not valid; none where it is, or nothing was timed."""
-    return [f"Latency is INVALID: {run.timing_problem}."] if run.timing_problem else []
+    """Return the sentences that say what to know of the run's latency; none where nothing was timed."""
+    return list(run.timing_notes)
 
 
 def _write_row(
-    rule: str, threshold: float | None, found: Performance, names: tuple[str, ...], timed: object, problem: str
+    rule: str, threshold: float | None, found: Performance, names: tuple[str, ...], timed: object, mark: str
 ) -> list[str]:
     row = [rule, "-" if threshold is None else f"{threshold:.4g}", *(found.metrics[name].write() for name in names)]
     unit = "FLOPs" if found.cost_unit == "flops" else "layers"
     row += [f"{found.mean_layer:.2f} / {len(found.exit_counts)}", f"{found.cost_speedup.write_times()} ({unit})"]
-    measured = timed.speedup.write_times() + (" INVALID" if problem else "") if isinstance(timed, TimedPoint) else "-"
+    measured = timed.speedup.write_times() + mark if isinstance(timed, TimedPoint) else "-"
     return [*row, measured]

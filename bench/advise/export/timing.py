@@ -16,8 +16,9 @@ from bench.cell.reload import load_run_model
 from bench.cell.request import Context
 from bench.latency.queries import measure_interleaved
 from bench.latency.result import LatencyOptions
-from bench.latency.run import Query, draw_samples
-from bench.measure.stats import Interval, paired_ratio
+from bench.latency.rounds import Query
+from bench.latency.run import draw_samples
+from bench.measure.stats import Interval
 from bench.results.run import Run
 from bench.tasks.encode import collate_batch, encode_split
 
@@ -71,11 +72,10 @@ def time_exported(run: Run, context: Context, folder: Path, cut: float) -> HomeT
         extra={HOME: make_home_query(home, batches)},
         progress=context.progress.say,
     )
-    base, here, home_times = (found.table(name).sum(axis=1) for name in (found.baseline, HERE, HOME))
     return HomeTimes(
-        here=paired_ratio(base, here),
-        home=paired_ratio(base, home_times),
-        ratio=paired_ratio(here, home_times),
+        here=found.ratio(found.baseline, HERE).estimate_mean(),
+        home=found.ratio(found.baseline, HOME).estimate_mean(),
+        ratio=found.ratio(HERE, HOME).estimate_mean(),
         samples=len(batches),
         threads=found.threads,
         reasons=tuple(found.reasons),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,7 +14,7 @@ from bench.cli.display import print_json
 from bench.cli.session import Session, SettingOptions, split_names, split_seeds, with_session
 from bench.errors import UsageError
 from bench.inference.placement import Dtype
-from bench.settings import parse_settings
+from bench.settings import parse_duration, parse_settings
 
 if TYPE_CHECKING:
     from bench.cell.request import Context, Request
@@ -62,6 +62,9 @@ def run(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     dtype: Annotated[Dtype, typer.Option(help="Of inference: fp32, bf16, fp16 or fp64.")] = "fp32",
     latency: Annotated[bool, typer.Option(help="Measure wall-clock time.")] = True,
+    wait_quiet: Annotated[
+        str, typer.Option(help="Wait so long at most, 5m, for other processes to stop before anything is timed.")
+    ] = "0",
     overwrite: Annotated[
         Literal["missing", "always", "never"],
         typer.Option(help="Measure again what is recorded: where something is missing, always or never."),
@@ -87,6 +90,7 @@ def run(
         "settings": parse_settings(settings or []), "thresholds": parse_thresholds(thresholds),
     }  # fmt: skip
 
+    patience = parse_duration(wait_quiet, "--wait-quiet")
     session.progress.say("Loading torch and transformers.")
     from bench.api.run import list_requests
     from bench.sweep.config import read_sweep
@@ -96,7 +100,7 @@ def run(
     else:
         assert cells is not None
         requests = list_requests(*cells, **every)
-    context = session.context(overwrite)
+    context = replace(session.context(overwrite), wait_quiet=patience)
     if dry_run:
         from bench.cli.run_tables import print_plan
         from bench.sweep import fetch_and_plan

@@ -32,6 +32,7 @@ class Job:
     cwd: str
     path: tuple[str, ...]
     sync: str | None = None
+    wait_quiet: float = 0.0
 
 
 @dataclass(frozen=True)

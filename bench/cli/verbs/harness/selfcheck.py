@@ -49,6 +49,9 @@ def selfcheck(
     $ bench selfcheck demo --seed 0
     $ bench selfcheck gpu --out gpu-check
     """
+    if what == "same":  # not in the help: it is for those who doubt the clock
+        check_clock(session, out)
+        return
     if what == "demo":
         check_demo_runs(session, seed, instructions, out)
         return
@@ -102,6 +105,19 @@ def check_card(session: Session, what: str | None, out: Path | None, dry_run: bo
         print_json(found)
     else:
         print(describe_gpu(found))
+
+
+def check_clock(session: Session, out: Path | None) -> None:
+    """Measure the plain model against itself, 200 times, and print how often the clock's interval excludes 1."""
+    from bench.selfcheck.same import check_same, describe_same
+
+    found = check_same(session.progress.say)
+    if out is not None:
+        write_json(out, found.to_plain())
+    if session.json:
+        print_json(found.to_plain())
+    else:
+        print(describe_same(found))
 
 
 def check_demo_runs(session: Session, seeds: str, instructions: str, out: Path | None) -> None:

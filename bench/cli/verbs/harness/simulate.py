@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated
+from itertools import product
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +14,9 @@ from bench.cli.display import make_console, print_json
 from bench.cli.session import Session, split_names, with_session
 from bench.errors import INTERNAL, OK, UsageError
 from bench.text import build_table
+
+if TYPE_CHECKING:
+    from bench.selfcheck.coverage import Coverage
 
 
 @with_session("results_dir", "json")
@@ -51,13 +56,15 @@ def simulate(
     for name, value in (("--max-change", max_change), ("--criteria", criteria), ("--samples", samples)):
         if value is not None:
             raise UsageError(f"{name} is of a certificate on recorded samples: name their RUN.")
+    from bench.selfcheck.coverage import check_coverage
     from bench.selfcheck.intervals import run_experiments
 
     begun = time.perf_counter()
-    found = run_experiments(scale, seed)
-    code = OK if all(f.ok for f in found) else INTERNAL
+    found, clock = run_experiments(scale, seed), check_coverage(scale, seed)
+    code = OK if all(f.ok for f in found) and all(one.ok for one in clock) else INTERNAL
     if session.json:
-        print_json([{**asdict(f), "ok": f.ok, "error": f.error} for f in found])
+        plain = [{**asdict(f), "ok": f.ok, "error": f.error} for f in found]
+        print_json([*plain, *(one.to_plain() for one in clock)])
         return code
     rows = []
     for f in found:
@@ -67,8 +74,30 @@ def simulate(
     columns = ("what", "share", "±", "experiments", "wanted", "", "note")
     out = make_console()
     out.print(build_table("How often, in simulated experiments", columns, rows))
+    print_coverage(clock)
     out.print(f"Seed {seed}, {time.perf_counter() - begun:.0f} s.")
     return code
+
+
+def print_coverage(found: Sequence[Coverage]) -> None:
+    """Print how often the clock's intervals cover the truth: a row a world, a column a noise."""
+    from bench.selfcheck.coverage import HIGHEST, LOWEST, MODELS, NOISES, SCATTERS, SCATTERS_SAID
+
+    out = make_console()
+    rows = []
+    for model, statistic, count, kind in product(MODELS, ("mean", "median"), (1, 4), SCATTERS):
+        of = [f for f in found if (f.model, f.statistic, f.configurations, f.kind) == (model, statistic, count, kind)]
+        if of:
+            by_noise = {f.noise: f"{100 * f.share:.1f}{'' if f.is_inside else '*'}" for f in of}
+            rows.append((f"{model}, {statistic}", kind, str(count), *(by_noise.get(noise, "-") for noise in NOISES)))
+    columns = ("model, of the", "rounds", "against", *(f"{noise:.1%}" for noise in NOISES))
+    out.print(build_table("Coverage of the clock's 95 % intervals, in %, by a round's noise", columns, rows))
+    widest = max(f.error for f in found if f.statistic == "mean")
+    outside = sum(not f.is_inside for f in found)
+    out.print(
+        f"Wanted: {100 * LOWEST:g} to {100 * HIGHEST:g} %; * is outside ({outside} of {len(found)}). "
+        f"Standard error {100 * widest:.2f} or less, of medians twice that. {SCATTERS_SAID}"
+    )
 
 
 def simulate_certificate(
