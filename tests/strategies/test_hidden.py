@@ -35,7 +35,7 @@ from bench.tasks.base import Split
 from bench.tasks.encode import EncodedSplit
 from bench.tasks.sampling import draw_rows
 from strategies import STRATEGIES
-from strategies.base import Seen, StrategyError
+from strategies.base import Seen, StrategyError, step_through
 from strategies.learned import LearnedExit, LearningToExit, mark_wrong
 from strategies.probe import Probe
 from strategies.prototypes import ClassDistances, FarFromPrototype
@@ -144,7 +144,8 @@ def test_segments_carry_the_probes_memory(name: str) -> None:
     model = make_model("bert", strategy.head).double()
     criterion = fitted(strategy.criterion(), model)
     batch = make_batch([40, 5, 30, 16, 20, 8])
-    levels = torch.cat([criterion.step({}, Seen(i + 1, z, o))[1] for i, (z, o) in enumerate(seen(model, criterion))])
+    logits, observed = (torch.stack(one, dim=1) for one in zip(*seen(model, criterion), strict=True))
+    levels = torch.cat([score for _, score in step_through(criterion, logits, observed=observed)])
     executor = GraphExecutor(model, EagerSegment)
     depths = set()
     for cut in levels.quantile(torch.tensor([0.1, 0.4, 0.6, 0.9], dtype=torch.float64)).tolist():

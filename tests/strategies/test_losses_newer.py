@@ -10,7 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from strategies.base import Recipe
 from strategies.cosee import CoseeRecipe
+from strategies.entropy import JointRecipe
+from strategies.palbert import measure_each_loss, measure_ponder_losses
+from strategies.sweet import SweetRecipe
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "newer"
 Case = dict[str, Any]
@@ -69,3 +73,43 @@ def test_cosee_draws_between_the_signals_of_the_epoch_before() -> None:
         assert 0.1 <= drawn.min() < 0.15
         assert 0.45 < drawn.max() <= 0.5
         assert one.draw_thresholds(torch.tensor([[0.7, 0.8]]), 4).min() >= 0.7
+
+
+@pytest.mark.parametrize("case", load_cases("palbert"), ids=lambda case: str(case["id"]))
+def test_palbert(case: Case) -> None:
+    p, labels = case["params"], torch.tensor(case["labels"])
+    exits, stops = leaves(case["logits"]), leaves(case["exit_logits"])
+    each = measure_each_loss(torch.stack(exits, dim=1), labels)
+    found = measure_ponder_losses(torch.stack(stops, dim=1), each, p["lambda_p"], p["epsilon"])
+    task, divergence, probability = found
+    assert_close(probability.detach().T, case["exit_pdf"])
+    assert_close(task.detach(), case["task_loss"])
+    assert_close(divergence.detach(), case["reg_loss"])
+    (task + p["beta"] * divergence).backward()
+    for found_grads, name in ((exits, "grad_logits"), (stops, "grad_exit_logits")):
+        for leaf, expected in zip(found_grads, case[name], strict=True):
+            assert_close(torch.zeros_like(leaf) if leaf.grad is None else leaf.grad, expected)
+
+
+@pytest.mark.parametrize("case", load_cases("sweet"), ids=lambda case: f"{case['id']}-{case['params']['sweet']}")
+def test_sweet(case: Case) -> None:
+    """A toy encoder: h_l = tanh(B_l h_{l-1}), an exit V_j h at some of the layers; without SWEET it is `joint`."""
+    layers = len(case["exit_layers"])
+    recipe: Recipe = SweetRecipe(layers) if case["params"]["sweet"] else JointRecipe(layers)
+    [inputs], blocks, heads = leaves([case["inputs"]]), leaves(case["blocks"]), leaves(case["heads"])
+    hidden, states = inputs, []
+    for number, block in enumerate(blocks, start=1):
+        hidden = torch.tanh(hidden @ block.T)
+        if number in case["exit_layers"]:
+            states.append(hidden)
+    logits = [h @ head.T for h, head in zip(recipe.nodes(states), heads, strict=True)]
+    loss = torch.stack(recipe.losses(recipe.stages[0], logits, torch.tensor(case["labels"]), 0)).sum()
+    assert_close(loss.detach(), case["loss"])
+    loss.backward()
+    for found, name in (([inputs], "grad_inputs"), (blocks, "grad_blocks"), (heads, "grad_heads")):
+        expected = [case[name]] if name == "grad_inputs" else case[name]
+        for leaf, gradient in zip(found, expected, strict=True):
+            if gradient is None:
+                assert leaf.grad is None or not leaf.grad.any()
+            else:
+                assert_close(leaf.grad, gradient)

@@ -9,13 +9,13 @@ CONTROL_FAMILY, OWN_FAMILY = "controls", "own"
 STRATEGY_FAMILIES = {
     _CONFIDENCE: (
         "budget", "cosee", "deebert", "energy", "entropy", "fastbert", "margin", "max-probability", "romebert",
-        "temperature",
+        "sweet", "temperature",
     ),
     _AGREEMENT: (
         "beem", "divergence-patience", "elbert-label", "elbert-mono", "elbert-range", "patience",
         "patient-and-confident", "saturation", "voting",
     ),
-    _LEARNED: ("learned-exit", "prototypes"),
+    _LEARNED: ("consistent-ee", "de3-bert", "learned-exit", "nsp", "palbert", "perfcontrol", "prototypes"),
     OWN_FAMILY: (),
     CONTROL_FAMILY: ("fixed-exit", "full", "oracle-consistent", "oracle-correct", "random", "truncated"),
 }  # fmt: skip
