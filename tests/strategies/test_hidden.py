@@ -144,8 +144,8 @@ def test_segments_carry_the_probes_memory(name: str) -> None:
     model = make_model("bert", strategy.head).double()
     criterion = fitted(strategy.criterion(), model)
     batch = make_batch([40, 5, 30, 16, 20, 8])
-    logits, observed = (torch.stack(one, dim=1) for one in zip(*seen(model, criterion), strict=True))
-    levels = torch.cat([score for _, score in step_through(criterion, logits, observed=observed)])
+    z, observed = (torch.stack(one, dim=1) for one in zip(*seen(model, criterion), strict=True))
+    levels = torch.cat([score for _, score in step_through(criterion, z, observed=observed)])
     executor = GraphExecutor(model, EagerSegment)
     depths = set()
     for cut in levels.quantile(torch.tensor([0.1, 0.4, 0.6, 0.9], dtype=torch.float64)).tolist():
@@ -372,8 +372,7 @@ def test_a_run_records_what_its_criterion_read_and_learned(
         assert main([*explained, "--cases", "--json"]) == 0
         capsys.readouterr()
     heads = {STRATEGIES.load(name).head for name in names}  # one checkpoint each: the criteria share them
-    assert len(list((results / ".cache" / "checkpoints").iterdir())) == len(heads)
-    assert len(list((results / ".cache" / "exits").iterdir())) == len(heads)
+    assert [len(list((results / ".cache" / kept).iterdir())) for kept in ("checkpoints", "exits")] == [len(heads)] * 2
     assert len(list((results / ".cache" / "probes").iterdir())) == len(READING)
 
 
