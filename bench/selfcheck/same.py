@@ -20,8 +20,8 @@ RUNS, MOST_EXCLUDED = 200, 0.06
 """Of 200 intervals of 95 % ten exclude 1 on average; more than twelve would be a broken promise, or bad luck (one in
 five times)."""
 
-BRIEF = LatencyOptions(samples=16, seconds=0.7, streak=4, threads=1)
-"""Less than a second of rounds each: what is asked is how often, not how near."""
+BRIEF = LatencyOptions(samples=16, seconds=0.5, streak=4, threads=1)
+"""Half a second of rounds each: what is asked is how often, not how near."""
 
 
 @dataclass(frozen=True)
