@@ -28,6 +28,7 @@ STRATEGIES: Registry[type[Strategy]] = Registry(
         "fastbert": "strategies.fastbert:FastBert",
         "fixed-exit": "strategies.controls:FixedExit",
         "full": "strategies.controls:Full",
+        "gpfee": "strategies.past_future:GlobalPastFuture",
         "learned-exit": "strategies.learned:Berxit",
         "margin": "strategies.margin:Margin",
         "max-probability": "strategies.confidence:MaximumProbability",
@@ -46,6 +47,7 @@ STRATEGIES: Registry[type[Strategy]] = Registry(
         "temperature": "strategies.temperature:Temperature",
         "truncated": "strategies.controls:Truncated",
         "voting": "strategies.voting:Voting",
+        "zero-time-waste": "strategies.zero_time:ZeroTimeWaste",
     },
     base="strategies.base:Strategy",
     group="exitbench.strategies",
@@ -59,6 +61,7 @@ STRATEGIES: Registry[type[Strategy]] = Registry(
         "cap": "nsp",
         "q-exit": "palbert",
         "consistentee": "consistent-ee",
+        "ztw": "zero-time-waste",
     },
 )
 
@@ -79,8 +82,10 @@ def list_group(name: str) -> tuple[str, ...]:
 HEADS: Registry[type[Head]] = Registry(
     "head",
     {
+        "cascade": "strategies.zero_time:CascadeHead",
         "highway": "strategies.deebert:HighwayHead",
         "linear": "strategies.entropy:LinearHead",
+        "past-future": "strategies.past_future:PastFutureHead",
         "shared": "strategies.elbert:SharedHead",
         "shared-pooler": "strategies.patience:SharedPoolerHead",
         "student": "strategies.fastbert:StudentHead",
@@ -102,9 +107,11 @@ RECIPES: Registry[type[Recipe]] = Registry(
         "joint": "strategies.entropy:JointRecipe",
         "mixed": "strategies.mixed:MixedRecipe",
         "neighbour-distillation": "strategies.neighbours:NeighbourDistillationRecipe",
+        "past-future": "strategies.past_future:PastFutureRecipe",
         "patience": "strategies.patience:PatienceRecipe",
         "romebert": "strategies.romebert:RomeBertRecipe",
         "sweet": "strategies.sweet:SweetRecipe",
+        "zero-time-waste": "strategies.zero_time:ZeroTimeRecipe",
     },
     base="strategies.base:Recipe",
 )

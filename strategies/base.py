@@ -23,6 +23,7 @@ from backbones.base import LayeredEncoder
 from strategies.contract import check_state, check_step
 from strategies.head import ExitModel as ExitModel
 from strategies.head import Head as Head
+from strategies.head import MemoryHead as MemoryHead
 from strategies.head import Pooling as Pooling
 from strategies.head import State as State
 from strategies.head import StrategyError as StrategyError
@@ -98,6 +99,10 @@ class Recipe(nn.Module, ABC):
         ``logits`` holds [B, C] for each exit 1..L (only exit L's where ``stage.exits`` is "last").
         ``step`` counts optimiser steps within the stage from 0.
         """
+
+    def memory_losses(self, stage: Stage, memory: State, labels: Tensor) -> tuple[Tensor, ...]:
+        """Return further terms, of what a head with a memory holds after its last exit; none for other heads."""
+        return ()
 
     def nodes(self, states: Sequence[Tensor]) -> Sequence[Tensor]:
         """Return what the heads read in training, given the hidden states [B, T, H] of layers 1..L; the same numbers.

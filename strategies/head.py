@@ -1,11 +1,17 @@
-"""Heads: logits at every exit from the hidden states there; and the backbone that has one at each of its layers."""
+"""Heads: logits at every exit from the hidden states there; and the backbone that has one at each of its layers.
+
+A head may remember what earlier exits said or saw. Its memory goes from exit to exit as a criterion's state does:
+tensors whose first dimension is the sample, made by :meth:`Head.start`, so that samples may leave a batch on the way.
+Most heads remember nothing, and their :meth:`Head.step` is their :meth:`Head.forward`.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from typing import ClassVar, Literal, cast
+from collections.abc import Iterable, Sequence
+from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -13,7 +19,7 @@ from backbones.base import Batch, LayeredEncoder
 from backbones.errors import UserError
 
 State = dict[str, Tensor]
-"""A criterion's memory: tensors whose first dimension is the sample."""
+"""A criterion's or a head's memory: tensors whose first dimension is the sample."""
 
 Pooling = Literal["cls", "mean"]
 
@@ -55,6 +61,8 @@ class Head(nn.Module, ABC):
     """Whether exits share parameters, so that the last cannot be trained apart from the others."""
     keeps_last: bool = False
     """Whether the last exit came with the model, fitted."""
+    last_remembers: bool = False
+    """Whether the last exit reads the memory, so that a model without early exits needs :meth:`skip` on its way."""
 
     def __init__(self, encoder: LayeredEncoder, num_outputs: int, *, pooling: Pooling = "cls") -> None:
         super().__init__()
@@ -74,6 +82,18 @@ class Head(nn.Module, ABC):
     def forward(self, hidden: Tensor, mask: Tensor | None, layer: int) -> Tensor:
         """Return logits [B, C] of exit ``layer`` (1-based) from hidden states [B, T, H] and attention mask [B, T]."""
 
+    def start(self, samples: int, dtype: torch.dtype, device: torch.device | str) -> State:
+        """Return the memory before exit 1 of so many samples, in the model's precision; empty if none is kept."""
+        return {}
+
+    def step(self, memory: State, hidden: Tensor, mask: Tensor | None, layer: int) -> tuple[State, Tensor]:
+        """Return the memory after exit ``layer`` and its logits [B, C]; exits are visited in order."""
+        return memory, self.forward(hidden, mask, layer)
+
+    def skip(self, memory: State, hidden: Tensor, mask: Tensor | None, layer: int) -> State:
+        """Return the memory after an exit that nobody asks, as far as the last exit needs it."""
+        return memory
+
     @abstractmethod
     def exit_parameters(self, layer: int) -> Iterable[nn.Parameter]:
         """Return the parameters that exit ``layer`` uses."""
@@ -81,6 +101,44 @@ class Head(nn.Module, ABC):
     @abstractmethod
     def macs(self, tokens: int, layer: int) -> int:
         """Return the multiply-accumulates of exit ``layer`` for one sample of ``tokens`` tokens (matmuls only)."""
+
+    def skip_macs(self, tokens: int, layer: int) -> int:
+        """Return the multiply-accumulates of :meth:`skip` at exit ``layer`` for one sample."""
+        return 0
+
+
+class MemoryHead(Head, ABC):
+    """A head that remembers: its definition is :meth:`step`."""
+
+    @abstractmethod
+    def start(self, samples: int, dtype: torch.dtype, device: torch.device | str) -> State: ...
+
+    @abstractmethod
+    def step(self, memory: State, hidden: Tensor, mask: Tensor | None, layer: int) -> tuple[State, Tensor]: ...
+
+    def forward(self, hidden: Tensor, mask: Tensor | None, layer: int) -> Tensor:
+        """Return the logits [B, C] of exit ``layer`` as if it were the first that is visited."""
+        return self.step(self.start(len(hidden), hidden.dtype, hidden.device), hidden, mask, layer)[1]
+
+
+def answer_exits(head: Head, states: Sequence[Tensor], mask: Tensor | None) -> tuple[State, list[Tensor]]:
+    """Return the memory and the logits [B, C] of exits 1, 2, ... from the hidden states [B, T, H] of their layers."""
+    memory, answers = head.start(len(states[0]), states[0].dtype, states[0].device), []
+    for layer, hidden in enumerate(states, start=1):
+        memory, logits = head.step(memory, hidden, mask, layer)
+        answers.append(logits)
+    return memory, answers
+
+
+def answer_last(head: Head, states: Sequence[Tensor], mask: Tensor | None, layer: int) -> Tensor:
+    """Return the logits [B, C] of exit ``layer``, the last, alone.
+
+    ``states`` are the hidden states [B, T, H] of all layers; those of the last will do where it remembers nothing.
+    """
+    memory = head.start(len(states[-1]), states[-1].dtype, states[-1].device)
+    for passed, hidden in enumerate(states[:-1], start=1):
+        memory = head.skip(memory, hidden, mask, passed)
+    return head.step(memory, states[-1], mask, layer)[1]
 
 
 class ExitModel(nn.Module):
@@ -98,12 +156,14 @@ class ExitModel(nn.Module):
 
     def forward(self, batch: Batch) -> list[Tensor]:
         """Return logits [B, C] of every exit, in order of exits 1..L."""
-        states = self.encoder(batch)
-        return [self.head(h, batch.attention_mask, layer) for layer, h in enumerate(states, start=1)]
+        return answer_exits(self.head, self.encoder(batch), batch.attention_mask)[1]
 
     def plain(self, batch: Batch) -> Tensor:
         """Return logits [B, C] of the model without early exits: all layers, then the last exit's head only."""
         hidden, mask = self.encoder.embed(batch)
-        for layer in range(1, self.num_layers + 1):
+        memory = self.head.start(len(hidden), hidden.dtype, hidden.device)
+        for layer in range(1, self.num_layers):
             hidden = self.encoder.layer(layer, hidden, mask)
-        return cast(Tensor, self.head(hidden, batch.attention_mask, self.num_layers))
+            memory = self.head.skip(memory, hidden, batch.attention_mask, layer)
+        hidden = self.encoder.layer(self.num_layers, hidden, mask)
+        return self.head.step(memory, hidden, batch.attention_mask, self.num_layers)[1]

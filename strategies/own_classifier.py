@@ -9,7 +9,7 @@ from torch import Tensor
 
 from backbones.base import LayeredEncoder
 from backbones.classifier import OwnClassifier
-from strategies.base import Head, StrategyError
+from strategies.base import Head, State, StrategyError
 
 
 class OwnLastExit(Head):
@@ -39,6 +39,14 @@ class OwnLastExit(Head):
             return self.early.forward(hidden, mask, layer)
         logits: Tensor = self.classifier(hidden, mask)
         return logits if self._sorted else logits.index_select(1, self.order)
+
+    def start(self, samples: int, dtype: torch.dtype, device: torch.device | str) -> State:
+        return self.early.start(samples, dtype, device)
+
+    def step(self, memory: State, hidden: Tensor, mask: Tensor | None, layer: int) -> tuple[State, Tensor]:
+        if layer < self.num_layers:
+            return self.early.step(memory, hidden, mask, layer)
+        return memory, self.forward(hidden, mask, layer)
 
     def exit_parameters(self, layer: int) -> Iterable[torch.nn.Parameter]:
         return self.early.exit_parameters(layer) if layer < self.num_layers else self.classifier.parameters()

@@ -21,6 +21,7 @@ from bench.errors import name_causes
 from bench.measure.scores import score_exits
 from strategies.base import Criterion, ExitModel, Head, Recipe, Stage
 from strategies.contract import is_makers, name_class
+from strategies.head import answer_exits
 
 MADE_UP, MADE_UP_TOKENS = 4, 3  # samples, and tokens of each
 MADE_UP_LENGTHS = (1, MADE_UP_TOKENS, 128)
@@ -165,7 +166,7 @@ def answer_all(head: Head, model: ExitModel) -> Sequence[Tensor]:
     """Return what ``head`` answers at every exit of ``model`` to made-up hidden states, which it must not change."""
     hidden, mask = make_states(model)
     before = hidden.clone()
-    answers = [head(hidden, mask, layer) for layer in range(1, model.num_layers + 1)]
+    _, answers = answer_exits(head, [hidden] * model.num_layers, mask)
     if not torch.equal(hidden, before):
         raise UsageError(f"{name_class(head)} changes the hidden states that it is given; work on a copy.")
     return answers

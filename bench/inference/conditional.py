@@ -99,11 +99,13 @@ class ConditionalForward:
         self.mask = self.model.encoder.layer_mask(inputs.attention, self.hidden.dtype)
         start = make_start(self.model, self.hidden, inputs.keys)
         self.state, self.memory = self.criterion.start(start), start_probe(self.model, self.criterion.probe, start)
+        self.said = self.model.head.start(1, self.hidden.dtype, self.hidden.device)
 
     def _exit(self, layer: int) -> None:
         """Layer, head and step; the answer so far is this exit's, and the last that is written is the one taken."""
         self.hidden = self.model.encoder.layer(layer, self.hidden, self.mask)
-        logits = widen_half(self.model.head(self.hidden, self.inputs.attention, layer))
+        self.said, answer = self.model.head.step(self.said, self.hidden, self.inputs.attention, layer)
+        logits = widen_half(answer)
         self.answer[0].fill_(layer)
         self.answer[1:].copy_(logits[0])
         if layer == self.model.num_layers:

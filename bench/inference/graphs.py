@@ -23,7 +23,7 @@ from bench.inference.segments import (
     StaticInputs,
     find_stream,
 )
-from strategies.base import Criterion, ExitModel, State, check_finite
+from strategies.base import Criterion, ExitModel, check_finite
 
 
 class Chain:
@@ -31,7 +31,7 @@ class Chain:
 
     Layer 0 embeds, and check 0 starts the criterion; then check k is head k and the criterion's step. A layer's output
     is the hidden states [R, T, H]; a check puts a packet [R, 1 + C] of score and logits into ``host[k]``, and its
-    outputs are the state: the criterion's and, behind it, its probe's memory.
+    outputs are the state: the criterion's and, behind it, its probe's memory and the head's.
     """
 
     def __init__(self, model: ExitModel, criterion: Criterion, rows: int, tokens: int, record: RecordSegment) -> None:
@@ -47,6 +47,7 @@ class Chain:
         ]
         self.names: list[str] = []
         self.memory: list[str] = []
+        self.said: list[str] = []
         self.layers: list[Segment] = []
         self.checks: list[Segment] = []
         with torch.inference_mode():
@@ -72,8 +73,10 @@ class Chain:
     def _start(self) -> tuple[Tensor, ...]:
         start = make_start(self.model, self.layers[0].outputs[0], self.inputs.keys)
         state, memory = self.criterion.start(start), start_probe(self.model, self.criterion.probe, start)
-        self.names, self.memory = list(state), list(memory)
-        return *state.values(), *memory.values()
+        hidden = self.layers[0].outputs[0]
+        said = self.model.head.start(self.rows, hidden.dtype, hidden.device)
+        self.names, self.memory, self.said = list(state), list(memory), list(said)
+        return *state.values(), *memory.values(), *said.values()
 
     def _layer(self, index: int) -> ForwardPart:
         before = self.layers[index - 1]
@@ -81,28 +84,33 @@ class Chain:
 
     def _check(self, index: int) -> ForwardPart:
         hidden, before = self.layers[index].outputs[0], self.checks[index - 1]
-        names, probe, attention = self.names, self.criterion.probe, self.inputs.attention
+        probe, attention, groups = self.criterion.probe, self.inputs.attention, (self.names, self.memory, self.said)
 
         def check() -> tuple[Tensor, ...]:
-            logits = widen_half(self.model.head(hidden, attention, index))
-            state: State = dict(zip(names, before.outputs, strict=False))
-            memory: State = dict(zip(self.memory, before.outputs[len(names) :], strict=True))
+            kept = iter(before.outputs)
+            state, memory, said = ({name: next(kept) for name in names} for names in groups)
+            said, answer = self.model.head.step(said, hidden, attention, index)
+            logits = widen_half(answer)
             if index < self.model.num_layers:
                 memory, seen = observe_exit(self.model, probe, memory, hidden, attention, index, logits)
                 state, score = self.criterion.step(state, seen)
             else:
                 score = torch.zeros_like(logits[:, 0])  # the last exit always answers
             self._send(index, score, logits)
-            return *(state[name] for name in names), *(memory[name] for name in self.memory)
+            after = (state, memory, said)
+            return tuple(one[name] for one, names in zip(after, groups, strict=True) for name in names)
 
         return check
 
     def _whole(self) -> tuple[Tensor, ...]:
         hidden = self.inputs.embed(self.model)
-        mask = self._mask(hidden)
-        for layer in range(1, self.model.num_layers + 1):
+        mask, head, last = self._mask(hidden), self.model.head, self.model.num_layers
+        said = head.start(self.rows, hidden.dtype, hidden.device)
+        for layer in range(1, last):
             hidden = self.model.encoder.layer(layer, hidden, mask)
-        logits = widen_half(self.model.head(hidden, self.inputs.attention, self.model.num_layers))
+            said = head.skip(said, hidden, self.inputs.attention, layer)
+        hidden = self.model.encoder.layer(last, hidden, mask)
+        logits = widen_half(head.step(said, hidden, self.inputs.attention, last)[1])
         self._send(0, torch.zeros_like(logits[:, 0]), logits)
         return ()
 

@@ -63,24 +63,27 @@ def make_start(model: ExitModel, hidden: Tensor, keys: Tensor | None) -> Start:
 def _run_one(model: ExitModel, criterion: Criterion, cut: float, batch: Batch, keys: Tensor | None) -> LiveResult:
     """One sample: nothing to compact, one flag read per exit."""
     encoder, last, attention = model.encoder, model.num_layers, batch.attention_mask
-    head = model.head.forward  # the module's own call costs as much as the classifier
+    head = model.head
     hidden, mask = encoder.embed(batch)
+    said = head.start(1, hidden.dtype, hidden.device)
     if criterion.uses_early_exits:
         start = make_start(model, hidden, keys)
         probe = criterion.probe
         state, memory = criterion.start(start), start_probe(model, probe, start)
         for layer in range(1, last):
             hidden = encoder.layer(layer, hidden, mask)
-            logits = widen_half(head(hidden, attention, layer))
+            said, answer = head.step(said, hidden, attention, layer)
+            logits = widen_half(answer)
             memory, seen = observe_exit(model, probe, memory, hidden, attention, layer, logits)
             state, score = criterion.step(state, seen)
             if criterion.leaves(score, cut).item():
                 return _make_result(logits, layer, keys)
-        hidden = encoder.layer(last, hidden, mask)
     else:
-        for layer in range(1, last + 1):
+        for layer in range(1, last):
             hidden = encoder.layer(layer, hidden, mask)
-    return _make_result(widen_half(head(hidden, attention, last)), last, keys)
+            said = head.skip(said, hidden, attention, layer)
+    hidden = encoder.layer(last, hidden, mask)
+    return _make_result(widen_half(head.step(said, hidden, attention, last)[1]), last, keys)
 
 
 def _make_result(logits: Tensor, layer: int, keys: Tensor | None) -> LiveResult:
@@ -103,13 +106,16 @@ def _run_many(model: ExitModel, criterion: Criterion, cut: float, batch: Batch, 
     start = make_start(model, hidden, keys)
     probe = criterion.probe
     state, memory = criterion.start(start), start_probe(model, probe, start)
+    said = head.start(size, hidden.dtype, device)
     answers = torch.empty(size, head.num_outputs, dtype=start.dtype, device=device)
     inside = torch.arange(size)  # which samples of the batch the rows of `hidden` are; on the host
     for layer in range(1, last + 1):
         hidden = encoder.layer(layer, hidden, mask)
         if layer < last and not criterion.uses_early_exits:
+            said = head.skip(said, hidden, attention, layer)
             continue
-        logits = widen_half(head(hidden, attention, layer))
+        said, answer = head.step(said, hidden, attention, layer)
+        logits = widen_half(answer)
         if layer < last:
             memory, seen = observe_exit(model, probe, memory, hidden, attention, layer, logits)
             state, score = criterion.step(state, seen)
@@ -127,7 +133,7 @@ def _run_many(model: ExitModel, criterion: Criterion, cut: float, batch: Batch, 
             break
         stay = (~leaving).nonzero().squeeze(1)
         inside, rows = inside[stay], stay.to(device)
-        state, memory = select(state, rows), select(memory, rows)
+        state, memory, said = (select(kept, rows) for kept in (state, memory, said))
         hidden = hidden[rows]
         if attention is not None:
             attention = attention[rows]

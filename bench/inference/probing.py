@@ -11,6 +11,7 @@ from backbones.base import Batch
 from bench.progress import Progress
 from bench.tasks.encode import EncodedSplit, batch_by_length, collate_batch
 from strategies.base import ExitModel, Seen, Start, State, pool
+from strategies.head import answer_exits
 from strategies.probe import Probe
 
 
@@ -72,9 +73,11 @@ def record_features(model: ExitModel, encoded: EncodedSplit, progress: Progress)
     logits = torch.empty(samples, layers, model.head.num_outputs)
     with torch.inference_mode():
         for rows, batch in _draw_batches(model, encoded, progress, "Features for the probe"):
-            for layer, hidden in enumerate(model.encoder(batch), start=1):
-                features[rows, layer - 1] = pool(hidden, batch.attention_mask, model.head.pooling).float().cpu()
-                logits[rows, layer - 1] = model.head(hidden, batch.attention_mask, layer).float().cpu()
+            states = model.encoder(batch)
+            _, answers = answer_exits(model.head, states, batch.attention_mask)
+            for layer, (hidden, answer) in enumerate(zip(states, answers, strict=True)):
+                features[rows, layer] = pool(hidden, batch.attention_mask, model.head.pooling).float().cpu()
+                logits[rows, layer] = answer.float().cpu()
     return features, logits
 
 

@@ -26,6 +26,7 @@ from bench.latency.rounds import Clock, Configurations, CudaTimer, Query
 from bench.latency.run import run_protocol
 from strategies.base import Criterion, ExitModel
 from strategies.controls import ForcedExits
+from strategies.head import answer_last
 
 PlainCall = Callable[[Batch], Tensor]
 """A model without early exits: a batch on the host to logits [B, C]."""
@@ -33,7 +34,7 @@ PlainCall = Callable[[Batch], Tensor]
 
 def make_stock_call(model: ExitModel) -> PlainCall:
     """Return the untouched transformers forward pass, then the last exit's head: one plain baseline."""
-    inner, head, last, device = model.encoder.model, model.head, model.num_layers, find_device_of(model)
+    inner, head, layers, device = model.encoder.model, model.head, model.num_layers, find_device_of(model)
 
     def call(batch: Batch) -> Tensor:
         batch = batch.to(device)
@@ -41,9 +42,9 @@ def make_stock_call(model: ExitModel) -> PlainCall:
             given = {"attention_mask": batch.attention_mask}
             if batch.token_type_ids is not None:
                 given["token_type_ids"] = batch.token_type_ids
-            hidden = inner(batch.input_ids, **given).last_hidden_state
-            logits: Tensor = head(hidden, batch.attention_mask, last)
-            return logits
+            found = inner(batch.input_ids, **given, output_hidden_states=head.last_remembers)
+            before = found.hidden_states[1:-1] if head.last_remembers else ()
+            return answer_last(head, [*before, found.last_hidden_state], batch.attention_mask, layers)
 
     return call
 

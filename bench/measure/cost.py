@@ -43,7 +43,9 @@ class CostModel:
         encoder, last = self.encoder, self.encoder.num_layers
 
         def count(tokens: int) -> Int:
-            macs = encoder.embed_macs(tokens) + last * encoder.layer_macs(tokens) + self.head.macs(tokens, last)
+            passed = sum(self.head.skip_macs(tokens, layer) for layer in range(1, last))
+            macs = encoder.embed_macs(tokens) + last * encoder.layer_macs(tokens) + passed
+            macs += self.head.macs(tokens, last)
             return np.array(2 * macs, dtype=np.int64)
 
         return _by_length(lengths, count)
@@ -61,7 +63,7 @@ class CostModel:
                 answer += self.criterion.macs(outputs, layer)
                 answer += 0 if probe is None else probe.macs(self.encoder.hidden_size, outputs, layer)
             flops.append(2 * (self.encoder.embed_macs(tokens) + visited + answer))
-            visited += answer if early else 0
+            visited += answer if early else self.head.skip_macs(tokens, layer)
         return np.array(flops, dtype=np.int64)
 
 

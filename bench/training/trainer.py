@@ -26,8 +26,9 @@ from bench.progress import Progress
 from bench.tasks.encode import EncodedSplit, batch_for_training, collate_batch
 from bench.training.args import SAVE_EVERY, TrainArgs
 from bench.training.checkpoint import list_optimizer_tensors, load_tensors, restore_optimizer, save_tensors
-from strategies.base import ExitModel, Recipe, Stage
+from strategies.base import ExitModel, Recipe, Stage, State
 from strategies.contract import check_numbers, name_class
+from strategies.head import answer_exits, answer_last
 
 NARROW_WIDTH = 64
 """Width of hidden states up to which a training step, at batches of 32 to 64, is faster on one thread than on two."""
@@ -180,8 +181,9 @@ class _Stage:
                 batch = collate_batch(self.plan.data, part).to(self.plan.device)
                 labels = torch.from_numpy(self.plan.labels[part]).to(self.plan.device)
                 with torch.autocast(self.plan.device.type, torch.bfloat16, enabled=self.plan.precision != "fp32"):
-                    logits = compute_stage_logits(self.model, self.recipe, self.stage, batch)
+                    memory, logits = compute_stage_logits(self.model, self.recipe, self.stage, batch)
                 losses = self.recipe.losses(self.stage, logits, labels, step)
+                losses += self.recipe.memory_losses(self.stage, memory, labels)
                 losses = tuple(loss / (samples / len(part)) for loss in losses)
                 self.recipe.backward(losses, self.model.encoder)
                 total += float(sum(loss.detach() for loss in losses))
@@ -244,21 +246,24 @@ def freeze_for_stage(model: ExitModel, stage: Stage) -> list[torch.nn.Parameter]
     return trained
 
 
-def compute_stage_logits(model: ExitModel, recipe: Recipe, stage: Stage, batch: Batch) -> list[Tensor]:
-    """Return the logits of the exits that ``stage`` looks at; frozen parts run without gradient and without dropout."""
-    last = model.num_layers
+def compute_stage_logits(model: ExitModel, recipe: Recipe, stage: Stage, batch: Batch) -> tuple[State, list[Tensor]]:
+    """Return the head's memory and the logits of the exits that ``stage`` looks at.
+
+    Frozen parts run without gradient and without dropout.
+    """
+    mask = batch.attention_mask
     with torch.set_grad_enabled(stage.backbone):
         states = recipe.nodes(model.encoder(batch))
     if stage.exits == "last":
-        return [model.head(states[-1], batch.attention_mask, last)]
+        return {}, [answer_last(model.head, states, mask, model.num_layers)]
     if stage.exits == "all":
-        return [model.head(h, batch.attention_mask, layer) for layer, h in enumerate(states, start=1)]
-    early = [model.head(h, batch.attention_mask, layer) for layer, h in enumerate(states[:-1], start=1)]
+        return answer_exits(model.head, states, mask)
+    memory, early = answer_exits(model.head, states[:-1], mask)
     model.head.eval()
     with torch.no_grad():
-        teacher = model.head(states[-1], batch.attention_mask, last)
+        _, teacher = model.head.step(memory, states[-1], mask, model.num_layers)
     model.head.train()
-    return [*early, teacher]
+    return memory, [*early, teacher]
 
 
 def scale_rate(step: int, warmup: int, steps: int) -> float:

@@ -15,9 +15,11 @@ from strategies.base import Criterion, ExitModel, Head, Seen, State
 from strategies.controls import Full
 from strategies.elbert import SharedHead
 from strategies.entropy import LinearHead, NormalisedEntropy
+from strategies.past_future import PastFutureHead
+from strategies.zero_time import CascadeHead
 from tests.helpers.models.exit_models import EXTRA
 
-HEADS = {"linear": LinearHead, "shared": SharedHead}
+HEADS = {"linear": LinearHead, "shared": SharedHead, "cascade": CascadeHead, "past-future": PastFutureHead}
 
 
 def encoder_of(model_type: str, layers: int = 3, inner: int = 48) -> LayeredEncoder:
@@ -35,10 +37,13 @@ def counted(encoder: LayeredEncoder, head: Head, tokens: int, exit_: int, early:
     batch = Batch(torch.full((1, tokens), 7))
     with FlopCounterMode(display=False) as counter:
         hidden, mask = encoder.embed(batch)
+        memory = head.start(1, hidden.dtype, hidden.device)
         for layer in range(1, exit_ + 1):
             hidden = encoder.layer(layer, hidden, mask)
             if early or layer == exit_:
-                head(hidden, None, layer)
+                memory, _ = head.step(memory, hidden, None, layer)
+            else:
+                memory = head.skip(memory, hidden, None, layer)
     return int(counter.get_total_flops())
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,9 +15,7 @@ from bench.inference.replay import make_criterion
 from strategies.base import step_through
 from strategies.null_space import NullSpaceShare
 from strategies.performance import EMPTY, ReliabilityDiagram
-
-GOLDEN = Path(__file__).parents[1] / "golden" / "newer"
-Case = dict[str, Any]
+from tests.helpers.newer_vectors import Case, load_cascade, load_cases, load_past_future
 
 MIXTURES = (3, 7, 11, 15, 19, 23, 27, 31)
 DEVIATIONS = {
@@ -50,11 +46,6 @@ class Question:
         """Return logits [1, L, C] and what the probe read, [1, L, K]."""
         observed = None if self.observed is None else torch.tensor([self.observed])
         return torch.tensor([self.logits]), observed
-
-
-def load_cases(name: str) -> list[Case]:
-    found: list[Case] = json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8"))["cases"]
-    return found
 
 
 def left(case: Case) -> tuple[int, int]:
@@ -178,6 +169,36 @@ def test_every_deviation_has_its_reason(name: str, number: int) -> None:
         assert decide(question)[0] < case["exit_layer"]
     else:
         assert (case["criterion"], case["exit_layer"]) == ("expectation", case["num_layers"])
+
+
+@pytest.mark.parametrize("case", load_cases("gpfee"), ids=lambda case: str(case["id"]))
+def test_past_and_future_answer_as_recorded(case: Case) -> None:
+    """Logits from the recorded pooled states, exit by exit, and the exits that their entropy takes."""
+    head, answers = load_past_future(case), []
+    memory = head.start(1, torch.float32, "cpu")
+    for layer, row in enumerate(case["states"], start=1):
+        memory, logits = head.step_from(memory, torch.tensor([row]), layer)
+        answers.append(logits[0])
+    torch.testing.assert_close(torch.stack(answers), torch.tensor(case["logits"]), rtol=1e-4, atol=1e-6)
+    for one in case["decisions"]:
+        threshold, expected = one["params"]["entropy_threshold"], (one["exit_layer"], one["prediction"])
+        assert decide(Question("gpfee", threshold, torch.stack(answers).tolist(), expected)) == expected
+
+
+@pytest.mark.parametrize("case", load_cases("ztw"), ids=lambda case: f"{case['id']}-{case['criterion']}")
+def test_zero_time_waste_answers_as_recorded(case: Case) -> None:
+    """Logits of the cascade and of the ensembles from the recorded states, and the exits taken."""
+    head, answers = load_cascade(case), []
+    memory = head.start(1, torch.float32, "cpu")
+    for layer, row in enumerate(case["features"], start=1):
+        memory, answer = head.step(memory, torch.tensor([[row]]), None, layer)
+        answers.append(answer[0])
+    torch.testing.assert_close(memory["said"][0], torch.tensor(case["head_logits"]), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(torch.stack(answers), torch.tensor(case["ensemble_outputs"]), rtol=1e-4, atol=1e-6)
+    logits = [*torch.stack(answers).tolist(), case["final_logits"]]
+    for one in case["decisions"]:
+        threshold, expected = 1 - one["params"]["threshold"], (one["exit_layer"], one["prediction"])
+        assert decide(Question("zero-time-waste", threshold, logits, expected)) == expected, one
 
 
 @pytest.mark.parametrize("case", load_cases("perfcontrol_formula"), ids=lambda case: str(case["id"]))

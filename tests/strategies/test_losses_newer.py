@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,15 +12,9 @@ from strategies.base import Recipe
 from strategies.cosee import CoseeRecipe
 from strategies.entropy import JointRecipe
 from strategies.palbert import measure_each_loss, measure_ponder_losses
+from strategies.past_future import PastFutureRecipe
 from strategies.sweet import SweetRecipe
-
-GOLDEN = Path(__file__).parents[1] / "golden" / "newer"
-Case = dict[str, Any]
-
-
-def load_cases(name: str) -> list[Case]:
-    found: list[Case] = json.loads((GOLDEN / f"{name}_loss.json").read_text(encoding="utf-8"))["cases"]
-    return found
+from tests.helpers.newer_vectors import Case, load_cases, load_past_future
 
 
 def assert_close(found: Tensor | None, expected: object) -> None:
@@ -35,7 +27,7 @@ def leaves(rows: list[Any]) -> list[Tensor]:
     return [torch.tensor(row, requires_grad=True) for row in rows]
 
 
-@pytest.mark.parametrize("case", load_cases("cosee"), ids=lambda case: f"{case['id']}-{case['params']['signal']}")
+@pytest.mark.parametrize("case", load_cases("cosee_loss"), ids=lambda case: f"{case['id']}-{case['params']['signal']}")
 def test_cosee(case: Case) -> None:
     p, labels = case["params"], torch.tensor(case["labels"])
     recipe = CoseeRecipe(
@@ -75,7 +67,7 @@ def test_cosee_draws_between_the_signals_of_the_epoch_before() -> None:
         assert one.draw_thresholds(torch.tensor([[0.7, 0.8]]), 4).min() >= 0.7
 
 
-@pytest.mark.parametrize("case", load_cases("palbert"), ids=lambda case: str(case["id"]))
+@pytest.mark.parametrize("case", load_cases("palbert_loss"), ids=lambda case: str(case["id"]))
 def test_palbert(case: Case) -> None:
     p, labels = case["params"], torch.tensor(case["labels"])
     exits, stops = leaves(case["logits"]), leaves(case["exit_logits"])
@@ -91,7 +83,7 @@ def test_palbert(case: Case) -> None:
             assert_close(torch.zeros_like(leaf) if leaf.grad is None else leaf.grad, expected)
 
 
-@pytest.mark.parametrize("case", load_cases("sweet"), ids=lambda case: f"{case['id']}-{case['params']['sweet']}")
+@pytest.mark.parametrize("case", load_cases("sweet_loss"), ids=lambda case: f"{case['id']}-{case['params']['sweet']}")
 def test_sweet(case: Case) -> None:
     """A toy encoder: h_l = tanh(B_l h_{l-1}), an exit V_j h at some of the layers; without SWEET it is `joint`."""
     layers = len(case["exit_layers"])
@@ -113,3 +105,29 @@ def test_sweet(case: Case) -> None:
                 assert leaf.grad is None or not leaf.grad.any()
             else:
                 assert_close(leaf.grad, gradient)
+
+
+@pytest.mark.parametrize("case", load_cases("gpfee_loss"), ids=lambda case: str(case["id"]))
+def test_past_and_future(case: Case) -> None:
+    """From the recorded pooled states: which gradients are stopped shows in theirs."""
+    head = load_past_future(case).train()
+    head.dropout.p = 0.0
+    recipe, states = PastFutureRecipe(case["num_layers"]), leaves(case["states"])
+    recipe.adapt_to(head)
+    memory, logits = head.start(len(states[0]), torch.float32, "cpu"), []
+    for layer, state in enumerate(states, start=1):
+        memory, answer = head.step_from(memory, state, layer)
+        logits.append(answer)
+    labels, [stage] = torch.tensor(case["labels"]), recipe.stages
+    terms = (*recipe.losses(stage, logits, labels, 0), *recipe.memory_losses(stage, memory, labels))
+    loss = torch.stack(terms).sum()
+    assert_close(loss.detach(), case["loss"])
+    loss.backward()
+    for state, expected in zip(states, case["grad_states"], strict=True):
+        assert_close(state.grad, expected)
+    for j, expected in enumerate(case["grad_imitator_weight"]):
+        if j > 0:
+            found = head.imitators[j - 1].weight.grad  # type: ignore[union-attr]
+            assert found is not None
+            assert_close(found.T.contiguous(), expected)
+    assert_close(head.gate.weight.grad, case["grad_gate_weight"])

@@ -116,7 +116,7 @@ def gradients_of(model: ExitModel, recipe: Recipe) -> dict[str, Tensor]:
     """Gradients of one training step in double precision."""
     model = model.double().requires_grad_(True)
     model.zero_grad()
-    logits = compute_stage_logits(model, recipe, recipe.stages[0], make_batch([5, 5]))
+    _, logits = compute_stage_logits(model, recipe, recipe.stages[0], make_batch([5, 5]))
     recipe.backward(recipe.losses(recipe.stages[0], [z.double() for z in logits], LABELS, 0), model.encoder)
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 

@@ -118,7 +118,7 @@ def test_the_teacher_hands_out_what_it_says_in_evaluation() -> None:
         expected = model.eval()(batch)
     freeze_for_stage(model, stage)
     torch.manual_seed(0)
-    *students, teacher = compute_stage_logits(model, recipe, stage, batch)
+    _, (*students, teacher) = compute_stage_logits(model, recipe, stage, batch)
     assert torch.equal(teacher, expected[-1])
     assert not torch.allclose(students[0], expected[0])
     assert model.head.training

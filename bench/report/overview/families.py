@@ -8,8 +8,9 @@ CONTROL_FAMILY, OWN_FAMILY = "controls", "own"
 
 STRATEGY_FAMILIES = {
     _CONFIDENCE: (
-        "budget", "cosee", "deebert", "energy", "entropy", "fastbert", "margin", "max-probability", "romebert",
+        "budget", "cosee", "deebert", "energy", "entropy", "fastbert", "gpfee", "margin", "max-probability", "romebert",
         "sweet", "temperature",
+        "zero-time-waste",
     ),
     _AGREEMENT: (
         "beem", "divergence-patience", "elbert-label", "elbert-mono", "elbert-range", "patience",
