@@ -63,10 +63,10 @@ def list_strategies() -> Offers:
 
 
 def list_tasks() -> Offers:
-    """Return the tasks that have names."""
-    from bench.tasks import TASKS
+    """Return the tasks that have names, and the names that stand for several."""
+    from bench.tasks import TASK_GROUPS, TASKS
 
-    return list_listed(TASKS)
+    return [*list_listed(TASKS), *((name, ", ".join(tasks)) for name, tasks in TASK_GROUPS.items())]
 
 
 def list_backbones() -> Offers:

@@ -21,6 +21,7 @@ from bench.api.workplace import Workplace
 from bench.cli.words import add_words
 from bench.errors import UsageError
 from bench.files import refuse_file
+from bench.tasks import TASK_GROUPS
 from strategies import STRATEGIES, STRATEGY_GROUPS, list_group
 
 if TYPE_CHECKING:
@@ -72,6 +73,16 @@ class Session(Workplace):
                 said = dict(STRATEGIES.summaries(installed=False))[listed]
                 self.progress.say(f"'{name}' is read as {listed}. {said}")
             found.append(listed)
+        return list(dict.fromkeys(found))
+
+    def read_tasks(self, text: str) -> list[str]:
+        """Return the tasks in ``a,b``; the names of :data:`TASK_GROUPS` stand for several, which is said on stderr."""
+        found: list[str] = []
+        for name in split_names(text, "--task"):
+            group = TASK_GROUPS.get(name.casefold(), ())
+            if group:
+                self.progress.say(f"--task {name}: {', '.join(group)}.")
+            found += group or (name,)
         return list(dict.fromkeys(found))
 
     def read_strategy(self, text: str) -> str:

@@ -6,6 +6,7 @@ Listing names imports nothing but the standard library; a task's module is impor
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from backbones.names import Registry, blame_maker, expand_home, is_ours
@@ -27,12 +28,23 @@ TASKS: Registry[type[Task]] = Registry(
         "qnli": "bench.tasks.glue:QNLI",
         "rte": "bench.tasks.glue:RTE",
         "wnli": "bench.tasks.glue:WNLI",
+        "snli": "bench.tasks.nli:SNLI",
+        "scitail": "bench.tasks.nli:SciTail",
         "ag_news": "bench.tasks.text:AGNews",
+        "dbpedia": "bench.tasks.text:DBpedia",
         "imdb": "bench.tasks.text:IMDB",
+        "yelp_polarity": "bench.tasks.text:YelpPolarity",
+        "yelp_review_full": "bench.tasks.text:YelpReviewFull",
     },
     base="bench.tasks.base:Task",
     group="exitbench.tasks",
 )
+
+TASK_GROUPS: Mapping[str, tuple[str, ...]] = {
+    "glue": ("cola", "sst2", "mrpc", "qqp", "stsb", "mnli", "qnli", "rte", "wnli"),
+    "elue": ("sst2", "imdb", "snli", "scitail", "mrpc", "stsb"),
+}
+"""Names that stand for several tasks: GLUE's nine, and those of ELUE (Liu et al., NAACL 2022)."""
 
 
 def find_task_name(name: str) -> str:

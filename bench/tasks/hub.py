@@ -21,7 +21,8 @@ class HubTask(Task):
 
     ``revision`` pins the hub commit. ``published_rows`` are the split sizes that published numbers
     refer to; other sizes give a warning that is stored with the result. ``label_range`` bounds
-    regression targets.
+    regression targets. Classes may be stored as numbers or by their names; ``drops_unlabelled`` leaves out
+    the rows whose label is -1, before rows are counted.
     """
 
     dataset: ClassVar[str]
@@ -30,6 +31,7 @@ class HubTask(Task):
     kind: ClassVar[Kind] = "classification"
     columns: ClassVar[tuple[str, ...]]
     label_names: ClassVar[tuple[str, ...]] = ()
+    drops_unlabelled: ClassVar[bool] = False
     label_range: ClassVar[tuple[float, float]] = (float("-inf"), float("inf"))
     metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
     evaluation: ClassVar[tuple[str, ...]] = ("validation",)
@@ -154,4 +156,11 @@ class HubTask(Task):
                 "Use the hub's own files."
             )
         wanted = [name for name in (*self.columns, "label") if name in rows.column_names]
-        return RawTable(split, where, {name: list(rows[name]) for name in wanted or rows.column_names})
+        columns = {name: list(rows[name]) for name in wanted or rows.column_names}
+        if self.label_names and "label" in columns:
+            numbers: dict[object, int] = {name: i for i, name in enumerate(self.label_names)}
+            columns["label"] = [numbers.get(value, value) for value in columns["label"]]
+            if self.drops_unlabelled and not all(value == -1 for value in columns["label"]):  # -1: a secret label
+                kept = [row for row, value in enumerate(columns["label"]) if value != -1]
+                columns = {name: [values[row] for row in kept] for name, values in columns.items()}
+        return RawTable(split, where, columns)

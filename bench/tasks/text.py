@@ -1,4 +1,4 @@
-"""Topic and review classification; both are evaluated on their public test splits."""
+"""Topic and review classification; all are evaluated on their public test splits."""
 
 from __future__ import annotations
 
@@ -28,3 +28,47 @@ class IMDB(HubTask):
     evaluation = ("test",)
     published_rows = {"train": 25000, "test": 25000}
     max_length = 256  # a third of the reviews is longer still; the count of cut samples goes with the result
+
+
+class DBpedia(HubTask):
+    """Ontology class of an encyclopedia abstract, 14 classes (Zhang et al., 2015); accuracy on the test split."""
+
+    name = "dbpedia"
+    dataset = "fancyzhx/dbpedia_14"
+    config = "dbpedia_14"
+    revision = "9abd46cf7fc8b4c64290f26993c540b92aa145ac"
+    columns = ("content",)
+    label_names = (
+        "Company", "EducationalInstitution", "Artist", "Athlete", "OfficeHolder", "MeanOfTransportation", "Building",
+        "NaturalPlace", "Village", "Animal", "Plant", "Album", "Film", "WrittenWork",
+    )  # fmt: skip
+    evaluation = ("test",)
+    published_rows = {"train": 560000, "test": 70000}
+
+
+class YelpPolarity(HubTask):
+    """Sentiment of reviews: one or two stars, or three or four (Zhang et al., 2015); accuracy on the test split."""
+
+    name = "yelp_polarity"
+    dataset = "fancyzhx/yelp_polarity"
+    config = "plain_text"
+    revision = "bbf1c97a1f0cf005e5aded43839fd814654a1557"
+    columns = ("text",)
+    label_names = ("1", "2")
+    evaluation = ("test",)
+    published_rows = {"train": 560000, "test": 38000}
+    max_length = 256  # as for IMDb
+
+
+class YelpReviewFull(HubTask):
+    """Stars of reviews, five classes (Zhang et al., 2015); accuracy on the test split."""
+
+    name = "yelp_review_full"
+    dataset = "Yelp/yelp_review_full"
+    config = "yelp_review_full"
+    revision = "c1f9ee939b7d05667af864ee1cb066393154bf85"
+    columns = ("text",)
+    label_names = ("1 star", "2 star", "3 stars", "4 stars", "5 stars")
+    evaluation = ("test",)
+    published_rows = {"train": 650000, "test": 50000}
+    max_length = 256  # as for IMDb

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.cli.session import Session
 from bench.errors import DataError, UsageError
 from bench.measure.metrics import METRICS
-from bench.tasks import TASKS, get_task
+from bench.tasks import TASK_GROUPS, TASKS, get_task
 from bench.tasks.base import LoadOptions, Split
 from bench.tasks.hub import HubTask
 from bench.tasks.sampling import hold_out, limit_split
@@ -112,6 +113,41 @@ def test_a_mirror_loads(name: str, tmp_path: Path) -> None:
     assert data.revision.startswith("sha256-")
     assert "not comparable with published numbers" in data.warnings[0]
     assert not set(data.train.ids) & set(data.select.ids)
+
+
+def test_pairs_without_agreement_are_left_out(tmp_path: Path) -> None:
+    """SNLI's label -1; the rows that are left are counted, and a part whose labels are all secret is refused."""
+    labels = [0, -1, 1, 2, -1, *[0, 1, 2] * 5]
+    root = write_mirror(tmp_path / "some", hub_task("snli"), label=labels)
+    data = hub_task("snli").load(LoadOptions(hub_root=root, offline=True))
+    [test] = data.evaluation.values()
+    assert test.labels.tolist() == [label for label in labels if label >= 0]
+    assert test.first[:2] == ("test premise 0", "test premise 2")
+    assert "test has 18 of the published 9824 rows" in data.warnings[1]
+    secret = write_mirror(tmp_path / "secret", hub_task("snli"), label=[-1] * 20)
+    with pytest.raises(DataError, match="every label is -1"):
+        hub_task("snli").load(LoadOptions(hub_root=secret, offline=True))
+    other = write_mirror(tmp_path / "other", hub_task("scitail"), label=[-1, *[0, 1] * 9, 1])
+    with pytest.raises(DataError, match="Remove rows without a label"):
+        hub_task("scitail").load(LoadOptions(hub_root=other, offline=True))
+
+
+def test_classes_may_be_stored_by_name(tmp_path: Path) -> None:
+    labels = ["neutral", "entails"] * 10
+    data = hub_task("scitail").load(LoadOptions(hub_root=write_mirror(tmp_path, hub_task("scitail"), label=labels)))
+    assert next(iter(data.evaluation.values())).labels.tolist() == [1, 0] * 10
+    changed = write_mirror(tmp_path / "b", hub_task("scitail"), label=["entail", *labels[1:]])
+    with pytest.raises(DataError, match=r"'entail' is outside the classes 0\.\.1 \(entails, neutral\)"):
+        hub_task("scitail").load(LoadOptions(hub_root=changed))
+
+
+def test_groups_stand_for_tasks_that_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert set(TASK_GROUPS["glue"]) == set(GLUE)
+    assert all(set(tasks) <= set(TASKS) for tasks in TASK_GROUPS.values())
+    assert not set(TASK_GROUPS) & set(TASKS)
+    found = Session().read_tasks("rte,ELUE,sst2")
+    assert found == ["rte", *TASK_GROUPS["elue"]]
+    assert "--task ELUE: sst2, imdb, snli, scitail, mrpc, stsb." in capsys.readouterr().err
 
 
 def test_mnli_has_two_evaluation_splits_of_its_own_rows(tmp_path: Path) -> None:

@@ -35,14 +35,20 @@ def list_names(
     elif rows:
         out = make_console()
         out.print(build_table(kind, rows[0], [row.values() for row in rows]))
-        for line in describe_other_names() if kind == "strategies" else ():
+        for line in describe_other_names(kind):
             out.print(line)
     else:
         make_console().print(f"No {kind} in {session.results_dir}." if kind == "runs" else f"No {kind}.")
 
 
-def describe_other_names() -> list[str]:
-    """Return what other names --strategy takes: for several strategies, and for one."""
+def describe_other_names(kind: str) -> list[str]:
+    """Return what other names --strategy and --task take: for several of a kind, and for one."""
+    if kind == "tasks":
+        from bench.tasks import TASK_GROUPS
+
+        return [f"--task {name}: {', '.join(tasks)}." for name, tasks in TASK_GROUPS.items()]
+    if kind != "strategies":
+        return []
     several = [f"--strategy {name}: {what}." for name, what in STRATEGY_GROUPS.items()]
     return [*several, f"Also read: {', '.join(f'{a} as {b}' for a, b in STRATEGIES.aliases.items())}; in any case."]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from bench.cli.display import print_json
-from bench.cli.session import Session, SettingOptions, split_names, split_seeds, with_session
+from bench.cli.session import Session, SettingOptions, split_seeds, with_session
 from bench.errors import UsageError
 from bench.inference.placement import Dtype
 from bench.settings import parse_duration, parse_settings
@@ -160,7 +160,7 @@ def read_cells(
 
     if strategies is None or tasks is None:
         raise UsageError("--strategy and --task are needed, or --config with a sweep file.")
-    cells = session.read_strategies(strategies), split_names(tasks, "--task"), split_seeds(seeds)
+    cells = session.read_strategies(strategies), session.read_tasks(tasks), split_seeds(seeds)
     refuse_unknown(cells[0])
     return cells
 

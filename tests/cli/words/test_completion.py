@@ -19,7 +19,7 @@ from bench.cli.app import COMMANDS
 from bench.cli.completing import LISTED_KINDS, keep_fitting
 from bench.cli.process import main
 from bench.reproduce.papers import list_papers
-from bench.tasks import TASKS
+from bench.tasks import TASK_GROUPS, TASKS
 from strategies import HEADS, RECIPES, STRATEGIES, STRATEGY_GROUPS
 
 ROOT = Path(__file__).parents[3]
@@ -54,7 +54,7 @@ OFFERED = {
     "bench run --strategy ": {*STRATEGIES, *STRATEGY_GROUPS},
     "bench run --strategy elbert-": {"elbert-label", "elbert-mono", "elbert-range"},
     "bench run --strategy entropy,el": {"entropy,elbert-label", "entropy,elbert-mono", "entropy,elbert-range"},
-    "bench run --task ": set(TASKS),
+    "bench run --task ": {*TASKS, *TASK_GROUPS},
     "bench run --backbone ": set(BACKBONES),
     "bench run --recipe ": set(RECIPES),
     "bench run --head ": set(HEADS),
