@@ -19,7 +19,14 @@ from bench.errors import UsageError
 Values = NDArray[Any]
 Sums = NDArray[np.float64]
 
-METRIC_TITLES = {"f1": "F1", "matthews": "Matthews", "pearson": "Pearson", "spearman": "Spearman"}
+METRIC_TITLES = {
+    "balanced_accuracy": "balanced accuracy",
+    "f1": "F1",
+    "macro_f1": "macro-F1",
+    "matthews": "Matthews",
+    "pearson": "Pearson",
+    "spearman": "Spearman",
+}
 """What readers are shown where it is not the name itself."""
 
 # A variance below this share of the mean square is rounding, not spread.
@@ -43,6 +50,20 @@ def f1(predictions: Values, labels: Values) -> float:
     from sklearn.metrics import f1_score
 
     return float(f1_score(labels == 1, predictions == 1, zero_division=0.0))
+
+
+def macro_f1(predictions: Values, labels: Values) -> float:
+    """Return the mean of each class's F1, over the classes that are true or predicted anywhere; both int [N]."""
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(labels, predictions, average="macro", zero_division=0.0))
+
+
+def balanced_accuracy(predictions: Values, labels: Values) -> float:
+    """Return the mean of each class's recall, over the classes that are true anywhere; both int [N]."""
+    from sklearn.metrics import recall_score
+
+    return float(recall_score(labels, predictions, labels=np.unique(labels), average="macro", zero_division=0.0))
 
 
 def matthews(predictions: Values, labels: Values) -> float:
@@ -76,6 +97,8 @@ def _correlate(test: Callable[[Sums, Sums], Any], predictions: Values, labels: V
 METRICS: dict[str, Callable[[Values, Values], float]] = {
     "accuracy": accuracy,
     "f1": f1,
+    "macro_f1": macro_f1,
+    "balanced_accuracy": balanced_accuracy,
     "matthews": matthews,
     "pearson": pearson,
     "spearman": spearman,
@@ -142,6 +165,22 @@ def _matthews_statistics(p: Values, y: Values) -> list[Values]:
     return [p == y, *(p == c for c in classes), *(y == c for c in classes)]
 
 
+def _class_statistics(p: Values, y: Values) -> list[Values]:
+    """How often each class was hit, then how often it was predicted, then how often it was true."""
+    classes = range(int(max(p.max(initial=0), y.max(initial=0))) + 1)
+    return [*((p == c) & (y == c) for c in classes), *(p == c for c in classes), *(y == c for c in classes)]
+
+
+def _from_macro_f1(sums: Sums) -> Sums:
+    hits, predicted, true = np.split(sums, 3, axis=1)
+    return _divide(_divide(2 * hits, predicted + true).sum(axis=1), (predicted + true > 0).sum(axis=1))
+
+
+def _from_recalls(sums: Sums) -> Sums:
+    hits, _, true = np.split(sums, 3, axis=1)
+    return _divide(_divide(hits, true).sum(axis=1), (true > 0).sum(axis=1))
+
+
 def _pearson_statistics(p: Values, y: Values) -> list[Values]:
     """1, x, y, x², y², xy about the labels' mean, which changes no correlation and spares digits."""
     y = y.astype(np.float64)
@@ -175,6 +214,8 @@ _SUMS: dict[str, tuple[Callable[[Values, Values], list[Values]], Callable[[Sums]
         lambda p, y: [(p == 1) & (y == 1), (p == 1) & (y != 1), (p != 1) & (y == 1)],
         lambda sums: _divide(2 * sums[:, 0], 2 * sums[:, 0] + sums[:, 1] + sums[:, 2]),
     ),
+    "macro_f1": (_class_statistics, _from_macro_f1),
+    "balanced_accuracy": (_class_statistics, _from_recalls),
     "matthews": (_matthews_statistics, _from_matthews),
     "pearson": (_pearson_statistics, _from_pearson),
 }

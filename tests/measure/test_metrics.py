@@ -47,8 +47,10 @@ def test_sums_give_the_metric(metric: str, seed: int, n: int, exits: int, classe
 def reference(metric: str, p: NDArray, y: NDArray) -> float:
     if metric in REGRESSION:
         return float(getattr(scipy.stats, metric + "r")(p.astype(float), y.astype(float)).statistic)
-    function = {"accuracy": "accuracy_score", "f1": "f1_score", "matthews": "matthews_corrcoef"}[metric]
-    return float(getattr(sklearn.metrics, function)(y, p))
+    if metric == "macro_f1":
+        return float(np.mean([sklearn.metrics.f1_score(y == c, p == c) for c in np.union1d(p, y)]))
+    names = {"accuracy": "accuracy_score", "f1": "f1_score", "matthews": "matthews_corrcoef"}
+    return float(getattr(sklearn.metrics, names.get(metric, f"{metric}_score"))(y, p))
 
 
 @pytest.mark.parametrize("metric", metrics.METRICS)
@@ -70,6 +72,8 @@ def test_pearson_sums_keep_their_digits_far_from_zero() -> None:
 
 CONSTANT_CASES = {
     "f1": (np.zeros(4, int), np.array([0, 1, 0, 1]), 0.0),
+    "macro_f1": (np.zeros(4, int), np.array([1, 1, 1, 1]), 0.0),
+    "balanced_accuracy": (np.full(4, 2), np.array([0, 1, 0, 1]), 0.0),
     "matthews": (np.ones(4, int), np.array([0, 1, 0, 1]), 0.0),
     "pearson": (np.full(4, 0.1), np.arange(4.0), 0.0),
     "spearman": (np.full(4, 0.1), np.arange(4.0), 0.0),
@@ -111,6 +115,13 @@ def test_sums_of_samples_drawn_again_give_the_metric_of_these_samples(metric: st
     sums = weights @ metrics.statistics(metric, predictions, labels)[:, 0]
     expected = metrics.compute_metrics([metric], predictions[drawn, 0], labels[drawn])[metric]
     assert float(metrics.from_statistics(metric, sums[None])[0]) == pytest.approx(expected, abs=1e-6)
+
+
+def test_rare_classes_count_as_much_as_common_ones() -> None:
+    """Nine samples of class 0 that are all right and one of class 1 that is wrong: 0.9 accurate, half balanced."""
+    labels, predictions = np.array([0] * 9 + [1]), np.zeros(10, int)
+    found = metrics.compute_metrics(["accuracy", "balanced_accuracy", "macro_f1"], predictions, labels)
+    assert found == {"accuracy": 0.9, "balanced_accuracy": 0.5, "macro_f1": pytest.approx((18 / 19 + 0) / 2)}
 
 
 def test_spearman_is_not_additive() -> None:
