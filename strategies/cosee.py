@@ -57,7 +57,7 @@ class LowEnergy(Criterion):
 
 
 class CoseeRecipe(Recipe):
-    """One stage: exits near where a sample would leave learn it most (eq. 3-5), and the signal is drawn apart (eq. 6).
+    """All exits at once, those near where a sample would leave most; the signal learns to tell easy from hard.
 
     ``samples`` thresholds are drawn for each batch between the least and the largest signal of the epoch before (0 and
     1 in the first). For each, w = softmax_i(-beta |i - exit of the sample|) weights the exits' cross-entropies; beta

@@ -31,9 +31,9 @@ from strategies.pooler import make_pooler
 
 
 class PastFutureHead(MemoryHead):
-    """z_i = 2 g past_i + 2 (1 - g) future_i, from the pooled states so far and imitations of those to come.
+    """Exits that add up what was said so far and imitations of what will be, weighed by a gate.
 
-    Every layer j has a pooler, a projection V_j to C logits and C gates, and (but for the first) an imitator of its
+    z_i = 2 g past_i + 2 (1 - g) future_i. Every layer j has a pooler, a projection V_j to C logits and C gates, and (but for the first) an imitator of its
     pooled state from an earlier one's; one gate serves all exits. A projection of the past stays what it was, so that
     the memory is its sum, [B, 2C]. While training it holds the pooled states besides.
     """
