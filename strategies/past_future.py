@@ -33,9 +33,9 @@ from strategies.pooler import make_pooler
 class PastFutureHead(MemoryHead):
     """Exits that add up what was said so far and imitations of what will be, weighed by a gate.
 
-    z_i = 2 g past_i + 2 (1 - g) future_i. Every layer j has a pooler, a projection V_j to C logits and C gates, and (but for the first) an imitator of its
-    pooled state from an earlier one's; one gate serves all exits. A projection of the past stays what it was, so that
-    the memory is its sum, [B, 2C]. While training it holds the pooled states besides.
+    z_i = 2 g past_i + 2 (1 - g) future_i. Every layer j has a pooler, a projection V_j to C logits and C gates, and,
+    but for the first, an imitator of its pooled state from an earlier one's; one gate serves all exits. A projection
+    of the past stays what it was, so that the memory is its sum, [B, 2C]. While training it holds the states besides.
     """
 
     shares_parameters = True  # the gate, and the projections behind an exit
@@ -44,11 +44,12 @@ class PastFutureHead(MemoryHead):
     def __init__(self, encoder: LayeredEncoder, num_outputs: int, *, pooling: Pooling = "cls") -> None:
         super().__init__(encoder, num_outputs, pooling=pooling)
         layers, width = self.num_layers, self.hidden_size
-        self.poolers = nn.ModuleList(make_pooler(encoder) for _ in range(layers))
-        self.imitators = nn.ModuleList(make_linear(width, width) for _ in range(layers - 1))
-        self.projections = nn.ModuleList(make_linear(width, 2 * num_outputs) for _ in range(layers))
+        self._poolers = tuple(make_pooler(encoder) for _ in range(layers))
+        self._imitators = tuple(make_linear(width, width) for _ in range(layers - 1))  # of layers 2, 3, ...
+        self._projections = tuple(make_linear(width, 2 * num_outputs) for _ in range(layers))
+        self.poolers, self.imitators = nn.ModuleList(self._poolers), nn.ModuleList(self._imitators)  # slow to index
+        self.projections = nn.ModuleList(self._projections)
         self.gate = make_linear(num_outputs, num_outputs)
-        self._linears = tuple(self.poolers), (None, *self.imitators), tuple(self.projections)  # lists are slow to index
 
     def start(self, samples: int, dtype: torch.dtype, device: torch.device | str) -> State:
         memory = {"past": torch.zeros(samples, 2 * self.num_outputs, dtype=dtype, device=device)}
@@ -75,15 +76,15 @@ class PastFutureHead(MemoryHead):
 
     def read_state(self, hidden: Tensor, mask: Tensor | None, layer: int) -> Tensor:
         """Return the pooled state s_i [B, H] of exit ``layer``."""
-        return torch.tanh(apply_linear(self._linears[0][layer - 1], pool(hidden, mask, self.pooling)))
+        return torch.tanh(apply_linear(self._poolers[layer - 1], pool(hidden, mask, self.pooling)))
 
     def imitate(self, state: Tensor, layer: int) -> list[Tensor]:
         """Return what ``state`` s_i [B, H] of exit ``layer`` makes of those behind it, one for each of them."""
-        return [torch.tanh(apply_linear(linear, state)) for linear in self._linears[1][layer:] if linear is not None]
+        return [torch.tanh(apply_linear(linear, state)) for linear in self._imitators[layer - 1 :]]
 
     def project(self, state: Tensor, layer: int) -> Tensor:
         """Return logits and gates [B, 2C] of layer ``layer`` from its pooled state or an imitation [B, H]."""
-        return apply_linear(self._linears[2][layer - 1], self.dropped(state))
+        return apply_linear(self._projections[layer - 1], self.dropped(state))
 
     def merge(self, past: Tensor, state: Tensor, layer: int) -> Tensor:
         """Return the logits of exit ``layer`` from the sum of projections [B, 2C] up to it, and its pooled state."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from backbones.base import LayeredEncoder
 from strategies.base import (
+    Head,
     MemoryHead,
     Pooling,
     Recipe,
@@ -59,7 +60,7 @@ class CascadeHead(MemoryHead):
     """Linear exits, each of which reads the logits of the one before; ensembles of them answer.
 
     The last exit is the model's own pooler and classifier, and neither reads nor joins an ensemble. The memory holds
-    the logits of all exits so far. Exits learn from :meth:`Recipe.memory_losses`, ensembles from the answers.
+    the logits of all exits so far, which no gradient of the next exit enters.
     """
 
     def __init__(
@@ -90,9 +91,12 @@ class CascadeHead(MemoryHead):
             pooled = torch.cat([pooled, self.norms[layer - 2](said[:, layer - 2].detach())], dim=-1)
         logits = self.exits[layer - 1](pooled)
         said = torch.cat([said[:, : layer - 1], logits.unsqueeze(1).to(said.dtype), said[:, layer:]], dim=1)
-        heard = said[:, :layer].detach() if self.training else said[:, :layer]
-        answer: Tensor = self.ensembles[layer - 1](heard)
-        return {"said": said}, answer
+        return {"said": said}, self.ask_ensemble(said, layer)
+
+    def ask_ensemble(self, said: Tensor, layer: int) -> Tensor:
+        """Return the answer [B, C] of exit ``layer`` from the logits [B, L - 1, C] of exits, the later unheard."""
+        answer: Tensor = self.ensembles[layer - 1](said[:, :layer])
+        return answer
 
     def exit_parameters(self, layer: int) -> Iterable[nn.Parameter]:
         if layer == self.num_layers:
@@ -113,6 +117,8 @@ class ZeroTimeRecipe(Recipe):
     with it. Rates of the last two stages are ``exits_lr_scale`` and ``ensembles_lr_scale`` times the first's.
     """
 
+    head: CascadeHead | None = None
+
     def __init__(
         self,
         num_layers: int,
@@ -128,16 +134,28 @@ class ZeroTimeRecipe(Recipe):
             Stage("ensembles", backbone=False, exits="early", lr_scale=ensembles_lr_scale, epochs=exits_epochs),
         )
 
+    def adapt_to(self, head: Head) -> None:
+        early = getattr(head, "early", head)
+        object.__setattr__(self, "head", early if isinstance(early, CascadeHead) else None)  # no part of the recipe
+
     def losses(self, stage: Stage, logits: Sequence[Tensor], labels: Tensor, step: int) -> tuple[Tensor, ...]:
         if stage.exits == "last":
             return (compute_task_loss(logits[-1], labels),)
-        return tuple(compute_task_loss(z, labels) / (self.num_layers - 1) for z in logits[:-1])
+        return () if self.head is not None else average_losses(logits[:-1], labels)
 
     def memory_losses(self, stage: Stage, memory: State, labels: Tensor) -> tuple[Tensor, ...]:
-        if "said" not in memory or stage.name != "exits":
+        if self.head is None or stage.exits == "last":
             return ()
-        said = memory["said"].unbind(dim=1)
-        return tuple(compute_task_loss(z, labels) / len(said) for z in said)
+        said = memory["said"]
+        if stage.name == "exits":
+            return average_losses(said.unbind(dim=1), labels)
+        heard, layers = said.detach(), range(1, self.num_layers)
+        return average_losses([self.head.ask_ensemble(heard, layer) for layer in layers], labels)
+
+
+def average_losses(logits: Sequence[Tensor], labels: Tensor) -> tuple[Tensor, ...]:
+    """Return the terms of the mean task loss of several exits' logits [B, C]."""
+    return tuple(compute_task_loss(z, labels) / len(logits) for z in logits)
 
 
 SCRIPT: Mapping[str, object] = {"train.batch_size": 16, "train.weight_decay": 5e-4}
@@ -177,7 +195,7 @@ class ZeroTimeWaste(Strategy):
         "train.epochs": "5, the released script for RTE and MRPC; 3 for the others",
     }
     differences = (
-        "In the second stage ensembles learn along with the exits, without effect on them, and go on in the third.",
+        "With other recipes exits and ensembles learn together from the ensembles' answers.",
         "The released schedules fall along a cosine, here along a line; the weight decay is one for all stages.",
         "The released mean has the frozen last exit's loss as one more term, which scales the gradient.",
         "The released live forward fails on its own assertion; its curves, and the vectors, come from stored outputs.",

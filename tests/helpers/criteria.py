@@ -116,18 +116,22 @@ def criterion_of(name: str) -> Criterion:
 
 
 def cuts_of(criterion: Criterion, model: ExitModel, batch: Batch) -> list[float]:
-    """Never, always, and the quartiles of the scores that occur: exits at many depths."""
+    """Never, always, quantiles of the scores that occur, and a cut at which somebody leaves in between."""
     with torch.inference_mode():
         logits = model(batch)
     observed = None if criterion.probe is None else probe_batch(model, criterion.probe, batch)
     steps = step_through(criterion, torch.stack(logits, dim=1), keys=KEYS, observed=observed)
-    finite = torch.cat([score.double() for _, score in [*steps][:-1]])  # the last exit is asked nothing
+    scores = torch.stack([score.double() for _, score in [*steps][:-1]], dim=1)  # the last exit is asked nothing
+    finite = scores.flatten()
     finite = finite[finite.isfinite()]
     levels = finite.quantile(torch.tensor([0.1, 0.3, 0.5, 0.8], dtype=torch.float64)).tolist() if len(finite) else []
     # half way between two scores: no decision hangs on the last bit of a logit
     ordered = sorted(set(finite.tolist()))
     between = [(a + b) / 2 for level in levels for a, b in itertools.pairwise(ordered) if a <= level < b]
-    return [-math.inf, *between, math.inf]
+    before = scores.cummin(dim=1).values[:, :-1]
+    row, at = next(iter((scores[:, 1:] < before).nonzero().tolist()), (0, 0))  # who can leave after exit 1, if any
+    middle = float(scores[row, at + 1] + before[row, at]) / 2
+    return [-math.inf, *between, *([middle] if math.isfinite(middle) else []), math.inf]
 
 
 KEYS = torch.arange(100, 106)
