@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 from backbones.names import make_unknown_error
 from bench.api.view import RunView, draw_runs
 from bench.api.workplace import Workplace
-from bench.errors import NothingComparable
+from bench.errors import NothingComparable, UserError
 from bench.results.run import Run
 from bench.text import write_html_table
 
@@ -113,6 +114,9 @@ class Results(Sequence[RunView]):
         apart = [bad for bad in damaged if bad.name in pooled]  # intervals over seeds alone are made of logits
         self.place.say_left_out([*apart, *find_unpooled(leave_out(several, damaged))], "No interval over seeds with")
         self.place.say_left_out([bad for bad in damaged if bad.name not in pooled], "Left unread:")
+        for run in leave_out(self.runs, damaged):
+            with suppress(UserError):  # what torch is needed for is made now and kept, also where it is not shown
+                run.answers()
         series = match_runs(self.runs, [name_point(name.strip()) for name in at])
         if not series:
             raise NothingComparable(self.place.store.explain_none())

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -147,7 +147,10 @@ def measure_and_record(cell: Cell) -> Run:
     except Exception as error:
         note("error", error=RunError(kind="internal", message=str(error), traceback=traceback.format_exc(limit=-8)))
         raise
-    return Run(cell.folder, write_record(path, record), cell.folder.name)
+    found = Run(cell.folder, write_record(path, record), cell.folder.name)
+    with suppress(UserError):  # tables of many runs read what is kept here, and do without torch
+        replace(found, name=cell.folder.relative_to(store.root).as_posix()).answers()
+    return found
 
 
 def measure_cell(cell: Cell, head: dict[str, Any], warnings: list[str]) -> RunRecord:

@@ -343,14 +343,14 @@ def draw_quality(standings: Sequence[Standing]) -> Drawn:
     first = standings[0].series.runs[0]
     metric, split = first.metric, first.primary
     found: dict[tuple[str, str, int], Float] = {}
-    ids: tuple[str, ...] | None = None
+    ids = ""
     for one in standings:
         rule = None if one.rule == ALL_LAYERS else one.rule
         for run in one.series.runs:
             sums = sum_answers(run, split, metric, rule)
-            if sums is not None and run.exits(split).ids == (ids := ids or run.exits(split).ids):
+            if sums is not None and run.answers(split).ids == (ids := ids or run.answers(split).ids):
                 found[one.name, one.rule, run.seed] = np.asarray(sums, dtype=np.float64)
-    if not found or ids is None:
+    if not found:
         return {}
     table = np.stack(list(found.values()))  # [M, N, K]
     runs, samples, columns = table.shape

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy.special import ndtri
 
 from bench.measure.curve import Float
-from bench.measure.stats import FromStatistics, Interval, draw_counts, make_interval
+from bench.measure.stats import FromStatistics, Interval, draw_counts, find_t_quantile, make_interval
 
 
 @dataclass(frozen=True)
@@ -86,5 +86,4 @@ def widen_for_seeds(total: float, spread: float, seeds: int, level: float = 0.95
     if spread == 0:
         return 1.0
     freedom = max(total**2 / ((spread / seeds) ** 2 / (seeds - 1)), seeds - 1)
-    quantile = 0.5 + level / 2
-    return float(stats.t.ppf(quantile, freedom) / stats.norm.ppf(quantile))
+    return find_t_quantile(level, freedom) / float(ndtri(0.5 + level / 2))

@@ -14,11 +14,10 @@ from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
-from scipy import stats
 
 from bench.measure.curve import Array
 from bench.measure.exits import AllExits
-from bench.measure.stats import Interval
+from bench.measure.stats import Interval, find_t_quantile
 
 Measure = Literal["accuracy", "squared error"]
 
@@ -94,5 +93,5 @@ def estimate_mean_difference(more: Array, less: Array, level: float = 0.95) -> I
     mean = float(differences.mean())
     if len(a) == 1:
         return Interval(mean, mean, mean, level)
-    half = float(stats.t.ppf(0.5 + level / 2, len(a) - 1) * differences.std(ddof=1) / math.sqrt(len(a)))
+    half = float(find_t_quantile(level, len(a) - 1) * differences.std(ddof=1) / math.sqrt(len(a)))
     return Interval(mean, mean - half, mean + half, level)

@@ -14,7 +14,7 @@ from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy.special import stdtrit
 
 from bench.measure.curve import Array, Float
 
@@ -35,6 +35,11 @@ class Interval:
 
 
 # --------------------------------------------------------------------------- closed forms
+
+
+def find_t_quantile(level: float, freedom: float) -> float:
+    """Return how many standard errors Student's two-sided interval of ``level`` reaches to either side."""
+    return float(stdtrit(freedom, 0.5 + level / 2))
 
 
 def wilson(successes: int, total: int, level: float = 0.95) -> Interval:
@@ -62,8 +67,10 @@ def mcnemar(a_correct: ArrayLike, b_correct: ArrayLike) -> float:
     a, b = np.asarray(a_correct, dtype=bool), np.asarray(b_correct, dtype=bool)
     if a.shape != b.shape:
         raise ValueError(f"McNemar's test needs the same samples: got {list(a.shape)} and {list(b.shape)}.")
+    from scipy.stats import binomtest  # half a second, which tables of recorded runs need not wait for
+
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
-    return float(stats.binomtest(only_a, only_a + only_b, 0.5).pvalue) if only_a + only_b else 1.0
+    return float(binomtest(only_a, only_a + only_b, 0.5).pvalue) if only_a + only_b else 1.0
 
 
 def holm(p_values: ArrayLike) -> Float:

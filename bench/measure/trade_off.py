@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,10 @@ from bench.measure.curve import Curve, exact_curve, exit_layers
 from bench.measure.exits import AllExits
 from bench.measure.risk import choose_certified
 from bench.measure.rules import Choice, Rule, Unreachable, choose_cut
-from bench.measure.scores import score_recorded
 from bench.measure.stats import Interval, bootstrap, wilson
-from strategies.base import Criterion
+
+if TYPE_CHECKING:
+    from strategies.base import Criterion
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,11 @@ class TradeOff:
         scores: NDArray[np.float32] | NDArray[np.float64] | None = None,
     ) -> None:
         self.criterion, self.exits, self.costs, self.metrics = criterion, exits, costs, metrics
-        self.scores = score_recorded(criterion, exits) if scores is None else scores
+        if scores is None:
+            from bench.measure.scores import score_recorded  # torch, which readers of recorded numbers do without
+
+            scores = score_recorded(criterion, exits)
+        self.scores = scores
         self.predictions = exits.predictions
         self._additive = metrics[0] if m.is_additive(metrics[0]) else None
         statistic = [m.statistics(self._additive, self.predictions, exits.labels)] if self._additive else []

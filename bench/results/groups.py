@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from bench.errors import UserError
 from bench.measure import metrics
 from bench.measure.seeds import SeedSummary, summarise_seeds
+from bench.results.kept.answers import EVERY_LAYER
 from bench.results.part import Estimate
 from bench.results.run import Run
 
@@ -252,7 +253,7 @@ def average_quality(runs: Sequence[Run], split: str, rule: str | None = None) ->
 def _pool_seeds(runs: Sequence[Run], split: str, metric: str, rule: str | None) -> SeedSummary | None:
     """Return both bootstraps from the stored logits; None where a run's are missing or are of other samples."""
     sums = [sum_answers(run, split, metric, rule) for run in runs]
-    if any(one is None for one in sums) or any(run.exits(split).ids != runs[0].exits(split).ids for run in runs):
+    if any(one is None for one in sums) or any(run.answers(split).ids != runs[0].answers(split).ids for run in runs):
         return None
     return summarise_seeds(np.stack(sums), lambda found: metrics.from_statistics(metric, found))  # type: ignore[arg-type]
 
@@ -266,10 +267,10 @@ def sum_answers(run: Run, split: str, metric: str, rule: str | None) -> NDArray[
     if not metrics.is_additive(metric) or not run.has_exits(split):
         return None
     try:
-        exits, layers = run.exits(split), run.layers_at(rule, split)
-        if rule in run.find_moved(split):
-            return None
+        found = run.answers(split)
     except UserError:
         return None
-    answers = exits.predictions[np.arange(len(layers)), layers - 1]
-    return metrics.statistics(metric, answers[:, None], exits.labels)[:, 0]
+    point = EVERY_LAYER if rule is None else rule
+    if point in found.moved or point not in found.given:
+        return None
+    return metrics.statistics(metric, found.given[point][:, None], found.labels)[:, 0]

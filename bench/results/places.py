@@ -1,4 +1,4 @@
-"""Names of a run's files, safe on every file system."""
+"""Places in a store: names of a run's files, safe on every file system, and what is kept for reuse."""
 
 from __future__ import annotations
 
@@ -6,9 +6,22 @@ import hashlib
 import re
 from pathlib import Path
 
+from bench.files import make_folder
+
 RECORD = "record.json"
+DEPTH = 3
+"""How many folders below the results folder a run's own lies."""
 LONGEST = 255
 """Bytes of a file's name on the usual file systems."""
+
+
+def make_cache(root: Path, kind: str) -> Path:
+    """Return the folder of the store at ``root`` for one kind of thing that is kept for reuse; make what is missing."""
+    top = root / ".cache"
+    make_folder(top / kind)
+    if not (top / ".gitignore").exists():
+        (top / ".gitignore").write_text("*\n", encoding="utf-8")
+    return top / kind
 
 
 def locate_exits(folder: Path, split: str) -> Path:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from backbones.names import distrust_names
 from bench.errors import Damaged, DataError, UsageError, UserError
@@ -19,16 +21,15 @@ from bench.measure.exits import AllExits
 from bench.measure.rules import shorten_rule
 from bench.results.checks import find_other_logits, share_recorded
 from bench.results.doubts import Doubt, check_skill, doubt_damaged, doubt_outgrown, find_doubts
-from bench.results.exits import read_exits
+from bench.results.kept import answers as kept
 from bench.results.measures import OperatingPoint, SkillCheck, SplitResult
-from bench.results.places import RECORD, locate_exits
+from bench.results.places import DEPTH, RECORD, locate_exits
 from bench.results.record import RunRecord, UnfinishedRecord
 from bench.results.record_file import read_record
 from bench.results.spec import RunSpec
 from bench.tasks.base import name_primary
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from bench.measure.trade_off import TradeOff
@@ -54,7 +55,8 @@ class Run:
     _exits: dict[Path, AllExits] = field(default_factory=dict, init=False, repr=False)
     _trade_offs: dict[Path, TradeOff] = field(default_factory=dict, init=False, repr=False)
     _scores: dict[Path, NDArray[Any]] = field(default_factory=dict, init=False, repr=False)
-    _moved: dict[Path, dict[str, str]] = field(default_factory=dict, init=False, repr=False)
+    _answers: dict[str, kept.PointAnswers] = field(default_factory=dict, init=False, repr=False)
+    _keys: dict[str, str] = field(default_factory=dict, init=False, repr=False)
     _doubts: dict[str, tuple[Doubt, ...]] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
@@ -259,6 +261,8 @@ class Run:
         where = split or self.primary
         if self.record.skill is not None:
             return self.record.skill.get(where)
+        if (found := self._find_kept(where)) is not None:
+            return found.skill
         return check_skill(self.exits(where)) if self.has_exits(where) else None
 
     # ----------------------------------------------------------------------- from the recorded logits
@@ -278,6 +282,8 @@ class Run:
         """
         path = self.exits_file(split)
         if path not in self._exits:
+            from bench.results.exits import read_exits
+
             try:
                 found = read_exits(path)
             except FileNotFoundError as error:
@@ -301,11 +307,13 @@ class Run:
     def check_logits(self, *, every: bool = False) -> None:
         """Read the stored logits that readers make numbers of; with ``every``, all that are there.
 
-        Raises Damaged, for whole ones that are another run's too.
+        Raises Damaged, for whole ones that are another run's too. Kept answers were made of whole ones.
         """
-        learned = self.record.criterion
+        learned, splits = self.record.criterion, self.record.task.evaluation
+        if not every and all(self._find_kept(split) for split in splits):
+            return
         fitted_on = [self.record.task.select] if every or (learned and learned.fitted) else []
-        for split in (*self.record.task.evaluation, *fitted_on):
+        for split in (*splits, *fitted_on):
             if self.has_exits(split):
                 self.exits(split)
 
@@ -330,6 +338,8 @@ class Run:
 
     def find_refusal(self) -> str:
         """Return why the criterion cannot be had here, in one line; the empty string where it can."""
+        if self.is_finished() and self._find_kept(self.primary):
+            return ""
         try:
             _ = self.criterion
         except UserError as error:
@@ -360,18 +370,47 @@ class Run:
         cut = float(scores.dtype.type(self.cut_of(rule, split)))  # as a live comparison rounds it
         return exit_layers(scores, cut, strict=self.criterion.strict)
 
-    def find_moved(self, split: str | None = None) -> dict[str, str]:
+    def find_moved(self, split: str | None = None) -> Mapping[str, str]:
         """Return the points at which the criterion as it is now gives other exits than are recorded, and how."""
-        path = self.exits_file(split)
-        if path not in self._moved:
-            self._moved[path] = self._compare_exits(split)
-        return self._moved[path]
+        return self.answers(split).moved
 
-    def _compare_exits(self, split: str | None) -> dict[str, str]:
-        found = {}
-        for rule, point in self.result(split).reached.items():
-            layers = self.layers_at(rule, split)
-            now = [int((layers == exit_).sum()) for exit_ in range(1, self.layers + 1)]
-            if now != list(point.exit_counts):
-                found[rule] = f"recorded exits {list(point.exit_counts)}, the present rule gives {now}"
-        return found
+    def answers(self, split: str | None = None) -> kept.PointAnswers:
+        """Return what the run answers on ``split`` at each point that it reached, made once of its logits, and kept.
+
+        Raises as :meth:`exits` and :attr:`criterion`.
+        """
+        where = split or self.primary
+        if (found := self._find_kept(where)) is not None:
+            return found
+        self._answers[where] = made = self._make_answers(where)
+        if (key := self._identify_answers(where)) and kept.keep_answers(self.root, key, made):
+            self._exits.clear()  # whoever needs more of hundreds of runs reads them again
+            self._scores.clear()
+        return made
+
+    def _find_kept(self, split: str) -> kept.PointAnswers | None:
+        """Return the answers on ``split`` if they are known or kept."""
+        if split not in self._answers and (key := self._identify_answers(split)):
+            if (found := kept.read_answers(self.root, key)) is None:
+                return None
+            self._answers[split] = found
+        return self._answers.get(split)
+
+    def _identify_answers(self, split: str) -> str:
+        """Return under what the answers on ``split`` are kept; empty for a run in no store, and without logits."""
+        if split not in self._keys:
+            files = [self.folder / RECORD, self.exits_file(split)]
+            select = self.exits_file(self.record.task.select)
+            files += [select] if select.exists() else []
+            stored = self.name.count("/") == DEPTH - 1 and self.has_exits(split)
+            self._keys[split] = kept.identify_answers(self.strategy, self.spec.criterion_args, files) if stored else ""
+        return self._keys[split]
+
+    def _make_answers(self, split: str) -> kept.PointAnswers:
+        exits, points = self.exits(split), self.result(split).reached
+        layers = {
+            kept.EVERY_LAYER: self.layers_at(None, split),
+            **{rule: self.layers_at(rule, split) for rule in points},
+        }
+        recorded = {rule: list(point.exit_counts) for rule, point in points.items()}
+        return kept.make_answers(exits, layers, recorded, check_skill(exits))

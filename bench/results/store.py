@@ -3,7 +3,7 @@
     RESULTS/<task>/<backbone>/<strategy>-s<seed>-<key>/record.json            what was asked, measured, and with what
                                                       /exits-<split>.parquet  every sample at every exit
                                                       /latency-<key>.json     raw times
-    RESULTS/.cache/checkpoints, exits, probes, locks                          what later runs reuse; safe to delete
+    RESULTS/.cache/checkpoints, exits, probes, answers, locks                 what later runs reuse; safe to delete
 
 The key is the first 8 digits of the cell's quality identity, so what differs in any setting never shares a cell.
 """
@@ -23,10 +23,10 @@ from filelock import FileLock, Timeout
 
 from backbones.catalog import find_backbone_name
 from bench.errors import Damaged, Newer, UsageError
-from bench.files import make_folder, refuse_file
+from bench.files import refuse_file
 from bench.progress import Progress
 from bench.results.doubts import doubt_outgrown
-from bench.results.places import LONGEST, RECORD, make_slug
+from bench.results.places import DEPTH, LONGEST, RECORD, make_cache, make_slug
 from bench.results.run import Run
 from bench.tasks import find_task_name
 
@@ -34,9 +34,6 @@ T = TypeVar("T")
 
 FIRST_RUN = "bench run --strategy elbert-mono --task demo"
 """What makes a first result in about a minute."""
-
-DEPTH = 3
-"""How many folders below the results folder a run's own lies."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +62,7 @@ class Store:
 
     def make_cache(self, kind: str) -> Path:
         """Return the folder for one kind of thing that is kept for reuse; make it where it is missing."""
-        top = self.root / ".cache"
-        make_folder(top / kind)
-        if not (top / ".gitignore").exists():
-            (top / ".gitignore").write_text("*\n", encoding="utf-8")
-        return top / kind
+        return make_cache(self.root, kind)
 
     def folders(self) -> list[Path]:
         """Return every run's folder, in order of path."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -131,3 +132,45 @@ def test_rows_that_would_look_alike_say_by_what_they_differ(tmp_path: Path, caps
         "",
         *("version=1", "version=2"),
     ]
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    """Fifteen series of eleven strategies, of which one has a void doubt."""
+    for number in range(10):
+        make_cell(tmp_path, f"rule-number-{number}", exits=False)
+    for window in (2, 3, 4, 6, 8):
+        make_cell(tmp_path, "elbert-mono", criterion={"window": window}, exits=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize("columns", [80, 60])
+def test_many_runs_have_a_line_a_strategy_between_the_answers(
+    columns: int, many: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert main(["table", "--results-dir", str(many)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= columns
+    assert lines[0].startswith("At 2x or more on demo")
+    rows = [line.split("│")[1].strip() for line in lines if line.startswith("│")]
+    assert sorted(re.split(r" [(!]", name)[0] for name in rows) == sorted(
+        ["elbert-mono", *(f"rule-number-{number}" for number in range(10))]
+    )
+    last = "\n".join(lines).rpartition("\n\n")[2]
+    assert last.startswith("Best at 2x or more:")
+    assert "demo (albert-demo, scratch, 6 layers):" in " ".join(last.split())
+    assert len(lines) < 45
+
+
+def test_all_rows_at_all_points_are_there_on_request_and_in_files(
+    many: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "table.md"
+    assert main(["table", "--results-dir", str(many), "--all", "--markdown", str(file)]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("At 2x or more on demo")
+    for text in (out, file.read_text(encoding="utf-8")):
+        assert all(f"window={window}" in text for window in (2, 3, 4, 6, 8))
+        assert "no-loss" in text
+    assert out.rpartition("\n\n")[2].startswith("Best at 2x or more:")

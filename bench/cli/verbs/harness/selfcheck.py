@@ -16,10 +16,10 @@ from bench.errors import UsageError
 from bench.files import write_json
 from bench.inference.placement import Dtype, check_placement, find_device
 
-MEASUREMENTS = ("curve", "engine", "exits-only", "sweep")
+MEASUREMENTS = ("curve", "engine", "exits-only", "sweep", "tables")
 
 
-@with_session("json")
+@with_session("results_dir", "json")
 def selfcheck(
     session: Session,
     what: Annotated[
@@ -30,7 +30,7 @@ def selfcheck(
             "threads and instruction sets, a minute and more each.",
         ),
     ] = None,
-    only: Annotated[str | None, typer.Option(help="One part: curve, sweep, engine or exits-only.")] = None,
+    only: Annotated[str | None, typer.Option(help="One part: curve, sweep, engine, exits-only, tables.")] = None,
     threads: Annotated[int | None, typer.Option(help="torch's threads; default what torch chooses.")] = None,
     seconds: Annotated[float, typer.Option(help="Time limit of each of the engine's measurements.")] = 60.0,
     executor: ExecutorName = "eager",
@@ -65,7 +65,7 @@ def selfcheck(
     place = find_device(device)
     check_placement(place, dtype, executor)
     from bench.inference.exits import DTYPES
-    from bench.selfcheck import engine, frozen, sweep
+    from bench.selfcheck import engine, frozen, sweep, tables
 
     setup = engine.Setup(place, DTYPES[dtype], executor)
     say = session.progress.say
@@ -76,10 +76,12 @@ def selfcheck(
          lambda: engine.measure_engine(setup, say=say, seconds=seconds, threads=threads), engine.describe_engine),
         ("exits-only", "Exits fitted on kept states against joint training",
          lambda: frozen.time_exit_fits(say=say, threads=threads), frozen.describe_exit_fits),
+        ("tables", "Reading hundreds of runs, copies of those in the results folder",
+         lambda: tables.time_reading(session.results_dir), tables.describe_reading),
     ]  # fmt: skip
     found: dict[str, Any] = {}
     for name, title, measure, describe in parts:
-        if only in (None, name):
+        if only == name or (only is None and name != "tables"):  # which needs runs
             say(f"{title} ...")
             found[name] = measure()
             if out is not None:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.cli.display import show_tables
+from bench.cli.display import format_tables, make_console, show_tables
 from bench.cli.session import Backbones, Session, Tasks, with_session
+from bench.files import write_text
+from bench.text import build_table
 
 if TYPE_CHECKING:
     from bench.compare.ranking import Ranking
@@ -17,6 +19,14 @@ if TYPE_CHECKING:
     from bench.results.matched import MatchedRow, MatchedSeries
 
 Cells = tuple[str, Sequence[str], list[list[str]]]
+
+MOST_TABLE_LINES = 12
+"""Rows in all that are printed with every point; of more a strategy has a line, unless all are asked for."""
+SHORT_NOTE = (
+    "A line a strategy: the best of its series there. Thresholds are chosen on samples held out of train and reported "
+    "on the evaluation split; brackets: 95 % over samples, and over seeds where there are several. Every row at every "
+    "point: --all."
+)
 
 
 @with_session("results_dir", "json", "allow_imports")
@@ -27,11 +37,12 @@ def table(
     at: Annotated[
         str, typer.Option(help="Operating points to show, separated by commas.")
     ] = "default,no-loss,1.5x,2x,3x",
+    every: Annotated[bool, typer.Option("--all", help="Every row at every point, however many there are.")] = False,
     markdown: Annotated[Path | None, typer.Option("--markdown", "-o", help="Write the table to this file too.")] = None,
 ) -> None:
     """Show recorded runs side by side at matched cost.
 
-    Ends with which is best, and what is within noise of it.
+    Says which is best, and what is within noise of it. Of many runs a strategy has one line, unless --all is given.
 
     $ bench table --task sst2 --at no-loss,2x
     """
@@ -50,6 +61,7 @@ def table(
     tables: list[Cells] = []
     feet: list[list[str]] = []
     said: list[str] = []
+    rankings: list[Ranking] = []
     for title, members in groups.items():
         ranking, sentence = rank_group(title, members, goal)
         made = tabulate_group(title, members, rules, ranking)
@@ -57,8 +69,42 @@ def table(
         feet += [[]] * (len(made) - 1)
         feet.append(describe_row_doubts([one.row for one in members], "strategy"))
         said += [sentence] if sentence else []
+        rankings += [ranking] if ranking else []
     note = write_note(tables, len(series))
-    show_tables(tables, note, feet, markdown=markdown, plain=rows if session.json else None, said=said)
+    lines = sum(len(cells) for _, _, cells in tables)
+    if session.json or lines <= MOST_TABLE_LINES or not rankings:
+        show_tables(tables, note, feet, markdown=markdown, plain=rows if session.json else None, said=said)
+        return
+    if markdown is not None:
+        write_text(markdown, format_tables(tables, note, feet, said))
+    print_many(tables if every else [], feet, note if every else SHORT_NOTE, said, rankings)
+
+
+def print_many(
+    tables: Sequence[Cells], feet: Sequence[Sequence[str]], note: str, said: Sequence[str], rankings: Sequence[Ranking]
+) -> None:
+    """Print the answers, then all tables, or without any a line a strategy, and last the answers once more, shortly."""
+    from bench.cli.short_tables import build_short_table, describe_short_doubts, say_shortly
+    from bench.compare.sentences import name_goal
+
+    out = make_console()
+    for sentence in said:
+        out.print(sentence)
+        out.print()
+    for (title, columns, rows), sentences in zip(tables, feet, strict=bool(tables)):
+        out.print(build_table(title, columns, rows))
+        for sentence in sentences:
+            out.print(sentence)
+    for ranking in [] if tables else rankings:
+        if ranking.ranked:
+            out.print(build_short_table(ranking, out.width))
+            for sentence in describe_short_doubts(ranking):
+                out.print(sentence)
+    out.print(note)
+    out.print()
+    out.print(f"Best at {name_goal(rankings[0].goal)}:")
+    for ranking in rankings:
+        out.print(f"  {say_shortly(ranking)}")
 
 
 def write_note(tables: Sequence[Cells], rows: int) -> str:

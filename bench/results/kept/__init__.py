@@ -1,0 +1,1 @@
+"""What is made of recorded logits once and kept for later readers."""
