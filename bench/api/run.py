@@ -157,8 +157,8 @@ def run(
 
 def load_outcome(outcome: Outcome, root: Path) -> Run:
     """Return the run that a cell of several ended in, or that was there before, in the store ``root``."""
+    from bench.results.places import DEPTH
     from bench.results.run import Run
-    from bench.results.store import DEPTH
 
     assert outcome.folder is not None, "a cell that has ended well has a folder"
     name = Path(*outcome.folder.parts[-DEPTH:])  # a worker gives it from the top, whatever the store was called

@@ -26,10 +26,10 @@ from bench.errors import Damaged, UsageError, UserError
 from bench.files import read_object, replace_file
 from bench.progress import Progress
 from bench.results.exits import read_exits
-from bench.results.places import RECORD
+from bench.results.places import DEPTH, RECORD
 from bench.results.record import RecordHead
 from bench.results.record_file import read_record
-from bench.results.store import DEPTH, Store
+from bench.results.store import Store
 from bench.text import shorten_quotes
 from bench.training.checkpoint import load_tensors
 
