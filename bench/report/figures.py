@@ -17,7 +17,7 @@ from bench.errors import UsageError
 from bench.files import replace_file, write_text
 from bench.report.formats import DataRow, format_csv
 from bench.report.marks import Band, Bar, Chart, Key, Line, Mark, Point, Reference, Shares, Whisker, format_tick
-from bench.report.plots.texts import DIRECT, name_lines, shorten_name, write_inside
+from bench.report.plots.texts import DIRECT, name_lines, settle_layout, shorten_name, write_inside
 from bench.report.style import Look
 from bench.text import show_hidden
 
@@ -142,6 +142,7 @@ def save_figure(figure: Figure, folder: Path, formats: Sequence[str] = tuple(MET
     *drawn, numbers = (folder / f"{figure.name}.{kind}" for kind in (*formats, "csv"))
     with open_canvas(*figure.size, figure.font) as fig:
         draw_figure(figure, fig)
+        fig.set_layout_engine("none")  # it has been found, and every file would find it again
         for path in drawn:
             save_canvas(fig, path, path.suffix[1:], figure.caption)
     write_text(numbers, format_csv(figure.rows))
@@ -172,7 +173,10 @@ def draw_figure(figure: Figure, fig: Any) -> None:
         fig.legend(handles=handles, loc="outside lower center", ncols=_count_columns(figure.keys, figure.width))
     both = [(ax, chart) for ax, chart in zip(axes, charts, strict=False) if isinstance(chart, Chart)]
     shown = [[key for key in chart.legend if key.on and (figure.named_directly or key.inside)] for _, chart in both]
+    if any(shown):
+        settle_layout(fig)
     left = [name_lines(ax, chart, keys) for (ax, chart), keys in zip(both, shown, strict=True)]
+    settle_layout(fig)
     for (ax, chart), named in zip(both, left, strict=True):
         write_inside(ax, chart, [key for key in named if not key.marker])
 

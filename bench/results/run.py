@@ -359,6 +359,12 @@ class Run:
 
     def layers_at(self, rule: str | None, split: str | None = None) -> NDArray[np.int64]:
         """Return the exit layers, 1-based [N], of an operating point; of all layers for None."""
+        where, cut = split or self.primary, self.cut_of(rule, split)
+        if (known := self._find_kept(where)) is not None:
+            return known.layers[rule or kept.EVERY_LAYER]
+        return self._leave_at(cut, where)
+
+    def _leave_at(self, cut: float, split: str) -> NDArray[np.int64]:
         from bench.measure.curve import exit_layers
         from bench.measure.scores import score_recorded
 
@@ -367,8 +373,8 @@ class Run:
             known = self._trade_offs.get(path)
             self._scores[path] = known.scores if known else score_recorded(self.criterion, self.exits(split))
         scores = self._scores[path]
-        cut = float(scores.dtype.type(self.cut_of(rule, split)))  # as a live comparison rounds it
-        return exit_layers(scores, cut, strict=self.criterion.strict)
+        rounded = float(scores.dtype.type(cut))  # as a live comparison rounds it
+        return exit_layers(scores, rounded, strict=self.criterion.strict)
 
     def find_moved(self, split: str | None = None) -> Mapping[str, str]:
         """Return the points at which the criterion as it is now gives other exits than are recorded, and how."""

@@ -36,9 +36,10 @@ def files(folder: Path) -> list[Path]:
 
 
 def same(one: PointAnswers, other: PointAnswers) -> bool:
-    assert list(one.given) == list(other.given)
-    assert all(np.array_equal(one.given[rule], other.given[rule]) for rule in one.given)
-    assert all(one.given[rule].dtype == other.given[rule].dtype for rule in one.given)
+    for ours, theirs in ((one.given, other.given), (one.layers, other.layers)):
+        assert list(ours) == list(theirs)
+        assert all(np.array_equal(ours[rule], theirs[rule]) for rule in ours)
+        assert all(ours[rule].dtype == theirs[rule].dtype for rule in ours)
     assert np.array_equal(one.labels, other.labels)
     assert one.labels.dtype == other.labels.dtype
     return (one.ids, dict(one.moved), one.skill) == (other.ids, dict(other.moved), other.skill)

@@ -48,8 +48,10 @@ def spread_apart(wanted: Sequence[float], gap: float, low: float, high: float) -
 
 
 def name_lines(ax: Any, chart: Chart, keys: Sequence[Key]) -> list[Key]:
-    """Name lines that end at the right edge beside the axes, a thin line to each; return the keys of the others."""
-    _settle(ax)
+    """Name lines that end at the right edge beside the axes, a thin line to each; return the keys of the others.
+
+    The layout is settled, by :func:`settle_layout`.
+    """
     ends = {key: end for key in keys if (end := _find_end(chart, key))}
     beside = [key for key, (x, _) in ends.items() if (x - chart.x.low) / chart.x.span >= AT_EDGE]
     height = ax.get_window_extent().height / ax.figure.dpi * 72
@@ -66,8 +68,10 @@ def name_lines(ax: Any, chart: Chart, keys: Sequence[Key]) -> list[Key]:
 
 
 def write_inside(ax: Any, chart: Chart, keys: Sequence[Key]) -> None:
-    """Write words of references and points, and names of lines that end in the middle, where they cover least."""
-    _settle(ax)
+    """Write words of references and points, and names of lines that end in the middle, where they cover least.
+
+    The layout is settled, and stays what it is.
+    """
     words: list[tuple[str, list[tuple[float, float]], str]] = []
     for key in keys:
         if end := _find_end(chart, key):
@@ -156,6 +160,11 @@ def _get_size() -> float:
     return float(rcParams["legend.fontsize"])
 
 
-def _settle(ax: Any) -> None:
-    """Let the layout find where the axes are."""
-    ax.figure.get_figure(root=True).draw_without_rendering()
+def settle_layout(fig: Any) -> None:
+    """Let the layout find where the axes of a matplotlib figure, or of the one that it is a part of, are."""
+    root = fig.get_figure(root=True)
+    engine = root.get_layout_engine()
+    if engine is None:
+        root.draw_without_rendering()
+    else:
+        engine.execute(root)  # the half of drawing that moves anything

@@ -29,7 +29,7 @@ from bench.results.measures import SkillCheck
 from bench.results.places import make_cache
 from strategies import STRATEGIES
 
-KEPT_FORMAT = 1
+KEPT_FORMAT = 2
 EVERY_LAYER = ""
 """What all layers answer stands under this name among the points; no rule is called so."""
 ANSWER_MAKERS = ("strategies", "bench/measure", "bench/inference", "bench/results")
@@ -42,6 +42,7 @@ INTEGERS = (np.uint8, np.uint16, np.int64)
 class PointAnswers:
     """What a run answers on a split: ``given`` [N] by operating point, :data:`EVERY_LAYER` among them.
 
+    ``layers`` [N], 1-based, are those after which each sample leaves, by point too.
     ``ids`` is a digest of the samples' ids, in order; ``labels`` [N]. ``moved``: the points at which the criterion as
     it is now gives other exits than are recorded, and how. ``skill``: the full model against one answer for all.
     """
@@ -49,6 +50,7 @@ class PointAnswers:
     ids: str
     labels: NDArray[Any]
     given: Mapping[str, NDArray[Any]]
+    layers: Mapping[str, NDArray[np.int64]]
     moved: Mapping[str, str]
     skill: SkillCheck
 
@@ -64,7 +66,7 @@ def make_answers(
             moved[rule] = f"recorded exits {counts}, the present rule gives {now}"
     rows, told = np.arange(len(exits.labels)), exits.predictions
     given = {rule: told[rows, at - 1] for rule, at in layers.items()}
-    return PointAnswers(digest_ids(exits.ids), exits.labels, given, moved, skill)
+    return PointAnswers(digest_ids(exits.ids), exits.labels, given, layers, moved, skill)
 
 
 def digest_ids(ids: Iterable[str]) -> str:
@@ -119,16 +121,18 @@ def read_answers(root: Path, key: str) -> PointAnswers | None:
         for kind in facts["kinds"]:
             arrays.append(np.frombuffer(numbers, kind, facts["samples"], start))
             start += arrays[-1].nbytes
-        labels, *given = (one.astype(np.int64) if one.dtype.kind in "iu" else one for one in arrays)
-        skill = SkillCheck.model_validate_json(json.dumps(facts["skill"]))
-        return PointAnswers(facts["ids"], labels, dict(zip(facts["points"], given, strict=True)), facts["moved"], skill)
+        labels, *by_point = (one.astype(np.int64) if one.dtype.kind in "iu" else one for one in arrays)
+        points, skill = facts["points"], SkillCheck.model_validate_json(json.dumps(facts["skill"]))
+        given = dict(zip(points, by_point[: len(points)], strict=True))
+        layers = dict(zip(points, by_point[len(points) :], strict=True))
+        return PointAnswers(facts["ids"], labels, given, layers, facts["moved"], skill)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def keep_answers(root: Path, key: str, answers: PointAnswers) -> bool:
     """Keep ``answers`` under ``key`` and return whether that was possible: a store may be for reading alone."""
-    arrays = [_narrow(one) for one in (answers.labels, *answers.given.values())]
+    arrays = [_narrow(one) for one in (answers.labels, *answers.given.values(), *answers.layers.values())]
     facts = {
         "ids": answers.ids,
         "samples": len(answers.labels),
