@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 from backbones.names import make_unknown_error
 from bench.api.view import RunView, draw_runs
 from bench.api.workplace import Workplace
-from bench.errors import NothingComparable, UserError
+from bench.errors import NothingComparable
 from bench.results.run import Run
 from bench.text import write_html_table
 
@@ -107,16 +106,14 @@ class Results(Sequence[RunView]):
         """
         from bench.results.groups import group_seeds
         from bench.results.matched import match_runs, name_point
-        from bench.results.store import find_damaged_logits, find_unpooled, leave_out
+        from bench.results.store import answer_all, find_damaged_logits, find_unpooled, leave_out
 
         several = [run for seeds in group_seeds(self.runs) if len(seeds) > 1 for run in seeds]
         damaged, pooled = find_damaged_logits(self.runs), {run.name for run in several}
         apart = [bad for bad in damaged if bad.name in pooled]  # intervals over seeds alone are made of logits
         self.place.say_left_out([*apart, *find_unpooled(leave_out(several, damaged))], "No interval over seeds with")
         self.place.say_left_out([bad for bad in damaged if bad.name not in pooled], "Left unread:")
-        for run in leave_out(self.runs, damaged):
-            with suppress(UserError):  # what torch is needed for is made now and kept, also where it is not shown
-                run.answers()
+        answer_all(leave_out(self.runs, damaged))
         series = match_runs(self.runs, [name_point(name.strip()) for name in at])
         if not series:
             raise NothingComparable(self.place.store.explain_none())

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, assert_never
 
+from bench.environment import count_cores, keep_import_path
 from bench.errors import UsageError
 from bench.files import replace_file, write_text
 from bench.report.formats import DataRow, format_csv
@@ -32,6 +36,8 @@ CAPTION = {"svg": "Description", "pdf": "Subject", "png": "Description"}
 FONTS = {"sans": (["DejaVu Sans"], 1.0), "serif": (["STIXGeneral", "DejaVu Serif"], 1.12)}
 """Fonts that come with matplotlib, and how much larger their letters must be to look as large."""
 POINT = 0.95  # a marker's width in points for each unit of its radius on the page
+WORTH_A_PROCESS = 12
+"""So many figures take longer than another process to begin, which imports matplotlib."""
 CAP = 0.04  # markers stand so far above their bars, in heights of the axes
 
 
@@ -147,6 +153,25 @@ def save_figure(figure: Figure, folder: Path, formats: Sequence[str] = tuple(MET
             save_canvas(fig, path, path.suffix[1:], figure.caption)
     write_text(numbers, format_csv(figure.rows))
     return [*drawn, numbers]
+
+
+def save_figures(figures: Sequence[Figure], folder: Path, say_done: Callable[[Figure], object]) -> list[Path]:
+    """Write many figures as :func:`save_figure` does, in processes of their own where they are worth these; in order.
+
+    ``say_done`` is called with each figure that is written.
+    """
+    files: list[Path] = []
+    workers = min(count_cores(), len(figures) // WORTH_A_PROCESS)
+    with ExitStack() as stack:
+        written: Iterable[list[Path]] = (save_figure(figure, folder) for figure in figures)
+        if workers > 1:
+            stack.enter_context(keep_import_path())
+            pool = stack.enter_context(ProcessPoolExecutor(workers, get_context("spawn")))
+            written = pool.map(partial(save_figure, folder=folder), figures)
+        for figure, made in zip(figures, written, strict=True):
+            files += made
+            say_done(figure)
+    return files
 
 
 def draw_figure(figure: Figure, fig: Any) -> None:

@@ -11,7 +11,7 @@ from bench.files import write_text
 from bench.progress import Progress
 from bench.report import tables
 from bench.report.charts import build_charts, build_realisation
-from bench.report.figures import Figure, save_figure
+from bench.report.figures import Figure, save_figures
 from bench.report.formats import TextTable, format_csv, format_latex, format_markdown
 from bench.report.overview.answers import render_answers
 from bench.report.overview.lines import Overview, arrange_panels
@@ -21,7 +21,7 @@ from bench.report.plots.realisation import build_realisation_figure
 from bench.report.provenance import Revision, StoreContents, describe_machines, find_revisions, find_timing_problem
 from bench.report.series import make_panels
 from bench.results.groups import group_seeds
-from bench.results.store import ALL, Only, Store, find_damaged_logits, find_unpooled, leave_out
+from bench.results.store import ALL, Only, Store, answer_all, find_damaged_logits, find_unpooled, leave_out
 from bench.text import escape_latex, escape_markdown
 
 FORMATS = ("html", "md", "latex", "csv", "figures")
@@ -50,6 +50,7 @@ def write_report(
     several = [run for seeds in group_seeds(contents.runs) if len(seeds) > 1 for run in seeds]
     for bad in find_unpooled(leave_out(several, contents.left_out)):
         progress.say(f"No interval over seeds with {bad.name}: {bad.why}")
+    answer_all(leave_out(contents.runs, contents.left_out))
     found, marks = make_panels(contents.runs), find_revisions(contents.runs)
     made = []
     with progress.work("Analysing stored exits", max(1, len(found))) as work:
@@ -80,9 +81,7 @@ def write_report(
         write_text(out / name, text)
     files = [out / name for name in texts]
     with progress.work("Drawing figures", max(1, len(drawn))) as work:
-        for figure in drawn:
-            files += save_figure(figure, out / "figures")
-            work.advance(note=figure.name)
+        files += save_figures(drawn, out / "figures", lambda figure: work.advance(note=figure.name))
     if drawn:
         files.append(out / "figures" / "captions.md")
         write_text(files[-1], render_captions(drawn))

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -244,13 +245,14 @@ def average_quality(runs: Sequence[Run], split: str, rule: str | None = None) ->
     """
     metric, results = runs[0].metric, [run.result(split) for run in runs]
     made = average_seeds([(r.full if rule is None else r.reached[rule]).metrics[metric] for r in results])
-    found = _pool_seeds(runs, split, metric, rule) if len(runs) > 1 else None
+    found = _pool_seeds(tuple(runs), split, metric, rule) if len(runs) > 1 else None
     if found is None or found.both is None or abs(found.mean - made.value) >= SAME:
         return made
     return replace(made, low=found.samples.low, high=found.samples.high, both=(found.both.low, found.both.high))
 
 
-def _pool_seeds(runs: Sequence[Run], split: str, metric: str, rule: str | None) -> SeedSummary | None:
+@lru_cache(maxsize=4096)  # a report asks for the same numbers in tables, charts and sentences
+def _pool_seeds(runs: tuple[Run, ...], split: str, metric: str, rule: str | None) -> SeedSummary | None:
     """Return both bootstraps from the stored logits; None where a run's are missing or are of other samples."""
     sums = [sum_answers(run, split, metric, rule) for run in runs]
     if any(one is None for one in sums) or any(run.answers(split).ids != runs[0].answers(split).ids for run in runs):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from glob import glob
 from itertools import count
@@ -22,7 +22,7 @@ from typing import Literal, TypeVar
 from filelock import FileLock, Timeout
 
 from backbones.catalog import find_backbone_name
-from bench.errors import Damaged, Newer, UsageError
+from bench.errors import Damaged, Newer, UsageError, UserError
 from bench.files import refuse_file
 from bench.progress import Progress
 from bench.results.doubts import doubt_outgrown
@@ -212,6 +212,17 @@ def find_damaged_logits(runs: Iterable[Run]) -> list[LeftOut]:
         except Damaged as error:
             found.append(LeftOut(run.name, _name_below(run.root, error)))
     return found
+
+
+def answer_all(runs: Iterable[Run]) -> None:
+    """Make and keep what finished runs answer at their points; who reads them next needs no torch.
+
+    Those that cannot be judged here are passed over: whoever needs them says why.
+    """
+    for run in runs:
+        for split in run.record.task.evaluation if run.is_finished() else ():
+            with suppress(UserError):
+                run.answers(split)
 
 
 def find_refused_criteria(runs: Iterable[Run]) -> list[LeftOut]:
