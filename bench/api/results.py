@@ -106,14 +106,14 @@ class Results(Sequence[RunView]):
         """
         from bench.results.groups import group_seeds
         from bench.results.matched import match_runs, name_point
-        from bench.results.store import answer_all, find_damaged_logits, find_unpooled, leave_out
+        from bench.results.store import find_damaged_logits, find_unpooled, leave_out, make_all_answers
 
         several = [run for seeds in group_seeds(self.runs) if len(seeds) > 1 for run in seeds]
         damaged, pooled = find_damaged_logits(self.runs), {run.name for run in several}
         apart = [bad for bad in damaged if bad.name in pooled]  # intervals over seeds alone are made of logits
         self.place.say_left_out([*apart, *find_unpooled(leave_out(several, damaged))], "No interval over seeds with")
         self.place.say_left_out([bad for bad in damaged if bad.name not in pooled], "Left unread:")
-        answer_all(leave_out(self.runs, damaged))
+        make_all_answers(leave_out(self.runs, damaged))
         series = match_runs(self.runs, [name_point(name.strip()) for name in at])
         if not series:
             raise NothingComparable(self.place.store.explain_none())

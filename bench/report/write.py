@@ -21,7 +21,7 @@ from bench.report.plots.realisation import build_realisation_figure
 from bench.report.provenance import Revision, StoreContents, describe_machines, find_revisions, find_timing_problem
 from bench.report.series import make_panels
 from bench.results.groups import group_seeds
-from bench.results.store import ALL, Only, Store, answer_all, find_damaged_logits, find_unpooled, leave_out
+from bench.results.store import ALL, Only, Store, find_damaged_logits, find_unpooled, leave_out, make_all_answers
 from bench.text import escape_latex, escape_markdown
 
 FORMATS = ("html", "md", "latex", "csv", "figures")
@@ -50,7 +50,7 @@ def write_report(
     several = [run for seeds in group_seeds(contents.runs) if len(seeds) > 1 for run in seeds]
     for bad in find_unpooled(leave_out(several, contents.left_out)):
         progress.say(f"No interval over seeds with {bad.name}: {bad.why}")
-    answer_all(leave_out(contents.runs, contents.left_out))
+    make_all_answers(leave_out(contents.runs, contents.left_out))
     found, marks = make_panels(contents.runs), find_revisions(contents.runs)
     made = []
     with progress.work("Analysing stored exits", max(1, len(found))) as work:

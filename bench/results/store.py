@@ -214,7 +214,7 @@ def find_damaged_logits(runs: Iterable[Run]) -> list[LeftOut]:
     return found
 
 
-def answer_all(runs: Iterable[Run]) -> None:
+def make_all_answers(runs: Iterable[Run]) -> None:
     """Make and keep what finished runs answer at their points; who reads them next needs no torch.
 
     Those that cannot be judged here are passed over: whoever needs them says why.

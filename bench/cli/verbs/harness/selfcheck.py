@@ -16,7 +16,7 @@ from bench.errors import UsageError
 from bench.files import write_json
 from bench.inference.placement import Dtype, check_placement, find_device
 
-MEASUREMENTS = ("curve", "engine", "exits-only", "sweep", "tables")
+MEASUREMENTS = ("curve", "engine", "exits-only", "sweep", "tables", "trainer")
 
 
 @with_session("results_dir", "json")
@@ -30,7 +30,9 @@ def selfcheck(
             "threads and instruction sets, a minute and more each.",
         ),
     ] = None,
-    only: Annotated[str | None, typer.Option(help="One part: curve, sweep, engine, exits-only, tables.")] = None,
+    only: Annotated[
+        str | None, typer.Option(help="One part: curve, sweep, engine, exits-only, trainer, tables.")
+    ] = None,
     threads: Annotated[int | None, typer.Option(help="torch's threads; default what torch chooses.")] = None,
     seconds: Annotated[float, typer.Option(help="Time limit of each of the engine's measurements.")] = 60.0,
     executor: ExecutorName = "eager",
@@ -65,7 +67,7 @@ def selfcheck(
     place = find_device(device)
     check_placement(place, dtype, executor)
     from bench.inference.exits import DTYPES
-    from bench.selfcheck import engine, frozen, sweep, tables
+    from bench.selfcheck import engine, frozen, sweep, tables, training
 
     setup = engine.Setup(place, DTYPES[dtype], executor)
     say = session.progress.say
@@ -76,6 +78,8 @@ def selfcheck(
          lambda: engine.measure_engine(setup, say=say, seconds=seconds, threads=threads), engine.describe_engine),
         ("exits-only", "Exits fitted on kept states against joint training",
          lambda: frozen.time_exit_fits(say=say, threads=threads), frozen.describe_exit_fits),
+        ("trainer", "Our trainer against a plain fine-tuning loop",
+         lambda: training.time_trainer(say=say, threads=threads), training.describe_trainer),
         ("tables", "Reading hundreds of runs, copies of those in the results folder",
          lambda: tables.time_reading(session.results_dir), tables.describe_reading),
     ]  # fmt: skip
