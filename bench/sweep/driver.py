@@ -22,10 +22,13 @@ from bench.results.record_file import read_record, write_record
 from bench.results.reuse import describe_reuse
 from bench.sweep.engines import make_engine
 from bench.sweep.engines.base import Ending, Engine, Job
-from bench.sweep.estimate import estimate_memory
+from bench.sweep.estimate import estimate_load, estimate_memory
 from bench.sweep.plan import Plan, Planned, make_plan, plan_again
 from bench.sweep.remote import Remote
 from bench.text import show_hidden
+
+WORTH_MEASURING = 4
+"""Trainings of a sweep from which on a few seconds are spent to find out how many go on at once."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,7 @@ class _Sweep:
     running: int = 0
 
     def run(self) -> list[Outcome]:
+        self._share_cores()
         self._queue()
         try:
             while self.untimed or self.timed or self.running:
@@ -140,6 +144,17 @@ class _Sweep:
             self.engine.stop()
             raise
         return [self.outcomes[number] for number in range(len(self.plan.cells))]
+
+    def _share_cores(self) -> None:
+        """Let the engine find out how many trainings go on at once, where there are enough to be worth it."""
+        made = {cell.training for cell in self.plan.cells if cell.checkpoint}
+        open_cells = [cell for cell in self.plan.cells if cell.status != "recorded" and cell.training not in made]
+        beside = {cell.training: cell for cell in open_cells if not cell.timed and cell.spec.device == "cpu"}
+        if len(beside) < WORTH_MEASURING:
+            return
+        load = estimate_load(next(iter(beside.values())))
+        if load is not None and (said := self.engine.share_cores(load, len(beside))):
+            self.context.progress.say(said)
 
     def _queue(self) -> None:
         """Recorded cells are done; the others start, or wait for the first of their training."""

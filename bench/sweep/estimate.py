@@ -30,6 +30,7 @@ from bench.cell.resolve import can_fit_on_states
 from bench.environment import identify_machine
 from bench.errors import UserError
 from bench.results.store import Store
+from bench.sweep.engines.shares import TrainingLoad
 from bench.sweep.plan import Plan, Planned
 from bench.tasks.base import TaskData
 from strategies.state_fit import StateFit
@@ -221,6 +222,15 @@ def estimate_memory(cell: Planned) -> int:
 
 
 _SHAPES: dict[str, LayeredEncoder | None] = {}
+
+
+def estimate_load(cell: Planned) -> TrainingLoad | None:
+    """Return what a training step of a cell asks of the machine; None where the backbone is not known."""
+    encoder, size = outline_cell(cell), count_rows(cell)
+    if encoder is None:
+        return None
+    tokens = cell.spec.max_length if size is None else max(1, round(size.tokens))
+    return TrainingLoad(encoder.hidden_size, cell.spec.train.batch_size, tokens, estimate_memory(cell))
 
 
 def outline_cell(cell: Planned) -> LayeredEncoder | None:

@@ -27,6 +27,7 @@ from bench.results.places import locate_exits
 from bench.results.store import Store
 from bench.sweep.driver import run_plan
 from bench.sweep.engines.base import Ending, Job
+from bench.sweep.engines.shares import TrainingLoad
 from bench.sweep.plan import make_plan
 from bench.text import build_table
 
@@ -81,6 +82,10 @@ class Nothing:
 
     def __init__(self) -> None:
         self.running: list[Job] = []
+
+    def share_cores(self, load: TrainingLoad, trainings: int) -> str:
+        """Nothing to choose."""
+        return ""
 
     def has_room(self, job: Job) -> bool:
         """One at a time."""

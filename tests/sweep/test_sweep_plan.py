@@ -17,6 +17,7 @@ from bench.errors import UsageError
 from bench.sweep import Outcome, collect_failures, make_engine, run_plan
 from bench.sweep.config import expand_cells, read_sweep
 from bench.sweep.engines.base import Ending, Job
+from bench.sweep.engines.shares import TrainingLoad
 from bench.sweep.estimate import (
     NO_TRAINING,
     CellCost,
@@ -261,6 +262,11 @@ class Pretended:
         self.running: list[Job] = []
         self.started: list[tuple[str, int, bool]] = []
         self.most = 0
+        self.asked: list[tuple[TrainingLoad, int]] = []
+
+    def share_cores(self, load: TrainingLoad, trainings: int) -> str:
+        self.asked.append((load, trainings))
+        return ""
 
     def has_room(self, job: Job) -> bool:
         busy = self.running
@@ -283,6 +289,18 @@ class Pretended:
 def run_pretended(task: Path, tmp_path: Path, engine: Pretended, **matrix: Any) -> list[Outcome]:
     plan = planned(sweep(task, tmp_path / "log", **matrix), tmp_path / "results")
     return run_plan(plan, quiet(tmp_path / "results"), engine)
+
+
+@pytest.mark.parametrize(("seeds", "latency", "asked"), [(4, False, 4), (3, False, 0), (4, True, 0)])
+def test_an_engine_shares_the_cores_where_enough_is_trained_without_a_clock(
+    seeds: int, latency: bool, asked: int, task: Path, tmp_path: Path
+) -> None:
+    engine = Pretended(8)
+    run_pretended(task, tmp_path, engine, seed=list(range(seeds)), strategy=["entropy"], latency=[latency])
+    assert [trainings for _, trainings in engine.asked] == ([asked] if asked else [])
+    for load, _ in engine.asked:
+        assert (load.hidden, load.rows) == (16, 8)
+        assert 0 < load.tokens <= 128
 
 
 def test_one_cell_of_every_training_goes_first(task: Path, tmp_path: Path) -> None:

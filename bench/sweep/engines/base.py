@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from bench.cell.request import Overwrite, Request
+from bench.sweep.engines.shares import TrainingLoad
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,9 @@ class Engine(Protocol):
     """CPU threads of each untimed cell."""
     talks: bool
     """Whether the progress of its workers makes sense on the driver's stderr."""
+
+    def share_cores(self, load: TrainingLoad, trainings: int) -> str:
+        """Choose how many of so many ``trainings`` run at once, where nobody has said; return it in words, or ""."""
 
     def has_room(self, job: Job) -> bool:
         """Return whether ``job`` can be started now. Always true while nothing runs."""

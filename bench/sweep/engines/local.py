@@ -20,6 +20,7 @@ from typing import Any
 
 from bench.environment import count_cores, keep_import_path, read_memory
 from bench.sweep.engines.base import Ending, Job
+from bench.sweep.engines.shares import TrainingLoad, choose_share, list_shares, measure_shares
 
 CORES_PER_WORKER = 8  # a cell uses several cores well, so few processes are as fast as many and need less memory
 SHARE = 0.8  # of the memory that is free when the sweep begins
@@ -51,7 +52,8 @@ class Running:
 class LocalEngine:
     """Cells in processes of their own, as many at once as ``workers``, memory and GPUs allow.
 
-    ``workers`` None is the number of GPUs, or without one a worker for every eight cores (at least one). A timed cell
+    ``workers`` None is the number of GPUs, or without one a worker for every eight cores (at least one) unless
+    :meth:`share_cores` finds out better. A timed cell
     runs in a fresh interpreter and alone. Untimed ones are forked from a process that has imported torch and
     transformers and computed nothing, which saves each of them seconds.
     """
@@ -60,12 +62,31 @@ class LocalEngine:
 
     def __init__(self, workers: int | None = None, threads: int | None = None) -> None:
         self.gpus = list_gpus()
+        self.is_open = workers is None and threads is None and not self.gpus
         self.workers = workers or len(self.gpus) or max(1, count_cores() // CORES_PER_WORKER)
         self.threads = threads or (max(1, count_cores() // self.workers) if self.workers > 1 else None)
         self.talks = self.workers == 1
         self.memory = SHARE * read_free_memory()
         self.running: dict[int, Running] = {}
         self.forks = _make_forks()
+
+    def share_cores(self, load: TrainingLoad, trainings: int) -> str:
+        """Choose workers and threads for so many ``trainings`` by what a moment of each way shows; say what was found.
+
+        Empty where it was said before what to do, where GPUs do the work, and where there is nothing to share.
+        """
+        cores = count_cores()
+        most = min(trainings, int(min(self.memory / max(1, load.memory), cores)))
+        ways = list_shares(cores, max(1, most))
+        if not self.is_open or len(ways) < 2:
+            return ""
+        found = measure_shares(load, ways, self.forks)
+        if not found:
+            return ""
+        share = choose_share(found)
+        self.workers, self.threads, self.talks = share.workers, share.threads, share.workers == 1
+        others = ", ".join(f"{one.describe()} {one.speed / share.speed:.2f}x" for one in found if one != share)
+        return f"Training {share.describe()}: measured here{f' ({others} as fast)' if others else ''}."
 
     def has_room(self, job: Job) -> bool:
         """Return whether workers, memory and GPUs are left for ``job``; a timed one needs an idle machine."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from bench.errors import UsageError
 from bench.sweep.engines.base import Ending, Job
+from bench.sweep.engines.shares import TrainingLoad
 
 RETRIES = 3  # of a cell whose worker or machine was lost
 AHEAD = 2  # cells in Ray's queue for each that can run, so that no machine waits for the driver
@@ -45,6 +46,10 @@ class RayEngine:
         self.running: dict[Any, Job] = {}
         self.untimed = self.ray.remote(max_retries=RETRIES, retry_exceptions=False)(_cell)
         self.fresh = self.ray.remote(max_retries=RETRIES, retry_exceptions=False, max_calls=1)(_cell)
+
+    def share_cores(self, load: TrainingLoad, trainings: int) -> str:
+        """Choose nothing: each machine of a cluster would have to be measured by itself."""
+        return ""
 
     def has_room(self, job: Job) -> bool:
         """Return whether to hand Ray one more cell; it places what it has."""
