@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import math
 import shutil
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import zip_longest
 from typing import Any
 
@@ -32,6 +30,7 @@ from bench.errors import UserError
 from bench.results.store import Store
 from bench.sweep.engines.shares import TrainingLoad
 from bench.sweep.plan import Plan, Planned
+from bench.sweep.speed import measure_layer_speed
 from bench.tasks.base import TaskData
 from strategies.state_fit import StateFit
 
@@ -172,22 +171,6 @@ def count_stage_steps(cell: Planned, encoder: LayeredEncoder, size: Size) -> lis
         epochs = train.epochs if stage.epochs is None else stage.epochs
         found.append((stage.backbone, train.steps or max(1, math.ceil(epochs * per_epoch))))
     return found
-
-
-@cache
-def measure_layer_speed(hidden: int, device: str, rows: int = 16, tokens: int = 64, seconds: float = 0.5) -> float:
-    """Return FLOP/s of this machine in forward and backward passes of one transformer layer of width ``hidden``."""
-    layer = torch.nn.TransformerEncoderLayer(hidden, max(1, hidden // 64), 4 * hidden, 0.0, batch_first=True).to(device)
-    states = torch.randn(rows, tokens, hidden, device=device)
-    flops = 3 * 2 * rows * tokens * (12 * hidden * hidden + 2 * tokens * hidden)
-    layer(states).sum().backward()
-    begun, done = time.perf_counter(), 0
-    while time.perf_counter() - begun < seconds:
-        layer(states).sum().backward()
-        if device.startswith("cuda"):
-            torch.cuda.synchronize(device)
-        done += 1
-    return flops * done / (time.perf_counter() - begun)
 
 
 def read_step_times(store: Store) -> dict[tuple[object, ...], float]:

@@ -24,9 +24,9 @@ from bench.sweep.estimate import (
     estimate_memory,
     estimate_plan,
     explain_total,
-    measure_layer_speed,
 )
 from bench.sweep.plan import label_cells
+from bench.sweep.speed import measure_layer_speed
 from tests.helpers.small_runs import write_task
 from tests.helpers.sweeps import TINY, planned, quiet, sweep, write
 

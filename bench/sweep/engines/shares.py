@@ -15,8 +15,8 @@ from typing import Any
 
 from bench.environment import keep_import_path
 
-SECONDS = 0.6
-PATIENCE = 60.0
+SHARE_SECONDS = 0.6
+SHARE_PATIENCE = 60.0
 """Seconds that processes get to begin and to answer; a way in which one does not is left out."""
 CLEARLY = 1.1
 """More at once on fewer threads are taken unless another way is faster by this: a measurement's noise is no reason."""
@@ -87,7 +87,7 @@ def _run_together(load: TrainingLoad, workers: int, threads: int, processes: Any
     speeds = []
     for ours, process in zip(answers, running, strict=True):
         with ours, suppress(EOFError):
-            if ours.poll(PATIENCE):
+            if ours.poll(SHARE_PATIENCE):
                 speeds.append(ours.recv())
         process.join(1.0)
         if process.is_alive():
@@ -100,11 +100,11 @@ def train_layer(load: TrainingLoad, threads: int, begin: Callable[[float], objec
     """Send the FLOP/s of a layer's training steps to ``answer``, measured once all have come to ``begin``."""
     import torch
 
-    from bench.sweep.estimate import measure_layer_speed
+    from bench.sweep.speed import measure_layer_speed
     from bench.training.trainer import limit_threads
 
     torch.set_num_threads(threads)
     with limit_threads(load.hidden, torch.device("cpu")), suppress(BrokenBarrierError):
         measure_layer_speed(load.hidden, "cpu", load.rows, load.tokens, 0.1)
-        begin(PATIENCE)
-        answer.send(measure_layer_speed(load.hidden, "cpu", load.rows, load.tokens, SECONDS))
+        begin(SHARE_PATIENCE)
+        answer.send(measure_layer_speed(load.hidden, "cpu", load.rows, load.tokens, SHARE_SECONDS))
