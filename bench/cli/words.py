@@ -81,6 +81,7 @@ WORDS: Mapping[str, Word] = {
     "seconds": Word(MEASURE, "SECONDS"),
     "energy": Word(MEASURE, "SECONDS"),
     "queries": Word(MEASURE, "N"),
+    "searches": Word(MEASURE, "N"),
     "edits": Word(MEASURE, "N"),
     "candidates": Word(MEASURE, "N"),
     "samples": Word(MEASURE, "N"),

@@ -160,8 +160,15 @@ def make_unchecked_call(
 def predict_mean(
     table: NDArray[np.float64], lengths: Sequence[float], layers: Sequence[int], tokens: Sequence[int]
 ) -> float:
-    """Return the mean seconds of samples by their exits and tokens from a table [L, buckets].
+    """Return the mean of :func:`predict_seconds`."""
+    return float(np.mean(predict_seconds(table, lengths, layers, tokens)))
+
+
+def predict_seconds(
+    table: NDArray[np.float64], lengths: Sequence[float], layers: Sequence[int], tokens: Sequence[int]
+) -> NDArray[np.float64]:
+    """Return the seconds [N] of samples by their exits and tokens from a table [L, buckets].
 
     Linear between the buckets' mean ``lengths``.
     """
-    return float(np.mean([np.interp(t, lengths, table[layer - 1]) for layer, t in zip(layers, tokens, strict=True)]))
+    return np.array([np.interp(t, lengths, table[layer - 1]) for layer, t in zip(layers, tokens, strict=True)])

@@ -8,7 +8,6 @@ costs.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,9 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from backbones.base import Batch
-from bench.errors import UsageError
 from bench.inference.executors import make_executor
 from bench.latency import OFFLINE_BATCH, SINGLE_STREAM
+from bench.latency.arrivals import Served, measure_capacity, predict_capacity, serve_queries
+from bench.latency.depth import measure_depth_table, predict_seconds
 from bench.latency.energy import measure_energy
 from bench.latency.machine import find_disturbances, read_machine
 from bench.latency.protocol import OTHERS_LIMIT
@@ -33,19 +33,25 @@ from bench.latency.queries import (
     measure_interleaved,
     switch_to_evaluation,
 )
-from bench.latency.result import PERCENTILE_FLOORS, LatencyOptions, LatencyResult, compute_percentiles
-from bench.latency.rounds import Clock, Query, pause_garbage_collection
+from bench.latency.result import PERCENTILE_FLOORS, LatencyOptions, LatencyResult
+from bench.latency.rounds import Query
 from strategies.base import Criterion, ExitModel
 
+Predict = Callable[[str, Sequence[float], Sequence[int]], NDArray[np.float64]]
 Queries = tuple[Sequence[Batch], Sequence[Tensor]]
 """Batches of samples on the host, and their samples' stable numbers, int64 [B] each."""
+
+
+DEPTH_SAMPLES = 16
+"""Samples of the depth table that predicts the capacity: at every exit, with and without checks."""
 
 
 @dataclass(frozen=True)
 class ServingOptions:
     """How serving is asked: ``target`` seconds for the ``percentile`` of the latency (None: four plain means).
 
-    ``queries`` arrive in each run; ``energy`` adds a pass of so many seconds per configuration (0: none);
+    ``queries`` arrive in each run; the rate is searched ``searches`` times, each with its own arrivals, in ``steps``
+    and a few. ``energy`` adds a pass of so many seconds per configuration (0: none);
     ``batch_size`` is that of the offline scenario.
     """
 
@@ -53,6 +59,7 @@ class ServingOptions:
     percentile: int = 99
     queries: int = 700
     steps: int = 5
+    searches: int = 3
     seed: int = 0
     energy: float = 0.0
     batch_size: int = 32
@@ -70,7 +77,8 @@ def measure_scenarios(
 ) -> dict[str, Any]:
     """Measure all scenarios for the plain model and ``points`` (label to cut): plain data, seconds, samples a second.
 
-    ``single`` and ``offline`` are results of their protocols with raw times, ``serving`` a capacity per configuration,
+    ``single`` and ``offline`` are results of their protocols with raw times, ``serving`` a capacity per configuration
+    beside the one that the ``depth`` table predicts,
     ``energy`` joules per sample or why there are none. Raises UsageError for too few queries.
     """
     (samples, keys), (batches, batch_keys) = single_queries, batch_queries
@@ -87,8 +95,18 @@ def measure_scenarios(
     queries = {single.baseline: make_plain_query(model, plain, samples)}
     for label, cut in points.items():
         queries[label] = make_exit_query(executor, criterion, cut, samples, keys)
+    say("depth table")
+    depth = measure_depth_table(
+        model, criterion, {}, samples, replace(alone, samples=min(options.samples, DEPTH_SAMPLES))
+    )
+
+    def predict(label: str, layers: Sequence[float], rows: Sequence[int]) -> NDArray[np.float64]:
+        table = depth.bare if label == single.baseline else depth.checked
+        tokens = [int(samples[i].input_ids.shape[1]) for i in rows]
+        return predict_seconds(table, depth.lengths, [round(layer) for layer in layers], tokens)
+
     with fix_threads(options.threads), switch_to_evaluation(model):
-        served, reasons = find_capacities(queries, single, load, len(samples), say, find_gpu(model))
+        served, reasons = find_capacities(queries, single, load, len(samples), say, find_gpu(model), predict)
         energy = {}
         if load.energy:
             device = str(next(model.parameters()).device)
@@ -100,6 +118,7 @@ def measure_scenarios(
         "offline": offline.to_json(),
         "serving": served,
         "serving_reasons": reasons,
+        "depth": depth.to_json(),
         "energy": energy,
     }
 
@@ -111,9 +130,11 @@ def find_capacities(
     samples: int,
     say: Callable[[str], None],
     gpu: int | None = None,
+    predict: Predict | None = None,
 ) -> tuple[dict[str, dict[str, Any]], list[str]]:
     """Find the capacity of each configuration under one target, as plain data, and what disturbed the search.
 
+    With ``predict`` beside each what its times say: from a label, exit layers and positions to the samples' seconds.
     Every query is answered once before the first arrives, since a new executor records or compiles on first use.
     """
     means = {label: single.summary(label).mean for label in queries}
@@ -123,118 +144,15 @@ def find_capacities(
     before = read_machine(gpu)
     for label, query in queries.items():
         say(f"Poisson arrivals to {label}")
-        for i in dict.fromkeys(arriving):
-            query(i)
+        layers = {i: query(i) for i in dict.fromkeys(arriving)}
+        asked = {"percentile": load.percentile, "steps": load.steps, "searches": load.searches, "seed": load.seed}
+
+        def serve(rate: float, seed: int, query: Query = query) -> Served:
+            return serve_queries(query, arriving, rate, seed=seed)
+
         # a server that is busy all the time answers 1 / mean a second: the search goes from a fifth of it to all
-        found[label] = find_capacity(
-            lambda rate, query=query: serve_queries(query, arriving, rate, seed=load.seed),  # type: ignore[misc]
-            target,
-            0.2 / means[label],
-            1.0 / means[label],
-            percentile=load.percentile,
-            steps=load.steps,
-        )
+        found[label] = measure_capacity(serve, target, 0.2 / means[label], 1.0 / means[label], **asked)
+        if predict is not None:
+            seconds = predict(label, [layers[i] for i in arriving], arriving)
+            found[label]["predicted"] = predict_capacity(seconds, target, **asked)
     return found, find_disturbances([(before, read_machine(gpu))], OTHERS_LIMIT)
-
-
-# --------------------------------------------------------------------------- random arrivals
-
-
-@dataclass(frozen=True)
-class Served:
-    """One run at one rate: ``latencies`` int64 [N], nanoseconds from arrival to answer, in order of arrival."""
-
-    rate: float
-    latencies: NDArray[np.int64]
-    busy: float
-    """The part of the time in which a query was being answered."""
-
-    @property
-    def mean(self) -> float:
-        """Mean latency in seconds."""
-        return float(self.latencies.mean()) / 1e9
-
-    @property
-    def tail(self) -> dict[str, float]:
-        """Percentiles in seconds, those that the number of queries suffices for."""
-        return compute_percentiles(self.latencies / 1e9)
-
-
-def draw_arrivals(count: int, rate: float, seed: int) -> NDArray[np.int64]:
-    """Draw the nanoseconds at which ``count`` queries arrive: exponential gaps with mean 1 / ``rate`` seconds.
-
-    The same seed draws the same gaps, scaled, at every rate, so that rates are compared on one pattern.
-    """
-    gaps = np.random.default_rng(seed).exponential(1e9 / rate, count)
-    return np.cumsum(gaps).astype(np.int64)
-
-
-def serve_queries(
-    query: Query,
-    samples: Sequence[int],
-    rate: float,
-    *,
-    seed: int = 0,
-    clock: Clock = time.perf_counter_ns,
-    sleep: Callable[[float], None] = time.sleep,
-) -> Served:
-    """Answer ``samples``, which arrive at ``rate`` per second, in order and one at a time.
-
-    ``clock`` and ``sleep`` (seconds) may be simulated. Raises UsageError for no sample or a rate that is not positive.
-    """
-    if not samples or not rate > 0:
-        raise UsageError("Serving needs at least one sample and a positive rate.")
-    due = draw_arrivals(len(samples), rate, seed)
-    latencies = np.empty(len(samples), dtype=np.int64)
-    worked = 0
-    with pause_garbage_collection():
-        begun = clock()
-        for n, i in enumerate(samples):
-            arrived = begun + int(due[n])
-            early = arrived - clock()
-            if early > 2_000_000:
-                sleep((early - 1_000_000) / 1e9)  # wake a millisecond early: a sleeping thread wakes up late
-            while (start := clock()) < arrived:
-                sleep(0)
-            query(i)
-            end = clock()
-            worked += end - start
-            latencies[n] = end - arrived
-        total = clock() - begun
-    return Served(rate, latencies, worked / total)
-
-
-def find_capacity(
-    run: Callable[[float], Served], target: float, low: float, high: float, *, percentile: int = 99, steps: int = 6
-) -> dict[str, Any]:
-    """Find the highest rate in [low, high] whose ``percentile`` of latency stays within ``target`` seconds: plain data.
-
-    Bisects on the logarithm of the rate, ``steps`` runs beyond the two ends. ``rate`` is queries per second, None where
-    even the lowest missed the target; beside it the mean, the tail and the busy share there, and every rate ``tried``.
-    Raises UsageError where a run has too few queries for that percentile (see PERCENTILE_FLOORS), or the rates are not
-    0 < low < high.
-    """
-    if not 0 < low < high:
-        raise UsageError(f"Rates must be 0 < low < high, not {low} and {high}.")
-    runs: list[Served] = []
-
-    def holds(rate: float) -> bool:
-        served = run(rate)
-        runs.append(served)
-        name = f"p{percentile}"
-        if name not in served.tail:
-            raise UsageError(f"{len(served.latencies)} queries are too few for {name}.")
-        return served.tail[name] <= target
-
-    rate: float | None = None
-    if holds(low):
-        rate = high
-        if not holds(high):
-            for _ in range(steps):
-                middle = float(np.sqrt(low * high))
-                low, high = (middle, high) if holds(middle) else (low, middle)
-            rate = low
-    runs.sort(key=lambda run: run.rate)
-    tried = [{"rate": run.rate, "mean": run.mean, "tail": run.tail, "busy": run.busy} for run in runs]
-    held = next((run for run in tried if run["rate"] == rate), dict.fromkeys(("rate", "mean", "tail", "busy")))
-    return {"target": target, "percentile": percentile, **held, "tried": tried}

@@ -200,7 +200,7 @@ def measure_serving(plan: GpuPlan) -> dict[str, Any]:
         single.baseline: make_plain_query(model, plain[single.baseline], batches),
         "exit L/2": make_exit_query(executor, forced, cut, batches, number_samples(batches)),
     }
-    load = ServingOptions(percentile=50, queries=64) if plan.rehearsal else ServingOptions()
+    load = ServingOptions(percentile=50, queries=64, steps=2, searches=2) if plan.rehearsal else ServingOptions()
     held, reasons = find_capacities(asked, single, load, len(batches), plan.say)
     return {
         "single_ms": {label: single.summary(label).mean * 1e3 for label in asked},
@@ -259,6 +259,8 @@ def describe_gpu(found: Mapping[str, Any]) -> str:
         lines.append(f"Depth table, {label}: measured / predicted {format_ratio(point['ratio'])}")
     for label, held in found["serving"]["serving"].items():
         rate = "none" if held["rate"] is None else f"{held['rate']:.0f} queries a second"
+        if held["rate_low"] is not None:
+            rate += f" [{held['rate_low']:.0f}, {held['rate_high']:.0f}]"
         lines.append(f"Serving, {label}: {rate} with p{held['percentile']} within {held['target'] * 1e3:.2f} ms")
     for label, energy in found["energy"]["energy"].items():
         lines.append(

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,11 +19,20 @@ from bench.errors import UsageError
 from bench.inference.executors import make_executor, make_plain_call
 from bench.inference.live import run_live
 from bench.inference.segments import EagerSegment
+from bench.latency.arrivals import (
+    Served,
+    draw_arrivals,
+    find_capacity,
+    measure_capacity,
+    predict_capacity,
+    serve_queries,
+    simulate_queue,
+)
 from bench.latency.depth import ShallowModel, deal_turns, make_unchecked_call, measure_depth_table, predict_mean
 from bench.latency.energy import NO_COUNTER, NO_GPU, measure_energy
 from bench.latency.queries import measure_interleaved
 from bench.latency.result import LatencyOptions
-from bench.latency.scenarios import Served, ServingOptions, draw_arrivals, find_capacities, find_capacity, serve_queries
+from bench.latency.scenarios import ServingOptions, find_capacities
 from strategies.base import ExitModel
 from strategies.controls import ForcedExits
 from strategies.elbert import MonotoneWindow
@@ -50,8 +60,8 @@ class Simulated:
         self.now += self.service(i)
         return 1.0
 
-    def serve(self, count: int, rate: float) -> Served:
-        return serve_queries(self.query, range(count), rate, seed=5, clock=self.clock, sleep=self.sleep)
+    def serve(self, count: int, rate: float, seed: int = 5) -> Served:
+        return serve_queries(self.query, range(count), rate, seed=seed, clock=self.clock, sleep=self.sleep)
 
 
 def lindley(gaps: np.ndarray, service: float) -> np.ndarray:
@@ -128,10 +138,63 @@ def test_an_engine_is_warm_before_the_first_query_arrives() -> None:
         asked.append(i)
         return 1.0
 
-    load = ServingOptions(target=10.0, percentile=50, queries=3, steps=0)
+    load = ServingOptions(target=10.0, percentile=50, queries=3, steps=0, searches=1)
     found, _ = find_capacities({"early": query}, single, load, 4, lambda message: None)
     assert asked[:4] == [0, 1, 2, 3]
-    assert len(asked) == 4 + 64 * len(found["early"]["tried"])  # as many as the median needs
+    assert len(asked) == 4 + 64 * (
+        len(found["early"]["tried"]) + 1
+    )  # as many as the median needs; one at the rate found
+
+
+# --------------------------------------------------------------------------- intervals of the capacity
+
+
+def test_several_searches_have_an_interval_that_holds_what_many_find() -> None:
+    def search(searches: int, seed: int) -> dict[str, Any]:
+        def serve(rate: float, seed: int) -> Served:
+            return simulate_queue(np.full(700, 0.01), rate, seed)
+
+        return measure_capacity(serve, 0.05, 1.0, 200.0, steps=8, searches=searches, seed=seed)
+
+    many = search(60, 1000)
+    held = [search(4, 10 * number) for number in range(30)]
+    assert sum(one["rate_low"] <= many["rate"] <= one["rate_high"] for one in held) >= 26
+    for one in held:
+        assert one["rate_low"] < one["rate"] < one["rate_high"]
+        assert one["tail_low"] < one["tail"]["p99"] * 1.02
+        assert len(one["rates"]) == 4
+        assert one["rate"] == pytest.approx(many["rate"], rel=0.4)
+    assert many["tail"]["p99"] == pytest.approx(0.05, rel=0.3)  # what is held at that rate with other arrivals
+
+
+def test_a_single_search_has_no_interval_and_none_that_holds_no_rate() -> None:
+    def serve(rate: float, seed: int) -> Served:
+        return simulate_queue(np.full(700, 0.01), rate, seed)
+
+    once = measure_capacity(serve, 0.05, 1.0, 200.0)
+    assert (once["rate_low"], once["rate_high"], once["tail_low"]) == (None, None, None)
+    assert once["rate"] == once["rates"][0]
+    never = measure_capacity(serve, 0.005, 1.0, 10.0, searches=3)
+    assert (never["rate"], never["rates"], never["tail"], never["busy"]) == (None, [], None, None)
+    always = measure_capacity(serve, 5.0, 1.0, 10.0, searches=2)
+    assert always["rates"] == [10.0, 10.0]
+
+
+@pytest.mark.parametrize("rate", [10.0, 60.0, 95.0])
+def test_a_simulated_queue_is_the_one_that_is_served(rate: float) -> None:
+    found, guess = Simulated(lambda i: 10 * MS).serve(400, rate), simulate_queue(np.full(400, 0.01), rate, 5)
+    np.testing.assert_allclose(found.latencies, guess.latencies, atol=MS)
+    assert guess.busy == pytest.approx(found.busy, abs=0.02)
+
+
+def test_what_is_predicted_from_the_times_is_what_is_measured() -> None:
+    asked = {"percentile": 99, "steps": 6, "searches": 3, "seed": 5}
+    found = measure_capacity(
+        lambda rate, seed: Simulated(lambda i: 10 * MS).serve(700, rate, seed), 0.05, 20, 100, **asked
+    )
+    guess = predict_capacity(np.full(700, 0.001), 0.005, **asked)
+    assert guess["rate"] == pytest.approx(found["rate"], rel=0.1)
+    assert guess["rate_low"] < guess["rate"] < guess["rate_high"]
 
 
 # --------------------------------------------------------------------------- energy

@@ -27,6 +27,9 @@ def serve(
     queries: Annotated[
         int, typer.Option(help="Arrivals in each run; the percentile's own least number at least.")
     ] = 700,
+    searches: Annotated[
+        int, typer.Option(help="How often the highest rate is searched, with other arrivals each time.")
+    ] = 3,
     batch_size: Annotated[int, typer.Option(help="Of the offline scenario.")] = 32,
     seconds: Annotated[float, typer.Option(help="Time limit of single stream and offline, each.")] = 20.0,
     executor: ExecutorName = "eager",
@@ -47,8 +50,13 @@ def serve(
     asked = session.find_run(run).finished()
     if percentile not in (50, 95, 99):
         raise UsageError(f"--percentile must be 50, 95 or 99, not {percentile}.")
-    if queries < 1 or batch_size < 1 or seconds <= 0 or (target_ms is not None and target_ms <= 0) or energy < 0:
-        raise UsageError("--queries, --batch-size, --seconds and --target-ms must be positive.")
+    if (
+        min(queries, searches, batch_size) < 1
+        or seconds <= 0
+        or (target_ms is not None and target_ms <= 0)
+        or energy < 0
+    ):
+        raise UsageError("--queries, --searches, --batch-size, --seconds and --target-ms must be positive.")
     session.progress.say("Loading torch, transformers and the model.")
     from bench.analysis.serve import choose_cuts, serve_run
     from bench.latency.result import LatencyOptions
@@ -58,7 +66,7 @@ def serve(
     where = find_device(device)
     check_placement(where, dtype, executor)
     target = None if target_ms is None else target_ms / 1e3
-    load = ServingOptions(target, percentile, queries, energy=energy, batch_size=batch_size)
+    load = ServingOptions(target, percentile, queries, searches=searches, energy=energy, batch_size=batch_size)
     options = LatencyOptions(samples=64, seconds=seconds, executor=executor, threads=threads)
     found = serve_run(asked, session.context(of=asked), cuts, device=where, dtype=dtype, load=load, options=options)
     if out is not None:
@@ -74,23 +82,48 @@ def print_scenarios(found: Mapping[str, Any]) -> None:
     serving, single, offline = found["serving"], found["single"], found["offline"]
     first = next(iter(serving.values()))
     rate = f"queries/s, p{first['percentile']} ≤ {first['target'] * 1e3:.4g} ms"
-    columns = ["configuration", "single ms", "batched samples/s", rate, "mean ms there", "tail there", "busy"]
+    columns = [
+        "configuration",
+        "single ms",
+        "batched samples/s",
+        rate,
+        "predicted",
+        "mean ms there",
+        "tail there",
+        "busy",
+    ]
     rows = []
     for label, held in serving.items():
         batch = offline["baseline"] if label == single["baseline"] else label
-        tail = held["tail"] or {}
+        tail = [f"{at} {value * 1e3:.2f}{write_tail_interval(at, held)}" for at, value in (held["tail"] or {}).items()]
         rows.append((
             label,
             f"{single['summary'][label]['mean'] * 1e3:.2f}",
             f"{offline['summary'][batch]['samples_per_second']:.0f}",
-            "none" if held["rate"] is None else f"{held['rate']:.1f}",
+            write_rate(held),
+            write_rate(held["predicted"]),
             "-" if held["mean"] is None else f"{held['mean'] * 1e3:.2f}",
-            ", ".join(f"{name} {value * 1e3:.2f}" for name, value in tail.items()) or "-",
+            ", ".join(tail) or "-",
             "-" if held["busy"] is None else f"{held['busy']:.0%}",
         ))  # fmt: skip
     out = make_console()
     out.print(build_table(f"{found['run']}: {found['split']}", columns, rows, right=columns[1:]))
     out.print("\n".join(describe_judgement(found)))
+
+
+def write_rate(held: Mapping[str, Any]) -> str:
+    """Return ``41.2 [38.0, 44.6]``: a rate, with the interval over searches where there are several."""
+    if held["rate"] is None:
+        return "none"
+    interval = "" if held["rate_low"] is None else f" [{held['rate_low']:.1f}, {held['rate_high']:.1f}]"
+    return f"{held['rate']:.1f}{interval}"
+
+
+def write_tail_interval(name: str, held: Mapping[str, Any]) -> str:
+    """Return the interval of the percentile that is held, in milliseconds; nothing for others."""
+    if name != f"p{held['percentile']}" or held["tail_low"] is None:
+        return ""
+    return f" [{held['tail_low'] * 1e3:.2f}, {held['tail_high'] * 1e3:.2f}]"
 
 
 def describe_judgement(found: Mapping[str, Any]) -> list[str]:
@@ -99,7 +132,9 @@ def describe_judgement(found: Mapping[str, Any]) -> list[str]:
     lines = [f"{doubt['said']}." for doubt in found["doubts"]]
     lines += [
         f"{single['options']['executor']}, {single['device']}, {single['dtype']}, {single['threads']} threads; queries "
-        "arrive at random (Poisson) and are answered one after another; latency is from arrival to answer."
+        "arrive at random (Poisson) and are answered one after another; latency is from arrival to answer. Brackets: "
+        "95 % over searches with other arrivals; the tail is that of further ones at that rate. Predicted: the same "
+        "arrivals at a server with the times of the depth table."
     ]
     for label, figures in single["summary"].items():
         timer, samples = figures["timer"], figures["sampling"]
