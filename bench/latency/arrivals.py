@@ -21,10 +21,10 @@ from bench.latency.result import compute_percentiles
 from bench.latency.rounds import Clock, Query, pause_garbage_collection
 from bench.measure.stats import find_t_quantile
 
-NEAR = 1.3
+NEARBY = 1.3
 """Later searches begin this factor around what earlier ones found: others' arrivals move it by a tenth or so."""
-NEAR_STEPS = 4
-LEVEL = 0.95
+NEARBY_STEPS = 4
+SEARCH_LEVEL = 0.95
 
 
 @dataclass(frozen=True)
@@ -182,9 +182,9 @@ def _search(
     low, high = ends
     if before:
         middle = float(np.exp(np.log(before).mean()))
-        near = max(low, middle / NEAR), min(high, middle * NEAR)
+        near = max(low, middle / NEARBY), min(high, middle * NEARBY)
         if near[0] < near[1]:
-            found = find_capacity(run, target, *near, percentile=percentile, steps=NEAR_STEPS)
+            found = find_capacity(run, target, *near, percentile=percentile, steps=NEARBY_STEPS)
             tried += found["tried"]
             if found["rate"] is not None and (found["rate"] < near[1] or near[1] == high):
                 return _find_middle(found)
@@ -207,7 +207,7 @@ def _bound_logs(values: Sequence[float]) -> tuple[float, float] | None:
     if len(values) < 2:
         return None
     logs = np.log(values)
-    half = find_t_quantile(LEVEL, len(logs) - 1) * logs.std(ddof=1) / np.sqrt(len(logs))
+    half = find_t_quantile(SEARCH_LEVEL, len(logs) - 1) * logs.std(ddof=1) / np.sqrt(len(logs))
     return float(np.exp(logs.mean() - half)), float(np.exp(logs.mean() + half))
 
 

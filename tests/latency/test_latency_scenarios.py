@@ -188,10 +188,12 @@ def test_a_simulated_queue_is_the_one_that_is_served(rate: float) -> None:
 
 
 def test_what_is_predicted_from_the_times_is_what_is_measured() -> None:
-    asked = {"percentile": 99, "steps": 6, "searches": 3, "seed": 5}
-    found = measure_capacity(
-        lambda rate, seed: Simulated(lambda i: 10 * MS).serve(700, rate, seed), 0.05, 20, 100, **asked
-    )
+    asked: dict[str, Any] = {"percentile": 99, "steps": 3, "searches": 2, "seed": 5}
+
+    def serve(rate: float, seed: int) -> Served:
+        return Simulated(lambda i: MS).serve(700, rate, seed)
+
+    found = measure_capacity(serve, 0.005, 200, 1000, **asked)
     guess = predict_capacity(np.full(700, 0.001), 0.005, **asked)
     assert guess["rate"] == pytest.approx(found["rate"], rel=0.1)
     assert guess["rate_low"] < guess["rate"] < guess["rate_high"]
