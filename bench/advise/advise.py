@@ -18,12 +18,13 @@ from bench.advise.goal import Goal
 from bench.advise.groups import ClassBalance, GroupResult, balance_classes, slice_groups
 from bench.advise.heads import FittedExits, OwnModel, fit_exits_once, load_own_model
 from bench.advise.question import Question, explain_few_criteria, prepare_question
-from bench.advise.rivals import EarlyCall, Rival, answer_samples, make_rivals
+from bench.advise.rivals import EarlyCall, answer_samples, make_rivals
 from bench.advise.timing import BATCHES, EARLY, SAMPLES, Timings, time_against_rivals
 from bench.advise.verdict import Finding, Way, give_early_verdict, give_verdict
 from bench.cell.latency import throttle_messages
 from bench.cell.request import Context
 from bench.cell.run import prepare_cell, run_cell
+from bench.latency.baselines import Rival
 from bench.latency.run import draw_samples
 from bench.measure.exits import AllExits
 from bench.measure.stats import Interval, bootstrap_mean, wilson

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 from torch.nn import functional as F
 
 from backbones.base import Batch
 from bench.advise.verdict import BOTH
 from bench.inference.executors import make_executor, make_plain_call
+from bench.latency.baselines import Rival, quantise_model, try_rival
 from bench.latency.depth import ShallowModel
 from bench.latency.queries import PlainCall, make_stepped_call, make_stock_call, number_samples
 from bench.tasks.encode import EncodedSplit, batch_by_length, collate_batch
@@ -25,22 +23,6 @@ from strategies.base import Criterion, ExitModel, predict
 
 PADDED = "padded to the longest, {length} tokens"
 REPORTED_AT_ONCE = 32
-WHY_SHOWN = 160
-
-
-@dataclass(frozen=True)
-class Rival:
-    """A way to be faster without early exit; ``call`` is None where it cannot run here, and ``why`` says the reason.
-
-    ``layers`` is how many layers it runs at most. The answers of a rival that ``keeps_answers`` are the model's own but
-    for rounding.
-    """
-
-    name: str
-    call: PlainCall | None
-    layers: int
-    why: str = ""
-    keeps_answers: bool = False
 
 
 class EarlyCall:
@@ -75,33 +57,6 @@ def make_rivals(
         (PADDED.format(length=longest), last, True, lambda: make_padded_call(model, longest)),
     ]
     return [try_rival(name, make, probe, layers, keeps) for name, layers, keeps, make in makers]
-
-
-def try_rival(name: str, make: Callable[[], PlainCall], probe: Batch, layers: int, keeps: bool = False) -> Rival:
-    """Return a rival that has answered ``probe`` once, or one that says why it cannot."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            call = make()
-            call(probe)
-        except ModuleNotFoundError as error:
-            return Rival(name, None, layers, f"{error.name} is not installed")
-        except Exception as error:  # whatever a library lacks here, it is a row that says so
-            first = " ".join(str(error).split())[:WHY_SHOWN]
-            return Rival(name, None, layers, f"{type(error).__name__}: {first}" if first else type(error).__name__)
-    return Rival(name, call, layers, keeps_answers=keeps)
-
-
-def quantise_model(model: ExitModel) -> ExitModel:
-    """Return a copy whose linear layers have int8 weights, its inputs quantised as they come (torch's dynamic int8).
-
-    The classifier keeps its precision, as usual.
-    """
-    from torch.ao.quantization import quantize_dynamic
-
-    made = copy.deepcopy(model)
-    made.encoder.model = quantize_dynamic(made.encoder.model, {nn.Linear}, dtype=torch.qint8)
-    return made.eval()
 
 
 def quantise_by_torchao(model: ExitModel) -> ExitModel:

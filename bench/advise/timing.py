@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from backbones.base import Batch
-from bench.advise.rivals import Rival
 from bench.latency import OFFLINE_BATCH, SINGLE_STREAM
+from bench.latency.baselines import Rival
 from bench.latency.queries import make_plain_query, measure_interleaved
 from bench.latency.result import LatencyOptions, LatencyResult
 from bench.measure.stats import Interval

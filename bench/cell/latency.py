@@ -19,8 +19,10 @@ from bench.cell.identify import Cell, Warn
 from bench.cell.live import LiveSplit
 from bench.errors import Damaged
 from bench.inference.executors import make_executor
-from bench.latency.depth import measure_depth_table
-from bench.latency.queries import make_baselines, measure_interleaved
+from bench.latency.baselines import describe_requested, make_requested
+from bench.latency.depth import ShallowModel, measure_depth_table
+from bench.latency.names import parse_baselines
+from bench.latency.queries import fix_threads, make_baselines, make_plain_query, measure_interleaved
 from bench.latency.result import LatencyOptions
 from bench.measure.scores import hash_ids
 from bench.measure.trade_off import TradeOff
@@ -94,9 +96,12 @@ def take_times(
 ) -> dict[str, object]:
     """Time ``whole`` without early exit and ``cuts`` by their rules; return the raw times as plain JSON values.
 
-    ``wait_quiet`` is how many seconds to wait at most for a quiet machine.
+    Of the baselines that ``args`` ask for those with all layers may be what speed-ups are against. ``wait_quiet`` is how
+    many seconds to wait at most for a quiet machine.
     """
-    progress.say(f"Timing plain and {', '.join(cuts)} ({args.protocol}, about {args.seconds:.0f} s of rounds at most).")
+    asked = parse_baselines(args.baselines)
+    named = ", ".join(("plain", *asked, *cuts))
+    progress.say(f"Timing {named} ({args.protocol}, about {args.seconds:.0f} s of rounds at most).")
     size = args.samples_per_query
     options = LatencyOptions(
         protocol=args.protocol,
@@ -105,20 +110,32 @@ def take_times(
         streak=8 if size == 1 else 1,
         executor=args.executor,
         wait_quiet=wait_quiet,
+        threads=args.threads or None,
     )
     queries = draw_queries(len(live.encoded), size)
     batches = [collate_batch(live.encoded, rows) for rows in queries]
     keys = hash_ids(live.replayed.exits.ids)
-    found = measure_interleaved(
-        live.model,
-        {rule: (live.criterion, cut) for rule, cut in cuts.items()},
-        batches,
-        options,
-        baselines=make_baselines(whole, make_executor(whole, args.executor)),
-        keys=[keys[rows] for rows in queries],
-        progress=throttle_messages(progress),
-    )
-    raw = {**found.to_json(), "rows": [queries[i] for i in found.samples]}
+    with fix_threads(options.threads):
+        plain = make_baselines(whole, make_executor(whole, args.executor))
+        rivals = make_requested(asked, whole, batches[0])
+        running = {one.name: one.call for one in rivals if one.call is not None}
+        first = {
+            one.name: make_plain_query(ShallowModel(whole, one.layers), running[one.name], batches)
+            for one in rivals
+            if one.name in running and one.layers < whole.num_layers
+        }
+        found = measure_interleaved(
+            live.model,
+            {rule: (live.criterion, cut) for rule, cut in cuts.items()},
+            batches,
+            options,
+            baselines=plain | {name: call for name, call in running.items() if name not in first},
+            extra=first,
+            keys=[keys[rows] for rows in queries],
+            progress=throttle_messages(progress),
+        )
+        notes = describe_requested(rivals, plain["stock"], [batches[i] for i in found.samples])
+    raw = {**found.to_json(), "rows": [queries[i] for i in found.samples], "notes": [*found.notes, *notes]}
     if args.depth:
         progress.say("Timing forced exits at every layer.")
         raw["depth"] = measure_depth_table(live.model, live.criterion, cuts, batches, options).to_json()

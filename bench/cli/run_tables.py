@@ -74,6 +74,20 @@ def tabulate_points(
     return build_table(title, columns, merge_equal(rows), right=columns[1:])
 
 
+def tabulate_times(latency: Latency) -> Table:
+    """Return all that was timed, the fastest first: plain models, baselines that were asked for, operating points."""
+    per = "ms" if latency.batch_size == 1 else f"ms a batch of {latency.batch_size}"
+    rows = []
+    for name, timing in sorted(latency.configurations.items(), key=lambda one: one[1].mean_ms):
+        speedup = "1.00x" if name == latency.baseline else "-"
+        if isinstance(timing, TimedPoint):
+            speedup = timing.speedup.write_times()
+        rows.append([shorten_rule(name), f"{timing.mean_ms:.2f}", speedup])
+    against = f"speed-ups against {latency.baseline}, the fastest with all layers and no exits"
+    title = f"Timed on {latency.threads} thread{'s' if latency.threads != 1 else ''}: {against}"
+    return build_table(title, ["configuration", per, "latency speed-up"], rows, right=[per, "latency speed-up"])
+
+
 def merge_equal(rows: Sequence[Sequence[str]]) -> list[list[str]]:
     """Return the rows; of neighbours that differ in their name alone one, with all names."""
     merged: list[list[str]] = []
@@ -116,6 +130,8 @@ def print_run(run: Run) -> None:
         for doubt in doubts:
             out.print(f"{doubt.said}.")
     out.print("\n".join(describe_run(run, advised=chosen is not None)))
+    if record.latency is not None and record.spec.latency is not None and record.spec.latency.baselines:
+        out.print(tabulate_times(record.latency))
     if note is not None and note.ways:
         title = "As advised: early exit, and what else makes the model faster, at batch 1"
         out.print(build_table(title, note.columns, note.ways))

@@ -32,6 +32,9 @@ SINCE_SEALED = (
 )
 """Fields that came after version 1: a record of that version has none of them."""
 
+DEFAULT_BEFORE = ("spec.latency.baselines", "spec.latency.threads")
+"""Settings that came while records were of the present version: older ones were made with their default."""
+
 
 def read_record(path: Path) -> RunRecord | UnfinishedRecord:
     """Return the record in ``path``.
@@ -98,6 +101,7 @@ def _find_missing_field(plain: Mapping[str, Any]) -> str:
     for path in needed:
         *parents, name = path.split(".")
         part = reduce(lambda found, parent: found[parent], parents, plain)
-        if part is not None and name not in part and not (plain["schema_version"] == 1 and path in LATER):
+        known = path in DEFAULT_BEFORE or (plain["schema_version"] == 1 and path in LATER)
+        if part is not None and name not in part and not known:
             return f"{path} is missing"
     return ""

@@ -17,9 +17,13 @@ from backbones.catalog import Init
 from bench.errors import UsageError
 from bench.inference.placement import EXECUTORS, Dtype, check_placement
 from bench.latency import FORMER_PROTOCOLS, PROTOCOLS, SINGLE_STREAM, is_single_stream
+from bench.latency.names import parse_baselines
 from bench.training.args import TrainArgs
 
 IDENTITY_VERSION = 1
+
+LATENCY_SINCE_KEYS = ("executor", "batch_size", "baselines", "threads")
+"""Settings that came after the first keys: left out of these where they are the default, so that older keys stand."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,9 @@ class LatencyArgs:
 
     ``batch_size`` is the number of samples of a query in offline-batch-v2 (0: 32 there, 1 in single-stream-v2).
     ``depth`` adds the depth table: forced exits at every layer, with and without checks, and the self-test of its
-    prediction; it takes as long again.
+    prediction; it takes as long again. ``baselines`` are plain models to time beside (``bf16,int8,compile,first-6``):
+    the fastest of those with all layers is what speed-ups are against. ``threads`` are torch's for all that is timed
+    (0: what torch chooses).
     """
 
     protocol: str = SINGLE_STREAM
@@ -37,8 +43,13 @@ class LatencyArgs:
     depth: bool = False
     executor: str = "eager"
     batch_size: int = 0
+    baselines: str = ""
+    threads: int = 0
 
     def __post_init__(self) -> None:
+        parse_baselines(self.baselines)
+        if self.threads < 0:
+            raise UsageError(f"latency.threads must be positive, not {self.threads}.")
         if self.samples < 1 or self.seconds <= 0:
             raise UsageError("latency.samples and latency.seconds must be positive.")
         for name, known in {"protocol": (*PROTOCOLS, *FORMER_PROTOCOLS), "executor": EXECUTORS}.items():
@@ -61,7 +72,7 @@ class LatencyArgs:
 
     def identity(self) -> dict[str, object]:
         """Return every setting; those that came later only where they are not the default, so that older keys stand."""
-        later = {f.name: f.default for f in fields(self) if f.name in ("executor", "batch_size")}
+        later = {f.name: f.default for f in fields(self) if f.name in LATENCY_SINCE_KEYS}
         return {name: value for name, value in asdict(self).items() if name not in later or value != later[name]}
 
 

@@ -13,6 +13,8 @@ from bench.cell.latency import draw_queries
 from bench.cli.process import main
 from bench.cli.run_tables import describe_run
 from bench.results.run import Run
+from bench.results.store import Store
+from bench.results.times import TimedPoint
 from tests.helpers.small_runs import SHAPE, STEPS, run_json, settings, write_task
 
 FAST = ["--offline", "--quiet"]
@@ -147,3 +149,27 @@ def test_queries_hold_no_sample_twice_and_are_full(samples: int, size: int) -> N
     assert {len(query) for query in queries} == {min(size, samples)}
     assert queries == draw_queries(samples, size)
     assert np.isin(rows, np.arange(samples)).all()
+
+
+def test_baselines_that_are_asked_for_are_rows_and_the_fastest_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = write_task(tmp_path / "task", validation=80)
+    asked = settings(*SHAPE, *STEPS, "latency.seconds=0.3", "latency.baselines=bf16,int8,first-1,fp32")
+    arguments = ["--strategy", "entropy", "--task", str(task), "--backbone", "bert-demo", *FAST, *asked]
+    assert main(["run", *arguments, "--threads", "1", "--results-dir", str(tmp_path / "results")]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    [made], _ = Store(tmp_path / "results").runs()
+    latency = made.record.latency
+    assert latency is not None
+    assert {"plain", "stock", "bf16", "int8", "first-1"} <= set(latency.configurations)
+    assert latency.threads == 1
+    assert latency.baseline in ("plain", "stock", "bf16", "int8")  # with all layers
+    assert f"speed-ups against {latency.baseline}, the fastest with all layers" in shown
+    assert "fp32 does not run here" in shown
+    fastest = min((t.mean_ms, n) for n, t in latency.configurations.items() if n in ("plain", "stock", "bf16", "int8"))
+    assert fastest[0] == pytest.approx(latency.configurations[latency.baseline].mean_ms, rel=0.05)
+    first = latency.configurations["first-1"]
+    assert isinstance(first, TimedPoint)
+    assert first.mean_layer == 1
+    assert first.cost_speedup > 1

@@ -39,7 +39,7 @@ def run(
     ] = False,
     engine: Annotated[str, typer.Option(help="local, ray, or ray:ADDRESS.")] = "local",
     workers: Annotated[int | None, typer.Option(help="Cells at once; default by GPUs, else by cores.")] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads of each untimed cell.")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads of each cell, and of all that is timed.")] = None,
     sync: Annotated[str | None, typer.Option(help="Copy finished cells to this URL (s3://...), and from it.")] = None,
     backbone: Annotated[
         str | None, typer.Option(help="A name, a hub id or a local folder; default the task's own.")
@@ -100,6 +100,9 @@ def run(
     else:
         assert cells is not None
         requests = list_requests(*cells, **every)
+    if threads is not None:  # a cell that is timed has them from its settings, which its key holds
+        alike = {"latency.threads": threads}
+        requests = [replace(one, settings={**alike, **one.settings}) if one.latency else one for one in requests]
     context = replace(session.context(overwrite), wait_quiet=patience)
     if dry_run:
         from bench.cli.run_tables import print_plan

@@ -1,0 +1,20 @@
+"""Names of the plain models that can be asked for beside early exit; needs no torch."""
+
+from __future__ import annotations
+
+import re
+
+from bench.errors import UsageError
+
+BASELINES = ("fp32", "bf16", "compile", "int8")
+"""What can be asked for by name, beside ``first-K``: the first K layers and the head there."""
+FIRST_LAYERS = re.compile(r"first-([1-9][0-9]?)")
+
+
+def parse_baselines(text: str) -> tuple[str, ...]:
+    """Return the names in ``bf16,int8,first-6``, each once. Raises UsageError for others."""
+    names = tuple(dict.fromkeys(filter(None, map(str.strip, text.split(",")))))
+    for name in names:
+        if name not in BASELINES and not FIRST_LAYERS.fullmatch(name):
+            raise UsageError(f"latency.baselines: '{name}' is none of {', '.join(BASELINES)}, first-K.")
+    return names
