@@ -259,7 +259,7 @@ def describe_gpu(found: Mapping[str, Any]) -> str:
         lines.append(f"Depth table, {label}: measured / predicted {format_ratio(point['ratio'])}")
     for label, held in found["serving"]["serving"].items():
         rate = "none" if held["rate"] is None else f"{held['rate']:.0f} queries a second"
-        if held["rate_low"] is not None:
+        if held.get("rate_low") is not None:  # parts from before there were several searches
             rate += f" [{held['rate_low']:.0f}, {held['rate_high']:.0f}]"
         lines.append(f"Serving, {label}: {rate} with p{held['percentile']} within {held['target'] * 1e3:.2f} ms")
     for label, energy in found["energy"]["energy"].items():
