@@ -7,6 +7,7 @@ counters that are made up, so that the hardware is all that is left unknown.
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -109,8 +110,11 @@ def check_gpu(
             continue
         say(f"{name} ...")
         begun = time.monotonic()
+        gc.collect()
+        gc.freeze()  # what parts before left is not looked through before every round of this one
         found[name] = {**measure_part(plan), "seconds": round(time.monotonic() - begun, 1)}
         write_json(path, found[name])
+    gc.unfreeze()
     return found
 
 
@@ -200,7 +204,7 @@ def measure_serving(plan: GpuPlan) -> dict[str, Any]:
         single.baseline: make_plain_query(model, plain[single.baseline], batches),
         "exit L/2": make_exit_query(executor, forced, cut, batches, number_samples(batches)),
     }
-    load = ServingOptions(percentile=50, queries=64, steps=2, searches=2) if plan.rehearsal else ServingOptions()
+    load = ServingOptions(percentile=50, queries=64, steps=1, searches=1) if plan.rehearsal else ServingOptions()
     held, reasons = find_capacities(asked, single, load, len(batches), plan.say)
     return {
         "single_ms": {label: single.summary(label).mean * 1e3 for label in asked},

@@ -25,6 +25,8 @@ HOST = ("_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal"
 
 def list_tensors(tree: object) -> list[Tensor]:
     """Return the tensors in nested arguments or results."""
+    if isinstance(tree, Tensor):
+        return [tree]
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
@@ -33,7 +35,7 @@ class Tape(TorchDispatchMode):
 
     def __init__(self, work: Callable[[], Any], host: Sequence[str] = ()) -> None:
         super().__init__()
-        self.steps: list[tuple[Any, Any, Any, Any]] = []
+        self.steps: list[tuple[Any, Any, Any, list[tuple[int, Tensor]]]] = []
         self.refused = set(HOST) - set(host)
         with self:
             self.made = work()
@@ -43,15 +45,19 @@ class Tape(TorchDispatchMode):
         if name in self.refused or (name == "index" and any(t.dtype == torch.bool for t in list_tensors(args[1]))):
             raise AssertionError(f"{name} cannot be captured")
         made = func(*args, **(kwargs or {}))
-        self.steps.append((func, args, kwargs or {}, made))
+        given = {t.untyped_storage().data_ptr() for t in list_tensors((args, kwargs))}
+        # views and in-place results are where they were
+        kept = [(i, t) for i, t in enumerate(list_tensors(made)) if t.untyped_storage().data_ptr() not in given]
+        self.steps.append((func, args, kwargs or {}, kept))
         return made
 
     def play(self) -> None:
         for func, args, kwargs, kept in self.steps:
-            given = {t.untyped_storage().data_ptr() for t in list_tensors((args, kwargs))}
-            for old, new in zip(list_tensors(kept), list_tensors(func(*args, **kwargs)), strict=True):
-                if old.untyped_storage().data_ptr() not in given:  # views and in-place results are where they were
-                    old.copy_(new)
+            again = func(*args, **kwargs)
+            if kept:
+                found = [again] if isinstance(again, Tensor) else list_tensors(again)
+                for i, old in kept:
+                    old.copy_(found[i])
 
 
 class TapeSegment(EagerSegment):
