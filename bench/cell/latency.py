@@ -96,8 +96,8 @@ def take_times(
 ) -> dict[str, object]:
     """Time ``whole`` without early exit and ``cuts`` by their rules; return the raw times as plain JSON values.
 
-    Of the baselines that ``args`` ask for those with all layers may be what speed-ups are against. ``wait_quiet`` is how
-    many seconds to wait at most for a quiet machine.
+    Of the baselines that ``args`` ask for those with all layers may be what speed-ups are against. ``wait_quiet`` is
+    how many seconds to wait at most for a quiet machine.
     """
     asked = parse_baselines(args.baselines)
     named = ", ".join(("plain", *asked, *cuts))

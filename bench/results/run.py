@@ -27,6 +27,7 @@ from bench.results.places import DEPTH, RECORD, locate_exits
 from bench.results.record import RunRecord, UnfinishedRecord
 from bench.results.record_file import read_record
 from bench.results.spec import RunSpec
+from bench.results.times import Latency, TimedRun
 from bench.tasks.base import name_primary
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class Run(TimedRun):
     """One recorded cell: its folder, its record, and what follows from them.
 
     ``head`` is the record of a run of any status; :attr:`record` that of a finished one. ``name`` is the folder's
@@ -159,31 +160,9 @@ class Run:
         return found
 
     @property
-    def timing_problem(self) -> str:
-        """Why a finished run's latency is not valid, in one line; empty where it is, or nothing was timed."""
-        return "" if self.record.latency is None else self.record.latency.problem
-
-    @property
-    def timing_flags(self) -> tuple[str, ...]:
-        """What is to be seen beside a time on the clock: that it is INVALID, that it is by a former protocol (v1)."""
-        flags = {"INVALID": self.timing_problem, "v1": self.timing_caution}
-        return tuple(flag for flag, why in flags.items() if why)
-
-    @property
-    def timing_mark(self) -> str:
-        """The flags as they stand behind a number."""
-        return "".join(f" {flag}" for flag in self.timing_flags)
-
-    @property
-    def timing_caution(self) -> str:
-        """What to know of a former latency protocol, in one line; empty where there is nothing."""
-        return "" if self.record.latency is None else self.record.latency.caution
-
-    @property
-    def timing_notes(self) -> tuple[str, ...]:
-        """The sentences that say what :attr:`timing_mark` means."""
-        said = {"Latency is INVALID: ": self.timing_problem, "Latency v1 is ": self.timing_caution}
-        return tuple(f"{words}{why}." for words, why in said.items() if why)
+    def latency(self) -> Latency | None:
+        """What the clock said, if it was asked."""
+        return self.record.latency
 
     def describe_used(self, split: str) -> str:
         """Return how many samples of a split were used of how many there are: ``500/872``; bare where nobody knows."""
@@ -414,9 +393,6 @@ class Run:
 
     def _make_answers(self, split: str) -> kept.PointAnswers:
         exits, points = self.exits(split), self.result(split).reached
-        layers = {
-            kept.EVERY_LAYER: self.layers_at(None, split),
-            **{rule: self.layers_at(rule, split) for rule in points},
-        }
+        layers = {rule or kept.EVERY_LAYER: self.layers_at(rule, split) for rule in (None, *points)}
         recorded = {rule: list(point.exit_counts) for rule, point in points.items()}
         return kept.make_answers(exits, layers, recorded, check_skill(exits))

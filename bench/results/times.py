@@ -144,6 +144,42 @@ class Latency(Part):
         return "" if self.valid else "; ".join(self.reasons) or "no reason given"
 
 
+class TimedRun:
+    """What a run says of its latency, which it may not have."""
+
+    @property
+    def latency(self) -> Latency | None:
+        """What the clock said, if it was asked."""
+        raise NotImplementedError
+
+    @property
+    def timing_problem(self) -> str:
+        """Why a finished run's latency is not valid, in one line; empty where it is, or nothing was timed."""
+        return "" if self.latency is None else self.latency.problem
+
+    @property
+    def timing_flags(self) -> tuple[str, ...]:
+        """What is to be seen beside a time on the clock: that it is INVALID, that it is by a former protocol (v1)."""
+        flags = {"INVALID": self.timing_problem, "v1": self.timing_caution}
+        return tuple(flag for flag, why in flags.items() if why)
+
+    @property
+    def timing_mark(self) -> str:
+        """The flags as they stand behind a number."""
+        return "".join(f" {flag}" for flag in self.timing_flags)
+
+    @property
+    def timing_caution(self) -> str:
+        """What to know of a former latency protocol, in one line; empty where there is nothing."""
+        return "" if self.latency is None else self.latency.caution
+
+    @property
+    def timing_notes(self) -> tuple[str, ...]:
+        """The sentences that say what :attr:`timing_mark` means."""
+        said = {"Latency is INVALID: ": self.timing_problem, "Latency v1 is ": self.timing_caution}
+        return tuple(f"{words}{why}." for words, why in said.items() if why)
+
+
 class RawConfiguration(RawPart):
     """What the raw times give for one configuration, in seconds a query; speed-ups against the baseline."""
 

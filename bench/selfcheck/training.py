@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 
 from bench.latency.protocol import alternate_order
 from bench.latency.queries import fix_threads
-from bench.measure.stats import paired_ratio
+from bench.measure.rounds import paired_ratio
 from bench.progress import Progress
 from bench.selfcheck.engine import CLASSES, build_sized_model, format_ratio
 from bench.selfcheck.frozen import draw_sentences
