@@ -15,7 +15,7 @@ from bench.files import replace_file
 from bench.results.checks import find_contradiction
 from bench.results.part import compute_checksum, describe_error, has_own_checksum, name_kind, parse_json
 from bench.results.record import SCHEMA_VERSION, RunRecord, UnfinishedRecord
-from bench.results.spec import LatencyArgs, RunSpec
+from bench.results.spec import LATENCY_SINCE_RECORDS, LatencyArgs, RunSpec
 from bench.training.args import TrainArgs
 
 Record = TypeVar("Record", RunRecord, UnfinishedRecord)
@@ -32,8 +32,8 @@ SINCE_SEALED = (
 )
 """Fields that came after version 1: a record of that version has none of them."""
 
-DEFAULT_BEFORE = ("spec.latency.baselines", "spec.latency.threads")
-"""Settings that came while records were of the present version: older ones were made with their default."""
+SETTINGS_SINCE = tuple(f"spec.latency.{name}" for name in LATENCY_SINCE_RECORDS)
+"""Settings that came while records were of the present version: where they are missing, they had their default."""
 
 
 def read_record(path: Path) -> RunRecord | UnfinishedRecord:
@@ -101,7 +101,7 @@ def _find_missing_field(plain: Mapping[str, Any]) -> str:
     for path in needed:
         *parents, name = path.split(".")
         part = reduce(lambda found, parent: found[parent], parents, plain)
-        known = path in DEFAULT_BEFORE or (plain["schema_version"] == 1 and path in LATER)
+        known = path in SETTINGS_SINCE or (plain["schema_version"] == 1 and path in LATER)
         if part is not None and name not in part and not known:
             return f"{path} is missing"
     return ""

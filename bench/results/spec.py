@@ -11,7 +11,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import SerializerFunctionWrapHandler, WrapSerializer
 
 from backbones.catalog import Init
 from bench.errors import UsageError
@@ -24,6 +26,9 @@ IDENTITY_VERSION = 1
 
 LATENCY_SINCE_KEYS = ("executor", "batch_size", "baselines", "threads")
 """Settings that came after the first keys: left out of these where they are the default, so that older keys stand."""
+
+LATENCY_SINCE_RECORDS = ("baselines", "threads")
+"""Settings that records of the present version lack where they are the default: they came later."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,15 @@ class LatencyArgs:
         return {name: value for name, value in asdict(self).items() if name not in later or value != later[name]}
 
 
+def _write_known(value: LatencyArgs | None, write: SerializerFunctionWrapHandler) -> Any:
+    """Leave out settings that came while records were of the present version, where they are the default: as before."""
+    plain = write(value)
+    defaults = {one.name: one.default for one in fields(LatencyArgs) if one.name in LATENCY_SINCE_RECORDS}
+    if plain is None:
+        return None
+    return {name: found for name, found in plain.items() if name not in defaults or found != defaults[name]}
+
+
 @dataclass(frozen=True)
 class RunSpec:
     """One cell: a strategy on a backbone for a task with a seed."""
@@ -98,7 +112,7 @@ class RunSpec:
     device: str = "cpu"
     thresholds: tuple[float, ...] | None = None
     select: tuple[str, ...] = ()
-    latency: LatencyArgs | None = LatencyArgs()
+    latency: Annotated[LatencyArgs | None, WrapSerializer(_write_known)] = LatencyArgs()
 
     def __post_init__(self) -> None:
         if self.max_length < 4:

@@ -26,6 +26,7 @@ class Refusal:
     def __init__(self, root: Path, how: int, nth: int) -> None:
         self.root, self.how, self.nth = str(root), how, nth
         self.seen = 0
+        self.refused: list[str] = []
 
     def __call__(self, event: str, args: tuple[Any, ...]) -> None:
         """Judge one call."""
@@ -36,6 +37,7 @@ class Refusal:
         self.seen += 1
         if not self.nth or self.seen < self.nth:
             return
+        self.refused.append(str(args[0]))
         if self.how:
             raise OSError(self.how, os.strerror(self.how), str(args[0]))
         self.nth = 0
