@@ -127,7 +127,7 @@ def test_the_sentence_is_the_first_line(tmp_path: Path, capsys: pytest.CaptureFi
     assert shown.endswith(sentence)
     assert "(chosen)" in shown
     assert "ms a text" in shown
-    assert "Batch 1: single-stream-v1, " in shown
+    assert "Batch 1: single-stream-v2, " in shown
     assert "checkpoint reused" not in shown
     [note] = tmp_path.glob("results/*/*/*/advice.json")
     note.write_text(note.read_text().replace("pay", "play"))
