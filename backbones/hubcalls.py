@@ -111,6 +111,17 @@ def retry_call(what: str, call: Callable[[], T]) -> T:
     return answer
 
 
+@contextmanager
+def ask_once() -> Iterator[None]:
+    """Give calls inside the block one attempt each: what they fetch can be done without, and is not worth a wait."""
+    global _silent
+    before, _silent = _silent, True
+    try:
+        yield
+    finally:
+        _silent = before
+
+
 def may_pass(error: BaseException) -> bool:
     """Return whether ``error``, or one that it comes from, is of a kind that another attempt may not meet."""
     for cause in walk_causes(error):

@@ -29,11 +29,15 @@ from strategies.base import Criterion, State, step_through
 
 @dataclass(frozen=True)
 class Token:
-    """A piece of the input: the text before it that belongs to no token, its own, and whether it is a special one."""
+    """A piece of the input: the text before it that belongs to no token, its own, and whether it is a special one.
+
+    An ``unknown`` one is not in the model's vocabulary: it reads the same sign for each of them.
+    """
 
     before: str
     text: str
     special: bool
+    unknown: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,18 @@ class Explanation:
         return ", ".join(self.tokens[i].text for i in sorted(ordinary, key=lambda i: -row[i])[:most])
 
     @property
+    def note(self) -> str | None:
+        """Say which words the model cannot read, None where it reads them all."""
+        ordinary = [token for token in self.tokens if not token.special]
+        unknown = list(dict.fromkeys(token.text for token in ordinary if token.unknown))
+        if not unknown:
+            return None
+        many = sum(token.unknown for token in ordinary)
+        shown = ", ".join(unknown[:5]) + (", …" if len(unknown) > 5 else "")
+        means = "its answer says nothing of the text" if many == len(ordinary) else "its answer rests on the others"
+        return f"The model does not know {many} of the {len(ordinary)} pieces of this text ({shown}): {means}."
+
+    @property
     def answer(self) -> str:
         """What is said where the input leaves."""
         return self.steps[self.layer - 1].answer
@@ -127,7 +143,8 @@ class Explanation:
             numbers = [*(f"{value:.3f}" for value in (*step.probabilities, step.entropy)), format_score(step.score)]
             looked = self.most_attended(step.layer)
             rows.append([str(step.layer), *numbers, step.state, looked, "leaves" if step.leaves else ""])
-        return write_html_table(repr(self)[14:-1], columns, rows, [f"{doubt.said}." for doubt in self.doubts])
+        notes = [*filter(None, [self.note]), *(f"{doubt.said}." for doubt in self.doubts)]
+        return write_html_table(repr(self)[14:-1], columns, rows, notes)
 
 
 def format_score(value: float) -> str:
@@ -223,18 +240,22 @@ def encode_text(model: RunModel, first: str, second: str | None) -> tuple[Batch,
     ids, types = list(map(int, found["input_ids"])), list(map(int, found.get("token_type_ids", ())))
     batch = Batch(torch.tensor([ids]), None, torch.tensor([types]) if any(types) else None)
     named = tokenizer.convert_ids_to_tokens(ids)
+    strange = None if tokenizer.unk_token_id is None else int(tokenizer.unk_token_id)
     if not fast:
-        special = set(tokenizer.all_special_ids)
-        return batch, [Token(" ", str(n), i in special) for i, n in zip(ids, named, strict=True)]
+        special = set(tokenizer.all_special_ids) - {strange}
+        return batch, [Token(" ", str(n), i in special, i == strange) for i, n in zip(ids, named, strict=True)]
     tokens, texts, end = [], (first, second or ""), [0, 0]
-    for name, owner, (start, stop) in zip(named, found.sequence_ids(0), found["offset_mapping"], strict=True):
+    for number, name, owner, (start, stop) in zip(
+        ids, named, found.sequence_ids(0), found["offset_mapping"], strict=True
+    ):
         if owner is None:
             tokens.append(Token(" ", str(name), True))
             continue
         start, stop = max(int(start), end[owner]), max(int(stop), end[owner])
         piece = texts[owner][start:stop]
         after_special = " " if tokens and tokens[-1].special else ""
-        tokens.append(Token(texts[owner][end[owner] : start] or after_special, piece or str(name), False))
+        before = texts[owner][end[owner] : start] or after_special
+        tokens.append(Token(before, piece or str(name), special=False, unknown=number == strange))
         end[owner] = stop
     return batch, tokens
 

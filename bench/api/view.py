@@ -127,11 +127,12 @@ class RunView(Run):
 
         return log_run(self, to, project)
 
-    def write_card(self, folder: str | Path, point: str = "no-loss") -> Path:
+    def write_card(self, folder: str | Path, point: str | None = None) -> Path:
         """Write a model card for the hub, ``README.md`` in ``folder``, with the results as metadata; return its path.
 
-        `bench export` writes the same beside the model. Raises UsageError for a card that is there already, and for a
-        point at which nobody leaves early.
+        At ``no-loss`` where no ``point`` is named, or at the default threshold of a run that has none. `bench export`
+        writes the same beside the model. Raises UsageError for a card that is there already, and for a point at which
+        nobody leaves early.
         """
         from bench.advise.export.card import write_card
         from bench.advise.export.chosen import choose_exported
@@ -140,7 +141,8 @@ class RunView(Run):
         path = Path(folder) / "README.md"
         if path.exists():
             raise UsageError(f"{path} is there already: name another folder.")
-        chosen = choose_exported(self.finished(), point)
+        named = point or ("default" if self.finished().point("no-loss") is None else "no-loss")
+        chosen = choose_exported(self, named)
         write_text(path, write_card(self, chosen, chosen.measured.exit_counts, None))
         return path
 

@@ -35,6 +35,7 @@ OTHERS: Mapping[str, tuple[str, ...]] = {
 SETTINGS: Mapping[str, str] = {
     "lr": "train.lr",
     "learning-rate": "train.lr",
+    "epoch": "train.epochs",
     "epochs": "train.epochs",
     "num-epochs": "train.epochs",
     "num-train-epochs": "train.epochs",

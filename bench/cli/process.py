@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
         prepare_completion()
     try:
         check_folder()
-        code = app(args=arguments, prog_name="bench", standalone_mode=False)
+        code = app(args=ask_for_help(arguments), prog_name="bench", standalone_mode=False)
         sys.stdout.flush()  # here, where a reader that is gone can still be answered
         if isinstance(sys.stdout, Closed) and sys.stdout.wrote:
             raise errors.UsageError(
@@ -48,6 +48,12 @@ def main(arguments: list[str] | None = None) -> int:
         return report_error(done)
     except BaseException as error:  # a module of the user's may raise anything
         return report_error(error)
+
+
+def ask_for_help(arguments: list[str] | None) -> list[str]:
+    """Return the command line with ``bench help VERB`` as ``bench VERB --help``."""
+    words = sys.argv[1:] if arguments is None else arguments
+    return [*words[1:2], "--help"] if words[:1] == ["help"] else words
 
 
 def prepare_completion() -> None:

@@ -50,8 +50,8 @@ def print_explanation(found: Explanation, out: Any) -> None:
         for x in found.leavings
     ]
     out.print(build_table(title, ("criterion", "point", "threshold", "exit", "answer"), rows))
-    for doubt in found.doubts:
-        out.print(f"{doubt.said}.")
+    for said in filter(None, (found.note, *(f"{doubt.said}." for doubt in found.doubts))):
+        out.print(said)
 
 
 def build_steps(found: Explanation) -> Table:

@@ -133,6 +133,27 @@ def test_an_explanation_agrees_with_replay(run: Run, little: RunModel) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("The cat sat", None),
+        (
+            "The xyzzy sat xyzzy",
+            "does not know 2 of the 4 pieces of this text (xyzzy): its answer rests on the others.",
+        ),
+        ("xyzzy", "1 of the 1 pieces of this text (xyzzy): its answer says nothing of the text."),
+    ],
+)
+def test_words_that_the_model_cannot_read_are_named(run: Run, little: RunModel, text: str, said: str | None) -> None:
+    found = explain_text(run, little, Text(text), "2x")
+    assert (found.note is None) == (said is None)
+    out = Console(record=True, width=200)
+    print_explanation(found, out)
+    if said is not None:
+        assert said in out.export_text()
+        assert said in render_explanations([found], "run")
+
+
+@pytest.mark.parametrize(
     ("text", "rule", "message"),
     [
         (Text(" "), None, "empty"),

@@ -100,6 +100,14 @@ def test_a_hub_that_never_answers(waits: list[float], monkeypatch: pytest.Monkey
     assert waits == list(hubcalls.WAITS)
 
 
+def test_what_can_be_done_without_is_asked_for_once(waits: list[float]) -> None:
+    with hubcalls.ask_once(), pytest.raises(ReadTimeout):
+        hubcalls.retry_call("data", failing(ReadTimeout("slow"), 1))
+    assert waits == []
+    assert hubcalls.retry_call("data", failing(ReadTimeout("slow"), 1)) == "there"
+    assert waits == [hubcalls.WAITS[0]]
+
+
 def test_a_hub_that_never_answers_is_waited_for_once(waits: list[float]) -> None:
     for _ in range(3):
         with pytest.raises(ReadTimeout):

@@ -168,3 +168,10 @@ def test_a_sweep_in_which_one_fails_ends_with_the_others_side_by_side(
     assert "against the best" in out
     assert "Not in it, because it failed: full, reviews, bert-demo, seed 0, train.lr=1e+18." in out
     assert "What to try next: bench pick --task reviews" in out
+
+
+def test_a_speed_up_may_be_written_with_an_x(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["pick", "--task", "demo", "--results-dir", str(store), "--json", "--speedup"]
+    assert tell(capsys, *asked, "2x") == tell(capsys, *asked, "2")
+    assert main([*asked, "two"]) == 2
+    assert "'two' is no speed-up: give a number such as 2 or 2x." in capsys.readouterr().err

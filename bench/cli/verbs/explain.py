@@ -118,10 +118,12 @@ def print_cases(session: Session, run: Run, point: str | None) -> None:
 
 def load_data_or_say(session: Session, run: Run) -> TaskData | None:
     """Return a run's data; None, and why on stderr, where they cannot be had: then texts are left out."""
+    from backbones.hubcalls import ask_once
     from bench.cell.reload import load_run_data
 
     try:
-        return load_run_data(run, session.context(of=run))
+        with ask_once():
+            return load_run_data(run, session.context(of=run))
     except UsageError as error:
         print(show_hidden(f"Texts are left out: {error}"), file=sys.stderr)
         return None

@@ -23,7 +23,10 @@ def log(
         Path | None,
         typer.Option(help="Write a model card, README.md in this folder, with the results as metadata."),
     ] = None,
-    point: Annotated[str, typer.Option(help="Operating point of the card, such as 2x, or a threshold.")] = "no-loss",
+    point: Annotated[
+        str | None,
+        typer.Option(help="Operating point of the card, such as 2x, or a threshold; no-loss where nothing is asked."),
+    ] = None,
 ) -> None:
     """Send a recorded run to a tracker, or write its model card.
 

@@ -41,9 +41,14 @@ def show(
     if name is None:
         show_run(what, session)
         return
+    show_facts(what, name, session)
+
+
+def show_facts(kind: str, name: str, session: Session) -> None:
+    """Print what is known of a name of a kind."""
     from bench.cli.facts import collect_facts, print_facts
 
-    facts = collect_facts(what, name)
+    facts = collect_facts(kind, name)
     if session.json:
         print_json(facts)
     else:
@@ -62,6 +67,9 @@ def show_run(run: str, session: Session) -> None:
             raise UsageError(f"bench show {run} takes a name too: `bench show {run} NAME`.") from error
         if not (kinds := find_kinds(run)):
             raise
+        if len(kinds) == 1:
+            show_facts(kinds[0], run, session)
+            return
         said = [f"The {kind} is shown by `bench show {kind} {run}`." for kind in kinds]
         raise UsageError(" ".join([str(error), *said])) from error
     if found.is_finished():

@@ -35,6 +35,13 @@ def find_command(verb: str) -> typer.core.TyperCommand:
     return GROUP.get_command(None, verb)  # type: ignore[attr-defined,no-any-return]
 
 
+@pytest.mark.parametrize("words", [[], ["run"]], ids=" ".join)
+def test_help_is_a_command_too(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    shown = read_help(capsys, *words)
+    assert main(["help", *words]) == 0
+    assert capsys.readouterr().out == shown
+
+
 @pytest.mark.parametrize("columns", [60, 80])
 @pytest.mark.parametrize("words", [[], *([verb] for verb in COMMANDS)], ids=" ".join)
 def test_help_fits_the_terminal(

@@ -11,13 +11,26 @@ from bench.cli.session import Backbones, Session, Tasks, with_session
 from bench.errors import NothingComparable, UsageError
 
 
+def read_times(text: str) -> float:
+    """Return a number of times, written as 2 or 2x."""
+    try:
+        return float(text.removesuffix("x"))
+    except ValueError:
+        raise UsageError(f"'{text}' is no speed-up: give a number such as 2 or 2x.") from None
+
+
 @with_session("results_dir", "json", "allow_imports")
 def pick(
     session: Session,
     task: Tasks = None,
     backbone: Backbones = None,
     speedup: Annotated[
-        float | None, typer.Option(help="The best quality at this speed-up or more; 2 where nothing is asked.")
+        float | None,
+        typer.Option(
+            help="The best quality at this speed-up or more, 3 or 3x; 2 where nothing is asked.",
+            parser=read_times,
+            metavar="TIMES",
+        ),
     ] = None,
     max_loss: Annotated[
         float | None, typer.Option(help="Instead: the fastest that loses at most this (0.01: one point).")
