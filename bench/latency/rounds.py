@@ -98,9 +98,11 @@ def measure_rounds(
     """Measure the planned rounds: again where other processes disturbed them, and from the first while it drifts.
 
     Both are told by the machine and by the plain model's time alone, never by a ratio. ``warmed`` is how many seconds
-    the warm-up has taken: prolonged, it has the time limit in all. A disturbed round counts where time is up.
+    the warm-up has taken: prolonged, it has the time limit in all. Once half the limit was spent on rounds that are
+    repeated, disturbed ones count too: a machine that is always busy has as many as another.
     """
     found, begun, window = MeasuredRounds([], [], [], [{} for _ in parts]), clock(), 0
+    watched, lost, most_lost = begun, 0, (OVERTIME - 1) * options.seconds * 1e9
     before_part = [sum(-(-len(part) // options.streak) for part in parts[:p]) for p in range(len(parts))]
     rounds = found.rounds
     while not found.stop:
@@ -110,9 +112,12 @@ def measure_rounds(
             configurations, parts[part], part, options, clock, probe, timer, before_part[part] + cycle
         )
         rounds.append(one)
-        elapsed, complete = (clock() - begun) / 1e9, len(rounds) == plan.rounds
+        now, complete = clock(), len(rounds) == plan.rounds
+        elapsed = (now - begun) / 1e9
         if complete or rounds[-1].after.time - rounds[window].before.time >= WINDOW:
-            if elapsed < OVERTIME * options.seconds and is_disturbed(rounds[window].before, rounds[-1].after):
+            spent, watched = now - watched, now
+            if lost + spent <= most_lost and is_disturbed(rounds[window].before, rounds[-1].after):
+                lost += spent
                 found.repeated += rounds[window:]
                 del rounds[window:]
                 continue
@@ -122,7 +127,7 @@ def measure_rounds(
             if find_drift(sum_rounds(rounds, plain), plan.parts):
                 found.settling += rounds
                 rounds.clear()
-                warmed, begun, window = warmed + elapsed, clock(), 0
+                warmed, begun, watched, window = warmed + elapsed, now, now, 0
                 continue
         if complete:
             found.stop = "planned number of rounds"

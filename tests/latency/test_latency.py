@@ -252,8 +252,8 @@ def simulate_busy(others: Callable[[float], float], options: LatencyOptions) -> 
 def test_load_from_other_processes_makes_a_run_invalid() -> None:
     result = simulate_busy(lambda now: now, replace(OPTIONS, seconds=4.0))
     assert result.reasons == ["load: other processes used 1.0 of 2 cores"]
-    assert len(result.rounds) >= 10
-    assert result.repeated
+    assert len(result.rounds) == 16  # as many as of another machine
+    assert 0 < sum(sum(map(sum, one.times.values())) for one in result.repeated) <= 0.5 * 4e9
 
 
 def test_rounds_in_which_others_worked_are_repeated_and_kept() -> None:
