@@ -34,7 +34,7 @@ SHORTEST_STREAK = 4
 """Samples that a configuration answers in a row where a round is cut, as far as there are enough of them."""
 
 OVERTIME = 1.5
-"""Times the limit that rounds may take: half of it again for those that are repeated, or where the machine got slower."""
+"""Times the limit that rounds may take: half again for those that are repeated, or where the machine got slower."""
 
 WINDOW = 0.5
 """Seconds over which other processes are watched: Linux counts in hundredths, so that less is mostly rounding."""
