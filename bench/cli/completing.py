@@ -15,7 +15,7 @@ import typer
 from backbones.names import Registry
 from strategies import HEADS, RECIPES, STRATEGIES, STRATEGY_GROUPS
 
-LISTED_KINDS = ("strategies", "heads", "recipes", "backbones", "tasks", "papers", "runs")
+LISTED_KINDS = ("strategies", "heads", "recipes", "backbones", "tasks", "papers", "claims", "runs")
 """What `bench list` lists."""
 SINGULAR = {"strategy": "strategies", "head": "heads", "recipe": "recipes", "backbone": "backbones", "task": "tasks",
             "paper": "papers"}  # fmt: skip
@@ -83,6 +83,14 @@ def list_claimed() -> Offers:
     return [(name, load_paper(name).title) for name in list_papers()]
 
 
+def list_methods() -> Offers:
+    """Return the methods that published numbers are of."""
+    from bench.reproduce.published import read_published
+
+    return [(name, "") for name in dict.fromkeys(number.system for number in read_published())]
+
+
+complete_methods = offer_names(list_methods)
 complete_strategies = offer_names(list_strategies)
 complete_tasks = offer_names(list_tasks)
 complete_backbones = offer_names(list_backbones)
