@@ -42,6 +42,7 @@ CHECKS: Registry[type[Check]] = Registry(
     "check",
     {
         "quality-at-speedup": "bench.reproduce.checks:QualityAtSpeedup",
+        "below-full-at-speedup": "bench.reproduce.checks:BelowFullAtSpeedup",
         "curve-above": "bench.reproduce.checks:CurveAbove",
         "quality-at-cost-of": "bench.reproduce.checks:QualityAtCostOf",
         "overthinking-recovered": "bench.reproduce.checks:OverthinkingRecovered",
@@ -105,6 +106,27 @@ class QualityAtSpeedup(StrategyCheck):
         faster = np.mean([depth / cut.mean() for cut in cuts])
         detail = f"{self.strategy} {whole + ours.estimate:.3f} at {faster:.2f}x, full model {whole:.3f}"
         return Trial(place.where, judge_bound(ours, -self.loss, strict=False), ours, wanted, detail)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BelowFullAtSpeedup(QualityAtSpeedup):
+    """At ``speedup`` times fewer layers a quality below the full model's: a claim that something is lost.
+
+    The full model as for :class:`QualityAtSpeedup`; ``block`` names the one with the paper's model. Bound: full quality
+    minus quality > ``loss``. Nothing is said of a method that is never so fast.
+    """
+
+    block: str | None = None
+
+    def find_places(self, places: Sequence[Place]) -> list[Place]:
+        return [place for place in super().find_places(places) if self.block in (None, place.block)]
+
+    def compare(self, place: Place, level: float) -> Trial:
+        found = super().compare(place, level)
+        if found.ours is None:
+            raise NotRun(found.detail)
+        lost = Interval(-found.ours.estimate, -found.ours.high, -found.ours.low, found.ours.level)
+        return Trial(place.where, judge_bound(lost, self.loss, strict=True), lost, f"> {self.loss:g}", found.detail)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,10 +269,10 @@ def subtract_independent(one: Interval, other: Interval) -> Interval:
 class ValuesAt(StrategyCheck):
     """Published numbers of one task: ``published`` maps thresholds, exits or speed-ups (``by``) to them.
 
-    ``quantity``: quality (the task's first metric, or ``metric``), loss (quality minus that of the last exit), layers
-    (mean exit layer over all layers), speedup (all layers over the mean). A speed-up is met by the first cut of the
-    exact curve that is as cheap. ``block`` names the one with the paper's model, where there are several. Wanted:
-    within ``tolerance`` of the published number.
+    ``quantity``: quality (the task's first metric, or ``metric``; of ``f1+accuracy`` the mean), loss (quality minus
+    that of the last exit), layers (mean exit layer over all layers), speedup (all layers over the mean). A speed-up is
+    met by the first cut of the exact curve that is as cheap. ``block`` names the one with the paper's model, where
+    there are several. Wanted: within ``tolerance`` of the published number.
     """
 
     task: str
@@ -303,8 +325,12 @@ class ValuesAt(StrategyCheck):
 
     def _measure(self, run: ReplayedRun, cut: Layers) -> Weighted:
         if self.quantity == "quality":
-            return run.quality(cut, self.metric)
+            return self._find_quality(run, cut)
         if self.quantity == "loss":
-            return subtract(run.quality(cut, self.metric), run.quality(run.last, self.metric))
+            return subtract(self._find_quality(run, cut), self._find_quality(run, run.last))
         mean = run.mean_layer(cut)
         return (lambda w: mean(w) / run.depth) if self.quantity == "layers" else (lambda w: run.depth / mean(w))
+
+    def _find_quality(self, run: ReplayedRun, cut: Layers) -> Weighted:
+        parts = [run.quality(cut, name) for name in (self.metric or run.metric).split("+")]
+        return lambda w: np.mean([part(w) for part in parts], axis=0)

@@ -162,6 +162,27 @@ def test_quality_against_another_model() -> None:
     assert verdict("quality-at-speedup", place(a=planted(FLAT)), speedup=2, against="full") == OUT
 
 
+@pytest.mark.parametrize(
+    ("full", "loss", "block", "expected"),
+    [
+        (0.99, 0.0, None, YES),
+        (0.99, 0.0, "A", YES),
+        (0.99, 0.0, "B", OUT),
+        (0.99, 0.5, None, NO),
+        (0.9, 0.0, None, NOISE),
+        (0.7, 0.0, None, NO),
+    ],
+)
+def test_below_the_full_model(full: float, loss: float, block: str | None, expected: Judgement) -> None:
+    places = place(a=planted(FLAT), full=planted([full] * 6))
+    asked = {"against": "full", "speedup": 2, "loss": loss, "block": block}
+    assert verdict("below-full-at-speedup", places, **asked) == expected
+
+
+def test_of_what_is_never_so_fast_no_loss_is_claimed() -> None:
+    assert verdict("below-full-at-speedup", place(a=never_below(4)), speedup=3) == OUT
+
+
 @pytest.mark.parametrize(("one", "other", "expected"), [(FLAT, RISING, YES), (RISING, FLAT, NO), (FLAT, FLAT, NOISE)])
 def test_curve_above(one: list[float], other: list[float], expected: Judgement) -> None:
     assert verdict("curve-above", place(a=planted(one), b=planted(other)), other="b") == expected
@@ -206,6 +227,7 @@ def test_a_part_of_an_order_does_not_show_it() -> None:
     ("asked", "expected"),
     [
         ({"by": "exit", "published": {1: 0.6, 6: 0.9}}, YES),
+        ({"by": "exit", "published": {1: 0.6}, "metric": "f1+accuracy"}, YES),
         ({"by": "exit", "published": {1: 0.61}}, NOISE),
         ({"by": "exit", "published": {1: 0.9}}, NO),
         ({"by": "exit", "published": {7: 0.9}}, OUT),
