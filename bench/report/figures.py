@@ -82,9 +82,14 @@ class Figure:
         return self.direct and all(len(key.name) <= DIRECT for key in self.keys)
 
     @property
+    def legend(self) -> list[Key]:
+        """The entries of the legend below: all, or of lines that are named directly none."""
+        return [key for key in self.keys if key.hollow or not self.named_directly]
+
+    @property
     def size(self) -> tuple[float, float]:
         """Width and height of everything, in inches."""
-        legend = 0.0 if self.named_directly else measure_legend(self.keys, self.width)
+        legend = measure_legend(self.legend, self.width)
         return self.width, self.whole or self.height + legend + (0.2 if self.title else 0.0)
 
 
@@ -193,9 +198,9 @@ def draw_figure(figure: Figure, fig: Any) -> None:
             ax.set_ylabel("")
     if figure.title:
         fig.suptitle(shorten_name(figure.title), fontsize="medium", fontweight="bold")
-    if figure.keys and not figure.named_directly:
-        handles = [_make_handle(key) for key in figure.keys]
-        fig.legend(handles=handles, loc="outside lower center", ncols=_count_columns(figure.keys, figure.width))
+    if keys := figure.legend:
+        handles = [_make_handle(key) for key in keys]
+        fig.legend(handles=handles, loc="outside lower center", ncols=_count_columns(keys, figure.width))
     both = [(ax, chart) for ax, chart in zip(axes, charts, strict=False) if isinstance(chart, Chart)]
     shown = [[key for key in chart.legend if key.on and (figure.named_directly or key.inside)] for _, chart in both]
     if any(shown):
@@ -272,6 +277,8 @@ def _make_handle(key: Key) -> Any:
     from matplotlib.lines import Line2D
 
     style: dict[str, Any] = {"linestyle": _find_dashes(key.look), "marker": key.marker or key.look.marker}
+    if key.hollow:
+        style |= {"linestyle": "", "markersize": 4.5, "markerfacecolor": "white"}
     if key.marker == "*":
         style |= {"linestyle": "", "markersize": 7, "markeredgecolor": "black", "markeredgewidth": 0.4}
     return Line2D([], [], color=key.look.hex, label=shorten_name(key.name), **style)

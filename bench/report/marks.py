@@ -119,7 +119,8 @@ Mark = Line | Band | Point | Whisker | Bar | Reference
 class Key:
     """A legend's entry: its text, the series that it switches, its look, and whether the series is shown at first.
 
-    In print a line that is named ``inside`` stands beside its end, not in the legend.
+    In print a line that is named ``inside`` stands beside its end, not in the legend. A ``hollow`` one is of points
+    alone, whose middle is empty; it is in every legend.
     """
 
     name: str
@@ -128,6 +129,7 @@ class Key:
     marker: str = ""
     on: bool = True
     inside: bool = False
+    hollow: bool = False
 
 
 @dataclass(frozen=True)

@@ -84,19 +84,20 @@ class Swatches:
     """The line and marker of legends' entries, each drawn once, where :meth:`define` stands, and used by number."""
 
     def __init__(self) -> None:
-        self._numbers: dict[tuple[Look, str], int] = {}
+        self._numbers: dict[tuple[Look, str, bool], int] = {}
 
-    def draw(self, look: Look, marker: str = "") -> Markup:
-        """Draw the entry of a look; ``marker`` where it is not the look's own, which then stands alone."""
-        number = self._numbers.setdefault((look, marker), len(self._numbers))
+    def draw(self, look: Look, marker: str = "", hollow: bool = False) -> Markup:
+        """Draw the entry of a look; ``marker`` where it is not the look's own. A star or a hollow one stands alone."""
+        number = self._numbers.setdefault((look, marker, hollow), len(self._numbers))
         return Markup(f'<svg class="swatch"><use href="#w{number}"/></svg>')
 
     def define(self) -> Markup:
         """Return what :meth:`draw` has referred to."""
         drawn = []
-        for (look, marker), number in self._numbers.items():
-            line = "" if marker == "*" else f'<path {_class("ln", look)} d="M1 6L27 6"{_dash(look)}/>'
-            point = f'<path {_class("pt", look)} d="{_marker(marker or look.marker, 14, 6, 4)}"/>'
+        for (look, marker, hollow), number in self._numbers.items():
+            line = "" if marker == "*" or hollow else f'<path {_class("ln", look)} d="M1 6L27 6"{_dash(look)}/>'
+            kind, shape = "pt invalid" if hollow else "pt", _marker(marker or look.marker, 14, 6, 4)
+            point = f'<path {_class(kind, look)} d="{shape}"/>'
             drawn.append(f'<symbol id="w{number}" viewBox="0 0 28 12">{line}{point}</symbol>')
         return Markup(f'<svg width="0" height="0" aria-hidden="true">{"".join(drawn)}</svg>')
 

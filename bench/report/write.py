@@ -28,9 +28,11 @@ FORMATS = ("html", "md", "latex", "csv", "figures")
 
 
 def write_report(
-    results: Path, out: Path, formats: Collection[str], progress: Progress, only: Only = ALL
+    results: Path, out: Path, formats: Collection[str], progress: Progress, only: Only = ALL, *, published: bool = True
 ) -> dict[str, Any]:
     """Write the report on ``results``, or those of ``only``, under ``out``; return its files and how many cells it has.
+
+    ``published``: what others have published of the same task and backbone stands in the trade-off figures, hollow.
 
     Raises UsageError for unknown formats or no results folder, NothingComparable where it holds none of ``only``.
     """
@@ -62,12 +64,12 @@ def write_report(
     single = {"curves": tables.build_curves_table(found), "cells": tables.build_cells_table(contents, marks)}
     drawn: list[Figure] = []
     if "figures" in formats:
-        drawn += [figure for one in made for figure in build_panel_figures(one)]
+        drawn += [figure for one in made for figure in build_panel_figures(one, published)]
         drawn += [figure] if (figure := build_realisation_figure(found, DEFAULT)) else []
         drawn += build_paper_figures(made)
 
     texts: dict[str, str] = {}
-    tasks = arrange_panels(found) if {"html", "md"} & set(formats) else []
+    tasks = arrange_panels(found, published) if {"html", "md"} & set(formats) else []
     if "html" in formats:
         texts["report.html"] = render_page(contents, tasks, made, realisation, marks, single, points)
     if "md" in formats:

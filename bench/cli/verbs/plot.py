@@ -52,6 +52,10 @@ def plot(
     height: Annotated[float | None, typer.Option(help="Inches of the whole figure.")] = None,
     font: Annotated[str, typer.Option(help="sans, serif or a font that matplotlib finds.")] = "sans",
     dpi: Annotated[int, typer.Option(help="Dots per inch of a PNG.")] = 200,
+    published: Annotated[
+        bool,
+        typer.Option("--published/--no-published", help="What others publish of this task and backbone, hollow."),
+    ] = True,
     title: Annotated[str, typer.Option(help="Words above the figure.")] = "",
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="The file: .pdf, .svg or .png; default KIND.pdf.")
@@ -87,6 +91,7 @@ def plot(
         dpi=dpi,
         title=title,
         whole=bool(runs),
+        published=published,
     )
     found = [session.find_run(name) for name in runs] if runs else session.read_runs()
     path = out or Path(f"{kind}.pdf")

@@ -21,6 +21,10 @@ def report(
     formats: Annotated[
         str, typer.Option("--format", help="html, md, latex, csv, figures; separated by commas.")
     ] = "html,md,latex,csv,figures",
+    published: Annotated[
+        bool,
+        typer.Option("--published/--no-published", help="What others publish of a task and backbone, hollow."),
+    ] = True,
 ) -> None:
     """Write recorded results as an HTML page, tables and figures.
 
@@ -32,7 +36,8 @@ def report(
     from bench.results.store import Only
 
     only = Only.named(task, backbone)
-    written = write_report(session.results_dir, out, split_names(formats, "--format"), session.progress, only)
+    asked = split_names(formats, "--format")
+    written = write_report(session.results_dir, out, asked, session.progress, only, published=published)
     if session.json:
         print_json(written)
         return

@@ -14,6 +14,7 @@ from bench.report import content, numbers
 from bench.report.marks import Chart, Point, Reference, Whisker, pad_range
 from bench.report.overview.families import CONTROL_FAMILY, find_family
 from bench.report.plots.comparison import build_comparison
+from bench.report.plots.published import find_published_of
 from bench.report.plots.systems import Shown, choose_shown, has_learned, merge_alike
 from bench.report.series import Panel, Series
 from bench.report.style import Look, choose_look
@@ -132,6 +133,8 @@ class Overview:
     panel: Panel
     shown: Sequence[Shown]
     lines: Sequence[SystemLine]
+    published: bool = True
+    """Whether its chart has what others have published."""
 
     @property
     def systems(self) -> list[SystemLine]:
@@ -186,8 +189,10 @@ class Overview:
 
     @cached_property
     def chart(self) -> Chart:
-        """Its systems' curves, as far up and down as operating points and plain models lie."""
-        return crop_chart(build_comparison(self.panel, self.shown, rules=None), self.first_rule, self.shown)
+        """Its systems' curves, as far up and down as operating points, plain models and what is published lie."""
+        others = find_published_of(self.panel) if self.published else []
+        made = build_comparison(self.panel, self.shown, rules=None, published=others)
+        return crop_chart(made, self.first_rule, self.shown)
 
 
 def _list_entries(found: Ranking, named: Mapping[str, SystemLine]) -> list[PlacedLine]:
@@ -219,13 +224,13 @@ def read_goal(rule: str) -> Rule | None:
     return goal if goal.kind in ("speedup", "max_loss") else None
 
 
-def overlook_panel(panel: Panel) -> Overview:
-    """Return the overview of a panel: its systems by name, and plain models by their layers."""
+def overlook_panel(panel: Panel, published: bool = True) -> Overview:
+    """Return the overview of a panel: its systems by name, plain models by their layers, what others ``published``."""
     shown = [one for one in choose_shown(panel) if not one.series.upper_bound]
     lines = [SystemLine(one.name, one.series, one.look, find_family(one.series.strategy)) for one in shown]
     for series in sorted(content.find_stars(panel), key=lambda series: (-series.first.layers, series.label)):
         lines.append(SystemLine(_name_plain(panel, series), series, choose_look("full"), CONTROL_FAMILY, plain=True))
-    return Overview(panel, merge_alike(shown), lines)
+    return Overview(panel, merge_alike(shown), lines, published)
 
 
 def _name_plain(panel: Panel, series: Series) -> str:
@@ -233,7 +238,7 @@ def _name_plain(panel: Panel, series: Series) -> str:
     return "Full model" if layers == panel.layers else f"Plain, {layers} layer{'' if layers == 1 else 's'}"
 
 
-def arrange_panels(panels: Sequence[Panel]) -> list[tuple[str, list[Overview]]]:
+def arrange_panels(panels: Sequence[Panel], published: bool = True) -> list[tuple[str, list[Overview]]]:
     """Return overviews by task, of each task and of all tasks first what says most.
 
     That is: models that have learned something, pretrained before from scratch, the comparison of most systems, with
@@ -241,7 +246,7 @@ def arrange_panels(panels: Sequence[Panel]) -> list[tuple[str, list[Overview]]]:
     """
     tasks: dict[str, list[Overview]] = defaultdict(list)
     for panel in panels:
-        tasks[panel.task].append(overlook_panel(panel))
+        tasks[panel.task].append(overlook_panel(panel, published))
     ordered = {task: sorted(found, key=_rank_overview) for task, found in tasks.items()}
     return sorted(ordered.items(), key=lambda item: _rank_overview(item[1][0]))
 

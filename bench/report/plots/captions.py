@@ -29,6 +29,8 @@ def add_doubts(figure: Figure, about: Sequence[tuple[Panel, str, Series]]) -> Fi
     titles = [panel.title for panel in panels.values()]
 
     def doubt(row: DataRow) -> str | None:
+        if row.get("kind") == "published":  # what is doubted is what was measured here
+            return None
         key = (str(row.get("panel", titles[0])), str(row.get("name", row.get("series", ""))))
         return known.get(key, " ".join(sentences)) or None
 

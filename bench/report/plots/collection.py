@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from bench.report.charts import PanelCharts
 from bench.report.figures import Figure
@@ -20,10 +21,13 @@ DEFAULT = PlotOptions()
 OF_PANELS = (build_trade_off_figure, build_exits_figure, build_calibration_figure, build_depth_figure)
 
 
-def build_panel_figures(made: PanelCharts) -> Iterator[Figure]:
-    """Return the figures of one panel: trade-off, exits, calibration and depth, those that there is data for."""
+def build_panel_figures(made: PanelCharts, published: bool = True) -> Iterator[Figure]:
+    """Return the figures of one panel: trade-off, exits, calibration and depth, those that there is data for.
+
+    The first with what others have ``published``.
+    """
     for build in OF_PANELS:
-        if (figure := build([made.panel], DEFAULT)) is not None:
+        if (figure := build([made.panel], replace(DEFAULT, published=published))) is not None:
             yield figure
 
 

@@ -12,9 +12,11 @@ from bench.measure.metrics import title_metric
 from bench.report import content, numbers
 from bench.report.formats import DataRow
 from bench.report.marks import LARGE, Axis, Band, Chart, Key, Line, Mark, Point, Reference, Whisker, pad_range
+from bench.report.plots.published import describe_published, draw_published, keep_comparable, tabulate_published
 from bench.report.plots.systems import Shown, has_learned
 from bench.report.series import BandedCurve, Panel, Series, SeriesPoint
 from bench.report.style import choose_look
+from bench.reproduce.published import PublishedNumber
 from bench.results.groups import OverSeeds
 
 COMPRESSION = "plain compression"
@@ -76,11 +78,13 @@ def build_comparison(
     barred: Collection[str] = BARRED,
     off: Sequence[Shown] = (),
     plain: bool = True,
+    published: Sequence[PublishedNumber] = (),
 ) -> Chart:
     """Build the chart of quality against a quantity of :data:`QUANTITIES`, ``shown`` at first and ``off`` on demand.
 
     ``bands`` names those with a 95 % band, ``rules`` the operating points that are marked (None: all), ``barred`` those
-    with an error bar; ``plain``: with the whole model's quality as a line and shorter models as stars.
+    with an error bar; ``plain``: with the whole model's quality as a line and shorter models as stars; ``published``:
+    what others have published of the same, as far as it has a place on this axis.
     """
     across, metric = QUANTITIES[x], title_metric(panel.metric)
     drawn = [one for one in (*shown, *off) if len(across.place_curve(one.series)[0])]
@@ -96,6 +100,9 @@ def build_comparison(
         _read_interval(p) for one in shown if one.name not in bands for r, p in one.series.points.items() if r in barred
     ]
     heights += [edge for interval in bars for edge in interval]
+    placed = keep_comparable(published, x)
+    others, key = draw_published(placed, panel, x)
+    at, heights = [*at, *(point.x for point in others)], [*heights, *(point.y for point in others)]
     axis_x = Axis(across.label, *pad_range(at, 0.03), short=across.short)
     axis_y = Axis(metric, *pad_range(heights, 0.08, 0.005))
     marks: list[Mark] = []
@@ -110,13 +117,16 @@ def build_comparison(
         tip = f"{series.label}\n{metric} {numbers.format_quality(quality)}\n{across.label} {place:.2f}"
         said = f"{series.first.layers} layers"
         marks.append(Point(COMPRESSION, choose_look("full"), place, quality.value, tip, "*", LARGE, label=said))
+    marks += others
     keys = [Key(name_key(one), one.name, one.look, on=one in shown, inside=one.series.upper_bound) for one in drawn]
     keys += [Key(COMPRESSION, COMPRESSION, choose_look("full"), "*")] if stars else []
+    keys += [key] if others else []
     words = _describe_marks([one for one in drawn if one in shown], bands, barred, whole is not None, bool(stars), x)
     name = f"{metric} against {across.label}, {panel.title}"
     sentence = f"{metric} against {across.label}. {words}"
+    source = describe_published(placed, x) if placed else ""
     title = panel.title if any(has_learned(one.series) for one in shown) else f"{panel.title} (no skill)"
-    return Chart(title, name, sentence[:1].upper() + sentence[1:], "", axis_x, axis_y, marks, keys)
+    return Chart(title, name, sentence[:1].upper() + sentence[1:], source, axis_x, axis_y, marks, keys)
 
 
 def name_key(one: Shown) -> str:
@@ -216,8 +226,10 @@ def _describe_marks(
     return "; ".join(said) + "."
 
 
-def tabulate_comparison(panel: Panel, shown: Sequence[Shown]) -> list[DataRow]:
-    """Return every line that is drawn, then its operating points; at the end the plain models."""
+def tabulate_comparison(
+    panel: Panel, shown: Sequence[Shown], published: Sequence[PublishedNumber] = ()
+) -> list[DataRow]:
+    """Return every line that is drawn, then its operating points; at the end plain models, and what is published."""
     rows: list[DataRow] = []
     ends = ("speedup", "quality", "low", "high", "lowest_seed", "highest_seed", "mean_layer")
     blank = dict.fromkeys((*ends, "threshold", "pareto", "rule", "latency_speedup"))
@@ -236,7 +248,7 @@ def tabulate_comparison(panel: Panel, shown: Sequence[Shown]) -> list[DataRow]:
     for series, speedup in content.find_stars(panel).items():
         head = {"name": COMPRESSION, "series": series.label, "seeds": series.seeds, **blank}
         rows.append({"kind": "no early exit", **head, **_flatten(speedup, series.full)})
-    return rows
+    return rows + [{**head, **row} for head in [blank] for row in tabulate_published(published)]
 
 
 def _flatten(speedup: float, quality: OverSeeds) -> DataRow:

@@ -18,6 +18,7 @@ from bench.report.plots.captions import add_doubts, merge_words
 from bench.report.plots.comparison import QUANTITIES, build_comparison, tabulate_comparison
 from bench.report.plots.elbert import build_figure_2, build_figure_3
 from bench.report.plots.options import PlotOptions, choose_panels, find_banded, find_lines, rename_lines, select_panels
+from bench.report.plots.published import find_published_of
 from bench.report.plots.realisation import build_realisation_figure
 from bench.report.plots.systems import Shown, describe_drawn, describe_shown
 from bench.report.series import Panel, Series
@@ -44,18 +45,24 @@ def build_trade_off_figure(panels: Sequence[Panel], options: PlotOptions) -> Fig
         return None
     named = rename_lines([found for _, found in chosen], options.labels)
     shown = [(panel, found) for (panel, _), found in zip(chosen, named, strict=True)]
+    others = {panel.number: find_published_of(panel) if options.published else [] for panel, _ in shown}
     charts = []
     for (panel, found), asked in zip(shown, find_banded([found for _, found in shown], options), strict=True):
         alone = len(found) == 1 and options.bands is None
         bands = [one.name for one in found] if alone else asked
-        charts.append(build_comparison(panel, found, options.x or "flops", bands=bands))
+        charts.append(build_comparison(panel, found, options.x or "flops", bands=bands, published=others[panel.number]))
     words = [
         f"{', '.join(panel.title for panel, _ in shown)}. {merge_words(charts)}",
+        *(f"{c.title}: {c.source}" if len(charts) > 1 else c.source for c in charts if c.source),
         *dict.fromkeys(describe_shown(found) for _, found in shown),
         *(describe_drawn([one.series for one in found]) for _, found in shown),
         left,
     ]
-    rows = [{"panel": panel.title, **row} for panel, found in shown for row in tabulate_comparison(panel, found)]
+    rows = [
+        {"panel": panel.title, **row}
+        for panel, found in shown
+        for row in tabulate_comparison(panel, found, others[panel.number])
+    ]
     several, columns = len(charts) > 1, min(2, len(charts))
     sizes = (1.9 * -(-len(charts) // columns), WIDE) if several else (2.3, COLUMN)
     name = f"trade-off-{shown[0][0].slug}" if not several else "trade-off"

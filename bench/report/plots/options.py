@@ -25,7 +25,8 @@ class PlotOptions:
 
     ``labels`` are names for the lines, ``line=name`` or in the order of the legend. ``bands``: True draws a 95 % band
     for every line, False none, None for a line that is alone or in ``highlight``. ``whole`` shows every series of the
-    runs, as where the runs were named one by one.
+    runs, as where the runs were named one by one. ``published``: with what others have published of the same task and
+    backbone.
     """
 
     strategies: tuple[str, ...] = ()
@@ -43,6 +44,7 @@ class PlotOptions:
     dpi: int = 200
     title: str = ""
     whole: bool = False
+    published: bool = True
 
     def __post_init__(self) -> None:
         if self.legend and self.legend not in LEGENDS:
