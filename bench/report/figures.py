@@ -79,11 +79,11 @@ class Figure:
     @property
     def named_directly(self) -> bool:
         """Whether lines are named where they end: it is asked for, and their names are short."""
-        return self.direct and all(len(key.name) <= DIRECT for key in self.keys)
+        return self.direct and all(len(key.name) <= DIRECT for key in self.keys if not key.hollow)
 
     @property
     def legend(self) -> list[Key]:
-        """The entries of the legend below: all, or of lines that are named directly none."""
+        """The entries of the legend below: all, or where lines are named directly what is no line."""
         return [key for key in self.keys if key.hollow or not self.named_directly]
 
     @property
@@ -202,7 +202,8 @@ def draw_figure(figure: Figure, fig: Any) -> None:
         handles = [_make_handle(key) for key in keys]
         fig.legend(handles=handles, loc="outside lower center", ncols=_count_columns(keys, figure.width))
     both = [(ax, chart) for ax, chart in zip(axes, charts, strict=False) if isinstance(chart, Chart)]
-    shown = [[key for key in chart.legend if key.on and (figure.named_directly or key.inside)] for _, chart in both]
+    lines = [[key for key in chart.legend if key.on and not key.hollow] for _, chart in both]
+    shown = [[key for key in keys if figure.named_directly or key.inside] for keys in lines]
     if any(shown):
         settle_layout(fig)
     left = [name_lines(ax, chart, keys) for (ax, chart), keys in zip(both, shown, strict=True)]

@@ -115,7 +115,8 @@ def test_they_can_be_hidden(tmp_path: Path) -> None:
 def test_measured_and_published_are_never_one(tmp_path: Path) -> None:
     """No line goes through what is published, its rows are of their own kind, no doubt of a run is one of theirs."""
     runs = make_bert(tmp_path)
-    figure = build_plot("trade-off", runs, PlotOptions())
+    figure = build_plot("trade-off", runs, PlotOptions(legend="direct"))
+    assert figure.named_directly
     [chart] = figure.charts
     assert not [m for m in getattr(chart, "marks", ()) if isinstance(m, Line) and m.series == BY_OTHERS]
     kinds = {row["kind"] for row in figure.rows}
@@ -123,7 +124,7 @@ def test_measured_and_published_are_never_one(tmp_path: Path) -> None:
     rows = [row for row in figure.rows if row["kind"] == "published"]
     assert len(rows) == 8
     assert all("sum M*N_m" in row["rule"] and "COSEE" in row["series"] and not row.get("doubts") for row in rows)
-    assert [key.name for key in figure.legend if key.hollow] == [BY_OTHERS], "even where lines are named directly"
+    assert [key.name for key in figure.legend] == [BY_OTHERS], "it is no line, which would be named directly"
 
 
 @pytest.mark.parametrize("shown", [True, False])
