@@ -84,7 +84,8 @@ def list_claims(session: Session, methods: list[str], tasks: list[str], evidence
         return
     columns = ("method", "on", "published", "speed-up", "known", "where")
     out.print(build_table("claims", columns, map(describe_number, found)))
-    out.print(f"Known: {'; '.join(f'{letter} {said}' for letter, said in EVIDENCE.items())}. Published numbers: {len(found)}.")
+    known = "; ".join(f"{letter} {said}" for letter, said in EVIDENCE.items())
+    out.print(f"Known: {known}. Published numbers: {len(found)}.")
     defined = dict.fromkeys((n.paper, n.speedup_definition) for n in found if n.speedup and n.speedup_definition)
     for paper, definition in defined:
         out.print(f"Speed-up of {paper}: {definition}.")
