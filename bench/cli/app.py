@@ -24,6 +24,7 @@ COMMAND_GROUPS: Mapping[str, Mapping[str, str]] = {
         "advise": "bench.cli.verbs.own.advise:advise",
         "export": "bench.cli.verbs.own.export:export",
         "monitor": "bench.cli.verbs.own.monitor:monitor",
+        "check": "bench.cli.verbs.own.check:check",
     },
     "Look at results": {
         "table": "bench.cli.verbs.matched.table:table",

@@ -12,36 +12,22 @@ from torch import Tensor, nn
 from backbones import ENCODERS
 from backbones.base import Batch
 from bench.inference.live import LiveResult, run_live
-from strategies.base import ExitModel, StrategyError, predict
+from bench.selfcheck.properties.live import LIVE_LENGTHS, find_live_difference
+from strategies.base import ExitModel, StrategyError
 from strategies.controls import EarliestConsistent, ForcedExits
-from tests.helpers.criteria import CAUSAL, KEYS, KINDS, OUTPUTS, criterion_of, cuts_of, fitted
-from tests.helpers.models.exit_models import make_batch, make_model, replay, single
+from tests.helpers.criteria import CAUSAL, criterion_of, judge
+from tests.helpers.models.exit_models import make_batch, make_model, replay
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("name", CAUSAL)
 @pytest.mark.parametrize("model_type", sorted(ENCODERS))
 def test_live_equals_replay(model_type: str, name: str, attention: str) -> None:
-    strategy = KINDS[name]
-    model = make_model(model_type, strategy.head, OUTPUTS[name], attention).double()
-    batch = make_batch([12, 5, 9, 2, 12, 7])
-    criterion = fitted(criterion_of(name), model)
-    depths = set()
-    cuts = cuts_of(criterion, model, batch)
-    for cut in cuts:
-        together = run_live(model, criterion, cut, batch, keys=KEYS)
-        for row in range(len(batch)):
-            sample = single(batch, row)
-            alone = run_live(model, criterion, cut, sample, keys=KEYS[row : row + 1])
-            expected = replay(model, criterion, cut, sample, KEYS[row : row + 1])
-            assert alone.layer.tolist() == expected.layer.tolist()
-            assert torch.equal(alone.logits, expected.logits)
-            assert together.layer[row] == alone.layer[0]
-            assert predict(together.logits)[row] == pytest.approx(predict(alone.logits)[0].item(), rel=1e-9)
-            torch.testing.assert_close(together.logits[row : row + 1], alone.logits)
-            depths.add(int(alone.layer))
-    assert model.num_layers in depths
-    assert len(depths) >= (min(3, len(cuts)) if criterion.uses_early_exits else 1)
+    judged = judge(name)
+    said, depths, cuts = find_live_difference(judged.kind, judged.arguments, LIVE_LENGTHS, model_type, attention)
+    assert said is None
+    assert make_model("bert").num_layers in depths
+    assert len(depths) >= (min(3, cuts) if judged.criterion.uses_early_exits else 1)
 
 
 class Recorder:

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from backbones import ENCODERS
 from bench.progress import Progress
+from bench.selfcheck.properties.contract import find_broken
+from bench.selfcheck.properties.parts import RECIPE_PROPERTIES, JudgedRecipe
 from bench.selfcheck.tiny import TINY
 from bench.training.trainer import compute_stage_logits, train_model
 from strategies import RECIPES
@@ -214,3 +216,9 @@ def test_a_recipe_reports_what_it_learned_and_else_nothing(name: str) -> None:
     learned = any(True for _ in recipe.parameters())
     assert bool(recipe.report()) == learned == (name == "elbert")
     assert isinstance(recipe.report(), dict)
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_recipes_have_the_properties_that_somebody_elses_are_asked(name: str) -> None:
+    judged = JudgedRecipe(RECIPES.load(name))
+    assert {p.name: found for p in RECIPE_PROPERTIES if (found := find_broken(p, judged))} == {}
