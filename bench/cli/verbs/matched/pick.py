@@ -11,7 +11,7 @@ from bench.cli.session import Backbones, Session, Tasks, with_session
 from bench.errors import NothingComparable, UsageError
 
 
-def read_times(text: str) -> float:
+def read_speedup(text: str) -> float:
     """Return a number of times, written as 2 or 2x."""
     try:
         return float(text.removesuffix("x"))
@@ -28,7 +28,7 @@ def pick(
         float | None,
         typer.Option(
             help="The best quality at this speed-up or more, 3 or 3x; 2 where nothing is asked.",
-            parser=read_times,
+            parser=read_speedup,
             metavar="TIMES",
         ),
     ] = None,
