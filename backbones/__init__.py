@@ -22,6 +22,7 @@ ENCODERS: Registry[type[LayeredEncoder]] = Registry(
         "roberta": "backbones.bert:RobertaEncoder",
     },
     base="backbones.base:LayeredEncoder",
+    group="exitbench.backbones",
 )
 
 CLASSIFIERS: Registry[type[OwnClassifier]] = Registry(

@@ -252,7 +252,15 @@ class Registry(Generic[T]):
 
 def _list_parts(base: type) -> dict[str, type]:
     """Return what a subclass of ``base`` must have: ``str``, or the class that a part must be a subclass of."""
-    declared = {n: h for n, h in get_type_hints(base).items() if get_origin(h) is ClassVar and not hasattr(base, n)}
+    try:
+        hints = get_type_hints(base)
+    except NameError as error:  # what `base` imports for type checkers alone, so that it loads without transformers
+        transformers = importlib.import_module("transformers")
+        if not hasattr(transformers, str(error.name)):
+            raise
+        named = {name: getattr(transformers, name) for name in ("PreTrainedConfig", "PreTrainedModel")}
+        hints = get_type_hints(base, localns=named)
+    declared = {n: h for n, h in hints.items() if get_origin(h) is ClassVar and not hasattr(base, n)}
     inner = {name: get_args(hint)[0] for name, hint in declared.items()}
     return {name: get_args(hint)[0] if get_origin(hint) is type else hint for name, hint in inner.items()}
 

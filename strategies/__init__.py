@@ -91,6 +91,7 @@ HEADS: Registry[type[Head]] = Registry(
         "student": "strategies.fastbert:StudentHead",
     },
     base="strategies.base:Head",
+    group="exitbench.heads",
 )
 
 RECIPES: Registry[type[Recipe]] = Registry(
@@ -114,4 +115,5 @@ RECIPES: Registry[type[Recipe]] = Registry(
         "zero-time-waste": "strategies.zero_time:ZeroTimeRecipe",
     },
     base="strategies.base:Recipe",
+    group="exitbench.recipes",
 )

@@ -25,6 +25,7 @@ COMMAND_GROUPS: Mapping[str, Mapping[str, str]] = {
         "export": "bench.cli.verbs.own.export:export",
         "monitor": "bench.cli.verbs.own.monitor:monitor",
         "check": "bench.cli.verbs.own.check:check",
+        "new": "bench.cli.verbs.own.new:new",
     },
     "Look at results": {
         "table": "bench.cli.verbs.matched.table:table",
