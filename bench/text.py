@@ -141,9 +141,9 @@ def guard_csv(value: object) -> object:
     return f"'{cell}" if value.startswith(FORMULA) and not PLAIN_NUMBER.fullmatch(value) else cell
 
 
-WORD, UNIT = re.compile(r"\S+"), re.compile(r"\[[^\[\]\n]{1,14}\]\S*|\S+")
+WORD, UNIT = re.compile(r"\S+"), re.compile(r"\[[^\[\]\n]{1,16}\]\S*|\S+")
 """What a line is broken between: words; where there is room for it, intervals such as ``[0.841, 0.882]`` stay whole."""
-UNIT_START = re.compile(r" (?=\[[^\[\]\n]{1,14}\])")
+UNIT_START = re.compile(r" (?=\[[^\[\]\n]{1,16}\])")
 LONGEST_WORD = 21
 """Letters that a column has room for, however narrow the table: those of a strategy's longest name. Names without an
 end may be longer, and are folded."""
@@ -184,6 +184,12 @@ class FittedTable(Table):
                 cells = map(_break_before_unit, row, widths)
                 table.add_row(*cells, end_section=number in self.ends)
         yield table
+
+    def measure_width(self) -> int:
+        """Return the letters of its widest line, where no cell is broken."""
+        columns = [[show_hidden(text) for text in texts] for texts in zip(self.names, *self.cells, strict=True)]
+        widest = [max(cell_len(line) for text in texts for line in ["", *text.splitlines()]) for texts in columns]
+        return sum(widest) + 3 * len(columns) + 1
 
     def _list_rows(self) -> Iterator[Padding]:
         yield Padding(self.title or "", 0)

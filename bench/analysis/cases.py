@@ -5,7 +5,7 @@ Both are found in the record and stored exits: no model is needed to see which i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -90,6 +90,15 @@ def find_cases(exits: AllExits, layers: NDArray[np.int64], most: int) -> list[Ca
             row = int(found[i])
             made.append(Case(kind, row, exits.ids[row], int(at[row]), float(sure[i])))
     return made
+
+
+def describe_absent(kinds: Collection[str], samples: int) -> list[str]:
+    """Return a sentence for each kind of typical sample that is not among the ``kinds`` found in ``samples``."""
+    said = {
+        SIMPLE: f"None of {samples:,} is simple: no sample is right at the earliest exit used, before the last one.",
+        OVERTHOUGHT: f"None of {samples:,} is overthought: no sample is right at an exit before a wrong last one.",
+    }
+    return [sentence for kind, sentence in said.items() if kind not in kinds]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from rich.table import Table
 
 from bench.cli.display import make_console
-from bench.compare.ranking import Difference, Ranking, Standing, rank_series
+from bench.compare.ranking import DIGITS, Difference, Ranking, Standing, rank_series
 from bench.compare.sentences import join_equal, join_names, name_goal, say_ranking, write_quality
 from bench.measure.metrics import title_metric
 from bench.measure.rules import SHORT, Rule
@@ -79,7 +79,7 @@ def leave_behind(found: Ranking, most: int | None) -> tuple[Ranking, str]:
 
 def _say_places(found: Ranking) -> Iterable[tuple[Standing, str]]:
     for place, one in enumerate(found.ranked):
-        told = [_write_difference(one.difference)] if one.difference else []
+        told = [write_difference(one.difference)] if one.difference else []
         word = "best" if place == 0 and found.best else "within noise" if one.level and found.best else ""
         if found.goal.kind == "max_loss":
             word = {"best": "fastest", "within noise": "as fast within noise"}.get(word, "")
@@ -88,10 +88,20 @@ def _say_places(found: Ranking) -> Iterable[tuple[Standing, str]]:
     yield from ((one, "upper bound: knows the labels") for one in found.bounds)
 
 
-def _write_difference(found: Difference) -> str:
-    if round(found.value, 9) == round(found.low, 9) == round(found.high, 9) == 0:
+def write_difference(found: Difference) -> str:
+    """Return ``-0.010 [-0.020, -0.0004]``, and whether it is unpaired."""
+    if round(found.value, DIGITS) == round(found.low, DIGITS) == round(found.high, DIGITS) == 0:
         return "the same answers"
-    return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]{'' if found.paired else ' unpaired'}"
+    ends = f"[{_write_bound(found.low)}, {_write_bound(found.high)}]"
+    return f"{found.value:+.3f} {ends}{'' if found.paired else ' unpaired'}"
+
+
+def _write_bound(value: float) -> str:
+    """Return a bound with so many digits, three or more, that it shows on which side of 0 it lies."""
+    digits = 3
+    while digits < DIGITS and round(value, digits) == 0 != round(value, DIGITS):
+        digits += 1
+    return f"{value:+z.{digits}f}"
 
 
 def _write_time(one: Standing) -> str:

@@ -46,8 +46,8 @@ class Difference:
 
     @property
     def is_noise(self) -> bool:
-        """Whether the interval holds 0."""
-        return self.low <= 0 <= self.high
+        """Whether the interval holds 0, as far as its numbers have digits."""
+        return round(self.low, DIGITS) <= 0 <= round(self.high, DIGITS)
 
 
 @dataclass(frozen=True)

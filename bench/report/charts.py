@@ -68,7 +68,7 @@ def build_trade_off(panel: Panel) -> Chart:
     early = sum(series.early for series in panel.series)
     said = f", of the best {content.MOST_OFFERED}; the tables have all" if early > content.MOST_OFFERED else ""
     note = f"One line a system is shown at first; the legend switches the others on{said}." if others else ""
-    source = " ".join(filter(None, [describe_shown(shown), describe_source([one.series for one in shown])]))
+    source = " ".join(filter(None, [describe_shown([(panel, shown)]), describe_source([one.series for one in shown])]))
     return replace(chart, title="Trade-off", source=source, note=note)
 
 

@@ -16,7 +16,7 @@ from bench.report.figures import Figure, draw_figure, open_canvas, save_canvas
 from bench.report.marks import Axis, Chart, Key, Line, Mark, Point, Reference
 from bench.report.page import make_environment
 from bench.report.style import COLOURS, Look
-from bench.text import build_table
+from bench.text import FittedTable, build_table
 
 HEAT = (213, 94, 0)  # vermillion, of the reports' palette
 LINE_LENGTH = 84  # characters of a line of text in a picture
@@ -43,7 +43,10 @@ def print_explanation(found: Explanation, out: Any) -> None:
         text.append(token.text, style="dim" if token.special else f"black on {mix_heat(share)}")
     out.print(text)
     out.print(f"Heat: attention from {found.read_out}, rolled out to exit {found.layer}.")
-    out.print(build_steps(found))
+    table, left = build_steps(found, out.width)
+    out.print(table)
+    if left:
+        out.print(left)
     title = "Where each criterion leaves (others with their defaults, on these exits)"
     rows = [
         (x.criterion, numbers.format_rule(x.point), numbers.format_threshold(x.threshold), x.layer, x.answer)
@@ -54,19 +57,33 @@ def print_explanation(found: Explanation, out: Any) -> None:
         out.print(said)
 
 
-def build_steps(found: Explanation) -> Table:
-    """Build a table with a row for every exit."""
-    table = Table(title="Exit by exit", title_justify="left")
-    table.add_column("exit", justify="right")
-    for name in found.labels:
-        table.add_column(f"p({name})", justify="right")
-    for name in ("entropy", "score", "state", ""):
-        table.add_column(name, justify="left" if name in ("state", "") else "right", overflow="fold")
-    for step in found.steps:
-        shown = [*(f"{p:.3f}" for p in step.probabilities), f"{step.entropy:.3f}", format_score(step.score), step.state]
-        said = f"leaves: {step.answer}" if step.leaves else ""
-        table.add_row(str(step.layer), *shown, said, style="bold" if step.leaves else "")
-    return table
+def build_steps(found: Explanation, width: int) -> tuple[Table, str]:
+    """Build a table with a row for every exit, a line each, and a sentence on what a terminal has no room for.
+
+    Left out where a line would not fit into ``width`` are the criterion's state, which may be a tensor, then all
+    classes but the one that an exit answers.
+    """
+    title = "Exit by exit"
+
+    def write(every: bool, state: bool) -> FittedTable:
+        names = [f"p({name})" for name in found.labels] if every else ["answer", "p(answer)"]
+        columns = ["exit", *names, "entropy", "score", *["state"] * state, ""]
+        rows = []
+        for step in found.steps:
+            sure = (
+                [f"{p:.3f}" for p in step.probabilities] if every else [step.answer, f"{max(step.probabilities):.3f}"]
+            )
+            told = [f"{step.entropy:.3f}", format_score(step.score), *[step.state] * state]
+            rows.append([str(step.layer), *sure, *told, f"leaves: {step.answer}" if step.leaves else ""])
+        return build_table(title, columns, rows, right={*columns} - {"answer", "state", ""})
+
+    held = any(step.state for step in found.steps)
+    for every, state in ((True, held), (True, False), (False, False)):
+        table = write(every, state)
+        if table.measure_width() <= width:
+            break
+    left = ["the criterion's state"] * (held and not state) + [f"{len(found.labels)} classes"] * (not every)
+    return table, f"Not shown here, but by --json: {' and '.join(left)}." if left else ""
 
 
 def render_explanations(found: Sequence[Explanation], run: str) -> str:

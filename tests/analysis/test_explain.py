@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from rich.console import Console
 
 from backbones import ENCODERS
 from backbones.load import load_backbone
-from bench.analysis.cases import OVERTHOUGHT, SIMPLE, choose_point, find_cases
+from bench.analysis.cases import OVERTHOUGHT, SIMPLE, choose_point, describe_absent, find_cases
 from bench.analysis.explain import (
     Explanation,
     Text,
@@ -195,6 +196,32 @@ def views(found: Explanation, tmp_path: Path) -> tuple[str, str]:
     return render_explanations([found], "run <b>"), out.export_text()
 
 
+@pytest.mark.parametrize(
+    ("width", "labels", "says", "not_shown"),
+    [
+        (180, ("negative", "positive"), ("p(negative)", "p(positive)", "state", "history"), ()),
+        (80, ("negative", "positive"), ("p(negative)", "p(positive)"), ("the criterion's state",)),
+        (80, tuple(f"class-{i}" for i in range(9)), ("answer", "p(answer)"), ("the criterion's state", "9 classes")),
+    ],
+)
+def test_every_exit_is_one_line_with_whole_headers(
+    width: int, labels: tuple[str, ...], says: tuple[str, ...], not_shown: tuple[str, ...],
+    run: Run, little: RunModel, tmp_path: Path
+) -> None:  # fmt: skip
+    found = explain_text(run, little, Text("the soup was great ."))
+    wide = [[0.5, 0.3, *[0.2 / 7] * 7][: len(labels)]] * len(found.steps)
+    state = f"history {' '.join(['-1.234'] * 8)}"
+    steps = [replace(s, probabilities=p, state=state, answer=labels[0]) for s, p in zip(found.steps, wide, strict=True)]
+    out = Console(width=width, record=True, file=(tmp_path / "terminal.txt").open("w", encoding="utf-8"))
+    print_explanation(replace(found, labels=list(labels), steps=steps), out)
+    text = out.export_text()
+    table = text[text.index("Exit by exit") : text.index("Where each criterion leaves")]
+    header, rows = table.splitlines()[2], [line for line in table.splitlines() if line.startswith("│")]
+    assert [int(row.split("│")[1]) for row in rows] == [step.layer for step in steps]
+    assert all(word in header + rows[0] for word in says)
+    assert [what for what in ("the criterion's state", "9 classes") if what in table] == list(not_shown)
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_text_in_every_view(run: Run, little: RunModel, tmp_path: Path, name: str) -> None:
     text = HOSTILE[name].replace("\ud800", "")
@@ -239,6 +266,20 @@ def test_cases_are_simple_and_overthought() -> None:
     assert found == [(SIMPLE, "v", 1), (SIMPLE, "w", 1), (OVERTHOUGHT, "w", 1)]
     never = [(c.kind, c.id, c.layer) for c in find_cases(exits, np.full(5, 3), 5)]
     assert never == [(OVERTHOUGHT, "w", 1), (OVERTHOUGHT, "z", 2)]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "absent"),
+    [
+        ((SIMPLE, OVERTHOUGHT), []),
+        ((SIMPLE,), ["overthought"]),
+        ((OVERTHOUGHT,), ["simple"]),
+        ((), ["simple", "overthought"]),
+    ],
+)
+def test_a_kind_of_case_that_is_absent_is_said(kinds: tuple[str, ...], absent: list[str]) -> None:
+    said = describe_absent(kinds, 1000)
+    assert [sentence.partition(":")[0] for sentence in said] == [f"None of 1,000 is {name}" for name in absent]
 
 
 def test_a_checkpoint_that_is_gone_and_a_cell_that_failed(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.compare.ranking import Ranking, rank_series
+from bench.cli.ranking_tables import write_difference
+from bench.compare.ranking import Difference, Ranking, rank_series
 from bench.compare.sentences import join_equal, join_names, say_ranking, say_run
 from bench.errors import UsageError
 from bench.measure.rules import Rule
@@ -38,6 +39,23 @@ def set_point(rule: str, quality: float, speedup: float) -> Any:
         point["cost_speedup"] = {"value": speedup, "low": speedup - 0.05, "high": speedup + 0.05}
 
     return change
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "noise", "said"),
+    [
+        (-0.02, -0.0003, False, "[-0.020, -0.0003]"),
+        (-0.02, 0.00002, True, "[-0.020, +0.00002]"),
+        (-0.02, 0.0, True, "[-0.020, +0.000]"),
+        (-0.02, -1e-17, True, "[-0.020, +0.000]"),
+        (0.0004, 0.02, False, "[+0.0004, +0.020]"),
+        (-0.02, -0.004, False, "[-0.020, -0.004]"),
+    ],
+)
+def test_a_bound_that_decides_shows_on_which_side_of_0_it_lies(low: float, high: float, noise: bool, said: str) -> None:
+    found = Difference((low + high) / 2, low, high, paired=True)
+    assert found.is_noise is noise
+    assert write_difference(found).endswith(said)
 
 
 def test_differences_are_paired_on_the_same_samples(tmp_path: Path) -> None:

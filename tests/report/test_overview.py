@@ -105,6 +105,25 @@ def test_a_system_that_is_short_of_the_point_says_where_it_is(store: Path) -> No
         assert headline.say(moved) == f"{best.line.name} {best.standing.quality.value:.3f}{said}"
 
 
+def test_a_system_says_its_training_where_there_are_two_of_it(store: Path, tmp_path: Path) -> None:
+    for strategy, spec in OWN_TRAINING.items():
+        make_cell(tmp_path, strategy, "zeta", spec={**spec, "init": "pretrained"}, samples=400)
+    other = {"recipe": "joint", "head": "linear", "init": "pretrained"}
+    make_cell(tmp_path, "deebert", "zeta", spec=other, samples=400)
+    described = [
+        {line.name: line.described for line in arrange_panels(make_panels(Store(root).runs()[0]))[0][1][0].systems}
+        for root in (store, tmp_path)
+    ]
+    assert ["deebert / highway" in found["DeeBERT"] for found in described] == [False, True]
+    assert ["joint / linear" in found["Entropy"] for found in described] == [False, False]
+
+
+def test_a_training_that_is_no_systems_own_is_said(tmp_path: Path) -> None:
+    make_cell(tmp_path, "elbert-mono", spec={"recipe": "joint", "head": "linear"})
+    [line] = arrange_panels(make_panels(Store(tmp_path).runs()[0]))[0][1][0].systems
+    assert "joint / linear" in line.described
+
+
 def test_every_strategy_of_ours_has_one_family() -> None:
     names = [name for members in STRATEGY_FAMILIES.values() for name in members]
     assert sorted(names) == STRATEGIES.builtin

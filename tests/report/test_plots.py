@@ -18,7 +18,7 @@ from matplotlib.text import Text
 from bench.cli.process import main
 from bench.errors import NothingComparable, UserError
 from bench.report.figures import COLUMN, draw_figure, open_canvas, save_canvas
-from bench.report.marks import Chart, Line, Reference
+from bench.report.marks import Chart, Line, Point, Reference
 from bench.report.plots.comparison import COMPRESSION, QUANTITIES
 from bench.report.plots.kinds import PLOT_KINDS, build_plot, draw_plot
 from bench.report.plots.options import PlotOptions
@@ -177,6 +177,43 @@ def test_what_is_not_known_is_said(options: PlotOptions, said: str, runs: list[R
 def test_a_line_to_highlight_is_never_passed_over(kind: str, runs: list[Run]) -> None:
     with pytest.raises(UserError, match=r"to highlight|leave --highlight out|Nothing"):
         build_plot(kind, runs, PlotOptions(highlight=("foo",)))
+
+
+@pytest.mark.parametrize("kind", ["trade-off", "elbert-figure-3"])
+def test_a_caption_of_several_tasks_names_every_system_once(kind: str, runs: list[Run]) -> None:
+    caption = build_plot(kind, runs, PlotOptions(tasks=("sst2", "mrpc"))).caption
+    assert caption.count("ELBERT: ") == 1
+    assert caption.count("DeeBERT: ") == 1
+
+
+def test_seeds_that_differ_between_tasks_are_said_by_task(runs: list[Run]) -> None:
+    kept = [run for run in runs if run.task == "mrpc" or run.seed == 0]
+    caption = build_plot("trade-off", kept, PlotOptions(tasks=("sst2", "mrpc"))).caption
+    assert re.search(r"trained as elbert / shared \(mrpc [^:]*: seeds 0, 1; sst2 [^:]*: seed 0\)", caption)
+    assert "DeeBERT: deebert, trained as deebert / highway, seed 0;" in caption
+
+
+def test_a_line_of_times_joins_its_markers_under_the_name_of_its_panel(runs: list[Run]) -> None:
+    figure = build_plot("trade-off", runs, replace(SST2, x="latency"))
+    [chart] = figure.charts
+    assert figure.titled
+    assert isinstance(chart, Chart)
+    lines = {mark.series: mark for mark in chart.marks if isinstance(mark, Line)}
+    assert lines
+    for name, line in lines.items():
+        markers = {(m.x, m.y) for m in chart.marks if isinstance(m, Point) and m.series == name}
+        assert {(round(x, 6), round(y, 6)) for x, y in zip(line.x, line.y, strict=True)} == markers
+
+
+def test_points_of_one_quality_are_each_on_the_line(runs: list[Run]) -> None:
+    [panel] = [panel for panel in make_panels(runs) if panel.task == "sst2"]
+    series = next(one for one in panel.series if one.early and any(point.timed for point in one.points.values()))
+    points = [replace(p, quality=replace(p.quality, value=0.8)) for p in series.points.values()]
+    level = replace(series)
+    vars(level)["points"] = dict(enumerate(points))
+    xs, _ = QUANTITIES["latency"].place_curve(level)
+    assert list(xs) == sorted({p.timed.speedup.value for p in points if p.timed})
+    assert len(xs) > 1
 
 
 def test_a_caption_tells_the_marks_of_every_chart(tmp_path: Path) -> None:

@@ -140,8 +140,16 @@ def test_filters_leave_what_they_say(opened: Any) -> None:
     field.clear()
     field.send_keys("nobody")
     assert opened.find_element("id", "count").text.endswith(f"0 of {len(everything)} lines: nothing has this name")
+    assert not [part for part in opened.find_elements("css selector", ".first") if part.is_displayed()]
+    assert "No system matches the filter." in opened.find_element("id", "main").text
+    assert "nothing here matches the filter" in opened.find_element("css selector", ".card:not([hidden])").text
+    opened.execute_script("document.querySelector('.points').closest('details').open = true")
+    assert not opened.find_element("css selector", ".points").is_displayed()
+    assert "No row matches the filter." in opened.find_element("id", "main").text
     field.clear()
     field.send_keys(" ")
+    assert opened.find_element("css selector", ".first").is_displayed()
+    assert not opened.find_elements("css selector", ".nothing")
     assert rows(opened) == everything
     choose(opened, "task", "rte")
     assert opened.execute_script("return document.querySelectorAll('.task:not([hidden])').length") == 1
@@ -163,8 +171,9 @@ def test_a_filter_leaves_the_same_of_figure_table_and_sentence(opened: Any) -> N
     said = "return [...document.querySelectorAll('.card:not([hidden]) p:not([hidden])')].map(p => p.textContent).join()"
     everything, sentences = set(opened.execute_script(drawn)), opened.execute_script(said)
     choose(opened, "task", "demo")
-    choose(opened, "family", "confidence")
+    choose(opened, "family", "windows and patience")
     shown = set(rows(opened))
+    assert shown
     assert shown < set(opened.execute_script(drawn.replace("path.ln:not(.off)", "[data-series]")))
     assert set(opened.execute_script(drawn.replace(SHOWN, ".task:first-of-type .view:not([hidden])"))) == shown
     card = opened.find_element("css selector", ".card:not([hidden])").text

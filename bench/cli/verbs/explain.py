@@ -65,6 +65,7 @@ def explain(
         print_cases(session, asked, point)
         return
     from bench.analysis import explain as explaining
+    from bench.analysis.cases import describe_absent
     from bench.cell.reload import load_run_model
     from bench.report.explain_view import print_explanation, render_explanations, save_png
 
@@ -88,13 +89,15 @@ def explain(
         return
     for one in found:
         print_explanation(one, make_console())
+    for absent in describe_absent({one.kind for one in found}, asked.result().samples) if cases else ():
+        make_console().print(absent)
     for path in filter(None, (html, png)):
         session.progress.say(f"Written: {path}")
 
 
 def print_cases(session: Session, run: Run, point: str | None) -> None:
     """List typical samples with their texts, where the data can be had."""
-    from bench.analysis.cases import describe_cases, find_run_cases
+    from bench.analysis.cases import describe_absent, describe_cases, find_run_cases
 
     cases = find_run_cases(run, point, most=5)
     data = load_data_or_say(session, run)
@@ -110,8 +113,8 @@ def print_cases(session: Session, run: Run, point: str | None) -> None:
         if row["text"]:
             out.print(shorten(row["text"], MOST_OF_TEXT, placeholder=" …"))
         out.print(build_case(row, run.record.task.labels))
-    if not rows:
-        out.print("There are none: no sample leaves early and is right, and none is right before a wrong last exit.")
+    for absent in describe_absent({row["kind"] for row in rows}, run.result().samples):
+        out.print(f"\n{absent}")
     for doubt in doubts:
         out.print(f"{doubt.said}.")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,12 +16,15 @@ from bench.report.marks import Chart, Point, Reference, Whisker, pad_range
 from bench.report.overview.families import CONTROL_FAMILY, find_family
 from bench.report.plots.comparison import build_comparison
 from bench.report.plots.published import find_published_of
-from bench.report.plots.systems import Shown, choose_shown, has_learned, merge_alike
+from bench.report.plots.systems import Shown, choose_shown, find_system, has_learned, merge_alike
 from bench.report.series import Panel, Series
 from bench.report.style import Look, choose_look
 from bench.results.matched import label_rows, match_runs
+from strategies import STRATEGIES
 
 DEFAULT_RULE = "2x"
+RECIPE_SAID = re.compile(r" \(recipe=[^(),]+\)|, recipe=[^(),]+|(?<=\()recipe=[^(),]+, ")
+"""In a series' label, where recipe and head stand beside it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,12 +36,16 @@ class SystemLine:
     look: Look
     family: str
     plain: bool = False
+    apart: bool = False
+    """Whether its training must be said: it is not the system's own, or the panel has another one beside it."""
 
     @property
     def described(self) -> str:
-        """What it is in the words of the other tables, how many seeds it has, and what is doubted of it."""
+        """What it is in the words of the other tables, its training and seeds, and what is doubted of it."""
         seeds = len(self.series.runs)
-        parts = [self.series.label] if self.series.label.lower() != self.name.lower() else []
+        label = RECIPE_SAID.sub("", self.series.label) if self.apart else self.series.label
+        parts = [label] if label.lower() != self.name.lower() else []
+        parts += [self.series.trained_as] if self.apart else []
         parts += [f"{seeds} seeds"] if seeds > 1 else []
         return ", ".join([*parts, *filter(None, [self.series.marks])])
 
@@ -227,10 +235,19 @@ def read_goal(rule: str) -> Rule | None:
 def overlook_panel(panel: Panel, published: bool = True) -> Overview:
     """Return the overview of a panel: its systems by name, plain models by their layers, what others ``published``."""
     shown = [one for one in choose_shown(panel) if not one.series.upper_bound]
-    lines = [SystemLine(one.name, one.series, one.look, find_family(one.series.strategy)) for one in shown]
+    lines = [
+        SystemLine(one.name, one.series, one.look, find_family(one.series.strategy), apart=_is_apart(panel, one.series))
+        for one in shown
+    ]
     for series in sorted(content.find_stars(panel), key=lambda series: (-series.first.layers, series.label)):
         lines.append(SystemLine(_name_plain(panel, series), series, choose_look("full"), CONTROL_FAMILY, plain=True))
     return Overview(panel, merge_alike(shown), lines, published)
+
+
+def _is_apart(panel: Panel, series: Series) -> bool:
+    """Return whether a system's training is another than its own, or one of several that its strategy has here."""
+    own = find_system(series) is not None or series.strategy not in STRATEGIES.builtin
+    return not own or len({one.trained_as for one in panel.series if one.strategy == series.strategy}) > 1
 
 
 def _name_plain(panel: Panel, series: Series) -> str:

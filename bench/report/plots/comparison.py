@@ -42,8 +42,7 @@ class Quantity:
         """Return the curve's places and quality; of what was measured at operating points alone, those."""
         if self.of_curve is not None:
             return self.of_curve(series.curve), series.curve.quality
-        found = {point.quality.value: at for point in series.points.values() if (at := self.of_point(point))}
-        places = sorted((at, quality) for quality, at in found.items())
+        places = sorted({(at, p.quality.value) for p in series.points.values() if (at := self.of_point(p)) is not None})
         return np.array([at for at, _ in places]), np.array([quality for _, quality in places])
 
 
@@ -169,9 +168,8 @@ def _draw_points(
 ) -> Iterator[Mark]:
     """Yield a marker for every operating point, and its interval; rules that chose the same one share it."""
     places: dict[tuple[float, float], list[str]] = {}
-    known = {
-        rule: p for rule, p in one.series.points.items() if rules is None or rule in rules or one.series.upper_bound
-    }
+    every = rules is None or one.series.upper_bound or across.of_curve is None  # a line through points has them all
+    known = {rule: p for rule, p in one.series.points.items() if every or (rules and rule in rules)}
     for rule, point in known.items():
         if (place := across.of_point(point)) is not None:
             places.setdefault((round(place, 6), round(point.quality.value, 6)), []).append(rule)

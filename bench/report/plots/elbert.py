@@ -133,7 +133,7 @@ def build_figure_3(panels: Sequence[Panel], options: PlotOptions) -> Figure | No
         "After ELBERT's figure 3: the published systems against each other and against plain compression, models of "
         "fewer layers trained without exits (stars).",
         merge_words(charts),
-        *(f"{panel.title}: {describe_shown(found)}" for panel, found in shown),
+        describe_shown(shown),
         describe_drawn([one.series for _, found in shown for one in found]),
         left,
     ]

@@ -38,7 +38,8 @@ class PlotKind:
 
 def build_trade_off_figure(panels: Sequence[Panel], options: PlotOptions) -> Figure | None:
     """Return systems against each other, a chart a task."""
-    if options.x == "latency":
+    whole, timed = panels, options.x == "latency"
+    if timed:
         panels = _keep_series(panels, lambda s: not s.early or any(point.timed for point in s.points.values()))
     chosen, left = choose_panels(find_lines(panels, options), options)
     if not chosen:
@@ -54,9 +55,10 @@ def build_trade_off_figure(panels: Sequence[Panel], options: PlotOptions) -> Fig
     words = [
         f"{', '.join(panel.title for panel, _ in shown)}. {merge_words(charts)}",
         *(f"{c.title}: {c.source}" if len(charts) > 1 else c.source for c in charts if c.source),
-        *dict.fromkeys(describe_shown(found) for _, found in shown),
+        describe_shown(shown),
         *(describe_drawn([one.series for one in found]) for _, found in shown),
         left,
+        _describe_untimed(whole, [panel for panel, _ in shown]) if timed else "",
     ]
     rows = [
         {"panel": panel.title, **row}
@@ -66,8 +68,16 @@ def build_trade_off_figure(panels: Sequence[Panel], options: PlotOptions) -> Fig
     several, columns = len(charts) > 1, min(2, len(charts))
     sizes = (1.9 * -(-len(charts) // columns), WIDE) if several else (2.3, COLUMN)
     name = f"trade-off-{shown[0][0].slug}" if not several else "trade-off"
-    made = Figure(name, " ".join(filter(None, words)), rows, charts, *sizes, columns, several, not several)
+    made = Figure(name, " ".join(filter(None, words)), rows, charts, *sizes, columns, several or timed, not several)
     return add_doubts(made, [(panel, one.name, one.series) for panel, found in shown for one in found])
+
+
+def _describe_untimed(whole: Sequence[Panel], shown: Sequence[Panel]) -> str:
+    """Return what was not timed of the tasks that are drawn against time: whole panels, for a caption."""
+    tasks = {panel.task for panel in shown}
+    timed = {p.title for p in _keep_series(whole, lambda s: any(point.timed for point in s.points.values()))}
+    left = [panel.title for panel in whole if panel.task in tasks and panel.title not in timed]
+    return f"Not timed: {'; '.join(left)}." if left else ""
 
 
 def _keep_series(panels: Sequence[Panel], test: Callable[[Series], bool]) -> list[Panel]:
@@ -91,7 +101,7 @@ def narrow_panel(panel: Panel, shown: Sequence[Shown]) -> Panel:
 
 
 def _finish(panel: Panel, shown: Sequence[Shown], figure: Figure) -> Figure:
-    caption = f"{figure.caption} {describe_shown(shown)}".strip()
+    caption = f"{figure.caption} {describe_shown([(panel, shown)])}".strip()
     return add_doubts(replace(figure, caption=caption), [(panel, one.name, one.series) for one in shown])
 
 

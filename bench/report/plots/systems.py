@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
@@ -199,13 +199,30 @@ def share_seeds(found: Sequence[Series]) -> list[Series]:
     return [replace(series, runs=tuple(run for run in series.runs if run.seed in common)) for series in found]
 
 
-def describe_shown(shown: Sequence[Shown]) -> str:
-    """Return which variant stands for each name, and whose curves are the same, for a caption."""
-    seeds = {one.series.seeds for one in shown}
-    more = {
-        one: f", {'seeds' if len(one.series.runs) > 1 else 'seed'} {one.series.seeds}" if len(seeds) > 1 else ""
-        for one in shown
-    }
-    variants = [one.described + more[one] for one in shown if one.name != one.series.label or find_system(one.series)]
-    alike = [f"{one.name} and {', '.join(one.alike)} have the same curve." for one in shown if one.alike]
-    return " ".join([*([f"{'; '.join(variants)}."] if variants else []), *alike])
+def describe_shown(panels: Sequence[tuple[Panel, Sequence[Shown]]]) -> str:
+    """Return which variant stands for each name, and whose curves are the same, for a caption.
+
+    A variant stands there once, with the panels that have it where not all have, and its seeds where they differ.
+    """
+    variants: dict[str, dict[str, str]] = defaultdict(dict)
+    alike: dict[str, list[str]] = defaultdict(list)
+    for panel, shown in panels:
+        for one in shown:
+            if one.name != one.series.label or find_system(one.series):
+                runs = one.series.runs
+                variants[one.described][panel.title] = f"seed{'s' * (len(runs) > 1)} {one.series.seeds}"
+            if one.alike:
+                alike[f"{one.name} and {', '.join(one.alike)} have the same curve"].append(panel.title)
+    differ = len({one.series.seeds for _, shown in panels for one in shown}) > 1
+    said = [name + _say_seeds(seeds, len(panels), differ) for name, seeds in variants.items()]
+    same = [name + (f" ({', '.join(where)})" if len(where) < len(panels) else "") for name, where in alike.items()]
+    return " ".join([*([f"{'; '.join(said)}."] if said else []), *(f"{sentence}." for sentence in same)])
+
+
+def _say_seeds(seeds: Mapping[str, str], panels: int, differ: bool) -> str:
+    """Return the ``seeds`` by panel of a variant, if they ``differ`` anywhere, and which of so many panels have it."""
+    each = list(dict.fromkeys(seeds.values()))
+    if differ and len(each) > 1:
+        return f" ({'; '.join(f'{panel}: {said}' for panel, said in seeds.items())})"
+    where = f" ({', '.join(seeds)})" if len(seeds) < panels else ""
+    return (f", {each[0]}" if differ else "") + where

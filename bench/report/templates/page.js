@@ -119,9 +119,21 @@
     }
     var said = document.createElement("p"), when = card.querySelector(".when").textContent.replace(/:$/, "");
     said.className = "found narrowed";
-    said.textContent = when + ", of those shown: " + (ranked.map(word).join("; ") || "no system is there") + ".";
+    said.textContent = when + (shown.length ? ", of those shown: " + (ranked.map(word).join("; ") || "no system is there") : ": nothing here matches the filter") + ".";
     card.appendChild(said);
   }
+
+  function say(part, isEmpty, words) { // in place of axes without lines and of a table without rows
+    var after = part.nextElementSibling, old = after && after.classList.contains("nothing") ? after : null;
+    if (old) { old.remove(); }
+    part.hidden = isEmpty;
+    if (!isEmpty) { return; }
+    var said = document.createElement("p");
+    said.className = "note nothing";
+    said.textContent = words;
+    part.parentNode.insertBefore(said, part.nextSibling);
+  }
+  function rowsLeft(table) { return all("tbody:not([hidden]) tr", table).some(function (row) { return !row.hidden; }); }
 
   // ---- paper has nothing to click: what is folded below what is shown is printed open, commands stay folded
   var folded = [];
@@ -209,6 +221,13 @@
       row.hidden = elsewhere || !isOfFamily(name) || !matches(name);
     });
     all(".view").forEach(narrow);
+    all(".view").forEach(function (view) {
+      var systems = view.querySelector(".systems"), first = view.querySelector(".first");
+      if (systems && all("tbody tr", systems).length) { say(first, !rowsLeft(systems), "No system matches the filter."); }
+    });
+    all(".filtered").forEach(function (table) {
+      if (all("tbody tr", table).length) { say(table.closest(".wide"), !rowsLeft(table), "No row matches the filter."); }
+    });
     all(".systems").forEach(function (table) {
       if (table.closest(".view").hidden || table.closest(".task").hidden) { return; }
       all("tbody:not([hidden]) tr", table).forEach(function (row) { count += 1; shown += row.hidden ? 0 : 1; });
