@@ -82,3 +82,56 @@ def test_nothing_to_compare_is_exit_code_4(results: Path, tmp_path: Path, capsys
     assert main(["criteria", "--results-dir", str(results), "--against", "voting"]) == 4
     assert "'voting' among them: run several strategies with the same --recipe and --head" in capsys.readouterr().err
     assert main(["criteria", "--results-dir", str(tmp_path)]) == 4
+
+
+# ---------------------------------------------------------------- ranked, with a rule of one's own
+
+
+def test_a_rule_of_ones_own_is_ranked_without_training(
+    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_rules.py").write_text(OWN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = tables(results, capsys, "--add", "my_rules:Sure", "--oracle", "--latex", str(tmp_path / "ranks.tex"))
+    assert [one["task"] for one in found["checkpoints"]] == [found["checkpoints"][0]["task"]] * 2
+    rows = {row["criterion"]: row for row in found["criteria"]}
+    assert rows["my_rules:Sure"]["added"]
+    assert not any(row["added"] for name, row in rows.items() if name != "my_rules:Sure")
+    for title, value in rows["entropy"]["quality"].items():  # with two classes the same order
+        assert rows["my_rules:Sure"]["quality"][title] == pytest.approx(value, abs=0.01)
+    assert len(rows["saturation"]["quality"]) == 1  # of the training that kept its observations
+    assert rows["saturation"]["rank"] is None
+    for name, row in rows.items():
+        assert row["headroom"] >= 0
+        assert {pair["verdict"] for pair in row["pairs"]} <= {"better", "level", "worse"}
+        assert (row["pairs"] == []) == (name == "my_rules:Sure")
+    text = (tmp_path / "ranks.tex").read_text()
+    assert text.count(r"\begin{tabular}") == 1
+    assert "my\\_rules:Sure" in text
+
+
+OWN = '''
+from strategies.base import Criterion, Strategy
+from strategies.entropy import JointRecipe, LinearHead
+
+
+class Unsure(Criterion):
+    """1 - p of the most probable class."""
+
+    def step(self, state, seen):
+        return state, 1 - seen.logits.softmax(dim=-1).amax(dim=-1)
+
+
+class Sure(Strategy):
+    """Leave when sure."""
+
+    name = "sure"
+    head, recipe, criterion = LinearHead, JointRecipe, Unsure
+    equations = ("p > 1 - t",)
+'''
+
+
+@pytest.mark.parametrize(("name", "said"), [("oracle-correct", "nothing to rank"), ("full", "nothing to rank")])
+def test_what_has_no_rank_is_refused(name: str, said: str, results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["criteria", "--results-dir", str(results), "--add", name]) == 2
+    assert said in capsys.readouterr().err

@@ -34,13 +34,23 @@ def criteria(
     markdown: Annotated[
         Path | None, typer.Option("--markdown", "-o", help="Write the tables to this file too.")
     ] = None,
+    add: Annotated[
+        list[str] | None, typer.Option("--add", help="Replay this rule too, and rank all: my_rule:MyRule, or a name.")
+    ] = None,
+    oracle: Annotated[bool, typer.Option("--oracle", help="Rank all, and show what an oracle has more.")] = False,
+    latex: Annotated[Path | None, typer.Option(help="Write the ranking to this file as a LaTeX table.")] = None,
 ) -> None:
     """Compare criteria on the same checkpoints and samples.
 
-    What differs between the rows of a table is the criterion alone; each is paired with one of them.
+    What differs between the rows of a table is the criterion alone; each is paired with one of them. With --add or
+    --oracle every criterion is replayed on the logits of every checkpoint, and all are ranked; nothing is trained.
 
     $ bench criteria --task sst2 --against entropy
+    $ bench criteria --add my_rule:MyRule
     """
+    if add or oracle or latex:
+        rank_and_show(session, task, backbone, add or [], against, oracle, markdown, latex)
+        return
     from bench.api.results import Results
     from bench.measure.areas import GRID
     from bench.results.matched import make_plain_rows
@@ -68,3 +78,35 @@ def _write_text(found: Mapping[str, float] | None, sign: str) -> str:
     if found is None:
         return "not reached"
     return f"{found['estimate']:{sign}.3f} [{found['low']:{sign}.3f}, {found['high']:{sign}.3f}]"
+
+
+def rank_and_show(
+    session: Session, task: str | None, backbone: str | None, add: list[str], against: str, oracle: bool,
+    markdown: Path | None, latex: Path | None,
+) -> None:  # fmt: skip
+    """Rank all criteria and those that are added on the recorded logits; print, and write, the one table."""
+    session.progress.say("Loading torch.")
+    from bench.cli.leaderboard_tables import NOTE, describe_standings, make_plain_standings, tabulate_standings
+    from bench.compare.leaderboard import list_replayable, rank_criteria, refuse_rules
+    from bench.errors import NothingComparable
+    from bench.files import write_text
+    from bench.report.formats import TextTable, format_latex
+    from bench.results.store import Only
+    from strategies import STRATEGIES
+
+    added = [name for text in add for name in session.read_strategies(text, "--add")]
+    refuse_rules([*added, against])
+    runs = session.keep_judged(session.read_runs(Only.named(task, backbone)))
+    names = list(dict.fromkeys([*list_replayable(STRATEGIES), *added, against]))
+    found = rank_criteria(runs, names, [*added, against], oracle=oracle, say=session.progress.say)
+    if not found.blocks:
+        raise NothingComparable(session.store.explain_none())
+    mine = added[0] if added else against
+    title, columns, rows = tabulate_standings(found, mine, added)
+    said = describe_standings(found, mine, added)
+    plain = make_plain_standings(found, mine, added) if session.json else None
+    if latex is not None:
+        write_text(
+            latex, format_latex(TextTable("criteria", title, columns, rows, f"{title}. {' '.join(said)} {NOTE}"))
+        )
+    show_tables([(title, columns, rows)], NOTE, [()], markdown=markdown, plain=plain, said=said)
