@@ -261,3 +261,13 @@ class TextConsole(Console):
         """Yield the pieces of anything printed; styles are the console's own and stay."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=show_hidden(segment.text))
+
+
+def format_bytes(count: float | None) -> str:
+    """Return ``1.5 GiB``, ``320 KiB``, or ``unknown``."""
+    if count is None:
+        return "unknown"
+    for size, unit in ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB")):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count / 2**10:.0f} KiB"

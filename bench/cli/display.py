@@ -84,13 +84,3 @@ def format_seconds(seconds: float | None) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.3g} {unit}"
     return f"{seconds:.0f} s"
-
-
-def format_bytes(count: float | None) -> str:
-    """Return ``1.5 GiB``, ``320 KiB``, or ``unknown``."""
-    if count is None:
-        return "unknown"
-    for size, unit in ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB")):
-        if count >= size:
-            return f"{count / size:.3g} {unit}"
-    return f"{count / 2**10:.0f} KiB"

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from backbones.names import trust_names
 from bench.advise.note import AdviceNote, read_advice_note
-from bench.cli.display import format_bytes, format_seconds, make_console, print_json
+from bench.cli.display import format_seconds, make_console, print_json
 from bench.cli.next_steps import suggest_steps
 from bench.cli.ranking_tables import print_rankings, rank_runs
 from bench.compare.sentences import say_run
@@ -27,7 +27,7 @@ from bench.results.reuse import find_origin
 from bench.results.run import Run
 from bench.results.series_doubts import add_marks, describe_doubts, find_series_doubts
 from bench.results.times import Latency, TimedPoint
-from bench.text import build_table, show_line
+from bench.text import build_table, format_bytes, show_line
 
 if TYPE_CHECKING:
     from bench.sweep import Outcome, Plan
@@ -191,6 +191,7 @@ def describe_run(run: Run, *, advised: bool = False) -> list[str]:
     lines += _describe_precision(record)
     if record.latency is not None:
         lines += [*record.latency.notes, *_caution(record.latency), *_describe_sampling(record, record.latency)]
+        lines += [said] if record.counts is not None and (said := record.counts.describe()) else []
     return lines + [f"Warning: {warning}" for warning in record.warnings]
 
 

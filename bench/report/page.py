@@ -79,6 +79,7 @@ def render_page(
             points={panel.number: table for panel, table in zip(panels, points, strict=True)},
             realisation=realisation,
             curves=tables["curves"],
+            counted=tables.get("counts"),
             curve_groups=curves,
             doubted=doubted,
             summarise_doubts=summarise_doubts,

@@ -11,6 +11,7 @@ from bench.files import write_text
 from bench.progress import Progress
 from bench.report import tables
 from bench.report.charts import build_charts, build_realisation
+from bench.report.counts import build_counts_table
 from bench.report.figures import Figure, save_figures
 from bench.report.formats import TextTable, format_csv, format_latex, format_markdown
 from bench.report.overview.answers import render_answers
@@ -62,6 +63,8 @@ def write_report(
     realisation = build_realisation(found)
     points = [tables.build_points_table(panel, marks) for panel in found]
     single = {"curves": tables.build_curves_table(found), "cells": tables.build_cells_table(contents, marks)}
+    if (counted := build_counts_table(found)).rows:
+        single["counts"] = counted
     drawn: list[Figure] = []
     if "figures" in formats:
         drawn += [figure for one in made for figure in build_panel_figures(one, published)]
@@ -115,6 +118,8 @@ def render_markdown(
     parts = [format_markdown(t) for t in points]
     if single["curves"].rows:
         parts.append(format_markdown(single["curves"]))
+    if "counts" in single:
+        parts.append(format_markdown(single["counts"]))
     if drawn:
         parts.append("## Figures\n")
         for f in drawn:
@@ -133,7 +138,7 @@ def _list_facts(facts: Sequence[tuple[str, str | None]]) -> list[str]:
 def render_latex(points: list[TextTable], single: dict[str, TextTable]) -> str:
     """Render all tables, to be \\input; says what it needs."""
     head = "% Tables of an ExitBench report. Needs \\usepackage{booktabs,graphicx,textcomp} and T1 fonts.\n"
-    shown = [*points, *([single["curves"]] if single["curves"].rows else [])]
+    shown = [*points, *(single[name] for name in ("curves", "counts") if name in single and single[name].rows)]
     return head + "\n".join(format_latex(t) for t in shown)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -11,6 +11,7 @@ from pydantic import Discriminator, Tag
 
 from bench.results.part import Amounts, Cut, Estimate, Frozen, Number, Part
 from bench.results.times import TimedPoint
+from bench.text import format_bytes
 
 if TYPE_CHECKING:  # records are read without torch
     from bench.inference.counting import CountedWork, Tally
@@ -255,3 +256,30 @@ class Counts(Part):
     def of(cls, found: Iterable[CountedWork], device: str, dtype: str) -> Self:
         """Return what is recorded of counted runs."""
         return cls(device=device, dtype=dtype, runs=tuple(CountedRun.of(run) for run in found))
+
+    @property
+    def never(self) -> CountedRun:
+        """The sample that never leaves early, so that it looks at every exit."""
+        return self.runs[0]
+
+    def describe(self) -> str:
+        """Return in a sentence what looking at an exit takes, and a layer."""
+        run = self.never
+        before = slice(0, len(run.layers.operations) - 1)  # nobody checks the last exit
+        if not any(run.heads.operations[before]):
+            return ""
+        pairs = zip(run.heads.operations[before], run.checks.operations[before], strict=True)
+        operations = write_span([head + check for head, check in pairs])
+        waits = write_span(run.checks.syncs[before])
+        return (
+            f"Counted, a sample of {run.tokens[0]} tokens: looking at an exit takes {operations} operations, "
+            f"{format_bytes(max(run.heads.weight_bytes))} of weights and {waits} host "
+            f"synchronisation{'' if waits == '1' else 's'}; a layer {write_span(run.layers.operations)} operations and "
+            f"{format_bytes(max(run.layers.weight_bytes))}."
+        )
+
+
+def write_span(amounts: Sequence[int]) -> str:
+    """Return ``9`` where all are the same, else ``9 to 44``."""
+    low, high = min(amounts), max(amounts)
+    return f"{low}" if low == high else f"{low} to {high}"

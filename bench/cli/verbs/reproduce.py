@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.display import format_bytes, format_seconds, make_console, print_json
+from bench.cli.display import format_seconds, make_console, print_json
 from bench.cli.session import Session, split_seeds, with_session
 from bench.errors import CellsFailed, UsageError
 from bench.files import write_text
 from bench.reproduce.papers import Scale, load_paper
+from bench.text import format_bytes
 
 
 @with_session()
