@@ -13,6 +13,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, Literal, cast
 
 import torch
@@ -121,7 +122,6 @@ class Recipe(nn.Module, ABC):
         return {}
 
 
-@dataclass(frozen=True)
 class Start:
     """What a criterion may know before the first exit.
 
@@ -129,13 +129,29 @@ class Start:
     batch); ``labels`` [N] are given to oracles only.
     """
 
-    samples: int
-    num_layers: int
-    num_outputs: int
-    dtype: torch.dtype = torch.float32
-    device: torch.device | str = "cpu"
-    keys: Tensor | None = None
-    labels: Tensor | None = None
+    def __init__(
+        self,
+        samples: int,
+        num_layers: int,
+        num_outputs: int,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+        keys: Tensor | None = None,
+        labels: Tensor | None = None,
+    ) -> None:
+        self.samples, self.num_layers, self.num_outputs = samples, num_layers, num_outputs
+        self.dtype, self.device, self.labels = dtype, device, labels
+        self._keys = keys
+
+    @cached_property
+    def keys(self) -> Tensor | None:
+        """The samples' numbers on the device; they go there when they are asked for, which few criteria do."""
+        return None if self._keys is None else self._keys.to(self.device)
+
+    @property
+    def has_read_keys(self) -> bool:
+        """Whether anybody asked for them."""
+        return "keys" in vars(self)
 
 
 @dataclass(frozen=True)
@@ -283,12 +299,16 @@ def predict(logits: Tensor) -> Tensor:
     return logits.squeeze(-1) if logits.shape[-1] == 1 else logits.argmax(dim=-1)
 
 
-def check_finite(logits: Tensor, layer: int, names: Sequence[object] | None = None) -> None:
-    """Raise :class:`StrategyError` naming sample and exit where logits [n, C] are NaN or infinite."""
+def check_finite(logits: Tensor, layer: int, names: Sequence[object] | Tensor | None = None) -> None:
+    """Raise :class:`StrategyError` naming sample and exit where logits [n, C] are NaN or infinite.
+
+    ``names`` are the samples', or their numbers int64 [n], by default their places.
+    """
     bad = ~torch.isfinite(logits).all(dim=-1)
     if bool(bad.any()):
         row = int(bad.nonzero()[0, 0])
         name = row if names is None else names[row]
+        name = int(name) if isinstance(name, Tensor) else name
         raise StrategyError(f"Logits of sample {name} at exit {layer} are not finite: {logits[row].tolist()}.")
 
 

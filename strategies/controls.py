@@ -166,7 +166,7 @@ class Chance(Criterion):
     def start(self, start: Start) -> State:
         if start.keys is None:
             raise StrategyError("Random exits are drawn from the samples' stable numbers, and none were given.")
-        return {"keys": start.keys.to(start.device)}
+        return {"keys": start.keys}
 
     def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
         place = scramble(torch.full_like(state["keys"], seen.layer + (self.seed << 16)))

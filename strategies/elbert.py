@@ -54,16 +54,6 @@ class ElbertRecipe(Recipe):
         return {"exit_weights": [round(float(w), 4) for w in self.weights().detach()]}
 
 
-def track_confidence(p: Tensor) -> Tensor:
-    """Return what the windows follow, per class, from probabilities: [..., C] -> [..., C], larger is surer.
-
-    The class probabilities; for two classes the one number p(class 0), negated for class 1, so that a
-    change of p(class 1) near 1, too small for its own floating-point format, is seen as the released
-    code sees it.
-    """
-    return torch.stack([p[..., 0], -p[..., 0]], dim=-1) if p.shape[-1] == 2 else p
-
-
 def log_odds(logits: Tensor, index: Tensor) -> Tensor:
     """Return ln p / (1 - p) of one class, [n, N], for logits [n, N, C] and the class's ``index`` [n, N, 1].
 
@@ -75,14 +65,11 @@ def log_odds(logits: Tensor, index: Tensor) -> Tensor:
 
 
 def find_clear_label(p: Tensor, margin: float) -> Tensor:
-    """Return the predicted class [...] of probabilities [..., C], or -1 where no class stands out by the margin.
+    """Return the predicted class [...] of probabilities [..., C], C > 2, or -1 where none stands out by the margin.
 
-    Two classes: p > 0.5 + margin, as released. More: the best leads the second by more than 2 * margin,
-    which is the same thing for two. Exact ties have no label.
+    The best leads the second by more than 2 * margin, which for two classes would be p > 0.5 + margin, as released.
+    Exact ties have no label.
     """
-    if p.shape[-1] == 2:  # on p(class 0) alone: p(class 1) rounds differently
-        first = p[..., 0]
-        return torch.where(first > 0.5 + margin, 0, torch.where(first < 0.5 - margin, 1, -1))
     best, label = p.topk(2, dim=-1)
     return torch.where(best[..., 0] - best[..., 1] > 2 * margin, label[..., 0], -1)
 
@@ -161,11 +148,23 @@ class MonotoneWindow(Window):
 
     def fires(self, window: Tensor) -> Tensor:
         p = torch.softmax(window, dim=-1)
+        if p.shape[-1] == 2:
+            return self.fires_for_two(p[..., 0])
         label = window[:, -1].argmax(dim=-1)
         index = label[:, None, None].expand(-1, p.shape[1], 1)
-        confidence = track_confidence(p).gather(2, index).squeeze(2) if p.shape[-1] == 2 else log_odds(window, index)
+        confidence = log_odds(window, index)
         never_drops = (confidence[:, 1:] >= confidence[:, :-1]).all(dim=1)
         return (find_clear_label(p[:, 0], self.margin) == label) & never_drops
+
+    def fires_for_two(self, first: Tensor) -> Tensor:
+        """Return whether the test holds over p(class 0) [n, N]: clear at its start, and no step back from there.
+
+        The prediction at the end is then that at the start without being asked for: what never falls from above a
+        half ends above it. As p(class 0) tells all, this is half of the operations that any number of classes takes.
+        """
+        begin, before, after = first[:, 0], first[:, :-1], first[:, 1:]
+        rises = (after >= before).all(dim=1) & (begin > 0.5 + self.margin)
+        return rises | ((after <= before).all(dim=1) & (begin < 0.5 - self.margin))
 
 
 class RangeWindow(Window):
@@ -182,8 +181,8 @@ class RangeWindow(Window):
 
     def fires(self, window: Tensor) -> Tensor:
         p = torch.softmax(window, dim=-1)
-        confidence = track_confidence(p)
-        best = confidence[..., 0] if confidence.shape[-1] == 2 else confidence.amax(dim=-1)
+        # of two classes p(class 0), as released: a change of p(class 1) near 1 is too small for its own format
+        best = p[..., 0] if p.shape[-1] == 2 else p.amax(dim=-1)
         return has_same_label(p, self.margin) & (best.amax(dim=1) - best.amin(dim=1) <= self.range)
 
 
@@ -196,6 +195,9 @@ class LabelWindow(Window):
 
 def has_same_label(p: Tensor, margin: float) -> Tensor:
     """Return whether one class is clearly predicted throughout a window of probabilities [n, N, C], bool [n]."""
+    if p.shape[-1] == 2:  # on p(class 0) alone: p(class 1) rounds differently
+        first = p[..., 0]
+        return (first > 0.5 + margin).all(dim=1) | (first < 0.5 - margin).all(dim=1)
     labels = find_clear_label(p, margin)
     return (labels[:, 0] >= 0) & (labels == labels[:, :1]).all(dim=1)
 

@@ -51,7 +51,7 @@ def check_live(live: LiveSplit, result: SplitResult, dtype: str) -> LiveCheck:
     other_exit = other_answer = 0
     for row in rows:
         batch = collate_batch(live.encoded, [row]).to(device)
-        found = run_live(live.model, live.criterion, cut, batch, keys=keys[row : row + 1].to(device))
+        found = run_live(live.model, live.criterion, cut, batch, keys=keys[row : row + 1])
         layer, answer = int(found.layer[0]), predict(found.logits.float())[0].item()
         expected = live.replayed.predictions[row, layer - 1].item()
         same = answer == expected if isinstance(expected, int) else math.isclose(answer, expected, abs_tol=1e-2)

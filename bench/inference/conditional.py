@@ -100,6 +100,7 @@ class ConditionalForward:
         start = make_start(self.model, self.hidden, inputs.keys)
         self.state, self.memory = self.criterion.start(start), start_probe(self.model, self.criterion.probe, start)
         self.said = self.model.head.start(1, self.hidden.dtype, self.hidden.device)
+        inputs.needs_keys = start.has_read_keys
 
     def _exit(self, layer: int) -> None:
         """Layer, head and step; the answer so far is this exit's, and the last that is written is the one taken."""
@@ -155,5 +156,5 @@ class ConditionalExecutor:
         refuse_oracles(criterion)
         answer = self.program(criterion, cut, int(batch.input_ids.shape[1]))(batch, keys)
         layer, logits = int(answer[0]), answer[None, 1:]
-        check_finite(logits, layer, None if keys is None else keys.tolist())
+        check_finite(logits, layer, keys)
         return LiveResult(torch.tensor([layer]), logits)

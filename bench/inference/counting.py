@@ -137,7 +137,8 @@ def watch_model(model: ExitModel, ledger: Ledger) -> ExitModel:
     encoder, head = copy.copy(model.encoder), copy.copy(model.head)
     vars(encoder)["embed"] = ledger.place("embed", model.encoder.embed, "start", by_layer=False)
     vars(encoder)["layer"] = ledger.place("layers", model.encoder.layer, "checks")
-    vars(head)["forward"] = ledger.place("heads", model.head.forward, "checks")
+    for way in ("step", "skip", "forward"):
+        vars(head)[way] = ledger.place("heads", getattr(model.head, way), "checks")
     return ExitModel(encoder, head).train(model.training)
 
 

@@ -31,8 +31,7 @@ class EagerExecutor:
         self.device = next(model.parameters()).device
 
     def __call__(self, criterion: Criterion, cut: float, batch: Batch, keys: Tensor | None = None) -> LiveResult:
-        moved = None if keys is None else keys.to(self.device)
-        return run_live(self.model, criterion, cut, batch.to(self.device), keys=moved)
+        return run_live(self.model, criterion, cut, batch.to(self.device), keys=keys)
 
 
 Executor = EagerExecutor | GraphExecutor | ConditionalExecutor

@@ -73,6 +73,7 @@ class Chain:
     def _start(self) -> tuple[Tensor, ...]:
         start = make_start(self.model, self.layers[0].outputs[0], self.inputs.keys)
         state, memory = self.criterion.start(start), start_probe(self.model, self.criterion.probe, start)
+        self.inputs.needs_keys = start.has_read_keys
         hidden = self.layers[0].outputs[0]
         said = self.model.head.start(self.rows, hidden.dtype, hidden.device)
         self.names, self.memory, self.said = list(state), list(memory), list(said)
@@ -201,7 +202,7 @@ class GraphExecutor:
         chain.launch(0)
         if not criterion.uses_early_exits:
             last, logits = self.model.num_layers, chain.read(0)[:size, 1:].clone()
-            check_finite(logits, last, None if keys is None else keys.tolist())
+            check_finite(logits, last, keys)
             return LiveResult(torch.full((size,), last), logits)
         return self._run_one(chain, cut, keys) if size == 1 else self._run_many(chain, cut, size, keys)
 
@@ -216,7 +217,7 @@ class GraphExecutor:
             if layer == last or chain.criterion.leaves(packet[:, 0], cut).item():
                 break
         logits = packet[:, 1:].clone()
-        check_finite(logits, layer, None if keys is None else keys.tolist())
+        check_finite(logits, layer, keys)
         return LiveResult(torch.tensor([layer]), logits)
 
     def _run_many(self, chain: Chain, cut: float, size: int, keys: Tensor | None) -> LiveResult:
@@ -233,7 +234,7 @@ class GraphExecutor:
             if not leaving.any():
                 continue
             gone = inside[leaving]
-            check_finite(packet[leaving, 1:], layer, gone.tolist() if keys is None else keys.cpu()[gone].tolist())
+            check_finite(packet[leaving, 1:], layer, gone if keys is None else keys.cpu()[gone])
             exits[gone], answers[gone] = layer, packet[leaving, 1:]
             alive = alive & ~leaving
             if not alive.any():

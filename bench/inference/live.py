@@ -34,9 +34,10 @@ def run_live(
     """Run ``batch`` and stop computing each sample as soon as ``criterion`` lets it leave at ``cut``.
 
     ``cut`` is on the criterion's score (``criterion.cut(threshold)``); ``keys`` int64 [B] are the samples' stable
-    numbers. Finished samples leave, the rest is compacted and its padding trimmed, so that a batch costs what its
-    remaining samples cost. The last exit always answers and is not checked. Half-precision logits are widened to
-    float32 before they are judged, as replay does.
+    numbers, best on the host: they go to the device only for a criterion that asks for them. Finished samples leave,
+    the rest is compacted and its padding trimmed, so that a batch costs what its remaining samples cost. The last exit
+    always answers and is not checked. Half-precision logits are widened to float32 before they are judged, as replay
+    does.
 
     Raises StrategyError for oracles, and where the logits of an answer are not finite (naming sample and exit).
     """
@@ -89,7 +90,7 @@ def _run_one(model: ExitModel, criterion: Criterion, cut: float, batch: Batch, k
 def _make_result(logits: Tensor, layer: int, keys: Tensor | None) -> LiveResult:
     """The outcome of one sample. Its few logits are checked on the host: cheaper than four small kernels."""
     if not all(map(math.isfinite, logits.tolist()[0])):
-        check_finite(logits, layer, None if keys is None else keys.tolist())
+        check_finite(logits, layer, keys)
     return LiveResult(torch.tensor([layer]), logits)
 
 
@@ -100,7 +101,6 @@ def _run_many(model: ExitModel, criterion: Criterion, cut: float, batch: Batch, 
     exits = torch.empty(size, dtype=torch.long)
     if size == 0:
         return LiveResult(exits, torch.empty(0, head.num_outputs, device=device))
-    names = None if keys is None else keys.tolist()
     attention = batch.attention_mask
     hidden, mask = encoder.embed(batch)
     start = make_start(model, hidden, keys)
@@ -126,7 +126,7 @@ def _run_many(model: ExitModel, criterion: Criterion, cut: float, batch: Batch, 
             leaving = torch.ones(len(inside), dtype=torch.bool)
         out = leaving.nonzero().squeeze(1)
         gone, answered = inside[out], logits[out.to(device)]
-        check_finite(answered, layer, [names[i] if names else i for i in gone.tolist()])
+        check_finite(answered, layer, gone if keys is None else keys[gone])
         exits[gone] = layer
         answers[gone.to(device)] = answered
         if len(out) == len(inside):

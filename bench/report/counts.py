@@ -39,9 +39,9 @@ def build_counts_table(panels: Sequence[Panel]) -> TextTable:
                 values += _list_places(panel, series, counts)
     words = (
         "Operations that torch dispatches and bytes of weights that they read, at a layer, a head and a check of the "
-        "eager engine, counted on one sample of few tokens that never leaves early: the same on any machine. Beside the "
-        "layers: the share of all operations, and of all bytes of weights, that heads and checks before the last exit "
-        "take. FLOPs see only the matrix products among them; the rest is why the clock keeps less than they promise. "
+        "eager engine, counted on one sample of few tokens that never leaves early: the same on any machine. Beside "
+        "the layers: the share of all operations, and of all bytes of weights, that heads and checks before the last "
+        "exit take. FLOPs see only the matrix products among them; the rest is why the clock keeps less than promised. "
         "Realisation: measured speed-up over promised."
     )
     return TextTable("counts", "Where the rest goes", COUNTED_COLUMNS, rows, words, values)
