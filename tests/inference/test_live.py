@@ -18,9 +18,11 @@ from strategies.controls import EarliestConsistent, ForcedExits
 from tests.helpers.criteria import CAUSAL, criterion_of, judge
 from tests.helpers.models.exit_models import make_batch, make_model, replay
 
+KERNELS = [*((name, "sdpa") for name in CAUSAL), *((name, "eager") for name in ("entropy", "learned-exit", "gpfee"))]
+"""Strategies and attention: no criterion or head looks at attention, so that a few on another kernel will do."""
 
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
-@pytest.mark.parametrize("name", CAUSAL)
+
+@pytest.mark.parametrize(("name", "attention"), KERNELS)
 @pytest.mark.parametrize("model_type", sorted(ENCODERS))
 def test_live_equals_replay(model_type: str, name: str, attention: str) -> None:
     judged = judge(name)

@@ -15,7 +15,7 @@ from bench.training.exits import ExitFit, fit_exits, has_linear_exits, part_rows
 from bench.training.linear import Scaled, compute_mean_loss, fit_linear
 from bench.training.states import POOLINGS, PooledStates
 from strategies import HEADS
-from strategies.base import Pooling
+from strategies.base import MemoryHead, Pooling
 from strategies.exits_only import can_read_pooled
 from strategies.pooler import PooledHead
 from strategies.state_fit import StateFit
@@ -51,8 +51,9 @@ def losses(head: PooledHead, states: PooledStates, targets: Tensor) -> list[floa
     return [float(compute_mean_loss(z, targets)) for z in logits]
 
 
-def test_only_heads_that_look_at_tokens_cannot_be_fitted_on_states() -> None:
-    assert set(HEADS) - set(ON_STATES) == {"student"}
+def test_only_heads_that_look_at_tokens_or_remember_cannot_be_fitted_on_states() -> None:
+    remembering = {name for name in HEADS if issubclass(HEADS.load(name), MemoryHead)}
+    assert set(HEADS) - set(ON_STATES) == {"student", *remembering}
 
 
 @pytest.mark.parametrize("outputs", [1, OUTPUTS])

@@ -24,7 +24,7 @@ from bench.training import trainer
 from bench.training.args import TrainArgs
 from bench.training.checkpoint import load_tensors
 from bench.training.trainer import TrainingPlan, TrainLog, scale_rate, train_model
-from strategies.base import ExitModel, Recipe, Stage
+from strategies.base import ExitModel, Recipe, Stage, State
 from strategies.controls import FinetuneRecipe
 from strategies.deebert import DeeBertRecipe, HighwayHead
 from strategies.elbert import ElbertRecipe, SharedHead
@@ -282,7 +282,7 @@ def test_without_memory_a_batch_is_taken_in_halves(
     """Of 8 samples at once as many as fit into ``room``: 4, 2 or 1; the loss is that of the whole batch."""
     logits = trainer.compute_stage_logits
 
-    def guarded(model: ExitModel, recipe: Recipe, stage: Stage, batch: Batch) -> list[Tensor]:
+    def guarded(model: ExitModel, recipe: Recipe, stage: Stage, batch: Batch) -> tuple[State, list[Tensor]]:
         if len(batch.input_ids) > room:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return logits(model, recipe, stage, batch)
