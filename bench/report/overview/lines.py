@@ -181,14 +181,15 @@ class Overview:
 
     @property
     def trained_on(self) -> int:
-        """Samples that its systems were trained on."""
-        return max(run.record.task.rows["train"].used for run in self.panel.runs)
+        """Samples that its systems were trained on; 0 where all were imported, of whose training nothing is known."""
+        rows = [run.record.task.rows.get("train") for run in self.panel.runs]
+        return max((train.used for train in rows if train is not None), default=0)
 
     def find_richer(self, others: Sequence[Overview]) -> Overview | None:
         """Return the overview of the same task that has something to say and most training data, where that is more."""
         able = [one for one in others if (head := one.headlines.get(one.first_rule)) and head.best]
         most = max(able, key=lambda one: one.trained_on, default=self)
-        return most if most.trained_on > self.trained_on else None
+        return most if most.trained_on > self.trained_on > 0 else None
 
     @property
     def short_title(self) -> str:
