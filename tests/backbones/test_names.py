@@ -137,8 +137,8 @@ def test_what_is_no_strategy_is_refused_before_it_is_called(
     ("body", "said"),
     [
         ("(Strategy): pass", "it lacks criterion, head, name, recipe."),
-        ("(Entropy): head = __import__('os').abort", "its head is no subclass of strategies.base.Head."),
-        ("(Entropy): head = 'os:abort'", "its head is no subclass of strategies.base.Head."),
+        ("(Entropy): head = __import__('os').abort", "its head is no subclass of strategies.head.Head."),
+        ("(Entropy): head = 'os:abort'", "its head is no subclass of strategies.head.Head."),
         ("(Entropy): recipe = 5", "its recipe is no subclass of strategies.base.Recipe."),
         ("(Entropy): criterion = Criterion", "its criterion lacks step."),
         ("(Entropy): name = 5", "its name is no text."),

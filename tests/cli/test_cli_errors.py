@@ -131,7 +131,7 @@ BAD: dict[str, tuple[Arrange, str]] = {
     "results in a circle": (in_a_circle, r"circle is a link that leads nowhere, and results are kept in a folder\.$"),
     "shown strategy": (words("show", "strategy", "pabe"), r"Unknown strategy 'pabe'\. "),
     "replayed strategy": (logits_file("entropi", logits=GOOD), r"Unknown strategy 'entropi'\. Did you mean 'entropy'"),
-    "nothing like it": (run(strategy="zzzz"), r"Unknown strategy 'zzzz'\. Known: budget, "),
+    "nothing like it": (run(strategy="zzzz"), r"Unknown strategy 'zzzz'\. Known: beem, "),
     "command": (words("runn"), r"No such command 'runn'\. Did you mean 'run'\?"),
     "option": (run("--sed", "1"), r"No such option: --sed"),
     "no task": (words("run", "--strategy", "entropy"), r"^--strategy and --task are needed, or --config"),
@@ -244,8 +244,8 @@ BAD: dict[str, tuple[Arrange, str]] = {
     ),
     # records
     "a strategy is no run": (
-        words("show", "entropy"),
-        r"no run 'entropy' and no results folder results\. .* shown by `bench show strategy entropy`\.$",
+        words("show", "fastbert"),
+        r"no run 'fastbert' and no results folder results\. .* shown by `bench show recipe fastbert`\.$",
     ),
     "no run": (words("show", "nothing"), r"no run 'nothing' and no results folder results\.$"),
     "damaged record": (recorded("{"), r"record\.json is damaged \(.*\)\. Delete it and run the cell again\.$"),

@@ -97,8 +97,8 @@ def test_a_rule_of_ones_own_is_ranked_without_training(
     rows = {row["criterion"]: row for row in found["criteria"]}
     assert rows["my_rules:Sure"]["added"]
     assert not any(row["added"] for name, row in rows.items() if name != "my_rules:Sure")
-    for title, value in rows["entropy"]["quality"].items():  # with two classes the same order
-        assert rows["my_rules:Sure"]["quality"][title] == pytest.approx(value, abs=0.01)
+    for title, value in rows["entropy"]["quality"].items():  # of two classes the same order but where 1 - p ties
+        assert rows["my_rules:Sure"]["quality"][title] == pytest.approx(value, abs=0.05)
     assert len(rows["saturation"]["quality"]) == 1  # of the training that kept its observations
     assert rows["saturation"]["rank"] is None
     for name, row in rows.items():

@@ -352,7 +352,7 @@ def test_logits_have_the_precision_of_training(
 def test_it_learns(tmp_path: Path) -> None:
     """On 600 demo sentences the loss falls and the last exit beats chance on other sentences."""
     data = Demo().load(LoadOptions(limit=600))
-    args = TrainArgs(steps=150, lr=2e-3, batch_size=32)
+    args = TrainArgs(steps=300, lr=2e-3, batch_size=32)
     model, recipe, plan = setting(data, tmp_path, args, dropout=0.0)
     log = train_model(model, recipe, plan, QUIET)
     losses = log.stages["train"]
