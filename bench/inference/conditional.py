@@ -100,7 +100,6 @@ class ConditionalForward:
         start = make_start(self.model, self.hidden, inputs.keys)
         self.state, self.memory = self.criterion.start(start), start_probe(self.model, self.criterion.probe, start)
         self.said = self.model.head.start(1, self.hidden.dtype, self.hidden.device)
-        inputs.needs_keys = start.has_read_keys
 
     def _exit(self, layer: int) -> None:
         """Layer, head and step; the answer so far is this exit's, and the last that is written is the one taken."""

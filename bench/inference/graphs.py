@@ -73,7 +73,6 @@ class Chain:
     def _start(self) -> tuple[Tensor, ...]:
         start = make_start(self.model, self.layers[0].outputs[0], self.inputs.keys)
         state, memory = self.criterion.start(start), start_probe(self.model, self.criterion.probe, start)
-        self.inputs.needs_keys = start.has_read_keys
         hidden = self.layers[0].outputs[0]
         said = self.model.head.start(self.rows, hidden.dtype, hidden.device)
         self.names, self.memory, self.said = list(state), list(memory), list(said)

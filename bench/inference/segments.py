@@ -103,7 +103,6 @@ class StaticInputs:
         self.pad = int(model.encoder.model.config.pad_token_id or 0)
         self.host = torch.zeros(rows * (3 * tokens + 1), dtype=torch.long, pin_memory=device.type == "cuda")
         self.device = torch.zeros_like(self.host, device=device)
-        self.needs_keys = False  # until a criterion reads them, when its start is recorded
         table = 3 * rows * tokens
         self.ids, self.types, self.attention = self.device[:table].view(3, rows, tokens)
         self.keys = self.device[table:]
@@ -133,7 +132,7 @@ class StaticInputs:
             attention.fill_(1)
         else:
             attention.copy_(batch.attention_mask)
-        if keys is not None and self.needs_keys:
+        if keys is not None:
             self.host_keys[:n].copy_(keys)
         self.send()
 
