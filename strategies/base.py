@@ -148,11 +148,6 @@ class Start:
         """The samples' numbers on the device; they go there when they are asked for, which few criteria do."""
         return None if self._keys is None else self._keys.to(self.device)
 
-    @property
-    def has_read_keys(self) -> bool:
-        """Whether anybody asked for them."""
-        return "keys" in vars(self)
-
 
 @dataclass(frozen=True)
 class Seen:
