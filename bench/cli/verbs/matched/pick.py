@@ -16,7 +16,7 @@ def read_speedup(text: str) -> float:
     try:
         return float(text.removesuffix("x"))
     except ValueError:
-        raise UsageError(f"'{text}' is no speed-up: give a number such as 2 or 2x.") from None
+        raise typer.BadParameter(f"'{text}' is no speed-up: give a number such as 2 or 2x.") from None
 
 
 @with_session("results_dir", "json", "allow_imports")
