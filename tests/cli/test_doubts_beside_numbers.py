@@ -128,6 +128,8 @@ def test_files_that_are_passed_on_say_it(
             from PIL import Image
 
             said = str(Image.open(path).info.get("Description")).encode()
+        if path.name == "counts.csv":  # what the engine does, whatever the model has learned
+            continue
         if path.suffix != ".pdf":  # compressed; the same words as the others
             assert b"so the speed-ups mean nothing" in said, path.name
 
