@@ -218,6 +218,15 @@ def test_faults_of_heads_and_recipes_are_found(name: str, expected: set[str]) ->
 # ---------------------------------------------------------------- the command, and pytest
 
 
+@pytest.mark.parametrize("columns", [60, 80])
+def test_lines_are_no_wider_than_the_terminal(
+    columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert main(["check", f"{HERE}:WrongShape", "--quiet"]) == 2
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= columns
+
+
 def test_the_command_prints_a_line_a_property_and_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", f"{HERE}:WrongShape", "--quiet"]) == 2
     lines = capsys.readouterr().out.splitlines()

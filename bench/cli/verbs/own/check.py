@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -37,7 +38,7 @@ def check(
     for answer in answer_questions(questions):
         answers.append(answer)
         if not session.json:
-            for line in write_lines(answer):
+            for line in write_lines(answer, out.width):
                 out.print(line, soft_wrap=True)
     broken = [answer for answer in answers if answer.broken]
     speed = None if broken else describe_speed(questions)
@@ -45,17 +46,20 @@ def check(
         print_json({"name": name, "speed": speed, "properties": list(map(make_plain, answers))})
     else:
         held = sum(answer.asked and not answer.broken for answer in answers)
-        out.print(f"{held} of {len(answers)} hold." + (f" {speed}" if speed else ""), soft_wrap=True)
+        out.print(f"{held} of {len(answers)} hold." + (f" {speed}" if speed else ""))
     return USAGE if broken else OK
 
 
-def write_lines(answer: Answer) -> list[str]:
-    """Return the line of a property; of a broken one what was found and the smallest example below it."""
+def write_lines(answer: Answer, width: int) -> list[str]:
+    """Return the line of a property, wrapped to ``width`` below its own words.
+
+    Below a broken one stand what was found and the smallest example.
+    """
     word = "fail" if answer.broken else "ok" if answer.asked else "-"
-    lines = [f"{word:<5}{answer.question.name:<23}{answer.question.asked.says}"]
+    said = [(f"{word:<5}{answer.question.name:<23}", answer.question.asked.says)]
     if answer.broken:
-        lines += [f"{'':<7}{answer.broken.found}", f"{'':<7}smallest example: {answer.broken.describe_example()}"]
-    return lines
+        said += [(" " * 7, answer.broken.found), (" " * 7, f"smallest example: {answer.broken.describe_example()}")]
+    return [line for head, text in said for line in wrap(head + text, width, subsequent_indent=" " * len(head))]
 
 
 def make_plain(answer: Answer) -> dict[str, object]:
