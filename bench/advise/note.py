@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from pydantic import ValidationError
-
-from bench.errors import Damaged
 from bench.files import write_json
-from bench.results.part import Part, compute_checksum, describe_error, has_own_checksum, parse_json
+from bench.results.part import Part, compute_checksum, read_part
 from bench.results.run import Run
 
 ADVICE = "advice.json"
@@ -42,12 +39,5 @@ def read_advice_note(run: Run) -> AdviceNote | None:
     path = run.folder / ADVICE
     if not path.exists():
         return None
-    text = path.read_bytes()
-    plain = parse_json(path, text)
-    try:
-        note = AdviceNote.model_validate_json(text)
-    except ValidationError as error:
-        raise Damaged(path, describe_error(error)) from error
-    if not has_own_checksum(plain):
-        raise Damaged(path, "its checksum differs")
+    note = read_part(path, AdviceNote)
     return note if note.created == run.head.created else None

@@ -110,6 +110,9 @@ class Part(BaseModel):
         return self.model_dump(mode="json", exclude_unset=True)
 
 
+P = TypeVar("P", bound=Part)
+
+
 class Estimate(Part):
     """A number with its 95 % interval."""
 
@@ -144,6 +147,22 @@ def has_own_checksum(plain: Mapping[str, object]) -> bool:
         return plain.get("checksum") == compute_checksum(plain)
     except ValueError:  # an infinite number, which nobody wrote
         return False
+
+
+def read_part(path: Path, kind: type[P], *, sealed: bool = True) -> P:
+    """Return the part of ``kind`` in a file, with its checksum; older files that are not ``sealed`` may have none.
+
+    Raises Damaged, naming the field, for what is none.
+    """
+    text = path.read_bytes()
+    plain = parse_json(path, text)
+    try:
+        found = kind.model_validate_json(text)
+    except ValidationError as error:
+        raise Damaged(path, describe_error(error)) from error
+    if (sealed or "checksum" in plain) and not has_own_checksum(plain):
+        raise Damaged(path, "its checksum differs")
+    return found
 
 
 def parse_json(path: Path, content: bytes) -> Any:

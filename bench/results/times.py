@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Discriminator, Tag, ValidationError
+from pydantic import ConfigDict, Discriminator, Tag
 
 from bench.errors import Damaged
 from bench.files import write_json
@@ -19,9 +19,7 @@ from bench.results.part import (
     Number,
     Part,
     compute_checksum,
-    describe_error,
-    has_own_checksum,
-    parse_json,
+    read_part,
 )
 
 
@@ -261,14 +259,7 @@ def write_times(path: Path, plain: Mapping[str, object]) -> None:
 
 def read_times(path: Path) -> RawTimes:
     """Return the raw times in ``path``. Raises Damaged, naming the field, for what is none."""
-    text = path.read_bytes()
-    plain = parse_json(path, text)
-    try:
-        times = RawTimes.model_validate_json(text)
-    except ValidationError as error:
-        raise Damaged(path, describe_error(error)) from error
-    if "checksum" in plain and not has_own_checksum(plain):
-        raise Damaged(path, "its checksum differs")
+    times = read_part(path, RawTimes, sealed=False)
     if fault := next(_find_faults(times), ""):
         raise Damaged(path, fault)
     return times
