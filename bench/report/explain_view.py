@@ -48,10 +48,11 @@ def print_explanation(found: Explanation, out: Any) -> None:
     if left:
         out.print(left)
     title = "Where each criterion leaves (others with their defaults, on these exits)"
-    rows = [
-        (x.criterion, numbers.format_rule(x.point), numbers.format_threshold(x.threshold), x.layer, x.answer)
-        for x in found.leavings
-    ]
+    points: dict[tuple[str, str, int, str], list[str]] = {}  # points with the same threshold are one row
+    for x in found.leavings:
+        where = (x.criterion, numbers.format_threshold(x.threshold), x.layer, x.answer)
+        points.setdefault(where, []).append(numbers.format_rule(x.point))
+    rows = [(name, ", ".join(said), *rest) for (name, *rest), said in points.items()]
     out.print(build_table(title, ("criterion", "point", "threshold", "exit", "answer"), rows))
     for said in filter(None, (found.note, *(f"{doubt.said}." for doubt in found.doubts))):
         out.print(said)
