@@ -18,7 +18,6 @@ OTHERS = {
     "backbones/folders.py": "a model's own config.json",
     "bench/advise/export/early_exit.py": "the configuration beside an exported model",
     "bench/advise/export/monitor.py": "what an exported model was measured with, beside it",
-    "bench/advise/note.py": "what was advised of a run, beside its record",
     "bench/cell/stages.py": "cached logits, before there is a run",
     "bench/compare/gate/baseline.py": "the baseline's own logits",
     "bench/compare/gate/kept.py": "the baseline's own cells",
