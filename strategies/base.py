@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Literal, cast
+from typing import ClassVar, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,7 @@ from strategies.head import Pooling as Pooling
 from strategies.head import State as State
 from strategies.head import StrategyError as StrategyError
 from strategies.head import apply_linear as apply_linear
+from strategies.head import apply_wide_linear as apply_wide_linear
 from strategies.head import make_linear as make_linear
 from strategies.head import pool as pool
 from strategies.probe import Probe
@@ -158,6 +159,13 @@ class Seen:
     observed: Tensor | None = None
 
 
+class ScoreEstimate(NamedTuple):
+    """A score in plain numbers, and how far at most the score of :meth:`Criterion.step` is from it."""
+
+    score: float
+    error: float = 0.0
+
+
 @dataclass(frozen=True)
 class Evidence:
     """What a criterion may be fitted on: the held-out split with every exit recorded; nothing that is reported.
@@ -244,11 +252,35 @@ class Criterion(ABC):
     def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
         """Return the state after this exit and the score [n] at it, from what was seen up to here."""
 
+    def estimate(self, exits: Sequence[Sequence[float]], num_layers: int) -> ScoreEstimate | None:
+        """Return one sample's score at its latest exit, from its logits at all ``exits`` so far as plain numbers.
+
+        None where only :meth:`step` can tell with so many logits. Optional, and for speed alone: on the host a few
+        tensor operations between two layers take longer than what they compute. :meth:`step` stays the definition, and
+        whoever asks takes an estimate only where the cut is further from it than its ``error``. It holds for the class
+        that writes it and for none derived from it, whose step may be another.
+        """
+        return None
+
+    @property
+    def estimates(self) -> bool:
+        """Whether :meth:`estimate` may be asked: this very class writes it."""
+        return "estimate" in vars(type(self))
+
     def leaves(self, score: Tensor, cut: float) -> Tensor:
         """Return which samples leave, bool [n]. A score of +inf never does, and at the cut -inf nobody does."""
         if self.strict or cut == -math.inf:
             return score < cut
         return score <= min(cut, torch.finfo(score.dtype).max)
+
+    def decide(self, estimate: ScoreEstimate, cut: float) -> bool | None:
+        """Return whether a sample leaves, from the estimate of its score; None where the cut is too near to be sure."""
+        score, error = estimate
+        if error == 0:
+            return score < cut if self.strict or cut == -math.inf else score <= cut
+        if score + error < cut:
+            return True
+        return False if score - error > cut else None
 
     def acausal_scores(self, logits: Tensor, labels: Tensor | None) -> Tensor:
         """Return scores [N, L] from the logits [N, L, C] of all exits at once, for a criterion that is not causal.

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from strategies.base import Criterion, Seen, Stage, Start, State, Strategy, StrategyError
+from strategies.base import Criterion, ScoreEstimate, Seen, Stage, Start, State, Strategy, StrategyError
 from strategies.elbert import SharedHead
 from strategies.entropy import JointRecipe, LinearHead
 
@@ -125,6 +125,14 @@ class ForcedExits(Criterion):
             raise ValueError("Prescribed exits need the samples' keys.")
         self._table = self._table.to(start.keys.device)  # moved once: the way there cannot be recorded in a graph
         return {**state, "exit": self._table[start.keys].to(start.dtype)}
+
+    @property
+    def estimates(self) -> bool:
+        return not self.exits and self.inner.estimates
+
+    def estimate(self, exits: Sequence[Sequence[float]], num_layers: int) -> ScoreEstimate | None:
+        asked = self.inner.estimate(exits, num_layers)
+        return asked if asked is None or asked.error == math.inf else ScoreEstimate(-len(exits))
 
     def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
         after, score = self.inner.step(state, seen)

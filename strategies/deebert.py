@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from strategies.base import Criterion, Seen, Stage, State, Strategy
+from strategies.base import Criterion, ScoreEstimate, Seen, Stage, State, Strategy
 from strategies.entropy import JointRecipe, entropy
+from strategies.plain_numbers import estimate_entropy
 from strategies.pooler import PoolerHead
 
 SCRIPTS: Mapping[str, object] = {
@@ -48,6 +49,9 @@ class NatsEntropy(Criterion):
 
     def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
         return state, entropy(seen.logits)
+
+    def estimate(self, exits: Sequence[Sequence[float]], num_layers: int) -> ScoreEstimate:
+        return estimate_entropy(exits[-1])
 
 
 class DeeBert(Strategy):

@@ -10,12 +10,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from strategies.base import Criterion, Recipe, Seen, Stage, Start, State, Strategy, StrategyError, compute_task_loss
+from strategies.base import (
+    Criterion,
+    Recipe,
+    ScoreEstimate,
+    Seen,
+    Stage,
+    Start,
+    State,
+    Strategy,
+    StrategyError,
+    compute_task_loss,
+)
 from strategies.entropy import normalised_entropy
+from strategies.plain_numbers import UNSURE, compute_first_probability, estimate_entropy, estimate_least, weigh
 from strategies.pooler import PoolerHead
 
 
@@ -124,6 +137,23 @@ class Window(Criterion):
         """Return whether the test holds, bool [n], over the logits [n, N, C] of the last N exits."""
         raise NotImplementedError
 
+    def weigh_window(self, first: Sequence[float]) -> int:
+        """Return whether the test holds over p(class 0) [N] of one sample, two classes: 1, -1 where not, 0 if close."""
+        raise NotImplementedError
+
+    def estimate_score(self, exits: Sequence[Sequence[float]], num_layers: int) -> ScoreEstimate | None:
+        """Return the score of one sample in plain numbers: what :meth:`estimate` of every window is."""
+        window, outputs = self.find_window(num_layers), len(exits[-1])
+        if 0 < window <= min(len(exits), num_layers):
+            if outputs > 2:
+                return None
+            holds = self.weigh_window(list(map(compute_first_probability, exits[-window:])))
+            if holds >= 0:
+                return ScoreEstimate(-math.inf) if holds else UNSURE
+        if self.first == "entropy":
+            return estimate_entropy(exits[-1], math.log(outputs))
+        return estimate_least(exits[-1]) if self.first == "least" else ScoreEstimate(math.inf)
+
     def first_stage(self, logits: Tensor) -> Tensor:
         """Return the score [n] of this exit alone."""
         if self.first == "entropy":
@@ -166,6 +196,12 @@ class MonotoneWindow(Window):
         rises = (after >= before).all(dim=1) & (begin > 0.5 + self.margin)
         return rises | ((after <= before).all(dim=1) & (begin < 0.5 - self.margin))
 
+    def weigh_window(self, first: Sequence[float]) -> int:
+        steps = [weigh(after - before) for before, after in pairwise(first)]
+        return max(min([weigh(way * (first[0] - 0.5) - self.margin), *(way * s for s in steps)]) for way in (1, -1))
+
+    estimate = Window.estimate_score
+
 
 class RangeWindow(Window):
     """Criterion 2: over the window the label is constant and its confidence varies by at most ``range``
@@ -185,12 +221,27 @@ class RangeWindow(Window):
         best = p[..., 0] if p.shape[-1] == 2 else p.amax(dim=-1)
         return has_same_label(p, self.margin) & (best.amax(dim=1) - best.amin(dim=1) <= self.range)
 
+    def weigh_window(self, first: Sequence[float]) -> int:
+        return min(weigh_label(first, self.margin), weigh(self.range - (max(first) - min(first))))
+
+    estimate = Window.estimate_score
+
 
 class LabelWindow(Window):
     """Criterion 3: over the window the predicted label is the same (released as ``bias_1``, the shipped setting)."""
 
     def fires(self, window: Tensor) -> Tensor:
         return has_same_label(torch.softmax(window, dim=-1), self.margin)
+
+    def weigh_window(self, first: Sequence[float]) -> int:
+        return weigh_label(first, self.margin)
+
+    estimate = Window.estimate_score
+
+
+def weigh_label(first: Sequence[float], margin: float) -> int:
+    """Return :func:`has_same_label` of p(class 0) [N] of one sample: 1, -1 where not, 0 where it is too close."""
+    return max(min(weigh(way * (p - 0.5) - margin) for p in first) for way in (1, -1))
 
 
 def has_same_label(p: Tensor, margin: float) -> Tensor:

@@ -17,6 +17,7 @@ from strategies.base import (
     Criterion,
     Pooling,
     Recipe,
+    ScoreEstimate,
     Seen,
     Stage,
     State,
@@ -25,6 +26,7 @@ from strategies.base import (
     compute_task_loss,
     make_linear,
 )
+from strategies.plain_numbers import estimate_entropy
 from strategies.pooler import PooledHead
 
 
@@ -73,6 +75,9 @@ class NormalisedEntropy(Criterion):
 
     def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
         return state, normalised_entropy(seen.logits)
+
+    def estimate(self, exits: Sequence[Sequence[float]], num_layers: int) -> ScoreEstimate:
+        return estimate_entropy(exits[-1], math.log(len(exits[-1])))
 
 
 class Entropy(Strategy):

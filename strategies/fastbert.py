@@ -15,7 +15,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from backbones.base import LayeredEncoder
-from strategies.base import Criterion, Head, Pooling, Recipe, Seen, Stage, State, Strategy, compute_task_loss, pool
+from strategies.base import (
+    Criterion,
+    Head,
+    Pooling,
+    Recipe,
+    ScoreEstimate,
+    Seen,
+    Stage,
+    State,
+    Strategy,
+    compute_task_loss,
+    pool,
+)
+from strategies.plain_numbers import estimate_entropy
 
 STUDENT_WIDTH = 128
 """Width of the student classifier (paper Table 1)."""
@@ -135,6 +148,9 @@ class Speed(Criterion):
 
     def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
         return state, uncertainty(seen.logits)
+
+    def estimate(self, exits: Sequence[Sequence[float]], num_layers: int) -> ScoreEstimate:
+        return estimate_entropy(exits[-1], math.log(len(exits[-1])))
 
 
 class FastBert(Strategy):

@@ -15,6 +15,7 @@ from torch import Tensor
 from strategies.base import (
     Criterion,
     Recipe,
+    ScoreEstimate,
     Seen,
     Stage,
     Start,
@@ -25,6 +26,7 @@ from strategies.base import (
     predict,
 )
 from strategies.deebert import SCRIPTS
+from strategies.plain_numbers import ROUNDING, UNSURE
 from strategies.pooler import PoolerHead
 
 
@@ -82,6 +84,21 @@ class Patience(Criterion):
         agrees = (answer - last).abs() < self.tolerance if seen.logits.shape[-1] == 1 else answer == last
         agreed = torch.where(agrees, state["agreed"] + 1, 0)
         return {"last": answer, "agreed": agreed}, -agreed.to(torch.float32)
+
+    def estimate(self, exits: Sequence[Sequence[float]], num_layers: int) -> ScoreEstimate:
+        agreed = 0
+        for before, after in zip(exits[-2::-1], exits[:0:-1], strict=True):
+            if len(after) > 1:
+                agrees = before.index(max(before)) == after.index(max(after))
+            else:
+                nearer = self.tolerance - abs(after[0] - before[0])
+                if abs(nearer) <= ROUNDING * max(1.0, abs(before[0]), abs(after[0])):
+                    return UNSURE
+                agrees = nearer > 0
+            if not agrees:
+                break
+            agreed += 1
+        return ScoreEstimate(-agreed)
 
 
 class Pabee(Strategy):

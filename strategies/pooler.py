@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from backbones.base import LayeredEncoder
-from strategies.base import Head, Pooling, apply_linear, make_linear, pool
+from strategies.base import Head, Pooling, apply_linear, apply_wide_linear, make_linear, pool
 
 
 class PooledHead(Head):
@@ -63,7 +63,7 @@ class PoolerHead(PooledHead):
 
     def read_pooled(self, pooled: Tensor, layer: int) -> Tensor:
         pooler, classifier = self._exits[layer - 1]
-        return apply_linear(classifier, self.dropped(torch.tanh(apply_linear(pooler, pooled))))
+        return apply_linear(classifier, self.dropped(torch.tanh(apply_wide_linear(pooler, pooled))))
 
     def exit_parameters(self, layer: int) -> Iterable[nn.Parameter]:
         return [parameter for linear in self._exits[layer - 1] for parameter in linear.parameters()]

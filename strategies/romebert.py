@@ -132,6 +132,7 @@ class RomeEntropy(NatsEntropy):
     """DeeBERT's rule with the threshold of RomeBERT's test scripts."""
 
     default_threshold = 0.15
+    estimate = NatsEntropy.estimate
 
 
 class RomeBert(Strategy):

@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_leaves
 
 from backbones.base import Batch
 from bench.inference.executors import EagerExecutor
-from strategies.base import Criterion, ExitModel
+from strategies.base import Criterion, ExitModel, ScoreEstimate
 
 COUNTED_TOKENS = 16
 """Length of the longest made-up sample, where the model takes so many."""
@@ -142,8 +142,11 @@ def watch_model(model: ExitModel, ledger: Ledger) -> ExitModel:
     return ExitModel(encoder, head).train(model.training)
 
 
-def prescribe_exits(criterion: Criterion, exits: Sequence[int], ledger: Ledger) -> Criterion:
-    """Return the criterion, which decides as it does and is overruled: sample i leaves at ``exits[i]``."""
+def prescribe_exits(criterion: Criterion, exits: Sequence[int], ledger: Ledger, unsure: int) -> Criterion:
+    """Return the criterion, which decides as it does and is overruled: sample i leaves at ``exits[i]``.
+
+    Where it estimates, exit ``unsure`` is as where an estimate is too near the cut, so that its steps are counted too.
+    """
     overruled = copy.copy(criterion)
 
     def leaves(score: Tensor, cut: float) -> Tensor:
@@ -153,14 +156,22 @@ def prescribe_exits(criterion: Criterion, exits: Sequence[int], ledger: Ledger) 
             inside = [exit == layer for exit in exits if exit >= layer]
             return torch.tensor(inside, device=found.device)
 
-    vars(overruled)["leaves"] = leaves
+    def estimate(exits: Sequence[Sequence[float]], num_layers: int) -> ScoreEstimate | None:
+        return None if criterion.estimate(exits, num_layers) is None else ScoreEstimate(0.0)
+
+    def decide(estimate: ScoreEstimate, cut: float) -> bool | None:
+        criterion.decide(estimate, cut)
+        layer = ledger.at[1]
+        return None if layer == unsure else layer in exits
+
+    vars(overruled).update(leaves=leaves, estimate=estimate, decide=decide)
     return overruled
 
 
 def _count_run(model: ExitModel, criterion: Criterion, exits: tuple[int, ...], tokens: tuple[int, ...]) -> CountedWork:
     ledger = Ledger()
     watched = EagerExecutor(watch_model(model, ledger))
-    overruled = prescribe_exits(criterion, exits, ledger)
+    overruled = prescribe_exits(criterion, exits, ledger, max(1, model.num_layers // 2))
     batch, keys = make_plain_batch(model, tokens), torch.arange(len(exits))
     probe = () if criterion.probe is None else (criterion.probe,)
     with HostAccess(ledger), Operations(ledger, chain.from_iterable(gather_weights(one) for one in (model, *probe))):

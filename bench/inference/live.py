@@ -14,7 +14,7 @@ from torch import Tensor
 
 from backbones.base import Batch
 from bench.inference.probing import observe_exit, start_probe, widen_half
-from strategies.base import Criterion, ExitModel, Start, StrategyError, check_finite, select
+from strategies.base import Criterion, ExitModel, Seen, Start, State, StrategyError, check_finite, select
 
 
 @dataclass(frozen=True)
@@ -62,22 +62,18 @@ def make_start(model: ExitModel, hidden: Tensor, keys: Tensor | None) -> Start:
 
 
 def _run_one(model: ExitModel, criterion: Criterion, cut: float, batch: Batch, keys: Tensor | None) -> LiveResult:
-    """One sample: nothing to compact, one flag read per exit."""
+    """One sample: nothing to compact, the host waits for the device once an exit."""
     encoder, last, attention = model.encoder, model.num_layers, batch.attention_mask
     head = model.head
     hidden, mask = encoder.embed(batch)
     said = head.start(1, hidden.dtype, hidden.device)
     if criterion.uses_early_exits:
-        start = make_start(model, hidden, keys)
-        probe = criterion.probe
-        state, memory = criterion.start(start), start_probe(model, probe, start)
+        judge = (Estimator if criterion.estimates else Stepper)(model, criterion, cut, make_start(model, hidden, keys))
         for layer in range(1, last):
             hidden = encoder.layer(layer, hidden, mask)
             said, answer = head.step(said, hidden, attention, layer)
             logits = widen_half(answer)
-            memory, seen = observe_exit(model, probe, memory, hidden, attention, layer, logits)
-            state, score = criterion.step(state, seen)
-            if criterion.leaves(score, cut).item():
+            if judge.lets_go(layer, logits, hidden, attention):
                 return _make_result(logits, layer, keys)
     else:
         for layer in range(1, last):
@@ -85,6 +81,53 @@ def _run_one(model: ExitModel, criterion: Criterion, cut: float, batch: Batch, k
             said = head.skip(said, hidden, attention, layer)
     hidden = encoder.layer(last, hidden, mask)
     return _make_result(widen_half(head.step(said, hidden, attention, last)[1]), last, keys)
+
+
+class Stepper:
+    """Judges one sample, exit by exit, by the criterion's step."""
+
+    def __init__(self, model: ExitModel, criterion: Criterion, cut: float, start: Start) -> None:
+        self.model, self.criterion, self.cut = model, criterion, cut
+        self.state, self.memory = criterion.start(start), start_probe(model, criterion.probe, start)
+
+    def lets_go(self, layer: int, logits: Tensor, hidden: Tensor, attention: Tensor | None) -> bool:
+        """Return whether the sample leaves at exit ``layer``, from logits [1, C] and hidden states [1, T, H]."""
+        criterion = self.criterion
+        read = observe_exit(self.model, criterion.probe, self.memory, hidden, attention, layer, logits)
+        self.memory, seen = read
+        self.state, score = criterion.step(self.state, seen)
+        return bool(criterion.leaves(score, self.cut).item())
+
+
+class Estimator:
+    """Judges one sample by the criterion's estimate, and by its step where that is too near the cut to be sure.
+
+    A step's small operations are cold in the processor's caches each time, after the weights of a layer, and take
+    longer than the few numbers are worth. The exits that no step has seen are made up for when one is needed.
+    """
+
+    def __init__(self, model: ExitModel, criterion: Criterion, cut: float, start: Start) -> None:
+        self.model, self.criterion, self.cut, self.start = model, criterion, cut, start
+        self.exits: list[list[float]] = []
+        self.unseen: list[tuple[int, Tensor]] = []
+        self.state: State | None = None
+
+    def lets_go(self, layer: int, logits: Tensor, hidden: Tensor, attention: Tensor | None) -> bool:
+        """Return whether the sample leaves at exit ``layer``, from logits [1, C]."""
+        self.exits.append(logits.tolist()[0])
+        self.unseen.append((layer, logits))
+        estimate = self.criterion.estimate(self.exits, self.model.num_layers)
+        sure = None if estimate is None else self.criterion.decide(estimate, self.cut)
+        return self.step() if sure is None else sure
+
+    def step(self) -> bool:
+        """Return whether the sample leaves at the latest exit, by the criterion's step through all of them."""
+        criterion = self.criterion
+        state = criterion.start(self.start) if self.state is None else self.state
+        for layer, logits in self.unseen:
+            state, score = criterion.step(state, Seen(layer, logits))
+        self.state, self.unseen = state, []
+        return bool(criterion.leaves(score, self.cut).item())
 
 
 def _make_result(logits: Tensor, layer: int, keys: Tensor | None) -> LiveResult:

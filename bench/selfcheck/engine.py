@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from transformers import AlbertConfig, BertConfig
 
 from backbones import ENCODERS
@@ -169,7 +170,7 @@ def measure_ratios(
         for what, script in scripts.items():
             spent = table[np.arange(len(script)), np.minimum(script, last) - 1]
             flops[f"{what}, {check}"] = float(plain.sum() / spent.sum())
-            queries[f"{what}, {check}"] = make_exit_query(executor, ForcedExits(criterion, script), 0.5, batches, keys)
+            queries[f"{what}, {check}"] = make_forced_query(executor, criterion, script, batches, keys)
     baselines, executor = setup.make_baselines(model), setup.make_executor(model)
     result = measure_interleaved(model, {}, batches, options, baselines=baselines, executor=executor, extra=queries)
     ratios = []
@@ -191,6 +192,20 @@ def measure_ratios(
             "reasons": result.reasons,
         })  # fmt: skip
     return ratios
+
+
+def make_forced_query(
+    executor: Executor, criterion: Criterion, script: Sequence[int], batches: Sequence[Batch], keys: Sequence[Tensor]
+) -> Query:
+    """Return what answers query i with ``criterion`` asked and overruled: sample ``key`` leaves at ``script[key]``.
+
+    A batch of one sample leaves where the threshold says, so that the criterion may estimate as it does by itself.
+    """
+    if any(len(batch) > 1 for batch in batches):
+        return make_exit_query(executor, ForcedExits(criterion, script), 0.5, batches, keys)
+    forced = ForcedExits(criterion)
+    exits = {layer: make_exit_query(executor, forced, forced.cut(layer), batches, keys) for layer in set(script)}
+    return lambda i: exits[script[i]](i)
 
 
 def check_predictions(options: LatencyOptions, setup: Setup) -> dict[str, Any]:
