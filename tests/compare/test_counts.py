@@ -69,7 +69,8 @@ def test_nothing_runs_after_the_exit_and_every_exit_before_it_is_looked_at(befor
 def test_one_value_is_read_at_a_check_and_the_answer_at_the_exit(before: Counts) -> None:
     never, half, _ = before.runs
     before_half = (1,) * (LAST // 2 - 1)
-    assert never.checks.syncs == (*before_half, 2, *(1,) * (LAST - LAST // 2))  # the estimate there is as if near the cut
+    # the estimate at half the depth counts as too near the cut, so that the step is asked
+    assert never.checks.syncs == (*before_half, 2, *(1,) * (LAST - LAST // 2))
     assert half.checks.syncs == (*before_half, 3)
     assert sum(never.layers.syncs + never.heads.syncs) == 0
 
