@@ -16,7 +16,8 @@ _SPECIALS = {
     "roberta": {"cls": "<s>", "pad": "<pad>", "sep": "</s>", "unk": "<unk>"},
 }
 """The special tokens that are not BERT's, in the order of their ids, so that padding gets the id its config says."""
-_SEGMENTED = ("albert", "bert", "electra")
+_ONE_SEGMENT = ("deberta-v2", "distilbert", "modernbert", "roberta")
+"""The types that are not told which of two texts a token is of."""
 
 
 def make_word_tokenizer(
@@ -47,7 +48,7 @@ def make_word_tokenizer(
 
     core = Tokenizer(models.WordLevel(vocab, unk_token=special["unk"]))
     core.normalizer, core.pre_tokenizer = normalizer, splitter
-    cls, sep, second = special["cls"], special["sep"], int(model_type in _SEGMENTED)
+    cls, sep, second = special["cls"], special["sep"], int(model_type not in _ONE_SEGMENT)
     between = f"{sep}:0 {sep}:0" if model_type == "roberta" else f"{sep}:0"
     core.post_processor = processors.TemplateProcessing(
         single=f"{cls}:0 $A:0 {sep}:0",

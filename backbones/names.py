@@ -240,14 +240,48 @@ class Registry(Generic[T]):
     @staticmethod
     def _first_line(target: str) -> str:
         module, _, attribute = target.partition(":")
-        spec = importlib.util.find_spec(module)
-        if spec is None or spec.origin is None:
-            return ""
-        tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-        found = (
-            node for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == attribute
-        )
-        return next(((ast.get_docstring(node) or "").partition("\n")[0] for node in found), "")
+        found = _find_definition(module, attribute)
+        return "" if found is None else (ast.get_docstring(found) or "").partition("\n")[0]
+
+    def read_value(self, name: str, attribute: str) -> object:
+        """Return the literal that the class behind a name of our table has for ``attribute``, its own or inherited.
+
+        It is read from the source, and nothing is imported. None where there is none.
+        """
+        module, _, cls = self.table[name].partition(":")
+        return _read_value(module, cls, attribute)
+
+
+def _parse_module(module: str) -> ast.Module:
+    spec = importlib.util.find_spec(module)
+    return ast.Module([], []) if spec is None or spec.origin is None else _parse_file(spec.origin)
+
+
+@cache
+def _parse_file(path: str) -> ast.Module:
+    return ast.parse(Path(path).read_text(encoding="utf-8"))
+
+
+def _find_definition(module: str, name: str) -> ast.ClassDef | ast.FunctionDef | None:
+    body = _parse_module(module).body
+    return next((one for one in body if isinstance(one, ast.ClassDef | ast.FunctionDef) and one.name == name), None)
+
+
+def _read_value(module: str, name: str, attribute: str) -> object:
+    found = _find_definition(module, name)
+    if not isinstance(found, ast.ClassDef):
+        return None
+    for line in found.body:
+        if isinstance(line, ast.Assign | ast.AnnAssign) and line.value is not None:
+            targets = line.targets if isinstance(line, ast.Assign) else [line.target]
+            if any(isinstance(one, ast.Name) and one.id == attribute for one in targets):
+                return ast.literal_eval(line.value)
+    imports = [one for one in _parse_module(module).body if isinstance(one, ast.ImportFrom)]
+    places = {alias.asname or alias.name: (str(one.module), alias.name) for one in imports for alias in one.names}
+    bases = [places.get(base.id, (module, base.id)) for base in found.bases if isinstance(base, ast.Name)]
+    known = [base for base in bases if base[0] == module or base[0].partition(".")[0] in OURS]
+    values = (_read_value(*base, attribute) for base in known)
+    return next((value for value in values if value is not None), None)
 
 
 def _list_parts(base: type) -> dict[str, type]:

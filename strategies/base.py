@@ -339,6 +339,10 @@ def check_finite(logits: Tensor, layer: int, names: Sequence[object] | Tensor | 
         raise StrategyError(f"Logits of sample {name} at exit {layer} are not finite: {logits[row].tolist()}.")
 
 
+Family = Literal["confidence", "windows and patience", "learned", "controls"]
+"""How sure one exit is; whether several agree; a rule that was fitted; plain models, bounds and chance."""
+
+
 class Strategy:
     """A published system: its head, recipe and criterion, and what a reader must know about it."""
 
@@ -356,6 +360,8 @@ class Strategy:
     """What differs from the paper and from the released code, and why."""
     upper_bound: ClassVar[bool] = False
     """True for oracles, which know the label or the later exits."""
+    family: ClassVar[Family] = "confidence"
+    """What its criterion goes by."""
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = {}
     """Published settings by task, "*" for all (a task's own win): keys as the command line's ``--set`` takes them."""
 

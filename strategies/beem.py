@@ -61,6 +61,7 @@ class Beem(Strategy):
 
     name = "beem"
     head, recipe, criterion = SharedPoolerHead, PatienceRecipe, ExpertWeight
+    family = "windows and patience"
     citation = (
         "Divya Jyoti Bajpai, Manjesh Kumar Hanawal: BEEM: Boosting Performance of Early Exit DNNs using Multi-Exit "
         "Classifiers as Experts. ICLR 2025, arXiv 2502.00745."

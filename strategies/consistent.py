@@ -131,6 +131,7 @@ class ConsistentExit(Strategy):
 
     name = "consistent-ee"
     head, recipe, criterion = SharedPoolerHead, PatienceRecipe, PolicyStops
+    family = "learned"
     citation = (
         "Ziqian Zeng, Yihuai Hong, Hongliang Dai, Huiping Zhuang, Cen Chen: ConsistentEE: A Consistent and "
         "Hardness-Guided Early Exiting Method for Accelerating Language Models Inference. AAAI 2024, arXiv 2312.11882."

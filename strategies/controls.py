@@ -35,6 +35,7 @@ class Full(Strategy):
 
     name = "full"
     head, recipe, criterion = SharedHead, FinetuneRecipe, NeverLeave
+    family = "controls"
     equations = ("L = CE(z_L, y)", "leave at exit L")
 
 
@@ -52,6 +53,7 @@ class Truncated(Strategy):
 
     name = "truncated"
     head, recipe, criterion = SharedHead, FinetuneRecipe, NeverLeaveShort
+    family = "controls"
     equations = ("L = CE(z_k, y) on a backbone of k layers", "leave at exit k")
     sources = {"layers": "3, our choice: half of a 6-layer model, a quarter of a 12-layer one"}
     differences = (
@@ -90,6 +92,7 @@ class FixedExit(Strategy):
 
     name = "fixed-exit"
     head, recipe, criterion = LinearHead, JointRecipe, AtLayer
+    family = "controls"
     equations = ("L = sum_i CE(z_i, y)", "leave at exit k")
     sources = {"layer": "3, our choice: half of a 6-layer model, a quarter of a 12-layer one"}
 
@@ -187,6 +190,7 @@ class Random(Strategy):
 
     name = "random"
     head, recipe, criterion = LinearHead, JointRecipe, Chance
+    family = "controls"
     equations = ("L = sum_i CE(z_i, y)", "leave at exit i with probability = threshold, independently of all else")
     sources = {"threshold": "0.2, our choice; every threshold, hence every budget, is on the exact curve"}
 
@@ -234,6 +238,7 @@ class OracleCorrect(Strategy):
 
     name = "oracle-correct"
     head, recipe, criterion = LinearHead, JointRecipe, EarliestCorrect
+    family = "controls"
     upper_bound = True
     equations = ("L = sum_i CE(z_i, y)", "leave at the first i with argmax z_i = y, at 1 where there is none")
     differences = (
@@ -247,5 +252,6 @@ class OracleConsistent(Strategy):
 
     name = "oracle-consistent"
     head, recipe, criterion = LinearHead, JointRecipe, EarliestConsistent
+    family = "controls"
     upper_bound = True
     equations = ("L = sum_i CE(z_i, y)", "leave at the first i with argmax z_i = argmax z_L")

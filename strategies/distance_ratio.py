@@ -72,6 +72,7 @@ class De3Bert(Strategy):
 
     name = "de3-bert"
     head, recipe, criterion = LinearHead, JointRecipe, DistanceEnhanced
+    family = "learned"
     citation = (
         "Jianing He, Qi Zhang, Weiping Ding, Duoqian Miao, Jun Zhao, Liang Hu, Longbing Cao: DE3-BERT: "
         "Distance-Enhanced Early Exiting for BERT based on Prototypical Networks. 2024, arXiv 2402.05948."

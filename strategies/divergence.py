@@ -56,6 +56,7 @@ class FlexiblePatience(Strategy):
     name = "divergence-patience"
     version = 2  # 1: in float32, where exits that are sure of different classes had a divergence of 0
     head, recipe, criterion = LinearHead, JointRecipe, DivergencePatience
+    family = "windows and patience"
     citation = (
         "Xiangxiang Gao, Wei Zhu, Jiasheng Gao, Congrui Yin: F-PABEE: Flexible-patience-based Early Exiting for "
         "Single-label and Multi-label Text Classification Tasks. ICASSP 2023, arXiv 2305.11916."

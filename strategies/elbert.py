@@ -272,6 +272,7 @@ def _albert(lr: float, batch: int, dropout: float, steps: int, warmup: int) -> d
 
 class _Elbert(Strategy):
     head, recipe = SharedHead, ElbertRecipe
+    family = "windows and patience"
     citation = (
         "Keli Xie, Siyuan Lu, Meiqi Wang, Zhongfeng Wang: ELBERT: Fast ALBERT with Confidence-Window Based "
         "Early Exit. ICASSP 2021, arXiv 2107.00175."

@@ -115,6 +115,7 @@ class Berxit(Strategy):
 
     name = "learned-exit"
     head, recipe, criterion = HighwayHead, BerxitRecipe, LearningToExit
+    family = "learned"
     citation = (
         "Ji Xin, Raphael Tang, Yaoliang Yu, Jimmy Lin: BERxiT: Early Exiting for BERT with Better Fine-Tuning and "
         "Extension to Regression. EACL 2021."

@@ -86,6 +86,7 @@ class NullSpace(Strategy):
 
     name = "nsp"
     head, recipe, criterion = LinearHead, JointRecipe, CertaintyAware
+    family = "learned"
     citation = (
         "Jianing He, Qi Zhang, Duoqian Miao, Kun Yi, Shufeng Hao, Hongyun Zhang, Zhihua Wei: Improving Prediction "
         "Certainty Estimation for Reliable Early Exiting via Null Space Projection. IJCAI 2025, arXiv 2506.17249."

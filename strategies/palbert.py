@@ -156,6 +156,7 @@ class Palbert(Strategy):
 
     name = "palbert"
     head, recipe, criterion = SharedHead, JointRecipe, QExit
+    family = "learned"
     citation = "Nikita Balagansky, Daniil Gavrilov: PALBERT: Teaching ALBERT to Ponder. NeurIPS 2022, arXiv 2204.03276."
     equations = (
         "lambda_i = sigmoid(MLP([h_i; h_{i-1}])), h_0 = 0",

@@ -106,6 +106,7 @@ class Pabee(Strategy):
 
     name = "patience"
     head, recipe, criterion = SharedPoolerHead, PatienceRecipe, Patience
+    family = "windows and patience"
     citation = (
         "Wangchunshu Zhou, Canwen Xu, Tao Ge, Julian McAuley, Ke Xu, Furu Wei: BERT Loses Patience: Fast and Robust "
         "Inference with Early Exit. NeurIPS 2020, arXiv 2006.04152."

@@ -72,6 +72,7 @@ class PatientAndConfident(Strategy):
 
     name = "patient-and-confident"
     head, recipe, criterion = LinearHead, JointRecipe, PatientConfidence
+    family = "windows and patience"
     citation = (
         "Zhen Zhang, Wei Zhu, Jinfan Zhang, Peng Wang, Rize Jin, Tae-Sun Chung: PCEE-BERT: Accelerating BERT Inference "
         "via Patient and Confident Early Exiting. Findings of NAACL 2022."

@@ -80,6 +80,7 @@ class PerformanceControl(Strategy):
 
     name = "perfcontrol"
     head, recipe, criterion = LinearHead, JointRecipe, ReliabilityDiagram
+    family = "learned"
     citation = (
         "Mehrnaz Mofakhami, Reza Bayat, Ioannis Mitliagkas, Joao Monteiro, Valentina Zantedeschi: Performance Control "
         "in Early Exiting to Deploy Large Models at the Same Cost of Smaller Ones. 2024, arXiv 2412.19325."

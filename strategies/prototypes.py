@@ -71,6 +71,7 @@ class Prototypes(Strategy):
 
     name = "prototypes"
     head, recipe, criterion = LinearHead, JointRecipe, FarFromPrototype
+    family = "learned"
     citation = (
         "Alperen Görmez, Venkat R. Dasari, Erdem Koyuncu: E2CM: Early Exit via Class Means for Efficient Supervised "
         "and Unsupervised Learning. IJCNN 2022, arXiv 2103.01148."

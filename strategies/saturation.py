@@ -55,6 +55,7 @@ class Saturation(Strategy):
 
     name = "saturation"
     head, recipe, criterion = LinearHead, JointRecipe, Saturated
+    family = "windows and patience"
     citation = (
         "Tal Schuster, Adam Fisch, Jai Gupta, Mostafa Dehghani, Dara Bahri, Vinh Q. Tran, Yi Tay, Donald Metzler: "
         "Confident Adaptive Language Modeling. NeurIPS 2022, arXiv 2207.07061."

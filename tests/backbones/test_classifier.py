@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from backbones import CLASSIFIERS, ENCODERS
 from backbones.base import Batch
-from backbones.errors import BackboneError
+from backbones.errors import BackboneError, UserError
 from backbones.labels import OwnLabels, match_labels, read_longest_input, read_own_labels
 from backbones.load import load_backbone
 from backbones.resolve import resolve_backbone
@@ -21,8 +21,17 @@ from tests.helpers.models.finetuned_models import VARIANTS, make_stock, save_fin
 from tests.helpers.models.model_folders import ask, save_model
 
 
-def test_every_type_has_its_classifier() -> None:
-    assert sorted(CLASSIFIERS) == sorted(ENCODERS)
+def test_every_classifier_has_its_encoder() -> None:
+    assert {"albert", "bert", "deberta-v2", "distilbert", "electra", "modernbert", "roberta"} <= set(CLASSIFIERS)
+    assert set(CLASSIFIERS) <= set(ENCODERS)
+
+
+def test_a_type_without_one_keeps_none(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(CLASSIFIERS.table, "bert")
+    assert read_own_labels(resolve_backbone(ask(folder)), asked=True) is None
+    with pytest.raises(UserError, match="Unknown model type 'bert'") as error:
+        load_backbone(ask(folder, init="finetuned"))
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("padded", [False, True], ids=["unpadded", "padded"])

@@ -75,6 +75,33 @@ def install_broken(site: Path, *names: str) -> None:
         install(site, module, **{name: module if attribute is None else f"{module}:{attribute}"})
 
 
+VALUES = """
+from strategies.elbert import ElbertMono as Known
+from elsewhere import Foreign
+
+class Base(Foreign):
+    family: str = "learned"
+
+class Own(Base):
+    version = 3
+
+class Heir(Known): ...
+
+class Lone(Foreign): ...
+"""
+
+
+def test_a_value_of_a_class_is_read_without_importing_it(site: Path) -> None:
+    """Its own, its base's in the same module, or that of a base from another module of ours."""
+    (site / "plugged_values.py").write_text(VALUES)
+    table = {name: f"plugged_values:{name.capitalize()}" for name in ("own", "heir", "lone", "nobody")}
+    read = Registry("strategy", {**table, "lost": "plugged_nowhere:Own"}).read_value
+    found = [read(name, "family") for name in ("own", "heir", "lone", "nobody", "lost")]
+    assert found == ["learned", "windows and patience", None, None, None]
+    assert read("own", "version") == 3
+    assert "plugged_values" not in sys.modules
+
+
 def test_the_closest_name_is_suggested_or_all_are_listed() -> None:
     assert suggest_name("jont", ["joint", "deebert"]) == "Did you mean 'joint'?"
     assert suggest_name("elbrt", ["deebert", "elbert-mono"]) == "Did you mean 'elbert-mono'?"

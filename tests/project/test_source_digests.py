@@ -1,7 +1,8 @@
 """A built-in strategy, head, recipe or probe whose source changes raises its version, or changes no result.
 
 After a change that alters results: raise ``version`` where it is defined. In any case write the table again with
-``python -m tests.project.test_source_digests``; it says what it changed, for whoever reviews it.
+``python -m tests.project.test_source_digests``; it says what it changed, for whoever reviews it. A part that is new
+has no results to be protected yet: it is held from the first table that knows it.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ def test_a_built_in_part_that_changes_raises_its_version() -> None:
     kept, now = json.loads(TABLE.read_text()), list_present()
     silent = [name for name in now if name in kept and kept[name][0] == now[name][0] and kept[name][1] != now[name][1]]
     assert not silent, f"The source of {', '.join(silent)} has changed without its version: {UPDATE}"
-    assert kept == now, f"Versions or parts are new: {UPDATE}"
+    stale = [name for name, known in kept.items() if now.get(name) != known]
+    assert not stale, f"{', '.join(stale)} has another version or is gone: {UPDATE}"
 
 
 if __name__ == "__main__":

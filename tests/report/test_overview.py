@@ -12,7 +12,7 @@ import pytest
 from bench.measure.rules import Rule
 from bench.progress import Progress
 from bench.report.overview.answers import say_headline
-from bench.report.overview.families import OWN_FAMILY, STRATEGY_FAMILIES, find_family
+from bench.report.overview.families import OWN_FAMILY, find_family, list_families
 from bench.report.overview.lines import arrange_panels
 from bench.report.series import make_panels
 from bench.report.write import write_report
@@ -124,10 +124,12 @@ def test_a_training_that_is_no_systems_own_is_said(tmp_path: Path) -> None:
     assert "joint / linear" in line.described
 
 
-def test_every_strategy_of_ours_has_one_family() -> None:
-    names = [name for members in STRATEGY_FAMILIES.values() for name in members]
+def test_every_strategy_of_ours_has_the_family_that_it_says() -> None:
+    names = [name for members in list_families().values() for name in members]
     assert sorted(names) == STRATEGIES.builtin
+    assert {name: find_family(name) for name in names} == {name: STRATEGIES.load(name).family for name in names}
     assert find_family("somebody:Else") == OWN_FAMILY
+    assert list_families()[OWN_FAMILY] == ()
 
 
 def test_the_example_is_small_and_begins_with_an_answer() -> None:
