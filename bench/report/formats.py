@@ -54,12 +54,19 @@ def format_latex(table: TextTable) -> str:
     lines = [r"\begin{table}", r"\centering\scriptsize\setlength{\tabcolsep}{3pt}"]
     lines += [r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"]
     lines += [rf"\begin{{tabular}}{{@{{}}{columns}@{{}}}}", r"\toprule"]
-    lines += [" & ".join(escape_latex(c) for c in table.columns) + r" \\", r"\midrule"]
+    lines += [_write_row(table.columns), r"\midrule"]
+    grouped = len({row[0] for row in table.rows}) < len(table.rows)
     for before, row in zip([None, *table.rows], table.rows, strict=False):
-        if before is not None and before[0] != row[0]:
+        if grouped and before is not None and before[0] != row[0]:
             lines.append(r"\addlinespace")
         shown = ["" if i == 0 and before is not None and before[0] == c else c for i, c in enumerate(row)]
-        cut = [c if len(c) <= CELL_LENGTH else c[: CELL_LENGTH - 1] + "…" for c in shown]
-        lines.append(" & ".join(map(escape_latex, cut)) + r" \\")
+        lines.append(_write_row([c if len(c) <= CELL_LENGTH else c[: CELL_LENGTH - 1] + "…" for c in shown]))
     lines += [r"\bottomrule", r"\end{tabular}}", rf"\caption{{{escape_latex(table.caption)}}}"]
     return "\n".join([*lines, rf"\label{{tab:{table.name}}}", r"\end{table}", ""])
+
+
+def _write_row(cells: Sequence[str]) -> str:
+    r"""Return a row; a first cell such as [0.8, 0.9] must not be taken for an option of the \\ before it."""
+    written = [escape_latex(cell) for cell in cells]
+    written[0] = f"{{}}{written[0]}" if written[0].startswith(("[", "*")) else written[0]
+    return " & ".join(written) + r" \\"
