@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,19 +16,8 @@ from bench.inference.replay import make_criterion
 from strategies.base import step_through
 from strategies.null_space import NullSpaceShare
 from strategies.performance import EMPTY, ReliabilityDiagram
-from tests.helpers.newer_vectors import Case, load_cascade, load_cases, load_past_future
-
-MIXTURES = (3, 7, 11, 15, 19, 23, 27, 31)
-DEVIATIONS = {
-    ("beem", 19): "regression: the released sum stays 0 and nobody leaves; here it is refused in one line",
-    ("nsp_cap", 3): "nan: rounding makes the released signal NaN, which never leaves; here the share is 0",
-    ("nsp_cap", 15): "nan: features of 0 make the released signal NaN, which never leaves; here the share is 1",
-    **{
-        ("palbert", i): "mixture: all exits' answers are mixed, which saves nothing; it is not offered"
-        for i in MIXTURES
-    },
-}
-"""Vectors that ours departs from, and why; all others are reproduced."""
+from tests.helpers.newer_vectors import DEVIATIONS, Case, load_cascade, load_cases, load_past_future
+from tests.helpers.vector_counts import write_tables
 
 
 @dataclass(frozen=True)
@@ -169,6 +159,16 @@ def test_every_deviation_has_its_reason(name: str, number: int) -> None:
         assert decide(question)[0] < case["exit_layer"]
     else:
         assert (case["criterion"], case["exit_layer"]) == ("expectation", case["num_layers"])
+
+
+def test_the_guide_counts_the_vectors_and_says_what_differs(capsys: pytest.CaptureFixture[str]) -> None:
+    found = write_tables()
+    with capsys.disabled():
+        totals = [line.strip("| ").split(" | ") for line in found.splitlines() if line.startswith("| all |")]
+        print("".join(f"\n{same} of {many} vectors reproduced, {rest} listed" for _, many, same, rest in totals))
+    guide = (Path(__file__).parents[2] / "docs" / "methods.md").read_text(encoding="utf-8")
+    lines = [line for line in found.splitlines() if line]
+    assert [line for line in lines if line not in guide.splitlines()] == []
 
 
 @pytest.mark.parametrize("case", load_cases("gpfee"), ids=lambda case: str(case["id"]))
