@@ -78,3 +78,4 @@ bench reproduce elbert --scale small "${hub[@]}" --markdown reports/papers/elber
 
 bench table --markdown results/TABLE.md
 bench criteria --markdown results/CRITERIA.md
+bench criteria --oracle --markdown results/RANKS.md

@@ -57,7 +57,7 @@ class CheckpointBlock:
         return next(iter(self.runs.values()))[0]
 
     def sum_answers(self, make: Callable[[], Criterion]) -> list[Float] | None:
-        """Return, of each seed, what every sample adds to the metric's sums at every budget, [N, GRID, S].
+        """Return, of each seed, what every sample adds to the metric's sums at every budget, [N, GRID, S] or [N, 1, S].
 
         None where a criterion cannot be replayed: another kind of task, observations or held-out logits not kept.
         """
@@ -71,7 +71,7 @@ class CheckpointBlock:
                 return None
             fit_criterion(criterion, make_evidence(run.exits(run.record.task.select)) if criterion.fits else None)
             answers = answer_at_budgets(criterion, run.exits(), run.record.backbone.whole_depth)
-            found.append(statistics(self.metric, answers, run.exits().labels))
+            found.append(average_budgets(self.metric, statistics(self.metric, answers, run.exits().labels)))
         return found
 
 
@@ -97,6 +97,14 @@ def answer_at_budgets(criterion: Criterion, exits: AllExits, depth: int) -> NDAr
             layers = exit_layers(scores, cut, strict=criterion.strict)
             told[:, at] = predictions[np.arange(len(scores)), layers - 1]
     return told
+
+
+def average_budgets(metric: str, sums: Float) -> Float:
+    """Return what samples add, [N, G, S], averaged over the budgets where that has the same metric: [N, 1, S].
+
+    Of accuracy, whose denominator is the same at each, so that a hundredth is left to be drawn from; others stay.
+    """
+    return sums.mean(axis=1, keepdims=True) if metric == "accuracy" else sums
 
 
 def list_blocks(runs: Sequence[Run]) -> list[CheckpointBlock]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from bench.inference.replay import make_evidence
 from bench.measure.curve import exact_curve, exit_layers
 from bench.results.store import Store
 from strategies.entropy import normalised_entropy
+from tests.helpers.latex import find_latex_faults
 from tests.helpers.small_runs import TINY, write_task
 
 SEEDS = "0,1"
@@ -105,8 +107,11 @@ def test_a_rule_of_ones_own_is_ranked_without_training(
         assert row["headroom"] >= 0
         assert {pair["verdict"] for pair in row["pairs"]} <= {"better", "level", "worse"}
         assert (row["pairs"] == []) == (name == "my_rules:Sure")
+    assert len(found["lessons"]) == 5
+    assert all("entropy" in one and re.search(r"\d", one) for one in found["lessons"])
     text = (tmp_path / "ranks.tex").read_text()
     assert text.count(r"\begin{tabular}") == 1
+    assert find_latex_faults(text) == []
     assert "my\\_rules:Sure" in text
 
 

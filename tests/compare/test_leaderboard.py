@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from bench.compare.leaderboard import GRID, Standings, answer_at_budgets, bound_accuracy, draw_areas
+from bench.compare.leaderboard import (
+    GRID,
+    Standings,
+    answer_at_budgets,
+    average_budgets,
+    bound_accuracy,
+    draw_areas,
+)
 from bench.inference.replay import make_criterion
 from bench.measure.curve import exact_curve, exit_layers
 from bench.measure.exits import AllExits
@@ -57,6 +64,17 @@ def test_areas_of_one_checkpoint_share_their_draws() -> None:
     assert found["one"][0] == pytest.approx((told == exits.labels[:, None]).mean())
     assert np.allclose(found["one"][1], found["two"][1])
     assert found["one"][1].std() > 0.01
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "f1", "matthews"])
+def test_budgets_are_averaged_before_the_draws_only_where_that_changes_nothing(metric: str) -> None:
+    exits = make_exits(60, 6)
+    sums = statistics(metric, answer_at_budgets(make_criterion("entropy", {})[0], exits, 6), exits.labels)
+    averaged = average_budgets(metric, sums)
+    assert averaged.shape[1] == (1 if metric == "accuracy" else GRID)
+    (value, drawn), (whole, every) = (draw_areas(metric, {"one": [one]})["one"] for one in (averaged, sums))
+    assert value == pytest.approx(whole, abs=1e-12)
+    assert drawn == pytest.approx(every, abs=1e-12)
 
 
 def standings(table: list[list[float]]) -> Standings:

@@ -37,7 +37,9 @@ def criteria(
     add: Annotated[
         list[str] | None, typer.Option("--add", help="Replay this rule too, and rank all: my_rule:MyRule, or a name.")
     ] = None,
-    oracle: Annotated[bool, typer.Option("--oracle", help="Rank all, and show what an oracle has more.")] = False,
+    oracle: Annotated[
+        bool, typer.Option("--oracle", help="Rank all, show what an oracle has more, say what it teaches.")
+    ] = False,
     latex: Annotated[Path | None, typer.Option(help="Write the ranking to this file as a LaTeX table.")] = None,
 ) -> None:
     """Compare criteria on the same checkpoints and samples.
@@ -88,6 +90,7 @@ def rank_and_show(
     session.progress.say("Loading torch.")
     from bench.cli.leaderboard_tables import NOTE, describe_standings, make_plain_standings, tabulate_standings
     from bench.compare.leaderboard import list_replayable, rank_criteria, refuse_rules
+    from bench.compare.lessons import draw_lessons
     from bench.errors import NothingComparable
     from bench.files import write_text
     from bench.report.formats import TextTable, format_latex
@@ -104,9 +107,11 @@ def rank_and_show(
     mine = added[0] if added else against
     title, columns, rows = tabulate_standings(found, mine, added)
     said = describe_standings(found, mine, added)
-    plain = make_plain_standings(found, mine, added) if session.json else None
+    families = {name: STRATEGIES.load(name).family for name in STRATEGIES.builtin}
+    lessons = draw_lessons(found, families, against) if oracle else []
+    plain = {**make_plain_standings(found, mine, added), "lessons": lessons} if session.json else None
     if latex is not None:
         write_text(
             latex, format_latex(TextTable("criteria", title, columns, rows, f"{title}. {' '.join(said)} {NOTE}"))
         )
-    show_tables([(title, columns, rows)], NOTE, [()], markdown=markdown, plain=plain, said=said)
+    show_tables([(title, columns, rows)], NOTE, [lessons], markdown=markdown, plain=plain, said=said)
