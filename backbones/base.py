@@ -92,6 +92,11 @@ class LayeredEncoder(nn.Module, ABC):
         return int(self.model.config.hidden_size)
 
     @property
+    def initializer_range(self) -> float:
+        """Standard deviation of the weights that transformers gives a linear layer of this model to begin with."""
+        return float(getattr(self.model.config, "initializer_range", 0.02))
+
+    @property
     def head_dropout(self) -> float:
         """Dropout that the stock classifier of this model type applies before its last linear layer."""
         config = self.model.config

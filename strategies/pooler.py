@@ -27,9 +27,9 @@ class PooledHead(Head):
         """Return logits [B, C] of exit ``layer`` from pooled states [B, H]."""
 
 
-def make_pooler(encoder: LayeredEncoder) -> nn.Linear:
-    """Return a pooler Linear(H, H) that starts from the pretrained one where the checkpoint has it."""
-    linear = make_linear(encoder.hidden_size, encoder.hidden_size)
+def make_pooler(encoder: LayeredEncoder, std: float = 0.02) -> nn.Linear:
+    """Return a pooler Linear(H, H) that starts from the pretrained one where the checkpoint has it, else N(0, std)."""
+    linear = make_linear(encoder.hidden_size, encoder.hidden_size, std)
     pretrained = encoder.pretrained_pooler()
     if pretrained is not None:
         linear.load_state_dict(pretrained.state_dict())
