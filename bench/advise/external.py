@@ -36,6 +36,7 @@ from bench.errors import UsageError
 from bench.files import hash_file
 from bench.inference.replay import list_criteria
 from bench.measure.exits import AllExits
+from bench.measure.judges import JUDGES
 from bench.measure.metrics import METRICS
 from bench.results.facts import Rows, TaskFacts
 from bench.results.run import Run
@@ -183,6 +184,11 @@ def choose_metrics(asked: tuple[str, ...], task: TaskData | None, outputs: int) 
     """
     fitting = ("pearson", "spearman") if outputs == 1 else tuple(m for m in METRICS if m not in ("pearson", "spearman"))
     for name in asked:
+        if name not in fitting and name not in METRICS and (name in JUDGES or ":" in name):
+            raise UsageError(
+                f"A record holds metrics of predictions: {name} is computed of its logits whenever it is asked for, by "
+                f"`bench show RUN --metric {name}`."
+            )
         if name not in fitting:
             raise make_unknown_error("metric", name, fitting, " for regression" if outputs == 1 else " for classes")
     return asked or (task.metrics if task else fitting if outputs == 1 else ("accuracy",))

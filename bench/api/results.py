@@ -96,6 +96,18 @@ class Results(Sequence[RunView]):
                 raise make_unknown_error(kind, name, known, " among these runs")
         return names
 
+    def judge(self, metric: str | Callable[..., float]) -> Results:
+        """Return the runs judged by another metric than their tasks' own: ``results.judge("auroc").table()``.
+
+        ``metric`` is a name, ``recall:LABEL``, ``module:function`` or a function of labels [N] and logits [N, C]; see
+        `bench table --metric`. Points stay where the tasks' own metrics chose them. Runs that cannot be judged are left
+        out and said on stderr. Raises UsageError where none can.
+        """
+        from bench.measure.judges import AskedMetric, read_metric
+
+        asked = read_metric(metric) if isinstance(metric, str) else AskedMetric(name_function(metric), metric)
+        return Results.of(self.place.judge_runs(self.runs, asked, curves=True), self.place)
+
     # ----------------------------------------------------------------------- side by side
 
     def match_runs(self, at: Sequence[str] = TABLE_POINTS) -> list[MatchedSeries]:
@@ -233,6 +245,11 @@ class Results(Sequence[RunView]):
 
 RUN_COLUMNS = ("task", "backbone", "strategy", "seed", "all layers", "speed-up, no loss", "status")
 PLURAL = {"task": "tasks", "strategy": "strategies"}
+
+
+def name_function(function: Callable[..., float]) -> str:
+    """Return what a function of one's own is called in tables: ``module:function``."""
+    return f"{function.__module__}:{getattr(function, '__qualname__', type(function).__name__)}"
 
 
 def list_names(run: Run, kind: str) -> set[str]:

@@ -70,7 +70,7 @@ class RunView(Run):
     @classmethod
     def of(cls, run: Run, place: Workplace) -> RunView:
         """Return ``run`` with what a notebook asks of it."""
-        return cls(run.folder, run.head, run.name, run.reused, run.changed, place=place)
+        return cls(run.folder, run.head, run.name, run.reused, run.changed, run.judged, place=place)
 
     @property
     def points(self) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from bench.results.places import RECORD
 
 if TYPE_CHECKING:
     from bench.cell.request import Context, Overwrite
+    from bench.measure.judges import AskedMetric
     from bench.results.run import Run
     from bench.results.store import LeftOut, Only, Store
 
@@ -52,6 +53,19 @@ class Workplace:
         left_out += find_refused_criteria(leave_out(runs, left_out))
         self.say_left_out(left_out)
         return leave_out(runs, left_out)
+
+    def judge_runs(self, runs: Sequence[Run], asked: AskedMetric | None, *, curves: bool = False) -> list[Run]:
+        """Return the runs judged by the metric that is asked for; with ``curves`` their curves, too.
+
+        Those that cannot be are said on stderr. Raises UsageError, with the first reason, where none of them can.
+        """
+        from bench.results.store import judge_runs
+
+        if asked is None:
+            return list(runs)
+        judged, left_out = judge_runs(runs, asked, curves=curves)
+        self.say_left_out(left_out)
+        return judged
 
     def find_run(self, text: str) -> Run:
         """Read the run that ``text`` names, as :meth:`Store.find_run` does; say on stderr where it has no checksum."""

@@ -83,6 +83,14 @@ def list_claimed() -> Offers:
     return [(name, load_paper(name).title) for name in list_papers()]
 
 
+def list_metrics() -> Offers:
+    """Return the metrics that have names, and recall, which a class is named with."""
+    from bench.measure.judges import JUDGES, RECALL
+    from bench.measure.metrics import title_metric
+
+    return [*((name, title_metric(name)) for name in JUDGES), (f"{RECALL}:", "of the class whose name follows")]
+
+
 def list_methods() -> Offers:
     """Return the methods that published numbers are of."""
     from bench.reproduce.published import read_published
@@ -90,6 +98,7 @@ def list_methods() -> Offers:
     return [(name, "") for name in dict.fromkeys(number.system for number in read_published())]
 
 
+complete_metrics = offer_names(list_metrics)
 complete_methods = offer_names(list_methods)
 complete_strategies = offer_names(list_strategies)
 complete_tasks = offer_names(list_tasks)

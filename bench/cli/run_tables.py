@@ -12,6 +12,7 @@ from rich.table import Table
 
 from backbones.names import trust_names
 from bench.advise.note import AdviceNote, read_advice_note
+from bench.cli.class_tables import list_plain_metrics, measure_asked, print_classes
 from bench.cli.display import format_seconds, make_console, print_json
 from bench.cli.next_steps import suggest_steps
 from bench.cli.ranking_tables import print_rankings, rank_runs
@@ -30,6 +31,7 @@ from bench.results.times import Latency, TimedPoint
 from bench.text import build_table, format_bytes, show_line
 
 if TYPE_CHECKING:
+    from bench.measure.judges import AskedMetric
     from bench.sweep import Outcome, Plan
     from bench.sweep.estimate import PlanCost
 
@@ -99,16 +101,25 @@ def merge_equal(rows: Sequence[Sequence[str]]) -> list[list[str]]:
     return merged
 
 
-def make_plain_run(run: Run) -> dict[str, Any]:
-    """Return the run as ``--json`` prints it: folder, record as it is on disk, doubts, its origin if reused."""
+def make_plain_run(run: Run, asked: Sequence[AskedMetric] = ()) -> dict[str, Any]:
+    """Return the run as ``--json`` prints it: folder, record as it is on disk, doubts, its origin if reused.
+
+    Metrics that are ``asked`` for, too, are under ``metrics``, by split and point.
+    """
     splits = run.record.evaluation if run.is_finished() else ()
     doubts = [{"split": split, **doubt.to_plain()} for split in splits for doubt in run.find_doubts(split)]
     found = {"folder": str(run.folder), "record": run.head.to_plain(), "doubts": doubts}
+    if asked:
+        found["metrics"] = list_plain_metrics(run.finished(), asked)
     return {**found, "reused": find_origin(run)} if run.reused else found
 
 
-def print_run(run: Run) -> None:
-    """Print what was run, one table per evaluation split, checks, warnings, the record's place, and what was found."""
+def print_run(run: Run, asked: Sequence[AskedMetric] = ()) -> None:
+    """Print what was run, one table per evaluation split, checks, warnings, the record's place, and what was found.
+
+    The tables have the task's metrics, and those that are ``asked`` for. Where classes are unbalanced a table says what
+    becomes of each.
+    """
     out = make_console()
     if not run.is_finished():
         out.print(f"{run.strategy} on {run.backbone} for {run.task}: {run.status}")
@@ -118,7 +129,8 @@ def print_run(run: Run) -> None:
     record, note = run.record, find_advice_note(run)
     chosen = find_advised(run, note)
     task, backbone = record.task, record.backbone
-    for split, result in record.evaluation.items():
+    for split in record.evaluation:
+        result, metrics = measure_asked(run, split, asked)
         rows = task.rows[split]
         used = f"n = {rows.used}" + ("" if rows.available in (None, rows.used) else f" of {rows.available}")
         bound = ", upper bound: knows the labels" if record.upper_bound else ""
@@ -126,9 +138,10 @@ def print_run(run: Run) -> None:
         title = f"{run.strategy}{bound} | {model} | {task.name} {split}, {used}, seed {run.seed}"
         plain = None if record.latency is None else record.latency.configurations.get("all layers")
         doubts, timed = run.find_doubts(split), plain if isinstance(plain, TimedPoint) else None
-        out.print(tabulate_points(title, result, task.metrics, timed, doubts, chosen))
+        out.print(tabulate_points(title, result, metrics, timed, doubts, chosen))
         for doubt in doubts:
             out.print(f"{doubt.said}.")
+        print_classes(run, split)
     out.print("\n".join(describe_run(run, advised=chosen is not None)))
     if record.latency is not None and record.spec.latency is not None and record.spec.latency.baselines:
         out.print(tabulate_times(record.latency))

@@ -26,12 +26,25 @@ from strategies import STRATEGIES, STRATEGY_GROUPS, list_group
 
 if TYPE_CHECKING:
     from bench.cell.request import Context, Overwrite
+    from bench.measure.judges import AskedMetric
     from bench.results.run import Run
 
 
 RunName = Annotated[str, typer.Argument(help="A recorded run: its folder, name or key, or 'last'.")]
 Tasks = Annotated[str | None, typer.Option("--task", help="Only these tasks, separated by commas.")]
 Backbones = Annotated[str | None, typer.Option("--backbone", help="Only these backbones, separated by commas.")]
+MetricName = Annotated[
+    str | None,
+    typer.Option(
+        "--metric",
+        metavar="METRIC",
+        help="Judge by this instead of the task's own: auroc, recall:LABEL, module:function.",
+    ),
+]
+MetricNames = Annotated[
+    str | None,
+    typer.Option("--metric", help="These too, separated by commas: auroc, log_loss, recall:LABEL, module:function."),
+]
 ExecutorName = Annotated[str, typer.Option(help="eager or compile; on a GPU also graph and conditional.")]
 SettingOptions = Annotated[
     list[str] | None,
@@ -91,6 +104,21 @@ class Session(Workplace):
         if len(found) > 1:
             raise UsageError(f"--strategy takes one strategy here, not {len(found)}.")
         return found[0]
+
+    def read_metric(self, text: str | None, *, ranked: str = "") -> AskedMetric | None:
+        """Return the metric that was typed; None where none was. Raises UsageError for a loss where that is ``ranked``.
+
+        A function of the user's own is imported.
+        """
+        from bench.measure.judges import read_metric
+
+        asked = None if text is None else read_metric(text.strip())
+        if ranked and asked is not None and asked.is_loss:
+            raise UsageError(
+                f"{ranked} ranks by what is better where it is higher, and {asked.name} is a loss: `bench table`, "
+                "`bench show` and `bench plot` take it."
+            )
+        return asked
 
     def context(self, overwrite: Overwrite = "missing", *, of: Run | None = None, command: str = "") -> Context:
         """Return what the cells of a run are measured with; into their records goes the command as it was typed."""

@@ -76,7 +76,7 @@ WORDS: Mapping[str, Word] = {
     "threshold": Word(MEASURE, "NUMBER"),
     "thresholds": Word(MEASURE, "NUMBER,...", completing.offer_values("auto")),
     "select": Word(MEASURE, "POINT"),
-    "metric": Word(MEASURE, "METRIC,..."),
+    "metric": Word(MEASURE, "METRIC,...", completing.complete_metrics),
     "latency": Word(MEASURE),
     "wait_quiet": Word(MEASURE, "TIME"),
     "dtype": Word(MEASURE, "PRECISION"),

@@ -16,12 +16,12 @@ import numpy as np
 
 from bench.compare.quality import REPLICATES
 from bench.errors import UsageError
-from bench.measure import metrics
 from bench.measure.curve import Float
 from bench.measure.rules import LAST_BIT, Rule
 from bench.measure.seeds import interval_over_seeds
 from bench.measure.stats import draw_counts
 from bench.results.groups import OverSeeds, average_quality, average_seeds, sum_answers
+from bench.results.judged_by.judging import find_judge
 from bench.results.matched import MatchedSeries, label_rows
 from bench.results.measures import OperatingPoint, Performance
 from bench.results.run import Run
@@ -341,23 +341,23 @@ def draw_quality(standings: Sequence[Standing]) -> Drawn:
     if not standings:
         return {}
     first = standings[0].series.runs[0]
-    metric, split = first.metric, first.primary
+    judge, split = find_judge(first).sums, first.primary
     found: dict[tuple[str, str, int], Float] = {}
     ids = ""
     for one in standings:
         rule = None if one.rule == ALL_LAYERS else one.rule
         for run in one.series.runs:
-            sums = sum_answers(run, split, metric, rule)
+            sums = sum_answers(run, split, rule)
             if sums is not None and run.answers(split).ids == (ids := ids or run.answers(split).ids):
                 found[one.name, one.rule, run.seed] = np.asarray(sums, dtype=np.float64)
-    if not found:
+    if not found or judge is None:
         return {}
     table = np.stack(list(found.values()))  # [M, N, K]
     runs, samples, columns = table.shape
     flat = np.moveaxis(table, 1, 0).reshape(samples, runs * columns)
     drawn = np.concatenate([w @ flat for w in draw_counts(samples, REPLICATES, 0)]).reshape(REPLICATES, runs, columns)
-    values = metrics.from_statistics(metric, table.sum(axis=1))
-    replicates = metrics.from_statistics(metric, drawn.reshape(-1, columns)).reshape(REPLICATES, runs)
+    values = judge[1](table.sum(axis=1))
+    replicates = judge[1](drawn.reshape(-1, columns)).reshape(REPLICATES, runs)
     return {key: (float(values[i]), replicates[:, i]) for i, key in enumerate(found)}
 
 

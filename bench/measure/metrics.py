@@ -20,8 +20,11 @@ Values = NDArray[Any]
 Sums = NDArray[np.float64]
 
 METRIC_TITLES = {
+    "auroc": "AUROC",
     "balanced_accuracy": "balanced accuracy",
+    "brier": "Brier score (less is better)",
     "f1": "F1",
+    "log_loss": "log-loss (less is better)",
     "macro_f1": "macro-F1",
     "matthews": "Matthews",
     "pearson": "Pearson",
@@ -130,14 +133,17 @@ def is_additive(metric: str) -> bool:
     return metric in _SUMS
 
 
-def statistics(metric: str, predictions: Values, labels: Values) -> Sums:
+def statistics(metric: str, predictions: Values, labels: Values, classes: int = 0) -> Sums:
     """Return what each sample adds at each exit: float64 [N, L, S] for predictions [N, L] and labels [N].
 
     Sum over samples the row of each sample's exit and give the sums to :func:`from_statistics`.
-    S and its meaning are the metric's own. Raises UsageError for a metric that is not additive.
+    S and its meaning are the metric's own; it is the same for all predictions where the number of ``classes`` is given,
+    else only those count that are there. Raises UsageError for a metric that is not additive.
     """
     predictions, labels = np.asarray(predictions), np.asarray(labels)
-    columns = _find_sums(metric)[0](predictions, np.broadcast_to(labels[:, None], predictions.shape))
+    spread = np.broadcast_to(labels[:, None], predictions.shape)
+    add = _find_sums(metric)[0]
+    columns = add(predictions, spread, classes) if metric in _BY_CLASS else add(predictions, spread)
     return np.stack(columns, axis=-1).astype(np.float64)
 
 
@@ -146,7 +152,7 @@ def from_statistics(metric: str, sums: Sums) -> Sums:
     return _find_sums(metric)[1](np.asarray(sums, np.float64))
 
 
-def _find_sums(metric: str) -> tuple[Callable[[Values, Values], list[Values]], Callable[[Sums], Sums]]:
+def _find_sums(metric: str) -> tuple[Callable[..., list[Values]], Callable[[Sums], Sums]]:
     if not is_additive(metric):
         raise UsageError(f"Metric '{metric}' is not a function of sums over samples; compute it point by point.")
     return _SUMS[metric]
@@ -159,15 +165,19 @@ def _divide(numerator: Sums, denominator: Sums) -> Sums:
     return result
 
 
-def _matthews_statistics(p: Values, y: Values) -> list[Values]:
+def _list_classes(p: Values, y: Values, classes: int) -> range:
+    return range(max(classes, int(max(p.max(initial=0), y.max(initial=0))) + 1))
+
+
+def _matthews_statistics(p: Values, y: Values, known: int = 0) -> list[Values]:
     """Hits, then how often each class was predicted, then how often it was true."""
-    classes = range(int(max(p.max(initial=0), y.max(initial=0))) + 1)
+    classes = _list_classes(p, y, known)
     return [p == y, *(p == c for c in classes), *(y == c for c in classes)]
 
 
-def _class_statistics(p: Values, y: Values) -> list[Values]:
+def _class_statistics(p: Values, y: Values, known: int = 0) -> list[Values]:
     """How often each class was hit, then how often it was predicted, then how often it was true."""
-    classes = range(int(max(p.max(initial=0), y.max(initial=0))) + 1)
+    classes = _list_classes(p, y, known)
     return [*((p == c) & (y == c) for c in classes), *(p == c for c in classes), *(y == c for c in classes)]
 
 
@@ -207,7 +217,7 @@ def _from_pearson(sums: Sums) -> Sums:
     return np.clip(_divide(n * xy - x * y, np.sqrt(x_spread) * np.sqrt(y_spread)), -1.0, 1.0)
 
 
-_SUMS: dict[str, tuple[Callable[[Values, Values], list[Values]], Callable[[Sums], Sums]]] = {
+_SUMS: dict[str, tuple[Callable[..., list[Values]], Callable[[Sums], Sums]]] = {
     "accuracy": (lambda p, y: [p == y, np.ones_like(p)], lambda sums: _divide(sums[:, 0], sums[:, 1])),
     "f1": (
         # true positives, false positives, false negatives of class 1
@@ -220,3 +230,5 @@ _SUMS: dict[str, tuple[Callable[[Values, Values], list[Values]], Callable[[Sums]
     "pearson": (_pearson_statistics, _from_pearson),
 }
 """What each sample adds to the sums of a metric, and the metric of the sums."""
+_BY_CLASS = ("macro_f1", "balanced_accuracy", "matthews")
+"""Those whose sums have columns for every class."""

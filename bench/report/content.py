@@ -14,6 +14,7 @@ from bench.measure.stats import wilson
 from bench.report.formats import DataRow
 from bench.report.series import Panel, Series, read_curve
 from bench.results.groups import make_checkpoint_key
+from bench.results.judged_by.judging import find_judge
 from bench.results.run import Run
 
 MOST_DRAWN = 8  # lines that can be told apart in one chart
@@ -45,8 +46,9 @@ def choose_best(early: Sequence[Series], most: int = MOST_DRAWN) -> list[Series]
 
 
 def _measure_volume(series: Series) -> float:
-    curve = read_curve(series.first, series.split)
-    return areas.hypervolume(areas.envelope(curve.speedup, curve.quality), compute_chance(series.first))
+    curve, better = read_curve(series.first, series.split), find_judge(series.first).higher_is_better
+    quality = curve.quality if better else -curve.quality  # a loss has no chance level: any one serves to compare
+    return areas.hypervolume(areas.envelope(curve.speedup, quality), compute_chance(series.first) if better else -100.0)
 
 
 def compute_chance(run: Run) -> float:

@@ -47,6 +47,7 @@ def render_page(
     marks: Mapping[str, Revision],
     tables: Mapping[str, TextTable],
     points: Sequence[TextTable],
+    classes: Mapping[int, TextTable],
 ) -> str:
     """Render the whole page as one text, of ``tasks`` in the given order. The same input gives the same bytes."""
     panels = [one.panel for one in made]
@@ -77,6 +78,7 @@ def render_page(
             charts={one.panel.number: one for one in made},
             crossed={one.panel.number: cross_systems(one) for _, found in tasks for one in found},
             points={panel.number: table for panel, table in zip(panels, points, strict=True)},
+            classes=classes,
             realisation=realisation,
             curves=tables["curves"],
             counted=tables.get("counts"),

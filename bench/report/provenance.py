@@ -8,6 +8,7 @@ from itertools import count, product
 from string import ascii_lowercase
 
 from bench.latency import is_former_protocol
+from bench.measure.metrics import title_metric
 from bench.report.series import Panel, Series
 from bench.results.groups import write_canonical
 from bench.results.run import Run
@@ -193,7 +194,9 @@ def describe_thresholds(series: Sequence[Series], rules: Collection[str] = ()) -
     said = []
     if "select" in chosen:
         held = _join_counts(run.describe_used(run.record.task.select) for s in series for run in s.runs)
-        said.append(f"Thresholds of operating points were chosen on {held} samples held out of train.")
+        own = dict.fromkeys(run.record.task.metrics[0] for s in series for run in s.runs if run.judged)
+        by = f", by {' or '.join(map(title_metric, own))}" if own else ""
+        said.append(f"Thresholds of operating points were chosen on {held} samples held out of train{by}.")
         shared = [run.record.criterion.held_out for s in series for run in s.runs if run.record.criterion]
         halves = _join_counts(f"{each.fitted_on} and {each.chosen_on}" for each in shared if each and each.apart)
         if halves != "unknown":

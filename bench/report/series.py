@@ -30,6 +30,7 @@ from bench.results.groups import (
     make_series_key,
     write_canonical,
 )
+from bench.results.judged_by.judging import find_judge
 from bench.results.measures import OperatingPoint, SplitResult
 from bench.results.run import Run
 from bench.results.series_doubts import SeriesDoubt, add_marks, describe_doubts, find_series_doubts, join_marks
@@ -73,7 +74,8 @@ def average_curves(runs: Sequence[Run], split: str) -> BandedCurve:
     mean, ends = quality.mean(axis=0), (quality.min(axis=0), quality.max(axis=0))
     band = (below.mean(axis=0), above.mean(axis=0))
     unknown: list[float | None] = [None] * len(grid)
-    return BandedCurve(grid, mean, *band, layers.mean(axis=0), unknown, pareto(mean, 1 / grid), *ends)
+    front = pareto(mean if find_judge(runs[0]).higher_is_better else -mean, 1 / grid)
+    return BandedCurve(grid, mean, *band, layers.mean(axis=0), unknown, front, *ends)
 
 
 def read_curve(run: Run, split: str) -> BandedCurve:
@@ -287,7 +289,7 @@ class Panel:
 
     @property
     def metric(self) -> str:
-        """The primary metric."""
+        """What its runs are judged by: the task's first metric, unless another is asked for."""
         return self.series[0].first.metric
 
     @property

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
+from bench.errors import UserError
 from bench.measure.areas import DEFINITIONS
 from bench.measure.metrics import title_metric
 from bench.report import content, numbers, provenance
@@ -11,6 +14,7 @@ from bench.report.formats import DataRow, TextTable
 from bench.report.provenance import Revision, StoreContents, list_letters
 from bench.report.series import Panel, Series, SeriesPoint
 from bench.results.groups import OverSeeds
+from bench.results.judged_by.unbalanced import ClassNumbers, list_columns, measure_classes
 
 AREA_NAMES = {
     "area": "area",
@@ -147,3 +151,44 @@ def build_cells_table(contents: StoreContents, marks: Mapping[str, Revision]) ->
 def describe_revisions(series: Series, marks: Mapping[str, Revision]) -> str:
     """Return `` [a,b]`` where the store has results of several code revisions, else nothing."""
     return f" [{','.join(list_letters(series.runs, marks))}]" if len(marks) > 1 else ""
+
+
+def build_class_table(panel: Panel) -> TextTable | None:
+    """Build the table of a panel's unbalanced classes; None where they are balanced, or no logits are stored."""
+    measured = {series: found for series in panel.series if (found := _measure_series(series))}
+    if not measured:
+        return None
+    first = next(iter(measured.values()))[0]
+    names = list_columns(first)
+    columns = ["strategy", "point", *(title_metric(name).partition(" (")[0] for name in names)]
+    rows: list[list[str]] = []
+    values: list[DataRow] = []
+    for series, found in measured.items():
+        for point in ("all layers", *series.points):
+            seeds = [one.points[point] for one in found if point in one.points]
+            if not seeds:
+                continue
+            means = {name: float(np.mean([seed[name] for seed in seeds])) for name in names}
+            shown = point if point == "all layers" else numbers.format_rule(point)
+            rows.append([series.full_name, shown, *map(numbers.format_number, means.values())])
+            about = {"panel": panel.title, "series": series.label, "point": point, "seeds": len(seeds)}
+            values += [{**about, "metric": name, "value": value} for name, value in means.items()]
+    words = (
+        f"{first.said}. Means over seeds of what the stored logits say; of log-loss and Brier score less is better. "
+    )
+    words += f"Intervals: bench table --metric NAME. {provenance.describe_source(list(measured))}"
+    missing = dict.fromkeys(
+        f"{s.label}: {one.missing}" for s, found in measured.items() for one in found if one.missing
+    )
+    words += "".join(f" No operating points of {said}." for said in missing)
+    return TextTable(f"classes-{panel.slug}", f"Unbalanced classes: {panel.title}", columns, rows, words, values)
+
+
+def _measure_series(series: Series) -> Sequence[ClassNumbers]:
+    found = []
+    for run in series.runs:
+        try:
+            found.append(measure_classes(run, series.split))
+        except UserError:  # damaged logits, of which the page has a line of its own
+            continue
+    return [one for one in found if one is not None]

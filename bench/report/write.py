@@ -8,6 +8,7 @@ from typing import Any
 
 from bench.errors import NothingComparable, UsageError
 from bench.files import write_text
+from bench.measure.judges import AskedMetric
 from bench.progress import Progress
 from bench.report import tables
 from bench.report.charts import build_charts, build_realisation
@@ -22,18 +23,35 @@ from bench.report.plots.realisation import build_realisation_figure
 from bench.report.provenance import Revision, StoreContents, describe_machines, find_revisions, find_timing_problem
 from bench.report.series import make_panels
 from bench.results.groups import group_seeds
-from bench.results.store import ALL, Only, Store, find_damaged_logits, find_unpooled, leave_out, make_all_answers
+from bench.results.store import (
+    ALL,
+    Only,
+    Store,
+    find_damaged_logits,
+    find_unpooled,
+    judge_runs,
+    leave_out,
+    make_all_answers,
+)
 from bench.text import escape_latex, escape_markdown
 
 FORMATS = ("html", "md", "latex", "csv", "figures")
 
 
 def write_report(
-    results: Path, out: Path, formats: Collection[str], progress: Progress, only: Only = ALL, *, published: bool = True
+    results: Path,
+    out: Path,
+    formats: Collection[str],
+    progress: Progress,
+    only: Only = ALL,
+    *,
+    published: bool = True,
+    metric: AskedMetric | None = None,
 ) -> dict[str, Any]:
     """Write the report on ``results``, or those of ``only``, under ``out``; return its files and how many cells it has.
 
     ``published``: what others have published of the same task and backbone stands in the trade-off figures, hollow.
+    With a ``metric`` that is asked for, everything is judged by it instead of the tasks' own.
 
     Raises UsageError for unknown formats or no results folder, NothingComparable where it holds none of ``only``.
     """
@@ -41,7 +59,11 @@ def write_report(
     if unknown or not formats:
         raise UsageError(f"Unknown format '{unknown[0] if unknown else ''}'. Known: {', '.join(FORMATS)}.")
     runs, left_out = Store(results).runs(only)
-    contents = StoreContents(runs, [*left_out, *find_damaged_logits(runs)])
+    left_out += find_damaged_logits(runs)
+    if metric is not None:
+        runs, unjudged = judge_runs(leave_out(runs, left_out), metric, curves=True)
+        left_out += unjudged
+    contents = StoreContents(runs, left_out)
     for bad in contents.left_out:
         progress.say(f"Left out: {bad.name}: {bad.why}")
     bare = sum(not run.is_sealed for run in runs)
@@ -62,6 +84,7 @@ def write_report(
             work.advance(note=panel.title)
     realisation = build_realisation(found)
     points = [tables.build_points_table(panel, marks) for panel in found]
+    classes = {panel.number: table for panel in found if (table := tables.build_class_table(panel))}
     single = {"curves": tables.build_curves_table(found), "cells": tables.build_cells_table(contents, marks)}
     if (counted := build_counts_table(found)).rows:
         single["counts"] = counted
@@ -74,14 +97,15 @@ def write_report(
     texts: dict[str, str] = {}
     tasks = arrange_panels(found, published) if {"html", "md"} & set(formats) else []
     if "html" in formats:
-        texts["report.html"] = render_page(contents, tasks, made, realisation, marks, single, points)
+        texts["report.html"] = render_page(contents, tasks, made, realisation, marks, single, points, classes)
     if "md" in formats:
-        texts["report.md"] = render_markdown(contents, tasks, marks, points, single, drawn)
+        texts["report.md"] = render_markdown(contents, tasks, marks, [*points, *classes.values()], single, drawn)
     if "latex" in formats:
-        texts["tables.tex"] = render_latex(points, single)
+        texts["tables.tex"] = render_latex([*points, *classes.values()], single)
     if "csv" in formats:
         texts["points.csv"] = format_csv([v for t in points for v in t.values])
         texts |= {f"{t.name}.csv": format_csv(t.values) for t in single.values()}
+        texts |= {"classes.csv": format_csv([v for t in classes.values() for v in t.values])} if classes else {}
     for name, text in texts.items():
         write_text(out / name, text)
     files = [out / name for name in texts]

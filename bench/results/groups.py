@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import UserError
-from bench.measure import metrics
 from bench.measure.seeds import SeedSummary, summarise_seeds
+from bench.results.judged_by.judging import find_judge
 from bench.results.kept.answers import EVERY_LAYER
 from bench.results.part import Estimate
 from bench.results.run import Run
@@ -238,35 +238,39 @@ def average_numbers(rows: Sequence[Sequence[float]]) -> list[float]:
 
 
 def average_quality(runs: Sequence[Run], split: str, rule: str | None = None) -> OverSeeds:
-    """Return the primary metric at an operating point that all ``runs`` reached (None: all layers), over seeds.
+    """Return what ``runs`` are judged by at an operating point that all reached (None: all layers), over seeds.
 
     For several seeds whose logits are stored the interval over samples is the bootstrap's for the mean of these seeds,
     and ``both`` is known; unless the present criterion does not give the recorded value.
     """
     metric, results = runs[0].metric, [run.result(split) for run in runs]
     made = average_seeds([(r.full if rule is None else r.reached[rule]).metrics[metric] for r in results])
-    found = _pool_seeds(tuple(runs), split, metric, rule) if len(runs) > 1 else None
+    found = _pool_seeds(tuple(runs), split, rule) if len(runs) > 1 else None
     if found is None or found.both is None or abs(found.mean - made.value) >= SAME:
         return made
     return replace(made, low=found.samples.low, high=found.samples.high, both=(found.both.low, found.both.high))
 
 
 @lru_cache(maxsize=4096)  # a report asks for the same numbers in tables, charts and sentences
-def _pool_seeds(runs: tuple[Run, ...], split: str, metric: str, rule: str | None) -> SeedSummary | None:
+def _pool_seeds(runs: tuple[Run, ...], split: str, rule: str | None) -> SeedSummary | None:
     """Return both bootstraps from the stored logits; None where a run's are missing or are of other samples."""
-    sums = [sum_answers(run, split, metric, rule) for run in runs]
-    if any(one is None for one in sums) or any(run.answers(split).ids != runs[0].answers(split).ids for run in runs):
+    judge = find_judge(runs[0]).sums
+    sums = [one for run in runs if (one := sum_answers(run, split, rule)) is not None]
+    if judge is None or len(sums) < len(runs):
         return None
-    return summarise_seeds(np.stack(sums), lambda found: metrics.from_statistics(metric, found))  # type: ignore[arg-type]
+    if any(run.answers(split).ids != runs[0].answers(split).ids for run in runs):
+        return None
+    return summarise_seeds(np.stack(sums), judge[1])
 
 
-def sum_answers(run: Run, split: str, metric: str, rule: str | None) -> NDArray[Any] | None:
+def sum_answers(run: Run, split: str, rule: str | None) -> NDArray[Any] | None:
     """Return the additive statistics [N, K] of a run's answers at a point (None: all layers), from its stored logits.
 
     None where the criterion or the logits are not at hand any more, it is another one by now, or the metric is not a
     function of sums.
     """
-    if not metrics.is_additive(metric) or not run.has_exits(split):
+    judge = find_judge(run)
+    if judge.sums is None or not run.has_exits(split):
         return None
     try:
         found = run.answers(split)
@@ -275,4 +279,6 @@ def sum_answers(run: Run, split: str, metric: str, rule: str | None) -> NDArray[
     point = EVERY_LAYER if rule is None else rule
     if point in found.moved or point not in found.given:
         return None
-    return metrics.statistics(metric, found.given[point][:, None], found.labels)[:, 0]
+    reads_logits = judge.reads == "logits"
+    answers = judge.read_answers(run.exits(split), found.layers[point]) if reads_logits else found.given[point]
+    return judge.sums[0](answers, found.labels)

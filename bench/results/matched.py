@@ -112,6 +112,7 @@ def _make_row(names: tuple[str, ...], runs: Sequence[Run], rules: Sequence[str],
         **dict(zip(DESCRIBING, names, strict=True)),
         "settings": settings,
         "metric": first.metric,
+        **({"chosen by": first.record.task.metrics[0]} if first.judged else {}),
         "samples": first.result().samples,
         "reported on": first.describe_used(split),
         "trained on": first.describe_used("train"),
@@ -148,7 +149,8 @@ def group_series(series: Iterable[MatchedSeries]) -> dict[str, list[MatchedSerie
     unknown: list[tuple[str, MatchedSeries]] = []
     for one in series:
         row = one.row
-        name = f"{title_metric(row['metric'])}, n = {row['reported on']}"
+        chosen = f" (points chosen by {title_metric(row['chosen by'])})" if "chosen by" in row else ""
+        name = f"{title_metric(row['metric'])}{chosen}, n = {row['reported on']}"
         title = " | ".join(filter(None, (row["task"], row["model"], row["panel"], name)))
         if row["trained on"] == "unknown":
             unknown.append((title, one))

@@ -21,6 +21,7 @@ from bench.measure.exits import AllExits
 from bench.measure.rules import shorten_rule
 from bench.results.checks import find_other_logits, share_recorded
 from bench.results.doubts import Doubt, check_skill, doubt_damaged, doubt_outgrown, find_doubts
+from bench.results.judged_by.numbers import JudgedResults
 from bench.results.kept import answers as kept
 from bench.results.measures import OperatingPoint, SkillCheck, SplitResult
 from bench.results.places import DEPTH, RECORD, locate_exits
@@ -43,9 +44,9 @@ class Run(TimedRun):
 
     ``head`` is the record of a run of any status; :attr:`record` that of a finished one. ``name`` is the folder's
     relative to the store. ``reused``: it was recorded before it was asked for; ``changed``: the user's own parts whose
-    source is another since. Criterion, trade-off and doubts are made on first use. The model is not here, since it
-    needs the data, the backbone and a checkpoint from the cache, none of which this folder knows:
-    :func:`bench.cell.reload.load_run_model` rebuilds it.
+    source is another since. ``judged``: by another metric than the task's own (bench.results.judged_by). Criterion,
+    trade-off and doubts are made on first use. The model, which needs what this folder does not know (data, backbone,
+    checkpoint), is rebuilt by :func:`bench.cell.reload.load_run_model`.
     """
 
     folder: Path
@@ -53,6 +54,7 @@ class Run(TimedRun):
     name: str
     reused: bool = False
     changed: tuple[str, ...] = ()
+    judged: JudgedResults | None = None
     _exits: dict[Path, AllExits] = field(default_factory=dict, init=False, repr=False)
     _trade_offs: dict[Path, TradeOff] = field(default_factory=dict, init=False, repr=False)
     _scores: dict[Path, NDArray[Any]] = field(default_factory=dict, init=False, repr=False)
@@ -133,8 +135,7 @@ class Run(TimedRun):
     @property
     def label(self) -> str:
         """What the run is called in comparisons."""
-        spec = self.spec
-        return f"{spec.strategy} | {self.backbone} {spec.head}+{spec.recipe} | {spec.task} | seed {spec.seed}"
+        return f"{self.strategy} | {self.backbone} {self.spec.head}+{self.spec.recipe} | {self.task} | seed {self.seed}"
 
     @property
     def layers(self) -> int:
@@ -148,14 +149,15 @@ class Run(TimedRun):
 
     @property
     def metric(self) -> str:
-        """The task's first metric, the one that points are chosen by."""
-        return self.record.task.metrics[0]
+        """What it is judged by: the task's first metric, which points are chosen by, unless another is asked for."""
+        return self.judged.metric.name if self.judged else self.record.task.metrics[0]
 
     def result(self, split: str | None = None) -> SplitResult:
         """Return what was measured on ``split``, the primary one by default. Raises UsageError for an unknown one."""
-        found = self.record.evaluation.get(split or self.primary)
+        results = self.judged.results if self.judged else self.record.evaluation
+        found = results.get(split or self.primary)
         if found is None:
-            known = ", ".join(self.record.evaluation)
+            known = ", ".join(results)
             raise UsageError(f"{self.folder.name} has no evaluation split '{split}'. Known: {known}.")
         return found
 
@@ -275,10 +277,9 @@ class Run(TimedRun):
     def find_damaged_logits(self) -> list[str]:
         """Return a line for each split whose logits beside the record are damaged, or are another run's."""
         found = []
-        for split in (*self.record.task.evaluation, self.record.task.select):
+        for split in filter(self.has_exits, (*self.record.task.evaluation, self.record.task.select)):
             try:
-                if self.has_exits(split):
-                    self.exits(split)
+                self.exits(split)
             except Damaged as error:
                 found.append(error.what)
         return found
@@ -333,7 +334,8 @@ class Run(TimedRun):
         if path not in self._trade_offs:
             exits = self.exits(split)
             costs = Costs.layers(*exits.logits.shape[:2])
-            self._trade_offs[path] = TradeOff(self.criterion, exits, costs, self.record.task.metrics)
+            metrics = (self.metric,) if self.judged else self.record.task.metrics
+            self._trade_offs[path] = TradeOff(self.criterion, exits, costs, metrics)
         return self._trade_offs[path]
 
     def layers_at(self, rule: str | None, split: str | None = None) -> NDArray[np.int64]:

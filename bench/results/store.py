@@ -24,8 +24,10 @@ from filelock import FileLock, Timeout
 from backbones.catalog import find_backbone_name
 from bench.errors import Damaged, Newer, UsageError, UserError
 from bench.files import refuse_file
+from bench.measure.judges import AskedMetric
 from bench.progress import Progress
 from bench.results.doubts import doubt_outgrown
+from bench.results.judged_by.judging import judge_run
 from bench.results.places import DEPTH, LONGEST, RECORD, make_cache, make_slug
 from bench.results.run import Run
 from bench.tasks import find_task_name
@@ -242,6 +244,22 @@ def find_unpooled(runs: Iterable[Run]) -> list[LeftOut]:
         if run.is_finished() and run.has_exits() and (moved := run.find_moved()):
             found.append(LeftOut(run.name, doubt_outgrown(list(moved)).found, "unusable"))
     return [*refused, *found]
+
+
+def judge_runs(runs: Iterable[Run], asked: AskedMetric, *, curves: bool = False) -> tuple[list[Run], list[LeftOut]]:
+    """Return the runs judged by the metric that is asked for, with ``curves`` their curves too, and who cannot be.
+
+    Raises UsageError, with the first reason, where no finished run can.
+    """
+    judged, left_out = [], []
+    for run in runs:
+        try:
+            judged.append(judge_run(run, asked, curves=curves) if run.is_finished() else run)
+        except UserError as error:
+            left_out.append(LeftOut(run.name, str(error), "unusable"))
+    if left_out and not any(run.is_finished() for run in judged):
+        raise UsageError(f"No run can be judged by {asked.name}: {left_out[0].why}")
+    return judged, left_out
 
 
 def leave_out(runs: Iterable[Run], left_out: Iterable[LeftOut]) -> list[Run]:

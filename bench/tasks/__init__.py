@@ -30,6 +30,7 @@ TASKS: Registry[type[Task]] = Registry(
         "wnli": "bench.tasks.glue:WNLI",
         "snli": "bench.tasks.nli:SNLI",
         "scitail": "bench.tasks.nli:SciTail",
+        "20_newsgroups": "bench.tasks.text:TwentyNewsgroups",
         "ag_news": "bench.tasks.text:AGNews",
         "dbpedia": "bench.tasks.text:DBpedia",
         "imdb": "bench.tasks.text:IMDB",

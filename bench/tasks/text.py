@@ -46,6 +46,27 @@ class DBpedia(HubTask):
     published_rows = {"train": 560000, "test": 70000}
 
 
+class TwentyNewsgroups(HubTask):
+    """Group of a posting, 20 classes (Lang, 1995; split by date); accuracy on the test split.
+
+    Without headers, signatures and quotations, as the hub has it; texts that are blank then are counted in a warning.
+    """
+
+    name = "20_newsgroups"
+    dataset = "SetFit/20_newsgroups"
+    revision = "f1b91292074e7cfb69be58b642d583ec262f30ed"
+    columns = ("text",)
+    label_names = (
+        "alt.atheism", "comp.graphics", "comp.os.ms-windows.misc", "comp.sys.ibm.pc.hardware", "comp.sys.mac.hardware",
+        "comp.windows.x", "misc.forsale", "rec.autos", "rec.motorcycles", "rec.sport.baseball", "rec.sport.hockey",
+        "sci.crypt", "sci.electronics", "sci.med", "sci.space", "soc.religion.christian", "talk.politics.guns",
+        "talk.politics.mideast", "talk.politics.misc", "talk.religion.misc",
+    )  # fmt: skip
+    evaluation = ("test",)
+    published_rows = {"train": 11314, "test": 7532}
+    max_length = 256  # as for IMDb
+
+
 class YelpPolarity(HubTask):
     """Sentiment of reviews: one or two stars, or three or four (Zhang et al., 2015); accuracy on the test split."""
 

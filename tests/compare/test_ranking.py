@@ -71,7 +71,7 @@ def test_differences_are_paired_on_the_same_samples(tmp_path: Path) -> None:
     assert difference is not None
     assert difference.paired
     ours, theirs = (
-        sum_answers(one.series.runs[0], "evaluation", "accuracy", one.rule) for one in (other, best)
+        sum_answers(one.series.runs[0], "evaluation", one.rule) for one in (other, best)
     )  # fmt: skip
     assert ours is not None
     assert theirs is not None
@@ -109,7 +109,7 @@ def test_seeds_that_both_have_are_paired(tmp_path: Path) -> None:
     runs = {one.name: {run.seed: run for run in one.series.runs} for one in (best, other)}
     values = []
     for seed in (0, 1):
-        ours, theirs = (sum_answers(runs[one.name][seed], "evaluation", "accuracy", one.rule) for one in (other, best))
+        ours, theirs = (sum_answers(runs[one.name][seed], "evaluation", one.rule) for one in (other, best))
         assert ours is not None
         assert theirs is not None
         values.append((ours - theirs)[:, 0].mean())

@@ -54,7 +54,7 @@ def test_what_is_kept_is_what_was_made(folder: Path, monkeypatch: pytest.MonkeyP
     assert again.skill() == made.skill
     assert again.find_refusal() == ""
     again.check_logits()
-    sums = sum_answers(again, SPLIT, "accuracy", None)
+    sums = sum_answers(again, SPLIT, None)
     assert sums is not None
     assert np.array_equal(sums[:, 0], made.given[EVERY_LAYER] == made.labels)
 

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bench.cli.display import show_tables
-from bench.cli.session import Backbones, Session, Tasks, with_session
+from bench.cli.session import Backbones, MetricName, Session, Tasks, with_session
+from bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from bench.results.run import Run
 
 COLUMNS = ("criterion", "arguments", "seeds", "least layers", "at L/2", "difference at L/2", "difference of the curve")
 
@@ -31,6 +35,7 @@ def criteria(
     task: Tasks = None,
     backbone: Backbones = None,
     against: Annotated[str, typer.Option(help="The criterion that the others are paired with.")] = "entropy",
+    metric: MetricName = None,
     markdown: Annotated[
         Path | None, typer.Option("--markdown", "-o", help="Write the tables to this file too.")
     ] = None,
@@ -51,7 +56,7 @@ def criteria(
     $ bench criteria --add my_rule:MyRule
     """
     if add or oracle or latex:
-        rank_and_show(session, task, backbone, add or [], against, oracle, markdown, latex)
+        rank_and_show(session, task, backbone, metric, add or [], against, oracle, markdown, latex)
         return
     from bench.api.results import Results
     from bench.measure.areas import GRID
@@ -59,7 +64,8 @@ def criteria(
     from bench.results.series_doubts import describe_row_doubts
     from bench.results.store import Only
 
-    found = Results.of(session.read_runs(Only.named(task, backbone)), session).compare_criteria(against)
+    runs = judge_curves(session, session.read_runs(Only.named(task, backbone)), metric)
+    found = Results.of(runs, session).compare_criteria(against)
     note = COLUMNS_NOTE.format(grid=GRID, against=against)
     tables = [(table["title"], COLUMNS, list(map(_list_cells, table["rows"]))) for table in found]
     doubts = [describe_row_doubts(table["rows"], "criterion") for table in found]
@@ -82,9 +88,26 @@ def _write_text(found: Mapping[str, float] | None, sign: str) -> str:
     return f"{found['estimate']:{sign}.3f} [{found['low']:{sign}.3f}, {found['high']:{sign}.3f}]"
 
 
+def judge_curves(session: Session, runs: list[Run], metric: str | None) -> list[Run]:
+    """Return the runs judged by a metric that whole curves have: a function of sums over predictions.
+
+    Raises UsageError for another one.
+    """
+    from bench.measure.metrics import METRICS, is_additive
+
+    asked = session.read_metric(metric)
+    known = [name for name in METRICS if is_additive(name)]
+    if asked is not None and asked.name not in known:
+        raise UsageError(
+            f"bench criteria compares exact curves, which are sums over predictions: {asked.name} has none. "
+            f"--metric takes {', '.join(known)} here."
+        )
+    return session.judge_runs(runs, asked)
+
+
 def rank_and_show(
-    session: Session, task: str | None, backbone: str | None, add: list[str], against: str, oracle: bool,
-    markdown: Path | None, latex: Path | None,
+    session: Session, task: str | None, backbone: str | None, metric: str | None, add: list[str], against: str,
+    oracle: bool, markdown: Path | None, latex: Path | None,
 ) -> None:  # fmt: skip
     """Rank all criteria and those that are added on the recorded logits; print, and write, the one table."""
     session.progress.say("Loading torch.")
@@ -99,7 +122,7 @@ def rank_and_show(
 
     added = [name for text in add for name in session.read_strategies(text, "--add")]
     refuse_rules([*added, against])
-    runs = session.keep_judged(session.read_runs(Only.named(task, backbone)))
+    runs = session.keep_judged(judge_curves(session, session.read_runs(Only.named(task, backbone)), metric))
     names = list(dict.fromkeys([*list_replayable(STRATEGIES), *added, against]))
     found = rank_criteria(runs, names, [*added, against], oracle=oracle, say=session.progress.say)
     if not found.blocks:

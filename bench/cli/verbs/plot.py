@@ -10,7 +10,7 @@ import typer
 
 from bench.cli.completing import complete_plots
 from bench.cli.display import make_console, print_json
-from bench.cli.session import Backbones, Session, Tasks, split_names, split_seeds, with_session
+from bench.cli.session import Backbones, MetricName, Session, Tasks, split_names, split_seeds, with_session
 from bench.text import build_table, show_line
 
 
@@ -39,6 +39,7 @@ def plot(
     seed: Annotated[
         str | None, typer.Option(metavar="SEED,...", help="Only these seeds, separated by commas; 0-4 is a range.")
     ] = None,
+    metric: MetricName = None,
     x: Annotated[str, typer.Option(help="The x axis: flops, layers, latency or cost.")] = "",
     labels: Annotated[
         str | None, typer.Option(help="Names for lines: line=name, or names in order, separated by commas.")
@@ -69,7 +70,7 @@ def plot(
     $ bench plot elbert-figure-3 --task mnli --font serif --width double
     """
     from bench.report.plots.kinds import PLOT_KINDS, find_kind, save_plot
-    from bench.report.plots.options import PlotOptions, read_width
+    from bench.report.plots.options import PlotOptions, choose_runs, read_width
 
     if not kind:
         show_kinds(session, {name: known.summary for name, known in PLOT_KINDS.items()})
@@ -93,7 +94,10 @@ def plot(
         whole=bool(runs),
         published=published,
     )
+    asked = session.read_metric(metric)
     found = [session.find_run(name) for name in runs] if runs else session.read_runs()
+    if asked is not None:
+        found = session.judge_runs(choose_runs(found, options), asked, curves=True)
     path = out or Path(f"{kind}.pdf")
     figure = save_plot(kind, found, path, options)
     if session.json:

@@ -10,6 +10,7 @@ import typer
 
 from bench.cli.display import make_console, print_json
 from bench.cli.session import Session, SettingOptions, split_names, with_session
+from bench.measure.metrics import title_metric
 from bench.settings import parse_settings
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ def replay(
     threshold: Annotated[float | None, typer.Option(help="Show this threshold's decisions too.")] = None,
     settings: SettingOptions = None,
     metric: Annotated[
-        str | None, typer.Option(help="Metrics, separated by commas; default accuracy or pearson.")
+        str | None,
+        typer.Option(help="Metrics, separated by commas, as of bench show; default accuracy or pearson."),
     ] = None,
     fit_on: Annotated[
         Path | None, typer.Option(help="Held-out logits with labels, for criteria that are fitted.")
@@ -42,10 +44,11 @@ def replay(
     $ bench replay exits.npz --strategy patience
     """
     from bench.analysis.logits import replay_file
+    from bench.measure.judges import read_metric
 
     strategy = session.read_strategy(strategy)
-    metrics = tuple(split_names(metric, "--metric")) if metric else ()
-    facts, result, doubts = replay_file(logits, strategy, parse_settings(settings or []), threshold, metrics, fit_on)
+    asked = tuple(read_metric(name) for name in split_names(metric, "--metric")) if metric else ()
+    facts, result, doubts = replay_file(logits, strategy, parse_settings(settings or []), threshold, asked, fit_on)
     if session.json:
         print_json(facts)
     else:
@@ -63,7 +66,8 @@ def print_replayed(facts: Mapping[str, Any], result: SplitResult | None, doubts:
     for doubt in doubts:
         out.print(f"{doubt.said}.")
     if result is not None:
-        out.print("Thresholds are chosen on these samples and reported on them: optimistic. Costs in layers.")
+        chosen = f"Thresholds are chosen by {title_metric(facts['metrics'][0])} on these samples"
+        out.print(f"{chosen} and reported on them: optimistic. Costs in layers.")
     exits = f"mean exit {facts['mean_layer']:.3f}, exits {facts['exit_counts']}"
     out.print(f"At threshold {facts['threshold']:g}: {exits}")
     for row in facts["decisions"][:SHOWN]:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bench.cli.display import print_json
-from bench.cli.session import Backbones, Session, Tasks, split_names, with_session
+from bench.cli.session import Backbones, MetricName, Session, Tasks, split_names, with_session
 from bench.text import show_line
 
 
@@ -17,6 +17,7 @@ def report(
     session: Session,
     task: Tasks = None,
     backbone: Backbones = None,
+    metric: MetricName = None,
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("reports"),
     formats: Annotated[
         str, typer.Option("--format", help="html, md, latex, csv, figures; separated by commas.")
@@ -35,9 +36,9 @@ def report(
     from bench.report.write import write_report
     from bench.results.store import Only
 
-    only = Only.named(task, backbone)
+    only, judge = Only.named(task, backbone), session.read_metric(metric, ranked="bench report")
     asked = split_names(formats, "--format")
-    written = write_report(session.results_dir, out, asked, session.progress, only, published=published)
+    written = write_report(session.results_dir, out, asked, session.progress, only, published=published, metric=judge)
     if session.json:
         print_json(written)
         return

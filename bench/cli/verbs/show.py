@@ -9,7 +9,7 @@ import typer
 
 from bench.cli import completing
 from bench.cli.display import make_console, print_json
-from bench.cli.session import Session, with_session
+from bench.cli.session import MetricNames, Session, split_names, with_session
 from bench.errors import Damaged, UsageError
 from bench.text import show_line
 
@@ -29,18 +29,22 @@ def show(
         str | None,
         typer.Argument(metavar="NAME", help="Which one of the KIND.", autocompletion=completing.complete_name),
     ] = None,
+    metric: MetricNames = None,
 ) -> None:
     """Show one recorded run, or what is known of a name.
 
     Of a strategy, head, recipe, backbone, task or paper: what it is, its settings with their defaults, its source.
 
     $ bench show last
+    $ bench show last --metric auroc,log_loss
     $ bench show strategy elbert-mono
     $ bench show backbone bert-base
     """
     if name is None:
-        show_run(what, session)
+        show_run(what, session, metric)
         return
+    if metric is not None:
+        raise UsageError("--metric is of a recorded run: leave it out.")
     show_facts(what, name, session)
 
 
@@ -55,10 +59,11 @@ def show_facts(kind: str, name: str, session: Session) -> None:
         print_facts(facts, make_console())
 
 
-def show_run(run: str, session: Session) -> None:
-    """Print a recorded run with the table it ended with. Raises UsageError where there is none."""
+def show_run(run: str, session: Session, metric: str | None = None) -> None:
+    """Print a recorded run with the table it ended with, ``metric`` beside. Raises UsageError where there is none."""
     from bench.cli.facts import FACTS, find_kinds
     from bench.cli.run_tables import make_plain_run, print_run
+    from bench.measure.judges import read_metric
 
     try:
         found = session.find_run(run)
@@ -77,7 +82,8 @@ def show_run(run: str, session: Session) -> None:
             found.check_logits(every=True)
         except Damaged as error:
             print(show_line(f"Left unread: {error}"), file=sys.stderr)
+    asked = [read_metric(one) for one in split_names(metric, "--metric")] if metric is not None else []
     if session.json:
-        print_json(make_plain_run(found))
+        print_json(make_plain_run(found, asked))
     else:
-        print_run(found)
+        print_run(found, asked)

@@ -67,7 +67,12 @@ def read_width(text: str) -> float:
 
 
 def select_panels(runs: Iterable[Run], options: PlotOptions) -> list[Panel]:
-    """Return the panels of the finished runs that are asked for. Raises UsageError for what no run has."""
+    """Return the panels of the finished runs that are asked for. Raises as :func:`choose_runs`."""
+    return make_panels(choose_runs(runs, options))
+
+
+def choose_runs(runs: Iterable[Run], options: PlotOptions) -> list[Run]:
+    """Return the finished runs that are asked for. Raises UsageError for what no run has."""
     finished = [run for run in runs if run.is_finished()]
     if not finished:
         raise NothingComparable("There is no finished run to draw.")
@@ -84,7 +89,7 @@ def select_panels(runs: Iterable[Run], options: PlotOptions) -> list[Panel]:
         finished = [run for run in finished if not names or read(run) & set(names)]
     if not finished:
         raise NothingComparable("No finished run has this task, this backbone and this seed together.")
-    return make_panels(finished)
+    return finished
 
 
 def choose_lines(panel: Panel, options: PlotOptions, only: Sequence[str] = ()) -> list[Shown]:
@@ -129,7 +134,8 @@ def choose_panels(
         panel, shown = item
         learned = [one.series for one in shown if has_learned(one.series)]
         runs = [run for one in shown for run in one.series.runs]
-        rows = max(run.record.task.rows["train"].used for run in runs)
+        trained = [run.record.task.rows.get("train") for run in runs]  # none of imported logits
+        rows = max(0 if found is None else found.used for found in trained)
         return sum(len(series.runs) for series in learned), len(learned), len(runs), rows, panel.layers
 
     models: dict[tuple[str, int], dict[str, list[tuple[Panel, list[Shown]]]]] = defaultdict(lambda: defaultdict(list))

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from bench.cli.display import make_console, print_json
-from bench.cli.session import Backbones, Session, Tasks, with_session
+from bench.cli.session import Backbones, MetricName, Session, Tasks, with_session
 from bench.errors import NothingComparable, UsageError
 
 
@@ -35,6 +35,7 @@ def pick(
     max_loss: Annotated[
         float | None, typer.Option(help="Instead: the fastest that loses at most this (0.01: one point).")
     ] = None,
+    metric: MetricName = None,
     every: Annotated[bool, typer.Option("--all", help="Also show each that is clearly behind.")] = False,
     panel: Annotated[int | None, typer.Option(help="Show the table of this answer, by its number.")] = None,
 ) -> None:
@@ -52,10 +53,12 @@ def pick(
     if speedup is not None and max_loss is not None:
         raise UsageError("bench pick takes --speedup or --max-loss, not both.")
     goal = Rule("speedup", 2.0 if speedup is None else speedup) if max_loss is None else Rule("max_loss", max_loss)
+    asked = session.read_metric(metric, ranked="bench pick")
     runs = [run for run in session.read_runs(Only.named(task, backbone)) if run.is_finished()]
     session.say_left_out(find_damaged_logits(runs), "Not paired:")
     if not runs:
         raise NothingComparable(session.store.explain_none())
+    runs = session.judge_runs(runs, asked)
     from bench.cli.ranking_tables import MOST_BEHIND, print_rankings, rank_runs
 
     found = rank_runs(runs, goal)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.cli.display import format_tables, make_console, show_tables
-from bench.cli.session import Backbones, Session, Tasks, with_session
+from bench.cli.session import Backbones, MetricName, Session, Tasks, with_session
 from bench.files import write_text
 from bench.text import build_table
 
@@ -37,6 +37,7 @@ def table(
     at: Annotated[
         str, typer.Option(help="Operating points to show, separated by commas.")
     ] = "default,no-loss,1.5x,2x,3x",
+    metric: MetricName = None,
     every: Annotated[bool, typer.Option("--all", help="Every row at every point, however many there are.")] = False,
     markdown: Annotated[Path | None, typer.Option("--markdown", "-o", help="Write the table to this file too.")] = None,
 ) -> None:
@@ -51,9 +52,11 @@ def table(
     from bench.results.series_doubts import describe_row_doubts
     from bench.results.store import Only
 
-    rules = [name_point(name.strip()) for name in at.split(",")]
-    series = Results.of(session.read_runs(Only.named(task, backbone)), session).match_runs(rules)
-    goal, groups = choose_goal(rules), group_series(series)
+    rules, asked = [name_point(name.strip()) for name in at.split(",")], session.read_metric(metric)
+    runs = session.judge_runs(session.read_runs(Only.named(task, backbone)), asked)
+    series = Results.of(runs, session).match_runs(rules)
+    goal = None if asked is not None and asked.is_loss else choose_goal(rules)
+    groups = group_series(series)
     rows = make_plain_rows(one.row for one in series)
     if session.json and markdown is None:
         show_tables([], "", [], markdown=None, plain=rows)

@@ -1,0 +1,1 @@
+"""Runs judged by other metrics than their tasks' own, from stored logits."""
