@@ -64,6 +64,7 @@ class Workplace:
         if asked is None:
             return list(runs)
         judged, left_out = judge_runs(runs, asked, curves=curves)
+        self.progress.say(f"Judged by {asked.name}; operating points are those that each task's own metric chose.")
         self.say_left_out(left_out)
         return judged
 
