@@ -10,6 +10,7 @@ Layers and exits are counted from 1; an encoder with L layers has exits 1..L, an
 from __future__ import annotations
 
 import math
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -257,15 +258,15 @@ class Criterion(ABC):
 
         None where only :meth:`step` can tell with so many logits. Optional, and for speed alone: on the host a few
         tensor operations between two layers take longer than what they compute. :meth:`step` stays the definition, and
-        whoever asks takes an estimate only where the cut is further from it than its ``error``. It holds for the class
-        that writes it and for none derived from it, whose step may be another.
+        whoever asks takes an estimate only where the cut is further from it than its ``error``, and asks of logits
+        within 1e30 alone. It holds for the class that writes it and for none derived from it: its step may be another.
         """
         return None
 
     @property
     def estimates(self) -> bool:
-        """Whether :meth:`estimate` may be asked: this very class writes it."""
-        return "estimate" in vars(type(self))
+        """Whether :meth:`estimate` may be asked: this very class writes it, and logits are all that its step reads."""
+        return self.probe is None and "estimate" in vars(type(self))
 
     def leaves(self, score: Tensor, cut: float) -> Tensor:
         """Return which samples leave, bool [n]. A score of +inf never does, and at the cut -inf nobody does."""
@@ -277,7 +278,9 @@ class Criterion(ABC):
         """Return whether a sample leaves, from the estimate of its score; None where the cut is too near to be sure."""
         score, error = estimate
         if error == 0:
-            return score < cut if self.strict or cut == -math.inf else score <= cut
+            if score != cut and math.isclose(score, cut, rel_tol=1e-6, abs_tol=1e-37):
+                return None  # they may be the same in the score's precision
+            return score < cut if self.strict or cut == -math.inf else score <= min(cut, sys.float_info.max)
         if score + error < cut:
             return True
         return False if score - error > cut else None

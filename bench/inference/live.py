@@ -16,6 +16,9 @@ from backbones.base import Batch
 from bench.inference.probing import observe_exit, start_probe, widen_half
 from strategies.base import Criterion, ExitModel, Seen, Start, State, StrategyError, check_finite, select
 
+PLAIN_LIMIT = 1e30
+"""Logits from here on are no plain numbers: single precision cannot take their differences. NaN is none either."""
+
 
 @dataclass(frozen=True)
 class LiveResult:
@@ -109,14 +112,17 @@ class Estimator:
     def __init__(self, model: ExitModel, criterion: Criterion, cut: float, start: Start) -> None:
         self.model, self.criterion, self.cut, self.start = model, criterion, cut, start
         self.exits: list[list[float]] = []
+        self.plain = True
         self.unseen: list[tuple[int, Tensor]] = []
         self.state: State | None = None
 
     def lets_go(self, layer: int, logits: Tensor, hidden: Tensor, attention: Tensor | None) -> bool:
         """Return whether the sample leaves at exit ``layer``, from logits [1, C]."""
-        self.exits.append(logits.tolist()[0])
+        said = logits.tolist()[0]
+        self.exits.append(said)
         self.unseen.append((layer, logits))
-        estimate = self.criterion.estimate(self.exits, self.model.num_layers)
+        self.plain = self.plain and all(-PLAIN_LIMIT < value < PLAIN_LIMIT for value in said)
+        estimate = self.criterion.estimate(self.exits, self.model.num_layers) if self.plain else None
         sure = None if estimate is None else self.criterion.decide(estimate, self.cut)
         return self.step() if sure is None else sure
 

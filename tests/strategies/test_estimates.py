@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from bench.inference.live import Estimator, Stepper
 from bench.inference.replay import make_criterion
+from bench.selfcheck.tiny import make_tiny_model
 from strategies import STRATEGIES
-from strategies.base import Criterion, Seen, State, step_through
+from strategies.base import Criterion, ScoreEstimate, Seen, Start, State, step_through
 from strategies.controls import ForcedExits
 from strategies.entropy import NormalisedEntropy
 from strategies.plain_numbers import UNSURE
@@ -62,7 +64,7 @@ def test_the_score_is_within_the_error(
             continue
         truth = score.item()
         assert truth == estimate.score or abs(truth - estimate.score) < estimate.error
-        for cut in (truth, estimate.score, math.inf, -math.inf, 0.1, truth + 1e-9):
+        for cut in (truth, estimate.score, math.inf, -math.inf, 0.1, truth + 1e-9, truth - 1e-9, 1e-50):
             sure = criterion.decide(estimate, cut)
             assert sure is None or sure == criterion.leaves(score, cut).item()
 
@@ -77,6 +79,50 @@ def test_it_is_mostly_sure(name: str) -> None:
         for layer in range(LAYERS)
     ]
     assert sum(estimate is None or estimate.error == math.inf for estimate in found) < 0.02 * len(found)
+
+
+EXTREME = st.sampled_from([0.0, 1.0, 20.0, 3e38, -3e38, math.inf, -math.inf, math.nan])
+MODEL = make_tiny_model("bert", STRATEGIES.load("entropy").head, 2)
+
+
+@pytest.mark.parametrize(("name", "settings"), CASES)
+@pytest.mark.parametrize("overruled", [False, True])
+@given(
+    rows=st.lists(st.lists(EXTREME, min_size=2, max_size=2), min_size=4, max_size=4),
+    cut=st.sampled_from([0.0, 0.1, math.inf, -math.inf, -1.0, -1 - 1e-9, -2 + 1e-9, 1e-50]),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+)
+def test_live_decisions_are_the_steps_at_extremes(
+    name: str, settings: dict[str, object], overruled: bool, rows: list[list[float]], cut: float, dtype: torch.dtype
+) -> None:
+    asked = make_criterion(STRATEGIES.load(name), settings)[0]
+    criterion = ForcedExits(asked) if overruled else asked
+    logits, start = torch.tensor(rows, dtype=dtype), Start(1, MODEL.num_layers, 2, dtype)
+    by_step, by_estimate = (kind(MODEL, criterion, cut, start) for kind in (Stepper, Estimator))
+    for layer in range(1, len(rows)):
+        said = logits[layer - 1 : layer]
+        leaves = by_step.lets_go(layer, said, said[:, None], None)
+        assert by_estimate.lets_go(layer, said, said[:, None], None) == leaves
+        if leaves:
+            break
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("score", [math.inf, -math.inf, 0.0, -3.0])
+@pytest.mark.parametrize("cut", [math.inf, -math.inf, 0.0, 1e-50, -3 - 1e-9, -3 + 1e-9, -3.0])
+def test_an_exact_score_is_cut_as_the_steps(cut: float, score: float, strict: bool, dtype: torch.dtype) -> None:
+    criterion = NormalisedEntropy()
+    criterion.strict = strict
+    sure = criterion.decide(ScoreEstimate(score), cut)
+    assert sure is None or sure == criterion.leaves(torch.tensor([score], dtype=dtype), cut).item()
+
+
+def test_whoever_reads_more_than_logits_is_stepped() -> None:
+    asked = NormalisedEntropy()
+    asked.probe = STRATEGIES.load("palbert").criterion().probe
+    assert not asked.estimates
+    assert not ForcedExits(asked).estimates
 
 
 class Derived(NormalisedEntropy):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from bench.selfcheck.properties.contract import find_broken
 from bench.selfcheck.properties.parts import HEAD_PROPERTIES, JudgedHead
 from bench.selfcheck.tiny import TINY
 from strategies import HEADS
-from strategies.base import pool
+from strategies.base import apply_linear, apply_wide_linear, pool
 from strategies.fastbert import StudentHead, count_published_head_macs
 from tests.helpers.models.exit_models import POOLED, make_model
 
@@ -109,3 +110,35 @@ def test_paper_table_1_in_multiplies_and_adds() -> None:
 def test_our_convention_adds_the_attention_products() -> None:
     head = make_model("bert", StudentHead, 2).head
     assert head.macs(128, 1) == count_published_head_macs(hidden=head.hidden_size) + 2 * 128 * 128 * 128
+
+
+class Wide(nn.Module):
+    """A wide linear layer alone."""
+
+    def __init__(self, outputs: int = 8, bias: bool = True) -> None:
+        super().__init__()
+        self.linear = nn.Linear(6, outputs, bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return apply_wide_linear(self.linear, features)
+
+
+@pytest.mark.parametrize("samples", [0, 1, 2])
+@pytest.mark.parametrize("outputs", [7, 8])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_a_wide_layer_is_a_linear_one(samples: int, outputs: int, bias: bool, dtype: torch.dtype) -> None:
+    module, features = Wide(outputs, bias).to(dtype), torch.randn(samples, 6, dtype=dtype)
+    with torch.inference_mode():
+        torch.testing.assert_close(module(features), apply_linear(module.linear, features))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace")
+def test_an_exported_wide_layer_takes_any_number_of_samples() -> None:
+    module, one, more = Wide().eval(), torch.randn(1, 6), torch.randn(5, 6)
+    with torch.no_grad():
+        shapes = ({0: torch.export.Dim("batch")},)
+        exported = torch.export.export(module, (more,), dynamic_shapes=shapes).module()
+        for made in (exported, torch.jit.trace(module, one)):
+            for features in (one, more):
+                torch.testing.assert_close(made(features), apply_linear(module.linear, features))
