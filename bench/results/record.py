@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, Literal
 
 from bench.results.facts import (
@@ -25,6 +26,11 @@ from bench.results.measures import Counts, HeldOut, LiveCheck, PrecisionChanges,
 from bench.results.part import Frozen, Number, Part
 from bench.results.spec import RunSpec
 from bench.results.times import Latency
+
+FLAT = re.compile(r"[\[{][^\[\]{}]*[\]}]")
+"""Lists and objects of plain values alone. Each has one line: a row of a curve on seven is mostly blanks."""
+BREAK = re.compile(r"(?<=[\[{])\n *|\n *(?=[\]}])|(?P<between>\n *)")
+"""No text in JSON has a line break in it, so that this finds what lies between values alone."""
 
 SCHEMA_VERSION = 2
 """Of the records that are written. Version 1 had the same fields in the end, but no checksum."""
@@ -55,7 +61,8 @@ class RecordHead(Part):
 
     def to_json(self) -> str:
         """Return the text of the file."""
-        return json.dumps(self.to_plain(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        spread = json.dumps(self.to_plain(), indent=1, ensure_ascii=False, allow_nan=False)
+        return FLAT.sub(lambda found: BREAK.sub(lambda gap: " " if gap["between"] else "", found[0]), spread) + "\n"
 
 
 class UnfinishedRecord(RecordHead):
