@@ -253,19 +253,21 @@ class Criterion(ABC):
     def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
         """Return the state after this exit and the score [n] at it, from what was seen up to here."""
 
-    def estimate(self, exits: Sequence[Sequence[float]], num_layers: int) -> ScoreEstimate | None:
+    def estimate(self, exits: Sequence[Sequence[float]], num_layers: int) -> ScoreEstimate:
         """Return one sample's score at its latest exit, from its logits at all ``exits`` so far as plain numbers.
 
-        None where only :meth:`step` can tell with so many logits. Optional, and for speed alone: on the host a few
-        tensor operations between two layers take longer than what they compute. :meth:`step` stays the definition, and
-        whoever asks takes an estimate only where the cut is further from it than its ``error``, and asks of logits
-        within 1e30 alone. It holds for the class that writes it and for none derived from it: its step may be another.
+        Optional, and for speed alone: on the host a few tensor operations between two layers take longer than what they
+        compute. :meth:`step` stays the definition, and whoever asks takes an estimate only where the cut is further
+        from it than its ``error``, and asks of logits within 1e30 alone. It holds for the class that writes it and for
+        none derived from it: its step may be another.
         """
-        return None
+        raise NotImplementedError
 
-    @property
-    def estimates(self) -> bool:
-        """Whether :meth:`estimate` may be asked: this very class writes it, and logits are all that its step reads."""
+    def estimates(self, num_outputs: int) -> bool:
+        """Return whether :meth:`estimate` may be asked about so many logits.
+
+        By default where this very class writes it, and logits are all that its step reads.
+        """
         return self.probe is None and "estimate" in vars(type(self))
 
     def leaves(self, score: Tensor, cut: float) -> Tensor:

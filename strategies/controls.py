@@ -129,13 +129,12 @@ class ForcedExits(Criterion):
         self._table = self._table.to(start.keys.device)  # moved once: the way there cannot be recorded in a graph
         return {**state, "exit": self._table[start.keys].to(start.dtype)}
 
-    @property
-    def estimates(self) -> bool:
-        return not self.exits and self.inner.estimates
+    def estimates(self, num_outputs: int) -> bool:
+        return not self.exits and self.inner.estimates(num_outputs)
 
-    def estimate(self, exits: Sequence[Sequence[float]], num_layers: int) -> ScoreEstimate | None:
+    def estimate(self, exits: Sequence[Sequence[float]], num_layers: int) -> ScoreEstimate:
         asked = self.inner.estimate(exits, num_layers)
-        return asked if asked is None or asked.error == math.inf else ScoreEstimate(-len(exits))
+        return asked if asked.error == math.inf else ScoreEstimate(-len(exits))
 
     def step(self, state: State, seen: Seen) -> tuple[State, Tensor]:
         after, score = self.inner.step(state, seen)

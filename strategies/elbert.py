@@ -141,12 +141,14 @@ class Window(Criterion):
         """Return whether the test holds over p(class 0) [N] of one sample, two classes: 1, -1 where not, 0 if close."""
         raise NotImplementedError
 
-    def estimate_score(self, exits: Sequence[Sequence[float]], num_layers: int) -> ScoreEstimate | None:
+    def estimates(self, num_outputs: int) -> bool:
+        # p(class 0) is a window's whole story of two classes alone
+        return super().estimates(num_outputs) and (num_outputs == 2 or self.window == 0)
+
+    def estimate_score(self, exits: Sequence[Sequence[float]], num_layers: int) -> ScoreEstimate:
         """Return the score of one sample in plain numbers: what :meth:`estimate` of every window is."""
         window, outputs = self.find_window(num_layers), len(exits[-1])
         if 0 < window <= min(len(exits), num_layers):
-            if outputs > 2:
-                return None
             holds = self.weigh_window(list(map(compute_first_probability, exits[-window:])))
             if holds >= 0:
                 return ScoreEstimate(-math.inf) if holds else UNSURE

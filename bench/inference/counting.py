@@ -142,10 +142,10 @@ def watch_model(model: ExitModel, ledger: Ledger) -> ExitModel:
     return ExitModel(encoder, head).train(model.training)
 
 
-def prescribe_exits(criterion: Criterion, exits: Sequence[int], ledger: Ledger, unsure: int) -> Criterion:
+def prescribe_exits(criterion: Criterion, exits: Sequence[int], ledger: Ledger) -> Criterion:
     """Return the criterion, which decides as it does and is overruled: sample i leaves at ``exits[i]``.
 
-    Where it estimates, exit ``unsure`` is as where an estimate is too near the cut, so that its steps are counted too.
+    Where it estimates, a sample leaves by an estimate that is too near the cut, so that its steps are counted too.
     """
     overruled = copy.copy(criterion)
 
@@ -156,13 +156,13 @@ def prescribe_exits(criterion: Criterion, exits: Sequence[int], ledger: Ledger, 
             inside = [exit == layer for exit in exits if exit >= layer]
             return torch.tensor(inside, device=found.device)
 
-    def estimate(exits: Sequence[Sequence[float]], num_layers: int) -> ScoreEstimate | None:
-        return None if criterion.estimate(exits, num_layers) is None else ScoreEstimate(0.0)
+    def estimate(exits: Sequence[Sequence[float]], num_layers: int) -> ScoreEstimate:
+        criterion.estimate(exits, num_layers)
+        return ScoreEstimate(0.0)
 
     def decide(estimate: ScoreEstimate, cut: float) -> bool | None:
         criterion.decide(estimate, cut)
-        layer = ledger.at[1]
-        return None if layer == unsure else layer in exits
+        return None if ledger.at[1] in exits else False
 
     vars(overruled).update(leaves=leaves, estimate=estimate, decide=decide)
     return overruled
@@ -171,7 +171,7 @@ def prescribe_exits(criterion: Criterion, exits: Sequence[int], ledger: Ledger, 
 def _count_run(model: ExitModel, criterion: Criterion, exits: tuple[int, ...], tokens: tuple[int, ...]) -> CountedWork:
     ledger = Ledger()
     watched = EagerExecutor(watch_model(model, ledger))
-    overruled = prescribe_exits(criterion, exits, ledger, max(1, model.num_layers // 2))
+    overruled = prescribe_exits(criterion, exits, ledger)
     batch, keys = make_plain_batch(model, tokens), torch.arange(len(exits))
     probe = () if criterion.probe is None else (criterion.probe,)
     with HostAccess(ledger), Operations(ledger, chain.from_iterable(gather_weights(one) for one in (model, *probe))):

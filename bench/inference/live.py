@@ -71,7 +71,8 @@ def _run_one(model: ExitModel, criterion: Criterion, cut: float, batch: Batch, k
     hidden, mask = encoder.embed(batch)
     said = head.start(1, hidden.dtype, hidden.device)
     if criterion.uses_early_exits:
-        judge = (Estimator if criterion.estimates else Stepper)(model, criterion, cut, make_start(model, hidden, keys))
+        judging = Estimator if criterion.estimates(head.num_outputs) else Stepper
+        judge = judging(model, criterion, cut, make_start(model, hidden, keys))
         for layer in range(1, last):
             hidden = encoder.layer(layer, hidden, mask)
             said, answer = head.step(said, hidden, attention, layer)
@@ -122,8 +123,9 @@ class Estimator:
         self.exits.append(said)
         self.unseen.append((layer, logits))
         self.plain = self.plain and all(-PLAIN_LIMIT < value < PLAIN_LIMIT for value in said)
-        estimate = self.criterion.estimate(self.exits, self.model.num_layers) if self.plain else None
-        sure = None if estimate is None else self.criterion.decide(estimate, self.cut)
+        sure = None
+        if self.plain:
+            sure = self.criterion.decide(self.criterion.estimate(self.exits, self.model.num_layers), self.cut)
         return self.step() if sure is None else sure
 
     def step(self) -> bool:

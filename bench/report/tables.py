@@ -170,7 +170,12 @@ def build_class_table(panel: Panel) -> TextTable | None:
                 continue
             means = {name: float(np.mean([seed[name] for seed in seeds])) for name in names}
             shown = point if point == "all layers" else numbers.format_rule(point)
-            rows.append([series.full_name, shown, *map(numbers.format_number, means.values())])
+            printed = [*map(numbers.format_number, means.values())]
+            same = next((row for row in rows if (row[0], row[2:]) == (series.full_name, printed)), None)
+            if same:
+                same[1] += f", {shown}"
+            else:
+                rows.append([series.full_name, shown, *printed])
             about = {"panel": panel.title, "series": series.label, "point": point, "seeds": len(seeds)}
             values += [{**about, "metric": name, "value": value} for name, value in means.items()]
     words = (

@@ -54,13 +54,14 @@ def test_the_score_is_within_the_error(
     name: str, settings: dict[str, object], data: st.DataObject, dtype: torch.dtype
 ) -> None:
     criterion = make_criterion(STRATEGIES.load(name), settings)[0]
-    classes = tuple(outputs for outputs in (1, 2, 3, 20) if criterion.refuse(outputs) is None)
+    asked = (outputs for outputs in (1, 2, 3, 20) if criterion.refuse(outputs) is None)
+    classes = tuple(outputs for outputs in asked if criterion.estimates(outputs))
     logits = data.draw(draw_logits(classes)).to(dtype)
     exits = []
     for layer, (_, score) in enumerate(step_through(criterion, logits), start=1):
         exits.append(logits[0, layer - 1].tolist())
         estimate = criterion.estimate(exits, LAYERS)
-        if estimate is None or estimate == UNSURE:
+        if estimate == UNSURE:
             continue
         truth = score.item()
         assert truth == estimate.score or abs(truth - estimate.score) < estimate.error
@@ -78,7 +79,7 @@ def test_it_is_mostly_sure(name: str) -> None:
         for sample in logits
         for layer in range(LAYERS)
     ]
-    assert sum(estimate is None or estimate.error == math.inf for estimate in found) < 0.02 * len(found)
+    assert sum(estimate.error == math.inf for estimate in found) < 0.02 * len(found)
 
 
 EXTREME = st.sampled_from([0.0, 1.0, 20.0, 3e38, -3e38, math.inf, -math.inf, math.nan])
@@ -121,8 +122,8 @@ def test_an_exact_score_is_cut_as_the_steps(cut: float, score: float, strict: bo
 def test_whoever_reads_more_than_logits_is_stepped() -> None:
     asked = NormalisedEntropy()
     asked.probe = STRATEGIES.load("palbert").criterion().probe
-    assert not asked.estimates
-    assert not ForcedExits(asked).estimates
+    assert not asked.estimates(2)
+    assert not ForcedExits(asked).estimates(2)
 
 
 class Derived(NormalisedEntropy):
@@ -133,11 +134,11 @@ class Derived(NormalisedEntropy):
 
 
 def test_an_estimate_is_not_inherited() -> None:
-    assert NormalisedEntropy().estimates
-    assert not Derived().estimates
+    assert NormalisedEntropy().estimates(2)
+    assert not Derived().estimates(2)
 
 
 @pytest.mark.parametrize("inner", [NormalisedEntropy(), Derived()])
 def test_who_is_overruled_is_asked_as_it_asks_itself(inner: Criterion) -> None:
-    assert ForcedExits(inner).estimates == inner.estimates
-    assert not ForcedExits(inner, [3]).estimates
+    assert ForcedExits(inner).estimates(2) == inner.estimates(2)
+    assert not ForcedExits(inner, [3]).estimates(2)
