@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import importlib
 import numbers
+import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal
@@ -229,7 +231,8 @@ def import_function(text: str) -> Callable[[Array, Array], float]:
     if not (module and attribute) or module.startswith("."):
         raise UsageError(f"--metric '{text}' is not module:function.")
     try:
-        found = getattr(importlib.import_module(module), attribute, None)
+        with redirect_stdout(sys.stderr):
+            found = getattr(importlib.import_module(module), attribute, None)
     except ModuleNotFoundError as error:
         raise UsageError(f"Cannot import metric '{text}': {error}. Is its folder on PYTHONPATH?") from error
     except (Exception, SystemExit) as error:
@@ -245,8 +248,9 @@ def ask_function(name: str, function: Callable[[Array, Array], float], logits: A
     Raises UsageError where it fails, or gives anything but a finite number.
     """
     try:
-        found = function(labels.copy(), logits.copy())
-    except Exception as error:
+        with redirect_stdout(sys.stderr):  # what it prints is no part of a table, nor of JSON
+            found = function(labels.copy(), logits.copy())
+    except (Exception, SystemExit) as error:
         raise UsageError(f"Metric '{name}' failed: {describe_failure(error)}.") from error
     if isinstance(found, np.ndarray) and found.ndim == 0:
         found = found[()]

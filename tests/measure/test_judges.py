@@ -38,6 +38,14 @@ def both(labels, logits):
 def fail(labels, logits):
     raise KeyError("cost")
 
+def leave(labels, logits):
+    raise SystemExit(3)
+
+def talk(labels, logits):
+    print("how many:", len(labels))
+    return 1.0
+
+print("imported")
 number = 3
 """
 
@@ -124,12 +132,19 @@ def test_a_function_of_ones_own_cannot_change_what_it_is_given_and_may_say_that_
         ("nothing", "it gives .*nan.*, not a finite number"),
         ("both", "it gives ndarray, not a finite number"),
         ("fail", "failed: KeyError: 'cost' .own_metrics.py, line"),
+        ("leave", "failed: SystemExit: 3 .own_metrics.py, line"),
     ],
 )
 def test_a_function_that_breaks_the_contract_is_named(name: str, said: str, own: str) -> None:
     metric = read_metric(f"{own}:{name}").find_metric("classification", LABELS)
     with pytest.raises(UsageError, match=said):
         metric.compute(np.ones((4, 2)), np.zeros(4, int))
+
+
+def test_what_a_function_prints_stands_on_stderr(own: str, capsys: pytest.CaptureFixture[str]) -> None:
+    metric = read_metric(f"{own}:talk").find_metric("classification", LABELS)
+    assert metric.compute(np.ones((4, 2)), np.zeros(4, int)) == 1.0
+    assert capsys.readouterr() == ("", "imported\nhow many: 4\n")
 
 
 @pytest.mark.parametrize(
