@@ -302,7 +302,7 @@ def _list_parts(base: type) -> dict[str, type]:
 def _find_fault(found: object, base: type, lacking: Iterable[str] = ()) -> str | None:
     """Return what is wrong with ``found``, which must be a whole subclass of ``base``, or None."""
     if not (isinstance(found, type) and issubclass(found, base)):
-        return f"is no subclass of {base.__module__}.{base.__qualname__}"
+        return "is no class" if base is object else f"is no subclass of {base.__module__}.{base.__qualname__}"
     if missing := sorted({*getattr(found, "__abstractmethods__", ()), *lacking}):
         return f"lacks {', '.join(missing)}"
     version = getattr(found, "version", 1)

@@ -247,6 +247,7 @@ def test_the_command_prints_a_line_a_property_and_ends_with_2(capsys: pytest.Cap
         (["elbrt-mono"], "Did you mean 'elbert-mono'?"),
         (["oracle-correct"], "is an upper bound"),
         (["json:JSONDecoder"], "is no subclass of strategies.base.Strategy"),
+        (["json:loads"], "'json:loads' cannot be used: it is no class."),
         ([f"{HERE}:Nothing"], "Unknown class in"),
         (["entropy", "--set", "window=3"], "Unknown argument 'window'"),
         (["highway", "--set", "window=3"], "has no criterion to set window of"),
