@@ -29,6 +29,9 @@ _MAKERS: set[str] = set()
 LIBRARIES = ("torch", "transformers")
 """What classes of ours and of others are made of, beside Python's own."""
 
+MOST_NAMES = 60
+"""Names that a message lists at most."""
+
 _FOREIGN = ContextVar("names are somebody else's", default=False)
 _TRUSTED = ContextVar("somebody else's names may be imported", default=False)
 
@@ -65,7 +68,7 @@ def expand_home(name: str) -> Path:
 
 
 def suggest_name(name: str, known: Iterable[str]) -> str:
-    """Return ``Did you mean 'x'?`` for the closest of ``known``, or the list of them where none is close.
+    """Return ``Did you mean 'x'?`` for the closest of ``known``, or a list of them where none is close.
 
     A name counts as close, too, where its family is, the part before the first dash: elbrt is nearer to elbert-mono
     than to deebert.
@@ -78,7 +81,10 @@ def suggest_name(name: str, known: Iterable[str]) -> str:
         return max(whole, part), whole
 
     best = max(names, key=rate, default="")
-    return f"Did you mean '{best}'?" if best and rate(best)[0] >= 0.5 else f"Known: {', '.join(names) or 'none'}."
+    if best and rate(best)[0] >= 0.5:
+        return f"Did you mean '{best}'?"
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return f"Known: {', '.join(names[:MOST_NAMES]) or 'none'}{more}."
 
 
 def find_name(name: str, known: Iterable[str], aliases: Mapping[str, str] | None = None) -> str:

@@ -214,7 +214,9 @@ def read_metric(text: str) -> AskedMetric:
 
     Never of what a file says: importing runs what is there. Raises UsageError.
     """
-    name = find_name(text, [*JUDGES, RECALL], ALIASES)
+    if "," in text and not text.startswith(f"{RECALL}:"):
+        raise UsageError(f"--metric takes one metric, not '{text}'.")
+    name = find_name(text.removesuffix(":"), [*JUDGES, RECALL], ALIASES)
     if name in JUDGES or name == RECALL:
         return AskedMetric(name)
     module, colon, rest = text.partition(":")

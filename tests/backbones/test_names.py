@@ -107,6 +107,7 @@ def test_the_closest_name_is_suggested_or_all_are_listed() -> None:
     assert suggest_name("elbrt", ["deebert", "elbert-mono"]) == "Did you mean 'elbert-mono'?"
     assert suggest_name("deebrt", ["deebert", "elbert-mono"]) == "Did you mean 'deebert'?"
     assert suggest_name("zzz", ["b", "a"]) == "Known: a, b."
+    assert suggest_name("zzz", [f"name{i}" for i in range(200)]).endswith(" and 140 more.")
     assert suggest_name("zzz", []) == "Known: none."
     assert str(make_unknown_error("key", "lim", ["limit"], " in defaults")) == (
         "Unknown key 'lim' in defaults. Did you mean 'limit'?"

@@ -155,6 +155,7 @@ def test_what_a_function_prints_stands_on_stderr(own: str, capsys: pytest.Captur
         ("no_such_module_here:cost", "Is its folder on PYTHONPATH"),
         ("broken_metrics:cost", "ZeroDivisionError"),
         (":cost", "is not module:function"),
+        ("auroc,brier", "takes one metric, not 'auroc,brier'"),
         (".own:cost", "is not module:function"),
         ("auroch", "Did you mean 'auroc'"),
     ],
