@@ -80,7 +80,7 @@ def test_the_table(logits_file: Path, capsys: pytest.CaptureFixture[str]) -> Non
     shown = capsys.readouterr().out
     assert "entropy | 4 samples, 3 exits" in shown
     assert "layers speed-up" in shown
-    assert "chosen on these samples and reported on them: optimistic" in shown
+    assert "Thresholds are chosen by accuracy on these samples and reported on them: optimistic" in shown
     assert "  b: exit 2, prediction 0" in shown
 
 
