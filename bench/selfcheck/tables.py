@@ -7,7 +7,6 @@ read, then again.
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -88,18 +87,28 @@ def vary_record(record: RunRecord, turn: int) -> RunRecord:
     return record.model_copy(update={**changed, "quality_key": hash_identity(identity.to_plain())})
 
 
+WATCH = """
+import os, subprocess, sys
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, used = os.wait4(process.pid, 0)
+print(os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime, used.ru_maxrss)
+"""
+"""Runs a command. It is a small process of its own: a child counts the peak of whoever began it as its own."""
+
+
 def _time_command(words: Sequence[str]) -> dict[str, float]:
     """Run a command of ours; return its seconds, its processor seconds and MiB at its peak."""
     with keep_import_path():
+        command = [sys.executable, "-m", "bench", *words]
         begun = time.perf_counter()
-        process = subprocess.Popen([sys.executable, "-m", "bench", *words], stdout=subprocess.DEVNULL)
-        _, status, used = os.wait4(process.pid, 0)
+        watch = [sys.executable, "-c", WATCH, *command]
+        done = subprocess.run(watch, stdout=subprocess.PIPE, text=True, check=True)
         seconds = time.perf_counter() - begun
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise UsageError(f"bench {words[0]} ended with exit code {process.returncode}.")
+    code, cpu, peak = done.stdout.split()
+    if int(code):
+        raise UsageError(f"bench {words[0]} ended with exit code {code}.")
     unit = 2**20 if sys.platform == "darwin" else 2**10
-    return {"seconds": seconds, "cpu_seconds": used.ru_utime + used.ru_stime, "peak_mib": used.ru_maxrss / unit}
+    return {"seconds": seconds, "cpu_seconds": float(cpu), "peak_mib": int(peak) / unit}
 
 
 def describe_reading(result: Mapping[str, Any]) -> str:
