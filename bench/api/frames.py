@@ -36,7 +36,7 @@ def frame_points(runs: Iterable[Run], *, named: bool = True) -> pd.DataFrame:
 
 
 def frame_curves(runs: Iterable[Run], *, named: bool = True) -> pd.DataFrame:
-    """Return the recorded curve of each finished run on its primary split: at most 200 rows of the exact one.
+    """Return the recorded curve of each finished run on its primary split: a hundred rows at most, 200 in older ones.
 
     The first row has no ``threshold`` where nobody leaves early. ``pareto`` rows are the ones that no other beats.
     """

@@ -106,7 +106,7 @@ class SplitResult(Part):
     """By metric: everybody forced to leave at exit 1..L."""
     points: tuple[AnyPoint, ...]
     curve_rows: int
-    """Rows of the exact curve, of which ``curve`` keeps at most 200."""
+    """Rows of the exact curve, of which ``curve`` keeps at most 100 (before 2026-11-28: 200)."""
     curve: tuple[CurveRow, ...]
 
     @cached_property

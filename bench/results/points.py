@@ -17,7 +17,7 @@ from bench.results.part import Estimate
 if TYPE_CHECKING:
     from bench.measure.trade_off import TradeOff
 
-MOST_ROWS = 200
+MOST_ROWS = 100
 """Rows of a curve kept in a record; all of them follow from the stored logits."""
 
 
@@ -97,7 +97,7 @@ def name_threshold(threshold: float) -> str:
 
 
 def thin_curve(curve: TradeOff) -> tuple[CurveRow, ...]:
-    """Return at most 200 rows of the curve, evenly spread over its cost, its two ends among them."""
+    """Return at most 100 rows of the curve, evenly spread over its cost, its two ends among them."""
     quality, speedup, midpoints = curve.quality, curve.speedup, curve.curve.midpoints
     settings = np.flatnonzero(~np.isnan(quality))
     front = pareto(quality, 1 / speedup)

@@ -99,7 +99,7 @@ def add_metrics(
 
 
 def _judge_curve(run: Run, split: str, metric: Metric) -> tuple[CurveRow, ...]:
-    """Return the rows of the recorded curve, at most 200, judged by ``metric``."""
+    """Return the rows of the recorded curve, 100 or in older records 200 at most, judged by ``metric``."""
     trade_off, exits, rows = run.trade_off(split), run.exits(split), run.result(split).curve
     exact = trade_off.curve
     quality = []
