@@ -194,6 +194,7 @@ def summarise_times(raw: RawTimes, result: SplitResult, replayed: TradeOff, file
         )
     later: dict[str, Any] = {} if raw.depth is None else {"depth": raw.depth}
     later |= {} if raw.parts is None else {"repeated": len(raw.repeated)}
+    later |= {} if raw.moved is None else {"moved": raw.moved}
     return Latency(
         protocol=raw.protocol,
         valid=raw.validity == "VALID",

@@ -14,7 +14,7 @@ from bench.errors import Damaged
 from bench.measure.rounds import RatioSeries, compare_ratios, follow_ratio, follow_time
 from bench.results.measures import OperatingPoint
 from bench.results.run import Run
-from bench.results.times import RawTimes, read_times
+from bench.results.times import RawTimes, describe_two_speeds, read_times
 
 
 def compare_costs(pair: Pair, split: str, sides: tuple[Side, Side] | None, margins: Margins) -> list[Row]:
@@ -93,12 +93,7 @@ def compare_latency(pair: Pair, margins: Margins) -> list[Row]:
     forbidden = _find_obstacle(pair, base, candidate)
     if forbidden:
         return [replace(row, reason=forbidden)]
-    before, after = (follow_time(raw.sum_rounds(raw.baseline), len(raw.part_sizes)) for raw in (base, candidate))
-    found = _judge_ratio(replace(row, metric="latency, plain model"), before, after, margins.latency, True)
-    if found.verdict == "worse":  # the plain model has no early exit to slow down: the machine or everything did
-        reason = f"{found.reason}; two processes share no rounds, so this may be the machine: measure both side by side"
-        found = replace(found, verdict="inconclusive", reason=reason)
-    rows = [found]
+    rows = [_compare_plain(replace(row, metric="latency, plain model"), base, candidate, margins)]
     for label in base.order:
         if label in candidate.order and label not in (base.baseline, candidate.baseline, "plain", "stock"):
             # each round's plain pass cancels what slows the machine
@@ -109,6 +104,20 @@ def compare_latency(pair: Pair, margins: Margins) -> list[Row]:
             timed = replace(row, metric="latency speed-up", point=label)
             rows.append(_judge_ratio(timed, one, other, margins.latency, False))
     return rows
+
+
+def _compare_plain(row: Row, base: RawTimes, candidate: RawTimes, margins: Margins) -> Row:
+    """Judge the plain model's own time, which is comparable where the machine had one speed during either run."""
+    for name, raw in (("base", base), ("candidate", candidate)):
+        if two := describe_two_speeds(raw):
+            return replace(row, reason=f"{name}: {two}")
+    before, after = (follow_time(raw.sum_rounds(raw.baseline), len(raw.part_sizes)) for raw in (base, candidate))
+    found = _judge_ratio(row, before, after, margins.latency, True)
+    if found.verdict != "worse":
+        return found
+    # the plain model has no early exit to slow down: the machine or everything did
+    reason = f"{found.reason}; two processes share no rounds, so this may be the machine: measure both side by side"
+    return replace(found, verdict="inconclusive", reason=reason)
 
 
 def read_raw_times(run: Run) -> RawTimes | None:

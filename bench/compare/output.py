@@ -139,7 +139,7 @@ def make_tracker(runs: Sequence[Run], bigger: bool) -> list[dict[str, Any]]:
     """
     entries: list[dict[str, Any]] = []
     for run, label in label_runs([run for run in runs if run.is_finished()]).items():
-        timing = run.timing_notes
+        timing = run.timing_notes if bigger else run.milliseconds_notes
         for split, result in run.record.evaluation.items():
             doubts = run.find_doubts(split)
             for rule, point in result.performances.items():

@@ -19,3 +19,11 @@ def is_former_protocol(protocol: str) -> bool:
     Simulated with the noise of 1.5 to 3 % a round its 95 % intervals cover 0.912 to 0.933.
     """
     return protocol in FORMER_PROTOCOLS
+
+
+def describe_move(moved: float) -> str:
+    """Return what to know of a valid measurement during which the plain model's time moved by the part ``moved``."""
+    return (
+        f"the plain model's time moved by {moved:+.1%} during the run and the speed-ups did not: they hold, "
+        "milliseconds are a mean over both speeds"
+    )

@@ -65,6 +65,7 @@ class DepthResult:
             "points": dict(self.points),
             "valid": self.result.valid,
             "reasons": self.result.reasons,
+            **({} if self.result.moved is None else {"moved": self.result.moved}),
         }
 
 

@@ -13,10 +13,18 @@ from scipy import stats
 
 from bench.latency.machine import MachineState, compute_share_of_others
 from bench.latency.result import PERCENTILE_FLOORS, LatencyOptions
-from bench.measure.rounds import follow_time
+from bench.measure.rounds import RatioSeries, follow_time
 
 DRIFT_LIMIT = 0.05
-"""The plain model's mean may move by 5 % between the halves of a run; more, if it is significant, is drift."""
+"""The plain model's mean may move by 5 % between the halves of a run; more, if it is significant, is said beside
+milliseconds, and in the first rounds it is warm-up."""
+
+MACHINE_LIMIT = 0.25
+"""A machine whose speed moved by more is another one: clocks wander by up to a fifth, a core that is shared or held
+down loses more, and what early exit gains there is another number."""
+
+RATIO_LIMIT, RATIO_LEVEL = 0.02, 0.01
+"""A speed-up that moved by more between the halves, and significantly so among all of the run, is that of neither."""
 
 OTHERS_LIMIT = 0.10
 """Other processes may use this part of the machine's cores during a round; more disturbs what is measured."""
@@ -120,6 +128,8 @@ def describe_rules() -> dict[str, object]:
     return {
         "percentile_floors": {f"p{q}": floor for q, floor in PERCENTILE_FLOORS.items()},
         "drift_limit": DRIFT_LIMIT,
+        "machine_limit": MACHINE_LIMIT,
+        "ratio_drift": {"limit": RATIO_LIMIT, "level": RATIO_LEVEL},
         "others_limit": OTHERS_LIMIT,
         "warmup_agreement": AGREEMENT,
         "fewest": {"rounds": FEWEST_ROUNDS, "cycles": FEWEST_CYCLES, "samples": FEWEST_SAMPLES},
@@ -146,11 +156,12 @@ def is_disturbed(before: MachineState, after: MachineState) -> bool:
     return share is not None and share > OTHERS_LIMIT
 
 
-def find_drift(plain: Sequence[float], parts: int = 1) -> str | None:
-    """Return by how much the plain model's time per round moved between the halves of a run; None where it did not.
+def find_drift(plain: Sequence[float], parts: int = 1) -> float | None:
+    """Return by what part the plain model's time per round moved between the halves of a run; None where it did not.
 
-    Both large (> 5 %) and significant (Welch's t at 1 %): noise alone is not drift. Of rounds whose ``parts`` take
-    turns, each is compared with its own part's mean.
+    Both large (> 5 %) and significant (Welch's t at 1 %): a few noisy rounds are not drift. That a machine's speed
+    wanders is no noise here: it is what is asked. Of rounds whose ``parts`` take turns, each is compared with its own
+    part's mean.
     """
     if len(plain) < max(4, 2 * parts):
         return None
@@ -162,4 +173,32 @@ def find_drift(plain: Sequence[float], parts: int = 1) -> str | None:
         return None
     if first.std() + second.std() > 0 and stats.ttest_ind(first, second, equal_var=False).pvalue > 0.01:
         return None
-    return f"drift: the plain model's time moved by {math.expm1(moved):+.1%} during the run"
+    return math.expm1(moved)
+
+
+def find_moved_ratios(ratios: Mapping[str, RatioSeries]) -> dict[str, float]:
+    """Return the ratios that moved between the halves of a run and by what part, those that moved most first.
+
+    Both large (> 2 %) and significant at 1 % over all of them (Bonferroni), with a spread that knows that neighbouring
+    rounds resemble each other.
+    """
+    found = {label: ratio.compare_halves() for label, ratio in ratios.items()}
+    moved = {
+        label: math.expm1(log)
+        for label, (log, chance) in found.items()
+        if abs(log) > math.log1p(RATIO_LIMIT) and chance * len(found) < RATIO_LEVEL
+    }
+    return dict(sorted(moved.items(), key=lambda one: -abs(one[1])))
+
+
+def judge_drift(moved: float | None, ratios: Mapping[str, RatioSeries]) -> list[str]:
+    """Return why a run is INVALID for drift, of ``moved`` (:func:`find_drift`) and every ratio that is reported."""
+    reasons = []
+    if moved is not None and abs(math.log1p(moved)) > math.log1p(MACHINE_LIMIT):
+        reasons.append(f"drift: the plain model's time moved by {moved:+.1%} during the run, as of another machine")
+    if found := find_moved_ratios(ratios):
+        named = [f"{label} ({by:+.1%})" for label, by in list(found.items())[:3]]
+        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+        many = "s" if len(found) > 1 else ""
+        reasons.append(f"drift: the speed-up{many} of {', '.join(named)}{more} moved during the run")
+    return reasons

@@ -110,7 +110,8 @@ class LatencyResult:
     in the ``rounds``; ``layers`` the mean exit layer of each query per configuration. ``repeated`` are rounds that
     others disturbed and ``settling`` those in which the machine still changed: measured again, and in no figure.
     ``waited`` is how many seconds the machine took to be quiet, None where it never was or nobody waited; ``clock`` the
-    host's clock and ``rules`` the protocol's limits; ``reasons`` why the run is INVALID, empty if it is valid.
+    host's clock and ``rules`` the protocol's limits; ``moved`` is by what part the plain model's time moved between the
+    halves of the run, None within what it may; ``reasons`` why the run is INVALID, empty if it is valid.
     """
 
     protocol: str
@@ -133,6 +134,7 @@ class LatencyResult:
     stop: str
     clock: str
     rules: dict[str, object]
+    moved: float | None = None
     reasons: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -150,6 +152,12 @@ class LatencyResult:
         """Return how many times faster one configuration is than another, and how each round moves that."""
         before, after = ([float(sum(r.times[name])) for r in self.rounds] for name in (baseline, label))
         return follow_ratio(before, after, len(self.parts))
+
+    @property
+    def ratios(self) -> dict[str, RatioSeries]:
+        """How many times faster each other configuration is than the baseline; none of fewer than two cycles."""
+        others = [label for label in self.order if label != self.baseline]
+        return {label: self.ratio(self.baseline, label) for label in others if len(self.rounds) >= 2 * len(self.parts)}
 
     def summary(self, label: str) -> Summary:
         """Return one configuration's figures, derived from the raw times."""

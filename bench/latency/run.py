@@ -9,6 +9,7 @@ from itertools import cycle, islice
 
 import numpy as np
 
+from bench.latency import describe_move
 from bench.latency.machine import MachineState, find_disturbances, read_machine, wait_until_quiet
 from bench.latency.protocol import (
     OTHERS_LIMIT,
@@ -18,6 +19,7 @@ from bench.latency.protocol import (
     describe_rules,
     find_drift,
     is_same_speed,
+    judge_drift,
     plan_rounds,
 )
 from bench.latency.result import LatencyOptions, LatencyResult, WarmUp, find_disagreement
@@ -83,13 +85,16 @@ def run_protocol(
         stop=found.stop,
         clock=getattr(clock, "__name__", "simulated"),
         rules=describe_rules(),
+        moved=find_drift(sum_rounds(found.rounds, find_baseline(configurations.plain, found.rounds)), plan.parts),
         reasons=find_disturbances([(r.before, r.after) for r in found.rounds], OTHERS_LIMIT),
     )
-    moved = find_drift(sum_rounds(found.rounds, result.baseline), plan.parts)
-    return replace(result, reasons=[*result.reasons, *([moved] if moved else [])], notes=list(_write_notes(result)))
+    result = replace(result, reasons=[*result.reasons, *judge_drift(result.moved, result.ratios)])
+    return replace(result, notes=list(_write_notes(result)))
 
 
 def _write_notes(result: LatencyResult) -> Iterator[str]:
+    if result.moved is not None and result.valid:
+        yield describe_move(result.moved)
     if not result.warmup.agreed:
         yield "no two warm-up blocks agreed within 5 % before the warm-up's time was over"
     if result.waited is None and result.options.wait_quiet:

@@ -53,6 +53,22 @@ class RatioSeries:
         low, high = np.exp([self.log_ratio - half, self.log_ratio + half])
         return Interval(float(np.exp(self.log_ratio)), float(low), float(high), level)
 
+    def compare_halves(self) -> tuple[float, float]:
+        """Return by how much the logarithm moved between the halves of the rounds, and the chance of as much by noise.
+
+        A contrast of the halves against the spread of as many waves as :attr:`error` is taken from, with Student's t.
+        What moves is in none of them: they are orthogonal to the step in the middle and to half a cosine. Chance is 1
+        where rounds are too few to tell.
+        """
+        step, waves = make_contrast(len(self.moves), self.parts)
+        size = float(np.linalg.norm(step))
+        if not len(waves) or size == 0:
+            return 0.0, 1.0
+        along = float(step @ self.moves) / size
+        spread = float(np.sqrt(np.mean((waves @ self.moves) ** 2)))
+        chance = 2 * float(stats.t.sf(abs(along) / max(spread, np.finfo(float).tiny), len(waves)))
+        return 2 * along / size, chance
+
     def estimate_median(self, level: float = 0.95) -> Interval | None:
         """Return the ratio in the middle round, which outlying rounds do not pull; None where rounds are too few.
 
@@ -141,12 +157,39 @@ def make_waves(rounds: int, parts: int = 1) -> Float:
 
     Over too few rounds for a choice they are all there are, and the spread is the ordinary one.
     """
-    cycles = rounds // parts
-    count = min(MOST_WAVES, max(FEWEST_WAVES, rounds // ROUNDS_A_WAVE), rounds - parts, 2 * cycles - 1)
+    return _make_orthonormal(_draw_cosines(rounds, _count_waves(rounds, parts)), parts)
+
+
+@lru_cache(maxsize=64)
+def make_contrast(rounds: int, parts: int = 1) -> tuple[Float, Float]:
+    """Return the step [R] of -1 and 1 between the halves, without the parts' means, and waves [W, R] of noise alone.
+
+    The waves are orthonormal, and orthogonal to the step and to the slowest cosine; none where rounds are too few.
+    """
+    step = np.zeros(rounds)
+    step[: rounds // 2], step[rounds - rounds // 2 :] = -1, 1
+    turns = step.reshape(-1, parts)
+    most = min(_count_waves(rounds, parts) + 1, rounds - parts - 1, 2 * (rounds // parts) - 1)
+    waves = np.column_stack([step, _draw_cosines(rounds, max(0, most))])
+    return (turns - turns.mean(axis=0)).ravel(), _make_orthonormal(waves, parts)[2:]
+
+
+def _count_waves(rounds: int, parts: int) -> int:
+    most = min(rounds - parts, 2 * (rounds // parts) - 1)
+    return min(MOST_WAVES, max(FEWEST_WAVES, rounds // ROUNDS_A_WAVE), most)
+
+
+def _draw_cosines(rounds: int, count: int) -> Float:
+    """Return the slowest cosines over rounds, [R, count]: half a wave, a whole one, and so on."""
     at = (np.arange(rounds) + 0.5) / rounds
-    waves = np.cos(np.pi * np.outer(at, np.arange(1, count + 1)))
-    turns = waves.reshape(cycles, parts, count)
-    made: Float = np.linalg.qr((turns - turns.mean(axis=0)).reshape(rounds, count))[0].T
+    drawn: Float = np.cos(np.pi * np.outer(at, np.arange(1, count + 1)))
+    return drawn
+
+
+def _make_orthonormal(columns: Float, parts: int) -> Float:
+    """Return the columns [R, W] as orthonormal rows [W, R], without what the parts' means could be."""
+    turns = columns.reshape(-1, parts, columns.shape[1])
+    made: Float = np.linalg.qr((turns - turns.mean(axis=0)).reshape(columns.shape))[0].T
     return made
 
 

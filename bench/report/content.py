@@ -16,6 +16,7 @@ from bench.report.series import Panel, Series, read_curve
 from bench.results.groups import make_checkpoint_key
 from bench.results.judged_by.judging import find_judge
 from bench.results.run import Run
+from bench.results.times import describe_two_speeds
 
 MOST_DRAWN = 8  # lines that can be told apart in one chart
 MOST_OFFERED = 32  # lines that a legend on the page can switch on
@@ -168,6 +169,7 @@ def tabulate_timings(panels: Sequence[Panel]) -> list[DataRow]:
             "machine": timed.machine,
             "protocol": timed.protocol,
             "valid": timed.valid,
+            "one_speed": timed.one_speed,
         }
         for panel in panels
         for series in panel.series
@@ -200,5 +202,6 @@ def tabulate_depth(panel: Panel) -> list[DataRow]:
             continue
         for k, (bare, checks) in enumerate(zip(latency.depth.bare, latency.depth.checks, strict=True), start=1):
             cells = {"layers_ms": float(np.mean(bare) * 1e3), "checks_ms": float(np.mean(checks) * 1e3)}
-            rows.append({"series": series.label, "exit": k, **cells, "valid": latency.depth.valid})
+            judged = {"valid": latency.depth.valid, "one_speed": not describe_two_speeds(latency.depth)}
+            rows.append({"series": series.label, "exit": k, **cells, **judged})
     return rows

@@ -177,11 +177,13 @@ def build_depth(panel: Panel) -> Chart | None:
             marks.append(Bar(series.label, series.look, at, width, 0.0, low, tip))
             marks.append(Bar(series.label, series.look, at, width, low, low + more, tip, light=True, capped=True))
     invalid = list(dict.fromkeys(r["series"] for r in rows if not r["valid"]))
+    two_speeds = list(dict.fromkeys(r["series"] for r in rows if not r["one_speed"]))
     return Chart(
         "Depth table",
         f"Depth table, {panel.title}",
         "Time of leaving at each exit: layers and one head below, heads and criterion on the way lighter on top."
-        + (f" INVALID timing: {', '.join(invalid)}." if invalid else ""),
+        + (f" INVALID timing: {', '.join(invalid)}." if invalid else "")
+        + (f" The machine's speed moved, milliseconds are means: {', '.join(two_speeds)}." if two_speeds else ""),
         describe_lowest_seeds(shown),
         make_exit_axis(max(r["exit"] for r in rows), "forced exit"),
         Axis("ms a sample", 0.0, max(r["layers_ms"] + max(0.0, r["checks_ms"]) for r in rows) * 1.12),

@@ -34,6 +34,7 @@ from bench.results.judged_by.judging import find_judge
 from bench.results.measures import OperatingPoint, SplitResult
 from bench.results.run import Run
 from bench.results.series_doubts import SeriesDoubt, add_marks, describe_doubts, find_series_doubts, join_marks
+from bench.results.times import describe_two_speeds
 
 MEAN_CURVE_ROWS = 120  # speed-ups at which the curves of several seeds are averaged
 
@@ -104,7 +105,7 @@ def read_curve(run: Run, split: str) -> BandedCurve:
 class TimedSeries:
     """Latency of a point over the seeds timed on one ``machine`` by one ``protocol``: others are never averaged.
 
-    ``mark`` is what stands behind it.
+    ``mark`` is what stands behind it; ``one_speed`` whether milliseconds are of a machine whose speed did not move.
     """
 
     speedup: OverSeeds
@@ -115,6 +116,7 @@ class TimedSeries:
     machine: str
     protocol: str
     valid: bool
+    one_speed: bool
     mark: str
 
 
@@ -267,6 +269,7 @@ def _average_times(points: Mapping[Run, OperatingPoint]) -> TimedSeries | None:
         machine=machine,
         protocol=protocol,
         valid=all(run.record.latency is None or run.record.latency.valid for run, _ in same),
+        one_speed=not any(run.record.latency and describe_two_speeds(run.record.latency) for run, _ in same),
         mark=max((run.timing_mark for run, _ in same), key=len),
     )
 

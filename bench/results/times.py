@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Discriminator, Tag
 
 from bench.errors import Damaged
 from bench.files import write_json
-from bench.latency import is_former_protocol
+from bench.latency import describe_move, is_former_protocol
 from bench.results.part import (
     STRICT,
     Estimate,
@@ -102,6 +102,8 @@ class DepthTable(Part):
     points: Frozen[DepthPoint]
     valid: bool
     reasons: tuple[str, ...]
+    moved: Number | None = None
+    """As :attr:`Latency.moved`."""
 
 
 class Latency(Part):
@@ -130,6 +132,9 @@ class Latency(Part):
     depth: DepthTable | None = None
     repeated: int | None = None
     """Rounds that other processes disturbed and that were measured again; unset by former protocols."""
+    moved: Number | None = None
+    """By what part the plain model's time moved between the halves of the run, where that is more than it may; unset
+    elsewhere, and by measurements of before speed-ups were judged."""
 
     @property
     def caution(self) -> str:
@@ -176,6 +181,12 @@ class TimedRun:
         """The sentences that say what :attr:`timing_mark` means."""
         said = {"Latency is INVALID: ": self.timing_problem, "Latency v1 is ": self.timing_caution}
         return tuple(f"{words}{why}." for words, why in said.items() if why)
+
+    @property
+    def milliseconds_notes(self) -> tuple[str, ...]:
+        """The sentences that say what to know of milliseconds: what holds of every time, and that the speed moved."""
+        moved = "" if self.latency is None else describe_two_speeds(self.latency)
+        return (*self.timing_notes, *([f"Latency: {moved}."] if moved else []))
 
 
 class RawConfiguration(RawPart):
@@ -229,6 +240,7 @@ class RawTimes(RawPart):
     layers: Frozen[tuple[Number, ...]]
     """Mean exit layer of each query, by configuration."""
     stop: str
+    moved: Number | None = None
     validity: Literal["VALID", "INVALID"]
     reasons: tuple[str, ...]
     notes: tuple[str, ...]
@@ -263,6 +275,11 @@ def read_times(path: Path) -> RawTimes:
     if fault := next(_find_faults(times), ""):
         raise Damaged(path, fault)
     return times
+
+
+def describe_two_speeds(found: Latency | DepthTable | RawTimes) -> str:
+    """Return why milliseconds of a valid measurement are those of no one speed, in one line; empty where they are."""
+    return "" if found.reasons or found.moved is None else describe_move(found.moved)
 
 
 def describe_former(protocol: str) -> str:

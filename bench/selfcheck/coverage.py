@@ -25,7 +25,7 @@ LOWEST, HIGHEST = 0.94, 0.96
 NOISES = (0.003, 0.01, 0.02, 0.05)
 """Standard deviations of the logarithm of a round's time, of each configuration."""
 
-Scatter = Literal["independent", "autocorrelated", "drifting", "outlying"]
+Scatter = Literal["independent", "autocorrelated", "drifting", "outlying", "slowing", "stepping", "wandering"]
 SCATTERS: dict[Scatter, str] = {
     "independent": "independent",
     "autocorrelated": "correlated by 0.5 with the round before",
@@ -33,9 +33,18 @@ SCATTERS: dict[Scatter, str] = {
     "outlying": "independent, 2 % of rounds 25 % longer",
 }
 
+WANDERS: dict[Scatter, str] = {
+    "slowing": "independent, the machine 20 % slower in the second half",
+    "stepping": "independent, the machine 15 % slower from some moment on",
+    "wandering": "independent, the machine's speed a random walk of 15 % over the run",
+}
+"""A machine whose speed is another during the run: what is reported is a ratio within rounds."""
+
 SCATTERS_SAID = (
     "Rounds are independent, autocorrelated (by 0.5 with the one before), drifting (the machine is 4 % slower in the "
-    "second half) or outlying (2 % of them 25 % longer); one or four configurations against the plain model."
+    "second half) or outlying (2 % of them 25 % longer); or the machine's speed is slowing (linearly, 20 % between the "
+    "halves), stepping (15 % at some moment) or wandering (a random walk, 15 % over the run). One or four "
+    "configurations against the plain model."
 )
 
 MODELS = {"small": 0.015, "base": 0.25}
@@ -83,8 +92,9 @@ class Coverage:
 
     def to_plain(self) -> dict[str, Any]:
         """Return plain JSON values."""
+        rounds = (SCATTERS | WANDERS)[self.kind]
         return {
-            "name": f"interval of the {self.statistic} over rounds, {SCATTERS[self.kind]}", "noise": self.noise,
+            "name": f"interval of the {self.statistic} over rounds, {rounds}", "noise": self.noise,
             "configurations": self.configurations, "model": self.model, "share": self.share, "error": self.error,
             "times": self.times, "lowest": LOWEST, "highest": HIGHEST, "inside": self.is_inside, "ok": self.ok,
         }  # fmt: skip
@@ -92,31 +102,59 @@ class Coverage:
 
 def check_coverage(scale: float = 1.0, seed: int = 0) -> list[Coverage]:
     """Count how often the intervals of simulated runs cover the truth, 2,000 runs times ``scale`` in each world."""
-    worlds = [(kind, noise, count, "small") for kind, noise, count in product(SCATTERS, NOISES, (1, 4))]
+    return [one for number in range(len(list_worlds())) for one in check_world(number, scale, seed)]
+
+
+def list_worlds() -> list[tuple[Scatter, float, int, str]]:
+    """Return how rounds scatter, by how much, how many configurations there are and of which model, for each world.
+
+    A world's number seeds it, so that later ones are added at the end.
+    """
+    worlds: list[tuple[Scatter, float, int, str]] = [
+        (kind, noise, count, "small") for kind, noise, count in product(SCATTERS, NOISES, (1, 4))
+    ]
     worlds += [(kind, SLOW_NOISE, 1, "base") for kind in SCATTERS]
-    found = []
-    for number, (kind, noise, count, model) in enumerate(worlds):
-        mean: list[bool] = []
-        median: list[bool] = []
-        for run in range(max(20, round(2000 * scale))):
-            random = np.random.default_rng([seed, 10, number, run])
-            for one, other in simulate_run(random, kind, noise, count, MODELS[model], robust=run % ROBUST_EVERY == 0):
-                mean.append(one)
-                if other is not None:
-                    median.append(other)
-        found += [
-            Coverage(kind, noise, count, model, "mean", float(np.mean(mean)), len(mean) // count),
-            Coverage(
-                kind, noise, count, model, "median", float(np.mean(median)) if median else np.nan, len(median) // count
-            ),
-        ]
-    return found
+    worlds += [(kind, SLOW_NOISE, count, "small") for kind, count in product(WANDERS, (1, 4))]
+    worlds += [(kind, SLOW_NOISE, 1, "base") for kind in WANDERS]
+    return worlds
+
+
+def check_world(number: int, scale: float, seed: int) -> list[Coverage]:
+    """Count how often the intervals of mean and median cover the truth in one world."""
+    kind, noise, count, model = list_worlds()[number]
+    mean: list[bool] = []
+    median: list[bool] = []
+    for run in range(max(20, round(2000 * scale))):
+        random = np.random.default_rng([seed, 10, number, run])
+        for one, other in simulate_run(random, kind, noise, count, MODELS[model], robust=run % ROBUST_EVERY == 0):
+            mean.append(one)
+            if other is not None:
+                median.append(other)
+    middle = float(np.mean(median)) if median else np.nan
+    return [
+        Coverage(kind, noise, count, model, "mean", float(np.mean(mean)), len(mean) // count),
+        Coverage(kind, noise, count, model, "median", middle, len(median) // count),
+    ]
 
 
 def simulate_run(
     random: np.random.Generator, kind: Scatter, noise: float, configurations: int, seconds: float, *, robust: bool
 ) -> Iterator[tuple[bool, bool | None]]:
     """Simulate one run; yield of each configuration whether the mean's interval covers its speed-up, and the median's.
+
+    The rest is :func:`simulate_times`'s.
+    """
+    parts, times, truth = simulate_times(random, kind, noise, configurations, seconds)
+    for candidate, speedup in zip(times[1:], truth, strict=True):
+        ratio = follow_ratio(times[0], candidate, parts)
+        mean, median = ratio.estimate_mean(), ratio.estimate_median() if robust else None
+        yield mean.low <= speedup <= mean.high, None if median is None else median.low <= speedup <= median.high
+
+
+def simulate_times(
+    random: np.random.Generator, kind: Scatter, noise: float, configurations: int, seconds: float
+) -> tuple[int, Float, Float]:
+    """Simulate one run; return its parts, every round's times [configurations + 1, R], plain first, and true speed-ups.
 
     ``seconds`` is what a text takes through everything; the pilot that rounds are planned by knows it within a tenth.
     """
@@ -129,14 +167,26 @@ def simulate_run(
     costs[1:] *= random.uniform(0.1, 1.0, (configurations, options.samples))
     totals = np.array([costs[:, part].sum(axis=1) for part in parts]).T  # [configurations + 1, parts]
     times = np.tile(totals, plan.cycles) * np.exp(draw_noise(random, kind, noise, configurations + 1, plan.rounds))
+    turn = np.arange(plan.rounds) % plan.parts + np.arange(plan.rounds) // plan.parts
+    times *= np.exp(draw_speed(random, kind, _find_moments(configurations + 1, turn)))
+    return plan.parts, times, totals[0].sum() / totals[1:].sum(axis=1)
+
+
+def draw_speed(random: np.random.Generator, kind: Scatter, moments: Float) -> Float:
+    """Draw the logarithm of how much longer the machine takes for everything, at moments of a run from 0 to 1."""
     if kind == "drifting":
-        turn = np.arange(plan.rounds) % plan.parts + np.arange(plan.rounds) // plan.parts
-        times *= np.exp(0.08 * _find_moments(configurations + 1, turn))
-    truth = totals[0].sum() / totals[1:].sum(axis=1)
-    for candidate, speedup in zip(times[1:], truth, strict=True):
-        ratio = follow_ratio(times[0], candidate, plan.parts)
-        mean, median = ratio.estimate_mean(), ratio.estimate_median() if robust else None
-        yield mean.low <= speedup <= mean.high, None if median is None else median.low <= speedup <= median.high
+        return 0.08 * moments
+    if kind == "slowing":
+        return 2 * np.log(1.2) * moments
+    if kind == "stepping":
+        return np.where(moments >= random.random(), np.log(1.15), 0.0)
+    if kind == "wandering":
+        order = np.argsort(moments, axis=None)
+        steps = random.normal(0, np.log(1.15) / np.sqrt(moments.size), moments.size)
+        walked = np.empty(moments.size)
+        walked[order] = steps.cumsum()
+        return walked.reshape(moments.shape)
+    return np.zeros_like(moments)
 
 
 def draw_noise(random: np.random.Generator, kind: Scatter, noise: float, configurations: int, rounds: int) -> Float:

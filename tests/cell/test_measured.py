@@ -99,6 +99,10 @@ def test_realisation_is_over_the_samples_that_were_timed(curve: TradeOff, result
     assert latency.realisation == pytest.approx(2.0 / (5 * 3 / sum(layers)))
     assert (found.valid, found.rounds, found.samples) == (False, 2, 3)
     assert any("INVALID: load: others" in note for note in found.notes)
+    assert "moved" not in found.model_fields_set  # as in records of before
+    path.write_text(json.dumps({**raw, "validity": "VALID", "reasons": [], "moved": -0.08, "notes": ["it moved"]}))
+    moved = summarise_times(read_times(path), result, curve, path.name)
+    assert (moved.valid, moved.moved, moved.notes[-1]) == (True, -0.08, "Latency: it moved.")
 
 
 def test_what_half_precision_changes_is_counted_per_point(curve: TradeOff, result: SplitResult) -> None:

@@ -231,6 +231,20 @@ def test_latency_by_paired_ratios_on_the_same_machine(
         assert rows_of(found, "latency, plain model").verdict == "inconclusive"
 
 
+@pytest.mark.parametrize("side", ["base", "candidate"])
+def test_milliseconds_of_two_speeds_are_not_compared_and_speedups_are(tmp_path: Path, side: str) -> None:
+    times = {"plain": 4e6, "2x": 2.2e6}
+    for name in ("base", "candidate"):
+        Made(times=times).write(tmp_path / name)
+    [file] = (tmp_path / side).glob("*/*/*/latency-1.json")
+    file.write_text(json.dumps({**raw_times(times), "moved": 0.08}))
+    found = compare_results(read_results(tmp_path / "base"), read_results(tmp_path / "candidate"))
+    assert rows_of(found, "latency speed-up", "2x").verdict == "same"
+    plain = rows_of(found, "latency, plain model")
+    assert plain.verdict == "not comparable"
+    assert plain.reason.startswith(f"{side}: the plain model's time moved by +8.0% during the run")
+
+
 def test_the_interval_of_a_latency_ratio_is_welchs(tmp_path: Path) -> None:
     """Of logarithms of rounds' totals, the plain model's less the point's; either side may scatter more."""
     times = {"plain": 4e6, "2x": 2.2e6}

@@ -62,7 +62,7 @@ def make_cell(
 ) -> Path:
     """Write one cell and return its folder, which is ``place`` where that is given.
 
-    ``latency`` is None, "valid", "invalid" or "former", by a former protocol;
+    ``latency`` is None, "valid", "invalid", "moved" (of a machine of two speeds) or "former", by a former protocol;
     ``whole`` the layers of the backbone that this one was cut from.
     """
     asked: dict[str, Any] = {
@@ -206,6 +206,7 @@ def _curve(per_exit: list[float], layers: int) -> list[dict[str, Any]]:
 
 def _time(points: list[Any], latency: str, depth: int) -> dict[str, Any]:
     valid, version = latency != "invalid", 1 if latency == "former" else 2
+    moved = {"moved": 0.08} if latency == "moved" else {}
     timed = {}
     for point in points:
         if "metrics" in point and point["rule"] in ("no-loss", "2x", "3x"):
@@ -220,14 +221,14 @@ def _time(points: list[Any], latency: str, depth: int) -> dict[str, Any]:
         "protocol": f"single-stream-v{version}", "valid": valid,
         "reasons": [] if valid else ["the clock was throttled"], "stop": "seconds", "rounds": 9, "samples": 64,
         "batch_size": 1, "device": "cpu", "dtype": "fp32", "threads": 1, "executor": "eager", "baseline": "plain",
-        "file": "latency-00000000.json", "configurations": timed, "notes": [],
+        "file": "latency-00000000.json", "configurations": timed, "notes": [], **moved,
     }  # fmt: skip
     if depth:
         bare = [[0.001 * k, 0.0012 * k] for k in range(1, depth + 1)]
         checks = [[0.0001 * k, 0.0001 * k] for k in range(1, depth + 1)]
         checked = [[a + b for a, b in zip(*both, strict=True)] for both in zip(bare, checks, strict=True)]
         found["depth"] = {"buckets": [16, 32], "lengths": [12.0, 30.0], "checked": checked, "bare": bare,
-                          "checks": checks, "points": {}, "valid": True, "reasons": []}  # fmt: skip
+                          "checks": checks, "points": {}, "valid": True, "reasons": [], **moved}  # fmt: skip
     return found
 
 

@@ -223,8 +223,27 @@ def test_a_drifting_run_is_invalid() -> None:
     drifting = {"plain": lambda now: int(10 * MS * (1 + now / 2e10)), "early": lambda now: 4 * MS}
     result, _ = simulate(drifting, OPTIONS)
     assert not result.valid
-    assert result.reasons[0].startswith("drift")
+    assert any(reason.startswith("drift: the speed-up of early (+") for reason in result.reasons)
     assert result.to_json()["validity"] == "INVALID"
+    assert not any("they hold" in note for note in result.notes)
+
+
+def test_a_machine_whose_speed_moves_for_all_alike_is_valid_and_said_so() -> None:
+    slowing = {
+        "plain": lambda now: int(10 * MS * (1 + now / 3e10)), "early": lambda now: int(4 * MS * (1 + now / 3e10)),
+    }  # fmt: skip
+    result, _ = simulate(slowing, replace(OPTIONS, streak=4))
+    assert result.valid
+    assert result.moved is not None
+    assert 0.05 < result.moved < 0.25
+    assert result.notes == [
+        f"the plain model's time moved by {result.moved:+.1%} during the run and the speed-ups did not: they hold, "
+        "milliseconds are a mean over both speeds"
+    ]
+    timer = result.summary("early").timer
+    assert timer is not None
+    assert timer.estimate == pytest.approx(2.5, rel=2e-4)
+    assert json.loads(json.dumps(result.to_json()))["moved"] == result.moved
 
 
 def test_drift_in_the_first_rounds_prolongs_the_warm_up() -> None:

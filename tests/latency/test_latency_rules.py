@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scipy import stats
 
 from bench.latency.protocol import (
@@ -13,13 +14,18 @@ from bench.latency.protocol import (
     alternate_order,
     compute_bucket,
     deal_strata,
+    describe_rules,
     find_drift,
+    find_moved_ratios,
     is_same_speed,
+    judge_drift,
     plan_rounds,
     split_into_streaks,
 )
 from bench.latency.result import PERCENTILE_FLOORS, LatencyOptions, compute_percentiles, find_disagreement
+from bench.measure.rounds import RatioSeries, follow_ratio
 from bench.measure.stats import Interval
+from bench.selfcheck.drifts import BY_ROUNDS, FALSE_ALARMS, count_invalid
 
 HALF_A_MINUTE = LatencyOptions(seconds=30.0)
 
@@ -125,13 +131,101 @@ def test_strata_are_as_long_as_each_other_and_have_everybody_once(tokens: list[i
     ],
 )
 def test_drift_is_large_and_significant(plain: list[float], drifts: bool) -> None:
-    assert (find_drift(plain) is not None) is drifts
+    found = find_drift(plain)
+    assert (found is not None) is drifts
+    assert found is None or found == pytest.approx(plain[-1] / plain[0] - 1)
 
 
 def test_parts_of_unlike_length_are_no_drift_and_hide_none() -> None:
     steady = [10.0, 30.0, 20.0] * 4
     assert find_drift(steady, 3) is None
     assert find_drift([t * (1.1 if r >= 6 else 1.0) for r, t in enumerate(steady)], 3) is not None
+
+
+def measure_made_up(move: float, common: float, rounds: int = 128, seed: int = 0) -> dict[str, NDArray[np.float64]]:
+    """Times of rounds with 1 % of noise: from the middle on all take longer by ``common`` and b by ``move`` more."""
+    noise = np.random.default_rng(seed).normal(0, 0.01, (4, rounds))
+    found = {name: np.exp(row) / k for k, (name, row) in enumerate(zip("pabc", noise, strict=True), start=1)}
+    for row in found.values():
+        row[rounds // 2 :] *= 1 + common
+    found["b"][rounds // 2 :] *= 1 + move
+    return found
+
+
+def judge_made_up(times: dict[str, NDArray[np.float64]]) -> list[str]:
+    return judge_drift(find_drift(times["p"]), {name: follow_ratio(times["p"], times[name]) for name in "abc"})
+
+
+@pytest.mark.parametrize("common", [0.0, 0.15, -0.15])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_speedup_that_moves_is_drift_whatever_the_machine_does(seed: int, common: float) -> None:
+    [reason] = judge_made_up(measure_made_up(0.03, common, seed=seed))
+    assert reason.startswith("drift: the speed-up of b (-")
+    assert reason.endswith("%) moved during the run")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_machine_that_slows_down_for_all_alike_is_no_drift_unless_it_is_another(seed: int) -> None:
+    times = measure_made_up(0.0, 0.15, seed=seed)
+    assert judge_made_up(times) == []
+    assert find_drift(times["p"]) == pytest.approx(0.15, abs=0.01)
+    [reason] = judge_made_up(measure_made_up(0.0, 0.4, seed=seed))
+    assert reason.startswith("drift: the plain model's time moved by +")
+    assert reason.endswith("as of another machine")
+
+
+def test_a_speedup_that_moves_surely_by_less_than_the_limit_is_no_drift() -> None:
+    times = measure_made_up(0.015, 0.0, rounds=1024)
+    log, chance = follow_ratio(times["p"], times["b"]).compare_halves()
+    assert log == pytest.approx(-np.log(1.015), abs=3e-3)
+    assert chance < 1e-6
+    assert judge_made_up(times) == []
+
+
+def test_all_that_moved_are_named_the_worst_first_and_three_at_most() -> None:
+    before, after = np.ones(64), np.ones(64)
+    ratios = {}
+    for number, name in enumerate("abcde"):
+        after = np.exp(np.random.default_rng(number).normal(0, 1e-4, 64))
+        after[32:] *= 1 + 0.03 * number
+        ratios[name] = follow_ratio(before, after)
+    assert list(find_moved_ratios(ratios)) == ["e", "d", "c", "b"]
+    [reason] = judge_drift(0.01, ratios)
+    assert reason == "drift: the speed-ups of e (-10.7%), d (-8.3%), c (-5.7%) and 1 more moved during the run"
+
+
+def test_more_speedups_need_more_evidence() -> None:
+    """What is significant alone may be chance among a hundred."""
+    for seed in range(100):
+        times = measure_made_up(0.03, 0.0, rounds=28, seed=seed)
+        log, chance = follow_ratio(times["p"], times["b"]).compare_halves()
+        if 1e-4 < chance < 0.01 and log < -0.021:
+            break
+    still = {str(k): follow_ratio(times["p"], times["p"]) for k in range(99)}
+    moved = {"b": follow_ratio(times["p"], times["b"])}
+    assert list(find_moved_ratios(moved)) == ["b"]
+    assert find_moved_ratios(still | moved) == {}
+
+
+@pytest.mark.parametrize("rounds", BY_ROUNDS)
+def test_rounds_that_resemble_their_neighbours_seldom_raise_a_false_alarm(rounds: str) -> None:
+    share = count_invalid("autocorrelated", 0.05, 0.0, BY_ROUNDS[rounds], 400, [3])
+    assert share <= FALSE_ALARMS[rounds] + 3 * np.sqrt(FALSE_ALARMS[rounds] / 400)
+
+
+def test_a_test_that_takes_neighbours_for_independent_raises_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    def compare_by_welch(ratio: RatioSeries) -> tuple[float, float]:
+        first, second = np.array_split(ratio.moves, 2)
+        return float(second.mean() - first.mean()), float(stats.ttest_ind(first, second, equal_var=False).pvalue)
+
+    monkeypatch.setattr(RatioSeries, "compare_halves", compare_by_welch)
+    assert count_invalid("autocorrelated", 0.05, 0.0, BY_ROUNDS["some 155 rounds"], 200, [3]) > 0.15
+
+
+def test_what_a_run_was_judged_by_is_in_its_rules() -> None:
+    rules = describe_rules()
+    assert (rules["drift_limit"], rules["machine_limit"]) == (0.05, 0.25)
+    assert rules["ratio_drift"] == {"limit": 0.02, "level": 0.01}  # measurements of before have none
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,14 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats as reference
 
-from bench.measure.rounds import compare_ratios, follow_ratio, follow_time, make_waves, paired_ratio
+from bench.measure.rounds import (
+    compare_ratios,
+    follow_ratio,
+    follow_time,
+    make_contrast,
+    make_waves,
+    paired_ratio,
+)
 
 Array = NDArray[np.float64]
 
@@ -46,6 +53,34 @@ def test_waves_are_orthonormal_and_know_nothing_of_the_parts_means(rounds: int, 
     assert waves.shape == (count, rounds)
     assert waves @ waves.T == pytest.approx(np.eye(count), abs=1e-12)
     assert waves.reshape(count, -1, parts).sum(axis=1) == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize(("rounds", "parts", "count"), [(2, 1, 0), (3, 1, 0), (4, 1, 1), (10, 1, 4), (12, 3, 4),
+                                                       (28, 7, 4), (14, 7, 2), (128, 1, 8), (155, 5, 8)])  # fmt: skip
+def test_the_contrast_of_halves_is_apart_from_what_its_spread_is_taken_from(
+    rounds: int, parts: int, count: int
+) -> None:
+    step, waves = make_contrast(rounds, parts)
+    half_a_cosine = np.cos(np.pi * (np.arange(rounds) + 0.5) / rounds)
+    assert waves.shape == (count, rounds)
+    assert waves @ waves.T == pytest.approx(np.eye(count), abs=1e-12)
+    assert waves @ step == pytest.approx(0, abs=1e-9)
+    assert waves @ half_a_cosine == pytest.approx(0, abs=1e-9)
+    assert waves.reshape(count, rounds // parts, parts).sum(axis=1) == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize(("rounds", "parts"), [(10, 1), (11, 1), (12, 3), (28, 7), (129, 3)])
+def test_a_move_between_the_halves_is_found_as_large_as_it_is(rounds: int, parts: int) -> None:
+    times = np.exp(np.random.default_rng(0).normal(0, 1e-5, rounds))
+    times[-(rounds // 2) :] *= 1.1
+    log, chance = follow_ratio(np.ones(rounds), times, parts).compare_halves()
+    assert log == pytest.approx(-math.log(1.1), rel=0.15 if rounds % 2 or rounds // parts % 2 else 1e-3)
+    assert chance < 0.01
+
+
+def test_two_rounds_tell_nothing_of_halves_and_equal_ones_that_nothing_moved() -> None:
+    assert follow_ratio([1.0, 2.0], [1.0, 1.0]).compare_halves()[1] == 1.0
+    assert follow_ratio(np.full(20, 2.0), np.ones(20)).compare_halves() == (0.0, 1.0)
 
 
 def test_few_rounds_have_students_interval() -> None:

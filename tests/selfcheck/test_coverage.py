@@ -30,7 +30,7 @@ def count(
     return float(np.mean([mean for mean, _ in found])), float(np.mean(medians))
 
 
-@pytest.mark.parametrize("kind", coverage.SCATTERS)
+@pytest.mark.parametrize("kind", [*coverage.SCATTERS, *coverage.WANDERS])
 def test_the_clocks_intervals_cover_the_truth(kind: coverage.Scatter) -> None:
     mean, median = count(kind)
     assert abs(mean - 0.95) <= 0.01 + 3 * 0.011  # of 400 runs
@@ -52,6 +52,28 @@ def test_noise_is_as_it_is_called() -> None:
     assert np.mean([np.corrcoef(row[:-1], row[1:])[0, 1] for row in drawn]) == pytest.approx(0.5, abs=0.03)
     outlying = coverage.draw_noise(np.random.default_rng(0), "outlying", 0.003, 3, 20_000)
     assert (outlying > 0.1).mean() == pytest.approx(0.02, abs=0.003)
+
+
+def test_machines_are_as_slow_as_they_are_called() -> None:
+    random, moments = np.random.default_rng(0), np.tile((np.arange(1000) + 0.5) / 1000, (2, 1))
+    slowing = coverage.draw_speed(random, "slowing", moments)
+    assert slowing[:, 500:].mean() - slowing[:, :500].mean() == pytest.approx(np.log(1.2))
+    assert set(coverage.draw_speed(random, "stepping", moments).ravel()) == {0.0, np.log(1.15)}
+    ends = [coverage.draw_speed(random, "wandering", moments)[0, -1] for _ in range(500)]
+    assert np.std(ends) == pytest.approx(np.log(1.15), rel=0.1)
+    assert not coverage.draw_speed(random, "independent", moments).any()
+
+
+def test_the_committed_coverage_is_of_every_world() -> None:
+    """What a world's number seeds stays as it was: later worlds come last."""
+    committed = json.loads((Path(coverage.__file__).parents[2] / "results/clock/coverage.json").read_text())
+    known = [(one["name"], one["noise"], one["configurations"], one["model"]) for one in committed]
+    made = []
+    for kind, noise, count_, model in coverage.list_worlds():
+        for statistic in ("mean", "median"):
+            plain = coverage.Coverage(kind, noise, count_, model, statistic, 0.95, 1).to_plain()
+            made.append((plain["name"], noise, count_, model))
+    assert known == made
 
 
 def test_the_table_marks_what_is_outside(capsys: pytest.CaptureFixture[str]) -> None:

@@ -142,9 +142,10 @@ def describe_judgement(found: Mapping[str, Any]) -> list[str]:
             clock = f"{timer['estimate']:.2f}x [{timer['low']:.2f}, {timer['high']:.2f}] over rounds"
             stands = f"[{samples['low']:.2f}, {samples['high']:.2f}] over samples"
             lines.append(f"Single stream, {label}: {clock}, {stands}.")
-    for part in ("single", "offline"):
+    for part in ("single", "offline", "depth"):
         if found[part]["reasons"]:
             lines.append(f"{part} is INVALID: " + "; ".join(found[part]["reasons"]) + ".")
+        lines += [f"{part}: {note}." for note in found[part].get("notes", ())]
     if found["serving_reasons"]:
         lines.append("serving is INVALID: " + "; ".join(found["serving_reasons"]) + ".")
     for label, energy in found["energy"].items():

@@ -57,10 +57,11 @@ def simulate(
         if value is not None:
             raise UsageError(f"{name} is of a certificate on recorded samples: name their RUN.")
     from bench.selfcheck.coverage import check_coverage
+    from bench.selfcheck.drifts import check_drifts
     from bench.selfcheck.intervals import run_experiments
 
     begun = time.perf_counter()
-    found, clock = run_experiments(scale, seed), check_coverage(scale, seed)
+    found, clock = [*run_experiments(scale, seed), *check_drifts(scale, seed)], check_coverage(scale, seed)
     code = OK if all(f.ok for f in found) and all(one.ok for one in clock) else INTERNAL
     if session.json:
         plain = [{**asdict(f), "ok": f.ok, "error": f.error} for f in found]
@@ -81,11 +82,11 @@ def simulate(
 
 def print_coverage(found: Sequence[Coverage]) -> None:
     """Print how often the clock's intervals cover the truth: a row a world, a column a noise."""
-    from bench.selfcheck.coverage import HIGHEST, LOWEST, MODELS, NOISES, SCATTERS, SCATTERS_SAID
+    from bench.selfcheck.coverage import HIGHEST, LOWEST, MODELS, NOISES, SCATTERS, SCATTERS_SAID, WANDERS
 
     out = make_console()
     rows = []
-    for model, statistic, count, kind in product(MODELS, ("mean", "median"), (1, 4), SCATTERS):
+    for model, statistic, count, kind in product(MODELS, ("mean", "median"), (1, 4), SCATTERS | WANDERS):
         of = [f for f in found if (f.model, f.statistic, f.configurations, f.kind) == (model, statistic, count, kind)]
         if of:
             by_noise = {f.noise: f"{100 * f.share:.1f}{'' if f.is_inside else '*'}" for f in of}
