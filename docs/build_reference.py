@@ -121,6 +121,7 @@ def write_python() -> Iterator[str]:
 
 def write_records() -> Iterator[str]:
     """Yield the fields of a record and the columns of the file of exits, from the types that read them."""
+    from bench.results.packed.references import follow_reference
     from bench.results.record import RunRecord
 
     loader = griffe.GriffeLoader(search_paths=[str(ROOT)])
@@ -140,7 +141,7 @@ def write_records() -> Iterator[str]:
         yield ""
     yield "## Exits\n"
     yield f"{package['exits'].docstring.value}\n"
-    example = next((ROOT / "results").glob("*/*/*/exits-*.parquet"))
+    example = follow_reference(next((ROOT / "results").glob("*/*/*/exits-*.parquet")))
     yield "| column | type |\n| --- | --- |"
     for column in pq.read_schema(example):
         yield write_row(f"`{column.name}`", f"`{column.type}`")

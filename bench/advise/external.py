@@ -39,6 +39,7 @@ from bench.measure.exits import AllExits
 from bench.measure.judges import JUDGES
 from bench.measure.metrics import METRICS
 from bench.results.facts import Rows, TaskFacts
+from bench.results.packed.references import follow_reference
 from bench.results.run import Run
 from bench.results.spec import RunSpec
 from bench.settings import split_settings
@@ -104,8 +105,8 @@ def read_request(
     else:
         report, named = read_external(asked.logits)
         held = None if asked.held_out is None else read_external(asked.held_out)
-        held_out = None if asked.held_out is None else hash_file(asked.held_out)
-        digests = {"logits": hash_file(asked.logits), "held_out": held_out}
+        held_out = None if asked.held_out is None else hash_file(follow_reference(asked.held_out))
+        digests = {"logits": hash_file(follow_reference(asked.logits)), "held_out": held_out}
     if held is not None and asked.held_out is not None:
         check_alike(asked.logits, report, asked.held_out, held[0])
         if named and held[1]:

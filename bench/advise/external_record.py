@@ -22,9 +22,9 @@ from bench.measure.held_out import HeldOutShares, share_held_out
 from bench.measure.rules import Rule
 from bench.measure.trade_off import TradeOff
 from bench.results.doubts import check_skill
-from bench.results.exits import write_exits
 from bench.results.facts import ExternalLogits, FittedCriterion, Training
 from bench.results.measures import HeldOut
+from bench.results.packed.packing import hold_logits, replace_logits
 from bench.results.places import RECORD, locate_exits
 from bench.results.points import measure_performance
 from bench.results.record import RunRecord
@@ -168,9 +168,10 @@ def record_cell(
     )
     folder = context.store.place(spec.task, model.backbone, spec.strategy, spec.seed, quality)
     with context.store.lock(quality, context.progress):
-        remove_leftovers(folder)
-        write_exits(reported, locate_exits(folder, data.split))
-        write_exits(data.select, locate_exits(folder, "select"))
+        with hold_logits(context.store, folder.parent, context.progress):
+            remove_leftovers(folder)
+        for split, exits in ((data.split, reported), ("select", data.select)):
+            replace_logits(context.store, exits, locate_exits(folder, split), context.progress)
         return Run(folder, write_record(folder / RECORD, record), folder.name)
 
 

@@ -41,6 +41,7 @@ from bench.measure.exits import AllExits
 from bench.results.doubts import check_skill
 from bench.results.facts import RunError
 from bench.results.measures import HeldOut
+from bench.results.packed.packing import hold_logits
 from bench.results.places import RECORD, locate_exits, locate_times
 from bench.results.points import measure_performance
 from bench.results.record import RunRecord, UnfinishedRecord
@@ -116,8 +117,9 @@ def measure_and_record(cell: Cell) -> Run:
     """Do the work of a cell; whatever happens, its record says so."""
     path, head = cell.folder / RECORD, describe_cell(cell)
     warnings: list[str] = []
-    remove_leftovers(cell.folder)
     store, progress = cell.context.store, cell.context.progress
+    with hold_logits(store, cell.folder.parent, progress):
+        remove_leftovers(cell.folder)
     previous = load_or_set_aside(store, path, read_record, progress, warnings.append)
 
     if isinstance(previous, RunRecord):

@@ -26,6 +26,7 @@ from bench.inference.exits import DTYPES, record_exits
 from bench.measure.exits import AllExits
 from bench.results.exits import read_exits, write_exits
 from bench.results.facts import Training
+from bench.results.packed.packing import replace_logits
 from bench.results.places import locate_exits
 from bench.results.spec import RunSpec, identify_training, resolve_precision
 from bench.results.store import load_or_set_aside
@@ -208,7 +209,7 @@ def read_split_exits(path: Path, split: Split, model: ExitModel) -> AllExits:
 def keep_exits(cell: Cell, exits: Mapping[str, AllExits]) -> None:
     """Write the logits, with what the criterion's probe read, beside the record: the reported splits first."""
     for name in (*cell.data.evaluation, cell.data.select.name):
-        write_exits(exits[name], locate_exits(cell.folder, name))
+        replace_logits(cell.context.store, exits[name], locate_exits(cell.folder, name), cell.context.progress)
 
 
 def load_whole_model(cell: Cell, model: ExitModel) -> ExitModel:

@@ -48,6 +48,7 @@ COMMAND_GROUPS: Mapping[str, Mapping[str, str]] = {
         "doctor": "bench.cli.verbs.harness.doctor:doctor",
         "selfcheck": "bench.cli.verbs.harness.selfcheck:selfcheck",
         "simulate": "bench.cli.verbs.harness.simulate:simulate",
+        "pack": "bench.cli.verbs.harness.pack:pack",
         "completion": "bench.cli.verbs.harness.completion:completion",
     },
 }

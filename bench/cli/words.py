@@ -52,6 +52,7 @@ WORDS: Mapping[str, Word] = {
     "against": Word(WHAT, "CRITERION", completing.complete_strategies),
     "slice_column": Word(WHAT, "COLUMN"),
     "rules_only": Word(WHAT),
+    "unpack": Word(WHAT),
     "run": Word(WHAT, "RUN", completing.complete_runs),
     "model": Word(WHAT, "MODEL"),
     "logits": Word(WHAT, "LOGITS"),

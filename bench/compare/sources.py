@@ -8,11 +8,12 @@ import subprocess
 import tarfile
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import Damaged, Newer, UsageError
+from bench.results.packed.references import follow_reference
 from bench.results.places import RECORD
 from bench.results.run import Run
 from bench.results.store import LeftOut, Store, find_damaged_logits, find_folders, leave_out, load_runs
@@ -88,19 +89,24 @@ def _unpack(revision: str, inside: str, folder: Path, source: str) -> None:
         said = getattr(error, "stderr", b"") or b""
         detail = said.decode(errors="replace").strip().splitlines()
         raise UsageError(f"{wrong}: {detail[-1]}." if detail else f"{wrong}.") from error
+    _extract(packed, folder)
+    for path in (folder / inside).glob("exits-*.parquet"):  # a run alone, which may refer to those beside it
+        with suppress(Damaged, subprocess.CalledProcessError):  # who reads the run says what is not there
+            if (there := follow_reference(path)) != path:
+                name = there.relative_to(folder.absolute()).as_posix()
+                _extract(_run_git("-C", top, "archive", "--format=tar", revision, "--", name), folder)
+
+
+def _extract(packed: bytes, folder: Path) -> None:
+    """Extract regular files and folders of a tar archive; Python 3.11.2 and 3.11.3 have no filter that does so."""
     with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-        _extract(archive, folder)
-
-
-def _extract(archive: tarfile.TarFile, folder: Path) -> None:
-    """Extract regular files and folders; Python 3.11.2 and 3.11.3 have no filter that does so."""
-    if hasattr(tarfile, "data_filter"):
-        archive.extractall(folder, filter="data")
-        return
-    for member in archive:
-        inside = (folder / member.name).resolve().is_relative_to(folder.resolve())
-        if inside and (member.isfile() or member.isdir()):
-            archive.extract(member, folder)
+        if hasattr(tarfile, "data_filter"):
+            archive.extractall(folder, filter="data")
+            return
+        for member in archive:
+            inside = (folder / member.name).resolve().is_relative_to(folder.resolve())
+            if inside and (member.isfile() or member.isdir()):
+                archive.extract(member, folder)
 
 
 def _run_git(*arguments: str) -> bytes:

@@ -1,7 +1,8 @@
 """The file of every exit's logits over a split: the one writer and the one reader. Needs no torch.
 
 One row a sample: ``id``, ``label``, ``tokens``, ``logits`` (all exits, flat) and maybe ``observed``; the schema's
-metadata say how many ``exits`` and ``outputs`` there are, and the ``sha256`` of the content.
+metadata say how many ``exits`` and ``outputs`` there are, and the ``sha256`` of the content. A file may stand
+for that of another run (:mod:`bench.results.packed.references`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from bench.errors import Damaged, Unsealed
 from bench.files import replace_file
 from bench.measure.exits import AllExits
+from bench.results.packed.references import read_reference
 
 LABELS = (pa.int64(), pa.float32())
 """Types of labels: a class, or a value."""
@@ -43,8 +45,30 @@ def write_exits(exits: AllExits, path: Path) -> None:
 def read_exits(path: Path) -> AllExits:
     """Return what :func:`write_exits` wrote; nobody can write to these arrays, for all readers of a run share them.
 
-    Raises Damaged, naming the field, where something else is there now, FileNotFoundError where there is no file.
+    A reference is followed once. Raises Damaged, naming the field, where something else is there now or what is
+    referred to is gone; FileNotFoundError where there is no file.
     """
+    reference = read_reference(path)
+    if reference is None:
+        return _read_whole(path)
+    there, said = reference.locate(path), f"its logits are those of {reference.same_as}"
+    try:
+        chained = read_reference(there) is not None
+        found = None if chained else _read_whole(there)
+    except Damaged as error:
+        raise Damaged(path, f"{said}, whose file is damaged: {error.reason}") from error
+    except OSError as error:
+        remedy = "`bench pack --unpack` comes before runs are moved or deleted"
+        raise Damaged(path, f"{said}, which are not there: {remedy}") from error
+    if found is None:
+        raise Damaged(path, f"{said}, which stand for another run's themselves")
+    if found.checksum() != reference.sha256:
+        raise Damaged(path, f"{said}, which are others by now")
+    return found
+
+
+def _read_whole(path: Path) -> AllExits:
+    """Return the logits in a file of their own. Raises as :func:`read_exits`."""
     if path.stat().st_size == 0:
         raise Damaged(path, "it is empty")
     try:

@@ -135,14 +135,17 @@ class Store:
         return place.relative_to(self.root).as_posix()
 
     @contextmanager
-    def lock(self, key: str, progress: Progress) -> Iterator[None]:
-        """Let only one process at a time work on ``key``; the system frees the lock of one that was killed."""
+    def lock(self, key: str, progress: Progress, what: str = "the same cell") -> Iterator[None]:
+        """Let only one process at a time work on ``key``; the system frees the lock of one that was killed.
+
+        Whoever has to wait says on ``what``.
+        """
         path = self.make_cache("locks") / f"{key}.lock"
         lock = FileLock(path)
         try:
             held = lock.acquire(timeout=0.2)
         except Timeout:
-            progress.say("Another run is working on the same cell; waiting for it.")
+            progress.say(f"Another run is working on {what}; waiting for it.")
             held = lock.acquire()
         with held:
             yield

@@ -20,6 +20,7 @@ from typing import Any
 
 from bench.environment import keep_import_path
 from bench.errors import UsageError
+from bench.results.packed.references import follow_reference
 from bench.results.places import RECORD, locate_exits
 from bench.results.record import RunRecord
 from bench.results.record_file import write_record
@@ -73,7 +74,7 @@ def _copy_run(run: Run, target: Store, turn: int) -> None:
     write_record(folder / RECORD, record)
     for split in (*record.task.evaluation, record.task.select):
         if run.has_exits(split):
-            shutil.copyfile(run.exits_file(split), locate_exits(folder, split))
+            shutil.copyfile(follow_reference(run.exits_file(split)), locate_exits(folder, split))
 
 
 def vary_record(record: RunRecord, turn: int) -> RunRecord:

@@ -5,7 +5,8 @@ directory, the checkpoint and the exits. ``record.json`` goes last, so that a ce
 training's first cell is sent before the others start, so that none trains again. Nothing is locked and nothing is
 ever changed, but for a record that is replaced by a newer one of the same cell.
 
-What arrives is foreign: it is kept under names that a store has, and only once it has been read.
+What arrives is foreign: it is kept under names that a store has, and only once it has been read. Logits that stand for
+another run's (`bench pack`) travel whole, in both directions, for that run may not be there.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from bench.errors import Damaged, UsageError, UserError
 from bench.files import read_object, replace_file
 from bench.progress import Progress
 from bench.results.exits import read_exits
+from bench.results.packed.packing import hold_logits
+from bench.results.packed.references import follow_reference, read_reference
 from bench.results.places import DEPTH, RECORD
 from bench.results.record import RecordHead
 from bench.results.record_file import read_record
@@ -76,7 +79,7 @@ class Remote:
                 there = f"{self.root}/{self._name(path)}"
                 if path.name == RECORD or not self._try(path.name, partial(self.files.exists, there)):
                     self._try(path.name, partial(self.files.makedirs, there.rpartition("/")[0], exist_ok=True))
-                    self._try(path.name, partial(self.files.put_file, str(path), there))
+                    self._try(path.name, partial(self.files.put_file, str(follow_reference(path)), there))
 
     def fetch_cells(self) -> int:
         """Bring every finished cell that is not here yet into the local store; return how many there were."""
@@ -102,18 +105,39 @@ class Remote:
         with tempfile.TemporaryDirectory(dir=self.store.make_cache("incoming")) as folder:
             arrived = [Path(folder) / str(number) for number in range(len(names))]
             for path, name in zip(arrived, names, strict=True):
-                there = f"{self.root}/{name}"
-                reason = explain_size(name, self._try(name, partial(self.files.size, there)))
-                if not reason:
-                    self._try(name, partial(self.files.get_file, there, str(path)))
-                    reason = explain_unusable(path, name)
-                if reason:
+                if reason := self._fetch_file(name, path):
                     self.progress.say(f"{self.url}/{name} is left out: {reason}.")
                     return False
+            if names:
+                self._keep_files(arrived, names)
+        return True
+
+    def _keep_files(self, arrived: list[Path], names: list[str]) -> None:
+        """Put what arrived for one folder in its place, the record last."""
+        with hold_logits(self.store, (self.store.root / names[0]).parent.parent, self.progress):
             for path, name in sorted(zip(arrived, names, strict=True), key=lambda pair: pair[1].endswith(RECORD)):
                 with replace_file(self.store.root / name) as temporary:
                     path.replace(temporary)
-        return True
+
+    def _fetch_file(self, name: str, path: Path) -> str:
+        """Bring a file to ``path``, in the place of a reference what it refers to; return why it cannot be kept."""
+        there = f"{self.root}/{name}"
+        if reason := explain_size(name, self._try(name, partial(self.files.size, there))):
+            return reason
+        self._try(name, partial(self.files.get_file, there, str(path)))
+        try:
+            reference = read_reference(path) if name.endswith(".parquet") else None
+        except Damaged as error:
+            return error.reason
+        if reference is None:
+            return explain_unusable(path, name)
+        folder, file = there.rsplit("/", 1)
+        whole = f"{folder.rpartition('/')[0]}/{reference.same_as}/{file}"
+        if not self._try(name, partial(self.files.exists, whole)):
+            return f"its logits are those of {reference.same_as}, which are not there"
+        self._try(name, partial(self.files.get_file, whole, str(path)))
+        differs = f"its logits are those of {reference.same_as}, which are others by now"
+        return explain_unusable(path, name) or (differs if read_exits(path).checksum() != reference.sha256 else "")
 
     def _caches(self, cell: Cell) -> list[Path]:
         return [self.store.cache("checkpoints", cell.keys.training), self.store.cache("exits", cell.keys.exits)]

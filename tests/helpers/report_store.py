@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,10 +22,12 @@ from bench.results.record import SCHEMA_VERSION
 from bench.results.run import Run
 from bench.results.spec import Facts, RunSpec, hash_identity, identify_quality
 from bench.results.store import Store
+from bench.selfcheck.tables import multiply_runs
 from bench.training.args import TrainArgs
 
 MACHINE = {"system": "Linux x86_64", "cpu": "Test CPU", "cores": 2, "memory_gib": 8.0, "threads": 1, "gpus": []}
 VERSIONS = {"python": "3.11.7", "exitbench": "0.1.0", "torch": "2.13.0", "transformers": "5.23.0", "numpy": "2.4.6"}
+LOGITS = ("exits-evaluation.parquet", "exits-select.parquet")
 RULES = {"no-loss": 1.4, "-0.5": 1.7, "-1": 1.9, "2x": 2.05, "3x": 3.1, "4x": None}
 
 
@@ -158,6 +161,27 @@ def write_sealed(folder: Path, plain: Mapping[str, Any]) -> Path:
     """Write a record with the checksum that it needs; returns ``folder``."""
     write_json(folder / "record.json", {**plain, "checksum": compute_checksum(plain)})
     return folder
+
+
+def make_shared(root: Path, copies: int = 3) -> Path:
+    """Fill ``root`` with ``copies`` of two runs, with their logits, as criteria on one checkpoint have; return it."""
+    source = root.with_name(f"{root.name}-source")
+    for strategy in ("entropy", "patience"):
+        folder = make_cell(source, strategy, samples=50)
+        record_exits(folder)
+        shutil.copyfile(folder / LOGITS[0], folder / LOGITS[1])
+    multiply_runs(Store(source), Store(root), 2 * copies)
+    return root
+
+
+def list_runs(root: Path, strategy: str = "entropy") -> list[Path]:
+    """The folders of a strategy's runs, by name."""
+    return sorted(root.glob(f"*/*/{strategy}-*"))
+
+
+def read_all(root: Path) -> dict[str, bytes]:
+    """The bytes of every file of logits, by its place."""
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in sorted(root.glob("*/*/*/exits-*.parquet"))}
 
 
 def hash_of(value: object) -> int:

@@ -19,9 +19,12 @@ import bench.sweep.remote as remote_module
 from bench.cli.process import main
 from bench.errors import UsageError
 from bench.progress import Progress
+from bench.results.packed.packing import pack_results, unpack_results
+from bench.results.store import Store
 from bench.sweep.config import expand_cells
 from bench.sweep.plan import make_plan
 from bench.sweep.remote import explain_no_use, stays_below
+from tests.helpers.report_store import LOGITS, list_runs, make_shared, read_all
 from tests.helpers.sweeps import TINY, quiet, remote_of, write
 
 RECORDED = sorted((Path(__file__).parents[2] / "results").glob("mrpc/*/*/record.json"))[0].parent
@@ -129,6 +132,61 @@ def test_a_good_cell_arrives_whole_and_once(bucket: Path, tmp_path: Path) -> Non
     [record] = (tmp_path / "results").rglob("record.json")
     assert json.loads(record.read_text()) == json.loads((RECORDED / "record.json").read_text())
     assert not list((tmp_path / "results" / ".cache" / "incoming").iterdir())
+
+
+@pytest.fixture
+def packed(tmp_path: Path) -> Path:
+    """A folder as the second place, with two runs of which the second refers to the first."""
+    made = make_shared(tmp_path / "bucket", 2)
+    pack_results(Store(made), Progress(quiet=True))
+    return made
+
+
+def test_what_refers_to_another_run_arrives_whole(packed: Path, tmp_path: Path) -> None:
+    unpacked = shutil.copytree(packed, tmp_path / "unpacked")
+    unpack_results(Store(unpacked), Progress(quiet=True))
+    remote = remote_of(packed.as_uri(), tmp_path / "results")
+    assert remote.fetch_cells() == 4
+    assert read_all(tmp_path / "results") == read_all(unpacked)
+
+
+def put_others(kept: Path, run: Path) -> None:
+    shutil.copyfile(list_runs(run.parents[2], "patience")[0] / LOGITS[0], kept / LOGITS[0])
+
+
+REFERRED: dict[str, tuple[Callable[[Path, Path], object], str]] = {
+    "nothing": (lambda kept, run: shutil.rmtree(kept), "which are not there"),
+    "half a file": (lambda kept, run: os.truncate(kept / LOGITS[0], 100), ""),
+    "others": (put_others, "which are others by now"),
+    "a reference": (lambda kept, run: shutil.copyfile(run / LOGITS[0], kept / LOGITS[0]), "which are not there"),
+    "nowhere": (lambda kept, run: (run / LOGITS[0]).write_text('{"same_as": "../x"}'), "names no run beside its own"),
+}
+
+
+@pytest.mark.parametrize("case", REFERRED)
+def test_what_refers_to_what_is_not_there_or_not_the_same_is_left_out(
+    case: str, packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept, run = list_runs(packed)
+    damage, reason = REFERRED[case]
+    damage(kept, run)
+    remote = remote_of(packed.as_uri(), tmp_path / "results")
+    remote.progress = Progress()
+    remote.fetch_cells()
+    assert not (tmp_path / "results" / run.relative_to(packed)).exists()
+    said = [line for line in capsys.readouterr().err.splitlines() if run.name in line.partition(" is left out: ")[0]]
+    assert [reason in line for line in said] == [True]
+
+
+def test_a_run_that_refers_to_another_is_sent_whole(packed: Path, tmp_path: Path) -> None:
+    cell = make_plan(expand_cells({"matrix": {"strategy": "full", "task": "demo"}}), quiet(packed)).cells[0].identified
+    assert cell is not None
+    kept, run = list_runs(packed)
+    shutil.copytree(kept, cell.folder.parent / kept.name, dirs_exist_ok=True)
+    shutil.copytree(run, cell.folder)
+    remote_of((tmp_path / "place").as_uri(), packed).send(cell)
+    [sent] = (tmp_path / "place").glob("*/*/*/exits-evaluation.parquet")
+    assert sent.read_bytes() == (kept / LOGITS[0]).read_bytes()
 
 
 @pytest.mark.parametrize("url", ["nope://bucket", "github://x", "dir://x", "reference://x", "zip://nowhere.zip"])

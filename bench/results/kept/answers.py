@@ -23,9 +23,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.errors import UserError
+from bench.errors import Damaged, UserError
 from bench.measure.exits import AllExits
 from bench.results.measures import SkillCheck
+from bench.results.packed.references import follow_reference
 from bench.results.places import make_cache
 from strategies import STRATEGIES
 
@@ -77,8 +78,8 @@ def digest_ids(ids: Iterable[str]) -> str:
 def identify_answers(strategy: str, arguments: Mapping[str, object], files: Iterable[Path]) -> str:
     """Return the key of what ``strategy`` answers, made from ``files``: the record, and logits.
 
-    Empty for what nobody can identify: a criterion that is somebody's own, whose source may be anywhere, and files that
-    cannot be read.
+    Of a file that refers to another one that content counts. Empty for what nobody can identify: a criterion that is
+    somebody's own, whose source may be anywhere, and files that cannot be read.
     """
     inner = arguments.get("of")
     if strategy not in STRATEGIES.table or (isinstance(inner, str) and inner not in STRATEGIES.table):
@@ -86,8 +87,8 @@ def identify_answers(strategy: str, arguments: Mapping[str, object], files: Iter
     digest = hashlib.sha256(f"{KEPT_FORMAT} {_digest_makers()}".encode())
     try:
         for path in files:
-            digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
-    except OSError:
+            digest.update(path.name.encode() + hashlib.sha256(follow_reference(path).read_bytes()).digest())
+    except (OSError, Damaged):
         return ""
     return digest.hexdigest()[:32]
 

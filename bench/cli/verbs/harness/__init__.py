@@ -1,1 +1,1 @@
-"""The commands about the harness itself: what is ready, how fast it is, whether its numbers keep their word."""
+"""The commands about the harness itself: what is ready, how fast and how right it is, how its files lie."""
