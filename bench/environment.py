@@ -13,6 +13,8 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from bench.errors import UsageError
+
 PACKAGES = ("exitbench", "torch", "transformers", "tokenizers", "datasets", "numpy", "scikit-learn", "safetensors")
 
 
@@ -61,6 +63,13 @@ def read_cpu_name() -> str:
 def count_cores() -> int:
     """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+def check_threads(threads: int | None, option: str) -> None:
+    """Raise UsageError, naming ``option``, for fewer than one thread or more than there are cores: they would queue."""
+    cores = count_cores()
+    if threads is not None and not 1 <= threads <= cores:
+        raise UsageError(f"{option} must be 1 to {cores}, the cores that this process may use, not {threads}.")
 
 
 def read_memory() -> float | None:

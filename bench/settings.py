@@ -174,4 +174,5 @@ def coerce_value(value: object, hint: Any, what: str) -> object:
         return tuple(value)
     if origin is Mapping and isinstance(value, Mapping):
         return value
-    raise UsageError(f"{what} must be {getattr(hint, '__name__', hint)}, not '{value}'.")
+    named = "a finite number" if hint is float else getattr(hint, "__name__", hint)
+    raise UsageError(f"{what} must be {named}, not '{value}'.")

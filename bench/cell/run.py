@@ -35,6 +35,7 @@ from bench.cell.stages import (
     record_splits,
     train_or_load,
 )
+from bench.environment import check_threads
 from bench.errors import Damaged, MakersFault, UsageError, UserError, name_causes
 from bench.files import remove_leftovers
 from bench.measure.exits import AllExits
@@ -67,6 +68,8 @@ def run_cell(cell: Cell) -> Run:
     """Measure ``cell``, or return the run that is recorded already."""
     found = find_finished(cell)
     if found is None:
+        if cell.keys.speed is not None and cell.spec.latency is not None:
+            check_threads(cell.spec.latency.threads or None, "latency.threads")
         with blame_removal(cell), cell.context.store.lock(cell.keys.quality, cell.context.progress):
             # another process may have been at it while this one waited
             found = find_finished(cell) or measure_and_record(cell)

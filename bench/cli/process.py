@@ -13,6 +13,11 @@ from bench.progress import forgive_stderr
 
 quiet_libraries()
 
+INTERRUPTION = (
+    "Interrupted. Trained weights, logits and finished records are kept, a training as far as it came; rounds of the "
+    "clock are not. Run the same command to go on."
+)
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run ``bench`` with ``arguments`` (default: the process's) and return the exit code."""
@@ -96,8 +101,8 @@ def check_folder() -> None:
 
 
 def say_interrupted() -> int:
-    """Say how to go on."""
-    print("Interrupted. What was measured is kept; run the same command to go on.", file=sys.stderr)
+    """Say what is kept and how to go on."""
+    print(INTERRUPTION, file=sys.stderr)
     return errors.INTERRUPTED
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Annotated, Any
@@ -55,8 +56,10 @@ class LatencyArgs:
         parse_baselines(self.baselines)
         if self.threads < 0:
             raise UsageError(f"latency.threads must be positive, not {self.threads}.")
-        if self.samples < 1 or self.seconds <= 0:
-            raise UsageError("latency.samples and latency.seconds must be positive.")
+        if self.samples < 1:
+            raise UsageError(f"latency.samples must be at least 1, not {self.samples}.")
+        if not 0 < self.seconds < math.inf:
+            raise UsageError(f"latency.seconds must be a finite number above 0, not {self.seconds:g}.")
         for name, known in {"protocol": (*PROTOCOLS, *FORMER_PROTOCOLS), "executor": EXECUTORS}.items():
             if getattr(self, name) not in known:
                 raise UsageError(f"latency.{name} must be one of {', '.join(known)}, not '{getattr(self, name)}'.")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.cli.process import INTERRUPTION
 from tests.helpers.faults.killed_runs import arguments, assert_same, the_cell, timeless_run
 from tests.helpers.faults.kills import TIMEOUT, UPDATE, Moment, end, start, work_of
 from tests.helpers.small_runs import write_task
@@ -134,7 +135,7 @@ def test_interrupted_with_ctrl_c(task: Path, undisturbed: Path, tmp_path: Path) 
     stop = Moment(UPDATE, "after", 5, signal=signal.SIGINT)
     assert end(start(arguments(task, results), tmp_path / "stopped", stop)) == 130
     said = (tmp_path / "stopped.err").read_text().splitlines()
-    assert said[-1] == "Interrupted. What was measured is kept; run the same command to go on."
+    assert said[-1] == INTERRUPTION
     assert json.loads((the_cell(results) / "record.json").read_text())["status"] == "cancelled"
     assert end(start(arguments(task, results), tmp_path / "again")) == 0
     assert work_of(tmp_path / "again") == {"steps": 4, "splits": SPLITS}

@@ -35,6 +35,29 @@ def test_settings_that_no_setting_is(case: str, key: str, capsys: pytest.Capture
     assert len(line) < 200
 
 
+MEASURED: dict[str, tuple[list[str], str]] = {
+    "no time": (["--set", "latency.seconds=0"], r"latency\.seconds must be a finite number above 0, not 0\.$"),
+    "time before": (["--set", "latency.seconds=-1"], r"latency\.seconds must be a finite number above 0, not -1\.$"),
+    "nan": (["--set", "latency.seconds=nan"], r"latency\.seconds must be a finite number, not 'nan'\.$"),
+    "NaN": (["--set", "latency.seconds=NaN"], r"latency\.seconds must be a finite number, not 'NaN'\.$"),
+    "inf": (["--set", "latency.seconds=inf"], r"latency\.seconds must be a finite number, not 'inf'\.$"),
+    "no samples": (["--set", "latency.samples=0"], r"latency\.samples must be at least 1, not 0\.$"),
+    "threads": (["--threads", "1000"], r"--threads must be 1 to [0-9]+, the cores .* may use, not 1000\.$"),
+    "threads, dry": (["--threads", "1000", "--dry-run"], r"--threads must be 1 to [0-9]+, .* not 1000\.$"),
+    "no threads": (["--threads", "0"], r"--threads must be 1 to [0-9]+, .* not 0\.$"),
+}
+
+
+@pytest.mark.parametrize("case", MEASURED)
+def test_measurements_that_cannot_be(case: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    words, message = MEASURED[case]
+    asked = ["run", "--strategy", "entropy", "--task", "demo", *words, "--offline", "--quiet"]
+    assert main([*asked, "--results-dir", str(tmp_path)]) == 2
+    [line] = capsys.readouterr().err.strip().splitlines()
+    assert re.search(message, line)
+    assert list(tmp_path.iterdir()) == []
+
+
 INFINITE = {
     "margin": ["compare", "a", "b", "--margin", "1e999", "--json"],
     "latency-factor": ["compare", "a", "b", "--latency-factor", "nan"],

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from bench.cell.latency import draw_queries
-from bench.cli.process import main
+from bench.cli.process import INTERRUPTION, main
 from bench.cli.run_tables import describe_run
+from bench.environment import count_cores
 from bench.results.run import Run
 from bench.results.store import Store
 from bench.results.times import TimedPoint
@@ -149,6 +150,43 @@ def test_queries_hold_no_sample_twice_and_are_full(samples: int, size: int) -> N
     assert {len(query) for query in queries} == {min(size, samples)}
     assert queries == draw_queries(samples, size)
     assert np.isin(rows, np.arange(samples)).all()
+
+
+def test_interrupted_while_the_clock_runs_all_but_its_rounds_is_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, results = write_task(tmp_path / "task", validation=80), tmp_path / "results"
+    asked = [*FAST, *settings(*SHAPE, *STEPS, "latency.seconds=0.1")]
+    words = ["run", "--strategy", "entropy", "--task", str(task), "--backbone", "bert-demo", *asked]
+    words += ["--results-dir", str(results)]
+
+    def stop(*_: object) -> str:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("bench.latency.rounds.find_baseline", stop)  # after the first round
+        assert main(words) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == INTERRUPTION
+    assert list(results.glob("*/*/*/latency-*.json")) == []
+    kept = {path: path.stat().st_mtime_ns for path in results.glob(".cache/*/*/*") if "locks" not in path.parts}
+    assert {path.suffix for path in kept} == {".safetensors", ".parquet"}
+    assert main(words) == 0
+    assert "checkpoint reused" in capsys.readouterr().out
+    assert all(path.stat().st_mtime_ns == written for path, written in kept.items())
+    [run], _ = Store(results).runs()
+    assert run.record.latency is not None
+
+
+def test_more_threads_than_cores_are_refused_before_anything_is_trained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task, results, most = write_task(tmp_path / "task"), tmp_path / "results", count_cores()
+    asked = [*FAST, *settings(*SHAPE, *STEPS, f"latency.threads={most + 1}")]
+    words = ["run", "--strategy", "entropy", "--task", str(task), "--backbone", "bert-demo", *asked]
+    assert main([*words, "--results-dir", str(results)]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith(f"Error: latency.threads must be 1 to {most}, ")
+    assert list(results.glob("*/*/*/record.json")) == []
 
 
 def test_baselines_that_are_asked_for_are_rows_and_the_fastest_is_named(

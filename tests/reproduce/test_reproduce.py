@@ -274,7 +274,7 @@ def test_a_mistake_of_ours_is_no_verdict_about_a_paper(check: str, monkeypatch: 
     [
         ("quality-at-spedup", {}, "Did you mean 'quality-at-speedup'"),
         ("quality-at-speedup", {"strategy": "a"}, "'speedup' of check 'quality-at-speedup' has no default"),
-        ("quality-at-speedup", {"strategy": "a", "speedup": "two"}, "must be float"),
+        ("quality-at-speedup", {"strategy": "a", "speedup": "two"}, "must be a finite number"),
         ("curve-above", {"strategy": "a", "other": "b", "over": "most"}, "must be one of every, any"),
         ("values-at", {"strategy": "a", "task": "x", "by": "exit", "published": {1: "x"}, "tolerance": 0.1}, "numbers"),
         ("values-at", {"strategy": "a", "task": "x", "by": "exit", "published": {}, "tolerance": 0.1}, "no published"),

@@ -13,6 +13,7 @@ import pytest
 from bench.cell.request import Request
 from bench.cell.resolve import resolve_request
 from bench.cli.process import main
+from bench.environment import count_cores
 from bench.errors import UsageError
 from bench.sweep import Outcome, collect_failures, make_engine, run_plan
 from bench.sweep.config import expand_cells, read_sweep
@@ -356,7 +357,9 @@ def test_ctrl_c_ends_the_workers(task: Path, tmp_path: Path) -> None:
 
 
 def test_engines_by_name() -> None:
-    assert make_engine("local", 3, 2).threads == 2
+    assert make_engine("local", 3, 1).threads == 1
+    with pytest.raises(UsageError, match="--threads must be 1 to "):
+        make_engine("local", 3, count_cores() + 1)
     with pytest.raises(UsageError, match="Unknown engine"):
         make_engine("local:there")
 

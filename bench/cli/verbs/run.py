@@ -12,6 +12,7 @@ import typer
 
 from bench.cli.display import print_json
 from bench.cli.session import Session, SettingOptions, split_seeds, with_session
+from bench.environment import check_threads
 from bench.errors import UsageError
 from bench.inference.placement import Dtype
 from bench.settings import parse_duration, parse_settings
@@ -101,6 +102,8 @@ def run(
         assert cells is not None
         requests = list_requests(*cells, **every)
     if threads is not None:  # a cell that is timed has them from its settings, which its key holds
+        if engine == "local":
+            check_threads(threads, "--threads")
         alike = {"latency.threads": threads}
         requests = [replace(one, settings={**alike, **one.settings}) if one.latency else one for one in requests]
     context = replace(session.context(overwrite), wait_quiet=patience)

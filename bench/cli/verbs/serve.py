@@ -11,6 +11,7 @@ import typer
 
 from bench.cli.display import make_console, print_json
 from bench.cli.session import ExecutorName, RunName, Session, with_session
+from bench.environment import check_threads
 from bench.errors import UsageError
 from bench.files import write_json
 from bench.inference.placement import Dtype, check_placement, find_device
@@ -57,6 +58,7 @@ def serve(
         or energy < 0
     ):
         raise UsageError("--queries, --searches, --batch-size, --seconds and --target-ms must be positive.")
+    check_threads(threads, "--threads")
     session.progress.say("Loading torch, transformers and the model.")
     from bench.analysis.serve import choose_cuts, serve_run
     from bench.latency.result import LatencyOptions

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from backbones.names import make_unknown_error
+from bench.environment import check_threads
 from bench.errors import UsageError
 from bench.sweep.engines.base import Engine
 
@@ -16,6 +17,7 @@ def make_engine(name: str = "local", workers: int | None = None, threads: int | 
     if kind == "local" and not address:
         from bench.sweep.engines.local import LocalEngine
 
+        check_threads(threads, "--threads")
         return LocalEngine(workers, threads)
     if kind == "ray":
         from bench.sweep.engines.ray import RayEngine

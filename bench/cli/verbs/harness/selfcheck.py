@@ -12,6 +12,7 @@ import typer
 from backbones.names import make_unknown_error
 from bench.cli.display import print_json
 from bench.cli.session import ExecutorName, Session, split_names, split_seeds, with_session
+from bench.environment import check_threads
 from bench.errors import UsageError
 from bench.files import write_json
 from bench.inference.placement import Dtype, check_placement, find_device
@@ -62,8 +63,9 @@ def selfcheck(
         return
     if only is not None and only not in MEASUREMENTS:
         raise make_unknown_error("part", only, MEASUREMENTS)
-    if seconds <= 0 or (threads is not None and threads < 1):
-        raise UsageError("--seconds and --threads must be positive.")
+    if seconds <= 0:
+        raise UsageError(f"--seconds must be positive, not {seconds:g}.")
+    check_threads(threads, "--threads")
     place = find_device(device)
     check_placement(place, dtype, executor)
     from bench.inference.exits import DTYPES
