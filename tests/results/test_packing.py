@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -195,6 +196,21 @@ def test_logits_with_other_observations_are_not_the_same(root: Path) -> None:
     pack(root)
     assert [read_reference(run / LOGITS[0]) for run in (first, second, third)] == [None] * 3
     assert read_reference(second / LOGITS[1]) is not None
+
+
+def test_the_same_logits_in_other_bytes_are_kept_apart_so_that_every_byte_comes_back(root: Path) -> None:
+    """As another version of pyarrow writes them: the content and its checksum are the same."""
+    first, *others = list_runs(root)
+    for run in others:
+        pq.write_table(pq.read_table(first / LOGITS[0], partitioning=None), run / LOGITS[0], compression="gzip")
+    whole = read_all(root)
+    pack(root)
+    assert read_reference(others[1] / LOGITS[0]) == LogitsReference(
+        others[0].name, read_exits(first / LOGITS[0]).checksum()
+    )
+    assert pack(root).changed == 0
+    unpack(root)
+    assert read_all(root) == whole
 
 
 # --------------------------------------------------------------------------- writing
