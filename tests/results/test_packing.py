@@ -213,6 +213,55 @@ def test_the_same_logits_in_other_bytes_are_kept_apart_so_that_every_byte_comes_
     assert read_all(root) == whole
 
 
+# --------------------------------------------------------------------------- links
+
+
+def link_the_first(first: Path, second: Path, *_: Path) -> None:
+    """The first run's file leads to the second's."""
+    for name in LOGITS:
+        (first / name).unlink()
+        (first / name).symlink_to(second / name)
+
+
+def link_a_run(first: Path, *_: Path) -> None:
+    """A run's folder has a second name, behind its own."""
+    (first.parent / "zeta").symlink_to(first.name)
+
+
+def link_what_is_referred_to(first: Path, second: Path, third: Path) -> None:
+    """What the third run refers to leads to the second's file."""
+    for name in LOGITS:
+        write_reference(third / name, LogitsReference(first.name, read_exits(first / name).checksum()))
+    link_the_first(first, second)
+
+
+@pytest.mark.parametrize("link", [link_the_first, link_a_run, link_what_is_referred_to])
+def test_what_a_link_leads_to_is_neither_kept_nor_replaced(link: Callable[..., None], root: Path) -> None:
+    """Else a file would refer to itself, and the logits were lost."""
+    link(*list_runs(root))
+    places = sorted(root.glob(f"*/*/*/{LOGITS[0]}"))
+    before = {place: read_exits(place).checksum() for place in places}
+    for change in (pack, pack, unpack):
+        found = change(root)
+        assert {place: read_exits(place).checksum() for place in places} == before
+        assert found.references == 0 or {fault.why for fault in found.left_out} == {
+            "a link leads to it, so that it may be another run's"
+        }
+
+
+def test_a_link_that_leads_nowhere_is_named_and_stops_nobody(root: Path) -> None:
+    first, second, third = list_runs(root)
+    (first / LOGITS[0]).unlink()
+    (first / LOGITS[0]).symlink_to(first / "gone")
+    for change in (pack, unpack):
+        [fault] = change(root).left_out
+        assert (fault.name, fault.why) == (
+            (first / LOGITS[0]).relative_to(root).as_posix(), "it cannot be read: No such file or directory",
+        )  # fmt: skip
+    replace_logits(Store(root), read_exits(third / LOGITS[0]), second / LOGITS[0], QUIET)
+    assert read_exits(second / LOGITS[0]).ids
+
+
 # --------------------------------------------------------------------------- writing
 
 

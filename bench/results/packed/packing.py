@@ -7,6 +7,7 @@ leaves nothing to repair. Whoever writes logits beside a record holds the lock o
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -60,7 +61,8 @@ class Faults:
 def pack_results(store: Store, progress: Progress) -> Packed:
     """Store logits that finished runs of one task and backbone share, byte for byte, once.
 
-    Every file is read; what is damaged, or not its run's own, stays as it is. Raises UsageError without any runs.
+    Every file is read; what is damaged, not its run's own, or there by a link stays as it is. Raises UsageError where
+    there are no runs.
     """
     return _change_store(store, progress, _pack_folder)
 
@@ -81,7 +83,7 @@ def replace_logits(store: Store, exits: AllExits, path: Path, progress: Progress
     folder, sha256 = path.parent.parent, exits.checksum()
     with hold_logits(store, folder, progress):
         for other in folder.glob(f"*/{escape(path.name)}"):
-            with suppress(Damaged):  # what cannot be read now could not be before
+            with suppress(Damaged, FileNotFoundError):  # what cannot be read now could not be before
                 reference = read_reference(other)
                 if reference is not None and reference.same_as == path.parent.name and reference.sha256 != sha256:
                     read_exits(other)
@@ -108,7 +110,7 @@ def _change_store(store: Store, progress: Progress, change: Callable[[Path, Faul
 
 
 def _sum_sizes(folders: Sequence[Path]) -> int:
-    return sum(path.stat().st_size for folder in folders for path in folder.glob(f"*/{LOGITS_FILES}"))
+    return sum(path.lstat().st_size for folder in folders for path in folder.glob(f"*/{LOGITS_FILES}"))
 
 
 def _find_references(folder: Path, faults: Faults | None = None) -> dict[Path, LogitsReference]:
@@ -117,7 +119,7 @@ def _find_references(folder: Path, faults: Faults | None = None) -> dict[Path, L
     for path in sorted(folder.glob(f"*/{LOGITS_FILES}")):
         try:
             reference = read_reference(path)
-        except Damaged as error:
+        except (Damaged, FileNotFoundError) as error:  # or a link that leads nowhere
             if faults is not None:
                 faults.note(path, error)
             continue
@@ -131,24 +133,24 @@ def _pack_folder(folder: Path, faults: Faults) -> int:
     runs, left_out = load_runs(sorted(path.parent for path in folder.glob(f"*/{RECORD}")), faults.root)
     faults.found += left_out
     references, changed = _find_references(folder, faults), 0
-    whole: dict[Path, str] = {}
+    whole: dict[str, str] = {}
     for members in _group_by_content(runs, faults):
         own, sha256 = _read_own(members, faults)
-        there = dict.fromkeys(map(Path.absolute, own), sha256)
+        there = dict.fromkeys(map(os.path.realpath, own), sha256)
         whole |= there
         first = next((path for path in own if REFERABLE.fullmatch(path.parent.name)), None)
         if first is None:
             continue
         kept = LogitsReference(first.parent.name, sha256)
         # a reference is followed once: those to a file that becomes one are the first to change
-        others = [path for path, to in references.items() if there.get(to.locate(path)) == to.sha256]
+        others = [path for path, to in references.items() if there.get(os.path.realpath(to.locate(path))) == to.sha256]
         for path in (*others, *own):
             if path != first and references.get(path) != kept:
                 write_reference(path, kept)
                 references[path] = kept
                 changed += 1
     for path, reference in references.items():
-        if whole.get(reference.locate(path)) != reference.sha256:
+        if whole.get(os.path.realpath(reference.locate(path))) != reference.sha256:
             _read_or_note(path, faults)
     return changed
 
@@ -160,7 +162,11 @@ def _group_by_content(runs: Sequence[Run], faults: Faults) -> Iterable[list[tupl
         for split in (*run.record.task.evaluation, run.record.task.select) if run.is_finished() else ():
             path = run.exits_file(split)
             try:
-                if path.exists() and read_reference(path) is None:
+                if not path.exists() or read_reference(path) is not None:
+                    continue
+                if path.is_symlink() or path.parent.is_symlink():  # it could come to refer to itself
+                    faults.note(path, Damaged(path, "a link leads to it, so that it may be another run's"))
+                else:
                     found[path.name, hash_file(path)].append((run, split))
             except Damaged:  # noted with the references
                 continue
