@@ -44,6 +44,10 @@ MEASURED: dict[str, tuple[list[str], str]] = {
     "no samples": (["--set", "latency.samples=0"], r"latency\.samples must be at least 1, not 0\.$"),
     "threads": (["--threads", "1000"], r"--threads must be 1 to [0-9]+, the cores .* may use, not 1000\.$"),
     "threads, dry": (["--threads", "1000", "--dry-run"], r"--threads must be 1 to [0-9]+, .* not 1000\.$"),
+    "latency.threads, dry": (
+        ["--set", "latency.threads=1000", "--dry-run"],
+        r"latency.threads must be 1 to [0-9]+, the cores .* may use, not 1000\.$",
+    ),
     "no threads": (["--threads", "0"], r"--threads must be 1 to [0-9]+, .* not 0\.$"),
 }
 
