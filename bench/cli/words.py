@@ -130,6 +130,7 @@ WORDS: Mapping[str, Word] = {
     "allow_imports": Word(WHERE),
     "dry_run": Word(OUTPUT),
     "plan": Word(OUTPUT),
+    "recorded": Word(WHAT),
     "folder": Word(OUTPUT, "FOLDER"),
     "out": Word(OUTPUT, "FOLDER"),
     "formats": Word(OUTPUT, "FORMAT,...", completing.offer_values("html", "md", "latex", "csv", "figures")),

@@ -342,6 +342,13 @@ def test_a_paper_is_reproduced(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "2 cells, 0 to run" in again.err
     assert again.out == first.out
 
+    assert main([*command, "--recorded", "--seed", "0,1"]) == 0
+    part = capsys.readouterr()
+    assert "4 cells, 2 not recorded" in part.err
+    assert "entropy: it is not recorded" in json.loads(part.out)["claims"][0]["parts"][0]["detail"]
+    assert main([*command, "--recorded"]) == 0
+    assert capsys.readouterr().out == first.out
+
     # three steps on 64 samples, six of them held out: what that is worth stands beside the verdicts
     runs = {run.label.partition(" | ")[0]: run for run in Store(tmp_path / "results").runs()[0]}
     expected = {name: [doubt.said for doubt in run.doubts] for name, run in runs.items()}
