@@ -222,6 +222,17 @@ def test_a_test_that_takes_neighbours_for_independent_raises_many(monkeypatch: p
     assert count_invalid("autocorrelated", 0.05, 0.0, BY_ROUNDS["some 155 rounds"], 200, [3]) > 0.15
 
 
+def test_a_move_far_from_the_middle_is_not_found_and_widens_the_interval() -> None:
+    """It is in the waves that the spread is taken from, as docs/methods.md says."""
+    assert count_invalid("independent", 0.01, 0.1, BY_ROUNDS["some 155 rounds"], 100, [3], since=0.75) == 0
+    random = np.random.default_rng(0)
+    plain, other = 10 * np.exp(random.normal(0, 0.01, (2, 144)))
+    moved = other.copy()
+    moved[108:] *= 1.1
+    still, wide = (follow_ratio(plain, one).estimate_mean() for one in (other, moved))
+    assert wide.high - wide.low > 5 * (still.high - still.low)
+
+
 def test_what_a_run_was_judged_by_is_in_its_rules() -> None:
     rules = describe_rules()
     assert (rules["drift_limit"], rules["machine_limit"]) == (0.05, 0.25)

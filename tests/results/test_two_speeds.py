@@ -16,7 +16,7 @@ from bench.results.store import Store
 from tests.helpers.report_store import make_cell
 
 WHY = (
-    "the plain model's time moved by +8.0% during the run and the speed-ups did not: they hold, milliseconds are a "
+    "the plain model's time moved by +8.0% during the run and no speed-up measurably: they hold, milliseconds are a "
     "mean over both speeds"
 )
 KINDS = ["valid", "moved"]
