@@ -57,6 +57,7 @@ claims() {
 }
 
 pages() {
+    bench pack --results-dir "$results"
     bench table --results-dir "$results" --markdown "$results/TABLE.md" >/dev/null
     bench criteria --results-dir "$results" --markdown "$results/CRITERIA.md" >/dev/null
     bench criteria --oracle --results-dir "$results" --markdown "$results/RANKS.md" >/dev/null
