@@ -382,4 +382,4 @@ def test_damaged_times_leave_the_rest_of_a_comparison(
 def test_committed_results_are_sound() -> None:
     records, times = COMMITTED.glob("*/*/*/record.json"), COMMITTED.glob("*/*/*/latency-*.json")
     assert len([read_record(path) for path in records]) > 100
-    assert len([read_times(path) for path in times]) > 10
+    assert len([read_times(path) for path in times]) > 5
