@@ -30,7 +30,7 @@ def runs() -> list[Run]:
 
 def test_every_committed_record_is_written_again_as_it_was_read(runs: list[Run]) -> None:
     """Value by value, in the same order; the older ones have more lines."""
-    assert len(runs) > 250
+    assert len(runs) > 200
     for run in runs:
         text = (run.folder / "record.json").read_text()
         assert json.dumps(json.loads(run.head.to_json())) == json.dumps(json.loads(text)), run.name
@@ -59,7 +59,7 @@ def test_every_committed_file_of_exits_has_the_checksum_of_its_content() -> None
 
 def test_a_point_that_lets_nobody_leave_has_a_cut_of_minus_infinity(runs: list[Run]) -> None:
     points = [p for run in runs for p in run.result().points if isinstance(p, OperatingPoint)]
-    assert len(points) > 1500
+    assert len(points) > 1200
     assert sum(p.cut == -math.inf for p in points) > 10
     assert all(p.threshold is None for p in points if p.cut == -math.inf)
 
@@ -97,9 +97,9 @@ def test_what_readers_share_cannot_be_written_to(runs: list[Run]) -> None:
 
 
 def test_runs_are_found_and_chosen(runs: list[Run]) -> None:
-    chosen, _ = Store(COMMITTED).runs(Only.named("rte", "minilm-l6"))
+    chosen, _ = Store(COMMITTED).runs(Only.named("mrpc", "minilm-l6"))
     assert chosen
-    assert {(run.task, run.backbone) for run in chosen} == {("rte", "minilm-l6")}
+    assert {(run.task, run.backbone) for run in chosen} == {("mrpc", "minilm-l6")}
     assert Store(COMMITTED).find_run("3d89e96a").strategy == "entropy"
     with pytest.raises(UsageError, match="no results folder"):
         Store(COMMITTED / "nowhere").runs()
