@@ -65,9 +65,10 @@ pages() {
     bench plot trade-off "${figure[@]}" --width double --height 3 --dpi 150 -o docs/images/trade-off.png
     bench report --results-dir "$results" --out reports/example --format html
     local kind
-    for kind in trade-off elbert-figure-2 elbert-figure-3 criteria exits realisation; do
+    for kind in trade-off elbert-figure-2 elbert-figure-3 realisation; do
         bench plot "$kind" --results-dir "$results" -o "reports/example/figures/$kind.pdf"
     done
+    for kind in criteria exits; do bench plot "$kind" "${figure[@]}" -o "reports/example/figures/$kind.pdf"; done
     python -m tests.helpers.quotes
 }
 
