@@ -143,19 +143,29 @@ def open_canvas(width: float, height: float, font: str = "sans") -> Iterator[Any
 
 def save_canvas(fig: Any, path: Path, kind: str, caption: str = "", dpi: int | None = None) -> None:
     """Write a matplotlib figure as ``kind`` with its caption inside, the same bytes each time."""
-    said = {CAPTION[kind]: show_hidden(caption)} if caption else {}
     with replace_file(path) as temporary:
-        fig.savefig(temporary, format=kind, metadata=METADATA[kind] | said, dpi=dpi or "figure")
+        fig.savefig(temporary, format=kind, metadata=_describe_file(kind, caption), dpi=dpi or "figure")
+
+
+def _describe_file(kind: str, caption: str) -> dict[str, str | None]:
+    return METADATA[kind] | ({CAPTION[kind]: show_hidden(caption)} if caption else {})
 
 
 def save_figure(figure: Figure, folder: Path, formats: Sequence[str] = tuple(METADATA)) -> list[Path]:
     """Write ``figure`` as .svg, .pdf and .png, or those of ``formats``, and its numbers as .csv under ``folder``."""
     *drawn, numbers = (folder / f"{figure.name}.{kind}" for kind in (*formats, "csv"))
+    from matplotlib.backend_bases import get_registered_canvas_class
+
     with open_canvas(*figure.size, figure.font) as fig:
         draw_figure(figure, fig)
         fig.set_layout_engine("none")  # it has been found, and every file would find it again
+        dpi = fig.dpi
         for path in drawn:
-            save_canvas(fig, path, path.suffix[1:], figure.caption)
+            kind = path.suffix[1:]
+            fig.set_dpi(dpi)  # a file of vectors leaves its own behind
+            canvas: Any = get_registered_canvas_class(kind)(fig)
+            with replace_file(path) as temporary:  # savefig would draw twice, once for the layout
+                getattr(canvas, f"print_{kind}")(temporary, metadata=_describe_file(kind, figure.caption))
     write_text(numbers, format_csv(figure.rows))
     return [*drawn, numbers]
 
