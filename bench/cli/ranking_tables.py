@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from rich.table import Table
 
-from bench.cli.display import make_console
+from bench.cli.display import format_tables, make_console
 from bench.compare.ranking import DIGITS, Difference, Ranking, Standing, rank_series
 from bench.compare.sentences import join_equal, join_names, name_goal, say_ranking, write_quality
 from bench.measure.metrics import title_metric
@@ -48,8 +48,11 @@ def rank_runs(runs: Iterable[Run], goal: Rule | None) -> list[Ranking]:
     return found
 
 
-def tabulate_ranking(found: Ranking) -> Table:
-    """Return the table of a ranking: who stands there, then, apart and unranked, what has no exits or knows labels."""
+def tabulate_ranking(found: Ranking) -> tuple[str, list[str], list[list[str]]]:
+    """Return title, columns and rows of a ranking: who stands there, then, unranked, what has no exits or knows labels.
+
+    The title has two lines: what is compared, and the goal.
+    """
     everyone = [*found.ranked, *found.plain, *found.bounds]
     first, timed = everyone[0].series.runs[0], any(one.latency for one in everyone)
     seeds = Counter(len(one.series.runs) for one in everyone).most_common(1)[0][0]
@@ -62,7 +65,12 @@ def tabulate_ranking(found: Ranking) -> Table:
         names += "" if own == seeds else f", {own} seed{'s' * (own > 1)}"
         costs = [f"{one.cost_speedup.value:.2f}x", *[_write_time(one)] * timed]
         rows.append([names, write_quality(one.quality), *costs, said])
-    title = f"{found.title}{f', {seeds} seeds' if seeds > 1 else ''}\n{name_goal(found.goal)}"
+    return f"{found.title}{f', {seeds} seeds' if seeds > 1 else ''}\n{name_goal(found.goal)}", columns, rows
+
+
+def build_ranking_table(found: Ranking) -> Table:
+    """Return the table of a ranking for a terminal, with lines between those that stand in it and the others."""
+    title, columns, rows = tabulate_ranking(found)
     ends = {len(found.ranked), len(found.ranked) + len(found.plain)}
     return build_table(title, columns, rows, right=[name for name in columns if "speed-up" in name], ends=ends)
 
@@ -130,13 +138,25 @@ def describe_ranking(found: Ranking) -> list[str]:
     return [*lines, RANKING_NOTE.format(unpaired=" unless it says unpaired" if unpaired else "", short=short)]
 
 
+def format_ranking(found: Ranking, most_behind: int | None, said: Sequence[str]) -> str:
+    """Return a ranking as Markdown: what is ``said``, its table as :func:`print_rankings` has it, what is to be known.
+
+    Without a table where nothing stands in it.
+    """
+    shown, left = leave_behind(found, most_behind)
+    *lines, note = filter(None, (left, *describe_ranking(shown)))
+    title, columns, rows = tabulate_ranking(shown) if shown.ranked or shown.plain or shown.bounds else ("", [], [])
+    tables = [(title.replace("\n", ", "), columns, rows)] if rows else []
+    return format_tables(tables, note, [lines] * len(tables), said)
+
+
 def print_rankings(found: Sequence[Ranking], most_behind: int | None = None) -> None:
     """Print the table of each ranking, with at most ``most_behind`` rows clearly behind; at the end a sentence each."""
     out = make_console()
     for ranking in found:
         shown, left = leave_behind(ranking, most_behind)
         if shown.ranked or shown.plain or shown.bounds:
-            out.print(tabulate_ranking(shown))
+            out.print(build_ranking_table(shown))
         for line in filter(None, (left, *describe_ranking(shown))):
             out.print(line)
     for ranking in found:

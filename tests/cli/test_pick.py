@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.cli.process import main
+from bench.text import escape_markdown
 from tests.helpers.report_store import make_cell, varied_store
 from tests.helpers.small_runs import TINY, write_task
 from tests.helpers.sweeps import sweep, write
@@ -52,6 +53,18 @@ def test_no_number_of_a_ranking_is_cut(
         return set(re.findall(r"\d\.\d{2,3}(?!\d)", tell(capsys, "pick", "--results-dir", str(store), "--all")))
 
     assert list_numbers("140") == list_numbers("80") == list_numbers("60") == list_numbers("30")
+
+
+def test_markdown_has_the_answers_the_table_and_its_note(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "pick.md"
+    found = json.loads(tell(capsys, "pick", "--results-dir", str(store), "--json", "--all", "-o", str(file)))
+    lines = file.read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if line.startswith("- ")] == [f"- {escape_markdown(one['said'])}" for one in found]
+    standing = sum(len(found[0][part]) for part in ("ranked", "plain", "bounds"))
+    assert sum(line.startswith("| ") for line in lines) == standing + 2  # and the header with its rule
+    assert lines[-1].startswith("Thresholds: ")
 
 
 def test_json_has_every_panel_its_best_and_the_sentence(store: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,13 @@ or a JSON file of the repository, and a template of :meth:`str.format` in which 
     <!-- quote `bench pick --task sst2 --speedup 2`: {0[0][said]} -->
     At 2x or more on sst2, ... (`bench pick --task sst2 --speedup 2`)
 
-All that follows the comment is written by ``python -m tests.helpers.quotes``: words of a verdict follow the records.
+A table is quoted as a whole: a comment that names a ``bench`` command with ``--markdown``, and below it what the
+command writes into that file as a table.
+
+    <!-- table `bench pick --task sst2 --speedup 2` -->
+    | strategy | accuracy | ...
+
+All that follows a comment is written by ``python -m tests.helpers.quotes``: words of a verdict follow the records.
 Nowhere else in these pages may a number stand that looks like a measured one.
 """
 
@@ -19,6 +25,7 @@ from collections.abc import Callable
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
@@ -26,6 +33,7 @@ PAGES = [ROOT / "README.md", ROOT / "results/README.md", ROOT / "docs/results.md
 QUOTE = re.compile(
     r"^<!-- quote `(?P<source>[^`]+)`: (?P<template>.*?) -->\n(?P<said>(?:(?!<!--)[^\n]+\n)*)", re.M | re.S
 )
+TABLE = re.compile(r"^<!-- table `(?P<source>bench [^`]+)` -->\n(?P<said>(?:\|[^\n]*\n)*)", re.M)
 ADDRESS = re.compile(r"\]\([^)\s]*\)")
 FENCE = re.compile(r"^```.*?^```$", re.M | re.S)
 MEASURED = re.compile(r"(?<![\w.])[+\-−]?\d+\.\d{3}\b|(?<![\w.])\d+\.\d+(?:x|×| ?%)|[+\-−]0\.\d+")
@@ -36,30 +44,48 @@ def read_source(source: str) -> Any:
     """Return what a quote is taken from: the JSON that a command prints in this process, or that a file holds."""
     if not source.startswith("bench "):
         return json.loads((ROOT / source).read_text(encoding="utf-8"))
+    return json.loads(run_bench([*shlex.split(source)[1:], "--json"]))
+
+
+def run_bench(words: list[str]) -> str:
+    """Return what a command of ``bench`` prints in this process; raises ValueError where it fails."""
     from bench.cli.process import main
 
     printed = StringIO()
     with redirect_stdout(printed):
-        code = main([*shlex.split(source)[1:], "--json"])
+        code = main(words)
     if code:
-        raise ValueError(f"{source} ends with {code}")
-    return json.loads(printed.getvalue())
+        raise ValueError(f"bench {shlex.join(words)} ends with {code}")
+    return printed.getvalue()
 
 
-def rewrite_quotes(page: str, read: Callable[[str], Any] = read_source) -> str:
-    """Return the text of a page with every quote written anew from what its source holds now."""
+def read_table(source: str) -> str:
+    """Return the lines of the table that a command writes as Markdown."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "table.md"
+        run_bench([*shlex.split(source)[1:], "--markdown", str(file)])
+        return "".join(line for line in file.read_text(encoding="utf-8").splitlines(True) if line.startswith("|"))
+
+
+def rewrite_quotes(
+    page: str, read: Callable[[str], Any] = read_source, tabulate: Callable[[str], str] = read_table
+) -> str:
+    """Return the text of a page with every quote and table written anew from what its source holds now."""
 
     def write(quote: re.Match[str]) -> str:
         comment = quote[0].removesuffix(quote["said"])
         said = " ".join(" ".join(quote["template"].split()).format(read(quote["source"])).split())
         return f"{comment}{said} (`{quote['source']}`)\n"
 
-    return QUOTE.sub(write, page)
+    def replace_table(quote: re.Match[str]) -> str:
+        return quote[0].removesuffix(quote["said"]) + tabulate(quote["source"])
+
+    return TABLE.sub(replace_table, QUOTE.sub(write, page))
 
 
 def find_unquoted(page: str) -> list[str]:
     """Return the numbers in a page that look measured and stand in no quote; console blocks are run by test_docs."""
-    return MEASURED.findall(ADDRESS.sub("", FENCE.sub("", QUOTE.sub("", page))))
+    return MEASURED.findall(ADDRESS.sub("", FENCE.sub("", TABLE.sub("", QUOTE.sub("", page)))))
 
 
 def main() -> None:

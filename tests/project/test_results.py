@@ -17,7 +17,7 @@ from bench.reproduce.papers import load_paper
 from bench.reproduce.run import expand_plan
 from bench.results.spec import Facts, RunSpec, hash_identity, identify_training
 from bench.sweep.config import read_sweep
-from tests.helpers.quotes import PAGES, QUOTE, ROOT, find_unquoted, read_source, rewrite_quotes
+from tests.helpers.quotes import PAGES, QUOTE, ROOT, TABLE, find_unquoted, read_source, rewrite_quotes
 
 RESULTS = ROOT / "results"
 SWEEPS = sorted((RESULTS / "sweeps").glob("*.yaml"))
@@ -61,6 +61,16 @@ def test_the_results_page_quotes_the_records() -> None:
     assert all(source.startswith("bench ") or (ROOT / source).is_file() for source in quoted)
 
 
+def test_the_results_page_has_the_table_at_twice_the_speed_and_the_picture() -> None:
+    page = (RESULTS / "README.md").read_text(encoding="utf-8")
+    tables = [table["said"].splitlines() for table in TABLE.finditer(page)]
+    assert tables
+    for header, _, *rows in tables:
+        assert header == "| strategy | accuracy | FLOPs speed-up | against the best |"
+        assert any("within noise" in row for row in rows)
+    assert (RESULTS / re.findall(r"!\[[^]]+\]\(([^)]+)\)", page)[0]).is_file()
+
+
 PAGE = """Before, 12 layers.
 
 <!-- quote `bench pick --task sst2`: {0[best]} has
@@ -87,6 +97,14 @@ def test_a_quote_follows_the_record_in_number_and_word(change: dict[str, Any], n
     assert now in written
     assert written.startswith("Before, 12 layers.\n")
     assert written.endswith("\nAfter, at 2x.\n")
+
+
+def test_a_table_follows_its_command_and_its_numbers_are_quoted() -> None:
+    page = f"{PAGE}\n<!-- table `bench pick` -->\n| x | 0.861 |\n\nAt the end.\n"
+    assert rewrite_quotes(page, lambda source: FOUND, lambda source: "| x | 0.861 |\n") == page
+    written = rewrite_quotes(page, lambda source: FOUND, lambda source: "| y | 0.872 |\n| z | 0.873 |\n")
+    assert written == page.replace("| x | 0.861 |\n", "| y | 0.872 |\n| z | 0.873 |\n")
+    assert find_unquoted(written) == []
 
 
 @pytest.mark.parametrize("said", ["keeps 0.862 of it", "at 2.16x", "loses -0.015 [", "0.62 % change", "by +0.1 points"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,6 +10,7 @@ import typer
 from bench.cli.display import make_console, print_json
 from bench.cli.session import Backbones, MetricName, Session, Tasks, with_session
 from bench.errors import NothingComparable, UsageError
+from bench.files import write_text
 
 
 def read_speedup(text: str) -> float:
@@ -38,6 +40,9 @@ def pick(
     metric: MetricName = None,
     every: Annotated[bool, typer.Option("--all", help="Also show each that is clearly behind.")] = False,
     panel: Annotated[int | None, typer.Option(help="Show the table of this answer, by its number.")] = None,
+    markdown: Annotated[
+        Path | None, typer.Option("--markdown", "-o", help="Write table and answers to this file too.")
+    ] = None,
 ) -> None:
     """Say which strategy is best at a speed-up or a loss.
 
@@ -59,16 +64,19 @@ def pick(
     if not runs:
         raise NothingComparable(session.store.explain_none())
     runs = session.judge_runs(runs, asked)
-    from bench.cli.ranking_tables import MOST_BEHIND, print_rankings, rank_runs
+    from bench.cli.ranking_tables import MOST_BEHIND, format_ranking, print_rankings, rank_runs
 
     found = rank_runs(runs, goal)
     if panel is not None and not 1 <= panel <= len(found):
         raise UsageError(f"--panel takes a number from 1 to {len(found)}, not {panel}.")
+    tabled, most = found[(panel or 1) - 1], None if every else MOST_BEHIND
+    answered = found if panel is None else [tabled]
+    if markdown is not None:
+        write_text(markdown, format_ranking(tabled, most, [say_ranking(one) for one in answered]))
     if session.json:
-        shown = found if panel is None else [found[panel - 1]]
-        print_json([{**one.to_plain(), "said": say_ranking(one)} for one in shown])
+        print_json([{**one.to_plain(), "said": say_ranking(one)} for one in answered])
         return
-    print_rankings([found[(panel or 1) - 1]], None if every else MOST_BEHIND)
+    print_rankings([tabled], most)
     if panel is None and len(found) > 1:
         make_console().print("\nElsewhere, what was trained or measured otherwise (--panel NUMBER shows its table):")
         for number, one in enumerate(found[1:], start=2):
