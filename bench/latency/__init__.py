@@ -24,6 +24,6 @@ def is_former_protocol(protocol: str) -> bool:
 def describe_move(moved: float) -> str:
     """Return what to know of a valid measurement during which the plain model's time moved by the part ``moved``."""
     return (
-        f"the plain model's time moved by {moved:+.1%} during the run and no speed-up measurably: they hold, "
+        f"the plain model's time moved by {moved:+.1%} during the run, no speed-up moved measurably: speed-ups hold, "
         "milliseconds are a mean over both speeds"
     )

@@ -22,6 +22,7 @@ from bench.results.record_file import read_record, write_record
 from bench.results.reuse import describe_reuse
 from bench.sweep.engines import make_engine
 from bench.sweep.engines.base import Ending, Engine, Job
+from bench.sweep.engines.local import LocalEngine
 from bench.sweep.estimate import estimate_load, estimate_memory
 from bench.sweep.plan import Plan, Planned, make_plan, plan_again
 from bench.sweep.remote import Remote
@@ -70,7 +71,10 @@ def run_cells(
     A mistake in any request is raised before the first cell runs; see :func:`run_plan` for the rest. ``sync`` is a URL
     that finished cells are fetched from and sent to.
     """
+    engine = engine or make_engine()
     plan = fetch_and_plan(requests, context, sync)
+    if isinstance(engine, LocalEngine):
+        plan.refuse_threads()
     missing = sum(cell.status != "recorded" for cell in plan.cells)
     context.progress.say(
         f"{len(plan.cells)} cells, {len(plan.cells) - missing} recorded, {missing} to run; "
@@ -79,7 +83,7 @@ def run_cells(
     reused = [find_finished(cell.identified) for cell in plan.cells if cell.status == "recorded" and cell.identified]
     for line in describe_reuse([run for run in reused if run is not None]):
         context.progress.warn(line)
-    outcomes = run_plan(plan, context, engine or make_engine(), sync, on_end)
+    outcomes = run_plan(plan, context, engine, sync, on_end)
     if sync is not None:
         Remote(sync, context.store, context.progress).fetch_cells()  # what other machines made
     return outcomes

@@ -15,6 +15,7 @@ from bench.cell.identify import Cell, identify_cell, request_backbone
 from bench.cell.request import Context, Request
 from bench.cell.resolve import Parts, find_overrides, is_timed, resolve_request
 from bench.cell.run import find_finished
+from bench.environment import check_threads
 from bench.errors import Damaged, DataError, Newer, UsageError, UserError
 from bench.results.places import locate_times
 from bench.results.run import Run
@@ -74,6 +75,12 @@ class Plan:
         for cell in self.cells:
             groups.setdefault(cell.training, []).append(cell)
         return groups
+
+    def refuse_threads(self) -> None:
+        """Raise UsageError where a cell is to be timed on more threads than this machine has cores."""
+        for cell in self.cells:
+            if cell.timed and cell.status != "recorded" and cell.spec.latency is not None:
+                check_threads(cell.spec.latency.threads or None, "latency.threads")
 
 
 def make_plan(requests: Sequence[Request], context: Context) -> Plan:

@@ -48,6 +48,10 @@ MEASURED: dict[str, tuple[list[str], str]] = {
         ["--set", "latency.threads=1000", "--dry-run"],
         r"latency.threads must be 1 to [0-9]+, the cores .* may use, not 1000\.$",
     ),
+    "latency.threads, several cells": (
+        ["--set", "latency.threads=1000", "--seed", "0,1"],
+        r"latency.threads must be 1 to [0-9]+, the cores .* may use, not 1000\.$",
+    ),
     "no threads": (["--threads", "0"], r"--threads must be 1 to [0-9]+, .* not 0\.$"),
 }
 

@@ -225,7 +225,7 @@ def test_a_drifting_run_is_invalid() -> None:
     assert not result.valid
     assert any(reason.startswith("drift: the speed-up of early (+") for reason in result.reasons)
     assert result.to_json()["validity"] == "INVALID"
-    assert not any("they hold" in note for note in result.notes)
+    assert not any("speed-ups hold" in note for note in result.notes)
 
 
 def test_a_machine_whose_speed_moves_for_all_alike_is_valid_and_said_so() -> None:
@@ -237,8 +237,8 @@ def test_a_machine_whose_speed_moves_for_all_alike_is_valid_and_said_so() -> Non
     assert result.moved is not None
     assert 0.05 < result.moved < 0.25
     assert result.notes == [
-        f"the plain model's time moved by {result.moved:+.1%} during the run and no speed-up measurably: they hold, "
-        "milliseconds are a mean over both speeds"
+        f"the plain model's time moved by {result.moved:+.1%} during the run, no speed-up moved measurably: "
+        "speed-ups hold, milliseconds are a mean over both speeds"
     ]
     timer = result.summary("early").timer
     assert timer is not None

@@ -113,9 +113,8 @@ def run(
         from bench.sweep.estimate import estimate_plan
 
         plan = fetch_and_plan(requests, context, sync)
-        for cell in plan.cells if engine == "local" else ():
-            if cell.timed and cell.status != "recorded" and cell.spec.latency is not None:
-                check_threads(cell.spec.latency.threads or None, "latency.threads")
+        if engine == "local":
+            plan.refuse_threads()
         print_plan(plan, estimate_plan(plan, context), session.json)
     elif len(requests) == 1 and (config, engine, workers, threads, sync) == (None, "local", None, None, None):
         run_here(requests[0], context, session)
