@@ -57,6 +57,15 @@ def make_folder(folder: Path) -> None:
         raise UsageError(f"{folder} cannot be used: no folder can be made there.") from None
 
 
+def is_there(path: Path) -> bool:
+    """Return whether there is something at ``path``, also where it cannot be read, as a link that leads to itself."""
+    try:
+        path.stat()
+    except OSError as error:
+        return not isinstance(error, FileNotFoundError | NotADirectoryError)
+    return True
+
+
 def is_disk_full(error: Exception) -> bool:
     """Return whether ``error`` says that the disk or the user's share is full; libraries pass on its text only."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):

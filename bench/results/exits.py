@@ -69,15 +69,15 @@ def read_exits(path: Path) -> AllExits:
 
 def _read_whole(path: Path) -> AllExits:
     """Return the logits in a file of their own. Raises as :func:`read_exits`."""
-    if path.stat().st_size == 0:
-        raise Damaged(path, "it is empty")
     try:
+        if path.stat().st_size == 0:
+            raise Damaged(path, "it is empty")
         table = pq.read_table(path, partitioning=None)
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError) as error:
         said = str(error).partition("\n")[0].rpartition("': ")[2]  # what comes before is the path
-        raise Damaged(path, said.removesuffix(".")) from error
+        raise Damaged(path, getattr(error, "strerror", None) or said.removesuffix(".")) from error
     metadata = table.schema.metadata or {}
     facts = {name.decode(errors="replace"): value.decode(errors="replace") for name, value in metadata.items()}
     layers, outputs = (_count(path, facts, name) for name in ("exits", "outputs"))

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import Damaged, DataError, Unsealed, UsageError
+from bench.files import is_there
 from bench.measure.exits import AllExits
 from bench.results.exits import is_plain_table, read_exits, read_plain_table
 
@@ -55,7 +56,7 @@ def read_logits(path: Path, *, others: bool = True) -> LogitsFile:
 
     Raises UsageError for another kind of file, DataError for arrays of the wrong name, shape or type.
     """
-    if not path.exists():
+    if not is_there(path):
         raise UsageError(f"There is no file {path}.")
     plain = path.suffix == ".parquet" and is_plain_table(path)
     if path.suffix == ".parquet" and not plain:

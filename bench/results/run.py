@@ -17,6 +17,7 @@ import numpy as np
 
 from backbones.names import distrust_names
 from bench.errors import Damaged, DataError, UsageError, UserError
+from bench.files import is_there
 from bench.measure.exits import AllExits
 from bench.measure.rules import shorten_rule
 from bench.results.checks import find_other_logits, share_recorded
@@ -253,8 +254,8 @@ class Run(TimedRun):
         return locate_exits(self.folder, split or self.primary)
 
     def has_exits(self, split: str | None = None) -> bool:
-        """Return whether the logits are beside the record."""
-        return self.exits_file(split).exists()
+        """Return whether the logits are beside the record, in a file that can be read or cannot."""
+        return is_there(self.exits_file(split))
 
     def exits(self, split: str | None = None) -> AllExits:
         """Return every exit's logits over ``split``, read once.

@@ -51,6 +51,11 @@ def rewrite(change: Callable[[pa.Table], pa.Table]) -> Damage:
     return lambda run: pq.write_table(change(pq.read_table(run / LOGITS, partitioning=None)), run / LOGITS)
 
 
+def link_to_itself(file: Path) -> None:
+    file.unlink()
+    file.symlink_to(file.name)
+
+
 def alter_byte(run: Path) -> None:
     text = (run / "record.json").read_bytes()
     at = text.index(b'"mean_layer": ') + len(b'"mean_layer": ')
@@ -72,6 +77,7 @@ FILES: dict[str, tuple[Damage, str]] = {
         "has no checksum sha256, so that nothing tells",
     ),
     "empty": (lambda run: (run / LOGITS).write_bytes(b""), "damaged (it is empty)"),
+    "a link to itself": (lambda run: link_to_itself(run / LOGITS), "damaged (Too many levels of symbolic links)"),
     "cut": (lambda run: (run / LOGITS).write_bytes((run / LOGITS).read_bytes()[:-50]), "damaged (Parquet magic bytes"),
 }
 ONE = {
