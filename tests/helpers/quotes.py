@@ -29,7 +29,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "results/README.md", ROOT / "docs/results.md"]
+PAGES = [ROOT / name for name in ("README.md", "results/README.md", "results/engine/README.md", "docs/results.md")]
 QUOTE = re.compile(
     r"^<!-- quote `(?P<source>[^`]+)`: (?P<template>.*?) -->\n(?P<said>(?:(?!<!--)[^\n]+\n)*)", re.M | re.S
 )
