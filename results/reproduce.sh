@@ -8,9 +8,9 @@
 # RESULTS (default results) is the folder of the records: an empty one measures all, else what is there is kept, so
 # that the same command goes on where it was stopped. What comes first is worth most: the seeds of a task before the
 # next task, tasks before variants. OPTIONS are for `bench run`, such as "--workers 2 --threads 1".
-#   matrix   results/sweeps: core, criteria, systems, news, regression; no clock
+#   matrix   results/sweeps: core, criteria, systems, news, regression, headline; no clock
 #   frozen   exits fitted on two fine-tuned models that stay as they are, each trained first by results/advise/finetune.py
-#   timed    results/sweeps/timed.yaml; needs a quiet machine and trains the headline on all of SST-2 first
+#   timed    results/sweeps/timed.yaml; needs a quiet machine and the checkpoints of matrix
 #   claims   ELBERT's claims; trains nothing that the matrix has
 #   pages    TABLE.md, CRITERIA.md, RANKS.md, figures, the example report, and every quoted number
 set -euo pipefail
@@ -18,7 +18,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 results=${RESULTS-results}
 read -ra options <<<"${OPTIONS-}"
 where=(--hub-root "${HUB:?name the mirror of the data: HUB=DIR bash results/reproduce.sh}" --results-dir "$results")
-untimed=(core criteria systems news regression)
+untimed=(core criteria systems news regression headline)
 known=(matrix frozen timed claims pages)
 
 dry=""
