@@ -11,7 +11,7 @@
 #   matrix   results/sweeps: core, criteria, systems, news, regression, headline; no clock
 #   frozen   exits fitted on two fine-tuned models that stay as they are, each trained first by results/advise/finetune.py
 #   timed    results/sweeps/timed.yaml; needs a quiet machine and the checkpoints of matrix
-#   claims   ELBERT's claims; trains nothing that the matrix has
+#   claims   ELBERT's claims, and sentences looked at exit by exit; trains nothing that the matrix has
 #   pages    TABLE.md, CRITERIA.md, RANKS.md, figures, the example report, and every quoted number
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -54,6 +54,8 @@ timed() { bench run --config results/sweeps/timed.yaml "${where[@]}" --wait-quie
 claims() {
     mkdir -p "$results/papers"
     bench reproduce elbert --scale small "${where[@]}" --markdown reports/papers/elbert-small.md --json >"$results/papers/elbert-small.json"
+    bench explain "$results/sst2/local-albert-12-distilled/elbert-mono-s0-45869135" --cases --hub-root "$HUB" \
+        --html reports/papers/elbert-cases.html --png reports/papers/elbert-cases.png
 }
 
 pages() {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -58,7 +59,9 @@ def tabulate_ranking(found: Ranking) -> tuple[str, list[str], list[list[str]]]:
     seeds = Counter(len(one.series.runs) for one in everyone).most_common(1)[0][0]
     unit = "FLOPs" if first.result().full.cost_unit == "flops" else "layers"
     beside = "against the best" if found.goal.kind == "speedup" else "against the full model"
-    columns = ["strategy", title_metric(first.metric), f"{unit} speed-up", *["latency speed-up"] * timed, beside]
+    against = sorted({one.timing_baseline or "plain" for one in everyone if one.latency})
+    clock = "latency speed-up" if against == ["plain"] else f"latency speed-up over {' or '.join(against)}"
+    columns = ["strategy", title_metric(first.metric), f"{unit} speed-up", *[clock] * timed, beside]
     rows = []
     for one, said in _say_places(found):
         names, own = add_marks(join_equal(one.names, most=6), one.doubts), len(one.series.runs)
@@ -71,6 +74,7 @@ def tabulate_ranking(found: Ranking) -> tuple[str, list[str], list[list[str]]]:
 def build_ranking_table(found: Ranking) -> Table:
     """Return the table of a ranking for a terminal, with lines between those that stand in it and the others."""
     title, columns, rows = tabulate_ranking(found)
+    columns = [re.sub(r" (speed-up|over )", r"\n\1", name) for name in columns]  # narrow, to leave room for intervals
     ends = {len(found.ranked), len(found.ranked) + len(found.plain)}
     return build_table(title, columns, rows, right=[name for name in columns if "speed-up" in name], ends=ends)
 
@@ -114,7 +118,7 @@ def _write_bound(value: float) -> str:
 
 def _write_time(one: Standing) -> str:
     found: OverSeeds | None = one.latency
-    return "-" if found is None else f"{found.value:.2f}x" + one.timing_mark
+    return "-" if found is None else f"{found.value:.2f}x{one.timing_mark}"
 
 
 def describe_ranking(found: Ranking) -> list[str]:
@@ -131,6 +135,8 @@ def describe_ranking(found: Ranking) -> list[str]:
         lines.append(f"The full model is the best of all: {full.name}, {write_quality(full.quality)}.")
     everyone = [*found.ranked, *found.plain, *found.bounds]
     lines += describe_doubts((join_equal(one.names), one.doubts) for one in everyone)
+    parts = sorted({one.timed_part for one in everyone if one.timed_part})
+    lines += [f"Latency: of {' or '.join(parts)}."] if parts else []
     unpaired = any(one.difference and not one.difference.paired for one in found.ranked)
     short = f" (a point within {SHORT:.0%} of the speed-up counts)" if found.goal.kind == "speedup" else ""
     if any(one.latency and one.is_formerly_timed for one in everyone):

@@ -96,6 +96,18 @@ class Standing:
         return max((run.timing_mark for run in self.series.runs), key=len)
 
     @property
+    def timing_baseline(self) -> str:
+        """What the latency is against: a name of a plain model, "" where that is the model as it is."""
+        return next(filter(None, (run.timing_baseline for run in self.series.runs)), "")
+
+    @property
+    def timed_part(self) -> str:
+        """Of how many seeds the latency is, where not all were timed: 1 of 3 seeds."""
+        every = len(self.series.runs)
+        timed = sum(_find_time(run, self.rule) is not None for run in self.series.runs)
+        return f"{timed} of {every} seeds" if 0 < timed < every else ""
+
+    @property
     def is_formerly_timed(self) -> bool:
         """Whether the latency was measured by a former protocol."""
         return any(run.timing_caution for run in self.series.runs)
@@ -110,6 +122,7 @@ class Standing:
             "latency_speedup": None if self.latency is None else self.latency.to_plain(),
             "latency_problem": self.timing_problem or None,
             "latency_protocol": self.latency and find_protocol(self.series.runs),
+            "latency_baseline": self.latency and (self.timing_baseline or None),
             "all_layers": self.all_layers.to_plain(),
             "difference": None if self.difference is None else vars(self.difference),
             "within_noise": self.level, "doubts": [doubt.to_plain() for doubt in self.doubts],
@@ -225,15 +238,18 @@ def make_standing(one: MatchedSeries, name: str, rule: str) -> Standing:
         rule,
         full if rule == ALL_LAYERS else average_quality(runs, split, rule),
         average_seeds([point.cost_speedup for point in points]),
-        average_seeds(timed) if len(timed) == len(runs) and find_protocol(runs) else None,
+        average_seeds(timed) if timed and find_protocol(runs) else None,
         full,
     )
 
 
 def find_protocol(runs: Sequence[Run]) -> str | None:
-    """Return the latency protocol of runs; None where they have several, whose times are never averaged, or none."""
-    protocols = {run.record.latency.protocol for run in runs if run.record.latency is not None}
-    return next(iter(protocols)) if len(protocols) == 1 else None
+    """Return the latency protocol of runs; None where they have several, or several baselines, or none.
+
+    Such times are never averaged.
+    """
+    found = {(time.protocol, run.timing_baseline) for run in runs if (time := run.record.latency) is not None}
+    return next(iter(found))[0] if len(found) == 1 else None
 
 
 def _find_time(run: Run, rule: str) -> TimedPoint | None:

@@ -122,7 +122,10 @@ def name_plain(one: Standing) -> str:
 def _write_costs(one: Standing) -> str:
     unit = "FLOPs" if one.series.runs[0].result().full.cost_unit == "flops" else "layers"
     clock = one.latency if not one.timing_problem else None
-    time = "" if clock is None else f" ({clock.value:.2f}x in time{' by a former protocol' * one.is_formerly_timed})"
+    over = f" over {one.timing_baseline}" if one.timing_baseline else ""
+    over += f", {one.timed_part}" if one.timed_part else ""
+    former = " by a former protocol" * one.is_formerly_timed
+    time = "" if clock is None else f" ({clock.value:.2f}x in time{over}{former})"
     return f"{one.cost_speedup.value:.2f}x fewer {unit}{time}"
 
 
@@ -142,9 +145,9 @@ def say_run(run: Run) -> str:
         said = f"{where} has {metric} {full.write()}{fewer}; it leaves no earlier than its last layer"
     else:
         clock = None if point.latency is None or run.timing_problem else point.latency.speedup.value
-        time = (
-            "" if clock is None else f" and {clock:.2f}x less time{' by a former protocol' * bool(run.timing_caution)}"
-        )
+        than = f" than {run.timing_baseline} without exits" if run.timing_baseline else ""
+        former = " by a former protocol" * bool(run.timing_caution)
+        time = "" if clock is None else f" and {clock:.2f}x less time{than}{former}"
         quality, faster = point.metrics[run.metric].write(), point.cost_speedup.value
         said = f"{where} has {metric} {quality} with {faster:.2f}x fewer {unit}{time}"
         said += f" (point {shorten_rule(point.rule)}); all layers have {full.value:.3f}"

@@ -8,6 +8,8 @@ from bench.errors import UsageError
 
 BASELINES = ("fp32", "bf16", "compile", "int8")
 """What can be asked for by name, beside ``first-K``: the first K layers and the head there."""
+AS_IT_IS = ("plain", "stock")
+"""The whole model in its own numbers, by this package's loop and by transformers': always timed."""
 FIRST_LAYERS = re.compile(r"first-([1-9][0-9]?)")
 
 

@@ -135,7 +135,8 @@ def measure_rounds(
             found.stop = "time limit" if part == plan.parts - 1 else ""
         baseline = find_baseline(configurations.plain, rounds)
         plain_ms = sum(one.times[baseline]) / len(parts[part]) / 1e6
-        say(f"round {len(rounds)} of {plan.rounds}: plain {plain_ms:.2f} ms" + (f", {found.stop}" * bool(found.stop)))
+        ended = f", {found.stop}" if found.stop else ""
+        say(f"round {len(rounds)} of {plan.rounds}: {baseline} {plain_ms:.2f} ms{ended}")
     return found
 
 

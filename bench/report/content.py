@@ -168,6 +168,7 @@ def tabulate_timings(panels: Sequence[Panel]) -> list[DataRow]:
             "mean_ms": timed.mean_ms,
             "machine": timed.machine,
             "protocol": timed.protocol,
+            "baseline": timed.baseline or "plain",
             "valid": timed.valid,
             "one_speed": timed.one_speed,
         }

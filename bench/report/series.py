@@ -105,6 +105,7 @@ def read_curve(run: Run, split: str) -> BandedCurve:
 class TimedSeries:
     """Latency of a point over the seeds timed on one ``machine`` by one ``protocol``: others are never averaged.
 
+    Nor are speed-ups over another ``baseline``, which is "" for the model in its own numbers.
     ``mark`` is what stands behind it; ``one_speed`` whether milliseconds are of a machine whose speed did not move.
     """
 
@@ -115,6 +116,7 @@ class TimedSeries:
     mean_ms: float
     machine: str
     protocol: str
+    baseline: str
     valid: bool
     one_speed: bool
     mark: str
@@ -255,8 +257,8 @@ def _average_times(points: Mapping[Run, OperatingPoint]) -> TimedSeries | None:
     timed = [(run, point.latency) for run, point in points.items() if point.latency]
     if not timed:
         return None
-    machine, protocol = _find_place(timed[0][0])
-    same = [(run, found) for run, found in timed if _find_place(run) == (machine, protocol)]
+    machine, protocol, baseline = _find_place(timed[0][0])
+    same = [(run, found) for run, found in timed if _find_place(run) == (machine, protocol, baseline)]
     cost_speedup, realisation, mean_ms = average_numbers(
         [(found.cost_speedup, found.realisation, found.mean_ms) for _, found in same]
     )
@@ -268,15 +270,17 @@ def _average_times(points: Mapping[Run, OperatingPoint]) -> TimedSeries | None:
         mean_ms=mean_ms,
         machine=machine,
         protocol=protocol,
+        baseline=baseline,
         valid=all(run.record.latency is None or run.record.latency.valid for run, _ in same),
         one_speed=not any(run.record.latency and describe_two_speeds(run.record.latency) for run, _ in same),
         mark=max((run.timing_mark for run, _ in same), key=len),
     )
 
 
-def _find_place(run: Run) -> tuple[str, str]:
-    """Return where a run was timed, and by which protocol."""
-    return run.head.environment.machine_id, "" if run.record.latency is None else run.record.latency.protocol
+def _find_place(run: Run) -> tuple[str, str, str]:
+    """Return where a run was timed, by which protocol, and against what."""
+    protocol = "" if run.record.latency is None else run.record.latency.protocol
+    return run.head.environment.machine_id, protocol, run.timing_baseline
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Discriminator, Tag
 from bench.errors import Damaged
 from bench.files import write_json
 from bench.latency import describe_move, is_former_protocol
+from bench.latency.names import AS_IT_IS
 from bench.results.part import (
     STRICT,
     Estimate,
@@ -175,6 +176,11 @@ class TimedRun:
     def timing_caution(self) -> str:
         """What to know of a former latency protocol, in one line; empty where there is nothing."""
         return "" if self.latency is None else self.latency.caution
+
+    @property
+    def timing_baseline(self) -> str:
+        """What speed-ups are against where it is another than the model in its own numbers: int8, bf16, compile."""
+        return "" if self.latency is None or self.latency.baseline in AS_IT_IS else self.latency.baseline
 
     @property
     def timing_notes(self) -> tuple[str, ...]:

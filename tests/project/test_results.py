@@ -66,7 +66,8 @@ def test_the_results_page_has_the_table_at_twice_the_speed_and_the_picture() -> 
     tables = [table["said"].splitlines() for table in TABLE.finditer(page)]
     assert tables
     for header, _, *rows in tables:
-        assert header == "| strategy | accuracy | FLOPs speed-up | against the best |"
+        assert header.startswith("| strategy | accuracy | FLOPs speed-up | ")
+        assert header.endswith(" | against the best |")
         assert any("within noise" in row for row in rows)
     assert (RESULTS / re.findall(r"!\[[^]]+\]\(([^)]+)\)", page)[0]).is_file()
 
