@@ -101,6 +101,11 @@ class Standing:
         return next(filter(None, (run.timing_baseline for run in self.series.runs)), "")
 
     @property
+    def timing_over(self) -> str:
+        """The words " over int8" behind a number of times, "" where that is over the model as it is."""
+        return f" over {self.timing_baseline}" if self.timing_baseline else ""
+
+    @property
     def timed_part(self) -> str:
         """Of how many seeds the latency is, where not all were timed: 1 of 3 seeds."""
         every = len(self.series.runs)

@@ -122,8 +122,7 @@ def name_plain(one: Standing) -> str:
 def _write_costs(one: Standing) -> str:
     unit = "FLOPs" if one.series.runs[0].result().full.cost_unit == "flops" else "layers"
     clock = one.latency if not one.timing_problem else None
-    over = f" over {one.timing_baseline}" if one.timing_baseline else ""
-    over += f", {one.timed_part}" if one.timed_part else ""
+    over = one.timing_over + (f", {one.timed_part}" if one.timed_part else "")
     former = " by a former protocol" * one.is_formerly_timed
     time = "" if clock is None else f" ({clock.value:.2f}x in time{over}{former})"
     return f"{one.cost_speedup.value:.2f}x fewer {unit}{time}"

@@ -106,7 +106,8 @@ class TimedSeries:
     """Latency of a point over the seeds timed on one ``machine`` by one ``protocol``: others are never averaged.
 
     Nor are speed-ups over another ``baseline``, which is "" for the model in its own numbers.
-    ``mark`` is what stands behind it; ``one_speed`` whether milliseconds are of a machine whose speed did not move.
+    ``mark`` is what stands behind it: what it is over and what is wrong; ``one_speed`` whether milliseconds are of a
+    machine whose speed did not move.
     """
 
     speedup: OverSeeds
@@ -273,7 +274,7 @@ def _average_times(points: Mapping[Run, OperatingPoint]) -> TimedSeries | None:
         baseline=baseline,
         valid=all(run.record.latency is None or run.record.latency.valid for run, _ in same),
         one_speed=not any(run.record.latency and describe_two_speeds(run.record.latency) for run, _ in same),
-        mark=max((run.timing_mark for run, _ in same), key=len),
+        mark=(f" over {baseline}" if baseline else "") + max((run.timing_mark for run, _ in same), key=len),
     )
 
 

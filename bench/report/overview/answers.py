@@ -62,7 +62,7 @@ def _write_row(head: Headline, entry: PlacedLine) -> list[str]:
         return [f"{entry.line.name}{described}", *[numbers.MISSING] * 4, entry.verdict]
     where = "" if entry.line.plain or found.rule == head.rule else f" at {numbers.format_rule(found.rule)}"
     clock = numbers.format_factor(found.latency.value) if found.latency else numbers.MISSING
-    clock += found.timing_mark if found.latency else ""
+    clock += found.timing_over + found.timing_mark if found.latency else ""
     cost = numbers.format_factor(found.cost_speedup.value) + where
     quality = numbers.format_short_quality(found.quality)
     return [f"{entry.line.name}{described}", quality, cost, clock, f"{entry.mean_exit:.1f}", entry.verdict]
