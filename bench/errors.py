@@ -46,6 +46,14 @@ class Unsealed(Damaged):
         self.args = (f"{self.what}. The first versions wrote none: run the cell again.",)
 
 
+class Unfollowed(Damaged):
+    """A reference whose other end is not there: nothing is damaged, it is only not whole here."""
+
+    def __init__(self, path: object, reason: str) -> None:
+        super().__init__(path, reason)
+        self.args = (f"{path} is not whole here ({reason}).",)
+
+
 class Newer(UsageError):
     """A record that a newer version wrote: nothing is wrong with it, but it cannot be read here."""
 

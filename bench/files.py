@@ -27,7 +27,11 @@ def replace_file(path: Path) -> Iterator[Path]:
     make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
-        yield temporary
+        try:
+            yield temporary
+        except FileNotFoundError:
+            _refuse_place(path, temporary)
+            raise
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -47,6 +51,14 @@ def replace_file(path: Path) -> Iterator[Path]:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _refuse_place(path: Path, temporary: Path) -> None:
+    """Raise UsageError where the system has no files made beside ``path``, as in /proc."""
+    try:
+        temporary.touch()
+    except FileNotFoundError:
+        raise UsageError(f"{path} cannot be used: no file can be made there.") from None
 
 
 def make_folder(folder: Path) -> None:

@@ -135,8 +135,6 @@ def describe_ranking(found: Ranking) -> list[str]:
         lines.append(f"The full model is the best of all: {full.name}, {write_quality(full.quality)}.")
     everyone = [*found.ranked, *found.plain, *found.bounds]
     lines += describe_doubts((join_equal(one.names), one.doubts) for one in everyone)
-    parts = sorted({one.timed_part for one in everyone if one.timed_part})
-    lines += [f"Latency: of {' or '.join(parts)}."] if parts else []
     unpaired = any(one.difference and not one.difference.paired for one in found.ranked)
     short = f" (a point within {SHORT:.0%} of the speed-up counts)" if found.goal.kind == "speedup" else ""
     if any(one.latency and one.is_formerly_timed for one in everyone):

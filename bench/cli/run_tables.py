@@ -43,6 +43,7 @@ def tabulate_points(
     latency_of_all: TimedPoint | None = None,
     doubts: Sequence[Doubt] = (),
     chosen: str | None = None,
+    baseline: str = "",
 ) -> Table:
     """Return the operating points of one evaluation split: the table that `bench run`, `show` and `replay` end with.
 
@@ -53,7 +54,7 @@ def tabulate_points(
     timed = any(times.values())
     cost = f"{'FLOPs' if result.full.cost_unit == 'flops' else 'layers'} speed-up"
     columns = ["point", "threshold", *map(title_metric, metrics), "mean exit", cost]
-    columns += ["latency speed-up"] if timed else []
+    columns += [f"latency speed-up{f' over {baseline}' if baseline else ''}"] if timed else []
 
     def describe(rule: str, threshold: float | None, found: Performance) -> list[str]:
         marks = ["chosen"] if rule == chosen else []
@@ -138,7 +139,7 @@ def print_run(run: Run, asked: Sequence[AskedMetric] = ()) -> None:
         title = f"{run.strategy}{bound} | {model} | {task.name} {split}, {used}, seed {run.seed}"
         plain = None if record.latency is None else record.latency.configurations.get("all layers")
         doubts, timed = run.find_doubts(split), plain if isinstance(plain, TimedPoint) else None
-        out.print(tabulate_points(title, result, metrics, timed, doubts, chosen))
+        out.print(tabulate_points(title, result, metrics, timed, doubts, chosen, run.timing_baseline))
         for doubt in doubts:
             out.print(f"{doubt.said}.")
         print_classes(run, split)

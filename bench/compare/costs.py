@@ -11,6 +11,7 @@ from bench.compare.pairing import Pair
 from bench.compare.quality import Side
 from bench.compare.verdict import Margins, Row, judge_cost
 from bench.errors import Damaged
+from bench.latency.names import AS_IT_IS
 from bench.measure.rounds import RatioSeries, compare_ratios, follow_ratio, follow_time
 from bench.results.measures import OperatingPoint
 from bench.results.run import Run
@@ -95,13 +96,14 @@ def compare_latency(pair: Pair, margins: Margins) -> list[Row]:
         return [replace(row, reason=forbidden)]
     rows = [_compare_plain(replace(row, metric="latency, plain model"), base, candidate, margins)]
     for label in base.order:
-        if label in candidate.order and label not in (base.baseline, candidate.baseline, "plain", "stock"):
+        if label in candidate.order and label not in (base.baseline, candidate.baseline, *AS_IT_IS):
             # each round's plain pass cancels what slows the machine
             one, other = (
                 follow_ratio(raw.sum_rounds(raw.baseline), raw.sum_rounds(label), len(raw.part_sizes))
                 for raw in (base, candidate)
             )
-            timed = replace(row, metric="latency speed-up", point=label)
+            over = "" if base.baseline in AS_IT_IS else f" over {base.baseline}"
+            timed = replace(row, metric=f"latency speed-up{over}", point=label)
             rows.append(_judge_ratio(timed, one, other, margins.latency, False))
     return rows
 

@@ -106,13 +106,6 @@ class Standing:
         return f" over {self.timing_baseline}" if self.timing_baseline else ""
 
     @property
-    def timed_part(self) -> str:
-        """Of how many seeds the latency is, where not all were timed: 1 of 3 seeds."""
-        every = len(self.series.runs)
-        timed = sum(_find_time(run, self.rule) is not None for run in self.series.runs)
-        return f"{timed} of {every} seeds" if 0 < timed < every else ""
-
-    @property
     def is_formerly_timed(self) -> bool:
         """Whether the latency was measured by a former protocol."""
         return any(run.timing_caution for run in self.series.runs)
@@ -243,7 +236,7 @@ def make_standing(one: MatchedSeries, name: str, rule: str) -> Standing:
         rule,
         full if rule == ALL_LAYERS else average_quality(runs, split, rule),
         average_seeds([point.cost_speedup for point in points]),
-        average_seeds(timed) if timed and find_protocol(runs) else None,
+        average_seeds(timed) if len(timed) == len(runs) and find_protocol(runs) else None,
         full,
     )
 

@@ -122,9 +122,8 @@ def name_plain(one: Standing) -> str:
 def _write_costs(one: Standing) -> str:
     unit = "FLOPs" if one.series.runs[0].result().full.cost_unit == "flops" else "layers"
     clock = one.latency if not one.timing_problem else None
-    over = one.timing_over + (f", {one.timed_part}" if one.timed_part else "")
     former = " by a former protocol" * one.is_formerly_timed
-    time = "" if clock is None else f" ({clock.value:.2f}x in time{over}{former})"
+    time = "" if clock is None else f" ({clock.value:.2f}x in time{one.timing_over}{former})"
     return f"{one.cost_speedup.value:.2f}x fewer {unit}{time}"
 
 
@@ -146,12 +145,17 @@ def say_run(run: Run) -> str:
         clock = None if point.latency is None or run.timing_problem else point.latency.speedup.value
         than = f" than {run.timing_baseline} without exits" if run.timing_baseline else ""
         former = " by a former protocol" * bool(run.timing_caution)
-        time = "" if clock is None else f" and {clock:.2f}x less time{than}{former}"
+        time = "" if clock is None else f" and {_write_factor(clock)} time{than}{former}"
         quality, faster = point.metrics[run.metric].write(), point.cost_speedup.value
         said = f"{where} has {metric} {quality} with {faster:.2f}x fewer {unit}{time}"
         said += f" (point {shorten_rule(point.rule)}); all layers have {full.value:.3f}"
     void = [doubt for doubt in run.doubts if doubt.void and (not doubt.rules or (point and point.rule in doubt.rules))]
     return f"{said}.{''.join(f' But {doubt.mark}: {doubt.found}.' for doubt in void[:1])}"
+
+
+def _write_factor(faster: float) -> str:
+    """Return 2.00x less, of a speed-up, or 1.25x more where it is none."""
+    return f"{faster:.2f}x less" if faster >= 1 else f"{1 / faster:.2f}x more"
 
 
 def choose_telling_point(run: Run) -> OperatingPoint | None:

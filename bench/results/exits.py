@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from bench.errors import Damaged, Unsealed
+from bench.errors import Damaged, Unfollowed, Unsealed
 from bench.files import replace_file
 from bench.measure.exits import AllExits
 from bench.results.packed.references import read_reference
@@ -59,7 +59,7 @@ def read_exits(path: Path) -> AllExits:
         raise Damaged(path, f"{said}, whose file is damaged: {error.reason}") from error
     except OSError as error:
         remedy = "`bench pack --unpack` comes before runs are moved or deleted"
-        raise Damaged(path, f"{said}, which are not there: {remedy}") from error
+        raise Unfollowed(path, f"{said}, which are not there: {remedy}") from error
     if found is None:
         raise Damaged(path, f"{said}, which stand for another run's themselves")
     if found.checksum() != reference.sha256:
@@ -73,7 +73,7 @@ def _read_whole(path: Path) -> AllExits:
         if path.stat().st_size == 0:
             raise Damaged(path, "it is empty")
         table = pq.read_table(path, partitioning=None)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise
     except (pa.ArrowException, OSError) as error:
         said = str(error).partition("\n")[0].rpartition("': ")[2]  # what comes before is the path

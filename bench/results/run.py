@@ -388,8 +388,7 @@ class Run(TimedRun):
         """Return under what the answers on ``split`` are kept; empty for a run in no store, and without logits."""
         if split not in self._keys:
             files = [self.folder / RECORD, self.exits_file(split)]
-            select = self.exits_file(self.record.task.select)
-            files += [select] if select.exists() else []
+            files += filter(Path.exists, [self.exits_file(self.record.task.select)])
             stored = self.name.count("/") == DEPTH - 1 and self.has_exits(split)
             self._keys[split] = kept.identify_answers(self.strategy, self.spec.criterion_args, files) if stored else ""
         return self._keys[split]

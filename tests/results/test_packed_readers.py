@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from bench.cli.process import main
 from bench.compare.sources import open_results
-from bench.errors import Damaged
+from bench.errors import Damaged, Unfollowed
 from bench.measure.exits import AllExits
 from bench.progress import Progress
 from bench.results.exits import read_exits, write_exits
@@ -42,7 +42,9 @@ def damage_of(path: Path) -> str:
     """The one line that reading a file ends in."""
     with pytest.raises(Damaged) as error:
         read_exits(path)
-    assert str(error.value).startswith(f"{path} is damaged (")
+    moved = isinstance(error.value, Unfollowed)  # whole, but elsewhere: nothing is to be deleted
+    assert str(error.value).startswith(f"{path} is {'not whole here' if moved else 'damaged'} (")
+    assert ("Delete it" in str(error.value)) != moved
     assert "\n" not in str(error.value)
     return error.value.reason
 

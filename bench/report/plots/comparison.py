@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -67,6 +67,15 @@ QUANTITIES = {
 """By what `--x` calls them."""
 
 
+def name_baseline(quantity: Quantity, panel: Panel) -> Quantity:
+    """Return measured speed-ups with what they are over in their label, where that is not the model as it is."""
+    timed = [point.timed for series in panel.series for point in series.points.values() if point.timed]
+    names = sorted({one.baseline or "the plain model" for one in timed})
+    if names in ([], ["the plain model"]):
+        return quantity
+    return replace(quantity, label=f"measured speed-up over {' or '.join(names)}", short=f"speed-up over {names[0]}")
+
+
 def build_comparison(
     panel: Panel,
     shown: Sequence[Shown],
@@ -85,7 +94,8 @@ def build_comparison(
     with an error bar; ``plain``: with the whole model's quality as a line and shorter models as stars; ``published``:
     what others have published of the same, as far as it has a place on this axis.
     """
-    across, metric = QUANTITIES[x], title_metric(panel.metric)
+    across = name_baseline(QUANTITIES[x], panel) if x == "latency" else QUANTITIES[x]
+    metric = title_metric(panel.metric)
     drawn = [one for one in (*shown, *off) if len(across.place_curve(one.series)[0])]
     whole, stars = _find_plain(panel, across) if plain else (None, {})
     spans = [across.place_curve(one.series) for one in drawn]
