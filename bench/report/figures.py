@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_context
@@ -170,23 +170,22 @@ def save_figure(figure: Figure, folder: Path, formats: Sequence[str] = tuple(MET
     return [*drawn, numbers]
 
 
-def save_figures(figures: Sequence[Figure], folder: Path, say_done: Callable[[Figure], object]) -> list[Path]:
-    """Write many figures as :func:`save_figure` does, in processes of their own where they are worth these; in order.
+@contextmanager
+def save_figures(figures: Sequence[Figure], folder: Path) -> Iterator[Iterable[list[Path]]]:
+    """Write many figures as :func:`save_figure` does, and give the files of each, in order, as they are written.
 
-    ``say_done`` is called with each figure that is written.
+    Processes of their own write them where they are worth these, from the start, beside what the caller does meanwhile.
     """
-    files: list[Path] = []
     workers = min(count_cores(), len(figures) // WORTH_A_PROCESS)
-    with ExitStack() as stack:
-        written: Iterable[list[Path]] = (save_figure(figure, folder) for figure in figures)
-        if workers > 1:
-            stack.enter_context(keep_import_path())
-            pool = stack.enter_context(ProcessPoolExecutor(workers, get_context("spawn")))
-            written = pool.map(partial(save_figure, folder=folder), figures)
-        for figure, made in zip(figures, written, strict=True):
-            files += made
-            say_done(figure)
-    return files
+    if workers < 2:
+        yield (save_figure(figure, folder) for figure in figures)
+        return
+    with keep_import_path(), ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        try:
+            yield pool.map(partial(save_figure, folder=folder), figures)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def draw_figure(figure: Figure, fig: Any) -> None:

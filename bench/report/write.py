@@ -94,23 +94,26 @@ def write_report(
         drawn += [figure] if (figure := build_realisation_figure(found, DEFAULT)) else []
         drawn += build_paper_figures(made)
 
-    texts: dict[str, str] = {}
-    tasks = arrange_panels(found, published) if {"html", "md"} & set(formats) else []
-    if "html" in formats:
-        texts["report.html"] = render_page(contents, tasks, made, realisation, marks, single, points, classes)
-    if "md" in formats:
-        texts["report.md"] = render_markdown(contents, tasks, marks, [*points, *classes.values()], single, drawn)
-    if "latex" in formats:
-        texts["tables.tex"] = render_latex([*points, *classes.values()], single)
-    if "csv" in formats:
-        texts["points.csv"] = format_csv([v for t in points for v in t.values])
-        texts |= {f"{t.name}.csv": format_csv(t.values) for t in single.values()}
-        texts |= {"classes.csv": format_csv([v for t in classes.values() for v in t.values])} if classes else {}
-    for name, text in texts.items():
-        write_text(out / name, text)
-    files = [out / name for name in texts]
-    with progress.work("Drawing figures", max(1, len(drawn))) as work:
-        files += save_figures(drawn, out / "figures", lambda figure: work.advance(note=figure.name))
+    with save_figures(drawn, out / "figures") as written:
+        texts: dict[str, str] = {}
+        tasks = arrange_panels(found, published) if {"html", "md"} & set(formats) else []
+        if "html" in formats:
+            texts["report.html"] = render_page(contents, tasks, made, realisation, marks, single, points, classes)
+        if "md" in formats:
+            texts["report.md"] = render_markdown(contents, tasks, marks, [*points, *classes.values()], single, drawn)
+        if "latex" in formats:
+            texts["tables.tex"] = render_latex([*points, *classes.values()], single)
+        if "csv" in formats:
+            texts["points.csv"] = format_csv([v for t in points for v in t.values])
+            texts |= {f"{t.name}.csv": format_csv(t.values) for t in single.values()}
+            texts |= {"classes.csv": format_csv([v for t in classes.values() for v in t.values])} if classes else {}
+        for name, text in texts.items():
+            write_text(out / name, text)
+        files = [out / name for name in texts]
+        with progress.work("Drawing figures", max(1, len(drawn))) as work:
+            for figure, made_files in zip(drawn, written, strict=True):
+                files += made_files
+                work.advance(note=figure.name)
     if drawn:
         files.append(out / "figures" / "captions.md")
         write_text(files[-1], render_captions(drawn))
