@@ -51,7 +51,8 @@ class Unfollowed(Damaged):
 
     def __init__(self, path: object, reason: str) -> None:
         super().__init__(path, reason)
-        self.args = (f"{path} is not whole here ({reason}).",)
+        self.what = f"{path} is not whole here ({reason})"
+        self.args = (f"{self.what}.",)
 
 
 class Newer(UsageError):

@@ -18,6 +18,7 @@ from bench.cli.next_steps import suggest_steps
 from bench.cli.ranking_tables import print_rankings, rank_runs
 from bench.compare.sentences import say_run
 from bench.errors import Damaged
+from bench.latency.names import write_over
 from bench.measure.metrics import title_metric
 from bench.measure.rules import shorten_rule
 from bench.results.doubts import Doubt
@@ -54,7 +55,7 @@ def tabulate_points(
     timed = any(times.values())
     cost = f"{'FLOPs' if result.full.cost_unit == 'flops' else 'layers'} speed-up"
     columns = ["point", "threshold", *map(title_metric, metrics), "mean exit", cost]
-    columns += [f"latency speed-up{f' over {baseline}' if baseline else ''}"] if timed else []
+    columns += [f"latency speed-up{write_over(baseline)}"] if timed else []
 
     def describe(rule: str, threshold: float | None, found: Performance) -> list[str]:
         marks = ["chosen"] if rule == chosen else []

@@ -11,7 +11,7 @@ from bench.compare.pairing import Pair
 from bench.compare.quality import Side
 from bench.compare.verdict import Margins, Row, judge_cost
 from bench.errors import Damaged
-from bench.latency.names import AS_IT_IS
+from bench.latency.names import AS_IT_IS, write_over
 from bench.measure.rounds import RatioSeries, compare_ratios, follow_ratio, follow_time
 from bench.results.measures import OperatingPoint
 from bench.results.run import Run
@@ -102,8 +102,7 @@ def compare_latency(pair: Pair, margins: Margins) -> list[Row]:
                 follow_ratio(raw.sum_rounds(raw.baseline), raw.sum_rounds(label), len(raw.part_sizes))
                 for raw in (base, candidate)
             )
-            over = "" if base.baseline in AS_IT_IS else f" over {base.baseline}"
-            timed = replace(row, metric=f"latency speed-up{over}", point=label)
+            timed = replace(row, metric=f"latency speed-up{write_over(base.baseline)}", point=label)
             rows.append(_judge_ratio(timed, one, other, margins.latency, False))
     return rows
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from bench.compare.quality import REPLICATES
 from bench.errors import UsageError
+from bench.latency.names import write_over
 from bench.measure.curve import Float
 from bench.measure.rules import LAST_BIT, Rule
 from bench.measure.seeds import interval_over_seeds
@@ -103,7 +104,7 @@ class Standing:
     @property
     def timing_over(self) -> str:
         """The words " over int8" behind a number of times, "" where that is over the model as it is."""
-        return f" over {self.timing_baseline}" if self.timing_baseline else ""
+        return write_over(self.timing_baseline)
 
     @property
     def is_formerly_timed(self) -> bool:

@@ -145,7 +145,7 @@ def say_run(run: Run) -> str:
         clock = None if point.latency is None or run.timing_problem else point.latency.speedup.value
         than = f" than {run.timing_baseline} without exits" if run.timing_baseline else ""
         former = " by a former protocol" * bool(run.timing_caution)
-        time = "" if clock is None else f" and {_write_factor(clock)} time{than}{former}"
+        time = "" if clock is None else f" and {write_factor(clock)} time{than}{former}"
         quality, faster = point.metrics[run.metric].write(), point.cost_speedup.value
         said = f"{where} has {metric} {quality} with {faster:.2f}x fewer {unit}{time}"
         said += f" (point {shorten_rule(point.rule)}); all layers have {full.value:.3f}"
@@ -153,7 +153,7 @@ def say_run(run: Run) -> str:
     return f"{said}.{''.join(f' But {doubt.mark}: {doubt.found}.' for doubt in void[:1])}"
 
 
-def _write_factor(faster: float) -> str:
+def write_factor(faster: float) -> str:
     """Return 2.00x less, of a speed-up, or 1.25x more where it is none."""
     return f"{faster:.2f}x less" if faster >= 1 else f"{1 / faster:.2f}x more"
 

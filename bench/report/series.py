@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.latency.names import write_over
 from bench.measure.curve import Array
 from bench.measure.rules import pareto
 from bench.measure.stats import wilson
@@ -274,7 +275,7 @@ def _average_times(points: Mapping[Run, OperatingPoint]) -> TimedSeries | None:
         baseline=baseline,
         valid=all(run.record.latency is None or run.record.latency.valid for run, _ in same),
         one_speed=not any(run.record.latency and describe_two_speeds(run.record.latency) for run, _ in same),
-        mark=(f" over {baseline}" if baseline else "") + max((run.timing_mark for run, _ in same), key=len),
+        mark=write_over(baseline) + max((run.timing_mark for run, _ in same), key=len),
     )
 
 

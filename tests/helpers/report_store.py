@@ -244,7 +244,8 @@ def _time(points: list[Any], latency: str, depth: int) -> dict[str, Any]:
     found: dict[str, Any] = {
         "protocol": f"single-stream-v{version}", "valid": valid,
         "reasons": [] if valid else ["the clock was throttled"], "stop": "seconds", "rounds": 9, "samples": 64,
-        "batch_size": 1, "device": "cpu", "dtype": "fp32", "threads": 1, "executor": "eager", "baseline": "plain",
+        "batch_size": 1, "device": "cpu", "dtype": "fp32", "threads": 1, "executor": "eager",
+        "baseline": "int8" if latency == "int8" else "plain",
         "file": "latency-00000000.json", "configurations": timed, "notes": [], **moved,
     }  # fmt: skip
     if depth:

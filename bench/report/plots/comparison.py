@@ -73,7 +73,8 @@ def name_baseline(quantity: Quantity, panel: Panel) -> Quantity:
     names = sorted({one.baseline or "the plain model" for one in timed})
     if names in ([], ["the plain model"]):
         return quantity
-    return replace(quantity, label=f"measured speed-up over {' or '.join(names)}", short=f"speed-up over {names[0]}")
+    over = f"speed-up over {' or '.join(names)}"
+    return replace(quantity, label=f"measured {over}", short=over)
 
 
 def build_comparison(
