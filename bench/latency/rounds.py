@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from bench.latency.machine import MachineState
+from bench.latency.names import AS_IT_IS
 from bench.latency.protocol import (
     FEWEST_ROUNDS,
     OVERTIME,
@@ -136,7 +137,8 @@ def measure_rounds(
         baseline = find_baseline(configurations.plain, rounds)
         plain_ms = sum(one.times[baseline]) / len(parts[part]) / 1e6
         ended = f", {found.stop}" if found.stop else ""
-        say(f"round {len(rounds)} of {plan.rounds}: {baseline} {plain_ms:.2f} ms{ended}")
+        name = "plain" if baseline in AS_IT_IS else baseline
+        say(f"round {len(rounds)} of {plan.rounds}: {name} {plain_ms:.2f} ms{ended}")
     return found
 
 
