@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -233,6 +234,13 @@ def test_estimates_follow_what_is_asked(task: Path, tmp_path: Path) -> None:
     assert measure_layer_speed(64, "cpu") == measure_layer_speed(64, "cpu") > 0
     plan = planned(sweep(task, tmp_path / "log", settings={**log, "train.batch_size": [8, 64]}), tmp_path / "results")
     assert estimate_memory(plan.cells[1]) > estimate_memory(plan.cells[0]) > 2**30
+
+
+def test_waiting_for_other_processes_is_not_slowness(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, clock = measure_layer_speed(64, "cpu"), time.perf_counter
+    monkeypatch.setattr(time, "perf_counter", lambda: 1000 * clock())
+    measure_layer_speed.cache_clear()
+    assert measure_layer_speed(64, "cpu") > plain / 50
 
 
 def test_exits_on_kept_states_take_one_pass_however_long_others_train(task: Path, tmp_path: Path) -> None:
