@@ -10,8 +10,9 @@ from dataclasses import replace
 from rich.table import Table
 
 from bench.cli.display import format_tables, make_console
-from bench.compare.ranking import DIGITS, Difference, Ranking, Standing, rank_series
+from bench.compare.ranking import Ranking, rank_series
 from bench.compare.sentences import join_equal, join_names, name_goal, say_ranking, write_quality
+from bench.compare.standings import DIGITS, Difference, Standing
 from bench.measure.metrics import title_metric
 from bench.measure.rules import SHORT, Rule
 from bench.results.groups import OverSeeds

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from bench.compare.ranking import Ranking, Standing
+from bench.compare.ranking import Ranking
 from bench.compare.sentences import join_equal, name_goal, name_place, write_quality
+from bench.compare.standings import Standing
 from bench.measure.metrics import title_metric
 from bench.results.series_doubts import describe_doubts
 from bench.text import build_table

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from bench.compare.ranking import Ranking, Standing
+from bench.compare.ranking import Ranking
+from bench.compare.standings import Standing
 from bench.measure.metrics import title_metric
 from bench.measure.rules import Rule, shorten_rule
 from bench.results.groups import OverSeeds

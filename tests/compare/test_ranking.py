@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from bench.cli.ranking_tables import write_difference
-from bench.compare.ranking import Difference, Ranking, rank_series
+from bench.compare.ranking import Ranking, rank_series
 from bench.compare.sentences import join_equal, join_names, say_ranking, say_run
+from bench.compare.standings import Difference
 from bench.errors import UsageError
 from bench.measure.rules import Rule
 from bench.results.groups import sum_answers

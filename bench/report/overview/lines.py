@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from bench.compare.ranking import Ranking, Standing, rank_series
+from bench.compare.ranking import Ranking, rank_series
+from bench.compare.standings import Standing
 from bench.errors import UsageError
 from bench.measure.rules import STANDARD, Rule
 from bench.report import content, numbers
