@@ -8,8 +8,9 @@ thresholds to choose and what knows the labels stand apart, unranked. Series wit
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -20,7 +21,7 @@ from bench.errors import UsageError
 from bench.measure.curve import Float
 from bench.measure.rules import LAST_BIT, Rule
 from bench.measure.seeds import interval_over_seeds
-from bench.measure.stats import draw_counts
+from bench.measure.stats import FromStatistics, draw_counts
 from bench.results.groups import OverSeeds, average_seeds, sum_answers
 from bench.results.judged_by.judging import find_judge
 from bench.results.matched import MatchedSeries, label_rows
@@ -143,7 +144,7 @@ def _rank_at_cost(series: Sequence[tuple[MatchedSeries, str]], goal: Rule) -> tu
     found = merge_standings(found)
     void = {one.name: one.is_void for one in found}
     order = sorted(found, key=lambda one: (void[one.name], -one.quality.value, -one.cost_speedup.value))
-    drawn = draw_quality(order)
+    drawn = sum_answered(order).draw(order)
     compared = [replace(one, difference=subtract_quality(one, order[0], drawn)) for one in order[1:]]
     return [
         *(replace(best, level=True) for best in order[:1]),
@@ -173,15 +174,16 @@ def _rank_at_loss(
         name: [make_standing(one, name, rule) for rule in list_rules(one, goal) if list_points(one, rule)]
         for one, name in series
     }
-    drawn = draw_quality([reference, *(one for some in points.values() for one in some)])
-    found, missing = [], {}
+    answers = sum_answered([reference, *(one for some in points.values() for one in some)])
+    kept, missing = [], {}
     for name, some in points.items():
-        compared = [replace(one, difference=subtract_quality(one, reference, drawn)) for one in some]
-        kept = [one for one in compared if one.difference and one.difference.value >= -goal.value - LAST_BIT]
-        if kept:
-            found.append(kept[0])
+        one = next((one for one in some if answers.subtract(one, reference) >= -goal.value - LAST_BIT), None)
+        if one is not None:
+            kept.append(one)
         else:
             missing[name] = "more is lost there" if some else "not reached"
+    drawn = answers.draw([reference, *kept])
+    found = [replace(one, difference=subtract_quality(one, reference, drawn)) for one in kept]
     found = merge_standings(found)
     void = {one.name: one.is_void for one in found}
     found.sort(key=lambda one: (void[one.name], -one.cost_speedup.value, -one.quality.value))
@@ -193,45 +195,73 @@ def _is_as_fast(one: OverSeeds, best: OverSeeds) -> bool:
     return best.value - one.value <= float(np.hypot(one.high - one.value, best.value - best.low))
 
 
-Drawn = dict[tuple[str, str, int], tuple[float, Float]]
-"""By name, point and seed: the quality and its replicates [B], all from the same draws of the same samples."""
+Key = tuple[str, str, int]
+"""A series' name, its point and a seed."""
+Drawn = dict[Key, tuple[float, Float]]
+"""The quality and its replicates [B], all from the same draws of the same samples."""
 
 
-def draw_quality(standings: Sequence[Standing]) -> Drawn:
-    """Return replicates of every run's quality, in one pass over the draws; of runs on the first one's samples.
+@dataclass(frozen=True)
+class SummedAnswers:
+    """What every run's answers add to its quality: sums [N, K], of which ``judge`` makes qualities."""
+
+    sums: Mapping[Key, Float]
+    judge: FromStatistics
+
+    @cached_property
+    def quality(self) -> Mapping[Key, float]:
+        """Each run's quality."""
+        return {key: float(self.judge(sums.sum(axis=0)[None])[0]) for key, sums in self.sums.items()}
+
+    def subtract(self, one: Standing, other: Standing) -> float:
+        """Return the difference of two qualities, without the draws that its interval needs."""
+        seeds = find_seeds(one, other, self.sums)
+        if not seeds:
+            return one.quality.value - other.quality.value
+        of = self.quality
+        return float(np.mean([of[one.name, one.rule, seed] - of[other.name, other.rule, seed] for seed in seeds]))
+
+    def draw(self, standings: Sequence[Standing]) -> Drawn:
+        """Return replicates of the qualities of some of the standings, in one pass over the draws."""
+        keys = [key for key in self.sums if key[:2] in {(one.name, one.rule) for one in standings}]
+        if not keys:
+            return {}
+        table = np.stack([self.sums[key] for key in keys], axis=1)  # [N, M, K]
+        samples, runs, columns = table.shape
+        flat = table.reshape(samples, runs * columns)
+        drawn = np.concatenate([w @ flat for w in draw_counts(samples, REPLICATES, 0)])
+        replicates = self.judge(drawn.reshape(-1, columns)).reshape(REPLICATES, runs)
+        return {key: (self.quality[key], replicates[:, i]) for i, key in enumerate(keys)}
+
+
+def sum_answered(standings: Sequence[Standing]) -> SummedAnswers:
+    """Return what makes every run's quality, of runs on the first one's samples.
 
     A run is left out whose logits are not at hand, or are judged otherwise by now.
     """
+    found: dict[Key, Float] = {}
     if not standings:
-        return {}
+        return SummedAnswers(found, np.asarray)
     first = standings[0].series.runs[0]
-    judge, split = find_judge(first).sums, first.primary
-    found: dict[tuple[str, str, int], Float] = {}
-    ids = ""
-    for one in standings:
+    judge, split, ids = find_judge(first).sums, first.primary, ""
+    for one in standings if judge is not None else ():
         rule = None if one.rule == ALL_LAYERS else one.rule
         for run in one.series.runs:
             sums = sum_answers(run, split, rule)
             if sums is not None and run.answers(split).ids == (ids := ids or run.answers(split).ids):
                 found[one.name, one.rule, run.seed] = np.asarray(sums, dtype=np.float64)
-    if not found or judge is None:
-        return {}
-    table = np.stack(list(found.values()))  # [M, N, K]
-    runs, samples, columns = table.shape
-    flat = np.moveaxis(table, 1, 0).reshape(samples, runs * columns)
-    drawn = np.concatenate([w @ flat for w in draw_counts(samples, REPLICATES, 0)]).reshape(REPLICATES, runs, columns)
-    values = judge[1](table.sum(axis=1))
-    replicates = judge[1](drawn.reshape(-1, columns)).reshape(REPLICATES, runs)
-    return {key: (float(values[i]), replicates[:, i]) for i, key in enumerate(found)}
+    return SummedAnswers(found, np.asarray if judge is None else judge[1])
+
+
+def find_seeds(one: Standing, other: Standing, known: Container[Key]) -> list[int]:
+    """Return the seeds that both standings have, of those that are known."""
+    seeds = one.series.row["seeds"]
+    return [seed for seed in seeds if all((it.name, it.rule, seed) in known for it in (one, other))]
 
 
 def subtract_quality(one: Standing, other: Standing, drawn: Drawn) -> Difference:
     """Return the difference of two qualities: over the seeds that both have on the same samples, else unpaired."""
-    seeds = [
-        seed
-        for seed in one.series.row["seeds"]
-        if (one.name, one.rule, seed) in drawn and (other.name, other.rule, seed) in drawn
-    ]
+    seeds = find_seeds(one, other, drawn)
     if not seeds:
         ends = [q.both or (q.low, q.high) for q in (one.quality, other.quality)]
         value = one.quality.value - other.quality.value
