@@ -260,11 +260,14 @@ def _describe_sampling(record: RunRecord, latency: Latency) -> list[str]:
         for rule, one in timed.items()
         if isinstance(one, TimedPoint)
     ]
+    over = write_over(latency.baseline)
     kept = [f"{rule} {one.realisation:.2f}" for rule, one in timed.items() if isinstance(one, TimedPoint)]
-    return [
-        *([f"Realisation, the share of the FLOPs speed-up that the clock keeps: {', '.join(kept)}."] if kept else []),
-        *([f"Latency speed-up, 95 % over samples instead of rounds: {', '.join(each)}."] if each else []),
-    ]
+    lines = []
+    if kept:
+        lines.append(f"Realisation, the share of the FLOPs speed-up that the clock keeps{over}: {', '.join(kept)}.")
+    if each:
+        lines.append(f"Latency speed-up{over}, 95 % over samples instead of rounds: {', '.join(each)}.")
+    return lines
 
 
 def _describe_precision(record: RunRecord) -> list[str]:

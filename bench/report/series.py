@@ -107,7 +107,8 @@ class TimedSeries:
     """Latency of a point over the seeds timed on one ``machine`` by one ``protocol``: others are never averaged.
 
     Nor are speed-ups over another ``baseline``, which is "" for the model in its own numbers.
-    ``mark`` is what stands behind it: what it is over and what is wrong; ``one_speed`` whether milliseconds are of a
+    ``mark`` is what stands behind it: what it is over, what is wrong, and of how many seeds it is where others were not
+    timed so; ``one_speed`` whether milliseconds are of a
     machine whose speed did not move.
     """
 
@@ -261,6 +262,7 @@ def _average_times(points: Mapping[Run, OperatingPoint]) -> TimedSeries | None:
         return None
     machine, protocol, baseline = _find_place(timed[0][0])
     same = [(run, found) for run, found in timed if _find_place(run) == (machine, protocol, baseline)]
+    fewer = "" if len(same) == len(points) else f", {len(same)} seed{'s' * (len(same) > 1)}"
     cost_speedup, realisation, mean_ms = average_numbers(
         [(found.cost_speedup, found.realisation, found.mean_ms) for _, found in same]
     )
@@ -275,7 +277,7 @@ def _average_times(points: Mapping[Run, OperatingPoint]) -> TimedSeries | None:
         baseline=baseline,
         valid=all(run.record.latency is None or run.record.latency.valid for run, _ in same),
         one_speed=not any(run.record.latency and describe_two_speeds(run.record.latency) for run, _ in same),
-        mark=write_over(baseline) + max((run.timing_mark for run, _ in same), key=len),
+        mark=write_over(baseline) + max((run.timing_mark for run, _ in same), key=len) + fewer,
     )
 
 

@@ -27,10 +27,23 @@ def test_every_output_names_the_baseline(
     run = Run.load(make_cell(tmp_path, latency=latency))
     for words in (["show", str(run.folder)], ["pick"], ["table"]):
         assert main([*words, "--results-dir", str(tmp_path)]) == 0
-        assert ("over int8" in capsys.readouterr().out.replace("\n", " ")) == (latency == "int8"), words
+        out = " ".join(capsys.readouterr().out.split())
+        assert ("over int8" in out) == (latency == "int8"), words
+        if words[0] == "show":
+            assert f"that the clock keeps{' over int8' if latency == 'int8' else ''}:" in out
     assert main(["report", "--results-dir", str(tmp_path), "--out", str(tmp_path / "page")]) == 0
     for name in ("report.html", "report.md", "tables.tex"):
         assert ("over int8" in (tmp_path / "page" / name).read_text(encoding="utf-8")) == (latency == "int8"), name
+
+
+def test_times_of_fewer_seeds_than_stand_there_say_so(tmp_path: Path) -> None:
+    make_cell(tmp_path, latency="valid")
+    make_cell(tmp_path, seed=1)
+    make_cell(tmp_path, seed=2)
+    [panel] = make_panels(Store(tmp_path).runs()[0])
+    marks = [point.timed.mark for series in panel.series for point in series.points.values() if point.timed]
+    assert marks
+    assert all(mark.endswith(", 1 seed") for mark in marks)
 
 
 @pytest.mark.parametrize("latency", KINDS)
