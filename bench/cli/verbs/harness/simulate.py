@@ -97,7 +97,7 @@ def print_coverage(found: Sequence[Coverage]) -> None:
     outside = sum(not f.is_inside for f in found)
     out.print(
         f"Wanted: {100 * LOWEST:g} to {100 * HIGHEST:g} %; * is outside ({outside} of {len(found)}). "
-        f"Standard error {100 * widest:.2f} or less, of medians twice that. {SCATTERS_SAID}"
+        f"Standard error {100 * widest:.2f} or less, of medians four times that. {SCATTERS_SAID}"
     )
 
 
