@@ -78,8 +78,9 @@ if [ -n "$dry" ]; then
     sweeps=()
     [[ " ${parts[*]} " != *" matrix "* ]] || sweeps+=("${untimed[@]}")
     [[ " ${parts[*]} " != *" timed "* ]] || sweeps+=(timed)
-    for name in "${sweeps[@]}"; do bench run --config "results/sweeps/$name.yaml" --dry-run "${where[@]}"; done
-    [[ " ${parts[*]} " != *" frozen "* ]] || frozen
+    for name in "${sweeps[@]}"; do echo "== $name" && bench run --config "results/sweeps/$name.yaml" --dry-run "${where[@]}"; done
+    [[ " ${parts[*]} " != *" frozen "* ]] || { echo "== frozen" && frozen; }
+    [[ " ${parts[*]} " != *" claims "* ]] || echo "== claims"
     [[ " ${parts[*]} " != *" claims "* ]] || bench reproduce elbert --scale small --plan "${where[@]}"
     exit
 fi

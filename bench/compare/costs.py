@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,9 @@ from bench.measure.rounds import RatioSeries, compare_ratios, follow_ratio, foll
 from bench.results.measures import OperatingPoint
 from bench.results.run import Run
 from bench.results.times import RawTimes, describe_two_speeds, read_times
+
+FEWEST_COMMON = 8
+"""Samples that two measurements of latency must share, and half of the smaller one's."""
 
 
 def compare_costs(pair: Pair, split: str, sides: tuple[Side, Side] | None, margins: Margins) -> list[Row]:
@@ -94,25 +99,63 @@ def compare_latency(pair: Pair, margins: Margins) -> list[Row]:
     forbidden = _find_obstacle(pair, base, candidate)
     if forbidden:
         return [replace(row, reason=forbidden)]
-    rows = [_compare_plain(replace(row, metric="latency, plain model"), base, candidate, margins)]
+    over, why = find_common_baseline(base, candidate)
+    common = set(base.queries) & set(candidate.queries)
+    if common < set(base.queries) | set(candidate.queries):
+        why += f"; over the {len(common)} samples that both measured"
+    plain = _compare_plain(replace(row, metric="latency, plain model"), base, candidate, over, common, margins)
+    rows = [plain]
     for label in base.order:
-        if label in candidate.order and label not in (base.baseline, candidate.baseline, *AS_IT_IS):
-            # each round's plain pass cancels what slows the machine
-            one, other = (
-                follow_ratio(raw.sum_rounds(raw.baseline), raw.sum_rounds(label), len(raw.part_sizes))
-                for raw in (base, candidate)
-            )
-            timed = replace(row, metric=f"latency speed-up{write_over(base.baseline)}", point=label)
+        if label in candidate.order and label not in (over, base.baseline, candidate.baseline, *AS_IT_IS):
+            one, other = (_follow_common(raw, over, label, common) for raw in (base, candidate))
+            timed = replace(row, metric=f"latency speed-up{write_over(over)}", point=label)
             rows.append(_judge_ratio(timed, one, other, margins.latency, False))
-    return rows
+    return [replace(one, reason=one.reason + why) for one in rows]
 
 
-def _compare_plain(row: Row, base: RawTimes, candidate: RawTimes, margins: Margins) -> Row:
+def find_common_baseline(base: RawTimes, candidate: RawTimes) -> tuple[str, str]:
+    """Return the plain model that both measured, to compare over, and what to say where it is not each one's own.
+
+    Which of two is the fastest of a run is chance where they are nearly as fast. Empty where there is none.
+    """
+    own = base.baseline, candidate.baseline
+    if own[0] == own[1]:
+        return own[0], ""
+    shared = [label for label in own if label in base.order and label in candidate.order]
+    if not shared:
+        return "", ""
+    return shared[0], f"; over {shared[0]} in both, of which the fastest were {own[0]} and {own[1]}"
+
+
+Queries = Collection[tuple[int, ...]]
+
+
+def _follow_common(raw: RawTimes, over: str, label: str, common: Queries) -> RatioSeries:
+    """Return a speed-up for common queries; each round's plain pass cancels what slows the machine."""
+    before, parts = sum_common(raw, over, common)
+    return follow_ratio(before, sum_common(raw, label, common)[0], parts)
+
+
+def sum_common(raw: RawTimes, label: str, common: Queries) -> tuple[list[float], int]:
+    """Return a configuration's nanoseconds for common queries in each round, and in how many parts there are any.
+
+    How queries are dealt to parts is by what a query took in the warm-up, so that two runs of the same ones differ.
+    """
+    begins = accumulate(raw.part_sizes, initial=0)
+    places = [
+        [i for i in range(size) if raw.queries[begin + i] in common]
+        for begin, size in zip(begins, raw.part_sizes, strict=False)
+    ]
+    sums = [float(sum(one.times[label][i] for i in places[one.part])) for one in raw.rounds if places[one.part]]
+    return sums, sum(map(bool, places))
+
+
+def _compare_plain(row: Row, base: RawTimes, candidate: RawTimes, label: str, common: Queries, margins: Margins) -> Row:
     """Judge the plain model's own time, which is comparable where the machine had one speed during either run."""
     for name, raw in (("base", base), ("candidate", candidate)):
         if two := describe_two_speeds(raw):
             return replace(row, reason=f"{name}: {two}")
-    before, after = (follow_time(raw.sum_rounds(raw.baseline), len(raw.part_sizes)) for raw in (base, candidate))
+    before, after = (follow_time(*sum_common(raw, label, common)) for raw in (base, candidate))
     found = _judge_ratio(row, before, after, margins.latency, True)
     if found.verdict != "worse":
         return found
@@ -138,15 +181,21 @@ def _find_obstacle(pair: Pair, base: RawTimes, candidate: RawTimes) -> str:
     machines = [run.head.environment.machine_id for run in (pair.base, pair.candidate)]
     if machines[0] != machines[1]:
         return f"other machine: {machines[0]} -> {machines[1]}"
-    for name in ("protocol", "device", "dtype", "threads", "samples", "sizes", "baseline"):
+    for name in ("protocol", "device", "dtype", "threads"):
         one, other = getattr(base, name), getattr(candidate, name)
         if one != other:
-            return f"other {name}" + ("" if name in ("samples", "sizes") else f": {one} -> {other}")
+            return f"other {name}: {one} -> {other}"
     if base.options.executor != candidate.options.executor:
         return f"other executor: {base.options.executor} -> {candidate.options.executor}"
+    if not find_common_baseline(base, candidate)[0]:
+        return f"other baseline: {base.baseline} -> {candidate.baseline}, neither in both"
+    before, after = set(base.queries), set(candidate.queries)
+    common = len(before & after)
+    if before != after and common < max(FEWEST_COMMON, min(len(before), len(after)) / 2):
+        return f"other samples: {common} of {len(before)} and {len(after)} are the same"
     for name, raw in (("base", base), ("candidate", candidate)):
-        if raw.reasons:
-            return f"the {name}'s measurement is INVALID: {'; '.join(raw.reasons)}"
+        if raw.problem:
+            return f"the {name}'s measurement is INVALID: {raw.problem}"
         if len(raw.rounds) < 2 * len(raw.part_sizes):
             return f"the {name} has one round only"
     return ""

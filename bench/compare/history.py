@@ -22,6 +22,7 @@ from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
 from bench.files import make_folder
 from bench.latency import is_former_protocol
+from bench.latency.names import write_over
 from bench.results.doubts import Doubt
 from bench.results.groups import label_runs, list_asked_settings
 from bench.results.measures import OperatingPoint
@@ -96,8 +97,8 @@ def make_entry(run: Run, label: str) -> Entry:
 def collect_values(run: Run) -> dict[str, Value]:
     """Return the primary metric and the speed-ups of all layers and every operating point of the primary split.
 
-    A latency that is not valid is none: it would be taken for a step. Those of two protocols have two names, for the
-    same reason.
+    A latency that is not valid is none: it would be taken for a step. Those of two protocols, or over two
+    plain models, have two names, for the same reason.
     """
     latency = run.record.latency
     by = "" if latency is None or is_former_protocol(latency.protocol) else f", {latency.protocol}"
@@ -106,7 +107,9 @@ def collect_values(run: Run) -> dict[str, Value]:
         found[f"{run.metric} at {rule}"] = _make_value(point.metrics[run.metric])
         found[f"{point.cost_unit} speed-up at {rule}"] = _make_value(point.cost_speedup)
         if isinstance(point, OperatingPoint) and point.latency and not run.timing_problem:
-            found[f"latency speed-up at {rule}{by}"] = _make_value(point.latency.speedup)
+            found[f"latency speed-up{write_over(run.timing_baseline)} at {rule}{by}"] = _make_value(
+                point.latency.speedup
+            )
     return found
 
 

@@ -16,7 +16,15 @@ from typing import Any, Literal
 import numpy as np
 
 from bench.compare.quality import REPLICATES
-from bench.compare.standings import ALL_LAYERS, Difference, Standing, list_points, make_standing, merge_standings
+from bench.compare.standings import (
+    ALL_LAYERS,
+    Difference,
+    Standing,
+    is_whole,
+    list_points,
+    make_standing,
+    merge_standings,
+)
 from bench.errors import UsageError
 from bench.measure.curve import Float
 from bench.measure.rules import LAST_BIT, Rule
@@ -27,6 +35,7 @@ from bench.results.judged_by.judging import find_judge
 from bench.results.matched import MatchedSeries, label_rows
 
 Footing = Literal["ranked", "plain", "bound"]
+LOST_MORE = "more is lost there"
 APART: tuple[Footing, Footing] = ("plain", "bound")
 
 
@@ -78,7 +87,7 @@ def rank_series(title: str, series: Sequence[MatchedSeries], goal: Rule) -> Rank
         ranked, missing = _rank_at_cost(found["ranked"], goal)
         fastest = None if ranked else _find_fastest(found["ranked"])
         return Ranking(title, goal, ranked, plain, bounds, missing, fastest=fastest)
-    whole = [one for one in (*found["plain"], *found["ranked"]) if _is_whole(one[0])]
+    whole = [one for one in (*found["plain"], *found["ranked"]) if is_whole(one[0])]
     full = [make_standing(*one, ALL_LAYERS) for one in whole]
     reference = max(full, key=lambda one: one.quality.value, default=None)
     ranked, missing = ([], {}) if reference is None else _rank_at_loss(found["ranked"], reference, goal)
@@ -114,10 +123,6 @@ def _parse_rule(name: str) -> Rule | None:
 
 def _is_as_strict(rule: Rule, goal: Rule) -> bool:
     return rule.value >= goal.value if goal.kind == "speedup" else rule.value <= goal.value
-
-
-def _is_whole(one: MatchedSeries) -> bool:
-    return one.runs[0].layers == one.runs[0].record.backbone.whole_depth
 
 
 def _rank_at_cost(series: Sequence[tuple[MatchedSeries, str]], goal: Rule) -> tuple[list[Standing], dict[str, str]]:
@@ -181,7 +186,7 @@ def _rank_at_loss(
         if one is not None:
             kept.append(one)
         else:
-            missing[name] = "more is lost there" if some else "not reached"
+            missing[name] = LOST_MORE if some else "not reached"
     drawn = answers.draw([reference, *kept])
     found = [replace(one, difference=subtract_quality(one, reference, drawn)) for one in kept]
     found = merge_standings(found)

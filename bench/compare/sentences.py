@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from bench.compare.ranking import Ranking
-from bench.compare.standings import Standing
+from bench.compare.ranking import LOST_MORE, Ranking
+from bench.compare.standings import ALL_LAYERS, Standing, is_whole
 from bench.measure.metrics import title_metric
 from bench.measure.rules import Rule, shorten_rule
 from bench.results.groups import OverSeeds
@@ -76,7 +76,7 @@ def say_ranking(found: Ranking) -> str:
         said = f"{names} {'is' if len(best.names) == 1 else 'are'} the fastest: {_write_costs(best)}"
         said += f" with {metric} {write_quality(best.quality)}"
         said += "" if full is None else f", where the best full model ({full.name}) has {full.quality.value:.3f}"
-    return f"{at}, {said}.{_say_others(found, best)}{_say_plain(found)}"
+    return f"{at}, {said}.{_say_others(found, best)}{_say_plain(found, best)}"
 
 
 def _say_nothing(found: Ranking) -> str:
@@ -86,6 +86,8 @@ def _say_nothing(found: Ranking) -> str:
     if (fastest := found.fastest) is not None:
         quality = f"{title_metric(fastest.series.runs[0].metric)} {write_quality(fastest.quality)}"
         return f"there is none: the fastest is {fastest.name}, {_write_costs(fastest)} with {quality}."
+    if found.missing and set(found.missing.values()) == {LOST_MORE}:
+        return f"there is none: all {len(found.missing)} lose more there."
     why = [f"{name}: {reason}" for name, reason in found.missing.items()]
     return "there is none" + (f" ({'; '.join(why[:MOST_NAMED])}{'; …' * (len(why) > MOST_NAMED)})." if why else ".")
 
@@ -102,22 +104,24 @@ def _say_others(found: Ranking, best: Standing) -> str:
     return f" Within noise of it: {join_names(near)}."
 
 
-def _say_plain(found: Ranking) -> str:
-    """What a model does there that has fewer layers and no exits, the best that is fast enough."""
+def _say_plain(found: Ranking, best: Standing) -> str:
+    """What the best model of fewer layers without exits does there, and the best with all layers."""
     if found.goal.kind != "speedup":
         return ""
     there = [one for one in found.plain if found.goal.is_met(one.cost_speedup.value)]
-    if not there:
-        return ""
-    best = max(there, key=lambda one: one.quality.value)
-    return f" {name_plain(best)}: {write_quality(best.quality)} at {best.cost_speedup.value:.2f}x."
+    cut = max(there, key=lambda one: one.quality.value, default=None)
+    said = "" if cut is None else f" {name_plain(cut)}: {write_quality(cut.quality)} at {cut.cost_speedup.value:.2f}x."
+    whole = [one for one in found.plain if one.rule == ALL_LAYERS and is_whole(one.series)]
+    full = max(whole, key=lambda one: one.quality.value, default=None)
+    if full is None:
+        return f"{said} With all layers it has {best.all_layers.value:.3f}."
+    return f"{said} All layers ({full.name}): {write_quality(full.quality)}."
 
 
 def name_plain(one: Standing) -> str:
     """Return ``3 of 6 plain layers`` for a model that was cut, else the name."""
     run = one.series.runs[0]
-    whole = run.record.backbone.whole_depth
-    return f"{run.layers} of {whole} plain layers" if run.layers < whole else one.name
+    return one.name if is_whole(one.series) else f"{run.layers} of {run.record.backbone.whole_depth} plain layers"
 
 
 def _write_costs(one: Standing) -> str:

@@ -117,6 +117,11 @@ def list_points(one: MatchedSeries, rule: str) -> list[OperatingPoint]:
     return points if len(points) == len(one.runs) else []
 
 
+def is_whole(one: MatchedSeries) -> bool:
+    """Whether a series has all layers of its backbone."""
+    return one.runs[0].layers == one.runs[0].record.backbone.whole_depth
+
+
 def make_standing(one: MatchedSeries, name: str, rule: str) -> Standing:
     """Return the numbers of a series at a point, over its seeds."""
     runs, split = one.runs, one.runs[0].primary

@@ -123,14 +123,17 @@ def wait_until_quiet(
 ) -> float | None:
     """Wait until other processes use no more than ``limit`` of the machine for two seconds; return how long it took.
 
-    None after ``most`` seconds in which they always used more, and at once where ``most`` is zero.
+    None after ``most`` seconds in which they always used more, where the machine does not say what they use, and where
+    ``most`` is zero.
     """
     begun = before = probe()
     while before.time - begun.time < most:
         sleep(QUIET_SECONDS)
         after = probe()
         share = compute_share_of_others(before, after)
-        if share is None or share <= limit:
+        if share is None:
+            return None
+        if share <= limit:
             return after.time - begun.time
         say(f"waiting for the machine: other processes use {share * after.cores:.1f} of {after.cores} cores")
         before = after

@@ -21,6 +21,8 @@ def write_over(baseline: str) -> str:
 def parse_baselines(text: str) -> tuple[str, ...]:
     """Return the names in ``bf16,int8,first-6``, each once. Raises UsageError for others."""
     names = tuple(dict.fromkeys(filter(None, map(str.strip, text.split(",")))))
+    if text and not names:
+        raise UsageError(f"latency.baselines: '{text}' names none of {', '.join(BASELINES)}, first-K.")
     for name in names:
         if name not in BASELINES and not FIRST_LAYERS.fullmatch(name):
             raise UsageError(f"latency.baselines: '{name}' is none of {', '.join(BASELINES)}, first-K.")

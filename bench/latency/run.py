@@ -10,7 +10,13 @@ from itertools import cycle, islice
 import numpy as np
 
 from bench.latency import describe_move
-from bench.latency.machine import MachineState, find_disturbances, read_machine, wait_until_quiet
+from bench.latency.machine import (
+    MachineState,
+    compute_share_of_others,
+    find_disturbances,
+    read_machine,
+    wait_until_quiet,
+)
 from bench.latency.protocol import (
     OTHERS_LIMIT,
     alternate_order,
@@ -98,7 +104,9 @@ def _write_notes(result: LatencyResult) -> Iterator[str]:
     if not result.warmup.agreed:
         yield "no two warm-up blocks agreed within 5 % before the warm-up's time was over"
     if result.waited is None and result.options.wait_quiet:
-        yield f"the machine was not quiet within {result.options.wait_quiet:.0f} s"
+        known = compute_share_of_others(result.rounds[0].before, result.rounds[-1].after) is not None
+        late = f"the machine was not quiet within {result.options.wait_quiet:.0f} s"
+        yield late if known else "this machine does not say what other processes use: nothing waited for them"
     if result.settling:
         yield f"the machine was still changing in the first {len(result.settling)} rounds, which count as warm-up"
     if result.repeated:

@@ -60,7 +60,8 @@ def judge_bound(ours: Interval, bound: float, *, strict: bool) -> Judgement:
     """
     if ours.low > bound + LAST_BITS or (not strict and ours.low >= bound - LAST_BITS):
         return "reproduced"
-    return "not reproduced" if ours.high < bound - LAST_BITS else "within noise"
+    missed = ours.high < bound - LAST_BITS or (strict and ours.high <= bound + LAST_BITS)
+    return "not reproduced" if missed else "within noise"
 
 
 def judge_published(ours: Interval, published: float, tolerance: float) -> Judgement:

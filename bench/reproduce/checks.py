@@ -177,7 +177,8 @@ class OverthinkingRecovered(StrategyCheck):
     """Leaving early puts more answers right than wrong, compared with everybody at the last exit (overthinking).
 
     At ``point``, an operating point of the record (chosen on held-out data; the interval does not cover that choice) or
-    ``default``. Bound: right early and wrong late, minus wrong early and right late, over all samples: > 0.
+    ``default``. Bound: right early and wrong late, minus wrong early and right late, over all samples: > 0. Does not
+    run where nobody leaves early.
     """
 
     point: str = "no-loss"
@@ -186,6 +187,8 @@ class OverthinkingRecovered(StrategyCheck):
         runs = place.of(self.strategy)
         refuse_unlearned(runs)
         cuts = [run.at_point(self.point) for run in runs]
+        if all((c == run.last).all() for run, c in zip(runs, cuts, strict=True)):
+            raise NotRun(f"at {self.point} no sample leaves early")
         gains = [
             subtract(run.quality(c, "accuracy"), run.quality(run.last, "accuracy"))
             for run, c in zip(runs, cuts, strict=True)

@@ -261,6 +261,11 @@ class RawTimes(RawPart):
         return self.rows or tuple((row,) for row in self.samples)
 
     @property
+    def problem(self) -> str:
+        """Why the measurement is not valid, in one line; empty where it is."""
+        return "" if self.validity == "VALID" else "; ".join(self.reasons) or "no reason given"
+
+    @property
     def part_sizes(self) -> tuple[int, ...]:
         """Queries of each part."""
         return self.parts or (len(self.samples),)
@@ -299,6 +304,12 @@ def describe_former(protocol: str) -> str:
 def _find_faults(times: RawTimes) -> Iterator[str]:
     """Yield what is not there, or does not fit together, of what readers rely on; of unsealed times the means too."""
     queries = len(times.samples)
+    if len(set(times.order)) != len(times.order):
+        yield "order names a configuration twice"
+    if times.moved is not None and times.moved <= -1:
+        yield "moved is a time below nothing"
+    if times.rows is not None and len(times.sizes) != queries:
+        yield f"sizes are not those of {queries} queries"
     if times.baseline not in times.order:
         yield f"order has no {times.baseline}, the baseline"
     if not queries or len(times.queries) != queries or not all(row and min(row) >= 0 for row in times.queries):
@@ -315,7 +326,12 @@ def _find_faults(times: RawTimes) -> Iterator[str]:
             yield f"layers.{label} is not of {queries} queries"
         for number, one in enumerate(times.rounds):
             found, part = one.times.get(label, ()), number % len(sizes)
-            if one.part != part or len(found) != sizes[part] or min(found) < 0 or not sum(found):
+            if (
+                one.part != part
+                or len(found) != sizes[part]
+                or not 0 <= min(found) <= max(found) < 2**63
+                or not sum(found)
+            ):
                 yield f"rounds[{number}].times.{label} is not of {sizes[part]} queries"
                 return
         if times.checksum is None:

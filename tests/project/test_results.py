@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -17,12 +18,23 @@ from bench.reproduce.papers import load_paper
 from bench.reproduce.run import expand_plan
 from bench.results.spec import Facts, RunSpec, hash_identity, identify_training
 from bench.sweep.config import read_sweep
-from tests.helpers.quotes import PAGES, QUOTE, ROOT, TABLE, find_unquoted, read_source, rewrite_quotes
+from tests.helpers.quotes import (
+    PAGES,
+    QUOTE,
+    ROOT,
+    TABLE,
+    count_unread,
+    find_unquoted,
+    read_source,
+    rewrite_quotes,
+    run_bench,
+)
 
 RESULTS = ROOT / "results"
 SWEEPS = sorted((RESULTS / "sweeps").glob("*.yaml"))
 TRAINING = ("core", "systems", "news", "regression", "headline")
 """The sweeps that train; the others ask more of what is trained."""
+PRINTED = {"TABLE.md": "table", "CRITERIA.md": "criteria", "RANKS.md": "criteria --oracle"}
 FIVE_MB, IN_ALL = 5_000_000, 25_000_000
 
 
@@ -52,12 +64,14 @@ def test_what_a_page_quotes_is_what_the_records_say(page: Path, place: Path) -> 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_no_number_stands_in_a_page_without_its_command(page: Path) -> None:
-    assert find_unquoted(page.read_text(encoding="utf-8")) == []
+    text = page.read_text(encoding="utf-8")
+    assert find_unquoted(text) == []
+    assert count_unread(text) == 0
 
 
 def test_the_results_page_quotes_the_records() -> None:
     quoted = [quote["source"] for quote in QUOTE.finditer((RESULTS / "README.md").read_text(encoding="utf-8"))]
-    assert len(quoted) >= 4
+    assert len(quoted) >= 10
     assert all(source.startswith("bench ") or (ROOT / source).is_file() for source in quoted)
 
 
@@ -108,9 +122,41 @@ def test_a_table_follows_its_command_and_its_numbers_are_quoted() -> None:
     assert find_unquoted(written) == []
 
 
-@pytest.mark.parametrize("said", ["keeps 0.862 of it", "at 2.16x", "loses -0.015 [", "0.62 % change", "by +0.1 points"])
+UNQUOTED = [
+    "keeps 0.862 of it", "has 0.8618", "at 2.16x", "loses -0.015 [", "0.62 % change", "by +0.1 points", "is 1.23 times",
+    "loses 1.5 points", "has 0.86",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("said", UNQUOTED)
 def test_a_number_without_a_quote_is_found(said: str) -> None:
     assert find_unquoted(f"{PAGE}\nThe model {said}.\n")
+    assert find_unquoted(PAGE.replace("{0[best]} has", f"The model {said},"))
+
+
+@pytest.mark.parametrize("broken", ["<!--quote ", "<!--  table ", "<!-- quote: "])
+def test_a_mark_that_is_no_quote_is_found(broken: str) -> None:
+    assert count_unread(PAGE) == 0
+    assert count_unread(PAGE.replace("<!-- quote ", broken)) == 1
+
+
+# --------------------------------------------------------------------------- what the records come from
+
+
+def test_one_clean_commit_measured_every_cell() -> None:
+    told = [
+        json.loads(path.read_text(encoding="utf-8"))["environment"]["source"]
+        for path in RESULTS.glob("*/*/*/record.json")
+    ]
+    assert len(told) >= 200
+    assert len({one["commit"] for one in told}) == 1
+    assert not any(one["dirty"] for one in told)
+
+
+@pytest.mark.parametrize(("file", "words"), PRINTED.items())
+def test_a_page_is_what_its_command_prints(file: str, words: str, place: Path) -> None:
+    run_bench([*words.split(), "--markdown", "page.md"])
+    assert (place / "page.md").read_text(encoding="utf-8") == (RESULTS / file).read_text(encoding="utf-8")
 
 
 # --------------------------------------------------------------------------- the sweeps

@@ -43,7 +43,7 @@ SAMPLES, LAYERS = 400, 6
         (0.1, 0.3, True, "reproduced"),
         (0.0, 0.3, False, "reproduced"),
         (0.0, 0.3, True, "within noise"),
-        (0.0, 0.0, True, "within noise"),
+        (0.0, 0.0, True, "not reproduced"),
         (-0.1, 0.1, False, "within noise"),
         (-0.2, -0.1, False, "not reproduced"),
     ],

@@ -106,6 +106,9 @@ def run(
             check_threads(threads, "--threads")
         alike = {"latency.threads": threads}
         requests = [replace(one, settings={**alike, **one.settings}) if one.latency else one for one in requests]
+    asked = [name for name in every["settings"] if name.startswith("latency.")] + ["--wait-quiet"] * bool(patience)
+    if asked and not any(one.latency for one in requests):
+        session.progress.say(f"Nothing is timed: {', '.join(asked)} has no effect.")
     context = replace(session.context(overwrite), wait_quiet=patience)
     if dry_run:
         from bench.cli.run_tables import print_plan
