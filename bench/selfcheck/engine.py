@@ -145,7 +145,7 @@ def measure_ratios(
     Batch 1: exits spread around L/2, and a sample that looks at every exit and never leaves. Larger ones: lengths from
     8 to 64 tokens and exits from 1 to L at random, and a batch that never leaves. Each figure is plain data:
     ``latency`` the speed-up on the clock, ``flops`` the analytic one, ``realisation`` their quotient, each interval the
-    clock's 95 % over rounds; ``against`` the faster plain model; ``over_stock`` the latency divided by stock
+    clock's 95 % over rounds, by ``protocol``; ``against`` the faster plain model; ``over_stock`` the latency divided by stock
     transformers' own, minus one; ``milliseconds`` by the host's clock and by the device's events.
     """
     random, last = np.random.default_rng(0), model.num_layers
@@ -187,6 +187,7 @@ def measure_ratios(
             "over_stock": 1 / result.ratio("stock", what).estimate_mean().estimate - 1,
             "milliseconds": summary.mean * 1e3,
             "device_milliseconds": None if summary.device_mean is None else summary.device_mean * 1e3,
+            "protocol": result.protocol,
             "rounds": len(result.rounds),
             "stop": result.stop,
             "reasons": result.reasons,

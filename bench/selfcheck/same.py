@@ -87,6 +87,6 @@ def describe_same(found: SameTwice) -> str:
     return (
         f"The plain model against itself, {found.protocol}: {excluded} of {runs} intervals of 95 % exclude 1 "
         f"({excluded / runs:.1%}; at most {MOST_EXCLUDED:.0%}: {kept}), of the medians {count_excluding(found.robust)} "
-        f"of {len(found.robust)}. Ratio {middle:.4f} ± {width:.4f} (medians over runs), {sum(found.valid)} runs valid, "
+        f"of {len(found.robust)} ({count_excluding(found.robust) / max(1, len(found.robust)):.1%}). Ratio {middle:.4f} ± {width:.4f} (medians over runs), {sum(found.valid)} runs valid, "
         f"{sum(found.repeated)} rounds repeated of {sum(found.rounds)} needed{busy}, {found.seconds:.0f} s."
     )

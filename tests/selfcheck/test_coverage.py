@@ -70,7 +70,7 @@ def test_the_committed_coverage_is_of_every_world() -> None:
     known = [(one["name"], one["noise"], one["configurations"], one["model"]) for one in committed]
     made = []
     for kind, noise, count_, model in coverage.list_worlds():
-        for statistic in ("mean", "median"):
+        for statistic in ("mean", "median") if model != "large" else ("mean",):
             plain = coverage.Coverage(kind, noise, count_, model, statistic, 0.95, 1).to_plain()
             made.append((plain["name"], noise, count_, model))
     assert known == made
