@@ -147,7 +147,8 @@ def test_bounds_and_what_has_no_thresholds_stand_apart(tmp_path: Path) -> None:
     said = say_ranking(found)
     assert "3 of 6 plain layers: " in said
     assert "oracle" not in said
-    assert "full" not in said
+    assert said.count("full") == 1
+    assert " All layers (full): " in said
 
 
 @pytest.mark.parametrize(("speedup", "stands"), [(1.41, "3x"), (1.89, "3x"), (1.91, "2x"), (2.0, "2x"), (7.9, "2x")])

@@ -1,7 +1,8 @@
 """Measured numbers that pages quote: each stands where a command's output is written into a template.
 
 A quote is a paragraph whose first line is a comment that names a ``bench`` command, which prints JSON with ``--json``,
-or a JSON file of the repository, and a template of :meth:`str.format` in which ``{0[...]}`` is found in that JSON:
+or a JSON file of the repository, and a template of :meth:`str.format` in which ``{0[...]}`` is found in that JSON. Of
+several, separated by semicolons, ``{1[...]}`` is found in the second:
 
     <!-- quote `bench pick --task sst2 --speedup 2`: {0[0][said]} -->
     At 2x or more on sst2, ... (`bench pick --task sst2 --speedup 2`)
@@ -79,7 +80,8 @@ def rewrite_quotes(
 
     def write(quote: re.Match[str]) -> str:
         comment = quote[0].removesuffix(quote["said"])
-        said = " ".join(" ".join(quote["template"].split()).format(read(quote["source"])).split())
+        found = [read(source) for source in quote["source"].split("; ")]
+        said = " ".join(" ".join(quote["template"].split()).format(*found).split())
         return f"{comment}{said} (`{quote['source']}`)\n"
 
     def replace_table(quote: re.Match[str]) -> str:

@@ -183,20 +183,27 @@ def test_of_what_is_never_so_fast_no_loss_is_claimed() -> None:
     assert verdict("below-full-at-speedup", place(a=never_below(4)), speedup=3) == OUT
 
 
-@pytest.mark.parametrize(("one", "other", "expected"), [(FLAT, RISING, YES), (RISING, FLAT, NO), (FLAT, FLAT, NOISE)])
+@pytest.mark.parametrize(("one", "other", "expected"), [(FLAT, RISING, YES), (RISING, FLAT, NO), (FLAT, FLAT, NO)])
 def test_curve_above(one: list[float], other: list[float], expected: Judgement) -> None:
     assert verdict("curve-above", place(a=planted(one), b=planted(other)), other="b") == expected
 
 
-@pytest.mark.parametrize(("shallow", "expected"), [(0.7, YES), (0.99, NO), (0.9, NOISE)])
+@pytest.mark.parametrize(("shallow", "expected"), [(0.7, YES), (0.99, NO), (0.9, NO)])
 def test_quality_at_cost_of(shallow: float, expected: Judgement) -> None:
     other = planted([0.6, 0.6, shallow], depth=6)
     assert verdict("quality-at-cost-of", place(a=planted(FLAT), b=other), other="b") == expected
 
 
-@pytest.mark.parametrize(("right", "expected"), [(FALLING, YES), (RISING, NO), (FLAT, NOISE), (CHANCE, OUT)])
+@pytest.mark.parametrize(("right", "expected"), [(FALLING, YES), (RISING, NO), (FLAT, NO), (CHANCE, OUT)])
 def test_overthinking_recovered(right: list[float], expected: Judgement) -> None:
     assert verdict("overthinking-recovered", place(a=planted(right))) == expected
+
+
+def test_overthinking_does_not_run_where_nobody_leaves_early() -> None:
+    late = planted(FALLING, sure_at=LAYERS)
+    check = make_check("overthinking-recovered", {"strategy": "a", "point": "default"})
+    [part] = check.judge([place(a=late)]).trials
+    assert (part.verdict, part.detail) == (OUT, "at default no sample leaves early")
 
 
 def test_overthinking_tells_what_it_counted() -> None:
@@ -206,7 +213,7 @@ def test_overthinking_tells_what_it_counted() -> None:
 
 @pytest.mark.parametrize(
     ("sure_at", "expected"),
-    [((1, 3, 5), YES), ((3, 1, 5), NO), ((2, 2, 5), NOISE)],
+    [((1, 3, 5), YES), ((3, 1, 5), NO), ((2, 2, 5), NO)],
 )
 def test_ordered_by_speedup(sure_at: tuple[int, int, int], expected: Judgement) -> None:
     tasks = ["x", "y", "z"]
