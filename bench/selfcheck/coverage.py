@@ -51,7 +51,7 @@ SCATTERS_SAID = (
 
 MODELS = {"small": 0.015, "base": 0.25, "large": 2.5}
 """Seconds that a text takes through everything on two cores: of a small model all 64 texts are measured some thirty
-times in the default time, of a base-sized one half as many four times; of a large one eight, four times in 12 rounds."""
+times in the default time, of a base-sized one half as many four times, of a large one eight in twelve rounds."""
 
 SLOW_NOISE = 0.01
 """The noise at which the base-sized model stands in the table."""

@@ -145,8 +145,8 @@ def measure_ratios(
     Batch 1: exits spread around L/2, and a sample that looks at every exit and never leaves. Larger ones: lengths from
     8 to 64 tokens and exits from 1 to L at random, and a batch that never leaves. Each figure is plain data:
     ``latency`` the speed-up on the clock, ``flops`` the analytic one, ``realisation`` their quotient, each interval the
-    clock's 95 % over rounds, by ``protocol``; ``against`` the faster plain model; ``over_stock`` the latency divided by stock
-    transformers' own, minus one; ``milliseconds`` by the host's clock and by the device's events.
+    clock's 95 % over rounds, by ``protocol``; ``against`` the faster plain model; ``over_stock`` the latency divided by
+    stock transformers' own, minus one; ``milliseconds`` by the host's clock and by the device's events.
     """
     random, last = np.random.default_rng(0), model.num_layers
     if batch == 1:

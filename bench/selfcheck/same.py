@@ -80,13 +80,15 @@ def count_excluding(intervals: tuple[Interval, ...]) -> int:
 def describe_same(found: SameTwice) -> str:
     """Return what was found, in two sentences."""
     excluded, runs = count_excluding(found.intervals), len(found.intervals)
+    outside, medians = count_excluding(found.robust), len(found.robust)
     middle = float(np.median([one.estimate for one in found.intervals]))
     width = float(np.median([(one.high - one.low) / 2 for one in found.intervals]))
     busy = "" if found.others is None else f", other processes used {found.others:.0%} of the machine"
     kept = "kept" if excluded <= MOST_EXCLUDED * runs else "NOT kept"
     return (
         f"The plain model against itself, {found.protocol}: {excluded} of {runs} intervals of 95 % exclude 1 "
-        f"({excluded / runs:.1%}; at most {MOST_EXCLUDED:.0%}: {kept}), of the medians {count_excluding(found.robust)} "
-        f"of {len(found.robust)} ({count_excluding(found.robust) / max(1, len(found.robust)):.1%}). Ratio {middle:.4f} ± {width:.4f} (medians over runs), {sum(found.valid)} runs valid, "
+        f"({excluded / runs:.1%}; at most {MOST_EXCLUDED:.0%}: {kept}), of the medians {outside} "
+        f"of {medians} ({outside / max(1, medians):.1%}). Ratio {middle:.4f} ± {width:.4f} (medians over runs), "
+        f"{sum(found.valid)} runs valid, "
         f"{sum(found.repeated)} rounds repeated of {sum(found.rounds)} needed{busy}, {found.seconds:.0f} s."
     )
