@@ -352,7 +352,7 @@ def test_a_paper_is_reproduced(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert main([*command, "--recorded", "--seed", "0,1"]) == 0
     part = capsys.readouterr()
     assert "4 cells, 2 not recorded" in part.err
-    assert "entropy: it is not recorded" in json.loads(part.out)["claims"][0]["parts"][0]["detail"]
+    assert "entropy: seed 1 is not recorded" in json.loads(part.out)["claims"][0]["parts"][0]["detail"]
     assert main([*command, "--recorded"]) == 0
     assert capsys.readouterr().out == first.out
 
