@@ -169,7 +169,7 @@ def test_quality_against_another_model() -> None:
         (0.99, 0.0, "A", YES),
         (0.99, 0.0, "B", OUT),
         (0.99, 0.5, None, NO),
-        (0.9, 0.0, None, NOISE),
+        (0.9, 0.0, None, NO),
         (0.7, 0.0, None, NO),
     ],
 )
