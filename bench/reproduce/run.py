@@ -73,7 +73,10 @@ def take_recorded(plan: Plan, context: Context, engine: Engine) -> list[Outcome]
     """Return one outcome a cell, in the plan's order: what is recorded is read, and nothing else is run."""
     kept = tuple(cell for cell in plan.cells if cell.status == "recorded")
     outcomes = {id(o.cell): o for o in run_plan(Plan(kept), context, engine)} if kept else {}
-    return [outcomes.get(id(cell)) or Outcome(cell, "error", None, f"seed {cell.spec.seed} is not recorded") for cell in plan.cells]
+    return [
+        outcomes.get(id(cell)) or Outcome(cell, "error", None, f"seed {cell.spec.seed} is not recorded")
+        for cell in plan.cells
+    ]
 
 
 def gather_places(asked: Sequence[Asked], outcomes: Sequence[Outcome]) -> list[Place]:
