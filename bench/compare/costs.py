@@ -127,16 +127,16 @@ def find_common_baseline(base: RawTimes, candidate: RawTimes) -> tuple[str, str]
     return shared[0], f"; over {shared[0]} in both, of which the fastest were {own[0]} and {own[1]}"
 
 
-Queries = Collection[tuple[int, ...]]
+_Queries = Collection[tuple[int, ...]]
 
 
-def _follow_common(raw: RawTimes, over: str, label: str, common: Queries) -> RatioSeries:
+def _follow_common(raw: RawTimes, over: str, label: str, common: _Queries) -> RatioSeries:
     """Return a speed-up for common queries; each round's plain pass cancels what slows the machine."""
     before, parts = sum_common(raw, over, common)
     return follow_ratio(before, sum_common(raw, label, common)[0], parts)
 
 
-def sum_common(raw: RawTimes, label: str, common: Queries) -> tuple[list[float], int]:
+def sum_common(raw: RawTimes, label: str, common: _Queries) -> tuple[list[float], int]:
     """Return a configuration's nanoseconds for common queries in each round, and in how many parts there are any.
 
     How queries are dealt to parts is by what a query took in the warm-up, so that two runs of the same ones differ.
@@ -150,7 +150,9 @@ def sum_common(raw: RawTimes, label: str, common: Queries) -> tuple[list[float],
     return sums, sum(map(bool, places))
 
 
-def _compare_plain(row: Row, base: RawTimes, candidate: RawTimes, label: str, common: Queries, margins: Margins) -> Row:
+def _compare_plain(
+    row: Row, base: RawTimes, candidate: RawTimes, label: str, common: _Queries, margins: Margins
+) -> Row:
     """Judge the plain model's own time, which is comparable where the machine had one speed during either run."""
     for name, raw in (("base", base), ("candidate", candidate)):
         if two := describe_two_speeds(raw):

@@ -21,7 +21,7 @@ from bench.compare.standings import (
     Difference,
     Standing,
     is_whole,
-    list_points,
+    list_seed_points,
     make_standing,
     merge_standings,
 )
@@ -137,7 +137,7 @@ def _rank_at_cost(series: Sequence[tuple[MatchedSeries, str]], goal: Rule) -> tu
         speeds = {
             rule: average_seeds([p.cost_speedup for p in points]).value
             for rule in rules
-            if (points := list_points(one, rule))
+            if (points := list_seed_points(one, rule))
         }
         rule = next((rule for rule, speed in speeds.items() if goal.is_met(speed)), None)
         if rule is not None:
@@ -163,7 +163,7 @@ def _find_fastest(series: Sequence[tuple[MatchedSeries, str]]) -> Standing | Non
         (average_seeds([p.cost_speedup for p in points]).value, (one, name, point.rule))
         for one, name in series
         for point in one.runs[0].result().points
-        if (points := list_points(one, point.rule))
+        if (points := list_seed_points(one, point.rule))
     ]
     return make_standing(*max(found, key=lambda one: one[0])[1]) if found else None
 
@@ -176,7 +176,7 @@ def _rank_at_loss(
     A series stands with the loosest of its points that lose no more on the samples reported, either.
     """
     points = {
-        name: [make_standing(one, name, rule) for rule in list_rules(one, goal) if list_points(one, rule)]
+        name: [make_standing(one, name, rule) for rule in list_rules(one, goal) if list_seed_points(one, rule)]
         for one, name in series
     }
     answers = sum_answered([reference, *(one for some in points.values() for one in some)])
@@ -200,9 +200,9 @@ def _is_as_fast(one: OverSeeds, best: OverSeeds) -> bool:
     return best.value - one.value <= float(np.hypot(one.high - one.value, best.value - best.low))
 
 
-Key = tuple[str, str, int]
+RunAtPoint = tuple[str, str, int]
 """A series' name, its point and a seed."""
-Drawn = dict[Key, tuple[float, Float]]
+Drawn = dict[RunAtPoint, tuple[float, Float]]
 """The quality and its replicates [B], all from the same draws of the same samples."""
 
 
@@ -210,11 +210,11 @@ Drawn = dict[Key, tuple[float, Float]]
 class SummedAnswers:
     """What every run's answers add to its quality: sums [N, K], of which ``judge`` makes qualities."""
 
-    sums: Mapping[Key, Float]
+    sums: Mapping[RunAtPoint, Float]
     judge: FromStatistics
 
     @cached_property
-    def quality(self) -> Mapping[Key, float]:
+    def quality(self) -> Mapping[RunAtPoint, float]:
         """Each run's quality."""
         return {key: float(self.judge(sums.sum(axis=0)[None])[0]) for key, sums in self.sums.items()}
 
@@ -244,7 +244,7 @@ def sum_answered(standings: Sequence[Standing]) -> SummedAnswers:
 
     A run is left out whose logits are not at hand, or are judged otherwise by now.
     """
-    found: dict[Key, Float] = {}
+    found: dict[RunAtPoint, Float] = {}
     if not standings:
         return SummedAnswers(found, np.asarray)
     first = standings[0].series.runs[0]
@@ -258,7 +258,7 @@ def sum_answered(standings: Sequence[Standing]) -> SummedAnswers:
     return SummedAnswers(found, np.asarray if judge is None else judge[1])
 
 
-def find_seeds(one: Standing, other: Standing, known: Container[Key]) -> list[int]:
+def find_seeds(one: Standing, other: Standing, known: Container[RunAtPoint]) -> list[int]:
     """Return the seeds that both standings have, of those that are known."""
     seeds = one.series.row["seeds"]
     return [seed for seed in seeds if all((it.name, it.rule, seed) in known for it in (one, other))]

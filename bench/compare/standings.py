@@ -111,21 +111,21 @@ class Standing:
         }  # fmt: skip
 
 
-def list_points(one: MatchedSeries, rule: str) -> list[OperatingPoint]:
+def list_seed_points(one: MatchedSeries, rule: str) -> list[OperatingPoint]:
     """Return the point of every seed; none where one of them did not reach it."""
     points = [point for run in one.runs if (point := run.point(rule))]
     return points if len(points) == len(one.runs) else []
 
 
 def is_whole(one: MatchedSeries) -> bool:
-    """Whether a series has all layers of its backbone."""
+    """Return whether a series has all layers of its backbone."""
     return one.runs[0].layers == one.runs[0].record.backbone.whole_depth
 
 
 def make_standing(one: MatchedSeries, name: str, rule: str) -> Standing:
     """Return the numbers of a series at a point, over its seeds."""
     runs, split = one.runs, one.runs[0].primary
-    points: Sequence[Performance] = list_points(one, rule) or [run.result().full for run in runs]
+    points: Sequence[Performance] = list_seed_points(one, rule) or [run.result().full for run in runs]
     times = [_find_time(run, rule) for run in runs]
     timed = [time.speedup for time in times if time is not None]
     full = average_quality(runs, split)

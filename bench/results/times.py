@@ -308,12 +308,12 @@ def _find_faults(times: RawTimes) -> Iterator[str]:
         yield "order names a configuration twice"
     if times.moved is not None and times.moved <= -1:
         yield "moved is a time below nothing"
-    if times.rows is not None and len(times.sizes) != queries:
-        yield f"sizes are not those of {queries} queries"
     if times.baseline not in times.order:
         yield f"order has no {times.baseline}, the baseline"
     if not queries or len(times.queries) != queries or not all(row and min(row) >= 0 for row in times.queries):
         yield f"rows is no list of the rows of {queries} queries"
+    if times.rows is not None and len(times.sizes) != queries:
+        yield f"sizes are not those of {queries} queries"
     sizes = times.part_sizes
     if sum(sizes) != queries or min(sizes) < 1 or len(times.rounds) % len(sizes):
         yield f"parts are not of {queries} queries in {len(times.rounds)} rounds"

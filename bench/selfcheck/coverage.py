@@ -56,7 +56,7 @@ times in the default time, of a base-sized one half as many four times, of a lar
 SLOW_NOISE = 0.01
 """The noise at which the base-sized model stands in the table."""
 
-RUNS = 8000
+RUNS_A_WORLD = 8000
 """Runs of a world at a scale of 1: at 2 chance leaves two tenths of a per cent open."""
 
 ROBUST_EVERY = 16
@@ -130,7 +130,7 @@ def check_world(number: int, scale: float, seed: int) -> list[Coverage]:
     kind, noise, count, model = list_worlds()[number]
     mean: list[bool] = []
     median: list[bool] = []
-    for run in range(max(20, round(RUNS * scale))):
+    for run in range(max(20, round(RUNS_A_WORLD * scale))):
         random = np.random.default_rng([seed, 10, number, run])
         for one, other in simulate_run(random, kind, noise, count, MODELS[model], robust=run % ROBUST_EVERY == 0):
             mean.append(one)
