@@ -270,10 +270,6 @@ class RawTimes(RawPart):
         """Queries of each part."""
         return self.parts or (len(self.samples),)
 
-    def sum_rounds(self, label: str) -> list[float]:
-        """Return a configuration's nanoseconds in each round."""
-        return [float(sum(one.times[label])) for one in self.rounds]
-
 
 def write_times(path: Path, plain: Mapping[str, object]) -> None:
     """Write raw times, plain JSON values, with their checksum, whole or not at all."""

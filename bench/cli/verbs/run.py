@@ -108,7 +108,7 @@ def run(
         requests = [replace(one, settings={**alike, **one.settings}) if one.latency else one for one in requests]
     asked = [name for name in every["settings"] if name.startswith("latency.")] + ["--wait-quiet"] * bool(patience)
     if asked and not any(one.latency for one in requests):
-        session.progress.say(f"Nothing is timed: {', '.join(asked)} has no effect.")
+        session.progress.say(f"Nothing is timed, so there is no effect of {', '.join(asked)}.")
     context = replace(session.context(overwrite), wait_quiet=patience)
     if dry_run:
         from bench.cli.run_tables import print_plan
