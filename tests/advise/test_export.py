@@ -61,6 +61,7 @@ if FRESH:
     OWN = [Case(rule, variant, kind) for variant in VARIANTS for kind in CLASSES for rule in EVERY_RULE]
 EVERY = [*OWN, *HEADS]
 PATIENT = next(case for case in EVERY if case.strategy == "patience" and case.kind == "texts")
+pytestmark = pytest.mark.xdist_group("exported models")
 Exported = dict[Case, tuple[Run, Path, dict[str, Any]]]
 """For each case a run, where its model went, and the configuration there."""
 

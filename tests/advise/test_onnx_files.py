@@ -136,16 +136,27 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     os.chdir(before)
 
 
-@pytest.fixture(scope="module", params=CASES, ids=str)
-def taken(home: Path, request: pytest.FixtureRequest) -> tuple[Case, Run, Path]:
+@pytest.fixture(scope="module")
+def made() -> dict[Case, tuple[Case, Run, Path]]:
+    """What was exported already."""
+    return {}
+
+
+@pytest.fixture(params=CASES, ids=str)
+def taken(
+    home: Path, made: dict[Case, tuple[Case, Run, Path]], request: pytest.FixtureRequest
+) -> tuple[Case, Run, Path]:
     """A run, exported with its ONNX files."""
-    run = record_case(home, request.param)
-    out = home / f"out {request.param}"
-    export_run(run, make_context(home), out, choose_threshold(run), onnx=True)
-    return request.param, run, out
+    case = request.param
+    if case not in made:
+        run, out = record_case(home, case), home / f"out {case}"
+        export_run(run, make_context(home), out, choose_threshold(run), onnx=True)
+        made[case] = case, run, out
+    return made[case]
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("exported files")
 def test_the_folder_says_what_it_has(taken: tuple[Case, Run, Path]) -> None:
     _, run, out = taken
     config = json.loads((out / "exit_config.json").read_text())
@@ -166,6 +177,7 @@ def test_the_folder_says_what_it_has(taken: tuple[Case, Run, Path]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("exported files")
 def test_the_example_in_the_card_leaves_where_the_folder_does(home: Path, taken: tuple[Case, Run, Path]) -> None:
     case, _, out = taken
     texts = json.loads((home / "texts.json").read_text())[case.kind][:12]

@@ -18,7 +18,7 @@ from bench.cli.process import main
 from tests.helpers.faults.damages import KINDS, damage
 from tests.helpers.small_runs import TINY, settings, write_task
 
-DAMAGES = int(os.environ.get("EXITBENCH_DAMAGES", "15"))
+DAMAGES = int(os.environ.get("EXITBENCH_DAMAGES", "10"))
 TIMED = settings("latency.samples=2", "latency.seconds=0.2")
 VERBS = {
     "show": ["show", "RUN", "--json"],
@@ -75,6 +75,7 @@ def undamaged() -> Said:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("damaged home")
 @pytest.mark.parametrize("seed", range(DAMAGES))
 def test_readers_and_the_next_run(seed: int, home: Path, undamaged: Said, capfd: pytest.CaptureFixture[str]) -> None:
     chance = random.Random(seed)

@@ -15,15 +15,20 @@ from bench.inference.live import LiveResult, run_live
 from bench.selfcheck.properties.live import LIVE_LENGTHS, find_live_difference
 from strategies.base import ExitModel, StrategyError
 from strategies.controls import EarliestConsistent, ForcedExits
-from tests.helpers.criteria import CAUSAL, criterion_of, judge
+from tests.helpers.criteria import CAUSAL, KINDS, criterion_of, judge
 from tests.helpers.models.exit_models import make_batch, make_model, replay
 
-KERNELS = [*((name, "sdpa") for name in CAUSAL), *((name, "eager") for name in ("entropy", "learned-exit", "gpfee"))]
-"""Strategies and attention: no criterion or head looks at attention, so that a few on another kernel will do."""
+HEADS = {(KINDS[name].head, KINDS[name].criterion.probe is None): name for name in reversed(CAUSAL)}
+"""A strategy for each head, and for each that has a probe beside it: the rest of a criterion sees logits alone."""
+PLACES = [
+    *(("bert", name, "sdpa") for name in CAUSAL),
+    *((model_type, name, "sdpa") for model_type in sorted(set(ENCODERS) - {"bert"}) for name in HEADS.values()),
+    *((model_type, name, "eager") for model_type in sorted(ENCODERS) for name in ("entropy", "learned-exit", "gpfee")),
+]
+"""Backbone, strategy and attention."""
 
 
-@pytest.mark.parametrize(("name", "attention"), KERNELS)
-@pytest.mark.parametrize("model_type", sorted(ENCODERS))
+@pytest.mark.parametrize(("model_type", "name", "attention"), PLACES)
 def test_live_equals_replay(model_type: str, name: str, attention: str) -> None:
     judged = judge(name)
     said, depths, cuts = find_live_difference(judged.kind, judged.arguments, LIVE_LENGTHS, model_type, attention)

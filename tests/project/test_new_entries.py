@@ -57,7 +57,7 @@ def test_the_guides_backbone_passes_every_test_of_the_table(tmp_path: Path) -> N
     said = run_suite(
         tmp_path, "backbones", "ENCODERS", "my_ernie", "ernie", ("ernie", "backbones.ernie:ErnieEncoder"), *words
     )
-    assert count_passed(said) > 100
+    assert count_passed(said) > 80
 
 
 @pytest.mark.slow

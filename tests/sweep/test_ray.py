@@ -16,7 +16,7 @@ from tests.helpers.small_runs import write_task
 from tests.helpers.sweep_recipes import lines
 from tests.helpers.sweeps import planned, quiet, records, sweep, trained
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.xdist_group("ray")]
 
 
 @pytest.fixture(scope="module")

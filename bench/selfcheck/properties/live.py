@@ -34,6 +34,13 @@ def shrink_lengths(subject: object, lengths: tuple[int, ...]) -> Iterator[tuple[
         yield from (lengths[:i] + lengths[i + 1 :] for i in range(len(lengths)))
 
 
+DOUBLE_NEAR = 1e-9, 1e-7
+"""How near a sample's logits in a batch are to those of it alone, in double precision: relative and absolute."""
+SINGLE_NEAR = 1e-4, 1e-5
+SINGLE_SOFTMAX = {("modernbert", "eager")}
+"""Attention of which the softmax is taken in float32 whatever the model's format: its last bits are by the length."""
+
+
 def find_live_difference(
     kind: type[Strategy], arguments: Mapping[str, object], lengths: tuple[int, ...], model_type: str = "bert",
     attention: str = "sdpa",
@@ -47,6 +54,7 @@ def find_live_difference(
     model = make_tiny_model(model_type, kind.head, outputs, attention).double()
     fit_on_model(criterion, model)
     batch, keys = make_tiny_batch(lengths), KEYS[: len(lengths)]
+    rtol, atol = SINGLE_NEAR if (model_type, attention) in SINGLE_SOFTMAX else DOUBLE_NEAR
     depths: set[int] = set()
     cuts = list_quantile_cuts(criterion, model, batch, keys)
     for cut in cuts:
@@ -60,9 +68,9 @@ def find_live_difference(
                 here = "in the batch {}, alone {}, in replay {}".format(*layers)
                 return f"at the cut {cut:g} sample {row} leaves at exits: {here}", depths, len(cuts)
             answers = [predict(z)[0] for z in (together.logits[row : row + 1], alone.logits, expected.logits)]
-            if not torch.allclose(torch.stack(answers).double(), answers[0].double(), rtol=1e-9):
+            if not torch.allclose(torch.stack(answers).double(), answers[0].double(), rtol=rtol):
                 return f"at the cut {cut:g} sample {row} is told {[float(a) for a in answers]}", depths, len(cuts)
-            torch.testing.assert_close(together.logits[row : row + 1], alone.logits)
+            torch.testing.assert_close(together.logits[row : row + 1], alone.logits, rtol=rtol, atol=atol)
             torch.testing.assert_close(alone.logits, expected.logits, rtol=0, atol=0)
             depths.add(layers[0])
     return None, depths, len(cuts)
