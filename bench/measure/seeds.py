@@ -49,8 +49,9 @@ def summarise_seeds(
     seeds, samples, _ = table.shape
     values = metric(table.sum(axis=1))
     mean = float(values.mean())
-    drawn = [np.stack([metric(w @ one) for one in table], axis=1) for w in draw_counts(samples, replicates, seed)]
-    by_seed = np.concatenate(drawn)  # [B, S]: the samples drawn, the seeds as they are
+    columns = np.ascontiguousarray(table.transpose(1, 0, 2)).reshape(samples, -1)  # one product for all seeds
+    drawn = [(w @ columns).reshape(len(w), seeds, -1) for w in draw_counts(samples, replicates, seed)]
+    by_seed = np.stack([metric(sums) for sums in np.concatenate(drawn).transpose(1, 0, 2)], axis=1)
     over_both = interval_over_seeds(values, by_seed, level, seed) if seeds > 1 else None
     return SeedSummary(mean, make_interval(mean, by_seed.mean(axis=1), level), over_both)
 
