@@ -34,7 +34,7 @@ def pool(hidden: Tensor, mask: Tensor | None, pooling: Pooling) -> Tensor:
     ``mask`` is the attention mask [B, T] (1 = real token) or None when nothing is padded.
     """
     if pooling == "cls":
-        return hidden[:, 0]
+        return hidden.select(1, 0)  # hidden[:, 0] without taking all samples first
     if mask is None:
         return hidden.mean(dim=1)
     weight = mask.to(hidden.dtype).unsqueeze(-1)

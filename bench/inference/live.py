@@ -122,7 +122,9 @@ class Estimator:
         said = logits.tolist()[0]
         self.exits.append(said)
         self.unseen.append((layer, logits))
-        self.plain = self.plain and all(-PLAIN_LIMIT < value < PLAIN_LIMIT for value in said)
+        for value in said:
+            if not -PLAIN_LIMIT < value < PLAIN_LIMIT:
+                self.plain = False
         sure = None
         if self.plain:
             sure = self.criterion.decide(self.criterion.estimate(self.exits, self.model.num_layers), self.cut)
