@@ -49,6 +49,8 @@ WINDOW = 0.5
 
 SETTLING = 8
 """The first eighth of the rounds must not drift; where it does it was still warm-up."""
+REFILL = 0.02
+"""Seconds after which the processor's caches are as every answer leaves them, whatever emptied them."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,7 @@ def describe_rules() -> dict[str, object]:
         "overtime": OVERTIME,
         "window": WINDOW,
         "settling": SETTLING,
+        "refill": REFILL,
     }
 
 

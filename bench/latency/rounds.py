@@ -14,6 +14,7 @@ from bench.latency.names import AS_IT_IS
 from bench.latency.protocol import (
     FEWEST_ROUNDS,
     OVERTIME,
+    REFILL,
     WINDOW,
     RoundPlan,
     alternate_order,
@@ -140,6 +141,20 @@ def measure_rounds(
         name = "plain" if baseline in AS_IT_IS else baseline
         say(f"round {len(rounds)} of {plan.rounds}: {name} {plain_ms:.2f} ms{ended}")
     return found
+
+
+def refill_caches(configurations: Configurations, samples: Sequence[int], clock: Clock) -> None:
+    """Answer a few samples by every configuration, untimed: collecting garbage walks the heap and empties the caches.
+
+    The first to be timed would pay for that, always the same: of a small model a tenth of a round. Who answers a sample
+    in more than :data:`REFILL` has filled them.
+    """
+    for query in configurations.queries.values():
+        begun = clock()
+        for i in samples:
+            query(i)
+            if clock() - begun > REFILL * 1e9:
+                break
 
 
 def find_baseline(plain: Sequence[str], rounds: Sequence[Round]) -> str:

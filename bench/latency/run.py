@@ -36,6 +36,7 @@ from bench.latency.rounds import (
     find_baseline,
     measure_rounds,
     pause_garbage_collection,
+    refill_caches,
     sum_rounds,
 )
 
@@ -68,6 +69,7 @@ def run_protocol(
     plan = plan_rounds(warmup.sample_seconds, len(drawn), options)
     parts = deal_strata(drawn, configurations.tokens, plan)
     with pause_garbage_collection():
+        refill_caches(configurations, parts[0][: options.streak], clock)
         found = measure_rounds(configurations, parts, plan, options, warmup.seconds, clock, probe, timer, say)
     samples = [i for part in parts for i in part]
     result = LatencyResult(

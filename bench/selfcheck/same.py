@@ -84,11 +84,14 @@ def describe_same(found: SameTwice) -> str:
     middle = float(np.median([one.estimate for one in found.intervals]))
     width = float(np.median([(one.high - one.low) / 2 for one in found.intervals]))
     busy = "" if found.others is None else f", other processes used {found.others:.0%} of the machine"
+    logs = np.log([one.estimate for one in found.intervals])
+    average, error = float(np.exp(logs.mean())), float(logs.std() / np.sqrt(runs))
     kept = "kept" if excluded <= MOST_EXCLUDED * runs else "NOT kept"
     return (
         f"The plain model against itself, {found.protocol}: {excluded} of {runs} intervals of 95 % exclude 1 "
         f"({excluded / runs:.1%}; at most {MOST_EXCLUDED:.0%}: {kept}), of the medians {outside} "
         f"of {medians} ({outside / max(1, medians):.1%}). Ratio {middle:.4f} ± {width:.4f} (medians over runs), "
+        f"on average {average:.4f} (standard error {error:.4f}), "
         f"{sum(found.valid)} runs valid, "
         f"{sum(found.repeated)} rounds repeated of {sum(found.rounds)} needed{busy}, {found.seconds:.0f} s."
     )

@@ -1,4 +1,4 @@
-"""Ten real regressions, each caught and named by a check; ten harmless changes, none of them flagged.
+"""A dozen real regressions, each caught and named by a check; as many harmless changes, none of them flagged.
 
 The checks are those of `bench gate` (replay on the probe and on stored logits, FLOPs, samples, logits of retrained
 models) and of `bench compare`. The baseline is made here from synthetic logits, so that nothing is trained.

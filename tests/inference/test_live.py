@@ -18,11 +18,12 @@ from strategies.controls import EarliestConsistent, ForcedExits
 from tests.helpers.criteria import CAUSAL, KINDS, criterion_of, judge
 from tests.helpers.models.exit_models import make_batch, make_model, replay
 
-HEADS = {(KINDS[name].head, KINDS[name].criterion.probe is None): name for name in reversed(CAUSAL)}
-"""A strategy for each head, and for each that has a probe beside it: the rest of a criterion sees logits alone."""
+PROBED = [name for name in CAUSAL if criterion_of(name).probe is not None]
+HEADS = [*{KINDS[name].head: name for name in reversed(CAUSAL) if name not in PROBED}.values(), *PROBED]
+"""A strategy for each head, and each whose criterion reads hidden states: the others see logits alone."""
 PLACES = [
     *(("bert", name, "sdpa") for name in CAUSAL),
-    *((model_type, name, "sdpa") for model_type in sorted(set(ENCODERS) - {"bert"}) for name in HEADS.values()),
+    *((model_type, name, "sdpa") for model_type in sorted(set(ENCODERS) - {"bert"}) for name in HEADS),
     *((model_type, name, "eager") for model_type in sorted(ENCODERS) for name in ("entropy", "learned-exit", "gpfee")),
 ]
 """Backbone, strategy and attention."""
@@ -35,6 +36,12 @@ def test_live_equals_replay(model_type: str, name: str, attention: str) -> None:
     assert said is None
     assert make_model("bert").num_layers in depths
     assert len(depths) >= (min(3, cuts) if judged.criterion.uses_early_exits else 1)
+
+
+def test_what_reads_hidden_states_is_on_every_backbone() -> None:
+    assert {"palbert", "saturation"} <= set(PROBED)
+    for model_type in ENCODERS:
+        assert set(PROBED) <= {name for place, name, _ in PLACES if place == model_type}
 
 
 class Recorder:

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -186,7 +187,22 @@ def test_every_batch_is_visited_before_the_clock_counts() -> None:
         probe=clock.probe,
     )  # fmt: skip
     assert sorted(i for _, i in clock.log[:9]) == list(range(9))
-    assert result.warmup.passes == len(clock.log) + len(forced) - 9 * len(result.rounds)
+    assert result.warmup.passes == len(clock.log) + len(forced) - 9 * len(result.rounds) - 1  # one refills the caches
+
+
+def test_nobody_pays_for_the_collection_of_garbage() -> None:
+    """The answers that find the caches empty are in no round."""
+    cold = {"plain": 3, "early": 3}
+
+    def answer(label: str) -> int:
+        if gc.isenabled():
+            return MS
+        cold[label] -= 1
+        return 2 * MS if cold[label] >= 0 else MS
+
+    result, _ = simulate({label: partial(lambda label, now: answer(label), label) for label in cold}, OPTIONS)
+    assert max(cold.values()) < 0
+    assert {time for one in result.rounds for times in one.times.values() for time in times} == {MS}
 
 
 def test_more_buckets_than_depths_are_all_visited() -> None:
