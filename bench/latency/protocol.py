@@ -49,6 +49,7 @@ WINDOW = 0.5
 
 SETTLING = 8
 """The first eighth of the rounds must not drift; where it does it was still warm-up."""
+
 REFILL = 0.02
 """Seconds after which the processor's caches are as every answer leaves them, whatever emptied them."""
 

@@ -146,8 +146,7 @@ def measure_rounds(
 def refill_caches(configurations: Configurations, samples: Sequence[int], clock: Clock) -> None:
     """Answer a few samples by every configuration, untimed: collecting garbage walks the heap and empties the caches.
 
-    The first to be timed would pay for that, always the same: of a small model a tenth of a round. Who answers a sample
-    in more than :data:`REFILL` has filled them.
+    The first to be timed would pay for that, always the same one. Who takes longer than :data:`REFILL` has filled them.
     """
     for query in configurations.queries.values():
         begun = clock()

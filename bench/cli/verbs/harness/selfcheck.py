@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from backbones.names import make_unknown_error
-from bench.cli.display import print_json
+from bench.cli.display import make_console, print_json
 from bench.cli.session import ExecutorName, Session, split_names, split_seeds, with_session
 from bench.environment import check_threads
 from bench.errors import UsageError
@@ -125,7 +125,7 @@ def check_clock(session: Session, out: Path | None) -> None:
     if session.json:
         print_json(found.to_plain())
     else:
-        print(describe_same(found))
+        make_console().print(describe_same(found))
 
 
 def check_demo_runs(session: Session, seeds: str, instructions: str, out: Path | None) -> None:
